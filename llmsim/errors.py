@@ -1,0 +1,37 @@
+"""Every error that llmsim raises on purpose.
+
+LlmsimError
+├── InputError      what the user gave is wrong: exit code 2 and one clear line
+├── PolicyError     a scheduler or router decided something the engine cannot do
+└── MemoryOverrun   more KV blocks were asked for than there are: an engine bug, never a user's
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LlmsimError(Exception):
+    """Base class; its text is one line that a person can act on."""
+
+
+class InputError(LlmsimError):
+    """Bad input. The text says what, where (file, key, line), what was expected, and the nearest right thing."""
+
+
+class PolicyError(LlmsimError):
+    """A policy's decision breaks a limit. The text names policy, time, request and limit."""
+
+
+class MemoryOverrun(LlmsimError):  # noqa: N818 - reads as the condition it is
+    """KV blocks taken exceed KV blocks present."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, else ``"; known: a, b, c"``."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(choices)}" if choices else ""

@@ -1,0 +1,124 @@
+"""A request as an engine knows it: everything except how many tokens it will produce in the end.
+
+The true output length lives with the instance (engine.py), out of reach of every policy.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Protocol
+
+NEVER_S = float("nan")
+
+
+class Outcome(IntEnum):
+    """How a request ended. Exactly one applies, and they never merge."""
+
+    UNFINISHED = 0  #: the run ended first (censored)
+    FINISHED = 1
+    ABANDONED = 2  #: given up by the server
+    CANCELLED = 3  #: given up by the user
+    REJECTED = 4  #: can never be served; never entered a queue
+
+
+class RequestView(Protocol):
+    """What a policy may read of a request. The true output length is not here, nor reachable from here."""
+
+    @property
+    def id(self) -> int:
+        """Place in the workload, from 0; also the order of arrival."""
+
+    @property
+    def arrival_s(self) -> float:
+        """When it reached the cluster, seconds from the start of the run."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens in the prompt."""
+
+    @property
+    def emitted_tokens(self) -> int:
+        """Output tokens that have left the GPU so far."""
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens whose keys and values are in memory; 0 again after a preemption."""
+
+    @property
+    def tokens_to_prefill(self) -> int:
+        """Tokens to compute before the next one can be emitted; 0 while decoding.
+
+        The prompt at first; after a preemption the prompt and what had been emitted.
+        """
+
+    @property
+    def preemptions(self) -> int:
+        """How often its memory was taken back."""
+
+
+class StepClock:
+    """Counts the decode steps of one instance: while a request decodes, every step emits one of its tokens."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+
+class Request:
+    """One request on its way through an instance. Only the engine writes it; policies see `RequestView`."""
+
+    __slots__ = (
+        "arrival_s",
+        "clock",
+        "emitted_before",
+        "first_scheduled_s",
+        "first_token_s",
+        "head_s",
+        "id",
+        "joined_step",
+        "last_token_s",
+        "preemptions",
+        "prefilled_tokens",
+        "prompt_tokens",
+        "recomputed_tokens",
+    )
+
+    def __init__(self, id: int, arrival_s: float, prompt_tokens: int) -> None:
+        self.id = id
+        self.arrival_s = arrival_s
+        self.prompt_tokens = prompt_tokens
+        self.first_scheduled_s = NEVER_S
+        self.first_token_s = NEVER_S
+        self.last_token_s = NEVER_S
+        self.preemptions = 0
+        self.recomputed_tokens = 0
+        self.prefilled_tokens = 0
+        self.emitted_before = 0  #: tokens emitted before it last joined the decode batch
+        self.joined_step = 0  #: the clock's reading when it last joined the decode batch
+        self.clock: StepClock | None = None  #: its instance's, while it decodes
+        self.head_s = NEVER_S  #: when the token that its latest prefill yielded was emitted
+
+    @property
+    def emitted_tokens(self) -> int:
+        """Output tokens that have left the GPU so far."""
+        if self.clock is None:
+            return self.emitted_before
+        return self.emitted_before + self.clock.steps - self.joined_step
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens whose keys and values are in memory."""
+        if self.clock is None:
+            return self.prefilled_tokens
+        return self.prompt_tokens + self.emitted_tokens - 1
+
+    @property
+    def tokens_to_prefill(self) -> int:
+        """Tokens to compute before the next one can be emitted; 0 while decoding."""
+        if self.clock is not None:
+            return 0
+        return self.prompt_tokens + self.emitted_before - self.prefilled_tokens
+
+    def __repr__(self) -> str:
+        return f"Request({self.id}, prompt {self.prompt_tokens}, emitted {self.emitted_tokens})"

@@ -1,0 +1,111 @@
+"""The contract of a scheduler: read a view of one instance, return a decision.
+
+A scheduler is a frozen dataclass whose fields are its options. It keeps no state, reads no clock and
+draws no random numbers, so that the same view always gives the same decision.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import ClassVar, Protocol
+
+from llmsim.request import RequestView
+
+_NOTHING: Mapping[int, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the next step does differently from plain decoding, in which every running request emits one token.
+
+    A decision without prefill stands until something other than plain decoding happens: an arrival, a
+    finish, memory for the next step running out, a cancel, or `review_at_s`.
+    """
+
+    #: request id -> tokens to prefill in this step; waiting requests are admitted in this order
+    prefill: Mapping[int, int] = field(default=_NOTHING)
+    #: False: a prefill-only step, in which nobody decodes (engines that run whole prompts first)
+    decode: bool = True
+    #: running requests that keep their memory but sit this step out
+    hold: frozenset[int] = frozenset()
+    #: requests that give their memory back and go to the head of the queue, the last one first in line
+    preempt: tuple[int, ...] = ()
+    #: requests that the server gives up
+    abandon: frozenset[int] = frozenset()
+    #: ask again at the first step boundary at or after this time, even if nothing has changed
+    review_at_s: float | None = None
+
+
+class InstanceView(Protocol):
+    """What a policy may read of an instance: what a real engine knows at a step boundary."""
+
+    @property
+    def now_s(self) -> float:
+        """Start of the step to be decided, seconds."""
+
+    @property
+    def waiting(self) -> Iterable[RequestView]:
+        """Requests without memory, in queue order: preempted ones first, then by arrival."""
+
+    @property
+    def num_waiting(self) -> int:
+        """How many wait."""
+
+    @property
+    def prefilling(self) -> Iterable[RequestView]:
+        """Admitted requests whose prefill is not complete, in order of admission."""
+
+    @property
+    def running(self) -> Iterable[RequestView]:
+        """All admitted requests, in order of admission. Walking it costs O(running): prefer the counts."""
+
+    @property
+    def running_latest_first(self) -> Iterable[RequestView]:
+        """All admitted requests, the latest admitted first."""
+
+    @property
+    def num_running(self) -> int:
+        """How many are admitted: prefilling, decoding or held."""
+
+    @property
+    def num_decoding(self) -> int:
+        """How many have their prefill complete, held ones included."""
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens in a KV block."""
+
+    @property
+    def total_blocks(self) -> int:
+        """KV blocks of the instance."""
+
+    @property
+    def free_blocks(self) -> int:
+        """KV blocks that nobody holds."""
+
+    @property
+    def decode_blocks(self) -> int:
+        """KV blocks that the next step takes if every decoding request emits a token."""
+
+    def blocks_for(self, tokens: int) -> int:
+        """KV blocks that hold this many tokens of one request."""
+
+    def blocks_held(self, request: RequestView) -> int:
+        """KV blocks that a request holds."""
+
+    def blocks_to_decode(self, request: RequestView) -> int:
+        """KV blocks (0 or 1) that a decoding request takes in the next step."""
+
+
+class Scheduler(ABC):
+    """One policy: one file in llmsim/schedulers/, named after the policy, with one subclass of this."""
+
+    #: True: ask before every step. Costs the speed of stretches; for policies that change their mind unprompted.
+    asks_every_step: ClassVar[bool] = False
+
+    @abstractmethod
+    def schedule(self, view: InstanceView) -> Decision:
+        """Decide the next step."""
