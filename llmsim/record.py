@@ -7,13 +7,15 @@ A request has one segment more for every preemption, hold or migration.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.request import Outcome
+from llmsim.request import NEVER_S, Outcome, Request
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -90,4 +92,125 @@ class Timelines:
             start=(ends - count)[has],
             count=count[has],
             times_s=flat,
+        )
+
+
+STEP_COLUMNS = {
+    "instance": "q",
+    "start_s": "d",
+    "end_s": "d",
+    "steps": "q",  #: engine steps that this row covers
+    "prefill_tokens": "q",
+    "decoding": "q",  #: sequences that emit one token in each of the steps
+    "context_tokens": "q",  #: sum of the contexts that the first of the steps attends to
+    "kv_blocks_used": "q",  #: when the row starts, after admission
+    "waiting": "q",  #: when the row ends
+    "running": "q",  #: while the row lasts
+}
+SEGMENT_COLUMNS = {"request": "q", "instance": "q", "head_s": "d", "first_step": "q", "steps": "q"}
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """Everything that happened in one run, as columns. Times in seconds from the start of the run."""
+
+    requests: dict[str, NDArray[Any]]  #: one row per request, in order of id
+    segments: dict[
+        str, NDArray[Any]
+    ]  #: see Timelines; `first_step`, `steps` count the instance's decode steps
+    steps: dict[str, NDArray[Any]]  #: one row per step or stretch, `STEP_COLUMNS`
+    step_ends_s: tuple[Floats, ...]  #: per instance, the end of each decode step
+    reasons: tuple[str, ...]  #: what the numbers in requests["reason"] stand for
+    end_s: float  #: when the last request ended, or the run was stopped
+
+    def timelines(self) -> Timelines:
+        """Token times as they left the GPU."""
+        offsets = np.cumsum([0, *(len(ends) for ends in self.step_ends_s)])
+        order = np.argsort(self.segments["request"], kind="stable")
+        segment = {name: column[order] for name, column in self.segments.items()}
+        requests = self.requests
+        return Timelines(
+            arrival_s=requests["arrival_s"],
+            end_s=requests["end_s"],
+            outcome=requests["outcome"],
+            prompt_tokens=requests["prompt_tokens"],
+            output_tokens=requests["output_tokens"],
+            request=segment["request"],
+            head_s=segment["head_s"],
+            start=segment["first_step"] + offsets[segment["instance"]],
+            count=segment["steps"],
+            times_s=np.concatenate([np.empty(0), *self.step_ends_s]),
+        )
+
+
+class Recorder:
+    """Collects a run, cheaply: plain numbers appended to columns."""
+
+    def __init__(self, arrival_s: Floats, prompt_tokens: Ints, output_tokens: Ints, instances: int) -> None:
+        n = len(arrival_s)
+        self._given = {"arrival_s": arrival_s, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
+        self._first_scheduled_s = array("d", [NEVER_S]) * n
+        self._first_token_s = array("d", [NEVER_S]) * n
+        self._end_s = array("d", [NEVER_S]) * n
+        self._outcome = array("b", [Outcome.UNFINISHED]) * n
+        self._reason = array("i", [0]) * n
+        self._emitted_tokens = array("q", [0]) * n
+        self._preemptions = array("q", [0]) * n
+        self._recomputed_tokens = array("q", [0]) * n
+        self._instance = array("q", [-1]) * n
+        self._segments = [array(code) for code in SEGMENT_COLUMNS.values()]
+        self._steps = [array(code) for code in STEP_COLUMNS.values()]
+        self._step_ends_s = [array("d") for _ in range(instances)]
+        self._reasons: dict[str, int] = {"": 0}
+
+    def segment(self, *row: float) -> None:
+        """Note a range of token times: `SEGMENT_COLUMNS`."""
+        for column, value in zip(self._segments, row, strict=True):
+            column.append(value)
+
+    def stretch(self, *row: float) -> None:
+        """Note a step or stretch: `STEP_COLUMNS`."""
+        for column, value in zip(self._steps, row, strict=True):
+            column.append(value)
+
+    def decode_steps(self, instance: int, ends_s: Sequence[float], steps: int) -> None:
+        """Note when the next `steps` decode steps of an instance ended."""
+        if steps == 1:
+            self._step_ends_s[instance].append(ends_s[0])
+        else:
+            self._step_ends_s[instance].extend(ends_s[:steps])
+
+    def ended(self, request: Request, instance: int, outcome: Outcome, end_s: float, reason: str) -> None:
+        """Note how a request ended."""
+        id = request.id
+        self._first_scheduled_s[id] = request.first_scheduled_s
+        self._first_token_s[id] = request.first_token_s
+        self._end_s[id] = end_s
+        self._outcome[id] = outcome
+        self._reason[id] = self._reasons.setdefault(reason, len(self._reasons))
+        self._emitted_tokens[id] = request.emitted_tokens
+        self._preemptions[id] = request.preemptions
+        self._recomputed_tokens[id] = request.recomputed_tokens
+        self._instance[id] = instance
+
+    def finish(self, end_s: float) -> Record:
+        """Return the columns."""
+        own = (
+            "first_scheduled_s",
+            "first_token_s",
+            "end_s",
+            "outcome",
+            "reason",
+            "emitted_tokens",
+            "preemptions",
+            "recomputed_tokens",
+            "instance",
+        )
+        return Record(
+            requests=self._given | {name: np.asarray(getattr(self, f"_{name}")) for name in own},
+            segments=dict(zip(SEGMENT_COLUMNS, map(np.asarray, self._segments), strict=True)),
+            steps=dict(zip(STEP_COLUMNS, map(np.asarray, self._steps), strict=True)),
+            step_ends_s=tuple(map(np.asarray, self._step_ends_s)),
+            reasons=tuple(self._reasons),
+            end_s=end_s,
         )

@@ -77,7 +77,7 @@ class Request:
         "head_s",
         "id",
         "joined_step",
-        "last_token_s",
+        "most_computed_tokens",
         "preemptions",
         "prefilled_tokens",
         "prompt_tokens",
@@ -90,9 +90,9 @@ class Request:
         self.prompt_tokens = prompt_tokens
         self.first_scheduled_s = NEVER_S
         self.first_token_s = NEVER_S
-        self.last_token_s = NEVER_S
         self.preemptions = 0
         self.recomputed_tokens = 0
+        self.most_computed_tokens = 0  #: the most that it ever had in memory when it was preempted
         self.prefilled_tokens = 0
         self.emitted_before = 0  #: tokens emitted before it last joined the decode batch
         self.joined_step = 0  #: the clock's reading when it last joined the decode batch

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from llmsim.request import RequestView
 
 _NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What the next step does differently from plain decoding, in which every running request emits one token.
 
     A decision without prefill stands until something other than plain decoding happens: an arrival, a
@@ -26,7 +24,7 @@ class Decision:
     """
 
     #: request id -> tokens to prefill in this step; waiting requests are admitted in this order
-    prefill: Mapping[int, int] = field(default=_NOTHING)
+    prefill: Mapping[int, int] = _NOTHING
     #: False: a prefill-only step, in which nobody decodes (engines that run whole prompts first)
     decode: bool = True
     #: running requests that keep their memory but sit this step out
@@ -75,6 +73,10 @@ class InstanceView(Protocol):
         """How many have their prefill complete, held ones included."""
 
     @property
+    def max_model_len(self) -> int:
+        """The most tokens, prompt and output, that a request may have."""
+
+    @property
     def block_tokens(self) -> int:
         """Tokens in a KV block."""
 
@@ -109,3 +111,33 @@ class Scheduler(ABC):
     @abstractmethod
     def schedule(self, view: InstanceView) -> Decision:
         """Decide the next step."""
+
+    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+        """Return why this policy can never serve a request that has just arrived (it is then rejected), or None."""
+        return None
+
+
+def latest_to_preempt(view: InstanceView, prefill_blocks: Mapping[int, int] = _NOTHING) -> tuple[int, ...]:
+    """Return whom to preempt, the latest admitted first, so that the next step's KV blocks fit.
+
+    `prefill_blocks`: request id -> blocks that the step takes for its chunk; everybody else decodes.
+    """
+    needed = view.decode_blocks + sum(prefill_blocks.values())
+    free = view.free_blocks
+    victims: list[int] = []
+    for request in view.running_latest_first if needed > free else ():
+        victims.append(request.id)
+        free += view.blocks_held(request)
+        needed -= prefill_blocks.get(request.id, view.blocks_to_decode(request))
+        if needed <= free:
+            break
+    return tuple(victims)
+
+
+def never_fits(request: RequestView, view: InstanceView, watermark: float) -> str | None:
+    """Return why a prompt can never be admitted under a watermark (a share of all KV blocks), or None."""
+    reserve = int(watermark * view.total_blocks)
+    blocks = view.blocks_for(request.prompt_tokens)
+    if blocks + reserve <= view.total_blocks:
+        return None
+    return f"prompt needs {blocks} KV blocks, the watermark leaves {view.total_blocks - reserve}"

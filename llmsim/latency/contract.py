@@ -24,7 +24,7 @@ class LatencyModel(ABC):
         """
 
     def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> NDArray[np.float64]:
-        """Seconds of each of `steps` decode steps in a row, shape (steps,).
+        """Seconds of each of `steps` decode steps in a row, a new array of shape (steps,).
 
         Contexts grow by one token per sequence and step. Entry k equals
         ``step_time_s((), decoding, context_tokens + k * decoding)`` to the bit; override it to be faster.

@@ -1,0 +1,170 @@
+"""A cluster: clients send requests, a router picks an instance, instances serve. `simulate` runs it to a Record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from llmsim.clock import ARRIVAL, Clock
+from llmsim.engine import Instance
+from llmsim.errors import InputError, PolicyError
+from llmsim.latency.contract import LatencyModel
+from llmsim.memory import KVMemory
+from llmsim.record import Record, Recorder
+from llmsim.request import Request
+from llmsim.router import Router
+from llmsim.scheduler import Scheduler
+from llmsim.stepwise import StepwiseInstance
+from llmsim.workload.contract import Workload
+
+
+@dataclass(frozen=True)
+class InstanceSpec:
+    """One instance of a cluster."""
+
+    scheduler: Scheduler
+    latency: LatencyModel
+    num_gpu_blocks: int  #: KV blocks
+    max_model_len: int  #: most tokens, prompt and output, of a request
+    block_tokens: int = 16
+
+
+def simulate(
+    workload: Workload,
+    instances: Sequence[InstanceSpec],
+    router: Router,
+    rng: np.random.Generator,
+    *,
+    stretches: bool = True,
+    until_s: float | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Record:
+    """Serve a workload and return what happened.
+
+    `rng` is the router's stream. Without `stretches` every step is simulated on its own, with the same result. The run
+    ends when all requests have ended, or at `until_s` seconds (requests that arrive later take no part; those still in
+    the system count as unfinished). `on_progress` is told now and then how many requests have ended.
+
+    Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
+    """
+    cluster = Cluster(workload, instances, router, rng, stretches, until_s, on_progress)
+    return cluster.run()
+
+
+class Cluster:
+    """The parts of one run, wired together."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        instances: Sequence[InstanceSpec],
+        router: Router,
+        rng: np.random.Generator,
+        stretches: bool,
+        until_s: float | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
+        if n == 0:
+            raise InputError(f"{workload.source}: nobody arrives before until_s = {until_s}")
+        self._workload = [
+            workload.arrival_s[:n],
+            workload.prompt_tokens[:n],
+            workload.output_tokens[:n],
+        ]
+        self._until_s = until_s
+        self._on_progress = on_progress
+        self._router = router
+        self.clock = Clock()
+        self.recorder = Recorder(*self._workload, instances=len(instances))
+        output_tokens = self._workload[2].tolist()
+        kind = Instance if stretches else StepwiseInstance
+        self.instances = [
+            kind(
+                self.clock,
+                number,
+                scheduler=spec.scheduler,
+                latency=spec.latency,
+                memory=KVMemory(spec.num_gpu_blocks, spec.block_tokens),
+                max_model_len=spec.max_model_len,
+                recorder=self.recorder,
+                output_tokens=output_tokens,
+                on_end=self._ended,
+            )
+            for number, spec in enumerate(instances)
+        ]
+        self.fleet = Fleet(self.clock, len(instances), rng)
+        self.ended = 0
+        self.last_end_s = 0.0
+
+    def run(self) -> Record:
+        """Serve everybody; return the record."""
+        self.clock.process(self._clients())
+        self.clock.run(until=self._until_s)
+        if self._until_s is not None:
+            self.last_end_s = self._until_s
+            for instance in self.instances:
+                instance.close(self._until_s)
+        elif waiting := len(self._workload[0]) - self.ended:
+            policy = type(self.instances[0].scheduler).__name__
+            raise PolicyError(
+                f"{policy}: {waiting} requests wait for ever, and no instance has anything to do"
+            )
+        return self.recorder.finish(self.last_end_s)
+
+    def _clients(self) -> Generator[simpy.Event, None, None]:
+        """Send every request at its time of arrival."""
+        arrivals, prompts, _ = self._workload
+        for id, (arrival_s, prompt_tokens) in enumerate(
+            zip(arrivals.tolist(), prompts.tolist(), strict=True)
+        ):
+            if arrival_s > self.clock.now:
+                yield self.clock.at(arrival_s, ARRIVAL)
+            self._submit(Request(id, arrival_s, prompt_tokens))
+
+    def _submit(self, request: Request) -> None:
+        chosen = self._router.route(request, self.fleet)
+        if not 0 <= chosen < self.fleet.size:
+            raise PolicyError(
+                f"{type(self._router).__name__} at t={self.clock.now:.6f} s: request {request.id} was sent to "
+                f"instance {chosen}, expected 0 to {self.fleet.size - 1}"
+            )
+        self.fleet.sent(chosen)
+        self.instances[chosen].submit(request)
+
+    def _ended(self, number: int, request: Request, end_s: float) -> None:
+        self.fleet.ended(number)
+        self.ended += 1
+        self.last_end_s = max(self.last_end_s, end_s)
+        if self._on_progress is not None and self.ended % 256 == 0:
+            self._on_progress(self.ended)
+
+
+class Fleet:
+    """What a router sees of the cluster (router.FleetView)."""
+
+    def __init__(self, clock: Clock, size: int, rng: np.random.Generator) -> None:
+        self._clock = clock
+        self._outstanding = np.zeros(size, dtype=np.int64)
+        self.outstanding: NDArray[np.int64] = self._outstanding.view()
+        self.outstanding.flags.writeable = False
+        self.size = size
+        self.routed = 0
+        self.rng = rng
+
+    @property
+    def now_s(self) -> float:
+        return self._clock.now
+
+    def sent(self, number: int) -> None:
+        """Note that a request was sent to an instance."""
+        self.routed += 1
+        self._outstanding[number] += 1
+
+    def ended(self, number: int) -> None:
+        """Note that a request of an instance ended."""
+        self._outstanding[number] -= 1

@@ -1,0 +1,117 @@
+"""The sequences that decode, kept as sums: joining, leaving and advancing cost O(1) per step, not O(sequences).
+
+While everybody decodes, a step needs the number of sequences and the sum of their contexts. Two more questions decide
+how long that can go on: when does the first one finish (a heap), and when is memory short? A sequence takes a new KV
+block each time its last block is full, once every `block_tokens` steps, so a histogram of context length modulo
+block size tells how many blocks the k-th next step takes.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Protocol
+
+from llmsim.request import Request, StepClock
+
+
+class Batch(Protocol):
+    """What the engine needs of its decoding sequences (`DecodeBatch`, and stepwise.py's `ListBatch`)."""
+
+    clock: StepClock
+    sequences: int
+
+    @property
+    def context_tokens(self) -> int:
+        """Sum of the tokens that the next step attends to, its own included."""
+
+    def join(self, request: Request, output_left: int) -> None:
+        """Let a request decode, from the next step on, until it has emitted `output_left` tokens more."""
+
+    def leave(self, request: Request) -> int:
+        """Take a request out; return how many tokens it emitted since it joined."""
+
+    def steps_to_first_finish(self) -> int:
+        """Steps until somebody finishes; at least 1. Needs at least one sequence."""
+
+    def blocks_within(self, steps: int) -> int:
+        """KV blocks that the next `steps` steps take."""
+
+    def steps_within(self, free_blocks: int) -> int:
+        """The most steps that take no more than `free_blocks` blocks. Needs at least one sequence."""
+
+    def advance(self, steps: int) -> list[int]:
+        """Let everybody emit `steps` tokens; return the ids of those who are done, in order, still in the batch."""
+
+
+class DecodeBatch:
+    """Decoding sequences as sums."""
+
+    __slots__ = ("_finish_step", "_finishes", "_period", "_residues", "clock", "context_tokens", "sequences")
+
+    def __init__(self, block_tokens: int) -> None:
+        self.clock = StepClock()
+        self.sequences = 0
+        self.context_tokens = 0
+        self._period = block_tokens
+        #: how many sequences hold r tokens, modulo the block size, after subtracting the clock (so it stands still)
+        self._residues = [0] * block_tokens
+        self._finishes: list[
+            tuple[int, int]
+        ] = []  # heap of (clock when done, id); entries of leavers go stale
+        self._finish_step: dict[int, int] = {}
+
+    def join(self, request: Request, output_left: int) -> None:
+        steps = self.clock.steps
+        context = request.prompt_tokens + request.emitted_before
+        request.clock = self.clock
+        request.joined_step = steps
+        self.sequences += 1
+        self.context_tokens += context
+        self._residues[(context - 1 - steps) % self._period] += 1
+        self._finish_step[request.id] = steps + output_left
+        heappush(self._finishes, (steps + output_left, request.id))
+
+    def leave(self, request: Request) -> int:
+        steps = self.clock.steps
+        emitted = steps - request.joined_step
+        request.emitted_before += emitted
+        request.clock = None
+        context = request.prompt_tokens + request.emitted_before
+        request.prefilled_tokens = context - 1
+        self.sequences -= 1
+        self.context_tokens -= context
+        self._residues[(context - 1 - steps) % self._period] -= 1
+        del self._finish_step[request.id]
+        return emitted
+
+    def steps_to_first_finish(self) -> int:
+        finishes = self._finishes
+        while self._finish_step.get(finishes[0][1]) != finishes[0][0]:
+            heappop(finishes)
+        return finishes[0][0] - self.clock.steps
+
+    def blocks_within(self, steps: int) -> int:
+        cycles, rest = divmod(steps, self._period)
+        now = self.clock.steps
+        return cycles * self.sequences + sum(self._residues[(-now - k) % self._period] for k in range(rest))
+
+    def steps_within(self, free_blocks: int) -> int:
+        cycles, left = divmod(free_blocks, self.sequences)
+        steps = 0
+        now = self.clock.steps
+        while (taken := self._residues[(-now - steps) % self._period]) <= left:
+            left -= taken
+            steps += 1
+        return cycles * self._period + steps
+
+    def advance(self, steps: int) -> list[int]:
+        self.clock.steps += steps
+        self.context_tokens += steps * self.sequences
+        now = self.clock.steps
+        finishes = self._finishes
+        done = []
+        while finishes and finishes[0][0] <= now:
+            step, id = heappop(finishes)
+            if self._finish_step.get(id) == step and (not done or done[-1] != id):
+                done.append(id)
+        return done

@@ -1,0 +1,69 @@
+"""Chunked prefill as vLLM's V1 engine does it (vllm/v1/core/sched/scheduler.py, 0.33).
+
+One token budget per step. Running requests go first: those that decode take one token each, an unfinished prompt takes
+what it can. If that preempted nobody, waiting requests follow, first come first served, until budget, memory or seats
+run out; a prompt is admitted only if all of it fits in memory, and one that does not fit blocks those behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmsim.errors import InputError
+from llmsim.request import RequestView
+from llmsim.scheduler import Decision, InstanceView, Scheduler, latest_to_preempt, never_fits
+
+
+@dataclass(frozen=True)
+class ChunkedPrefill(Scheduler):
+    """vLLM V1's scheduler, with its option names and its API server's defaults on an A100."""
+
+    max_num_batched_tokens: int = 2048  #: token budget of a step
+    max_num_seqs: int = 256  #: most requests that run at once
+    watermark: float = 0.0  #: share of all KV blocks that an admission leaves free
+
+    def __post_init__(self) -> None:
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise InputError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least "
+                f"max_num_seqs ({self.max_num_seqs}): every running request decodes a token in each step"
+            )
+
+    def schedule(self, view: InstanceView) -> Decision:
+        """Running requests first, then the queue."""
+        budget = self.max_num_batched_tokens - view.num_decoding
+        prefill: dict[int, int] = {}
+        blocks: dict[int, int] = {}
+        for request in view.prefilling:
+            tokens = min(request.tokens_to_prefill, budget)
+            if tokens > 0:
+                budget -= tokens
+                prefill[request.id] = tokens
+                blocks[request.id] = view.blocks_for(request.computed_tokens + tokens) - view.blocks_held(
+                    request
+                )
+        free = view.free_blocks - view.decode_blocks - sum(blocks.values())
+        if free < 0:
+            victims = latest_to_preempt(view, blocks)
+            return Decision({id: n for id, n in prefill.items() if id not in victims}, preempt=victims)
+        self._admit(view, prefill, budget, free)
+        return Decision(prefill)
+
+    def _admit(self, view: InstanceView, prefill: dict[int, int], budget: int, free: int) -> None:
+        seats = self.max_num_seqs - view.num_running
+        if budget <= 0 or seats <= 0 or not view.num_waiting:
+            return
+        reserve = int(self.watermark * view.total_blocks)
+        for request in view.waiting:
+            to_prefill = request.tokens_to_prefill
+            if budget <= 0 or seats <= 0 or view.blocks_for(to_prefill) + reserve > free:
+                return
+            tokens = min(to_prefill, budget)
+            prefill[request.id] = tokens
+            budget -= tokens
+            seats -= 1
+            free -= view.blocks_for(tokens)
+
+    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+        """Reject a prompt that the watermark keeps out even of an empty instance."""
+        return never_fits(request, view, self.watermark)

@@ -1,0 +1,55 @@
+"""First come first served with whole prompts first: the default scheduler of vLLM 0.5.3 (core/scheduler.py).
+
+If any waiting prompt fits, the step holds whole prompts only and everybody who decodes stands still (the generation
+stall that chunked prefill was made to avoid). Otherwise all running requests decode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmsim.request import RequestView
+from llmsim.scheduler import Decision, InstanceView, Scheduler, latest_to_preempt, never_fits
+
+
+@dataclass(frozen=True)
+class Fcfs(Scheduler):
+    """vLLM 0.5.3's default scheduler, with its option names and defaults."""
+
+    max_num_batched_tokens: int | None = None  #: most prompt tokens in a step; None: max(max_model_len, 2048)
+    max_num_seqs: int = 256  #: most requests that run at once
+    watermark: float = 0.01  #: share of all KV blocks that an admission leaves free
+
+    def schedule(self, view: InstanceView) -> Decision:
+        """Prompts if any fits, else decode."""
+        prefill = self._whole_prompts(view) if view.num_waiting else {}
+        if prefill:
+            return Decision(prefill, decode=False)
+        return Decision(preempt=latest_to_preempt(view))
+
+    def _whole_prompts(self, view: InstanceView) -> dict[int, int]:
+        prefill: dict[int, int] = {}
+        budget = self._budget(view)
+        seats = self.max_num_seqs - view.num_running
+        free = view.free_blocks - int(self.watermark * view.total_blocks)
+        for request in view.waiting:
+            tokens = request.tokens_to_prefill
+            blocks = view.blocks_for(tokens)
+            if seats <= 0 or tokens > budget or blocks > free:
+                break
+            prefill[request.id] = tokens
+            budget -= tokens
+            seats -= 1
+            free -= blocks
+        return prefill
+
+    def _budget(self, view: InstanceView) -> int:
+        if self.max_num_batched_tokens is None:
+            return max(view.max_model_len, 2048)
+        return self.max_num_batched_tokens
+
+    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+        """Reject a prompt that no step has room for, or that the watermark keeps out of an empty instance."""
+        if request.prompt_tokens > self._budget(view):
+            return f"prompt is {request.prompt_tokens} tokens, max_num_batched_tokens is {self._budget(view)}"
+        return never_fits(request, view, self.watermark)

@@ -1,0 +1,28 @@
+"""Static batching: nobody joins until the whole batch is done. The textbooks' baseline (before Orca, OSDI 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmsim.scheduler import Decision, InstanceView, Scheduler, latest_to_preempt
+
+
+@dataclass(frozen=True)
+class Static(Scheduler):
+    """Fill the empty instance with waiting prompts, run them to the end, repeat."""
+
+    max_num_seqs: int = 32  #: size of a batch
+
+    def schedule(self, view: InstanceView) -> Decision:
+        """Start a batch when the last one is done, else decode."""
+        if view.num_running:
+            return Decision(preempt=latest_to_preempt(view))
+        prefill: dict[int, int] = {}
+        free = view.free_blocks
+        for request in view.waiting:
+            blocks = view.blocks_for(request.tokens_to_prefill)
+            if len(prefill) == self.max_num_seqs or blocks > free:
+                break
+            prefill[request.id] = request.tokens_to_prefill
+            free -= blocks
+        return Decision(prefill, decode=False)

@@ -1,0 +1,76 @@
+"""The reference path: every step on its own, every sequence on its own, the scheduler asked each time.
+
+It shares the rules of engine.py and none of its short cuts: sums are counted anew, finishes and block needs are found
+by looking at every sequence. Slow on purpose; `--stepwise` runs it, and the tests demand that both paths agree to the bit.
+"""
+
+from __future__ import annotations
+
+from llmsim.decode_batch import Batch
+from llmsim.engine import Instance
+from llmsim.request import Request, StepClock
+from llmsim.scheduler import Decision
+
+
+class ListBatch:
+    """Decoding sequences as a list (`decode_batch.Batch`)."""
+
+    def __init__(self, block_tokens: int) -> None:
+        self.clock = StepClock()
+        self._block_tokens = block_tokens
+        self._members: dict[int, Request] = {}
+        self._output_left: dict[int, int] = {}
+
+    @property
+    def sequences(self) -> int:
+        return len(self._members)
+
+    @property
+    def context_tokens(self) -> int:
+        return sum(request.computed_tokens + 1 for request in self._members.values())
+
+    def join(self, request: Request, output_left: int) -> None:
+        request.clock = self.clock
+        request.joined_step = self.clock.steps
+        self._members[request.id] = request
+        self._output_left[request.id] = output_left
+
+    def leave(self, request: Request) -> int:
+        emitted = self.clock.steps - request.joined_step
+        request.prefilled_tokens = request.computed_tokens
+        request.emitted_before += emitted
+        request.clock = None
+        del self._members[request.id], self._output_left[request.id]
+        return emitted
+
+    def steps_to_first_finish(self) -> int:
+        return min(self._output_left.values())
+
+    def blocks_within(self, steps: int) -> int:
+        def blocks(tokens: int) -> int:
+            return -(-tokens // self._block_tokens)
+
+        held = [request.computed_tokens for request in self._members.values()]
+        return sum(blocks(tokens + steps) - blocks(tokens) for tokens in held)
+
+    def steps_within(self, free_blocks: int) -> int:
+        steps = 0
+        while self.blocks_within(steps + 1) <= free_blocks:
+            steps += 1
+        return steps
+
+    def advance(self, steps: int) -> list[int]:
+        self.clock.steps += steps
+        for id in self._output_left:
+            self._output_left[id] -= steps
+        return sorted(id for id, left in self._output_left.items() if left == 0)
+
+
+class StepwiseInstance(Instance):
+    """An instance without stretches and without sums."""
+
+    def _new_batch(self) -> Batch:
+        return ListBatch(self.memory.block_tokens)
+
+    def _steps_ahead(self, decision: Decision) -> int:
+        return 1
