@@ -1,8 +1,9 @@
-"""SimPy's environment with events at absolute times and a fixed order among events of the same time."""
+"""SimPy's environment, with events at absolute times, in a fixed order at equal times, that can be brought forward."""
 
 from __future__ import annotations
 
-from heapq import heappush
+from heapq import heappop, heappush
+from typing import Any
 
 import simpy
 
@@ -13,16 +14,36 @@ FIRST_INSTANCE = 2
 
 
 class Clock(simpy.Environment):
-    """A SimPy environment that can schedule at an absolute time, exactly.
+    """A SimPy environment that schedules at absolute times, exactly.
 
-    SimPy schedules by delay, and ``now + (t - now)`` is not always t in floating point: a run in stretches
-    and the same run step by step would drift apart in the last bit.
+    SimPy schedules by delay, and ``now + (t - now)`` is not always t in floating point: a run in stretches and the same
+    run step by step would drift apart in the last bit.
     """
 
     def at(self, time_s: float, rank: int) -> simpy.Event:
-        """Return an event that succeeds at `time_s`; among events of the same time the lower rank goes first."""
+        """Return an event that happens at `time_s`; among events of the same time the lower rank goes first."""
         event = simpy.Event(self)
         event._ok = True
         event._value = None
-        heappush(self._queue, (time_s, rank, next(self._eid), event))  # type: ignore[arg-type]
+        queue: list[Any] = self._queue
+        heappush(queue, (time_s, rank, next(self._eid), event))
         return event
+
+    def some_time(self) -> simpy.Event:
+        """Return an event that happens when it is brought forward, and not before."""
+        event = simpy.Event(self)
+        event._ok = True
+        event._value = None
+        return event
+
+    def bring_forward(self, event: simpy.Event, time_s: float, rank: int) -> None:
+        """Let an event that has not happened yet happen at `time_s`, if it is not due earlier anyway."""
+        queue: list[Any] = self._queue
+        heappush(queue, (time_s, rank, next(self._eid), event))
+
+    def step(self) -> None:
+        """Process the next event; what is left of one that was brought forward and has happened is nothing."""
+        queue = self._queue
+        while queue and queue[0][3].callbacks is None:
+            heappop(queue)
+        super().step()

@@ -71,17 +71,15 @@ class Cluster:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
         if n == 0:
             raise InputError(f"{workload.source}: nobody arrives before until_s = {until_s}")
-        self._workload = [
-            workload.arrival_s[:n],
-            workload.prompt_tokens[:n],
-            workload.output_tokens[:n],
-        ]
+        self._arrival_s = workload.arrival_s[:n]
+        self._prompt_tokens = workload.prompt_tokens[:n]
         self._until_s = until_s
         self._on_progress = on_progress
         self._router = router
         self.clock = Clock()
-        self.recorder = Recorder(*self._workload, instances=len(instances))
-        output_tokens = self._workload[2].tolist()
+        output = workload.output_tokens[:n]
+        self.recorder = Recorder(self._arrival_s, self._prompt_tokens, output, len(instances))
+        output_tokens = output.tolist()
         kind = Instance if stretches else StepwiseInstance
         self.instances = [
             kind(
@@ -109,19 +107,15 @@ class Cluster:
             self.last_end_s = self._until_s
             for instance in self.instances:
                 instance.close(self._until_s)
-        elif waiting := len(self._workload[0]) - self.ended:
+        elif waiting := len(self._arrival_s) - self.ended:
             policy = type(self.instances[0].scheduler).__name__
-            raise PolicyError(
-                f"{policy}: {waiting} requests wait for ever, and no instance has anything to do"
-            )
+            raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")
         return self.recorder.finish(self.last_end_s)
 
     def _clients(self) -> Generator[simpy.Event, None, None]:
         """Send every request at its time of arrival."""
-        arrivals, prompts, _ = self._workload
-        for id, (arrival_s, prompt_tokens) in enumerate(
-            zip(arrivals.tolist(), prompts.tolist(), strict=True)
-        ):
+        asked = zip(self._arrival_s.tolist(), self._prompt_tokens.tolist(), strict=True)
+        for id, (arrival_s, prompt_tokens) in enumerate(asked):
             if arrival_s > self.clock.now:
                 yield self.clock.at(arrival_s, ARRIVAL)
             self._submit(Request(id, arrival_s, prompt_tokens))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Protocol
 
+from llmsim.memory import KVMemory
 from llmsim.request import Request, StepClock
 
 
@@ -18,7 +19,10 @@ class Batch(Protocol):
     """What the engine needs of its decoding sequences (`DecodeBatch`, and stepwise.py's `ListBatch`)."""
 
     clock: StepClock
-    sequences: int
+
+    @property
+    def sequences(self) -> int:
+        """How many decode."""
 
     @property
     def context_tokens(self) -> int:
@@ -33,31 +37,42 @@ class Batch(Protocol):
     def steps_to_first_finish(self) -> int:
         """Steps until somebody finishes; at least 1. Needs at least one sequence."""
 
-    def blocks_within(self, steps: int) -> int:
-        """KV blocks that the next `steps` steps take."""
+    @property
+    def blocks_needed(self) -> int:
+        """KV blocks that the next step takes."""
 
     def steps_within(self, free_blocks: int) -> int:
         """The most steps that take no more than `free_blocks` blocks. Needs at least one sequence."""
 
     def advance(self, steps: int) -> list[int]:
-        """Let everybody emit `steps` tokens; return the ids of those who are done, in order, still in the batch."""
+        """Let everybody emit `steps` tokens, taking the memory; return the ids of those who are done, in order."""
 
 
 class DecodeBatch:
     """Decoding sequences as sums."""
 
-    __slots__ = ("_finish_step", "_finishes", "_period", "_residues", "clock", "context_tokens", "sequences")
+    __slots__ = (
+        "_finish_step",
+        "_finishes",
+        "_memory",
+        "_period",
+        "_residues",
+        "blocks_needed",
+        "clock",
+        "context_tokens",
+        "sequences",
+    )
 
-    def __init__(self, block_tokens: int) -> None:
+    def __init__(self, memory: KVMemory) -> None:
         self.clock = StepClock()
         self.sequences = 0
         self.context_tokens = 0
-        self._period = block_tokens
-        #: how many sequences hold r tokens, modulo the block size, after subtracting the clock (so it stands still)
-        self._residues = [0] * block_tokens
-        self._finishes: list[
-            tuple[int, int]
-        ] = []  # heap of (clock when done, id); entries of leavers go stale
+        self.blocks_needed = 0
+        self._memory = memory
+        self._period = memory.block_tokens
+        #: how many sequences hold r tokens modulo the block size, less the clock, so that it stands still as they grow
+        self._residues = [0] * memory.block_tokens
+        self._finishes: list[tuple[int, int]] = []  # heap of (clock when done, id); entries of leavers go stale
         self._finish_step: dict[int, int] = {}
 
     def join(self, request: Request, output_left: int) -> None:
@@ -68,6 +83,7 @@ class DecodeBatch:
         self.sequences += 1
         self.context_tokens += context
         self._residues[(context - 1 - steps) % self._period] += 1
+        self.blocks_needed = self._residues[-steps % self._period]
         self._finish_step[request.id] = steps + output_left
         heappush(self._finishes, (steps + output_left, request.id))
 
@@ -81,6 +97,7 @@ class DecodeBatch:
         self.sequences -= 1
         self.context_tokens -= context
         self._residues[(context - 1 - steps) % self._period] -= 1
+        self.blocks_needed = self._residues[-steps % self._period]
         del self._finish_step[request.id]
         return emitted
 
@@ -89,11 +106,6 @@ class DecodeBatch:
         while self._finish_step.get(finishes[0][1]) != finishes[0][0]:
             heappop(finishes)
         return finishes[0][0] - self.clock.steps
-
-    def blocks_within(self, steps: int) -> int:
-        cycles, rest = divmod(steps, self._period)
-        now = self.clock.steps
-        return cycles * self.sequences + sum(self._residues[(-now - k) % self._period] for k in range(rest))
 
     def steps_within(self, free_blocks: int) -> int:
         cycles, left = divmod(free_blocks, self.sequences)
@@ -105,13 +117,24 @@ class DecodeBatch:
         return cycles * self._period + steps
 
     def advance(self, steps: int) -> list[int]:
-        self.clock.steps += steps
+        self._memory.take(self.blocks_needed if steps == 1 else self._blocks_within(steps))
+        now = self.clock.steps = self.clock.steps + steps
         self.context_tokens += steps * self.sequences
-        now = self.clock.steps
+        self.blocks_needed = self._residues[-now % self._period]
         finishes = self._finishes
-        done = []
+        done: list[int] = []
         while finishes and finishes[0][0] <= now:
             step, id = heappop(finishes)
             if self._finish_step.get(id) == step and (not done or done[-1] != id):
                 done.append(id)
         return done
+
+    def _blocks_within(self, steps: int) -> int:
+        """KV blocks that the next `steps` steps take: residues from the one that is full now downwards."""
+        cycles, rest = divmod(steps, self._period)
+        last = -self.clock.steps % self._period
+        first = last + 1 - rest
+        blocks = sum(self._residues[max(first, 0) : last + 1])
+        if first < 0:
+            blocks += sum(self._residues[first:])
+        return blocks + cycles * self.sequences

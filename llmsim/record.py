@@ -8,14 +8,14 @@ A request has one segment more for every preemption, hold or migration.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.request import NEVER_S, Outcome, Request
+from llmsim.request import Outcome, Request
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -83,9 +83,7 @@ class Timelines:
             arrival_s=arrival,
             end_s=np.asarray(end_s, dtype=np.float64),
             outcome=np.asarray(outcome, dtype=np.int8),
-            prompt_tokens=np.zeros(n, np.int64)
-            if prompt_tokens is None
-            else np.asarray(prompt_tokens, np.int64),
+            prompt_tokens=np.zeros(n, np.int64) if prompt_tokens is None else np.asarray(prompt_tokens, np.int64),
             output_tokens=count if output_tokens is None else np.asarray(output_tokens, np.int64),
             request=has.astype(np.int64),
             head_s=np.full(len(has), np.nan),
@@ -96,18 +94,35 @@ class Timelines:
 
 
 STEP_COLUMNS = {
-    "instance": "q",
-    "start_s": "d",
-    "end_s": "d",
-    "steps": "q",  #: engine steps that this row covers
-    "prefill_tokens": "q",
-    "decoding": "q",  #: sequences that emit one token in each of the steps
-    "context_tokens": "q",  #: sum of the contexts that the first of the steps attends to
-    "kv_blocks_used": "q",  #: when the row starts, after admission
-    "waiting": "q",  #: when the row ends
-    "running": "q",  #: while the row lasts
+    "instance": np.int64,
+    "start_s": np.float64,
+    "end_s": np.float64,
+    "steps": np.int64,  #: engine steps that this row covers
+    "prefill_tokens": np.int64,
+    "decoding": np.int64,  #: sequences that emit one token in each of the steps
+    "context_tokens": np.int64,  #: sum of the contexts that the first of the steps attends to
+    "kv_blocks_used": np.int64,  #: when the row starts, after admission
+    "waiting": np.int64,  #: when the row ends
+    "running": np.int64,  #: while the row lasts
 }
-SEGMENT_COLUMNS = {"request": "q", "instance": "q", "head_s": "d", "first_step": "q", "steps": "q"}
+SEGMENT_COLUMNS = {
+    "request": np.int64,
+    "instance": np.int64,
+    "head_s": np.float64,
+    "first_step": np.int64,
+    "steps": np.int64,
+}
+ENDED_COLUMNS = {
+    "first_scheduled_s": np.float64,
+    "first_token_s": np.float64,
+    "end_s": np.float64,
+    "outcome": np.int8,
+    "reason": np.int64,
+    "emitted_tokens": np.int64,
+    "preemptions": np.int64,
+    "recomputed_tokens": np.int64,  #: computed again after a preemption
+    "instance": np.int64,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +130,7 @@ class Record:
     """Everything that happened in one run, as columns. Times in seconds from the start of the run."""
 
     requests: dict[str, NDArray[Any]]  #: one row per request, in order of id
-    segments: dict[
-        str, NDArray[Any]
-    ]  #: see Timelines; `first_step`, `steps` count the instance's decode steps
+    segments: dict[str, NDArray[Any]]  #: see Timelines; `first_step`, `steps` count the instance's decode steps
     steps: dict[str, NDArray[Any]]  #: one row per step or stretch, `STEP_COLUMNS`
     step_ends_s: tuple[Floats, ...]  #: per instance, the end of each decode step
     reasons: tuple[str, ...]  #: what the numbers in requests["reason"] stand for
@@ -143,74 +156,60 @@ class Record:
         )
 
 
+class Rows:
+    """A growing table of numbers. One extend per row is what makes it cheap; integers below 2^53 stay exact."""
+
+    def __init__(self, columns: Mapping[str, type]) -> None:
+        self._columns = columns
+        self._numbers = array("d")
+        self.add = self._numbers.extend  #: append one row: a tuple with a number for each column
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return the table by column."""
+        table = np.asarray(self._numbers).reshape(-1, len(self._columns))
+        return {name: table[:, i].astype(kind) for i, (name, kind) in enumerate(self._columns.items())}
+
+
 class Recorder:
-    """Collects a run, cheaply: plain numbers appended to columns."""
+    """Collects a run, cheaply: plain numbers appended to tables."""
 
     def __init__(self, arrival_s: Floats, prompt_tokens: Ints, output_tokens: Ints, instances: int) -> None:
-        n = len(arrival_s)
         self._given = {"arrival_s": arrival_s, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
-        self._first_scheduled_s = array("d", [NEVER_S]) * n
-        self._first_token_s = array("d", [NEVER_S]) * n
-        self._end_s = array("d", [NEVER_S]) * n
-        self._outcome = array("b", [Outcome.UNFINISHED]) * n
-        self._reason = array("i", [0]) * n
-        self._emitted_tokens = array("q", [0]) * n
-        self._preemptions = array("q", [0]) * n
-        self._recomputed_tokens = array("q", [0]) * n
-        self._instance = array("q", [-1]) * n
-        self._segments = [array(code) for code in SEGMENT_COLUMNS.values()]
-        self._steps = [array(code) for code in STEP_COLUMNS.values()]
-        self._step_ends_s = [array("d") for _ in range(instances)]
+        self._ended = Rows({"id": np.int64, **ENDED_COLUMNS})
+        self._segments = Rows(SEGMENT_COLUMNS)
+        self._steps = Rows(STEP_COLUMNS)
         self._reasons: dict[str, int] = {"": 0}
-
-    def segment(self, *row: float) -> None:
-        """Note a range of token times: `SEGMENT_COLUMNS`."""
-        for column, value in zip(self._segments, row, strict=True):
-            column.append(value)
-
-    def stretch(self, *row: float) -> None:
-        """Note a step or stretch: `STEP_COLUMNS`."""
-        for column, value in zip(self._steps, row, strict=True):
-            column.append(value)
-
-    def decode_steps(self, instance: int, ends_s: Sequence[float], steps: int) -> None:
-        """Note when the next `steps` decode steps of an instance ended."""
-        if steps == 1:
-            self._step_ends_s[instance].append(ends_s[0])
-        else:
-            self._step_ends_s[instance].extend(ends_s[:steps])
+        self.segment = self._segments.add  #: note a range of token times: a row of `SEGMENT_COLUMNS`
+        self.step_ends_s = [array("d") for _ in range(instances)]  #: per instance, the end of each decode step
+        self.stretch = self._steps.add  #: note a step or stretch: a row of `STEP_COLUMNS`
 
     def ended(self, request: Request, instance: int, outcome: Outcome, end_s: float, reason: str) -> None:
         """Note how a request ended."""
-        id = request.id
-        self._first_scheduled_s[id] = request.first_scheduled_s
-        self._first_token_s[id] = request.first_token_s
-        self._end_s[id] = end_s
-        self._outcome[id] = outcome
-        self._reason[id] = self._reasons.setdefault(reason, len(self._reasons))
-        self._emitted_tokens[id] = request.emitted_tokens
-        self._preemptions[id] = request.preemptions
-        self._recomputed_tokens[id] = request.recomputed_tokens
-        self._instance[id] = instance
+        code = self._reasons.setdefault(reason, len(self._reasons)) if reason else 0
+        self._ended.add(
+            (
+                request.id,
+                request.first_scheduled_s,
+                request.first_token_s,
+                end_s,
+                outcome,
+                code,
+                request.emitted_tokens,
+                request.preemptions,
+                request.recomputed_tokens,
+                instance,
+            )
+        )
 
     def finish(self, end_s: float) -> Record:
-        """Return the columns."""
-        own = (
-            "first_scheduled_s",
-            "first_token_s",
-            "end_s",
-            "outcome",
-            "reason",
-            "emitted_tokens",
-            "preemptions",
-            "recomputed_tokens",
-            "instance",
-        )
+        """Return the record, requests in order of id. Every request has ended."""
+        ended = self._ended.columns()
+        order = np.argsort(ended.pop("id"))
         return Record(
-            requests=self._given | {name: np.asarray(getattr(self, f"_{name}")) for name in own},
-            segments=dict(zip(SEGMENT_COLUMNS, map(np.asarray, self._segments), strict=True)),
-            steps=dict(zip(STEP_COLUMNS, map(np.asarray, self._steps), strict=True)),
-            step_ends_s=tuple(map(np.asarray, self._step_ends_s)),
+            requests=self._given | {name: column[order] for name, column in ended.items()},
+            segments=self._segments.columns(),
+            steps=self._steps.columns(),
+            step_ends_s=tuple(np.asarray(ends) for ends in self.step_ends_s),
             reasons=tuple(self._reasons),
             end_s=end_s,
         )

@@ -37,6 +37,10 @@ class Decision(NamedTuple):
     review_at_s: float | None = None
 
 
+#: nothing special: everybody who runs decodes
+DECODE = Decision()
+
+
 class InstanceView(Protocol):
     """What a policy may read of an instance: what a real engine knows at a step boundary."""
 
@@ -55,6 +59,10 @@ class InstanceView(Protocol):
     @property
     def prefilling(self) -> Iterable[RequestView]:
         """Admitted requests whose prefill is not complete, in order of admission."""
+
+    @property
+    def num_prefilling(self) -> int:
+        """How many admitted requests still prefill."""
 
     @property
     def running(self) -> Iterable[RequestView]:

@@ -1,23 +1,24 @@
 """The reference path: every step on its own, every sequence on its own, the scheduler asked each time.
 
 It shares the rules of engine.py and none of its short cuts: sums are counted anew, finishes and block needs are found
-by looking at every sequence. Slow on purpose; `--stepwise` runs it, and the tests demand that both paths agree to the bit.
+by looking at every sequence. Slow on purpose; `--stepwise` runs it, and the tests demand that both paths agree to
+the bit.
 """
 
 from __future__ import annotations
 
 from llmsim.decode_batch import Batch
 from llmsim.engine import Instance
+from llmsim.memory import KVMemory
 from llmsim.request import Request, StepClock
-from llmsim.scheduler import Decision
 
 
 class ListBatch:
     """Decoding sequences as a list (`decode_batch.Batch`)."""
 
-    def __init__(self, block_tokens: int) -> None:
+    def __init__(self, memory: KVMemory) -> None:
         self.clock = StepClock()
-        self._block_tokens = block_tokens
+        self._memory = memory
         self._members: dict[int, Request] = {}
         self._output_left: dict[int, int] = {}
 
@@ -46,20 +47,23 @@ class ListBatch:
     def steps_to_first_finish(self) -> int:
         return min(self._output_left.values())
 
-    def blocks_within(self, steps: int) -> int:
-        def blocks(tokens: int) -> int:
-            return -(-tokens // self._block_tokens)
+    @property
+    def blocks_needed(self) -> int:
+        return self._blocks_within(1)
 
+    def _blocks_within(self, steps: int) -> int:
+        blocks = self._memory.blocks_for
         held = [request.computed_tokens for request in self._members.values()]
         return sum(blocks(tokens + steps) - blocks(tokens) for tokens in held)
 
     def steps_within(self, free_blocks: int) -> int:
         steps = 0
-        while self.blocks_within(steps + 1) <= free_blocks:
+        while self._blocks_within(steps + 1) <= free_blocks:
             steps += 1
         return steps
 
     def advance(self, steps: int) -> list[int]:
+        self._memory.take(self._blocks_within(steps))
         self.clock.steps += steps
         for id in self._output_left:
             self._output_left[id] -= steps
@@ -70,7 +74,7 @@ class StepwiseInstance(Instance):
     """An instance without stretches and without sums."""
 
     def _new_batch(self) -> Batch:
-        return ListBatch(self.memory.block_tokens)
+        return ListBatch(self.memory)
 
-    def _steps_ahead(self, decision: Decision) -> int:
+    def _steps_ahead(self) -> int:
         return 1

@@ -5,9 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 #: (tokens of the request already computed, tokens computed in this step)
 Chunk = tuple[int, int]
 
@@ -23,10 +20,10 @@ class LatencyModel(ABC):
         computed included. At least one of `prefill` and `decoding` is not empty.
         """
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> NDArray[np.float64]:
-        """Seconds of each of `steps` decode steps in a row, a new array of shape (steps,).
+    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> Sequence[float]:
+        """Seconds of each of `steps` decode steps in a row, as plain floats.
 
         Contexts grow by one token per sequence and step. Entry k equals
         ``step_time_s((), decoding, context_tokens + k * decoding)`` to the bit; override it to be faster.
         """
-        return np.array([self.step_time_s((), decoding, context_tokens + k * decoding) for k in range(steps)])
+        return [self.step_time_s((), decoding, context_tokens + k * decoding) for k in range(steps)]

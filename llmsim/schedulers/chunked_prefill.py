@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
-from llmsim.scheduler import Decision, InstanceView, Scheduler, latest_to_preempt, never_fits
+from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class ChunkedPrefill(Scheduler):
 
     def schedule(self, view: InstanceView) -> Decision:
         """Running requests first, then the queue."""
+        if not (view.num_waiting or view.num_prefilling) and view.decode_blocks <= view.free_blocks:
+            return DECODE
         budget = self.max_num_batched_tokens - view.num_decoding
         prefill: dict[int, int] = {}
         blocks: dict[int, int] = {}
@@ -39,9 +41,7 @@ class ChunkedPrefill(Scheduler):
             if tokens > 0:
                 budget -= tokens
                 prefill[request.id] = tokens
-                blocks[request.id] = view.blocks_for(request.computed_tokens + tokens) - view.blocks_held(
-                    request
-                )
+                blocks[request.id] = view.blocks_for(request.computed_tokens + tokens) - view.blocks_held(request)
         free = view.free_blocks - view.decode_blocks - sum(blocks.values())
         if free < 0:
             victims = latest_to_preempt(view, blocks)
@@ -51,7 +51,7 @@ class ChunkedPrefill(Scheduler):
 
     def _admit(self, view: InstanceView, prefill: dict[int, int], budget: int, free: int) -> None:
         seats = self.max_num_seqs - view.num_running
-        if budget <= 0 or seats <= 0 or not view.num_waiting:
+        if budget <= 0 or seats <= 0:
             return
         reserve = int(self.watermark * view.total_blocks)
         for request in view.waiting:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmsim.request import RequestView
-from llmsim.scheduler import Decision, InstanceView, Scheduler, latest_to_preempt, never_fits
+from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Fcfs(Scheduler):
         prefill = self._whole_prompts(view) if view.num_waiting else {}
         if prefill:
             return Decision(prefill, decode=False)
-        return Decision(preempt=latest_to_preempt(view))
+        victims = latest_to_preempt(view)
+        return Decision(preempt=victims) if victims else DECODE
 
     def _whole_prompts(self, view: InstanceView) -> dict[int, int]:
         prefill: dict[int, int] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmsim.scheduler import Decision, InstanceView, Scheduler, latest_to_preempt
+from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Static(Scheduler):
     def schedule(self, view: InstanceView) -> Decision:
         """Start a batch when the last one is done, else decode."""
         if view.num_running:
-            return Decision(preempt=latest_to_preempt(view))
+            victims = latest_to_preempt(view)
+            return Decision(preempt=victims) if victims else DECODE
         prefill: dict[int, int] = {}
         free = view.free_blocks
         for request in view.waiting:

@@ -1,4 +1,4 @@
-"""A workload: who asks for what, and when. All random numbers of a run are drawn before it starts, or from its streams."""
+"""A workload: who asks for what, and when."""
 
 from __future__ import annotations
 
