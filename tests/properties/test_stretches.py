@@ -1,0 +1,112 @@
+"""Stretches and single steps give the same record, to the bit, whatever is served."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmsim.routers.least_outstanding import LeastOutstanding
+from llmsim.routers.power_of_two import PowerOfTwo
+from llmsim.routers.random import Random
+from llmsim.routers.round_robin import RoundRobin
+from llmsim.scheduler import Decision, Scheduler
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.schedulers.fcfs import Fcfs
+from llmsim.schedulers.static import Static
+from llmsim.testing import LinearSteps, same, serve
+from llmsim.workload.contract import Workload
+
+
+class Fidgety(Scheduler):
+    """Holds, preempts and abandons as the clock and the ids say, to exercise everything that a decision can do."""
+
+    asks_every_step = True
+
+    def schedule(self, view):
+        tick = int(view.now_s * 64)
+        running = list(view.running)
+        decoding = [r for r in running if r.tokens_to_prefill == 0 or r.computed_tokens >= r.prompt_tokens]
+        preempt = tuple(r.id for r in running[1:] if r.preemptions < 2 and (r.id + tick) % 7 == 0)
+        keep = [r for r in running if r.id not in preempt]
+        while sum(view.blocks_to_decode(r) for r in keep) > view.free_blocks:
+            preempt += (keep.pop().id,)
+        hold = frozenset(r.id for r in decoding if r in keep and (r.id + tick // 8) % 5 == 0 and len(keep) > 1)
+        abandon = frozenset(r.id for r in keep if r.emitted_tokens > 40 and r.id % 3 == 0) - hold
+        prefill = {}
+        if not preempt:
+            free = view.free_blocks - view.decode_blocks
+            for r in [*(r for r in keep if r not in decoding and r.id not in abandon), *view.waiting]:
+                tokens = min(r.tokens_to_prefill, 40)
+                blocks = view.blocks_for(r.computed_tokens + tokens) - view.blocks_held(r)
+                if blocks > free:
+                    break
+                free -= blocks
+                prefill[r.id] = tokens
+                if tokens < r.tokens_to_prefill:
+                    break  # one open prompt at a time, or they could block each other for ever
+        return Decision(prefill, preempt=preempt, hold=hold, abandon=abandon, review_at_s=view.now_s + 0.125)
+
+
+SCHEDULERS = [
+    ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=6),
+    ChunkedPrefill(),
+    ChunkedPrefill(watermark=0.1),
+    Fcfs(),
+    Fcfs(max_num_batched_tokens=200, max_num_seqs=5, watermark=0.0),
+    Static(max_num_seqs=4),
+    Fidgety(),
+]
+#: round numbers, so that arrivals and step ends coincide; and others, so that sums round
+LATENCIES = [LinearSteps(0.125, 0.0), LinearSteps(0.0101, 0.00013, 0.00037, 1.7e-6)]
+
+
+@st.composite
+def workloads(draw):
+    n = draw(st.integers(1, 30))
+    gap_s = draw(st.sampled_from([0.0, 0.125, 0.0173, 0.9]))
+    gaps = draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))
+    prompts = draw(st.lists(st.integers(1, 150), min_size=n, max_size=n))
+    outputs = draw(st.lists(st.integers(1, 70), min_size=n, max_size=n))
+    arrival_s = np.cumsum(np.array([0, *gaps[1:]]) * gap_s)
+    return Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis")
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    requests=workloads(),
+    scheduler=st.sampled_from(SCHEDULERS),
+    latency=st.sampled_from(LATENCIES),
+    blocks=st.integers(14, 60),
+    router=st.sampled_from([RoundRobin(), Random(), LeastOutstanding(), PowerOfTwo()]),
+    instances=st.integers(1, 3),
+    until_s=st.sampled_from([None, None, 1.0, 3.3]),
+)
+def test_stretches_equal_single_steps(requests, scheduler, latency, blocks, router, instances, until_s):
+    stretches, single = (
+        serve(
+            requests,
+            scheduler,
+            latency=latency,
+            num_gpu_blocks=blocks,
+            router=router,
+            instances=instances,
+            stretches=stretches,
+            until_s=until_s,
+        )
+        for stretches in (True, False)
+    )
+
+    assert same(stretches, single)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_the_property_is_tried_under_memory_pressure(scheduler):
+    rng = np.random.default_rng(1)
+    requests = Workload(np.arange(40) * 0.01, rng.integers(1, 150, 40), rng.integers(1, 70, 40), "pressure")
+    records = [serve(requests, scheduler, num_gpu_blocks=20, stretches=stretches) for stretches in (True, False)]
+
+    assert same(*records)
+    assert records[0].requests["preemptions"].sum() > 0
+    assert records[0].requests["recomputed_tokens"].sum() > 0
