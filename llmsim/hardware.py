@@ -126,7 +126,9 @@ class Model(Profile):
 def _refuse_what_is_not_dense(config: Mapping[str, Any], path: Path | str) -> None:
     for key in ("num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank"):
         if config.get(key):
-            raise InputError(f"{path}: {key} = {config[key]}, expected a dense model with grouped-query attention")
+            raise InputError(
+                f"{path}: {key} = {config[key]}, expected a dense model with grouped-query attention"
+            )
 
 
 def _modified(path: Path) -> str:
@@ -230,8 +232,8 @@ def kv_heads_per_gpu(model: Model, tensor_parallel_size: int) -> int:
 def overhead_bytes(model: Model, tensor_parallel_size: int, max_num_batched_tokens: int) -> int:
     """Bytes on one GPU that are neither weights nor KV blocks: workspace and the largest step's activations.
 
-    Assumed: 1 GiB, and for each token of the largest step the residual stream twice, queries, keys, values and
-    the MLP's intermediate, in 2 bytes each. vLLM measures this with a dummy step; ours is within about 1 GiB.
+    Assumed: 1 GiB, and for each token of the largest step four rows of the hidden size, queries, keys, values
+    and the MLP's intermediate, in 2 bytes each. vLLM measures this with a dummy step.
     """
     shared = model.query_size + 2 * model.kv_size + model.mlp_projections_up * model.intermediate_size
     per_token = 2 * (4 * model.hidden_size + shared // tensor_parallel_size)
@@ -262,8 +264,8 @@ def kv_blocks(
     blocks = int((usable - weights - overhead) // (per_layer * model.num_hidden_layers * block_tokens))
     if blocks < 1:
         raise InputError(
-            f"{model.name} does not fit {tensor_parallel_size} x {gpu.name}: {weights / 1e9:.1f} GB of weights and "
-            f"{overhead / 1e9:.1f} GB for activations per GPU, but gpu_memory_utilization = "
+            f"{model.name} does not fit {tensor_parallel_size} x {gpu.name}: {weights / 1e9:.1f} GB "
+            f"of weights and {overhead / 1e9:.1f} GB for activations per GPU, but gpu_memory_utilization = "
             f"{gpu_memory_utilization} leaves {usable / 1e9:.1f} GB; raise tensor_parallel_size"
         )
     return blocks

@@ -1,6 +1,7 @@
 """Step times of a model on a GPU, composed from measured operators.
 
-linear(m) = L × [qkv + o + gate_up + down + 2 × add-norm + activation + 2 × all-reduce if TP > 1] + embedding + final norm
+linear(m) = L × [qkv + o + gate_up + down + 2 × add-norm + activation + 2 × all-reduce if TP > 1]
+            + embedding + final norm
 head(s)   = lm_head on s sequences; attention = L × one layer's.
 Matrix products have m = tokens in the step. Element-wise work: bytes / (0.8 × memory bandwidth) + 3 us.
 """
@@ -35,8 +36,8 @@ LARGEST_CONTEXT = 131072
 MANY_PROMPTS_TOKENS = 8192  #: batch whose average gives the time of one more prompt
 PRUNE = 0.002  #: points that a straight line between their neighbours gives this well are left out
 
-#: The public prefill tables of the H200 (0.19.0 and 0.19.1) give the same times with and without a sliding window
-#: of 128, up to five times less than the tensor cores' peak allows. The H100 has the same compute dies.
+#: The public prefill tables of the H200 (0.19.0, 0.19.1) show the same times with and without a sliding
+#: window of 128, three times faster than the peak FLOP/s allow at 8192 tokens. The H100 has the same tensor cores.
 PREFILL_TABLES_FROM = {"h200_sxm": "h100_sxm"}
 
 
@@ -46,6 +47,10 @@ def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: i
     Raises InputError where operators of this GPU, these heads or this many GPUs were not measured.
     """
     check_tensor_parallel(model, tensor_parallel_size)
+    if (model.head_dim, model.weight_bytes_per_parameter, model.kv_bytes_per_value) != (128, 2, 2):
+        raise InputError(
+            f"{model.name}: operators were measured for head_dim = 128, bf16 weights and KV cache"
+        )
     if gpu.operator_tables is None:
         raise InputError(f"{gpu.name}: operator_tables is missing, the folder of its measured operators")
     operators = Operators(ops_dir, gpu.operator_tables)
@@ -56,7 +61,7 @@ def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: i
         gpu=gpu.name,
         model=model.name,
         tensor_parallel_size=tensor_parallel_size,
-        provenance=_provenance(operators, prefill_folder),
+        provenance=_provenance(operators, prefill_folder, heads),
         linear=_linear(operators, gpu, model, tensor_parallel_size),
         head=_head(operators, model, tensor_parallel_size),
         prefill_attention=_prefill(prefill, model.num_hidden_layers),
@@ -64,14 +69,21 @@ def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: i
     )
 
 
-def _provenance(operators: Operators, prefill_folder: str) -> StepProvenance:
+def _provenance(operators: Operators, prefill_folder: str, heads: tuple[int, int]) -> StepProvenance:
     notes = [
         "element-wise work: bytes / (0.8 x memory bandwidth) + 3 us a call",
         "noise that makes more work faster is averaged out (isotonic regression)",
         "decode attention beyond the largest measured context: in proportion to the context",
     ]
+    most = operators.most_decode_kv_heads
+    if heads[1] > most:
+        notes.append(
+            f"decode attention of {heads[1]} KV heads: {heads[1] / most:g} x that of {most} (+-15 %)"
+        )
     if prefill_folder != operators.root.name:
-        notes.append(f"prefill attention from {prefill_folder}: that of {operators.root.name} beats the GPU's peak")
+        notes.append(
+            f"prefill attention from {prefill_folder}: that of {operators.root.name} beats the GPU's peak"
+        )
     return StepProvenance(
         source="operator latencies of github.com/ai-dynamo/aiconfigurator, composed by llmsim",
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -103,7 +115,7 @@ def _linear(operators: Operators, gpu: Gpu, model: Model, gpus: int) -> LinearTi
     layer_s = sum(np.interp(tokens, *curve) for curve in curves)
     if reduce_s is not None:
         layer_s = layer_s + 2 * np.interp(tokens, *reduce_s)
-    # 2 bytes an element: a norm with residual reads and writes two rows; the last norm and the embedding one each
+    # 2 bytes an element; a norm with residual reads and writes two rows, the last norm and the embedding one
     per_layer = 2 * 4 * h * 2 + (model.mlp_projections_up + 1) * inner * 2
     elementwise_bytes = tokens * (layers * per_layer + 8 * h)
     elementwise_s = elementwise_bytes / (ELEMENTWISE_BANDWIDTH * gpu.memory_bandwidth_bytes_per_s)
@@ -122,11 +134,13 @@ def _head(operators: Operators, model: Model, gpus: int) -> HeadTimes:
 def _prefill(table: pd.DataFrame, layers: int) -> PrefillTimes:
     table = table[table[1].notna()]
     alone = table[1].to_numpy()
-    added = [_one_more(row, int(tokens)) for tokens, row in table.iterrows()]
+    added = [_one_more(table.loc[tokens], int(tokens)) for tokens in table.index]
     alone_s = np.maximum.accumulate(alone) * layers
     added_s = np.minimum(np.maximum.accumulate(added) * layers, alone_s)
     return PrefillTimes(
-        prompt_tokens=tuple(int(tokens) for tokens in table.index), alone_s=_rounded(alone_s), added_s=_rounded(added_s)
+        prompt_tokens=tuple(int(tokens) for tokens in table.index),
+        alone_s=_rounded(alone_s),
+        added_s=_rounded(added_s),
     )
 
 
@@ -139,7 +153,7 @@ def _one_more(row: pd.Series[float], tokens: int) -> float:
 
 def _decode(table: pd.DataFrame, layers: int) -> DecodeTimes:
     contexts = [c for c in _powers_of_two(LARGEST_CONTEXT) if c >= SMALLEST_CONTEXT]
-    sequences = [int(n) for n in table.columns if n <= HEAD_SEQUENCES]
+    sequences = [n for n in map(int, table.columns) if n <= HEAD_SEQUENCES]
     rows = [np.interp(contexts, table.index, _in_proportion(table[n])) for n in sequences]
     grid = np.array(rows) * layers
     grid = np.maximum.accumulate(np.maximum.accumulate(grid, axis=0), axis=1)
@@ -190,7 +204,9 @@ def _needed(x: Floats, y: Floats) -> list[int]:
     kept, spans = {0, len(x) - 1}, [(0, len(x) - 1)]
     while spans:
         first, last = spans.pop()
-        error = np.abs(np.interp(x[first : last + 1], x[[first, last]], y[[first, last]]) / y[first : last + 1] - 1)
+        error = np.abs(
+            np.interp(x[first : last + 1], x[[first, last]], y[[first, last]]) / y[first : last + 1] - 1
+        )
         worst = first + int(error.argmax())
         if error.max() > PRUNE:
             kept.add(worst)

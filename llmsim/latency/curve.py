@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 class Curve:
     """Linear between knots, constant before the first, and the last interval's slope beyond the last.
 
-    `a[j] + b[j] x` holds from knot j-1 (included) to knot j. Plain lists: for one argument they beat NumPy by far.
+    `a[j] + b[j] x` holds from knot j-1 (included) to knot j. Lists: for one argument they beat NumPy by far.
     """
 
     knots: list[float]
@@ -39,16 +39,16 @@ class Curve:
         """Return this curve, higher by a constant."""
         return Curve(self.knots, [a + by for a in self.a], self.b)
 
-    def many(self, x: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Values at each of x (ascending), equal to calls one by one to the bit."""
-        first, last = bisect_right(self.knots, x[0]), bisect_right(self.knots, x[-1])
+    def along(self, start: int, stride: int, count: int) -> NDArray[np.float64]:
+        """Values at `count` points from `start`, `stride` (> 0) apart; each equal to a call's to the bit."""
+        stop = start + count * stride
+        x = np.arange(start, stop, stride)
+        first, last = bisect_right(self.knots, start), bisect_right(self.knots, stop - stride)
         if first == last:
-            values: NDArray[np.float64] = x * self.b[first]
-            values += self.a[first]
-            return values
+            return np.asarray(self.a[first] + self.b[first] * x, dtype=np.float64)
         knots, a, b = self._arrays
         j = knots.searchsorted(x, side="right")
-        return np.asarray(a[j] + b[j] * x)
+        return np.asarray(a[j] + b[j] * x, dtype=np.float64)
 
     @cached_property
     def _arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -22,13 +22,20 @@ class Operators:
     def __init__(self, ops_dir: Path | str, folder: str) -> None:
         self.root = Path(ops_dir) / folder
         if not self.root.is_dir():
-            raise InputError(f"{ops_dir}: no operators of '{folder}'{nearest(folder, _folders(Path(ops_dir)))}")
+            raise InputError(
+                f"{ops_dir}: no operators of '{folder}'{nearest(folder, _folders(Path(ops_dir)))}"
+            )
         self._tables: dict[str, pd.DataFrame] = {}
 
     @property
     def version(self) -> str:
         """Version of vLLM whose kernels were measured."""
         return self._file("gemm").parent.name
+
+    @property
+    def most_decode_kv_heads(self) -> int:
+        """Largest number of KV heads that decode attention was measured with."""
+        return max(kv for _, kv in self._heads("generation_attention"))
 
     def gemm_s(self, n: float, k: float) -> tuple[Floats, Floats]:
         """(m, seconds) of an m×k by k×n product, bilinear in (n, k) between measured points.
@@ -48,14 +55,16 @@ class Operators:
         ]
         used = [(a, b, weight) for a, b, weight in parts if weight]
         if any((a, b) not in columns for a, b, _ in used):
-            raise InputError(f"{self.root}: matrix product n = {n:g}, k = {k:g} lies outside what was measured")
+            raise InputError(
+                f"{self.root}: matrix product n = {n:g}, k = {k:g} lies outside what was measured"
+            )
         time_s = sum(table[(a, b)] * weight for a, b, weight in used)
         assert isinstance(time_s, pd.Series)
         time_s = time_s.dropna() * beyond
         return time_s.index.to_numpy(np.float64), time_s.to_numpy(np.float64)
 
     def prefill_attention_s(self, heads: int, kv_heads: int) -> pd.DataFrame:
-        """Seconds, prompt tokens × sequences, for whole prompts without a cached prefix. NaN where not measured."""
+        """Seconds, prompt tokens × sequences, for prompts without a cached prefix. NaN where not measured."""
         return self._attention("context_attention", "isl", heads, kv_heads)
 
     def decode_attention_s(self, heads: int, kv_heads: int) -> pd.DataFrame:
@@ -63,8 +72,7 @@ class Operators:
 
         More KV heads than were measured: in proportion, as the time goes into reading keys and values.
         """
-        measured = self._heads("generation_attention")
-        most = max(kv for _, kv in measured)
+        most = self.most_decode_kv_heads
         if kv_heads > most:
             return self.decode_attention_s(heads, most) * (kv_heads / most)
         return self._attention("generation_attention", "context", heads, kv_heads)
@@ -73,7 +81,9 @@ class Operators:
         """(elements, seconds) of vLLM's custom all-reduce inside a CUDA graph."""
         column = self._table("custom_allreduce", "message_size", ["num_gpus"])
         if gpus not in column.columns:
-            raise InputError(f"{self.root}: no all-reduce over {gpus} GPUs{nearest(str(gpus), map(str, column))}")
+            raise InputError(
+                f"{self.root}: no all-reduce over {gpus} GPUs{nearest(str(gpus), map(str, column))}"
+            )
         time_s = column[gpus].dropna()
         return time_s.index.to_numpy(np.float64), time_s.to_numpy(np.float64)
 
@@ -81,11 +91,14 @@ class Operators:
         """Linear between the measured numbers of query heads around `heads`."""
         measured = sorted(h for h, kv in self._heads(operator) if kv == kv_heads)
         if not measured or not measured[0] <= heads <= measured[-1]:
-            raise InputError(f"{self.root}: {operator} with {heads} heads, {kv_heads} KV heads was not measured")
+            raise InputError(
+                f"{self.root}: {operator} with {heads} heads, {kv_heads} KV heads was not measured"
+            )
         low, high, at = (heads, heads, 0.0) if heads in measured else _around(measured, heads)
         table = self._table(operator, rows, ["num_heads", "num_key_value_heads", "batch_size"])
-        mixed: pd.DataFrame = table[(low, kv_heads)]
-        return mixed if not at else mixed * (1 - at) + table[(high, kv_heads)] * at
+        if low == high:
+            return _columns(table, low, kv_heads)
+        return _columns(table, low, kv_heads) * (1 - at) + _columns(table, high, kv_heads) * at
 
     def _heads(self, operator: str) -> set[tuple[int, int]]:
         data = self._data(operator)
@@ -94,8 +107,9 @@ class Operators:
     def _table(self, operator: str, rows: str, columns: list[str]) -> pd.DataFrame:
         key = f"{operator} by {columns}"
         if key not in self._tables:
-            grouped = self._data(operator).groupby([rows, *columns]).latency.median() * 1e-3
-            self._tables[key] = grouped.unstack(columns)
+            self._tables[key] = 1e-3 * self._data(operator).pivot_table(
+                index=rows, columns=columns, values="latency", aggfunc="median"
+            )
         return self._tables[key]
 
     def _data(self, operator: str) -> pd.DataFrame:
@@ -108,6 +122,11 @@ class Operators:
         if not found:
             raise InputError(f"{self.root}: no {operator}_perf.parquet")
         return found[-1]
+
+
+def _columns(table: pd.DataFrame, heads: int, kv_heads: int) -> pd.DataFrame:
+    """Rows × batch sizes of these heads."""
+    return table.xs((heads, kv_heads), axis="columns", level=("num_heads", "num_key_value_heads"))
 
 
 def _bf16(data: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,9 @@
-"""Measured step times of one model on one GPU, as they lie in hardware_profiles/steps/<gpu>/<model>-tp<k>.json."""
+"""Measured step times of a model on a GPU: hardware_profiles/steps/<gpu>/<model>-tp<k>.json."""
 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -57,7 +58,7 @@ class PrefillTimes(Profile):
 
 
 class DecodeTimes(Profile):
-    """Attention of a decode step, all layers: one row for each number of sequences, one column for each context."""
+    """Attention of a decode step, all layers: a row for each number of sequences, a column per context."""
 
     sequences: Ascending
     context_tokens: Ascending  #: of each sequence
@@ -94,9 +95,9 @@ class StepProfile(Profile):
 def _check_curve(name: str, x: tuple[int, ...], y: tuple[float, ...]) -> None:
     if len(x) != len(y):
         raise ValueError(f"{name}: {len(y)} times for {len(x)} points")
-    if any(later <= earlier for earlier, later in zip(x, x[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(x)):
         raise ValueError(f"{name}: points must ascend")
-    if any(later < earlier for earlier, later in zip(y, y[1:], strict=False)):
+    if any(later < earlier for earlier, later in pairwise(y)):
         raise ValueError(f"{name}: more work must not take less time")
 
 
@@ -120,7 +121,7 @@ def load_profile(gpu: str, model: str, tensor_parallel_size: int = 1) -> StepPro
     if not path.is_file():
         wanted = f"{gpu}/{model}-tp{tensor_parallel_size}"
         there = nearest(wanted, [f"{g}/{m}-tp{k}" for g, m, k in list_profiles()])
-        raise InputError(f"no measured step times for {wanted}{there}; latency = \"roofline\" works for any")
+        raise InputError(f'no measured step times for {wanted}{there}; latency = "roofline" works for any')
     return read_profile(path)
 
 
@@ -145,7 +146,7 @@ def write_profile(profile: StepProfile, path: Path | str) -> None:
 def _format(value: Any, indent: str) -> str:
     deeper = indent + "  "
     if isinstance(value, dict):
-        lines = [f'{deeper}{json.dumps(key)}: {_format(item, deeper)}' for key, item in value.items()]
+        lines = [f"{deeper}{json.dumps(key)}: {_format(item, deeper)}" for key, item in value.items()]
         return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
     if isinstance(value, list) and value and isinstance(value[0], list | str):
         return "[\n" + ",\n".join(deeper + _format(item, deeper) for item in value) + f"\n{indent}]"

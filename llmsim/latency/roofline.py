@@ -1,8 +1,7 @@
-"""Step times from a data sheet and an architecture: each operator takes the longer of computing and moving bytes.
+"""Step times from a data sheet and an architecture: computing or moving bytes, whichever takes longer.
 
-Williams, Waterman, Patterson, "Roofline", CACM 2009. The efficiencies are fractions of the data sheet's peaks; they
-are rounded figures for large operators on A100, H100 and L40S, not fitted to any one of them. `step_errors` states
-what that costs.
+Williams, Waterman, Patterson, "Roofline", CACM 2009. The efficiencies are fractions of the peak rates:
+rounded figures for large operators, the same for every GPU and fitted to none. `step_errors` states the cost.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Efficiencies:
 
 
 class Roofline(LatencyModel):
-    """Any dense GQA model on any GPU. Tensor parallelism splits heads and MLP, and adds two all-reduces a layer."""
+    """Any dense GQA model on any GPU. Tensor parallelism splits heads and MLP: two all-reduces a layer."""
 
     def __init__(
         self,
@@ -68,9 +67,8 @@ class Roofline(LatencyModel):
     def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> NDArray[np.float64]:
         """Seconds of `steps` decode steps in a row, as the contract says."""
         context = np.arange(context_tokens, context_tokens + steps * decoding, decoding)
-        times_s: NDArray[np.float64] = context * self._decode_s
-        times_s += self._rest_s(decoding, decoding)
-        return times_s
+        rest_s = self._rest_s(decoding, decoding)
+        return np.asarray(rest_s + self._decode_s * context, dtype=np.float64)
 
     def _rest_s(self, tokens: int, sequences: int) -> float:
         """Seconds of everything but attention over the context."""
@@ -80,7 +78,9 @@ class Roofline(LatencyModel):
         head_s = self._heads.get(sequences)
         if head_s is None:
             m = self.model
-            head_s = self._heads[sequences] = self._matmul_s(sequences, m.vocab_size / self.gpus, m.hidden_size)
+            head_s = self._heads[sequences] = self._matmul_s(
+                sequences, m.vocab_size / self.gpus, m.hidden_size
+            )
         return layers_s + head_s
 
     def _layers_s(self, tokens: int) -> float:
@@ -93,7 +93,9 @@ class Roofline(LatencyModel):
             + self._matmul_s(tokens, h, inner)
         )
         moved = 2 * 4 * h + (m.mlp_projections_up + 1) * inner  # two norms with residuals, one activation
-        layer_s += ACTIVATION_BYTES * tokens * moved / self._bytes_per_s + 4 * e.launch_s  # attention's launch too
+        layer_s += (
+            ACTIVATION_BYTES * tokens * moved / self._bytes_per_s + 4 * e.launch_s
+        )  # attention's launch too
         if self.gpus > 1:
             sent = 2 * (self.gpus - 1) / self.gpus * ACTIVATION_BYTES * tokens * h
             layer_s += 2 * (e.all_reduce_s + sent / (self.gpu.interconnect_bytes_per_s * e.interconnect))
