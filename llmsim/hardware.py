@@ -148,6 +148,8 @@ def read_record(cls: type[Record], data: Mapping[str, Any], where: str) -> Recor
             raise InputError(f"{where}: unknown key {key}{nearest(key, cls.model_fields)}") from None
         if first["type"] == "missing":
             raise InputError(f"{where}: {key} is missing") from None
+        if not key:
+            raise InputError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
         said = first["msg"].removeprefix("Input should be ")
         raise InputError(f"{where}: {key} = {first['input']!r}, expected {said}") from None
 

@@ -37,7 +37,8 @@ MANY_PROMPTS_TOKENS = 8192  #: batch whose average gives the time of one more pr
 PRUNE = 0.002  #: points that a straight line between their neighbours gives this well are left out
 
 #: The public prefill tables of the H200 (0.19.0, 0.19.1) show the same times with and without a sliding
-#: window of 128, three times faster than the peak FLOP/s allow at 8192 tokens. The H100 has the same tensor cores.
+#: window of 128, three times faster than the peak FLOP/s allow at 8192 tokens. The H100's tensor
+#: cores are the same.
 PREFILL_TABLES_FROM = {"h200_sxm": "h100_sxm"}
 
 

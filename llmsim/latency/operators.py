@@ -126,7 +126,9 @@ class Operators:
 
 def _columns(table: pd.DataFrame, heads: int, kv_heads: int) -> pd.DataFrame:
     """Rows × batch sizes of these heads."""
-    return table.xs((heads, kv_heads), axis="columns", level=("num_heads", "num_key_value_heads"))
+    columns = table.columns
+    wanted = (columns.get_level_values(0) == heads) & (columns.get_level_values(1) == kv_heads)
+    return table.loc[:, wanted].droplevel([0, 1], axis="columns")
 
 
 def _bf16(data: pd.DataFrame) -> pd.DataFrame:
