@@ -49,9 +49,7 @@ def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: i
     """
     check_tensor_parallel(model, tensor_parallel_size)
     if (model.head_dim, model.weight_bytes_per_parameter, model.kv_bytes_per_value) != (128, 2, 2):
-        raise InputError(
-            f"{model.name}: operators were measured for head_dim = 128, bf16 weights and KV cache"
-        )
+        raise InputError(f"{model.name}: only head_dim = 128 with bf16 weights and KV cache was measured")
     if gpu.operator_tables is None:
         raise InputError(f"{gpu.name}: operator_tables is missing, the folder of its measured operators")
     operators = Operators(ops_dir, gpu.operator_tables)
@@ -155,7 +153,7 @@ def _one_more(row: pd.Series[float], tokens: int) -> float:
 def _decode(table: pd.DataFrame, layers: int) -> DecodeTimes:
     contexts = [c for c in _powers_of_two(LARGEST_CONTEXT) if c >= SMALLEST_CONTEXT]
     sequences = [n for n in map(int, table.columns) if n <= HEAD_SEQUENCES]
-    rows = [np.interp(contexts, table.index, _in_proportion(table[n])) for n in sequences]
+    rows = [_in_proportion(table[n].dropna(), contexts) for n in sequences]
     grid = np.array(rows) * layers
     grid = np.maximum.accumulate(np.maximum.accumulate(grid, axis=0), axis=1)
     return DecodeTimes(
@@ -165,11 +163,10 @@ def _decode(table: pd.DataFrame, layers: int) -> DecodeTimes:
     )
 
 
-def _in_proportion(column: pd.Series[float]) -> Floats:
-    """Fill the contexts above the largest measured one."""
-    measured = column.dropna()
-    beyond = measured.iloc[-1] / measured.index[-1] * column.index.to_numpy(np.float64)
-    return np.asarray(column.where(column.notna(), beyond), dtype=np.float64)
+def _in_proportion(measured: pd.Series[float], contexts: Sequence[int]) -> Floats:
+    """Linear between the measured contexts; above the largest, in proportion to the context."""
+    between = np.interp(contexts, measured.index, measured)
+    return np.asarray(between * np.maximum(1.0, np.array(contexts) / float(measured.index[-1])))
 
 
 def _powers_of_two(largest: int) -> list[int]:

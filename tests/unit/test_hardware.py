@@ -53,7 +53,9 @@ def test_wanted_profiles_are_shipped():
 
 
 def test_unknown_gpu_names_the_nearest():
-    with pytest.raises(InputError, match=r"no gpu profile named 'h100-sxm-80g'; did you mean 'h100-sxm-80gb'\?"):
+    with pytest.raises(
+        InputError, match=r"no gpu profile named 'h100-sxm-80g'; did you mean 'h100-sxm-80gb'\?"
+    ):
         load_gpu("h100-sxm-80g")
 
 
