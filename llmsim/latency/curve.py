@@ -42,10 +42,12 @@ class Curve:
     def along(self, start: int, stride: int, count: int) -> NDArray[np.float64]:
         """Values at `count` points from `start`, `stride` (> 0) apart; each equal to a call's to the bit."""
         stop = start + count * stride
-        x = np.arange(start, stop, stride)
+        x = np.arange(start, stop, stride, dtype=np.float64)  # whole numbers: exact
         first, last = bisect_right(self.knots, start), bisect_right(self.knots, stop - stride)
         if first == last:
-            return np.asarray(self.a[first] + self.b[first] * x, dtype=np.float64)
+            x *= self.b[first]
+            x += self.a[first]
+            return x
         knots, a, b = self._arrays
         j = knots.searchsorted(x, side="right")
         return np.asarray(a[j] + b[j] * x, dtype=np.float64)

@@ -13,10 +13,11 @@ from llmsim.latency.profile import StepProfile
 from llmsim.latency.table import Table
 
 PROVENANCE = {"source": "invented", "date": "2026-01-01"}
+BANDWIDTH = 2e9  # low, so that element-wise work shows
 GPU = Gpu(
     name="toy",
     memory_bytes=10**9,
-    memory_bandwidth_bytes_per_s=1e12,
+    memory_bandwidth_bytes_per_s=BANDWIDTH,
     bf16_flop_per_s=1e14,
     interconnect_bytes_per_s=1e11,
     price_usd_per_hour=1,
@@ -68,7 +69,7 @@ def ops(tmp_path):
         ],
     )
     shared = {"attn_dtype": "bfloat16", "head_dim": 128}
-    attention = list(itertools.product(NOISE, [8, 16], [4], [1, 2, 64]))
+    attention = list(itertools.product(NOISE, [8, 24], [4], [1, 2, 64]))
     write(
         "attention",
         "context_attention",
@@ -120,14 +121,14 @@ def layers_s(tokens, gpus):
     products = [(12 + 2 * 4) * 128 / gpus * h, h * 12 * 128 / gpus, 2 * inner * h, h * inner]
     matmul_s = sum(1e-3 + 1e-9 * (tokens + 100) * product for product in products) * 1e-3
     reduce_s = 2 * (5e-3 + 1e-8 * tokens * h) * 1e-3 if gpus > 1 else 0.0
-    elementwise = tokens * (16 * h + 6 * inner) / (0.8 * 1e12) + 3 * 3e-6
+    elementwise = tokens * (16 * h + 6 * inner) / (0.8 * BANDWIDTH) + 3 * 3e-6
     return 3 * (matmul_s + reduce_s + elementwise)
 
 
 def ends_s(tokens, sequences, gpus):
     # a vocabulary wider than the table takes time in proportion to the widest
     head_s = gemm_ms(sequences, 8192, 1024) * 9000 / 8192 if gpus == 1 else gemm_ms(sequences, 4500, 1024)
-    return head_s * 1e-3 + 2 * 3e-6 + tokens * 8 * 1024 / (0.8 * 1e12)
+    return head_s * 1e-3 + 2 * 3e-6 + tokens * 8 * 1024 / (0.8 * BANDWIDTH)
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 5000])
@@ -184,7 +185,7 @@ def test_tensor_parallel(ops):
     h, products = 1024, [40 * 128 / 2 * 1024, 1024 * 24 * 128 / 2, 2 * 1500 * 1024, 1024 * 1500]
     at = profile.linear.tokens.index(1)
     matmul_s = sum(1e-3 + 1e-9 * 101 * product for product in products) * 1e-3
-    elementwise_s = 3 * ((16 * h + 6 * 1500) / (0.8e12) + 9e-6) + 8 * h / 0.8e12 + 6e-6
+    elementwise_s = 3 * ((16 * h + 6 * 1500) / (0.8 * BANDWIDTH) + 9e-6) + 8 * h / (0.8 * BANDWIDTH) + 6e-6
     expected = 3 * (matmul_s + 2 * (5e-3 + 1e-8 * h) * 1e-3) + elementwise_s
     assert profile.linear.time_s[at] == pytest.approx(expected, rel=1e-4)
 
