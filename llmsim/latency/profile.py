@@ -1,0 +1,153 @@
+"""Measured step times of a model on a GPU: hardware_profiles/steps/<gpu>/<model>-tp<k>.json."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from llmsim.errors import InputError, nearest
+from llmsim.hardware import Profile, Provenance, profiles_dir, read_record
+
+Ascending = Annotated[tuple[int, ...], Field(min_length=2)]
+Seconds = tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
+
+
+class StepProvenance(Provenance):
+    """Where step times come from."""
+
+    operators: str  #: folder and version of the measured operators
+    engine: str  #: whose kernels, and which version
+    license: str
+    units: str = "seconds, tokens, sequences"
+    notes: tuple[str, ...] = ()
+
+
+class StatedError(Profile):
+    """Absolute relative error of the model against a reference, in percent."""
+
+    against: str
+    points: int
+    median_percent: float
+    p90_percent: float
+
+
+class LinearTimes(Profile):
+    """All of a step but attention and head, against the tokens in the step."""
+
+    tokens: Ascending
+    time_s: Seconds
+
+
+class HeadTimes(Profile):
+    """The language-model head, against the sequences that get a token."""
+
+    sequences: Ascending
+    time_s: Seconds
+
+
+class PrefillTimes(Profile):
+    """Attention of a whole prompt in one chunk, all layers: alone in the step, and for each further one."""
+
+    prompt_tokens: Ascending
+    alone_s: Seconds
+    added_s: Seconds
+
+
+class DecodeTimes(Profile):
+    """Attention of a decode step, all layers: a row for each number of sequences, a column per context."""
+
+    sequences: Ascending
+    context_tokens: Ascending  #: of each sequence
+    time_s: tuple[Seconds, ...]
+
+
+class StepProfile(Profile):
+    """GPU time of engine steps in four parts that add up. No host time: no scheduler, sampling or HTTP."""
+
+    gpu: str
+    model: str
+    tensor_parallel_size: Annotated[int, Field(ge=1)]
+    provenance: StepProvenance
+    error: StatedError | None = None
+    linear: LinearTimes
+    head: HeadTimes
+    prefill_attention: PrefillTimes
+    decode_attention: DecodeTimes
+
+    @model_validator(mode="after")
+    def _shapes_and_order(self) -> Self:
+        prefill, decode = self.prefill_attention, self.decode_attention
+        _check_curve("linear", self.linear.tokens, self.linear.time_s)
+        _check_curve("head", self.head.sequences, self.head.time_s)
+        _check_curve("prefill_attention.alone_s", prefill.prompt_tokens, prefill.alone_s)
+        _check_curve("prefill_attention.added_s", prefill.prompt_tokens, prefill.added_s)
+        for row in decode.time_s:
+            _check_curve("decode_attention", decode.context_tokens, row)
+        for column in zip(*decode.time_s, strict=True):
+            _check_curve("decode_attention", decode.sequences, column)
+        return self
+
+
+def _check_curve(name: str, x: tuple[int, ...], y: tuple[float, ...]) -> None:
+    if len(x) != len(y):
+        raise ValueError(f"{name}: {len(y)} times for {len(x)} points")
+    if any(later <= earlier for earlier, later in pairwise(x)):
+        raise ValueError(f"{name}: points must ascend")
+    if any(later < earlier for earlier, later in pairwise(y)):
+        raise ValueError(f"{name}: more work must not take less time")
+
+
+def profile_path(gpu: str, model: str, tensor_parallel_size: int) -> Path:
+    """Where the shipped profile of these lies, if there is one."""
+    return profiles_dir() / "steps" / gpu / f"{model}-tp{tensor_parallel_size}.json"
+
+
+def list_profiles() -> list[tuple[str, str, int]]:
+    """(gpu, model, tensor_parallel_size) of every shipped profile."""
+    found = []
+    for path in sorted((profiles_dir() / "steps").glob("*/*-tp*.json")):
+        model, _, size = path.stem.rpartition("-tp")
+        found.append((path.parent.name, model, int(size)))
+    return found
+
+
+def load_profile(gpu: str, model: str, tensor_parallel_size: int = 1) -> StepProfile:
+    """Return the shipped profile. InputError says which there are, and that `roofline` needs none."""
+    path = profile_path(gpu, model, tensor_parallel_size)
+    if not path.is_file():
+        wanted = f"{gpu}/{model}-tp{tensor_parallel_size}"
+        there = nearest(wanted, [f"{g}/{m}-tp{k}" for g, m, k in list_profiles()])
+        raise InputError(f'no measured step times for {wanted}{there}; latency = "roofline" works for any')
+    return read_profile(path)
+
+
+def read_profile(path: Path | str) -> StepProfile:
+    """Read a profile file. InputError names file and key."""
+    try:
+        data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from None
+    return read_record(StepProfile, data, str(path))
+
+
+def write_profile(profile: StepProfile, path: Path | str) -> None:
+    """Write a profile as JSON, a line for each list of numbers."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    data = profile.model_dump(mode="json", exclude_none=True)
+    Path(path).write_text(_format(data, "") + "\n", encoding="utf-8")
+
+
+def _format(value: Any, indent: str) -> str:
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        lines = [f"{deeper}{json.dumps(key)}: {_format(item, deeper)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list) and value and isinstance(value[0], list | str):
+        return "[\n" + ",\n".join(deeper + _format(item, deeper) for item in value) + f"\n{indent}]"
+    return json.dumps(value)

@@ -1,0 +1,104 @@
+"""Step times interpolated from measurements.
+
+A step takes linear(tokens) + head(sequences that get a token) + prefill attention + decode attention. All are
+piecewise linear between measured points, constant below the first, and keep the last slope beyond the last.
+
+* Decode attention of n sequences is read at their mean context, linear between the two measured numbers of
+  sequences around n. For one n it is therefore piecewise linear in the sum of contexts: `Table` builds that
+  curve once for each n and keeps it.
+* Prefill attention was measured without a cached prefix. A chunk of n tokens after c computed ones gets the
+  difference work(c + n) - work(c) on top of the launch, where launch + work is the measured curve, but never
+  less than one decoding sequence of that context needs to read its keys and values.
+* Several chunks share the launch, and fill the GPU better than one: the first costs what it costs alone, each
+  other what was measured for one more prompt in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.latency.contract import Chunk, LatencyModel
+from llmsim.latency.curve import Curve
+from llmsim.latency.profile import StepProfile
+
+KEPT = 100_000  #: step sizes whose time is remembered
+
+
+class Table(LatencyModel):
+    """A `StepProfile` that answers in about a microsecond."""
+
+    def __init__(self, profile: StepProfile) -> None:
+        self.profile = profile
+        prefill, decode = profile.prefill_attention, profile.decode_attention
+        self._linear = Curve.through(profile.linear.tokens, profile.linear.time_s)
+        self._head = Curve.through(profile.head.sequences, profile.head.time_s)
+        self._launch_s = prefill.alone_s[0]
+        self._work = Curve.through(prefill.prompt_tokens, [t - self._launch_s for t in prefill.alone_s])
+        self._added = Curve.through(prefill.prompt_tokens, prefill.added_s)
+        columns = zip(*decode.time_s, strict=True)
+        self._by_context = [Curve.through(decode.sequences, column) for column in columns]
+        self._attention: dict[int, Curve] = {}  # by number of sequences, against the sum of their contexts
+        self._decode: dict[int, Curve] = {}  # the same with everything else of a pure decode step
+        self._rest: dict[tuple[int, int], float] = {}  # by tokens and sequences: all but attention
+        one = self._attention_of(1)
+        self._read = one.raised(-one.a[0])
+
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+        """Seconds of one step, as the contract says."""
+        if not prefill:
+            curve = self._decode.get(decoding) or self._decode_of(decoding)
+            return curve(context_tokens)
+        tokens = decoding
+        for _, chunk in prefill:
+            tokens += chunk
+        sequences = len(prefill) + decoding
+        rest_s = self._rest.get((tokens, sequences)) or self._rest_of(tokens, sequences)
+        if len(prefill) == 1:
+            computed, chunk = prefill[0]
+            attention_s = self._launch_s + self._new_s(self._work, computed, computed + chunk)
+        else:
+            attention_s = self._shared_s(prefill)
+        if decoding:
+            attention_s += (self._attention.get(decoding) or self._attention_of(decoding))(context_tokens)
+        return rest_s + attention_s
+
+    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> NDArray[np.float64]:
+        """Seconds of `steps` decode steps in a row, as the contract says."""
+        curve = self._decode.get(decoding) or self._decode_of(decoding)
+        return curve.along(context_tokens, decoding, steps)
+
+    def _new_s(self, curve: Curve, computed: int, end: int) -> float:
+        """Seconds, launch apart, of the tokens from `computed` to `end` of one prompt."""
+        if not computed:
+            return curve(end)
+        return max(curve(end) - curve(computed), self._read(end))
+
+    def _shared_s(self, prefill: Sequence[Chunk]) -> float:
+        total_s = surcharge_s = 0.0
+        for computed, chunk in prefill:
+            end = computed + chunk
+            added_s = self._new_s(self._added, computed, end)
+            alone_s = self._launch_s + self._new_s(self._work, computed, end)
+            total_s += added_s
+            surcharge_s = max(surcharge_s, alone_s - added_s)
+        return total_s + surcharge_s
+
+    def _rest_of(self, tokens: int, sequences: int) -> float:
+        if len(self._rest) > KEPT:
+            self._rest.clear()
+        time_s = self._rest[tokens, sequences] = self._linear(tokens) + self._head(sequences)
+        return time_s
+
+    def _decode_of(self, decoding: int) -> Curve:
+        rest_s = self._linear(decoding) + self._head(decoding)
+        curve = self._decode[decoding] = self._attention_of(decoding).raised(rest_s)
+        return curve
+
+    def _attention_of(self, decoding: int) -> Curve:
+        times_s = [curve(decoding) for curve in self._by_context]
+        knots = [context * decoding for context in self.profile.decode_attention.context_tokens]
+        curve = self._attention[decoding] = Curve.through(knots, times_s)
+        return curve

@@ -1,0 +1,72 @@
+"""Step times against composed whole steps that others' tables give, where shared data are present."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from llmsim.errors import InputError
+from llmsim.hardware import load_gpu, load_model
+from llmsim.latency.compose import compose
+from llmsim.latency.profile import list_profiles, load_profile
+from llmsim.latency.step_errors import KINDS, not_compared, step_errors
+
+DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
+
+
+@pytest.fixture(scope="module")
+def errors():
+    if not (DATA / "profiles/iteration_times_ms.csv").is_file():
+        pytest.skip(f"{DATA}/profiles is not here; set LLMSIM_DATA")
+    return step_errors(DATA)
+
+
+def test_table_is_within_two_percent_at_the_median_and_six_at_p90(errors):
+    table = [row for row in errors if row.latency == "table" and row.kind == "all"]
+
+    assert len(table) == 15
+    for row in table:
+        assert (row.points, row.median_percent <= 2, row.p90_percent <= 6) == (46, True, True), row
+
+
+def test_roofline_stays_within_what_its_documentation_states(errors):
+    roofline = [row for row in errors if row.latency == "roofline" and row.kind == "all"]
+
+    assert len(roofline) == 15
+    assert max(row.median_percent for row in roofline) <= 15
+    assert max(row.p90_percent for row in roofline) <= 25
+
+
+def test_every_kind_is_reported(errors):
+    assert {row.kind for row in errors} == set(KINDS)
+
+
+def test_shipped_errors_are_the_measured_ones(errors):
+    measured = {
+        (r.gpu, r.model, r.tensor_parallel_size): r for r in errors if (r.latency, r.kind) == ("table", "all")
+    }
+    for key in list_profiles():
+        stated = load_profile(*key).error
+        assert (stated is None) == (key not in measured)
+        if stated:
+            assert stated.median_percent == pytest.approx(measured[key].median_percent, abs=0.01)
+            assert stated.p90_percent == pytest.approx(measured[key].p90_percent, abs=0.01)
+
+
+def test_what_has_no_operators_is_named(errors):
+    assert {line.split()[0] for line in not_compared(DATA)} == {"A800", "RTX4090", "RTXPRO6000"}
+
+
+@pytest.mark.parametrize("key", [("a100-sxm4-80gb", "llama-3.1-8b", 1), ("h200-sxm", "llama-3.1-70b", 4)])
+def test_shipped_profile_is_what_compose_gives_today(errors, key):
+    gpu, model, size = key
+    shipped = load_profile(*key)
+    composed = compose(DATA / "profiles/ops", load_gpu(gpu), load_model(model), size)
+
+    for part in ("linear", "head", "prefill_attention", "decode_attention"):
+        assert getattr(composed, part) == getattr(shipped, part)
+
+
+def test_missing_reference_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"iteration_times_ms\.csv: not found"):
+        step_errors(tmp_path)

@@ -1,0 +1,102 @@
+"""What every latency model keeps to."""
+
+import math
+
+import numpy as np
+import pytest
+
+from llmsim.hardware import load_gpu, load_model
+from llmsim.latency.build import build_latency
+from llmsim.latency.contract import LatencyModel
+from llmsim.latency.fitted import Constant, Fitted
+from llmsim.latency.profile import list_profiles, load_profile
+from llmsim.latency.roofline import Roofline
+from llmsim.latency.table import Table
+
+OPT_13B = Fitted(
+    prefill=(0.0181, 1.02e-4, 7.12e-9),
+    decode_small=(0.0199, 6.27e-7, 3.85e-5),
+    decode_large=(0.0072, 5.80e-7, 1.58e-4),
+    large_batch=95,
+)
+MODELS: dict[str, LatencyModel] = {
+    "roofline": Roofline(load_gpu("a100-sxm4-80gb"), load_model("llama-3.1-8b")),
+    "roofline-tp4": Roofline(load_gpu("l40s"), load_model("llama-3.1-70b"), 4),
+    "roofline-opt": Roofline(load_gpu("h100-sxm-80gb"), load_model("opt-13b")),
+    "fitted": OPT_13B,
+    "constant": Constant(step_s=0.01, prefill_token_s=1e-4, decode_seq_s=1e-3),
+    "constant-step": Constant(step_s=1.0),
+} | {f"{gpu} {model} tp{size}": Table(load_profile(gpu, model, size)) for gpu, model, size in list_profiles()}
+
+STEPS = [
+    (((0, 1),), 0, 0),
+    (((0, 512),), 0, 0),
+    (((0, 30_000),), 0, 0),
+    (((4096, 512),), 0, 0),
+    (((131_071, 1),), 0, 0),
+    (((0, 100), (512, 512), (0, 7)), 0, 0),
+    ((), 1, 1),
+    ((), 1, 131_072),
+    ((), 17, 17 * 900),
+    ((), 256, 256 * 2000),
+    ((), 5000, 5000 * 3),
+    (((0, 512),), 1, 700),
+    (((512, 300), (0, 200)), 100, 100_000),
+]
+
+
+@pytest.fixture(params=MODELS.values(), ids=MODELS.keys())
+def latency(request):
+    return request.param
+
+
+def test_steps_take_positive_finite_time(latency):
+    for step in STEPS:
+        time_s = latency.step_time_s(*step)
+        assert type(time_s) is float
+        assert 0 < time_s < math.inf
+
+
+def test_the_same_step_always_takes_the_same_time(latency):
+    assert [latency.step_time_s(*step) for step in STEPS] == [latency.step_time_s(*step) for step in STEPS]
+
+
+def test_one_more_chunk_is_never_faster(latency):
+    for prefill, decoding, context in STEPS:
+        before = latency.step_time_s(prefill, decoding, context)
+        for chunk in ((0, 1), (0, 64), (0, 2048), (3000, 17)):
+            if not prefill and isinstance(latency, Fitted):
+                continue  # DistServe's two decode fits do not meet at their threshold
+            assert latency.step_time_s((*prefill, chunk), decoding, context) >= before
+
+
+def test_more_context_is_never_faster(latency):
+    for decoding in (1, 3, 64, 200, 1500):
+        times_s = latency.decode_times_s(decoding, decoding, 3000)
+        assert (np.diff(times_s) >= -1e-15).all()
+
+
+def test_a_longer_chunk_is_never_faster(latency):
+    for computed in (0, 100, 5000):
+        times_s = [latency.step_time_s(((computed, n),), 8, 8000) for n in range(1, 3000, 13)]
+        assert (np.diff(times_s) >= -1e-15).all()
+
+
+@pytest.mark.parametrize(
+    ("decoding", "context", "steps"), [(1, 1, 300), (7, 900, 1), (100, 50_000, 500), (3, 9, 0)]
+)
+def test_stretches_equal_single_steps_to_the_bit(latency, decoding, context, steps):
+    expected = LatencyModel.decode_times_s(latency, decoding, context, steps)
+
+    actual = latency.decode_times_s(decoding, context, steps)
+
+    assert actual.dtype == np.float64
+    assert actual.shape == (steps,)
+    assert actual.tobytes() == np.asarray(expected, dtype=np.float64).tobytes()
+
+
+def test_build_by_name():
+    gpu, model = load_gpu("h100-sxm-80gb"), load_model("llama-3.1-8b")
+
+    assert isinstance(build_latency("table", gpu, model), Table)
+    assert isinstance(build_latency("roofline", gpu, model, 2), Roofline)
