@@ -1,0 +1,68 @@
+"""Read a recorded trace as a workload; `trace_formats` lists the formats."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from llmsim.errors import InputError
+from llmsim.workload.arguments import not_negative, positive, whole
+from llmsim.workload.contract import Workload
+from llmsim.workload.trace_rows import Rows, read_rows
+
+
+def read_trace(
+    path: str | PathLike[str],
+    *,
+    format: str = "auto",
+    rate_scale: float = 1.0,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    limit: int | None = None,
+) -> Workload:
+    """Read a trace, plain or gzipped, and return the requests of a window of it in order of arrival.
+
+    `start_s` and `duration_s` choose start_s <= arrival < start_s + duration_s on the trace's own clock (for
+    dates: seconds from the earliest one), `limit` the first so many of these. Time 0 of the workload is start_s;
+    then all times are divided by `rate_scale`, so that 2.0 means twice the rate. Requests that arrive together
+    keep the file's order. Rows with 0 output tokens (logs write failed requests so) are left out, and `source`
+    says how many. Raises InputError with file, line and field for anything wrong with the file.
+    """
+    positive("rate_scale", rate_scale)
+    not_negative("start_s", start_s)
+    end_s = np.inf if duration_s is None else start_s + positive("duration_s", duration_s)
+    most = None if limit is None else whole("limit", limit)
+    rows = read_rows(Path(path), format)
+    chosen = _window(rows, start_s, end_s)
+    if len(chosen) == 0:
+        raise InputError(
+            f"{path}: no request in [{start_s:g} s, {end_s:g} s); the trace has {len(rows)}, "
+            f"from {rows.arrival_s.min():g} s to {rows.arrival_s.max():g} s"
+        )
+    served = chosen.take(chosen.output_tokens > 0)
+    if len(served) == 0:
+        raise InputError(f"{path}: none of the {len(chosen)} requests has any output tokens")
+    words = [f"trace {Path(path).name} ({rows.format.name})"]
+    if len(served) < len(chosen):
+        words.append(f"{len(chosen) - len(served)} without output left out")
+    if start_s > 0 or duration_s is not None:
+        words.append(f"window [{start_s:g} s, {end_s:g} s)")
+    if most is not None and most < len(served):
+        words.append(f"first {most}")
+    if rate_scale != 1:
+        words.append(f"rate x {rate_scale:g}")
+    served = served.take(np.arange(len(served))[:most])
+    return Workload(
+        arrival_s=(served.arrival_s - start_s) / rate_scale,
+        prompt_tokens=served.prompt_tokens,
+        output_tokens=served.output_tokens,
+        source=", ".join(words),
+    )
+
+
+def _window(rows: Rows, start_s: float, end_s: float) -> Rows:
+    ordered = rows.take(np.argsort(rows.arrival_s, kind="stable"))
+    first, last = np.searchsorted(ordered.arrival_s, [start_s, end_s])
+    return ordered.take(np.arange(first, last))
