@@ -1,1 +1,1 @@
-"""Who asks for what, and when: arrival processes, length sources, traces; the only place that draws at random."""
+"""Who asks for what, and when: arrival processes, length sources, traces. Random numbers are drawn here only."""

@@ -27,8 +27,8 @@ def gamma(
 ) -> Times:
     """Gamma gaps of mean 1 / rate_per_s and CV 1 / sqrt(burstiness), as in vLLM's benchmark.
 
-    The gap's shape is `burstiness`, its scale 1 / (rate_per_s * burstiness): below 1 is burstier than Poisson,
-    1 is Poisson. `rescale` stretches all times so that the last is exactly requests / rate_per_s; vLLM does so.
+    The gap's shape is `burstiness`, its scale 1 / (rate_per_s * burstiness): 1 is Poisson, less is burstier.
+    `rescale` stretches all times so that the last is exactly requests / rate_per_s; vLLM does so.
     """
     mean_s = 1.0 / positive("rate_per_s", rate_per_s)
     shape = positive("burstiness", burstiness)

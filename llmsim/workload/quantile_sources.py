@@ -86,8 +86,8 @@ SOURCES: Mapping[str, Source] = {
 def fidelity(table: QuantileTable, prompt: Ints, output: Ints) -> dict[str, float]:
     """Compare draws with the source: how well the joint distribution survived.
 
-    Relative errors of mean and percentiles, both rank correlations (Spearman), and the share of draws whose total
-    exceeds any in the source (some sources cap it).
+    Relative errors of mean and percentiles, both rank correlations (Spearman), and the share of draws whose
+    total exceeds any in the source (some sources cap it).
     """
     drawn = table.draw(np.random.default_rng(FIDELITY_SEED), FIDELITY_DRAWS)
     result = {}

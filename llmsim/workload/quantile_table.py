@@ -1,8 +1,8 @@
 """Quantile tables: the joint distribution of prompt and output lengths of real traffic, in a few kilobytes.
 
-A table holds the quantiles of the prompt, and the quantiles of the output in each of several groups of like prompt
-length (twentieths of the requests, here). That keeps both marginals and the dependence between them. The shipped
-tables are in quantiles/, each with its origin, licence and measured fidelity; `quantile_sources` makes them.
+A table holds the quantiles of the prompt, and the quantiles of the output in each of several groups of like
+prompt length (twentieths of the requests, here). That keeps both marginals and the dependence between them. The
+shipped tables are in quantiles/, each with origin, licence and measured fidelity; `quantile_sources` makes them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def derive_quantiles(
 ) -> QuantileTable:
     """Make a table from observed pairs, both of shape (requests,); quantiles are rounded to whole tokens.
 
-    Hazen's definition of a quantile keeps the mean of small groups with long tails; NumPy's default lowers it.
+    Hazen's definition of a quantile keeps the mean of small groups with long tails; NumPy's own lowers it.
     """
     order = np.argsort(prompt_tokens, kind="stable")
     by_group = [_quantiles(part) for part in np.array_split(output_tokens[order], groups)]
@@ -66,7 +66,7 @@ def load_table(name: str) -> QuantileTable:
 
 
 def _quantiles(tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.rint(np.quantile(tokens, LEVELS, method="hazen"))
+    return np.asarray(np.rint(np.quantile(tokens, LEVELS, method="hazen")))
 
 
 def _tokens(values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -37,12 +37,12 @@ def synthesize(
 
 
 def arrival_process(process: str, **options: object) -> ArrivalProcess:
-    """Return the process of this name (in `arrivals.PROCESSES`), options bound; InputError if there is none such."""
+    """Return the named one of `arrivals.PROCESSES`, options bound; InputError for a wrong name or option."""
     return _bound("arrival process", PROCESSES, process, options)
 
 
 def length_source(source: str, **options: object) -> LengthSource:
-    """Return the source of this name (in `lengths.SOURCES`), options bound; InputError if there is none such."""
+    """Return the named one of `lengths.SOURCES`, options bound; InputError for a wrong name or option."""
     return _bound("length source", SOURCES, source, options)
 
 

@@ -24,11 +24,11 @@ def read_trace(
 ) -> Workload:
     """Read a trace, plain or gzipped, and return the requests of a window of it in order of arrival.
 
-    `start_s` and `duration_s` choose start_s <= arrival < start_s + duration_s on the trace's own clock (for
-    dates: seconds from the earliest one), `limit` the first so many of these. Time 0 of the workload is start_s;
-    then all times are divided by `rate_scale`, so that 2.0 means twice the rate. Requests that arrive together
-    keep the file's order. Rows with 0 output tokens (logs write failed requests so) are left out, and `source`
-    says how many. Raises InputError with file, line and field for anything wrong with the file.
+    `start_s` and `duration_s` choose start_s <= arrival < start_s + duration_s on the trace's own clock (dates:
+    seconds from the earliest one), `limit` the first so many of these. Time 0 of the workload is start_s; then
+    all times are divided by `rate_scale`: 2.0 means twice the rate. Requests that arrive together keep the
+    file's order. Rows with 0 output tokens (logs write failed requests so) are left out, and `source` says how
+    many. Raises InputError with file, line and field for anything wrong with the file.
     """
     positive("rate_scale", rate_scale)
     not_negative("start_s", start_s)
