@@ -1,1 +1,1 @@
-"""Who asks for what, and when: arrival processes, length sources, traces. Random numbers are drawn here only."""
+"""Who asks for what, and when. The only package that draws random numbers."""

@@ -1,7 +1,7 @@
 """Length sources: how many tokens a request has in its prompt and its output.
 
-Each is ``f(rng, requests, **options)`` and returns (prompt_tokens, output_tokens): two arrays of whole numbers,
-at least 1, shape (requests,). More requests from the same stream begin with the same ones.
+Each is ``f(rng, requests, **options)`` and returns (prompt_tokens, output_tokens): two arrays of whole
+numbers, at least 1, shape (requests,). More requests from the same stream begin with the same ones.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Quantile tables: the joint distribution of prompt and output lengths of real traffic, in a few kilobytes.
 
 A table holds the quantiles of the prompt, and the quantiles of the output in each of several groups of like
-prompt length (twentieths of the requests, here). That keeps both marginals and the dependence between them. The
-shipped tables are in quantiles/, each with origin, licence and measured fidelity; `quantile_sources` makes them.
+prompt length (twentieths of the requests, here). That keeps both marginals and the dependence between them.
+The shipped tables are in quantiles/, each with origin, licence and measured fidelity; `quantile_sources`
+makes them.
 """
 
 from __future__ import annotations

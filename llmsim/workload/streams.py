@@ -14,7 +14,7 @@ from llmsim.workload.arguments import whole
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Generators by purpose, in the order of spawning; new ones go to the end, so that the others keep theirs."""
+    """Generators by purpose, in spawning order; new ones go to the end, so that the others keep theirs."""
 
     arrivals: np.random.Generator  #: when requests come
     lengths: np.random.Generator  #: how long they are

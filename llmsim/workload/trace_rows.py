@@ -167,15 +167,15 @@ def _blame(body: _Body, reason: str) -> NoReturn:
     for number, row in _csv_lines(body) if f.lines == "csv" else _json_lines(body):
         checks = (
             (f.arrival, _arrival_problem(row[f.arrival], f)),
-            (f.prompt, _tokens_problem(row[f.prompt], 1)),
-            (f.output, _tokens_problem(row[f.output], 0)),
+            (f.prompt, _tokens_problem(row[f.prompt], f, 1)),
+            (f.output, _tokens_problem(row[f.output], f, 0)),
         )
         for column, problem in checks:
             if problem:
                 value = row[column]
                 shown = shortened(value) if isinstance(value, str) else json.dumps(value)
                 raise InputError(f"{body.path}, line {number}: {column} is {shown}, expected {problem}")
-    raise InputError(f"{body.path}: {reason}")
+    raise InputError(f"{body.path}: {' '.join(reason.split())}")
 
 
 def _csv_lines(body: _Body) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -203,15 +203,15 @@ def _json_lines(body: _Body) -> Iterator[tuple[int, Mapping[str, object]]]:
             yield number, row
 
 
-def _number(value: object) -> float:
+def _number(value: object, trace_format: TraceFormat) -> float:
     """Return the number that a CSV field or a JSON value stands for; NaN if it is none."""
-    if isinstance(value, str):
+    if isinstance(value, str) and trace_format.lines == "csv":
         return float(value) if _NUMBER.fullmatch(value.strip()) else math.nan
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
-def _tokens_problem(value: object, least: int) -> str | None:
-    number = _number(value)
+def _tokens_problem(value: object, trace_format: TraceFormat, least: int) -> str | None:
+    number = _number(value, trace_format)
     fine = least <= number < _MOST_TOKENS and number == math.floor(number)
     return None if fine else f"a whole number of at least {least}"
 
@@ -219,7 +219,7 @@ def _tokens_problem(value: object, least: int) -> str | None:
 def _arrival_problem(value: object, trace_format: TraceFormat) -> str | None:
     if trace_format.clock != "date":
         unit = {"s": "seconds", "ms": "milliseconds"}[trace_format.clock]
-        return None if 0 <= _number(value) < math.inf else f"{unit}, a number of at least 0"
+        return None if 0 <= _number(value, trace_format) < math.inf else f"{unit}, a number of at least 0"
     try:
         datetime.fromisoformat(str(value).strip())
     except ValueError:

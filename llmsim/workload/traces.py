@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 from pathlib import Path
 
@@ -24,45 +25,44 @@ def read_trace(
 ) -> Workload:
     """Read a trace, plain or gzipped, and return the requests of a window of it in order of arrival.
 
-    `start_s` and `duration_s` choose start_s <= arrival < start_s + duration_s on the trace's own clock (dates:
-    seconds from the earliest one), `limit` the first so many of these. Time 0 of the workload is start_s; then
-    all times are divided by `rate_scale`: 2.0 means twice the rate. Requests that arrive together keep the
-    file's order. Rows with 0 output tokens (logs write failed requests so) are left out, and `source` says how
-    many. Raises InputError with file, line and field for anything wrong with the file.
+    `start_s` and `duration_s` choose start_s <= arrival < start_s + duration_s on the trace's own clock
+    (dates: seconds from the earliest one), `limit` the first so many of these. Time 0 of the workload is
+    start_s; then all times are divided by `rate_scale`: 2.0 means twice the rate. Requests that arrive
+    together keep the file's order. Rows with 0 output tokens (logs write failed requests so) are left out,
+    and `source` says how many. Raises InputError with file, line and field for anything wrong with the
+    file.
     """
     positive("rate_scale", rate_scale)
     not_negative("start_s", start_s)
-    end_s = np.inf if duration_s is None else start_s + positive("duration_s", duration_s)
+    end_s = math.inf if duration_s is None else start_s + positive("duration_s", duration_s)
     most = None if limit is None else whole("limit", limit)
-    rows = read_rows(Path(path), format)
-    chosen = _window(rows, start_s, end_s)
-    if len(chosen) == 0:
-        raise InputError(
-            f"{path}: no request in [{start_s:g} s, {end_s:g} s); the trace has {len(rows)}, "
-            f"from {rows.arrival_s.min():g} s to {rows.arrival_s.max():g} s"
-        )
+    path = Path(path)
+    rows = read_rows(path, format)
+    chosen = _window(path, rows, start_s, end_s)
     served = chosen.take(chosen.output_tokens > 0)
     if len(served) == 0:
         raise InputError(f"{path}: none of the {len(chosen)} requests has any output tokens")
-    words = [f"trace {Path(path).name} ({rows.format.name})"]
-    if len(served) < len(chosen):
-        words.append(f"{len(chosen) - len(served)} without output left out")
-    if start_s > 0 or duration_s is not None:
-        words.append(f"window [{start_s:g} s, {end_s:g} s)")
-    if most is not None and most < len(served):
-        words.append(f"first {most}")
-    if rate_scale != 1:
-        words.append(f"rate x {rate_scale:g}")
-    served = served.take(np.arange(len(served))[:most])
+    notes = {
+        f"trace {path.name} ({rows.format.name})": True,
+        f"{len(chosen) - len(served)} without output left out": len(served) < len(chosen),
+        f"window [{start_s:g} s, {end_s:g} s)": start_s > 0 or duration_s is not None,
+        f"first {most}": most is not None,
+        f"rate x {rate_scale:g}": rate_scale != 1,
+    }
     return Workload(
-        arrival_s=(served.arrival_s - start_s) / rate_scale,
-        prompt_tokens=served.prompt_tokens,
-        output_tokens=served.output_tokens,
-        source=", ".join(words),
+        arrival_s=(served.arrival_s[:most] - start_s) / rate_scale,
+        prompt_tokens=served.prompt_tokens[:most],
+        output_tokens=served.output_tokens[:most],
+        source=", ".join(note for note, applies in notes.items() if applies),
     )
 
 
-def _window(rows: Rows, start_s: float, end_s: float) -> Rows:
+def _window(path: Path, rows: Rows, start_s: float, end_s: float) -> Rows:
     ordered = rows.take(np.argsort(rows.arrival_s, kind="stable"))
     first, last = np.searchsorted(ordered.arrival_s, [start_s, end_s])
+    if first == last:
+        raise InputError(
+            f"{path}: no request in [{start_s:g} s, {end_s:g} s); its {len(rows)} requests arrive from "
+            f"{ordered.arrival_s[0]:g} s to {ordered.arrival_s[-1]:g} s"
+        )
     return ordered.take(np.arange(first, last))
