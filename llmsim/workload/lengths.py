@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +74,15 @@ def _bounded(tokens: NDArray[np.float64], side: str, low: int, high: int | None)
     return np.clip(np.rint(tokens), low, high).astype(np.int64)
 
 
+def _table_source(name: str) -> Callable[..., Lengths]:
+    def draw(rng: np.random.Generator, requests: int) -> Lengths:
+        return from_quantiles(rng, requests, name=name)
+
+    return draw
+
+
 SOURCES: Mapping[str, Callable[..., Lengths]] = {
     "fixed": fixed,
     "lognormal": lognormal,
-    **{name: partial(from_quantiles, name=name) for name in TABLES},
+    **{name: _table_source(name) for name in TABLES},
 }

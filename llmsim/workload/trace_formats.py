@@ -69,11 +69,13 @@ def choose_format(name: str, first_line: str, where: str) -> TraceFormat:
         known = " or ".join(f"{','.join(f.columns)} ({f.name})" for f in same_lines)
         raise InputError(f"{where}: not a known trace, starts with {shortened(first_line)}; expected {known}")
     if missing:
-        hint = nearest(missing[0], columns)
+        found = ", ".join(columns)
         raise InputError(
-            f"{where}: no column '{missing[0]}', which format '{best.name}' needs; found {', '.join(columns)}"
-            + (hint if "mean" in hint else "")
+            f"{where}: no column '{missing[0]}', which format '{best.name}' needs; found {found}"
         )
+    twice = [column for column in best.columns if columns.count(column) > 1]
+    if twice:
+        raise InputError(f"{where}: column '{twice[0]}' is there twice")
     return best
 
 
