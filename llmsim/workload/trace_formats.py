@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,7 +68,7 @@ def choose_format(name: str, first_line: str, where: str) -> TraceFormat:
         known = " or ".join(f"{','.join(f.columns)} ({f.name})" for f in same_lines)
         raise InputError(f"{where}: not a known trace, starts with {shortened(first_line)}; expected {known}")
     if missing:
-        found = ", ".join(columns)
+        found = shortened(", ".join(columns))
         raise InputError(
             f"{where}: no column '{missing[0]}', which format '{best.name}' needs; found {found}"
         )
@@ -82,11 +81,14 @@ def choose_format(name: str, first_line: str, where: str) -> TraceFormat:
 _KIND = {"csv": "CSV", "jsonl": "JSON lines"}
 
 
-def first_columns(first_line: str, where: str) -> tuple[Lines, Sequence[str]]:
+def first_columns(first_line: str, where: str) -> tuple[Lines, list[str]]:
     """Return a file's kind of lines, and its columns: a CSV header's, or its first JSON object's keys."""
     if first_line.lstrip().startswith("{"):
         return "jsonl", list(json_object(first_line, where))
-    return "csv", [column.strip() for column in next(csv.reader([first_line]))]
+    try:
+        return "csv", [column.strip() for column in next(csv.reader([first_line]))]
+    except csv.Error as error:
+        raise InputError(f"{where}: not a CSV header ({error}): {shortened(first_line)}") from None
 
 
 def json_object(line: str, where: str) -> dict[str, object]:

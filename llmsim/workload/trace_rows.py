@@ -23,10 +23,17 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError
-from llmsim.workload.trace_formats import TraceFormat, choose_format, json_object, shortened
+from llmsim.workload.trace_formats import (
+    TraceFormat,
+    choose_format,
+    first_columns,
+    json_object,
+    shortened,
+)
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 _MOST_TOKENS = 2**53  # beyond it, a float no longer holds every whole number
 
 
@@ -85,11 +92,11 @@ def _open(path: Path, format_name: str) -> _Body:
     number = data.count(b"\n", 0, start) + 1
     end = data.find(b"\n", start) + 1 or len(data)
     head = data[start:end].decode("utf-8")
-    chosen = choose_format(format_name, head, f"{path}, line {number}")
+    where = f"{path}, line {number}"
+    chosen = choose_format(format_name, head, where)
     if chosen.lines == "jsonl":
         return _Body(path, chosen, [], data[start:], number)
-    header = [column.strip() for column in next(csv.reader([head]))]
-    return _Body(path, chosen, header, data[end:], number + 1)
+    return _Body(path, chosen, first_columns(head, where)[1], data[end:], number + 1)
 
 
 def _read_text(path: Path) -> bytes:
@@ -107,7 +114,7 @@ def _read_text(path: Path) -> bytes:
         raise InputError(f"{path}: the gzip file is damaged ({error})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -164,7 +171,7 @@ def _seconds(arrival: Any, trace_format: TraceFormat) -> NDArray[np.float64]:
 def _blame(body: _Body, reason: str) -> NoReturn:
     """Raise InputError for the first bad line; `reason` serves if no line alone is to blame."""
     f = body.format
-    for number, row in _csv_lines(body) if f.lines == "csv" else _json_lines(body):
+    for where, row in _csv_lines(body) if f.lines == "csv" else _json_lines(body):
         checks = (
             (f.arrival, _arrival_problem(row[f.arrival], f)),
             (f.prompt, _tokens_problem(row[f.prompt], f, 1)),
@@ -174,25 +181,27 @@ def _blame(body: _Body, reason: str) -> NoReturn:
             if problem:
                 value = row[column]
                 shown = shortened(value) if isinstance(value, str) else json.dumps(value)
-                raise InputError(f"{body.path}, line {number}: {column} is {shown}, expected {problem}")
+                raise InputError(f"{where}: {column} is {shown}, expected {problem}")
     raise InputError(f"{body.path}: {' '.join(reason.split())}")
 
 
-def _csv_lines(body: _Body) -> Iterator[tuple[int, Mapping[str, object]]]:
-    text = io.StringIO(body.data.decode("utf-8"), newline="")
-    reader = csv.reader(text)
-    for fields in reader:
-        number = body.first_line + reader.line_num - 1
-        if fields and len(fields) != len(body.columns):
-            raise InputError(
-                f"{body.path}, line {number}: {len(fields)} fields, expected {len(body.columns)} "
-                f"({','.join(body.columns)}): {shortened(','.join(fields))}"
-            )
-        if fields:
-            yield number, dict(zip(body.columns, fields, strict=True))
+def _csv_lines(body: _Body) -> Iterator[tuple[str, Mapping[str, object]]]:
+    reader = csv.reader(io.StringIO(body.data.decode("utf-8")))
+    try:
+        for fields in reader:
+            where = f"{body.path}, line {body.first_line + reader.line_num - 1}"
+            if fields and len(fields) != len(body.columns):
+                raise InputError(
+                    f"{where}: {len(fields)} fields, expected {len(body.columns)} as in the header: "
+                    f"{shortened(','.join(fields))}"
+                )
+            if fields:
+                yield where, dict(zip(body.columns, fields, strict=True))
+    except csv.Error as error:
+        raise InputError(f"{body.path}, line {body.first_line + reader.line_num - 1}: {error}") from None
 
 
-def _json_lines(body: _Body) -> Iterator[tuple[int, Mapping[str, object]]]:
+def _json_lines(body: _Body) -> Iterator[tuple[str, Mapping[str, object]]]:
     for number, line in enumerate(body.data.decode("utf-8").split("\n"), start=body.first_line):
         if line.strip():
             where = f"{body.path}, line {number}"
@@ -200,7 +209,7 @@ def _json_lines(body: _Body) -> Iterator[tuple[int, Mapping[str, object]]]:
             missing = [column for column in body.format.columns if column not in row]
             if missing:
                 raise InputError(f"{where}: no '{missing[0]}' in {shortened(line)}")
-            yield number, row
+            yield where, row
 
 
 def _number(value: object, trace_format: TraceFormat) -> float:
@@ -220,8 +229,9 @@ def _arrival_problem(value: object, trace_format: TraceFormat) -> str | None:
     if trace_format.clock != "date":
         unit = {"s": "seconds", "ms": "milliseconds"}[trace_format.clock]
         return None if 0 <= _number(value, trace_format) < math.inf else f"{unit}, a number of at least 0"
+    text = str(value)
     try:
-        datetime.fromisoformat(str(value).strip())
+        datetime.fromisoformat(text if _DATE.fullmatch(text) else "")
     except ValueError:
         return "a date and time such as 2023-11-16 18:15:46.6805900"
     return None

@@ -17,7 +17,9 @@ from llmsim.workload.quantile_table import TABLES, derive_quantiles
 
 N = 100_000
 DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
-needs_data = pytest.mark.skipif(not (DATA / "traces").is_dir(), reason=f"no public data in {DATA} (set LLMSIM_DATA)")
+needs_data = pytest.mark.skipif(
+    not (DATA / "traces").is_dir(), reason=f"no public data in {DATA} (set LLMSIM_DATA)"
+)
 
 
 @pytest.mark.parametrize("cv", [0.3, 1.0, 2.0])
@@ -40,7 +42,7 @@ def test_lognormal_has_the_mean_and_median_of_theory(cv):
 
 
 def test_table_of_a_known_joint_distribution_gives_it_back():
-    # Output uniform on [0, prompt]: E[output] = 500, Spearman's rho = 0.5 by conditioning on the prompt.
+    # Prompt uniform on [0, 2000], output on [0, prompt]: means 1000 and 500; 125 where the prompt is below 500.
     rng = np.random.default_rng(2)
     prompt = 1 + rng.integers(0, 2000, N)
     output = 1 + (rng.random(N) * prompt).astype(np.int64)

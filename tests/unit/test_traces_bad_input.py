@@ -41,8 +41,12 @@ WHOLE = "a whole number of at least 1"
         ),
         (
             HEADER + "1,2,3\n4,5\n",
-            "line 3: 2 fields, expected 3 (arrival_s,prompt_tokens,output_tokens): '4,5'",
+            "line 3: 2 fields, expected 3 as in the header: '4,5'",
         ),
+        (HEADER + "1,2,3\r4,x,6\r", f"line 3: prompt_tokens is 'x', expected {WHOLE}"),
+        (HEADER + "1,2,3\n" + "9" * 200_000 + ",2,x\n", "line 3: field larger than field limit"),
+        ('"time\nin","out"\n1,2\n', "line 1: not a known trace"),
+        ('{"timestamp": 0, "input\\nlength": 3}\n', "line 1: no column 'input_length'"),
         (HEADER + "1,2,3\n\n4,5,6,7\n", "line 4: 4 fields, expected 3"),
         (HEADER + "1,2,3\n2,,3\n", f"line 3: prompt_tokens is '', expected {WHOLE}"),
         (HEADER + "1,-2,3\n", f"line 2: prompt_tokens is '-2', expected {WHOLE}"),
