@@ -42,7 +42,7 @@ def test_lognormal_has_the_mean_and_median_of_theory(cv):
 
 
 def test_table_of_a_known_joint_distribution_gives_it_back():
-    # Prompt uniform on [0, 2000], output on [0, prompt]: means 1000 and 500; 125 where the prompt is below 500.
+    # Prompt uniform on [0, 2000], output on [0, prompt]: means 1000 and 500; 125 below prompt 500.
     rng = np.random.default_rng(2)
     prompt = 1 + rng.integers(0, 2000, N)
     output = 1 + (rng.random(N) * prompt).astype(np.int64)
