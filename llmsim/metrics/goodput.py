@@ -30,6 +30,7 @@ def throughput_tokens_per_s(timelines: Timelines, window: Window = ARRIVALS) -> 
 
 def delivered_tokens_per_s(timelines: Timelines, span: Span, rows: Layout | None = None) -> float:
     """Tokens delivered inside the window to any request, / T: never more than the system can do."""
+    rows = rows or ranges.layout(timelines)
     by_end = ranges.delivered_by(timelines, span.end_s, rows)
     before = ranges.delivered_by(timelines, np.nextafter(span.start_s, -np.inf), rows)
     return per_second(float((by_end - before).sum()), span)

@@ -112,10 +112,12 @@ def range_max(values: Floats, start: Ints, count: Ints) -> Floats:
     level = np.frexp(count.astype(np.float64))[1].astype(np.int8) - 1
     order = np.argsort(level, kind="stable")
     bounds = np.searchsorted(level[order], np.arange(int(level[order[-1]]) + 2 if len(order) else 0))
-    table, width = values, 1
+    table, spare, width = values, [np.empty_like(values), np.empty_like(values)], 1
     for lo, hi in pairwise(bounds.tolist()):
         if width > 1:
-            table = np.maximum(table[: -(width // 2)], table[width // 2 :])
+            half = width // 2
+            table = np.maximum(table[:-half], table[half:], out=spare[0][: len(table) - half])
+            spare.reverse()  # the next level is written where this one is not
         if hi > lo:
             rows = order[lo:hi]
             first = start[rows]
@@ -162,31 +164,41 @@ def pooled_gaps(timelines: Timelines, rows: Layout | None = None) -> tuple[Float
     steps = len(timelines.times_s)
     ranged = rows.count > 0
     start, count = rows.start[ranged], rows.count[ranged]
-    seen = np.bincount(start, minlength=steps + 1) - np.bincount(start + count - 1, minlength=steps + 1)
-    inside = np.flatnonzero(np.cumsum(seen)[: max(steps - 1, 0)])
+    change = np.bincount(start, minlength=steps + 1) - np.bincount(start + count - 1, minlength=steps + 1)
+    seen = np.cumsum(change)
+    inside = seen[: max(steps - 1, 0)] > 0
     led = np.flatnonzero((rows.headed == 1) & ranged)
     later = _later_segments(rows)
     values = [
-        timelines.times_s[inside + 1] - timelines.times_s[inside],
+        np.diff(timelines.times_s)[inside],
         timelines.times_s[rows.start[led]] - rows.head_s[led],
         rows.first_s[later] - rows.last_s[later - 1],
     ]
-    weights = [np.cumsum(seen)[inside], np.ones(len(led) + len(later), np.int64)]
+    weights = [seen[: len(inside)][inside], np.ones(len(led) + len(later), np.int64)]
     return np.concatenate(values), np.concatenate(weights)
 
 
 def delivered_by(timelines: Timelines, bound_s: float, rows: Layout | None = None) -> Ints:
     """Tokens of each request with T_i <= bound_s (one absolute time for all), (N,). O(S log tokens)."""
     rows = rows or layout(timelines)
-    lo, hi = rows.start.copy(), rows.start + rows.count
-    while (open_ := np.flatnonzero(lo < hi)).size:
-        mid = (lo[open_] + hi[open_]) // 2
-        early = timelines.times_s[mid] <= bound_s
-        lo[open_[early]] = mid[early] + 1
-        hi[open_[~early]] = mid[~early]
-    tokens = lo - rows.start + (rows.head_s <= bound_s)
+    tokens = np.where(rows.last_s <= bound_s, rows.count + rows.headed, 0)
+    part = np.flatnonzero((rows.first_s <= bound_s) & (rows.last_s > bound_s))
+    tokens[part] = rows.headed[part] + _steps_by(
+        timelines.times_s, bound_s, rows.start[part], rows.count[part]
+    )
     through = np.concatenate([[0], np.cumsum(tokens)])
     return np.diff(through[rows.segments_before])
+
+
+def _steps_by(times_s: Floats, bound_s: float, start: Ints, count: Ints) -> Ints:
+    """How many of times_s[start : start + count] are <= bound_s: a binary search in all ranges at once."""
+    lo, hi = start.copy(), start + count
+    while (open_ := np.flatnonzero(lo < hi)).size:
+        mid = (lo[open_] + hi[open_]) // 2
+        early = times_s[mid] <= bound_s
+        lo[open_[early]] = mid[early] + 1
+        hi[open_[~early]] = mid[~early]
+    return lo - start
 
 
 def _later_segments(rows: Layout) -> Ints:

@@ -42,7 +42,9 @@ def score(
         "requests": outcomes(counted),
         **_latencies(counted, rows, None if first_scheduled_s is None else first_scheduled_s[span.counted]),
         "output_tokens": int(rows.n_tokens.sum()),
-        "output_tokens_per_s": number(goodput.delivered_tokens_per_s(timelines, span)),
+        "output_tokens_per_s": number(
+            goodput.delivered_tokens_per_s(timelines, span, rows if counted is timelines else None)
+        ),
         "requests_per_s": number(goodput.finished_requests_per_s(timelines, span)),
         "slo": None if slo is None else _slo(counted, rows, slo, span),
         **_smooth(counted, rows, user, span, end_s),

@@ -124,7 +124,7 @@ def test_tpot(timelines: Timelines) -> None:
 
 @FEW
 @given(
-    st.lists(st.tuples(st.integers(-20, 20), st.integers(0, 7)), max_size=20),
+    st.lists(st.tuples(st.integers(0, 20), st.integers(0, 7)), max_size=20),
     st.lists(st.floats(0, 100), min_size=1, max_size=3),
 )
 def test_weighted_percentile_is_numpys_of_the_population(
