@@ -13,7 +13,7 @@ PERCENTILES = (50.0, 90.0, 99.0)
 
 
 def weighted_percentile(values: Floats, weights: Ints, percentiles: Sequence[float]) -> list[float]:
-    """Same as `numpy.percentile` (linear) where values[j] >= 0 occurs weights[j] times; NaN if nothing does."""
+    """NumPy's linear percentiles where values[j] >= 0 occurs weights[j] times; NaN if nothing does."""
     total = int(weights.sum())
     if total == 0:
         return [float("nan")] * len(percentiles)
@@ -28,7 +28,7 @@ def weighted_percentile(values: Floats, weights: Ints, percentiles: Sequence[flo
 
 
 def _at_rank(values: Floats, weights: Ints, ranks: Floats) -> Floats:
-    """Values at these ranks (from 0) of the sorted population; sorts only the bins that the ranks fall into.
+    """Values at these ranks (from 0) of the population; sorts only the bins that they fall into.
 
     The bins are the leading bits of the number itself (64 to an octave): for floats >= 0 these sort as integers.
     """

@@ -1,4 +1,4 @@
-"""Random compact timelines (several instances, segments, heads), on a grid of 1/8 s so that sums are exact."""
+"""Random compact timelines (several instances, segments, heads), on a grid of 1/8 s: sums are exact."""
 
 from __future__ import annotations
 
