@@ -30,7 +30,7 @@ def weighted_percentile(values: Floats, weights: Ints, percentiles: Sequence[flo
 def _at_rank(values: Floats, weights: Ints, ranks: Floats) -> Floats:
     """Values at these ranks (from 0) of the population; sorts only the bins that they fall into.
 
-    The bins are the leading bits of the number itself (64 to an octave): for floats >= 0 these sort as integers.
+    The bins are the leading bits of the number (64 to an octave): for floats >= 0 these sort as integers.
     """
     bins = np.ascontiguousarray(values, dtype=np.float64).view(np.int64) >> 46
     sizes = np.bincount(bins, weights=weights)

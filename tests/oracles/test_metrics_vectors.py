@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llmsim.metrics.ranges import largest_gap_s
 from llmsim.metrics.request_table import request_table
 from llmsim.metrics.slo import Slo, meets
-from llmsim.metrics.smooth_goodput import User, delivered_lateness_s
+from llmsim.metrics.smooth_goodput import User, benefit_tokens, delivered_lateness_s
 from llmsim.record import Timelines
+from llmsim.request import Outcome
 
 A = np.concatenate([np.arange(1, 11) * 0.1, 2.0 + np.arange(10) * 0.1])
 B = np.concatenate([[0.1, 0.2], 1.2 + np.arange(18) * 0.1])
@@ -56,3 +59,14 @@ def test_waiting_with_the_first_tokens_fools_the_first_token_anchor_only() -> No
 
     assert delivered_lateness_s(timelines, from_first) == pytest.approx([0.60, 0.50, 0.00])
     assert delivered_lateness_s(timelines, READER) == pytest.approx([0.45] * 3)
+
+
+def test_an_early_drop_pays_until_drop_and_not_until_the_run_ends() -> None:
+    """Served, the request is worth 2 - 99 tokens; refused, 0, or 0 - 100 with the wait charged."""
+    served = Timelines.from_token_times([0.0], [[100.0, 101.0]])
+    refused = Timelines.from_token_times([0.0], [[]], outcome=[Outcome.REJECTED])
+    user = User(tokens_per_s=1.0, alpha=1.0)
+
+    assert benefit_tokens(served, user).tolist() == [2 - (100 - 1)]
+    assert benefit_tokens(refused, replace(user, charge="until_drop")).tolist() == [0.0]
+    assert benefit_tokens(refused, user, end_s=101.0).tolist() == [0 - (101 - 1)]
