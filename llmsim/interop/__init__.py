@@ -1,1 +1,1 @@
-"""."""
+"""Measured results in: plain timelines, vLLM's and SGLang's benchmark files."""

@@ -1,0 +1,235 @@
+"""Questions about token times as range queries over step ends: cost grows with segments and steps.
+
+Every per-request maximum is a range maximum over `Timelines.times_s` (or its gaps), every pooled count a
+difference array over it. Where a metric truly needs each token, see `tokens.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.record import Floats, Ints, Timelines
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The S segments that hold tokens, of N requests, and what follows from them; times in seconds."""
+
+    request: Ints  #: (S,)
+    head_s: Floats  #: (S,) NaN where there is none
+    headed: Ints  #: (S,) 1 where there is a head
+    start: Ints  #: (S,)
+    count: Ints  #: (S,)
+    before: Ints  #: (S,) tokens of the same request in earlier segments
+    first_s: Floats  #: (S,)
+    last_s: Floats  #: (S,)
+    opening: Ints  #: (R,) index of the first segment of each request that has tokens
+    n_tokens: Ints  #: (N,)
+    segments_before: Ints  #: (N + 1,) segments of earlier requests
+
+
+def layout(timelines: Timelines) -> Layout:
+    """Index the non-empty segments of `timelines`. O(N + S)."""
+    headed = ~np.isnan(timelines.head_s)
+    tokens = timelines.count + headed
+    if (tokens == 0).any():
+        keep = tokens > 0
+        headed, tokens = headed[keep], tokens[keep]
+        request, head_s = timelines.request[keep], timelines.head_s[keep]
+        start, count = timelines.start[keep], timelines.count[keep]
+    else:
+        request, head_s = timelines.request, timelines.head_s
+        start, count = timelines.start, timelines.count
+    starts_request = np.diff(request, prepend=-1) != 0
+    opening = np.flatnonzero(starts_request)
+    through = np.cumsum(tokens)
+    before_request = (through - tokens)[opening]
+    n_tokens = np.zeros(len(timelines), np.int64)
+    n_tokens[request[opening]] = np.diff(before_request, append=through[-1:] if len(through) else [])
+    first_s, last_s = _edges(timelines.times_s, head_s, headed, start, count)
+    return Layout(
+        request=request,
+        head_s=head_s,
+        headed=headed.astype(np.int64),
+        start=start,
+        count=count,
+        before=through - tokens - before_request[np.cumsum(starts_request) - 1],
+        first_s=first_s,
+        last_s=last_s,
+        opening=opening,
+        n_tokens=n_tokens,
+        segments_before=np.concatenate(
+            [[0], np.cumsum(np.bincount(request, minlength=len(timelines)))]
+        ).astype(np.int64),
+    )
+
+
+def _edges(times_s: Floats, head_s: Floats, headed: Bools, start: Ints, count: Ints) -> tuple[Floats, Floats]:
+    if len(times_s) == 0:
+        return head_s, head_s
+    ranged = count > 0
+    first_s = np.where(headed, head_s, times_s[np.where(ranged, start, 0)])
+    last_s = np.where(ranged, times_s[np.where(ranged, start + count - 1, 0)], head_s)
+    return first_s, last_s
+
+
+def n_tokens(timelines: Timelines) -> Ints:
+    """Tokens delivered to each request, (N,)."""
+    return layout(timelines).n_tokens
+
+
+def first_token_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+    """Time of each request's first token, (N,), NaN where it has none."""
+    rows = rows or layout(timelines)
+    out = np.full(len(timelines), np.nan)
+    out[rows.request[rows.opening]] = rows.first_s[rows.opening]
+    return out
+
+
+def last_token_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+    """Time of each request's last token, (N,), NaN where it has none."""
+    rows = rows or layout(timelines)
+    out = np.full(len(timelines), np.nan)
+    closing = rows.segments_before[rows.request[rows.opening] + 1] - 1
+    out[rows.request[rows.opening]] = rows.last_s[closing]
+    return out
+
+
+def range_max(values: Floats, start: Ints, count: Ints) -> Floats:
+    """Return max(values[start : start + count]) for every query, (Q,); -inf where count is 0.
+
+    A sparse table of which only one level is held at a time: level k holds the maxima over 2^k values, and
+    serves the queries with floor(log2(count)) = k. O(len(values) log(max count) + Q), memory O(len(values)
+    + Q).
+    """
+    out = np.full(len(start), -np.inf)
+    level = np.frexp(count.astype(np.float64))[1].astype(np.int8) - 1
+    order = np.argsort(level, kind="stable")
+    bounds = np.searchsorted(level[order], np.arange(int(level[order[-1]]) + 2 if len(order) else 0))
+    table, spare, width = values, [np.empty_like(values), np.empty_like(values)], 1
+    for lo, hi in pairwise(bounds.tolist()):
+        if width > 1:
+            half = width // 2
+            table = np.maximum(table[:-half], table[half:], out=spare[0][: len(table) - half])
+            spare.reverse()  # the next level is written where this one is not
+        if hi > lo:
+            rows = order[lo:hi]
+            first = start[rows]
+            out[rows] = np.maximum(table[first], table[first + count[rows] - width])
+        width *= 2
+    return out
+
+
+def largest_gap_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+    """Largest time between consecutive tokens of each request, (N,), NaN with fewer than two tokens."""
+    rows = rows or layout(timelines)
+    gap_s = range_max(np.diff(timelines.times_s), rows.start, np.maximum(rows.count - 1, 0))
+    led = np.flatnonzero((rows.headed == 1) & (rows.count > 0))
+    gap_s[led] = np.maximum(gap_s[led], timelines.times_s[rows.start[led]] - rows.head_s[led])
+    later = _later_segments(rows)
+    gap_s[later] = np.maximum(gap_s[later], rows.first_s[later] - rows.last_s[later - 1])
+    out = _per_request_max(gap_s, rows)
+    out[rows.n_tokens < 2] = np.nan
+    return out
+
+
+def max_over_line_s(timelines: Timelines, slope_s: float, rows: Layout | None = None) -> Floats:
+    """Max over i = 1..n of (T_i - slope i) for each request, (N,), absolute seconds; -inf without tokens.
+
+    With T_i = times_s[j] and i = j + a constant within a segment, this is a range maximum of times_s[j] -
+    slope j.
+    """
+    rows = rows or layout(timelines)
+    tilted_s = timelines.times_s - slope_s * np.arange(len(timelines.times_s))
+    first_index = rows.before + rows.headed + 1  # i of the token at times_s[start]
+    late_s = range_max(tilted_s, rows.start, rows.count) + slope_s * (rows.start - first_index)
+    headed = rows.headed == 1
+    late_s[headed] = np.maximum(late_s[headed], rows.head_s[headed] - slope_s * (rows.before[headed] + 1))
+    return _per_request_max(late_s, rows)
+
+
+def pooled_gaps(timelines: Timelines, rows: Layout | None = None) -> tuple[Floats, Ints]:
+    """All gaps between consecutive tokens of all requests, as (gap in seconds, how many times it was seen).
+
+    A step's gap counts once for each request that decoded through it (a difference array); heads and the
+    gaps between segments count once each. O(S + steps).
+    """
+    rows = rows or layout(timelines)
+    steps = len(timelines.times_s)
+    ranged = rows.count > 0
+    start, count = rows.start[ranged], rows.count[ranged]
+    change = np.bincount(start, minlength=steps + 1) - np.bincount(start + count - 1, minlength=steps + 1)
+    seen = np.cumsum(change)
+    inside = seen[: max(steps - 1, 0)] > 0
+    led = np.flatnonzero((rows.headed == 1) & ranged)
+    later = _later_segments(rows)
+    values = [
+        np.diff(timelines.times_s)[inside],
+        timelines.times_s[rows.start[led]] - rows.head_s[led],
+        rows.first_s[later] - rows.last_s[later - 1],
+    ]
+    weights = [seen[: len(inside)][inside], np.ones(len(led) + len(later), np.int64)]
+    return np.concatenate(values), np.concatenate(weights)
+
+
+def delivered_by(timelines: Timelines, bound_s: float, rows: Layout | None = None) -> Ints:
+    """Tokens of each request with T_i <= bound_s (one absolute time for all), (N,). O(S log tokens)."""
+    rows = rows or layout(timelines)
+    tokens = np.where(rows.last_s <= bound_s, rows.count + rows.headed, 0)
+    part = np.flatnonzero((rows.first_s <= bound_s) & (rows.last_s > bound_s))
+    tokens[part] = rows.headed[part] + _steps_by(
+        timelines.times_s, bound_s, rows.start[part], rows.count[part]
+    )
+    through = np.concatenate([[0], np.cumsum(tokens)])
+    return np.diff(through[rows.segments_before])
+
+
+def _steps_by(times_s: Floats, bound_s: float, start: Ints, count: Ints) -> Ints:
+    """How many of times_s[start : start + count] are <= bound_s: a binary search in all ranges at once."""
+    lo, hi = start.copy(), start + count
+    while (open_ := np.flatnonzero(lo < hi)).size:
+        mid = (lo[open_] + hi[open_]) // 2
+        early = times_s[mid] <= bound_s
+        lo[open_[early]] = mid[early] + 1
+        hi[open_[~early]] = mid[~early]
+    return lo - start
+
+
+def _later_segments(rows: Layout) -> Ints:
+    """Segments that are not the first of their request."""
+    later = np.ones(len(rows.request), np.bool_)
+    later[rows.opening] = False
+    return np.flatnonzero(later)
+
+
+def _per_request_max(values: Floats, rows: Layout) -> Floats:
+    out = np.full(len(rows.n_tokens), -np.inf)
+    if len(rows.opening):
+        out[rows.request[rows.opening]] = np.maximum.reduceat(values, rows.opening)
+    return out
+
+
+def select(timelines: Timelines, keep: Bools) -> Timelines:
+    """The requests where `keep` (N,) holds, renumbered from 0; step ends are shared, not copied."""
+    if keep.all():
+        return timelines
+    number = np.cumsum(keep) - 1
+    kept = keep[timelines.request]
+    return Timelines(
+        arrival_s=timelines.arrival_s[keep],
+        end_s=timelines.end_s[keep],
+        outcome=timelines.outcome[keep],
+        prompt_tokens=timelines.prompt_tokens[keep],
+        output_tokens=timelines.output_tokens[keep],
+        request=number[timelines.request[kept]],
+        head_s=timelines.head_s[kept],
+        start=timelines.start[kept],
+        count=timelines.count[kept],
+        times_s=timelines.times_s,
+    )

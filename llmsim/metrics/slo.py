@@ -1,0 +1,99 @@
+"""SLOs as deadlines for tokens (arXiv 2410.14257, section 3), and the share of requests that meet them.
+
+A request meets its SLO if it finished and every bounded token came by its deadline (inclusive). The
+deadlines d_i are seconds after the arrival. Attainment is joint over all bounds, and its denominator is all
+arrivals: a request that was rejected, abandoned, cancelled or left unfinished misses.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+
+from llmsim.errors import InputError
+from llmsim.metrics import latency, ranges
+from llmsim.metrics.ranges import Bools, Layout
+from llmsim.record import Floats, Timelines
+from llmsim.request import Outcome
+
+#: Bounds are inclusive. A nanosecond of grace keeps the rounding of time differences from deciding.
+GRACE_S = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """Bounds in seconds; None leaves a quantity unbounded. At least one is needed."""
+
+    ttft_s: float | None = None
+    tbt_s: float | None = None  #: every gap between tokens (eq. 2)
+    tpot_s: float | None = None  #: their mean per request (eq. 3)
+    e2e_s: float | None = None  #: the last token (eq. 4)
+
+    def __post_init__(self) -> None:
+        bounds = asdict(self)
+        if all(bound is None for bound in bounds.values()):
+            raise InputError(f"slo: no bound given; expected at least one of {', '.join(bounds)}")
+        for name, bound in bounds.items():
+            if bound is not None and not (math.isfinite(bound) and bound >= 0):
+                raise InputError(f"slo.{name}: expected seconds, 0 or more, got {bound!r}")
+
+
+def meets_each(timelines: Timelines, slo: Slo, rows: Layout | None = None) -> dict[str, Bools]:
+    """For each bound given, which requests keep it, (N,). A request that did not finish keeps none.
+
+    A request of one token has no gap and no TPOT: both count as 0.
+    """
+    rows = rows or ranges.layout(timelines)
+    measured = {
+        "ttft_s": latency.ttft_s,
+        "tbt_s": ranges.largest_gap_s,
+        "tpot_s": latency.tpot_s,
+        "e2e_s": latency.e2e_s,
+    }
+    finished = (timelines.outcome == Outcome.FINISHED) & (rows.n_tokens > 0)
+    out = {}
+    for field in fields(slo):
+        bound_s: float | None = getattr(slo, field.name)
+        if bound_s is not None:
+            value_s = measured[field.name](timelines, rows)
+            out[field.name] = finished & (np.nan_to_num(value_s, nan=0.0) <= bound_s + GRACE_S)
+    return out
+
+
+def joint(kept: dict[str, Bools]) -> Bools:
+    """All bounds at once, (N,)."""
+    out: Bools = np.all(list(kept.values()), axis=0)
+    return out
+
+
+def meets(timelines: Timelines, slo: Slo, rows: Layout | None = None) -> Bools:
+    """Which requests meet the SLO, (N,): finished, and within all bounds at once."""
+    return joint(meets_each(timelines, slo, rows))
+
+
+def attainment(timelines: Timelines, slo: Slo) -> float:
+    """Share of all arrivals that meet the SLO (eq. 6); NaN without arrivals."""
+    return float(np.mean(meets(timelines, slo))) if len(timelines) else float("nan")
+
+
+def tbt_deadlines_s(t_s: Floats, ttft_s: float, tbt_s: float) -> Floats:
+    """Eq. 2: d_1 = TTFT*, d_i = t_{i-1} + TBT*, chained to the actual previous token; t_s and result (n,)."""
+    return np.concatenate([[ttft_s], t_s[:-1] + tbt_s])[: len(t_s)]
+
+
+def tpot_deadlines_s(t_s: Floats, ttft_s: float, tpot_s: float) -> Floats:
+    """Eq. 3: d_1 = TTFT*, d_n = t_1 + (n - 1) TPOT*, nothing between, (n,)."""
+    out = np.full(len(t_s), np.inf)
+    if len(t_s):
+        out[-1] = t_s[0] + (len(t_s) - 1) * tpot_s
+        out[0] = min(out[0], ttft_s) if len(t_s) == 1 else ttft_s
+    return out
+
+
+def e2e_deadlines_s(t_s: Floats, e2e_s: float) -> Floats:
+    """Eq. 4: d_n = E2E*, nothing before, (n,)."""
+    out = np.full(len(t_s), np.inf)
+    out[-1:] = e2e_s
+    return out

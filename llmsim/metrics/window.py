@@ -1,0 +1,78 @@
+"""Which requests a rate counts, and over what time T it divides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from llmsim.errors import InputError, nearest
+from llmsim.metrics.ranges import Bools
+from llmsim.record import Timelines
+
+KINDS = ("arrivals", "makespan")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`arrivals`: requests that arrive in [start_s, end_s] (left out: first to last arrival), T its length.
+
+    `makespan`: all requests, T from the first arrival to the last end; depends on the policy, as benchmarks
+    do it. The arrival window is the same for every policy: give start_s and end_s to leave out warm-up and
+    drain.
+    """
+
+    kind: Literal["arrivals", "makespan"] = "arrivals"
+    start_s: float | None = None
+    end_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"window.kind: unknown '{self.kind}'{nearest(self.kind, KINDS)}")
+        if self.kind == "makespan" and (self.start_s is not None or self.end_s is not None):
+            raise InputError("window: start_s and end_s belong to kind 'arrivals', not to 'makespan'")
+        if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
+            raise InputError(f"window.end_s: expected more than start_s = {self.start_s}, got {self.end_s}")
+
+
+ARRIVALS = Window()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """A window applied to a run: which requests count, and from when to when (seconds)."""
+
+    kind: str
+    start_s: float
+    end_s: float
+    counted: Bools  #: (N,)
+
+    @property
+    def duration_s(self) -> float:
+        """T."""
+        return self.end_s - self.start_s
+
+
+def resolve(window: Window, timelines: Timelines) -> Span:
+    """Apply `window`; an arrival window without length (one request or burst) becomes the makespan."""
+    arrival_s = timelines.arrival_s
+    if len(arrival_s) == 0:
+        return Span(window.kind, 0.0, 0.0, np.zeros(0, np.bool_))
+    first_s = float(arrival_s.min()) if window.start_s is None else window.start_s
+    last_s = float(arrival_s.max()) if window.end_s is None else window.end_s
+    if window.kind == "arrivals" and last_s > first_s:
+        return Span("arrivals", first_s, last_s, (arrival_s >= first_s) & (arrival_s <= last_s))
+    if window.start_s is not None or window.end_s is not None:
+        return Span("arrivals", first_s, max(first_s, last_s), np.zeros(len(arrival_s), np.bool_))
+    return Span("makespan", first_s, run_end_s(timelines), np.ones(len(arrival_s), np.bool_))
+
+
+def run_end_s(timelines: Timelines) -> float:
+    """When the last request left the system or got its last token; 0 without requests."""
+    return float(timelines.end_s.max()) if len(timelines) else 0.0
+
+
+def per_second(amount: float, span: Span) -> float:
+    """`amount` / T; NaN where T is 0."""
+    return amount / span.duration_s if span.duration_s > 0 else float("nan")
