@@ -132,7 +132,7 @@ def _where(file: Path, lines: Mapping[Keys, int], overridden: Set[Keys]) -> Wher
     def where(keys: Keys) -> str:
         for length in range(len(keys), 0, -1):
             if keys[:length] in overridden:
-                return "--set: "
+                return "command line: "
             if keys[:length] in lines:
                 return f"{file}, line {lines[keys[:length]]}: "
         return f"{file}: "

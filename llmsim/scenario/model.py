@@ -69,14 +69,15 @@ class FixedLengths(Table):
 
 
 class LognormalLengths(Table):
-    """Log-normal lengths, given by mean and coefficient of variation; prompt and output independent."""
+    """Log-normal lengths by mean and coefficient of variation (cv), independent; beyond a bound they are set to it."""
 
     source: Literal["lognormal"] = "lognormal"
     prompt_mean_tokens: Positive
-    prompt_cv: NotNegative = 1.0
+    prompt_cv: Positive = 1.0
     output_mean_tokens: Positive
-    output_cv: NotNegative = 1.0
-    max_tokens: Count = 8192
+    output_cv: Positive = 1.0
+    prompt_max_tokens: Count | None = None
+    output_max_tokens: Count | None = None
 
 
 class TrafficLengths(Table):

@@ -1,0 +1,50 @@
+"""The `llmsim` command. One small module for each verb; heavy libraries are loaded only by the verb that needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from llmsim.cli import listing, run, trace
+from llmsim.errors import LlmsimError
+
+app = typer.Typer(
+    name="llmsim",
+    help="Simulate LLM serving, and score it so that the answer can be defended.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("list")(listing.show)
+app.add_typer(trace.app, name="trace")
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 2 and one line for bad input, 130 for Ctrl-C."""
+    try:
+        code = app(args=arguments, prog_name="llmsim", standalone_mode=False)
+    except LlmsimError as error:
+        return _fail(str(error), BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted; nothing was written", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has gone: nobody left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # click's own errors; where click lives depends on Typer
+        if usage is None:
+            raise
+        return _fail(usage() or "expected a command; see llmsim --help", BAD_INPUT)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
