@@ -95,7 +95,7 @@ def _outcome(result: Result) -> Table:
     table.add_row("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"]))
     table.add_row("SLO attainment", f"{_percent(slo['attainment'])} of all requests ({bounds})")
     table.add_row("goodput", _rate(slo["goodput_tokens_per_s"], slo["goodput_requests_per_s"]))
-    reader = f"reader of {user.tokens_per_s:g} tokens/s from {user.anchor}, alpha {user.alpha:g}, f {user.f}"
+    reader = f"reader of {user.tokens_per_s:g} tokens/s from {user.anchor}, alpha {user.alpha:g}, {user.penalty} penalty"
     table.add_row("smooth goodput", f"{_plain(score['smooth_goodput_tokens_per_s'])} tokens/s ({reader})")
     table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
     return table

@@ -16,9 +16,10 @@ from llmsim.errors import InputError
 from llmsim.latency.build import build_latency
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.window import Window
 from llmsim.router import Router
 from llmsim.scenario import Scenario, TraceWorkload
-from llmsim.scenario.messages import Where, input_error
+from llmsim.scenario.messages import Place, input_error
 from llmsim.scheduler import Scheduler
 from llmsim.workload.contract import Workload
 from llmsim.workload.streams import Streams
@@ -84,7 +85,7 @@ def make_scheduler(scenario: Scenario, policy: type[Scheduler] | None = None) ->
     if policy is None:
         with _blaming(scenario, "scheduler", "name"):
             policy = discovery.find("llmsim.schedulers", scenario.scheduler.name, Scheduler)
-    return make_policy(policy, scenario.scheduler.options, lambda keys: scenario.where(*keys), ("scheduler",))
+    return make_policy(policy, scenario.scheduler.options, lambda keys: scenario.place(*keys), ("scheduler",))
 
 
 def make_router(scenario: Scenario) -> Router:
@@ -100,13 +101,20 @@ def make_slo(scenario: Scenario) -> Slo:
 
 def make_user(scenario: Scenario) -> User:
     """The reader as the metrics take them."""
-    return User(**scenario.user.model_dump())
+    with _blaming(scenario, "user"):
+        return User(**scenario.user.model_dump())
 
 
-def make_policy(policy: type[P], options: Mapping[str, Any], where: Where, prefix: tuple[str, ...]) -> P:
+def make_window(scenario: Scenario) -> Window:
+    """The window as the metrics take it."""
+    with _blaming(scenario, "window"):
+        return Window(**scenario.window.model_dump())
+
+
+def make_policy(policy: type[P], options: Mapping[str, Any], place: Place, prefix: tuple[str, ...]) -> P:
     """Build a policy, a dataclass whose fields are its options, from options that a user wrote.
 
-    Raises InputError with the key, through `where`, for an option that is unknown or has the wrong type, and for
+    Raises InputError with the key, through `place`, for an option that is unknown or has the wrong type, and for
     what the policy itself refuses.
     """
     hints = typing.get_type_hints(policy)
@@ -119,11 +127,11 @@ def make_policy(policy: type[P], options: Mapping[str, Any], where: Where, prefi
     try:
         values = checked.model_validate(dict(options))
     except ValidationError as error:
-        raise input_error(error, checked, where, prefix) from None
+        raise input_error(error, checked, place, prefix) from None
     try:
         return policy(**{name: getattr(values, name) for name in values.model_fields_set})
     except (InputError, ValueError) as error:
-        raise InputError(f"{where(prefix)}{error}") from None
+        raise InputError(f"{place(prefix)}{'.'.join(prefix)}: {error}") from None
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -140,4 +148,6 @@ def _blaming(scenario: Scenario, *keys: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{scenario.where(*keys)}{error}") from None
+        text = str(error)
+        named = text.startswith(keys[0])  # some messages name the key themselves
+        raise InputError(f"{scenario.place(*keys) if named else scenario.where(*keys)}{text}") from None

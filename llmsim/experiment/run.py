@@ -14,6 +14,7 @@ from llmsim.experiment.assemble import (
     make_scheduler,
     make_slo,
     make_user,
+    make_window,
     make_workload,
 )
 from llmsim.metrics.score import score
@@ -51,7 +52,7 @@ def run(
     started_s = time.perf_counter()
     policy = make_scheduler(scenario, scheduler)
     router = make_router(scenario)
-    slo, user = make_slo(scenario), make_user(scenario)
+    slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
     instances = make_instances(scenario, policy)
     blocks = instances[0].num_gpu_blocks
     draws = streams(scenario.seed)
@@ -69,7 +70,7 @@ def run(
         record.timelines(),
         slo=slo,
         user=user,
-        window=scenario.user.window,
+        window=window,
         first_scheduled_s=record.requests["first_scheduled_s"],
         end_s=record.end_s,
     )

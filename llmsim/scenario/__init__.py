@@ -18,6 +18,7 @@ from llmsim.scenario.model import (
     TraceWorkload,
     TrafficLengths,
     User,
+    Window,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "TraceWorkload",
     "TrafficLengths",
     "User",
+    "Window",
     "find_scenario",
     "load_scenario",
     "scenario_names",

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llmsim.errors import InputError, nearest
-from llmsim.scenario.messages import Where, input_error
+from llmsim.scenario.messages import Place, input_error
 from llmsim.scenario.model import SYNTHETIC_KEYS, Scenario
 
 Keys = tuple[str, ...]
@@ -59,13 +59,13 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     for keys, value in given:
         _set(data, keys, value)
     data.setdefault("name", file.stem)
-    where = _where(file, lines, {keys for keys, _ in given})
-    _locate_trace(data, file, where)
+    place = _placer(file, lines, {keys for keys, _ in given})
+    _locate_trace(data, file, place)
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        raise input_error(error, Scenario, where) from None
-    scenario._where = where
+        raise input_error(error, Scenario, place) from None
+    scenario._place = place
     return scenario
 
 
@@ -128,8 +128,8 @@ def _set(data: dict[str, Any], keys: Keys, value: Any) -> None:
     table[keys[-1]] = value
 
 
-def _where(file: Path, lines: Mapping[Keys, int], overridden: Set[Keys]) -> Where:
-    def where(keys: Keys) -> str:
+def _placer(file: Path, lines: Mapping[Keys, int], overridden: Set[Keys]) -> Place:
+    def place(keys: Keys) -> str:
         for length in range(len(keys), 0, -1):
             if keys[:length] in overridden:
                 return "command line: "
@@ -137,10 +137,10 @@ def _where(file: Path, lines: Mapping[Keys, int], overridden: Set[Keys]) -> Wher
                 return f"{file}, line {lines[keys[:length]]}: "
         return f"{file}: "
 
-    return where
+    return place
 
 
-def _locate_trace(data: dict[str, Any], file: Path, where: Where) -> None:
+def _locate_trace(data: dict[str, Any], file: Path, place: Place) -> None:
     workload = data.get("workload")
     trace = workload.get("trace") if isinstance(workload, dict) else None
     if not isinstance(workload, dict) or not isinstance(trace, str):
@@ -150,4 +150,4 @@ def _locate_trace(data: dict[str, Any], file: Path, where: Where) -> None:
         if candidate.exists():
             workload["trace"] = str(candidate)
             return
-    raise InputError(f"{where(('workload', 'trace'))}workload.trace: no such file: {trace}")
+    raise InputError(f"{place(('workload', 'trace'))}workload.trace: no such file: {trace}")

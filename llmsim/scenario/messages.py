@@ -11,11 +11,11 @@ from pydantic_core import ErrorDetails
 from llmsim.errors import InputError, nearest
 
 #: key path -> the start of a message, such as ``"quickstart.toml, line 7: "``
-Where = Callable[[tuple[str, ...]], str]
+Place = Callable[[tuple[str, ...]], str]
 
 
 def input_error(
-    error: ValidationError, model: type[BaseModel], where: Where, prefix: tuple[str, ...] = ()
+    error: ValidationError, model: type[BaseModel], place: Place, prefix: tuple[str, ...] = ()
 ) -> InputError:
     """Tell the first of the errors, unknown keys before others: a misspelt key is also a missing one."""
     first, *rest = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -23,7 +23,7 @@ def input_error(
     path = (*prefix, *keys, *_discriminator(first))
     more = f" (and {len(rest)} more)" if rest else ""
     dotted = ".".join(path)
-    return InputError(f"{where(path)}{dotted + ': ' if path else ''}{_problem(first, owner, variant)}{more}")
+    return InputError(f"{place(path)}{dotted + ': ' if path else ''}{_problem(first, owner, variant)}{more}")
 
 
 def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str:

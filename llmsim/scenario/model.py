@@ -181,9 +181,22 @@ class User(Table):
     tokens_per_s: Positive = 5.0
     alpha: NotNegative = 2.5
     anchor: Literal["arrival", "first_token"] = "arrival"
+    #: response delay that the reader tolerates
     offset_s: NotNegative = 0.0
-    f: Literal["linear", "tokens", "quadratic", "clipped", "saturating", "indicator"] = "linear"
-    window: Literal["arrivals", "makespan"] = "arrivals"
+    #: 1: the first token is due one reading interval after the anchor; 0: at the anchor
+    index_base: Literal[0, 1] = 1
+    penalty: Literal["linear", "tokens", "quadratic", "clipped", "saturating", "indicator"] = "linear"
+    #: how long a reader whose request was dropped is taken to wait
+    charge: Literal["until_drop", "until_patience", "until_run_end"] = "until_run_end"
+    patience_s: Positive | None = None
+
+
+class Window(Table):
+    """Which requests count, and over what time rates divide: arrivals between two times, or everything."""
+
+    kind: Literal["arrivals", "makespan"] = "arrivals"
+    start_s: NotNegative | None = None
+    end_s: Positive | None = None
 
 
 class Scenario(Table):
@@ -198,10 +211,14 @@ class Scenario(Table):
     scheduler: SchedulerChoice = SchedulerChoice()
     slo: Slo = Slo(ttft_s=1.0, tbt_s=0.1)
     user: User = User()
+    window: Window = Window()
 
-    _where: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
+    _place: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
+
+    def place(self, *keys: str) -> str:
+        """Say where a value came from, as the start of a message: ``"file.toml, line 7: "``."""
+        return self._place(keys) if self._place else ""
 
     def where(self, *keys: str) -> str:
-        """Say where a value came from, as the start of a message: ``"file.toml, line 7: cluster.gpu: "``."""
-        path = ".".join(keys)
-        return f"{self._where(keys) if self._where else ''}{path}: "
+        """Say where a value came from and its key: ``"file.toml, line 7: cluster.gpu: "``."""
+        return f"{self.place(*keys)}{'.'.join(keys)}: "
