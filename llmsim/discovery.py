@@ -1,6 +1,6 @@
-"""Find a policy by its name: a file llmsim/<package>/<name>.py, an installed entry point, or a file the user names.
+"""Find a policy by its name: a file llmsim/<package>/<name>.py, or an installed entry point. Or load a file.
 
-There is no registry to edit. Code runs only when a command asks for that policy; scenario files only carry names.
+There is no registry to edit. Code runs only when a command asks for that policy: files of data carry names.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def _only_policy(module: ModuleType, base: type[P], place: str) -> type[P]:
     if len(found) == 1:
         return found[0]
     several = f": {', '.join(policy.__name__ for policy in found)}" if found else ""
-    raise InputError(f"{place}: expected one subclass of {base.__name__}, found {len(found) or 'none'}{several}")
+    raise InputError(
+        f"{place}: expected one subclass of {base.__name__}, found {len(found) or 'none'}{several}"
+    )
 
 
 def _in_a_line(error: Exception) -> str:

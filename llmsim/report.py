@@ -1,4 +1,4 @@
-"""Scores as tables that a person reads. Units suit people: milliseconds for waits that are felt, seconds for others."""
+"""Scores as tables that a person reads: milliseconds for waits between tokens, seconds for whole requests."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.table import Table
 from llmsim.experiment import Result
 from llmsim.scenario import Scenario
 
-#: key in the score -> words, unit, seconds in that unit
+#: key in the score -> words, seconds in the unit shown
 LATENCIES = {
-    "ttft_s": ("TTFT, to the first token", "ms", 1e-3),
-    "tpot_s": ("TPOT, mean per token of a request", "ms", 1e-3),
-    "tbt_s": ("TBT, every gap between tokens", "ms", 1e-3),
-    "e2e_s": ("E2E, whole request", "s", 1.0),
-    "queueing_s": ("queueing, until scheduled", "s", 1.0),
+    "ttft_s": ("TTFT, ms", 1e-3),
+    "tpot_s": ("TPOT per request, ms", 1e-3),
+    "tbt_s": ("TBT of all gaps, ms", 1e-3),
+    "e2e_s": ("E2E, s", 1.0),
+    "queueing_s": ("queueing, s", 1.0),
 }
 QUANTILES = ("mean", "p50", "p90", "p99")
 
@@ -27,7 +27,7 @@ QUANTILES = ("mean", "p50", "p90", "p99")
 def show(result: Result, folder: Path | None, console: Console | None = None) -> None:
     """Print the result of one run, and where its files are."""
     console = console or Console(highlight=False)
-    console.print(f"\n[bold]{result.scenario.name}[/bold]  {_setting(result.scenario)}\n")
+    console.print(f"\n[bold]{result.scenario.name}[/bold]\n{_setting(result.scenario)}")
     console.print(_latencies(result.score))
     console.print(_outcome(result))
     if folder is not None:
@@ -69,14 +69,13 @@ def _setting(scenario: Scenario) -> str:
 def _latencies(score: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("latency")
-    table.add_column("")
     for name in (*QUANTILES, "n"):
         table.add_column(name, justify="right")
-    for key, (words, unit, scale) in LATENCIES.items():
-        if key in score:
-            row = score[key]
+    for key, (words, scale) in LATENCIES.items():
+        row = score[key]
+        if row is not None:
             values = (_plain(None if row[q] is None else row[q] / scale) for q in QUANTILES)
-            table.add_row(words, unit, *values, _plain(row["n"]))
+            table.add_row(words, *values, _plain(row["n"]))
     return table
 
 
@@ -93,10 +92,11 @@ def _outcome(result: Result) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_row("requests", f"{_plain(total)}: {ends}")
     table.add_row("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"]))
-    table.add_row("SLO attainment", f"{_percent(slo['attainment'])} of all requests ({bounds})")
+    table.add_row("SLO attainment", f"{_percent(slo['attainment'])} of all requests: {bounds}")
     table.add_row("goodput", _rate(slo["goodput_tokens_per_s"], slo["goodput_requests_per_s"]))
-    reader = f"reader of {user.tokens_per_s:g} tokens/s from {user.anchor}, alpha {user.alpha:g}, {user.penalty} penalty"
-    table.add_row("smooth goodput", f"{_plain(score['smooth_goodput_tokens_per_s'])} tokens/s ({reader})")
+    reader = f"{user.tokens_per_s:g} tokens/s from {user.anchor}, alpha {user.alpha:g}, {user.penalty}"
+    table.add_row("smooth goodput", f"{_plain(score['smooth_goodput_tokens_per_s'])} tokens/s")
+    table.add_row("  its reader", reader)
     table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
     return table
 
@@ -106,7 +106,7 @@ def _rate(tokens_per_s: float | None, requests_per_s: float | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return "–" if share is None else f"{100 * share:.2f} %"
 
 
 def _plain(value: float | str | None) -> str:

@@ -1,4 +1,4 @@
-"""The `llmsim` command. One small module for each verb; heavy libraries are loaded only by the verb that needs them."""
+"""The `llmsim` command. One small module for each verb; only the verb that needs a heavy library loads it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        usage = getattr(error, "format_message", None)  # click's own errors; where click lives depends on Typer
+        usage = getattr(error, "format_message", None)  # click's; its home depends on Typer
         if usage is None:
             raise
         return _fail(usage() or "expected a command; see llmsim --help", BAD_INPUT)

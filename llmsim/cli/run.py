@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 
 
-def run(
+def run(  # noqa: PLR0917 - Typer calls it by name
     scenario: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped scenario.")],
     changes: Annotated[
         list[str] | None,
@@ -32,12 +32,13 @@ def run(
         Path | None,
         typer.Option(help="Folder for tables and pictures. [default: results/NAME; none with --json]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the score as JSON and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the score as JSON, nothing else.")] = False,
     scheduler: Annotated[
         str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")
     ] = None,
     scheduler_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Use the scheduler in this Python file. Runs its code.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Run the scheduler of this Python file."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set seed=SEED.")] = None,
     stepwise: Annotated[
@@ -48,7 +49,9 @@ def run(
     from llmsim import experiment
 
     policy = _policy(scheduler, scheduler_file)
-    described = _described(scenario, changes or [], scheduler_file.stem if scheduler_file else scheduler, seed)
+    described = _described(
+        scenario, changes or [], scheduler_file.stem if scheduler_file else scheduler, seed
+    )
     folder = out if out is not None or as_json else RESULTS / folder_name(described.name)
     with ExitStack() as stack:
         scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None

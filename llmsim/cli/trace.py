@@ -20,7 +20,7 @@ def _group() -> None:
 
 @app.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(help="Azure CSV, Mooncake JSONL, plain CSV or JSONL; plain or gzipped.")],
+    file: Annotated[Path, typer.Argument(help="Azure CSV, Mooncake JSONL, CSV or JSONL; plain or gzipped.")],
     format: Annotated[str, typer.Option(help="auto, azure, mooncake, csv or jsonl.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     picture: Annotated[

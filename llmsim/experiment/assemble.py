@@ -84,14 +84,15 @@ def make_scheduler(scenario: Scenario, policy: type[Scheduler] | None = None) ->
     """Find the scheduler by its name, unless it is given, and set its options."""
     if policy is None:
         with _blaming(scenario, "scheduler", "name"):
-            policy = discovery.find("llmsim.schedulers", scenario.scheduler.name, Scheduler)
+            policy = discovery.find("llmsim.schedulers", scenario.scheduler.name, Scheduler)  # type: ignore[type-abstract]
     return make_policy(policy, scenario.scheduler.options, lambda keys: scenario.place(*keys), ("scheduler",))
 
 
 def make_router(scenario: Scenario) -> Router:
     """Find the router by its name."""
     with _blaming(scenario, "cluster", "router"):
-        return discovery.find("llmsim.routers", scenario.cluster.router, Router)()
+        policy = discovery.find("llmsim.routers", scenario.cluster.router, Router)  # type: ignore[type-abstract]
+    return policy()
 
 
 def make_slo(scenario: Scenario) -> Slo:
@@ -114,16 +115,16 @@ def make_window(scenario: Scenario) -> Window:
 def make_policy(policy: type[P], options: Mapping[str, Any], place: Place, prefix: tuple[str, ...]) -> P:
     """Build a policy, a dataclass whose fields are its options, from options that a user wrote.
 
-    Raises InputError with the key, through `place`, for an option that is unknown or has the wrong type, and for
-    what the policy itself refuses.
+    Raises InputError with place and key for an option that is unknown or has the wrong type, and for what the
+    policy itself refuses.
     """
     hints = typing.get_type_hints(policy)
     fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
-    checked = create_model(
-        policy.__name__,
-        __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False),
-        **{field.name: (hints[field.name], _default(field)) for field in fields if field.init},
-    )
+    known: dict[str, Any] = {
+        field.name: (hints[field.name], _default(field)) for field in fields if field.init
+    }
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    checked = create_model(policy.__name__, __config__=config, **known)
     try:
         values = checked.model_validate(dict(options))
     except ValidationError as error:

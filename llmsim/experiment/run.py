@@ -46,8 +46,8 @@ def run(
 ) -> Result:
     """Run a scenario; `scheduler` takes the place of the one it names, with the options it gives.
 
-    `stepwise` takes every step on its own instead of in stretches: slower, with identical results. Raises InputError
-    for what the scenario asks and cannot have.
+    `stepwise` takes every step on its own instead of in stretches: slower, with identical results. Raises
+    InputError for what the scenario asks and cannot have.
     """
     started_s = time.perf_counter()
     policy = make_scheduler(scenario, scheduler)

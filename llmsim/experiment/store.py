@@ -28,7 +28,7 @@ MARK = "scenario.json"
 
 
 def write(result: Result, folder: Path) -> None:
-    """Write a result's files into an existing folder; equal results give equal bytes, but for wall_s in score.json."""
+    """Write a result's files into an existing folder; two equal runs differ in wall_s of score.json only."""
     record = result.record
     requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests}
     _write_table(folder / "requests.parquet", requests, outcome=OUTCOMES, reason=record.reasons)
@@ -83,10 +83,10 @@ def check_folder(folder: Path) -> None:
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """Give a scratch folder whose files become `folder`'s when the block ends well, and vanish when it does not.
+    """Give a scratch folder whose files become `folder`'s when the block ends well, and vanish otherwise.
 
-    A new folder appears in one move. In the folder of an earlier result each file is replaced in one move, and files
-    that llmsim did not write stay.
+    A new folder appears in one move. In the folder of an earlier result each file is replaced in one move;
+    files that llmsim did not write stay.
     """
     check_folder(folder)
     try:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from llmsim.plots.style import BLUE, GREY, ORANGE, RED, new_figure, tidy
+from llmsim.plots.style import BLUE, GREY, LEGEND, ORANGE, RED, log_ticks, new_figure, tidy
 
 #: a line of a picture needs no more points than it has pixels
 POINTS = 2000
@@ -21,9 +21,10 @@ def latency_figure(
     *,
     bounds_s: tuple[float | None, float | None, float | None] = (None, None, None),
 ) -> Figure:
-    """Draw the CDFs of TTFT and TPOT over requests, and of TBT over all gaps; p50, p99 and SLO bounds are marked.
+    """Draw the CDFs of TTFT and TPOT over requests, and of TBT over all gaps, with p50, p99 and SLO bounds.
 
-    NaN entries (no such latency) are left out. `gap_weights` says how often each gap occurred.
+    NaN entries (no such latency) are left out. `gap_weights` says how often each gap occurred; `bounds_s` are
+    those of TTFT, TPOT and TBT.
     """
     figure = new_figure(10.5, 3.3)
     panels = figure.subplots(1, 3, sharey=True)
@@ -48,7 +49,7 @@ def _cdf(
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=GREY)
         return
     if x_ms[0] > 0:
-        axes.set_xscale("log")
+        log_ticks(axes)
     share = cumulative / n
     shown = np.unique(np.searchsorted(share, np.linspace(0, 1, POINTS)).clip(max=len(share) - 1))
     axes.step(x_ms[shown], share[shown], where="post", color=BLUE)
@@ -58,4 +59,4 @@ def _cdf(
         axes.plot(at_ms, level, "o", color=colour, markersize=4, label=f"p{100 * level:g} = {at_ms:.3g} ms")
     if bound_s is not None:
         axes.axvline(bound_s * 1e3, color=GREY, linestyle=":", label=f"SLO {bound_s * 1e3:g} ms")
-    axes.legend(fontsize="small", frameon=False, loc="lower right")
+    axes.legend(loc="lower right", **LEGEND)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from llmsim.plots.style import BLUE, COLOURS, GREEN, ORANGE, new_figure, tidy
+from llmsim.plots.style import BLUE, COLOURS, GREEN, LEGEND, ORANGE, new_figure, tidy
 
 POINTS = 1500
 #: more instances than this are drawn as their sum, or as mean and range
@@ -17,10 +17,10 @@ SINGLY = 4
 
 
 def load_figure(steps: Mapping[str, NDArray[Any]], *, num_gpu_blocks: int) -> Figure:
-    """Draw running and waiting requests and the share of KV blocks in use over time, from a run's `steps` columns.
+    """Draw running and waiting requests and the share of KV blocks in use over time, from a run's `steps`.
 
-    Running and waiting are sums over the instances; KV blocks are drawn per instance, or for many of them as mean and
-    range. `num_gpu_blocks` is what one instance has.
+    Running and waiting are sums over the instances; KV blocks are drawn per instance, or for many of them as
+    mean and range. `num_gpu_blocks` is what one instance has.
     """
     figure = new_figure(10.5, 4.8)
     queue, memory = figure.subplots(2, 1, sharex=True)
@@ -29,16 +29,18 @@ def load_figure(steps: Mapping[str, NDArray[Any]], *, num_gpu_blocks: int) -> Fi
     queue.fill_between(time_s, running, step="post", color=BLUE, alpha=0.35, linewidth=0)
     queue.step(time_s, running, where="post", color=BLUE, linewidth=1, label="running")
     queue.step(time_s, waiting, where="post", color=ORANGE, linewidth=1, label="waiting")
-    queue.legend(frameon=False, fontsize="small", loc="upper right")
+    queue.legend(loc="upper right", **LEGEND)
     tidy(queue, x="", y="requests", title="Load and queue, all instances")
     used = 100.0 * sampled(steps, "kv_blocks_used", time_s) / num_gpu_blocks
     if len(used) > SINGLY:
         memory.fill_between(time_s, used.min(axis=0), used.max(axis=0), color=GREEN, alpha=0.25, linewidth=0)
-        memory.plot(time_s, used.mean(axis=0), color=GREEN, linewidth=1, label=f"mean and range of {len(used)}")
+        memory.plot(
+            time_s, used.mean(axis=0), color=GREEN, linewidth=1, label=f"mean and range of {len(used)}"
+        )
     else:
         for number, row in enumerate(used):
             memory.plot(time_s, row, color=COLOURS[number], linewidth=1, label=f"instance {number}")
-    memory.legend(frameon=False, fontsize="small", loc="upper right")
+    memory.legend(loc="upper right", **LEGEND)
     memory.set_ylim(0, 102)
     tidy(memory, x="time (s)", y="% of blocks", title=f"KV memory ({num_gpu_blocks:,} blocks each)")
     return figure

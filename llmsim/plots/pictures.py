@@ -23,5 +23,7 @@ def draw(result: Result, folder: Path) -> None:
     save(latencies, folder / "latencies.png")
     save(load_figure(result.record.steps, num_gpu_blocks=result.num_gpu_blocks), folder / "load.png")
     picked = spread(timelines, result.record.requests["preemptions"])
-    reader = {"tokens_per_s": user.tokens_per_s, "anchor": user.anchor, "offset_s": user.offset_s}
-    save(timelines_figure(timelines, picked, **reader), folder / "timelines.png")
+    figure = timelines_figure(
+        timelines, picked, tokens_per_s=user.tokens_per_s, anchor=user.anchor, offset_s=user.offset_s
+    )
+    save(figure, folder / "timelines.png")

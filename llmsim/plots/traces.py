@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from llmsim.plots.style import BLUE, GREEN, ORANGE, new_figure, tidy
+from llmsim.plots.style import BLUE, GREEN, ORANGE, log_ticks, new_figure, tidy
 from llmsim.workload.contract import Workload
 
 
@@ -18,14 +18,19 @@ def trace_figure(workload: Workload, *, bin_s: float = 60.0) -> Figure:
     edges_min = np.arange(len(counts) + 1) * bin_s / 60.0
     arrivals.stairs(counts, edges_min, fill=True, color=BLUE, alpha=0.6)
     every = "minute" if bin_s == 60.0 else f"{bin_s:g} s"
-    tidy(arrivals, x="time (min)", y=f"arrivals per {every}", title=f"{workload.source}: {len(workload):,} requests")
+    tidy(
+        arrivals,
+        x="time (min)",
+        y=f"arrivals per {every}",
+        title=f"{workload.source}: {len(workload):,} requests",
+    )
     for column, (name, tokens, colour) in enumerate(
         (("prompt", workload.prompt_tokens, GREEN), ("output", workload.output_tokens, ORANGE))
     ):
         axes = figure.add_subplot(grid[1, column])
         bins = np.geomspace(max(tokens.min(), 1) * 0.999, tokens.max() * 1.001, 61)
         axes.hist(tokens, bins=list(bins), color=colour, alpha=0.7)
-        axes.set_xscale("log")
+        log_ticks(axes)
         p50, p99 = np.percentile(tokens, [50, 99])
         for value, style in ((p50, "--"), (p99, ":")):
             axes.axvline(value, color="black", linewidth=1, linestyle=style)

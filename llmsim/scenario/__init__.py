@@ -1,4 +1,4 @@
-"""One experiment, described: frozen, validated data. It names policies and files; by itself it runs no code."""
+"""One experiment, described: frozen, validated data. It names policies and files, and runs no code."""
 
 from __future__ import annotations
 

@@ -46,16 +46,16 @@ def find_scenario(name: str | Path) -> Path:
 def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """Read, override and validate one scenario.
 
-    An override is ``key.path=value``, the value in TOML or a bare string. One that names a trace takes the place of
-    the file's synthetic workload. A relative trace path is looked for in the current folder, then in the scenario's.
+    An override is ``key.path=value``, the value in TOML or a bare string. One that names a trace takes the
+    place of the file's synthetic workload. A relative trace path is looked for in the current folder, then in the
+    scenario's.
     Raises InputError with file, line and key.
     """
     file = find_scenario(path)
     data, lines = _read(file)
     given = [_parse_override(text) for text in overrides]
-    table = data.get("workload")
-    if isinstance(table, dict) and any(keys == ("workload", "trace") for keys, _ in given) and "trace" not in table:
-        data["workload"] = {key: value for key, value in table.items() if key not in SYNTHETIC_KEYS}
+    if any(keys == ("workload", "trace") for keys, _ in given):
+        _make_room_for_trace(data)
     for keys, value in given:
         _set(data, keys, value)
     data.setdefault("name", file.stem)
@@ -116,6 +116,13 @@ def _parse_override(text: str) -> tuple[Keys, Any]:
     except tomllib.TOMLDecodeError:
         return keys, value
     return keys, parsed["value"] if parsed.keys() == {"value"} else value
+
+
+def _make_room_for_trace(data: dict[str, Any]) -> None:
+    """Take away what describes drawn requests, which stand in for a trace that is not there."""
+    table = data.get("workload")
+    if isinstance(table, dict) and "trace" not in table:
+        data["workload"] = {key: value for key, value in table.items() if key not in SYNTHETIC_KEYS}
 
 
 def _set(data: dict[str, Any], keys: Keys, value: Any) -> None:

@@ -26,7 +26,7 @@ def input_error(
     return InputError(f"{place(path)}{dotted + ': ' if path else ''}{_problem(first, owner, variant)}{more}")
 
 
-def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str:
+def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str:  # noqa: PLR0911 - one per kind
     kind, given, ctx = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
         return f"unknown key{variant}{nearest(str(error['loc'][-1]), owner.model_fields)}"
@@ -44,12 +44,16 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str:
         return "missing"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{_short(given)}: expected a table"
-    wanted = error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a number greater")
+    wanted = (
+        error["msg"]
+        .replace("Input should be", "expected")
+        .replace("expected greater", "expected a number greater")
+    )
     return f"{_short(given)}: {wanted}"
 
 
 def _discriminator(error: ErrorDetails) -> tuple[str, ...]:
-    """The key that chooses a variant, where the choice itself is wrong; pydantic's location stops before it."""
+    """The key that chooses a variant, where the choice is wrong; pydantic's location stops before it."""
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return (str(error["ctx"]["discriminator"]).strip("'"),)
     return ()
@@ -65,7 +69,7 @@ def _literals(owner: type[BaseModel], field: str | int) -> list[str]:
 
 
 def _resolve(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[list[str], type[BaseModel], str]:
-    """Split pydantic's location into keys, leaving out tags of unions, and find the model that owns the last one."""
+    """Turn pydantic's location into keys, without tags of unions; find the model that owns the last one."""
     keys: list[str] = []
     variants: dict[str, type[BaseModel]] = {}
     variant = ""

@@ -69,7 +69,7 @@ class FixedLengths(Table):
 
 
 class LognormalLengths(Table):
-    """Log-normal lengths by mean and coefficient of variation (cv), independent; beyond a bound they are set to it."""
+    """Independent log-normal lengths; cv = standard deviation / mean. Draws beyond a bound are set to it."""
 
     source: Literal["lognormal"] = "lognormal"
     prompt_mean_tokens: Positive
@@ -101,7 +101,7 @@ class SyntheticWorkload(Table):
 
 
 class TraceWorkload(Table):
-    """Requests read from a file: all of it, or a window of it, or the first `limit` of that (alias `requests`)."""
+    """Requests read from a file: all, or a window, or the first `limit` (alias `requests`) of that."""
 
     trace: str = Field(description="give the file with --set workload.trace=PATH")
     format: Literal["auto", "azure", "mooncake", "csv", "jsonl"] = "auto"
