@@ -51,7 +51,7 @@ def load_file(path: str | Path, base: type[P]) -> type[P]:
         raise InputError(f"{path}: no such file, expected a Python file with a {base.__name__}")
     spec = importlib.util.spec_from_file_location(f"llmsim_policy_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path}: expected a Python file (.py)")
+        raise InputError(f"{path}: expected a Python file, with a name that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module
     try:
@@ -84,10 +84,8 @@ def _only_policy(module: ModuleType, base: type[P], place: str) -> type[P]:
     ]
     if len(found) == 1:
         return found[0]
-    several = f": {', '.join(policy.__name__ for policy in found)}" if found else ""
-    raise InputError(
-        f"{place}: expected one subclass of {base.__name__}, found {len(found) or 'none'}{several}"
-    )
+    there = ", ".join(policy.__name__ for policy in found) or "none"
+    raise InputError(f"{place}: expected one concrete subclass of {base.__name__}, found {there}")
 
 
 def _in_a_line(error: Exception) -> str:

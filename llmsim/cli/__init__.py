@@ -14,16 +14,25 @@ from llmsim.errors import LlmsimError
 app = typer.Typer(
     name="llmsim",
     help="Simulate LLM serving, and score it so that the answer can be defended.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _top(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 app.command("run")(run.run)
 app.command("list")(listing.show)
 app.add_typer(trace.app, name="trace")
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+NOTHING_WRITTEN = "interrupted; nothing was written"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LlmsimError as error:
         return _fail(str(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; nothing was written", INTERRUPTED)
+        return _fail(NOTHING_WRITTEN, INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone: nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -41,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         usage = getattr(error, "format_message", None)  # click's; its home depends on Typer
         if usage is None:
             raise
-        return _fail(usage() or "expected a command; see llmsim --help", BAD_INPUT)
+        return _fail(usage(), BAD_INPUT)
+    if code == INTERRUPTED:  # newer Typer turns Ctrl-C into this code
+        return _fail(NOTHING_WRITTEN, INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

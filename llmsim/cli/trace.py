@@ -10,7 +10,7 @@ import typer
 from llmsim.cli.output import print_json
 from llmsim.errors import InputError
 
-app = typer.Typer(help="Look at traces of requests.", no_args_is_help=True)
+app = typer.Typer(help="Look at traces of requests.")
 
 
 @app.callback()

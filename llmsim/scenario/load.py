@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,8 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """Read, override and validate one scenario.
 
     An override is ``key.path=value``, the value in TOML or a bare string. One that names a trace takes the
-    place of the file's synthetic workload. A relative trace path is looked for in the current folder, then in the
-    scenario's.
-    Raises InputError with file, line and key.
+    place of the file's synthetic workload. A relative trace path is looked for in the current folder,
+    then in the scenario's. Raises InputError with file, line and key.
     """
     file = find_scenario(path)
     data, lines = _read(file)
@@ -59,7 +59,7 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     for keys, value in given:
         _set(data, keys, value)
     data.setdefault("name", file.stem)
-    place = _placer(file, lines, {keys for keys, _ in given})
+    place = Places(str(file), lines, frozenset(keys for keys, _ in given))
     _locate_trace(data, file, place)
     try:
         scenario = Scenario.model_validate(data)
@@ -135,16 +135,22 @@ def _set(data: dict[str, Any], keys: Keys, value: Any) -> None:
     table[keys[-1]] = value
 
 
-def _placer(file: Path, lines: Mapping[Keys, int], overridden: Set[Keys]) -> Place:
-    def place(keys: Keys) -> str:
-        for length in range(len(keys), 0, -1):
-            if keys[:length] in overridden:
-                return "command line: "
-            if keys[:length] in lines:
-                return f"{file}, line {lines[keys[:length]]}: "
-        return f"{file}: "
+@dataclass(frozen=True)
+class Places:
+    """Where the values of a scenario came from."""
 
-    return place
+    file: str
+    lines: Mapping[Keys, int]
+    overridden: frozenset[Keys]
+
+    def __call__(self, keys: Keys) -> str:
+        """Return the start of a message about the value at `keys`, or about the closest table around it."""
+        for length in range(len(keys), 0, -1):
+            if keys[:length] in self.overridden:
+                return "command line: "
+            if keys[:length] in self.lines:
+                return f"{self.file}, line {self.lines[keys[:length]]}: "
+        return f"{self.file}: "
 
 
 def _locate_trace(data: dict[str, Any], file: Path, place: Place) -> None:

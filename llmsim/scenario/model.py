@@ -215,6 +215,10 @@ class Scenario(Table):
 
     _place: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
 
+    def __eq__(self, other: object) -> bool:
+        """Two scenarios are equal if they describe the same experiment, wherever they were read."""
+        return isinstance(other, Scenario) and self.model_dump() == other.model_dump()
+
     def place(self, *keys: str) -> str:
         """Say where a value came from, as the start of a message: ``"file.toml, line 7: "``."""
         return self._place(keys) if self._place else ""
