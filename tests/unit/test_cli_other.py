@@ -76,7 +76,7 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], []])
 def test_help_is_quick(arguments: list[str]) -> None:
-    heavy = ("pandas", "matplotlib", "pyarrow", "simpy", "numpy", "pydantic")
+    heavy = ("pandas", "matplotlib", "pyarrow", "simpy", "numpy")
     code = (
         "import sys; from llmsim.cli import main; main(sys.argv[1:]); "
         f"sys.exit(str([name for name in {heavy} if name in sys.modules] or ''))"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmsim import experiment
+from llmsim import experiment, plots
 from llmsim.cli import main
 
 SMALL = """\
@@ -114,7 +114,10 @@ def test_stepwise_gives_the_same_score(small: str, capsys: pytest.CaptureFixture
     assert fast | {"wall_s": 0} == slow | {"wall_s": 0}
 
 
-def test_a_scheduler_is_chosen_by_name_or_by_file(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_scheduler_is_chosen_by_name_or_by_file(
+    small: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "draw", lambda *_: None)
     Path("mine.py").write_text(POLICY)
     named = run_json(capsys, small, "--scheduler", "fcfs", "--out", "named")
     mine = run_json(
