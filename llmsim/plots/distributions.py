@@ -49,14 +49,21 @@ def _cdf(
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=GREY)
         return
     if x_ms[0] > 0:
-        log_ticks(axes)
+        log_ticks(axes, x_ms[0], x_ms[-1])
     share = cumulative / n
     shown = np.unique(np.searchsorted(share, np.linspace(0, 1, POINTS)).clip(max=len(share) - 1))
     axes.step(x_ms[shown], share[shown], where="post", color=BLUE)
     for level, colour in ((0.5, ORANGE), (0.99, RED)):
         at_ms = x_ms[min(int(np.searchsorted(share, level)), len(x_ms) - 1)]
         axes.plot([at_ms, at_ms], [0, level], color=colour, linestyle="--", linewidth=1)
-        axes.plot(at_ms, level, "o", color=colour, markersize=4, label=f"p{100 * level:g} = {at_ms:.3g} ms")
+        axes.plot(
+            at_ms, level, "o", color=colour, markersize=4, label=f"p{100 * level:g} = {words(at_ms)} ms"
+        )
     if bound_s is not None:
-        axes.axvline(bound_s * 1e3, color=GREY, linestyle=":", label=f"SLO {bound_s * 1e3:g} ms")
+        axes.axvline(bound_s * 1e3, color=GREY, linestyle=":", label=f"SLO {words(bound_s * 1e3)} ms")
     axes.legend(loc="lower right", **LEGEND)
+
+
+def words(value: float) -> str:
+    """Three significant digits, and never an exponent for a large number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

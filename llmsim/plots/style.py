@@ -30,10 +30,11 @@ def tidy(axes: Axes, *, x: str, y: str, title: str = "") -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
 
 
-def log_ticks(axes: Axes) -> None:
-    """Make the x axis logarithmic, with plain numbers at 1, 2 and 5."""
+def log_ticks(axes: Axes, low: float, high: float) -> None:
+    """Make the x axis logarithmic, for values from low to high, with as many plain numbers as fit."""
+    steps = (1.0, 2.0, 5.0) if high < 150 * low else (1.0,)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", labelsize="small")

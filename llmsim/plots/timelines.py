@@ -51,7 +51,7 @@ def timelines_figure(
         since_s = timelines.token_times_s(request) - timelines.arrival_s[request]
         start_s = offset_s + (since_s[0] if anchor == "first_token" and len(since_s) else 0.0)
         _timeline(axes, since_s, start_s, tokens_per_s)
-        title = f"{words}: request {request}, prompt {timelines.prompt_tokens[request]:,}"
+        title = f"{words}\nrequest {request}, prompt {timelines.prompt_tokens[request]:,}"
         tidy(axes, x="seconds since arrival", y="tokens" if panel == 1 else "", title=title)
     return figure
 

@@ -30,7 +30,7 @@ def trace_figure(workload: Workload, *, bin_s: float = 60.0) -> Figure:
         axes = figure.add_subplot(grid[1, column])
         bins = np.geomspace(max(tokens.min(), 1) * 0.999, tokens.max() * 1.001, 61)
         axes.hist(tokens, bins=list(bins), color=colour, alpha=0.7)
-        log_ticks(axes)
+        log_ticks(axes, bins[0], bins[-1])
         p50, p99 = np.percentile(tokens, [50, 99])
         for value, style in ((p50, "--"), (p99, ":")):
             axes.axvline(value, color="black", linewidth=1, linestyle=style)

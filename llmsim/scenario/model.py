@@ -219,6 +219,9 @@ class Scenario(Table):
         """Two scenarios are equal if they describe the same experiment, wherever they were read."""
         return isinstance(other, Scenario) and self.model_dump() == other.model_dump()
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     def place(self, *keys: str) -> str:
         """Say where a value came from, as the start of a message: ``"file.toml, line 7: "``."""
         return self._place(keys) if self._place else ""

@@ -81,9 +81,7 @@ def test_help_is_quick(arguments: list[str]) -> None:
         "import sys; from llmsim.cli import main; main(sys.argv[1:]); "
         f"sys.exit(str([name for name in {heavy} if name in sys.modules] or ''))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
     assert done.stderr.strip() == ""
     assert "Usage: " in done.stdout

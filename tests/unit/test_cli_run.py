@@ -120,9 +120,7 @@ def test_a_scheduler_is_chosen_by_name_or_by_file(
     monkeypatch.setattr(plots, "draw", lambda *_: None)
     Path("mine.py").write_text(POLICY)
     named = run_json(capsys, small, "--scheduler", "fcfs", "--out", "named")
-    mine = run_json(
-        capsys, small, "--scheduler-file", "mine.py", "--set", "scheduler.budget=256", "--out", "mine"
-    )
+    mine = run_json(capsys, small, "--scheduler-file", "mine.py", "--set", "scheduler.budget=256", "--out", "mine")
 
     assert json.loads(Path("named/scenario.json").read_text())["scheduler"] == {"name": "fcfs"}
     assert json.loads(Path("mine/scenario.json").read_text())["scheduler"] == {"name": "mine", "budget": 256}
@@ -138,6 +136,15 @@ def test_a_trace_is_run_whole_and_in_part(small: str, capsys: pytest.CaptureFixt
     assert whole["requests"]["finished"] == 3
     assert whole["output_tokens"] == 3 + 4 + 5
     assert part["requests"]["total"] == 2
+
+
+@pytest.mark.parametrize("change", ["cluster.max_model_len=10", "workload.requests=1", "until_s=0.8"])
+def test_a_run_with_little_to_show_shows_it(small: str, change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", small, "--set", change]) == 0
+    captured = capsys.readouterr()
+
+    assert captured.err == ""
+    assert "timelines.png" in captured.out
 
 
 @pytest.mark.parametrize(

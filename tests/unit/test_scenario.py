@@ -168,9 +168,7 @@ def test_a_relative_trace_lies_in_the_current_folder_or_beside_the_scenario(
         ('name = "small"', "slo = 4", 1, "slo: 4: expected a table"),
     ],
 )
-def test_a_wrong_value_is_told_with_file_line_and_key(
-    file: Path, old: str, new: str, line: int, says: str
-) -> None:
+def test_a_wrong_value_is_told_with_file_line_and_key(file: Path, old: str, new: str, line: int, says: str) -> None:
     file.write_text(TEXT.replace(old, new))
 
     assert message(file).startswith(f"{file}, line {line}: ")
