@@ -1,0 +1,61 @@
+"""The `llmsim` command. One small module for each verb; only the verb that needs a heavy library loads it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from llmsim.cli import listing, run, trace
+from llmsim.errors import LlmsimError
+
+app = typer.Typer(
+    name="llmsim",
+    help="Simulate LLM serving, and score it so that the answer can be defended.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _top(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+app.command("run")(run.run)
+app.command("list")(listing.show)
+app.add_typer(trace.app, name="trace")
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+NOTHING_WRITTEN = "interrupted; nothing was written"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 2 and one line for bad input, 130 for Ctrl-C."""
+    try:
+        code = app(args=arguments, prog_name="llmsim", standalone_mode=False)
+    except LlmsimError as error:
+        return _fail(str(error), BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(NOTHING_WRITTEN, INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has gone: nobody left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # click's; its home depends on Typer
+        if usage is None:
+            raise
+        return _fail(usage(), BAD_INPUT)
+    if code == INTERRUPTED:  # newer Typer turns Ctrl-C into this code
+        return _fail(NOTHING_WRITTEN, INTERRUPTED)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

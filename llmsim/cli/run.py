@@ -1,0 +1,97 @@
+"""`llmsim run`: simulate one scenario, score it, draw it, keep it."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmsim.cli.output import ProgressBar, print_json
+from llmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from llmsim.scenario import Scenario
+    from llmsim.scheduler import Scheduler
+
+RESULTS = Path("results")
+
+
+def run(  # noqa: PLR0917 - Typer calls it by name
+    scenario: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped scenario.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change one value, such as cluster.instances=4. Repeatable."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for tables and pictures. [default: results/NAME; none with --json]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the score as JSON, nothing else.")] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")
+    ] = None,
+    scheduler_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Run the scheduler of this Python file."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Short for --set seed=SEED.")] = None,
+    stepwise: Annotated[
+        bool, typer.Option("--stepwise", help="Take every engine step on its own: slower, same result.")
+    ] = False,
+) -> None:
+    """Simulate a scenario and show its latencies, goodput and smooth goodput."""
+    from llmsim import experiment
+
+    policy = _policy(scheduler, scheduler_file)
+    described = _described(
+        scenario, changes or [], scheduler_file.stem if scheduler_file else scheduler, seed
+    )
+    folder = out if out is not None or as_json else RESULTS / folder_name(described.name)
+    with ExitStack() as stack:
+        scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None
+        progress = stack.enter_context(ProgressBar("requests served"))
+        result = experiment.run(described, scheduler=policy, stepwise=stepwise, progress=progress)
+        if scratch is not None:
+            from llmsim import plots
+
+            experiment.write(result, scratch)
+            plots.draw(result, scratch)
+    if as_json:
+        print_json(result.score)
+    else:
+        from llmsim import report
+
+        report.show(result, folder)
+
+
+def folder_name(name: str) -> str:
+    """Turn a scenario's name into that of a folder."""
+    return re.sub(r"[^\w-]+", "_", name).strip("_") or "scenario"
+
+
+def _policy(name: str | None, file: Path | None) -> type[Scheduler] | None:
+    if file is None:
+        return None
+    if name is not None:
+        raise InputError("--scheduler and --scheduler-file exclude each other; give one of them")
+    from llmsim.discovery import load_file
+    from llmsim.scheduler import Scheduler
+
+    return load_file(file, Scheduler)  # type: ignore[type-abstract]
+
+
+def _described(path: str, changes: list[str], scheduler: str | None, seed: int | None) -> Scenario:
+    from llmsim.scenario import load_scenario
+
+    changes = list(changes)
+    if scheduler is not None:
+        changes.append(f"scheduler.name={json.dumps(scheduler)}")
+    if seed is not None:
+        changes.append(f"seed={seed}")
+    return load_scenario(path, changes)

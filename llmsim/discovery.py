@@ -1,0 +1,98 @@
+"""Find a policy by its name: a file llmsim/<package>/<name>.py, or an installed entry point. Or load a file.
+
+There is no registry to edit. Code runs only when a command asks for that policy: files of data carry names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from llmsim.errors import InputError, LlmsimError, nearest
+
+P = TypeVar("P")
+
+
+def names(package: str) -> list[str]:
+    """List the policies of a package such as ``"llmsim.schedulers"``, without importing any of them."""
+    return sorted(_modules(package) | _entry_points(package).keys())
+
+
+def find(package: str, name: str, base: type[P]) -> type[P]:
+    """Return the policy of that name, a subclass of `base`; InputError if there is none or its code fails.
+
+    A file in the package wins over an entry point (group = the package's name) of the same name.
+    """
+    if name in _modules(package):
+        return _only_policy(importlib.import_module(f"{package}.{name}"), base, f"{package}.{name}")
+    plugin = _entry_points(package).get(name)
+    if plugin is None:
+        raise InputError(f"unknown {base.__name__.lower()} '{name}'{nearest(name, names(package))}")
+    try:
+        policy = plugin.load()
+    except Exception as error:
+        raise InputError(f"entry point {name} = {plugin.value}: {_in_a_line(error)}") from error
+    if not (isinstance(policy, type) and issubclass(policy, base)):
+        raise InputError(f"entry point {name} = {plugin.value}: expected a subclass of {base.__name__}")
+    return policy
+
+
+def load_file(path: str | Path, base: type[P]) -> type[P]:
+    """Run a Python file and return the one policy that it defines; InputError with one line if that fails."""
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{path}: no such file, expected a Python file with a {base.__name__}")
+    spec = importlib.util.spec_from_file_location(f"llmsim_policy_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: expected a Python file, with a name that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    try:
+        spec.loader.exec_module(module)
+    except LlmsimError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: {_in_a_line(error)}") from error
+    return _only_policy(module, base, str(path))
+
+
+def _modules(package: str) -> set[str]:
+    folders = importlib.import_module(package).__path__
+    return {module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_")}
+
+
+def _entry_points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _only_policy(module: ModuleType, base: type[P], place: str) -> type[P]:
+    """Return the one concrete subclass of `base` that the module itself defines."""
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+        and not inspect.isabstract(value)
+    ]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(policy.__name__ for policy in found) or "none"
+    raise InputError(f"{place}: expected one concrete subclass of {base.__name__}, found {there}")
+
+
+def _in_a_line(error: Exception) -> str:
+    """Tell an error of somebody's code: its kind, its text, and the line it came from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    line = f" (line {trace.tb_lineno})" if trace is not None and not isinstance(error, SyntaxError) else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{line}"

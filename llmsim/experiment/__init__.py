@@ -1,0 +1,9 @@
+"""From a scenario to a result: assemble what it names, run it, score it, and keep it."""
+
+from __future__ import annotations
+
+from llmsim.experiment.assemble import make_policy, make_workload
+from llmsim.experiment.run import Result, run
+from llmsim.experiment.store import check_folder, read_record, staged, write
+
+__all__ = ["Result", "check_folder", "make_policy", "make_workload", "read_record", "run", "staged", "write"]

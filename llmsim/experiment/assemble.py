@@ -1,0 +1,154 @@
+"""Turn the names and numbers of a scenario into the objects that a run is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, Field, ValidationError, create_model
+
+from llmsim import discovery, hardware
+from llmsim.cluster import InstanceSpec
+from llmsim.errors import InputError
+from llmsim.latency.build import build_latency
+from llmsim.metrics.slo import Slo
+from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.window import Window
+from llmsim.router import Router
+from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.scenario.messages import Place, input_error
+from llmsim.scheduler import Scheduler
+from llmsim.workload.contract import Workload
+from llmsim.workload.streams import Streams
+from llmsim.workload.synthetic import arrival_process, length_source, synthesize
+from llmsim.workload.traces import read_trace
+
+P = TypeVar("P")
+
+
+def make_workload(scenario: Scenario, streams: Streams) -> Workload:
+    """Read the trace or draw the requests; the scheduler and the cluster have no say in them."""
+    chosen = scenario.workload
+    if isinstance(chosen, TraceWorkload):
+        with _blaming(scenario, "workload", "trace"):
+            return read_trace(
+                chosen.trace,
+                format=chosen.format,
+                rate_scale=chosen.rate_scale,
+                start_s=chosen.start_s,
+                duration_s=chosen.duration_s,
+                limit=chosen.limit,
+            )
+    with _blaming(scenario, "workload"):
+        return synthesize(
+            streams,
+            requests=chosen.requests,
+            arrivals=arrival_process(**chosen.arrivals.model_dump()),
+            lengths=length_source(**chosen.lengths.model_dump()),
+        )
+
+
+def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpec]:
+    """Describe the instances: all alike."""
+    cluster = scenario.cluster
+    with _blaming(scenario, "cluster", "gpu"):
+        gpu = hardware.load_gpu(cluster.gpu)
+    with _blaming(scenario, "cluster", "model"):
+        model = hardware.load_model(cluster.model)
+    with _blaming(scenario, "cluster", "latency"):
+        latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
+    blocks = cluster.num_gpu_blocks
+    if blocks is None:
+        with _blaming(scenario, "cluster", "model"):
+            blocks = hardware.kv_blocks(
+                gpu,
+                model,
+                tensor_parallel_size=cluster.tensor_parallel_size,
+                gpu_memory_utilization=cluster.gpu_memory_utilization,
+                block_tokens=cluster.block_size,
+            )
+    spec = InstanceSpec(
+        scheduler=scheduler,
+        latency=latency,
+        num_gpu_blocks=blocks,
+        block_tokens=cluster.block_size,
+        max_model_len=cluster.max_model_len or model.max_model_len,
+    )
+    return [spec] * cluster.instances
+
+
+def make_scheduler(scenario: Scenario, policy: type[Scheduler] | None = None) -> Scheduler:
+    """Find the scheduler by its name, unless it is given, and set its options."""
+    if policy is None:
+        with _blaming(scenario, "scheduler", "name"):
+            policy = discovery.find("llmsim.schedulers", scenario.scheduler.name, Scheduler)  # type: ignore[type-abstract]
+    return make_policy(policy, scenario.scheduler.options, lambda keys: scenario.place(*keys), ("scheduler",))
+
+
+def make_router(scenario: Scenario) -> Router:
+    """Find the router by its name."""
+    with _blaming(scenario, "cluster", "router"):
+        policy = discovery.find("llmsim.routers", scenario.cluster.router, Router)  # type: ignore[type-abstract]
+    return policy()
+
+
+def make_slo(scenario: Scenario) -> Slo:
+    """The bounds as the metrics take them."""
+    return Slo(**scenario.slo.model_dump())
+
+
+def make_user(scenario: Scenario) -> User:
+    """The reader as the metrics take them."""
+    with _blaming(scenario, "user"):
+        return User(**scenario.user.model_dump())
+
+
+def make_window(scenario: Scenario) -> Window:
+    """The window as the metrics take it."""
+    with _blaming(scenario, "window"):
+        return Window(**scenario.window.model_dump())
+
+
+def make_policy(policy: type[P], options: Mapping[str, Any], place: Place, prefix: tuple[str, ...]) -> P:
+    """Build a policy, a dataclass whose fields are its options, from options that a user wrote.
+
+    Raises InputError with place and key for an option that is unknown or has the wrong type, and for what the
+    policy itself refuses.
+    """
+    hints = typing.get_type_hints(policy)
+    fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
+    known: dict[str, Any] = {
+        field.name: (hints[field.name], _default(field)) for field in fields if field.init
+    }
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    checked = create_model(policy.__name__, __config__=config, **known)
+    try:
+        values = checked.model_validate(dict(options))
+    except ValidationError as error:
+        raise input_error(error, checked, place, prefix) from None
+    try:
+        return policy(**{name: getattr(values, name) for name in values.model_fields_set})
+    except (InputError, ValueError) as error:
+        raise InputError(f"{place(prefix)}{'.'.join(prefix)}: {error}") from None
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return Field(default_factory=field.default_factory)
+    return ...
+
+
+@contextmanager
+def _blaming(scenario: Scenario, *keys: str) -> Iterator[None]:
+    """Put the place of a key before the message of an error that its value causes."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        named = text.startswith(keys[0])  # some messages name the key themselves
+        raise InputError(f"{scenario.place(*keys) if named else scenario.where(*keys)}{text}") from None

@@ -1,0 +1,125 @@
+"""Keep a result in a folder: Parquet for tables, JSON for the scenario and the score. Whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmsim.errors import InputError
+from llmsim.record import Record
+from llmsim.request import Outcome
+
+if TYPE_CHECKING:
+    from llmsim.experiment.run import Result
+
+OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
+#: the file whose presence makes a folder a result
+MARK = "scenario.json"
+
+
+def write(result: Result, folder: Path) -> None:
+    """Write a result's files into an existing folder; two equal runs differ in wall_s of score.json only."""
+    record = result.record
+    requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests}
+    _write_table(folder / "requests.parquet", requests, outcome=OUTCOMES, reason=record.reasons)
+    _write_table(folder / "steps.parquet", record.steps)
+    _write_table(folder / "segments.parquet", record.segments)
+    counts = [len(ends) for ends in record.step_ends_s]
+    step_ends = {
+        "instance": np.repeat(np.arange(len(counts)), counts),
+        "end_s": np.concatenate([np.empty(0), *record.step_ends_s]),
+    }
+    _write_table(folder / "step_ends.parquet", step_ends)
+    write_json(folder / MARK, result.scenario.model_dump(mode="json"))
+    write_json(folder / "score.json", result.score)
+
+
+def read_record(folder: Path) -> Record:
+    """Read a result's tables back, so that it can be scored again; InputError if the folder has none."""
+    if not (folder / MARK).is_file():
+        raise InputError(f"{folder}: expected a folder that llmsim run has written, with {MARK} in it")
+    tables = {
+        name: _read_table(folder / f"{name}.parquet")
+        for name in ("requests", "steps", "segments", "step_ends")
+    }
+    requests, ends = tables["requests"], tables["step_ends"]
+    reasons, requests["reason"] = np.unique(requests["reason"], return_inverse=True)
+    requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)
+    del requests["id"]
+    instances = int(max(ends["instance"].max(initial=-1), requests["instance"].max(initial=-1))) + 1
+    return Record(
+        requests=requests,
+        segments=tables["segments"],
+        steps=tables["steps"],
+        step_ends_s=tuple(ends["end_s"][ends["instance"] == number] for number in range(instances)),
+        reasons=tuple(reasons),
+        end_s=float(json.loads((folder / "score.json").read_text())["simulated_s"]),
+    )
+
+
+def write_json(file: Path, values: dict[str, Any]) -> None:
+    """Write readable JSON; a NaN is a mistake, not a value."""
+    file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a place where a result must not go: a file, or a folder that holds something else."""
+    if folder.is_dir():
+        if any(folder.iterdir()) and not (folder / MARK).is_file():
+            raise InputError(f"{folder}: holds files but no result of llmsim; expected a new or empty folder")
+    elif folder.exists() or any(parent.is_file() for parent in folder.parents):
+        raise InputError(f"{folder}: expected a folder, but a file of that name is in the way")
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Give a scratch folder whose files become `folder`'s when the block ends well, and vanish otherwise.
+
+    A new folder appears in one move. In the folder of an earlier result each file is replaced in one move;
+    files that llmsim did not write stay.
+    """
+    check_folder(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
+    try:
+        yield scratch
+        if folder.is_dir():
+            for file in sorted(scratch.iterdir()):
+                os.replace(file, folder / file.name)
+        else:
+            scratch.chmod(0o755)  # a scratch folder is private, a result is not
+            os.replace(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) -> None:
+    """Write columns; those named in `words` hold numbers that stand for these words."""
+    arrays = {
+        name: pa.DictionaryArray.from_arrays(np.asarray(column, dtype=np.int32), pa.array(words[name]))
+        if name in words
+        else pa.array(column)
+        for name, column in columns.items()
+    }
+    pq.write_table(pa.table(arrays), file)
+
+
+def _read_table(file: Path) -> dict[str, Any]:
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    return {name: table[name].to_numpy() for name in table.column_names}

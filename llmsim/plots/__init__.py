@@ -1,0 +1,12 @@
+"""Pictures of runs and traces: functions from data to a Matplotlib figure. No window, no global state."""
+
+from __future__ import annotations
+
+from llmsim.plots.distributions import latency_figure
+from llmsim.plots.load import load_figure
+from llmsim.plots.pictures import draw
+from llmsim.plots.style import save
+from llmsim.plots.timelines import spread, timelines_figure
+from llmsim.plots.traces import trace_figure
+
+__all__ = ["draw", "latency_figure", "load_figure", "save", "spread", "timelines_figure", "trace_figure"]

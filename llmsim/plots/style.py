@@ -1,0 +1,50 @@
+"""One look for all pictures: colours of Okabe and Ito, told apart by colour-blind readers, and quiet axes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, "#56B4E9", "#F0E442", "#000000")
+#: small, and readable where it lies over a line
+LEGEND: dict[str, Any] = {"fontsize": "small", "framealpha": 0.85, "edgecolor": "none"}
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure; it belongs to its caller alone."""
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def tidy(axes: Axes, *, x: str, y: str, title: str = "") -> None:
+    """Label axes and take away what carries no data."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if title:
+        axes.set_title(title, loc="left", fontsize="medium")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+
+
+def log_ticks(axes: Axes, low: float, high: float) -> None:
+    """Make the x axis logarithmic, for values from low to high, with as many plain numbers as fit."""
+    steps = (1.0, 2.0, 5.0) if high < 150 * low else (1.0,)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", labelsize="small")
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a PNG, in one move; the same figure gives the same bytes."""
+    scratch = file.with_name(f".{file.name}.part")
+    try:
+        figure.savefig(scratch, format="png", dpi=150, metadata={"Software": None})
+        scratch.replace(file)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""Scores as tables that a person reads: milliseconds for waits between tokens, seconds for whole requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmsim.experiment import Result
+from llmsim.scenario import Scenario
+
+#: key in the score -> words, seconds in the unit shown
+LATENCIES = {
+    "ttft_s": ("TTFT, ms", 1e-3),
+    "tpot_s": ("TPOT per request, ms", 1e-3),
+    "tbt_s": ("TBT of all gaps, ms", 1e-3),
+    "e2e_s": ("E2E, s", 1.0),
+    "queueing_s": ("queueing, s", 1.0),
+}
+QUANTILES = ("mean", "p50", "p90", "p99")
+
+
+def show(result: Result, folder: Path | None, console: Console | None = None) -> None:
+    """Print the result of one run, and where its files are."""
+    console = console or Console(highlight=False)
+    console.print(f"\n[bold]{result.scenario.name}[/bold]\n{_setting(result.scenario)}")
+    console.print(_latencies(result.score))
+    console.print(_outcome(result))
+    if folder is not None:
+        console.print(f"tables and pictures: {folder}", soft_wrap=True)
+        for file in sorted(folder.glob("*.png")):
+            console.print(f"  {file}", soft_wrap=True)
+
+
+def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console | None = None) -> None:
+    """Print the numbers of a trace."""
+    console = console or Console(highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, title=str(stats["source"]), title_justify="left")
+    for key, value in stats.items():
+        if key != "source" and not isinstance(value, Mapping):
+            table.add_row(key, _plain(value))
+    console.print(table)
+    lengths = Table(box=box.SIMPLE_HEAD)
+    lengths.add_column("")
+    columns = list(stats["prompt_tokens"])
+    for column in columns:
+        lengths.add_column(column, justify="right")
+    for key in ("prompt_tokens", "output_tokens"):
+        lengths.add_row(key, *(_plain(stats[key][column]) for column in columns))
+    console.print(lengths)
+    if picture is not None:
+        console.print(f"picture: {picture}", soft_wrap=True)
+
+
+def _setting(scenario: Scenario) -> str:
+    cluster = scenario.cluster
+    parallel = f" (TP{cluster.tensor_parallel_size})" if cluster.tensor_parallel_size > 1 else ""
+    options = ", ".join(f"{key} {value}" for key, value in scenario.scheduler.options.items())
+    return (
+        f"{cluster.instances} x {cluster.gpu}{parallel}, {cluster.model}, {cluster.router}, "
+        f"{scenario.scheduler.name}{f' ({options})' if options else ''}, seed {scenario.seed}"
+    )
+
+
+def _latencies(score: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("latency")
+    for name in (*QUANTILES, "n"):
+        table.add_column(name, justify="right")
+    for key, (words, scale) in LATENCIES.items():
+        row = score[key]
+        if row is not None:
+            values = (_plain(None if row[q] is None else row[q] / scale) for q in QUANTILES)
+            table.add_row(words, *values, _plain(row["n"]))
+    return table
+
+
+def _outcome(result: Result) -> Table:
+    score, user = result.score, result.scenario.user
+    counts = dict(score["requests"])
+    total = counts.pop("total")
+    ends = ", ".join(f"{_plain(count)} {name}" for name, count in counts.items() if count)
+    slo = score["slo"]
+    bounds = ", ".join(
+        f"{name.removesuffix('_s').upper()} ≤ {bound:g} s"
+        for name, bound in result.scenario.slo.model_dump(exclude_none=True).items()
+    )
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    table.add_row("requests", f"{_plain(total)}: {ends}")
+    table.add_row("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"]))
+    table.add_row("SLO attainment", f"{_percent(slo['attainment'])} of all requests: {bounds}")
+    table.add_row("goodput", _rate(slo["goodput_tokens_per_s"], slo["goodput_requests_per_s"]))
+    reader = f"{user.tokens_per_s:g} tokens/s from {user.anchor}, alpha {user.alpha:g}, {user.penalty}"
+    table.add_row("smooth goodput", f"{_plain(score['smooth_goodput_tokens_per_s'])} tokens/s")
+    table.add_row("  its reader", reader)
+    table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
+    return table
+
+
+def _rate(tokens_per_s: float | None, requests_per_s: float | None) -> str:
+    return f"{_plain(tokens_per_s)} tokens/s, {_plain(requests_per_s)} requests/s"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f} %"
+
+
+def _plain(value: float | str | None) -> str:
+    """Three significant digits or all before the point; whole numbers in full."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

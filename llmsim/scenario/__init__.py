@@ -1,0 +1,43 @@
+"""One experiment, described: frozen, validated data. It names policies and files, and runs no code."""
+
+from __future__ import annotations
+
+from llmsim.scenario.load import find_scenario, load_scenario, scenario_names
+from llmsim.scenario.model import (
+    Cluster,
+    ConstantArrivals,
+    FixedLengths,
+    GammaArrivals,
+    LognormalLengths,
+    OnOffArrivals,
+    PoissonArrivals,
+    Scenario,
+    SchedulerChoice,
+    Slo,
+    SyntheticWorkload,
+    TraceWorkload,
+    TrafficLengths,
+    User,
+    Window,
+)
+
+__all__ = [
+    "Cluster",
+    "ConstantArrivals",
+    "FixedLengths",
+    "GammaArrivals",
+    "LognormalLengths",
+    "OnOffArrivals",
+    "PoissonArrivals",
+    "Scenario",
+    "SchedulerChoice",
+    "Slo",
+    "SyntheticWorkload",
+    "TraceWorkload",
+    "TrafficLengths",
+    "User",
+    "Window",
+    "find_scenario",
+    "load_scenario",
+    "scenario_names",
+]

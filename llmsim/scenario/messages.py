@@ -1,0 +1,111 @@
+"""From pydantic's errors to one line: where, which key, what was expected, the nearest right thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, Tag, ValidationError
+from pydantic_core import ErrorDetails
+
+from llmsim.errors import InputError, nearest
+
+#: key path -> the start of a message, such as ``"quickstart.toml, line 7: "``
+Place = Callable[[tuple[str, ...]], str]
+
+
+def input_error(
+    error: ValidationError, model: type[BaseModel], place: Place, prefix: tuple[str, ...] = ()
+) -> InputError:
+    """Tell the first of the errors, unknown keys before others: a misspelt key is also a missing one."""
+    first, *rest = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    keys, owner, variant = _resolve(model, first["loc"])
+    path = (*prefix, *keys, *_discriminator(first))
+    more = f" (and {len(rest)} more)" if rest else ""
+    dotted = ".".join(path)
+    return InputError(f"{place(path)}{dotted + ': ' if path else ''}{_problem(first, owner, variant)}{more}")
+
+
+def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str:  # noqa: PLR0911 - one per kind
+    kind, given, ctx = error["type"], error["input"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key{variant}{nearest(str(error['loc'][-1]), owner.model_fields)}"
+    if kind == "missing":
+        hint = owner.model_fields[str(error["loc"][-1])].description
+        return f"missing; {hint}" if hint else "missing"
+    if kind == "value_error":
+        return str(ctx["error"])
+    if kind == "literal_error":
+        return f"unknown value {given!r}{nearest(str(given), _literals(owner, error['loc'][-1]))}"
+    if kind == "union_tag_invalid":
+        choices = [tag.strip("' ") for tag in str(ctx["expected_tags"]).split(",")]
+        return f"unknown value {ctx['tag']!r}{nearest(str(ctx['tag']), choices)}"
+    if kind == "union_tag_not_found":
+        return "missing"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{_short(given)}: expected a table"
+    wanted = (
+        error["msg"]
+        .replace("Input should be", "expected")
+        .replace("expected greater", "expected a number greater")
+    )
+    return f"{_short(given)}: {wanted}"
+
+
+def _discriminator(error: ErrorDetails) -> tuple[str, ...]:
+    """The key that chooses a variant, where the choice is wrong; pydantic's location stops before it."""
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return (str(error["ctx"]["discriminator"]).strip("'"),)
+    return ()
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _literals(owner: type[BaseModel], field: str | int) -> list[str]:
+    return [str(value) for value in get_args(owner.model_fields[str(field)].annotation)]
+
+
+def _resolve(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[list[str], type[BaseModel], str]:
+    """Turn pydantic's location into keys, without tags of unions; find the model that owns the last one."""
+    keys: list[str] = []
+    variants: dict[str, type[BaseModel]] = {}
+    variant = ""
+    for part in map(str, loc):
+        if part in variants:
+            model = variants[part]
+            variant = f" for {part} {keys[-1]}"
+            variants = {}
+            continue
+        keys.append(part)
+        variants, inner = {}, _models(model, part)
+        if len(inner) == 1 and "" in inner:
+            model, variant = inner[""], ""
+        else:
+            variants = inner
+    return keys, model, variant
+
+
+def _models(model: type[BaseModel], field: str) -> dict[str, type[BaseModel]]:
+    """Models that a field may hold, by tag; the tag is empty where there is no choice."""
+    info = model.model_fields.get(field)
+    if info is None:
+        return {}
+    members = (info.annotation, *get_args(info.annotation))
+    found: dict[str, type[BaseModel]] = {}
+    for member in members:
+        if get_origin(member) is Annotated:
+            cls, *metadata = get_args(member)
+            found.update({note.tag: cls for note in metadata if isinstance(note, Tag)})
+        elif isinstance(member, type) and issubclass(member, BaseModel):
+            found.update(dict.fromkeys(_tags(member, info.discriminator), member))
+    return found
+
+
+def _tags(model: type[BaseModel], discriminator: Any) -> tuple[str, ...]:
+    if not isinstance(discriminator, str):
+        return ("",)
+    annotation = model.model_fields[discriminator].annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ("",)

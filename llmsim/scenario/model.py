@@ -1,0 +1,231 @@
+"""The fields of a scenario. Names of options are vLLM's where vLLM has the option."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    model_validator,
+)
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Table(BaseModel):
+    """A TOML table: frozen, strictly typed, without unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+class PoissonArrivals(Table):
+    """Exponential gaps."""
+
+    process: Literal["poisson"] = "poisson"
+    rate_per_s: Positive
+
+
+class GammaArrivals(Table):
+    """Gamma gaps; `burstiness` is their shape, as in vLLM's benchmark: below 1 is burstier than Poisson."""
+
+    process: Literal["gamma"] = "gamma"
+    rate_per_s: Positive
+    burstiness: Positive
+
+
+class ConstantArrivals(Table):
+    """Equal gaps."""
+
+    process: Literal["constant"] = "constant"
+    rate_per_s: Positive
+
+
+class OnOffArrivals(Table):
+    """Poisson while on, silent while off; `rate_per_s` is the mean over both."""
+
+    process: Literal["on_off"] = "on_off"
+    rate_per_s: Positive
+    on_s: Positive
+    off_s: NotNegative
+
+
+class FixedLengths(Table):
+    """Every request has the same lengths."""
+
+    source: Literal["fixed"] = "fixed"
+    prompt_tokens: Count
+    output_tokens: Count
+
+
+class LognormalLengths(Table):
+    """Independent log-normal lengths; cv = standard deviation / mean. Draws beyond a bound are set to it."""
+
+    source: Literal["lognormal"] = "lognormal"
+    prompt_mean_tokens: Positive
+    prompt_cv: Positive = 1.0
+    output_mean_tokens: Positive
+    output_cv: Positive = 1.0
+    prompt_max_tokens: Count | None = None
+    output_max_tokens: Count | None = None
+
+
+class TrafficLengths(Table):
+    """Lengths drawn from the shipped quantiles of real traffic; long prompts keep their kind of output."""
+
+    source: Literal["azure_conv", "azure_code", "sharegpt", "arxiv_summarization"] = "sharegpt"
+
+
+Arrivals = Annotated[
+    PoissonArrivals | GammaArrivals | ConstantArrivals | OnOffArrivals, Field(discriminator="process")
+]
+Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
+
+
+class SyntheticWorkload(Table):
+    """Requests drawn at random."""
+
+    requests: Count = 1000
+    arrivals: Arrivals = PoissonArrivals(rate_per_s=1.0)
+    lengths: Lengths = TrafficLengths()
+
+
+class TraceWorkload(Table):
+    """Requests read from a file: all, or a window, or the first `limit` (alias `requests`) of that."""
+
+    trace: str = Field(description="give the file with --set workload.trace=PATH")
+    format: Literal["auto", "azure", "mooncake", "csv", "jsonl"] = "auto"
+    rate_scale: Positive = 1.0
+    start_s: NotNegative = 0.0
+    duration_s: Positive | None = None
+    limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+
+
+SYNTHETIC_KEYS = frozenset(SyntheticWorkload.model_fields)
+
+
+def _kind_of_workload(table: Any) -> str:
+    """Name the variant, so that messages speak of the keys of one kind only."""
+    if not isinstance(table, Mapping):
+        return "trace" if isinstance(table, TraceWorkload) else "synthetic"
+    if "trace" in table:
+        return "trace"
+    of_trace = TraceWorkload.model_fields.keys() & table.keys()
+    return "trace" if of_trace and not SYNTHETIC_KEYS & table.keys() else "synthetic"
+
+
+Workload = Annotated[
+    Annotated[SyntheticWorkload, Tag("synthetic")] | Annotated[TraceWorkload, Tag("trace")],
+    Discriminator(_kind_of_workload),
+]
+
+
+class Cluster(Table):
+    """Identical instances behind one router."""
+
+    gpu: str = "a100-sxm4-80gb"
+    model: str = "llama-3.1-8b"
+    instances: Count = 1
+    tensor_parallel_size: Count = 1
+    latency: Literal["table", "roofline"] = "table"
+    router: str = "round_robin"
+    #: KV blocks of one instance; left out, they follow from GPU, model and gpu_memory_utilization
+    num_gpu_blocks: Count | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    block_size: Count = 16
+    #: longer requests are rejected
+    max_model_len: Count | None = None
+
+
+class SchedulerChoice(Table):
+    """A policy's name; every other key is an option of that policy and checked against it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = "chunked_prefill"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The policy's options as given."""
+        return dict(self.model_extra or {})
+
+
+class Slo(Table):
+    """Bounds that a request must meet, all of those given, to count as served well."""
+
+    ttft_s: Positive | None = None
+    tbt_s: Positive | None = None
+    tpot_s: Positive | None = None
+    e2e_s: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> Slo:
+        if all(bound is None for bound in self.__dict__.values()):
+            raise ValueError("no bound; give at least one of ttft_s, tbt_s, tpot_s, e2e_s")
+        return self
+
+
+class User(Table):
+    """The reader behind smooth goodput (arXiv 2410.14257, eqs. 9 to 11), and the paper's open choices."""
+
+    tokens_per_s: Positive = 5.0
+    alpha: NotNegative = 2.5
+    anchor: Literal["arrival", "first_token"] = "arrival"
+    #: response delay that the reader tolerates
+    offset_s: NotNegative = 0.0
+    #: 1: the first token is due one reading interval after the anchor; 0: at the anchor
+    index_base: Literal[0, 1] = 1
+    penalty: Literal["linear", "tokens", "quadratic", "clipped", "saturating", "indicator"] = "linear"
+    #: how long a reader whose request was dropped is taken to wait
+    charge: Literal["until_drop", "until_patience", "until_run_end"] = "until_run_end"
+    patience_s: Positive | None = None
+
+
+class Window(Table):
+    """Which requests count, and over what time rates divide: arrivals between two times, or everything."""
+
+    kind: Literal["arrivals", "makespan"] = "arrivals"
+    start_s: NotNegative | None = None
+    end_s: Positive | None = None
+
+
+class Scenario(Table):
+    """One experiment, whole: the same scenario always gives the same result."""
+
+    name: str = "scenario"
+    seed: Annotated[int, Field(ge=0)] = 0
+    #: cut the run off at this time; what is still in the system then is unfinished
+    until_s: Positive | None = None
+    workload: Workload = SyntheticWorkload()
+    cluster: Cluster = Cluster()
+    scheduler: SchedulerChoice = SchedulerChoice()
+    slo: Slo = Slo(ttft_s=1.0, tbt_s=0.1)
+    user: User = User()
+    window: Window = Window()
+
+    _place: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
+
+    def __eq__(self, other: object) -> bool:
+        """Two scenarios are equal if they describe the same experiment, wherever they were read."""
+        return isinstance(other, Scenario) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    def place(self, *keys: str) -> str:
+        """Say where a value came from, as the start of a message: ``"file.toml, line 7: "``."""
+        return self._place(keys) if self._place else ""
+
+    def where(self, *keys: str) -> str:
+        """Say where a value came from and its key: ``"file.toml, line 7: cluster.gpu: "``."""
+        return f"{self.place(*keys)}{'.'.join(keys)}: "

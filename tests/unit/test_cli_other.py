@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmsim.cli import main
+from llmsim.cli.output import ProgressBar
+
+TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,10,3\n0.5,20,4\n120.0,30,5\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "some"),
+    [
+        ("gpus", "a100-sxm4-80gb"),
+        ("models", "llama-3.1-8b"),
+        ("schedulers", "chunked_prefill"),
+        ("routers", "round_robin"),
+        ("scenarios", "quickstart"),
+    ],
+)
+def test_list_names_what_there_is(kind: str, some: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", kind]) == 0
+    plain = capsys.readouterr().out.split()
+    assert main(["list", kind, "--json"]) == 0
+
+    assert some in plain
+    assert json.loads(capsys.readouterr().out) == {kind: plain}
+
+
+def test_trace_show_prints_numbers_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text(TRACE)
+    picture = tmp_path / "t.png"
+
+    assert main(["trace", "show", str(tmp_path / "t.csv"), "--json", "--picture", str(picture)]) == 0
+    assert json.loads(capsys.readouterr().out)["requests"] == 3
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["trace", "show", str(tmp_path / "t.csv")]) == 0
+    assert "prompt_tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["trace", "show", "missing.csv"], "missing.csv"),
+        (
+            ["trace", "show", "t.csv", "--picture", "t.jpg"],
+            "t.jpg: expected a file that ends in .png",
+        ),
+        (["trace", "show", "t.csv", "--format", "azur"], "did you mean 'azure'"),
+        (["list", "gpu"], "gpus"),
+        (["trace"], "Missing command"),
+        (["rum"], "No such command 'rum'"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_code_2(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text(TRACE)
+
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], []])
+def test_help_is_quick(arguments: list[str]) -> None:
+    heavy = ("pandas", "matplotlib", "pyarrow", "simpy", "numpy")
+    code = (
+        "import sys; from llmsim.cli import main; main(sys.argv[1:]); "
+        f"sys.exit(str([name for name in {heavy} if name in sys.modules] or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+    assert done.stderr.strip() == ""
+    assert "Usage: " in done.stdout
+
+
+def test_a_progress_bar_stays_away_where_nobody_looks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmsim.cli.output.PATIENCE_S", 0.0)
+    with ProgressBar("requests") as bar:
+        bar(1, 2)
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_progress_bar_comes_after_a_while(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmsim.cli.output.PATIENCE_S", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with ProgressBar("requests") as bar:
+        bar(1, 2)
+        bar(2, 2)
+
+    captured = capsys.readouterr()
+    assert "requests" in captured.err
+    assert captured.out == ""

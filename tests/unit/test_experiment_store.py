@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmsim.errors import InputError
+from llmsim.experiment import Result, read_record, staged, write
+from llmsim.record import Record
+from llmsim.request import Outcome
+from llmsim.scenario import Scenario
+
+
+def small_result() -> Result:
+    """Two instances; request 0 got 3 tokens on instance 1, request 1 was rejected."""
+    record = Record(
+        requests={
+            "arrival_s": np.array([0.5, 0.75]),
+            "prompt_tokens": np.array([10, 99]),
+            "output_tokens": np.array([3, 1]),
+            "first_scheduled_s": np.array([0.5, np.nan]),
+            "first_token_s": np.array([1.0, np.nan]),
+            "end_s": np.array([2.0, 0.75]),
+            "outcome": np.array([Outcome.FINISHED, Outcome.REJECTED], dtype=np.int8),
+            "reason": np.array([0, 1]),
+            "instance": np.array([1, 0]),
+        },
+        segments={
+            "request": np.array([0]),
+            "instance": np.array([1]),
+            "head_s": np.array([1.0]),
+            "first_step": np.array([0]),
+            "steps": np.array([2]),
+        },
+        steps={"instance": np.array([1]), "start_s": np.array([1.0]), "end_s": np.array([2.0])},
+        step_ends_s=(np.empty(0), np.array([1.5, 2.0])),
+        reasons=("", "too long"),
+        end_s=2.0,
+    )
+    return Result(Scenario(), record, 100, {"simulated_s": 2.0, "wall_s": 0.1})
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    result = small_result()
+    write(result, tmp_path)
+    record = read_record(tmp_path)
+
+    for name in ("requests", "segments", "steps"):
+        written, read = getattr(result.record, name), getattr(record, name)
+        assert read.keys() == written.keys()
+        for column in written:
+            np.testing.assert_array_equal(read[column], written[column], err_msg=f"{name}.{column}")
+    assert record.reasons == result.record.reasons
+    assert record.end_s == result.record.end_s
+    np.testing.assert_array_equal(record.timelines().token_times_s(0), [1.0, 1.5, 2.0])
+
+
+def test_equal_results_are_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write(small_result(), tmp_path / name)
+
+    files = sorted(file.name for file in (tmp_path / "a").iterdir())
+    assert files == [
+        "requests.parquet",
+        "scenario.json",
+        "score.json",
+        "segments.parquet",
+        "step_ends.parquet",
+        "steps.parquet",
+    ]
+    for name in files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_new_folder_appears_whole(tmp_path: Path) -> None:
+    with staged(tmp_path / "deep" / "out") as scratch:
+        (scratch / "scenario.json").write_text("{}")
+        assert not (tmp_path / "deep" / "out").exists()
+
+    assert [file.name for file in (tmp_path / "deep").rglob("*")] == ["out", "scenario.json"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_is_left_when_the_run_breaks_off(tmp_path: Path, error: type[BaseException]) -> None:
+    def break_off() -> None:
+        with staged(tmp_path / "out") as scratch:
+            (scratch / "scenario.json").write_text("{}")
+            raise error
+
+    with pytest.raises(error):
+        break_off()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_result_is_replaced_and_other_files_stay(tmp_path: Path) -> None:
+    (tmp_path / "scenario.json").write_text("old")
+    (tmp_path / "notes.txt").write_text("mine")
+    with staged(tmp_path) as scratch:
+        (scratch / "scenario.json").write_text("new")
+
+    assert (tmp_path / "scenario.json").read_text() == "new"
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_place_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+
+    for place in (tmp_path, tmp_path / "thesis.tex", tmp_path / "thesis.tex" / "out"):
+        with pytest.raises(InputError, match="expected a"), staged(place):
+            pytest.fail("must not begin")
+
+
+def test_a_folder_without_a_result_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a folder that llmsim run has written"):
+        read_record(tmp_path)
+    write(small_result(), tmp_path)
+    (tmp_path / "steps.parquet").write_bytes(b"PAR1 but cut")
+    with pytest.raises(InputError, match=r"steps\.parquet: not a readable Parquet file"):
+        read_record(tmp_path)
