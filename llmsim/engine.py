@@ -166,6 +166,7 @@ class Instance:
             self._preempt(id)
         for id in sorted(self.held.keys() - decision.hold):
             request = self.held.pop(id)
+            request.held = False
             self.batch.join(request, self._output_tokens[id] - request.emitted_before)
         for id in sorted(decision.hold - self.held.keys()):
             self._hold(id)
@@ -186,6 +187,7 @@ class Instance:
         if request.clock is None:
             raise self._wrong(f"request {id} is held, but is not decoding")
         self._leave_batch(request)
+        request.held = True
         self.held[id] = request
 
     def _plan(self, decision: Decision) -> Stretch | None:
@@ -281,7 +283,8 @@ class Instance:
         if self.waiting.pop(id, None) is None:
             del self.running[id]
             self.prefilling.pop(id, None)
-            self.held.pop(id, None)
+            if self.held.pop(id, None) is not None:
+                request.held = False
             self._release(request)
 
     def _release(self, request: Request) -> None:
@@ -407,6 +410,6 @@ class View:
         return self.blocks_for(request.computed_tokens)
 
     def blocks_to_decode(self, request: RequestView) -> int:
-        if request.id in self._prefilling:
+        if request.tokens_to_prefill:
             return 0
         return 1 if request.computed_tokens % self.block_tokens == 0 else 0

@@ -126,9 +126,7 @@ class Model(Profile):
 def _refuse_what_is_not_dense(config: Mapping[str, Any], path: Path | str) -> None:
     for key in ("num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank"):
         if config.get(key):
-            raise InputError(
-                f"{path}: {key} = {config[key]}, expected a dense model with grouped-query attention"
-            )
+            raise InputError(f"{path}: {key} = {config[key]}, expected a dense model with grouped-query attention")
 
 
 def _modified(path: Path) -> str:

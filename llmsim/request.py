@@ -46,7 +46,7 @@ class RequestView(Protocol):
 
     @property
     def tokens_to_prefill(self) -> int:
-        """Tokens to compute before the next one can be emitted; 0 while decoding.
+        """Tokens to compute before the next one can be emitted; 0 while decoding or held.
 
         The prompt at first; after a preemption the prompt and what had been emitted.
         """
@@ -75,6 +75,7 @@ class Request:
         "first_scheduled_s",
         "first_token_s",
         "head_s",
+        "held",
         "id",
         "joined_step",
         "most_computed_tokens",
@@ -96,6 +97,7 @@ class Request:
         self.prefilled_tokens = 0
         self.emitted_before = 0  #: tokens emitted before it last joined the decode batch
         self.joined_step = 0  #: the clock's reading when it last joined the decode batch
+        self.held = False  #: prefill complete, but sitting steps out
         self.clock: StepClock | None = None  #: its instance's, while it decodes
         self.head_s = NEVER_S  #: when the token that its latest prefill yielded was emitted
 
@@ -115,8 +117,8 @@ class Request:
 
     @property
     def tokens_to_prefill(self) -> int:
-        """Tokens to compute before the next one can be emitted; 0 while decoding."""
-        if self.clock is not None:
+        """Tokens to compute before the next one can be emitted; 0 while decoding or held."""
+        if self.clock is not None or self.held:
             return 0
         return self.prompt_tokens + self.emitted_before - self.prefilled_tokens
 

@@ -1,11 +1,13 @@
-"""Checks for authors of schedulers and routers, and for our own: a policy that passes them can be trusted in a sweep."""
+"""Checks for authors of policies, and for our own: a policy that passes them can be trusted in a sweep."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsim.cluster import InstanceSpec, simulate
 from llmsim.latency.contract import Chunk, LatencyModel
@@ -60,9 +62,7 @@ def serve(
     """Serve a workload on a small cluster and check the record."""
     spec = InstanceSpec(scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len)
     rng = np.random.default_rng(0)
-    record = simulate(
-        requests, [spec] * instances, router or RoundRobin(), rng, stretches=stretches, until_s=until_s
-    )
+    record = simulate(requests, [spec] * instances, router or RoundRobin(), rng, stretches=stretches, until_s=until_s)
     check_record(record)
     return record
 
@@ -117,16 +117,13 @@ def same(one: Record, other: Record) -> bool:
     """Whether two runs agree to the bit in everything but how they grouped steps."""
     return (
         all(np.array_equal(one.requests[name], other.requests[name], equal_nan=True) for name in one.requests)
-        and all(
-            np.array_equal(a, b, equal_nan=True)
-            for a, b in zip(_segments(one), _segments(other), strict=True)
-        )
+        and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(_segments(one), _segments(other), strict=True))
         and all(np.array_equal(a, b) for a, b in zip(one.step_ends_s, other.step_ends_s, strict=True))
         and one.end_s == other.end_s
     )
 
 
-def _segments(record: Record) -> list[object]:
+def _segments(record: Record) -> list[NDArray[Any]]:
     order = np.lexsort((record.segments["first_step"], record.segments["request"]))
     return [column[order] for column in record.segments.values()]
 

@@ -20,22 +20,18 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 
 
-def run(  # noqa: PLR0917 - Typer calls it by name
+def run(
     scenario: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped scenario.")],
     changes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change one value, such as cluster.instances=4. Repeatable."
-        ),
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as cluster.instances=4. Repeatable."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for tables and pictures. [default: results/NAME; none with --json]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the score as JSON, nothing else.")] = False,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")] = None,
     scheduler_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Run the scheduler of this Python file."),
@@ -49,9 +45,7 @@ def run(  # noqa: PLR0917 - Typer calls it by name
     from llmsim import experiment
 
     policy = _policy(scheduler, scheduler_file)
-    described = _described(
-        scenario, changes or [], scheduler_file.stem if scheduler_file else scheduler, seed
-    )
+    described = _described(scenario, changes or [], scheduler_file.stem if scheduler_file else scheduler, seed)
     folder = out if out is not None or as_json else RESULTS / folder_name(described.name)
     with ExitStack() as stack:
         scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None

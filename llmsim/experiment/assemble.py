@@ -120,9 +120,7 @@ def make_policy(policy: type[P], options: Mapping[str, Any], place: Place, prefi
     """
     hints = typing.get_type_hints(policy)
     fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
-    known: dict[str, Any] = {
-        field.name: (hints[field.name], _default(field)) for field in fields if field.init
-    }
+    known: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in fields if field.init}
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     checked = create_model(policy.__name__, __config__=config, **known)
     try:

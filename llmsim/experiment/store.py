@@ -48,10 +48,7 @@ def read_record(folder: Path) -> Record:
     """Read a result's tables back, so that it can be scored again; InputError if the folder has none."""
     if not (folder / MARK).is_file():
         raise InputError(f"{folder}: expected a folder that llmsim run has written, with {MARK} in it")
-    tables = {
-        name: _read_table(folder / f"{name}.parquet")
-        for name in ("requests", "steps", "segments", "step_ends")
-    }
+    tables = {name: _read_table(folder / f"{name}.parquet") for name in ("requests", "steps", "segments", "step_ends")}
     requests, ends = tables["requests"], tables["step_ends"]
     reasons, requests["reason"] = np.unique(requests["reason"], return_inverse=True)
     requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)

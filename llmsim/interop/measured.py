@@ -127,13 +127,11 @@ def client_timelines(file: Path, bench: dict[str, Any]) -> tuple[Timelines, bool
     if n:
         start_s -= start_s.min()
     tokens = [
-        start_s[i]
-        + _token_offsets_s(Place(file, f"request {i}"), ttfts[i], itls[i], output_lens[i], bool(errors[i]))
+        start_s[i] + _token_offsets_s(Place(file, f"request {i}"), ttfts[i], itls[i], output_lens[i], bool(errors[i]))
         for i in range(n)
     ]
     asked = [
-        max(len(t), Place(file, f"request {i}").count("output_lens", output_lens[i]))
-        for i, t in enumerate(tokens)
+        max(len(t), Place(file, f"request {i}").count("output_lens", output_lens[i])) for i, t in enumerate(tokens)
     ]
     timelines = Timelines.from_token_times(
         start_s,

@@ -36,9 +36,7 @@ def _runs(file: Path) -> list[dict[str, Any]]:
             continue
         run = parse_json(line, f"{file}: run on line {number}")
         if not isinstance(run, dict):
-            raise InputError(
-                f"{file}: line {number}: expected one JSON object a line, got {type(run).__name__}"
-            )
+            raise InputError(f"{file}: line {number}: expected one JSON object a line, got {type(run).__name__}")
         out.append(run)
     if not out:
         raise InputError(f"{file}: holds no runs")

@@ -22,6 +22,4 @@ def read_vllm_bench(path: Path | str) -> Measured:
     if len(timelines) == 0:
         raise InputError(f"{file}: holds no requests")
     window = client_window(file, timelines, dated, bench.get("duration"))
-    return Measured(
-        timelines, window, "vLLM bench serve" + ("" if dated else ", all sent at 0 s (no start_times)")
-    )
+    return Measured(timelines, window, "vLLM bench serve" + ("" if dated else ", all sent at 0 s (no start_times)"))

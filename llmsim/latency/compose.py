@@ -76,13 +76,9 @@ def _provenance(operators: Operators, prefill_folder: str, heads: tuple[int, int
     ]
     most = operators.most_decode_kv_heads
     if heads[1] > most:
-        notes.append(
-            f"decode attention of {heads[1]} KV heads: {heads[1] / most:g} x that of {most} (+-15 %)"
-        )
+        notes.append(f"decode attention of {heads[1]} KV heads: {heads[1] / most:g} x that of {most} (+-15 %)")
     if prefill_folder != operators.root.name:
-        notes.append(
-            f"prefill attention from {prefill_folder}: that of {operators.root.name} beats the GPU's peak"
-        )
+        notes.append(f"prefill attention from {prefill_folder}: that of {operators.root.name} beats the GPU's peak")
     return StepProvenance(
         source="operator latencies of github.com/ai-dynamo/aiconfigurator, composed by llmsim",
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -202,9 +198,7 @@ def _needed(x: Floats, y: Floats) -> list[int]:
     kept, spans = {0, len(x) - 1}, [(0, len(x) - 1)]
     while spans:
         first, last = spans.pop()
-        error = np.abs(
-            np.interp(x[first : last + 1], x[[first, last]], y[[first, last]]) / y[first : last + 1] - 1
-        )
+        error = np.abs(np.interp(x[first : last + 1], x[[first, last]], y[[first, last]]) / y[first : last + 1] - 1)
         worst = first + int(error.argmax())
         if error.max() > PRUNE:
             kept.add(worst)

@@ -1,14 +1,11 @@
-"""A piecewise-linear function that gives the same bits for one argument and for an array of them."""
+"""A piecewise-linear function that gives the same bits for one argument and for many."""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +36,16 @@ class Curve:
         """Return this curve, higher by a constant."""
         return Curve(self.knots, [a + by for a in self.a], self.b)
 
-    def along(self, start: int, stride: int, count: int) -> NDArray[np.float64]:
+    def along(self, start: int, stride: int, count: int) -> list[float]:
         """Values at `count` points from `start`, `stride` (> 0) apart; each equal to a call's to the bit."""
-        stop = start + count * stride
-        x = np.arange(start, stop, stride, dtype=np.float64)  # whole numbers: exact
-        first, last = bisect_right(self.knots, start), bisect_right(self.knots, stop - stride)
-        if first == last:
-            x *= self.b[first]
-            x += self.a[first]
-            return x
-        knots, a, b = self._arrays
-        j = knots.searchsorted(x, side="right")
-        return np.asarray(a[j] + b[j] * x, dtype=np.float64)
-
-    @cached_property
-    def _arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        return np.array(self.knots), np.array(self.a), np.array(self.b)
+        knots = self.knots
+        x, stop = start, start + count * stride
+        values: list[float] = []
+        while x < stop:
+            j = bisect_right(knots, x)
+            a, b = self.a[j], self.b[j]
+            points = math.ceil((knots[j] - x) / stride) if j < len(knots) else count  # before the next knot
+            end = min(stop, x + points * stride)
+            values += [a + b * point for point in range(x, end, stride)]
+            x = end
+        return values

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from llmsim.errors import InputError, nearest
 from llmsim.latency.contract import Chunk, LatencyModel
 
@@ -51,9 +48,7 @@ class Fitted(LatencyModel):
             if not isinstance(profile, dict) or key not in profile:
                 raise InputError(f"{path}: no entry '{key}'{nearest(key, profile)}")
             profile = profile[key]
-        a, b, c = (
-            _seconds(profile, key, path) for key in ("prefill", "decoding_smallbs", "decoding_largebs")
-        )
+        a, b, c = (_seconds(profile, key, path) for key in ("prefill", "decoding_smallbs", "decoding_largebs"))
         return cls(a, b, c, large_batch=int(profile["decoding_large_small_bs_threshold"]))
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
@@ -71,11 +66,11 @@ class Fitted(LatencyModel):
         once_s = min(a, (self.decode_small if decoding < self.large_batch else self.decode_large)[0])
         return prefill_s - once_s + (fixed_s + token_s * context_tokens)
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> NDArray[np.float64]:
+    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
         """Seconds of `steps` decode steps in a row, as the contract says."""
         fixed_s, token_s = self._decode(decoding)
-        context = np.arange(context_tokens, context_tokens + steps * decoding, decoding)
-        return np.asarray(fixed_s + token_s * context, dtype=np.float64)
+        stop = context_tokens + steps * decoding
+        return [fixed_s + token_s * context for context in range(context_tokens, stop, decoding)]
 
     def _decode(self, decoding: int) -> tuple[float, float]:
         """(seconds without any context, seconds per token of context)."""
@@ -111,6 +106,6 @@ class Constant(LatencyModel):
         tokens = sum(chunk for _, chunk in prefill)
         return self.step_s + self.prefill_token_s * tokens + self.decode_seq_s * decoding
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> NDArray[np.float64]:
+    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
         """Seconds of `steps` decode steps in a row, as the contract says."""
-        return np.full(steps, self.step_time_s((), decoding, context_tokens))
+        return [self.step_time_s((), decoding, context_tokens)] * steps

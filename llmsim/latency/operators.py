@@ -22,9 +22,7 @@ class Operators:
     def __init__(self, ops_dir: Path | str, folder: str) -> None:
         self.root = Path(ops_dir) / folder
         if not self.root.is_dir():
-            raise InputError(
-                f"{ops_dir}: no operators of '{folder}'{nearest(folder, _folders(Path(ops_dir)))}"
-            )
+            raise InputError(f"{ops_dir}: no operators of '{folder}'{nearest(folder, _folders(Path(ops_dir)))}")
         self._tables: dict[str, pd.DataFrame] = {}
 
     @property
@@ -55,9 +53,7 @@ class Operators:
         ]
         used = [(a, b, weight) for a, b, weight in parts if weight]
         if any((a, b) not in columns for a, b, _ in used):
-            raise InputError(
-                f"{self.root}: matrix product n = {n:g}, k = {k:g} lies outside what was measured"
-            )
+            raise InputError(f"{self.root}: matrix product n = {n:g}, k = {k:g} lies outside what was measured")
         time_s = sum(table[(a, b)] * weight for a, b, weight in used)
         assert isinstance(time_s, pd.Series)
         time_s = time_s.dropna() * beyond
@@ -81,9 +77,7 @@ class Operators:
         """(elements, seconds) of vLLM's custom all-reduce inside a CUDA graph."""
         column = self._table("custom_allreduce", "message_size", ["num_gpus"])
         if gpus not in column.columns:
-            raise InputError(
-                f"{self.root}: no all-reduce over {gpus} GPUs{nearest(str(gpus), map(str, column))}"
-            )
+            raise InputError(f"{self.root}: no all-reduce over {gpus} GPUs{nearest(str(gpus), map(str, column))}")
         time_s = column[gpus].dropna()
         return time_s.index.to_numpy(np.float64), time_s.to_numpy(np.float64)
 
@@ -91,9 +85,7 @@ class Operators:
         """Linear between the measured numbers of query heads around `heads`."""
         measured = sorted(h for h, kv in self._heads(operator) if kv == kv_heads)
         if not measured or not measured[0] <= heads <= measured[-1]:
-            raise InputError(
-                f"{self.root}: {operator} with {heads} heads, {kv_heads} KV heads was not measured"
-            )
+            raise InputError(f"{self.root}: {operator} with {heads} heads, {kv_heads} KV heads was not measured")
         low, high, at = (heads, heads, 0.0) if heads in measured else _around(measured, heads)
         table = self._table(operator, rows, ["num_heads", "num_key_value_heads", "batch_size"])
         if low == high:

@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from llmsim.hardware import Gpu, Model, check_tensor_parallel, kv_heads_per_gpu
 from llmsim.latency.contract import Chunk, LatencyModel
 
@@ -65,13 +62,11 @@ class Roofline(LatencyModel):
             attention_s += max(self._pair_s * pairs, self._read_s * (computed + chunk))
         return self._rest_s(tokens, decoding + len(prefill)) + attention_s
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> NDArray[np.float64]:
+    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
         """Seconds of `steps` decode steps in a row, as the contract says."""
+        rest_s, context_s = self._rest_s(decoding, decoding), self._decode_s
         stop = context_tokens + steps * decoding
-        times_s = np.arange(context_tokens, stop, decoding, dtype=np.float64)  # whole numbers: exact
-        times_s *= self._decode_s
-        times_s += self._rest_s(decoding, decoding)
-        return times_s
+        return [rest_s + context_s * context for context in range(context_tokens, stop, decoding)]
 
     def _rest_s(self, tokens: int, sequences: int) -> float:
         """Seconds of everything but attention over the context."""
@@ -81,9 +76,7 @@ class Roofline(LatencyModel):
         head_s = self._heads.get(sequences)
         if head_s is None:
             m = self.model
-            head_s = self._heads[sequences] = self._matmul_s(
-                sequences, m.vocab_size / self.gpus, m.hidden_size
-            )
+            head_s = self._heads[sequences] = self._matmul_s(sequences, m.vocab_size / self.gpus, m.hidden_size)
         return layers_s + head_s
 
     def _layers_s(self, tokens: int) -> float:
@@ -96,9 +89,7 @@ class Roofline(LatencyModel):
             + self._matmul_s(tokens, h, inner)
         )
         moved = 2 * 4 * h + (m.mlp_projections_up + 1) * inner  # two norms with residuals, one activation
-        layer_s += (
-            ACTIVATION_BYTES * tokens * moved / self._bytes_per_s + 4 * e.launch_s
-        )  # attention's launch too
+        layer_s += ACTIVATION_BYTES * tokens * moved / self._bytes_per_s + 4 * e.launch_s  # attention's launch too
         if self.gpus > 1:
             sent = 2 * (self.gpus - 1) / self.gpus * ACTIVATION_BYTES * tokens * h
             layer_s += 2 * (e.all_reduce_s + sent / (self.gpu.interconnect_bytes_per_s * e.interconnect))

@@ -17,9 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.latency.curve import Curve
 from llmsim.latency.profile import StepProfile
@@ -65,7 +62,7 @@ class Table(LatencyModel):
             attention_s += (self._attention.get(decoding) or self._attention_of(decoding))(context_tokens)
         return rest_s + attention_s
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> NDArray[np.float64]:
+    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
         """Seconds of `steps` decode steps in a row, as the contract says."""
         curve = self._decode.get(decoding) or self._decode_of(decoding)
         return curve.along(context_tokens, decoding, steps)

@@ -53,9 +53,7 @@ def fluid_token_rate_per_s(
         return float("nan")
 
     def enough(decode_s: float) -> bool:
-        return bool(
-            np.mean(fluidity_index(timelines, prefill_s=prefill_s, decode_s=decode_s) >= index) >= share
-        )
+        return bool(np.mean(fluidity_index(timelines, prefill_s=prefill_s, decode_s=decode_s) >= index) >= share)
 
     lo, hi = 1e-5, 1e3
     if not enough(hi):

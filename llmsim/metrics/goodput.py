@@ -106,9 +106,7 @@ def sarathi_holds(
     """
     values, weights = ranges.pooled_gaps(timelines)
     p99 = weighted_percentile(values, weights, [99.0])[0]
-    return (
-        not p99 > tbt_s + GRACE_S and _delay_percentile_s(timelines, first_scheduled_s, 50) <= median_delay_s
-    )
+    return not p99 > tbt_s + GRACE_S and _delay_percentile_s(timelines, first_scheduled_s, 50) <= median_delay_s
 
 
 def vidur_holds(timelines: Timelines, first_scheduled_s: Floats, *, p99_delay_s: float = 5.0) -> bool:

@@ -64,9 +64,9 @@ def layout(timelines: Timelines) -> Layout:
         last_s=last_s,
         opening=opening,
         n_tokens=n_tokens,
-        segments_before=np.concatenate(
-            [[0], np.cumsum(np.bincount(request, minlength=len(timelines)))]
-        ).astype(np.int64),
+        segments_before=np.concatenate([[0], np.cumsum(np.bincount(request, minlength=len(timelines)))]).astype(
+            np.int64
+        ),
     )
 
 
@@ -183,9 +183,7 @@ def delivered_by(timelines: Timelines, bound_s: float, rows: Layout | None = Non
     rows = rows or layout(timelines)
     tokens = np.where(rows.last_s <= bound_s, rows.count + rows.headed, 0)
     part = np.flatnonzero((rows.first_s <= bound_s) & (rows.last_s > bound_s))
-    tokens[part] = rows.headed[part] + _steps_by(
-        timelines.times_s, bound_s, rows.start[part], rows.count[part]
-    )
+    tokens[part] = rows.headed[part] + _steps_by(timelines.times_s, bound_s, rows.start[part], rows.count[part])
     through = np.concatenate([[0], np.cumsum(tokens)])
     return np.diff(through[rows.segments_before])
 

@@ -85,9 +85,7 @@ def _slo(timelines: Timelines, rows: Layout, slo: Slo, span: Span) -> dict[str, 
     }
 
 
-def _smooth(
-    timelines: Timelines, rows: Layout, user: User | None, span: Span, end_s: float
-) -> dict[str, Any]:
+def _smooth(timelines: Timelines, rows: Layout, user: User | None, span: Span, end_s: float) -> dict[str, Any]:
     if user is None:
         return {"smooth_goodput_tokens_per_s": None, "idle_latency_s": None}
     idle_s = smooth_goodput.idle_latency_s(timelines, user, end_s=end_s, rows=rows)

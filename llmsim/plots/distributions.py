@@ -56,9 +56,7 @@ def _cdf(
     for level, colour in ((0.5, ORANGE), (0.99, RED)):
         at_ms = x_ms[min(int(np.searchsorted(share, level)), len(x_ms) - 1)]
         axes.plot([at_ms, at_ms], [0, level], color=colour, linestyle="--", linewidth=1)
-        axes.plot(
-            at_ms, level, "o", color=colour, markersize=4, label=f"p{100 * level:g} = {words(at_ms)} ms"
-        )
+        axes.plot(at_ms, level, "o", color=colour, markersize=4, label=f"p{100 * level:g} = {words(at_ms)} ms")
     if bound_s is not None:
         axes.axvline(bound_s * 1e3, color=GREY, linestyle=":", label=f"SLO {words(bound_s * 1e3)} ms")
     axes.legend(loc="lower right", **LEGEND)

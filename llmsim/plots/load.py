@@ -34,9 +34,7 @@ def load_figure(steps: Mapping[str, NDArray[Any]], *, num_gpu_blocks: int) -> Fi
     used = 100.0 * sampled(steps, "kv_blocks_used", time_s) / num_gpu_blocks
     if len(used) > SINGLY:
         memory.fill_between(time_s, used.min(axis=0), used.max(axis=0), color=GREEN, alpha=0.25, linewidth=0)
-        memory.plot(
-            time_s, used.mean(axis=0), color=GREEN, linewidth=1, label=f"mean and range of {len(used)}"
-        )
+        memory.plot(time_s, used.mean(axis=0), color=GREEN, linewidth=1, label=f"mean and range of {len(used)}")
     else:
         for number, row in enumerate(used):
             memory.plot(time_s, row, color=COLOURS[number], linewidth=1, label=f"instance {number}")
@@ -46,9 +44,7 @@ def load_figure(steps: Mapping[str, NDArray[Any]], *, num_gpu_blocks: int) -> Fi
     return figure
 
 
-def sampled(
-    steps: Mapping[str, NDArray[Any]], column: str, time_s: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def sampled(steps: Mapping[str, NDArray[Any]], column: str, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a column's value at given times, shape (instances, times); 0 while an instance does nothing."""
     instances = int(np.max(steps["instance"], initial=0)) + 1
     values = np.zeros((instances, len(time_s)))

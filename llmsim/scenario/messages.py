@@ -45,9 +45,7 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{_short(given)}: expected a table"
     wanted = (
-        error["msg"]
-        .replace("Input should be", "expected")
-        .replace("expected greater", "expected a number greater")
+        error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a number greater")
     )
     return f"{_short(given)}: {wanted}"
 

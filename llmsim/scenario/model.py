@@ -24,9 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 class Table(BaseModel):
     """A TOML table: frozen, strictly typed, without unknown keys."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
 class PoissonArrivals(Table):
@@ -86,9 +84,7 @@ class TrafficLengths(Table):
     source: Literal["azure_conv", "azure_code", "sharegpt", "arxiv_summarization"] = "sharegpt"
 
 
-Arrivals = Annotated[
-    PoissonArrivals | GammaArrivals | ConstantArrivals | OnOffArrivals, Field(discriminator="process")
-]
+Arrivals = Annotated[PoissonArrivals | GammaArrivals | ConstantArrivals | OnOffArrivals, Field(discriminator="process")]
 Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
 
 

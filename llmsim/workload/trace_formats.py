@@ -69,9 +69,7 @@ def choose_format(name: str, first_line: str, where: str) -> TraceFormat:
         raise InputError(f"{where}: not a known trace, starts with {shortened(first_line)}; expected {known}")
     if missing:
         found = shortened(", ".join(columns))
-        raise InputError(
-            f"{where}: no column '{missing[0]}', which format '{best.name}' needs; found {found}"
-        )
+        raise InputError(f"{where}: no column '{missing[0]}', which format '{best.name}' needs; found {found}")
     twice = [column for column in best.columns if columns.count(column) > 1]
     if twice:
         raise InputError(f"{where}: column '{twice[0]}' is there twice")

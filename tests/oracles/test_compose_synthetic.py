@@ -63,10 +63,7 @@ def ops(tmp_path):
     write(
         "gemm",
         "gemm",
-        [
-            {"gemm_dtype": d, "m": m, "n": n, "k": k, "latency": NOISE[d] * gemm_ms(m, n, k)}
-            for d, m, n, k in products
-        ],
+        [{"gemm_dtype": d, "m": m, "n": n, "k": k, "latency": NOISE[d] * gemm_ms(m, n, k)} for d, m, n, k in products],
     )
     shared = {"attn_dtype": "bfloat16", "head_dim": 128}
     attention = list(itertools.product(NOISE, [8, 24], [4], [1, 2, 64]))
@@ -108,9 +105,7 @@ def ops(tmp_path):
         [
             {"allreduce_dtype": "bfloat16", "num_gpus": 2, "backend": backend, "message_size": size}
             | {"latency": slow * (5e-3 + 1e-8 * size)}
-            for (backend, slow), size in itertools.product(
-                [("vllm_graph", 1), ("vllm_eager", 9)], [128, 1 << 24]
-            )
+            for (backend, slow), size in itertools.product([("vllm_graph", 1), ("vllm_eager", 9)], [128, 1 << 24])
         ],
     )
     return tmp_path
@@ -136,9 +131,7 @@ def test_prefill(ops, tokens):
     attention_s = 3 * prefill_ms(1, tokens, 12) * 1e-3
     expected = layers_s(tokens, 1) + ends_s(tokens, 1, 1) + attention_s
 
-    assert Table(compose(ops, GPU, MODEL)).step_time_s(((0, tokens),), 0, 0) == pytest.approx(
-        expected, rel=2e-3
-    )
+    assert Table(compose(ops, GPU, MODEL)).step_time_s(((0, tokens),), 0, 0) == pytest.approx(expected, rel=2e-3)
 
 
 @pytest.mark.parametrize(("sequences", "context"), [(1, 64), (2, 3000), (33, 500), (64, 4096)])
@@ -154,18 +147,14 @@ def test_decode_beyond_the_measured_context_is_in_proportion(ops):
     attention = compose(ops, GPU, MODEL).decode_attention
     column = attention.context_tokens.index(131_072)
 
-    assert attention.time_s[0][column] == pytest.approx(
-        3 * decode_ms(1, 4096, 4) * 1e-3 * 131_072 / 4096, rel=1e-4
-    )
+    assert attention.time_s[0][column] == pytest.approx(3 * decode_ms(1, 4096, 4) * 1e-3 * 131_072 / 4096, rel=1e-4)
 
 
 def test_mixed_step(ops):
     attention_s = 3 * (prefill_ms(1, 128, 12) + decode_ms(2, 64, 4)) * 1e-3
     expected = layers_s(130, 1) + ends_s(130, 3, 1) + attention_s
 
-    assert Table(compose(ops, GPU, MODEL)).step_time_s(((0, 128),), 2, 128) == pytest.approx(
-        expected, rel=2e-3
-    )
+    assert Table(compose(ops, GPU, MODEL)).step_time_s(((0, 128),), 2, 128) == pytest.approx(expected, rel=2e-3)
 
 
 def test_prompts_in_a_batch_share_the_launch(ops):

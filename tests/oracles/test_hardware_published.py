@@ -38,7 +38,6 @@ def test_opt_13b_on_an_a100_holds_what_distserve_measured():
     # DistServe's max_num_tokens.csv: 66,144 tokens on one A100-80GB; it does not say with which utilization
     gpu, model = load_gpu("a100-sxm4-80gb"), load_model("opt-13b")
     low, high = (
-        16 * kv_blocks(gpu, model, gpu_memory_utilization=share, max_num_batched_tokens=2048)
-        for share in (0.90, 0.97)
+        16 * kv_blocks(gpu, model, gpu_memory_utilization=share, max_num_batched_tokens=2048) for share in (0.90, 0.97)
     )
     assert low < 66_144 < high

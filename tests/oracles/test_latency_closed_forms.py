@@ -20,9 +20,7 @@ def test_one_decode_reads_all_weights_once():
     weights = 2 * (8_030_261_248 - 128_256 * 4096)  # the embedding table is looked up, not read
     expected = weights / 3.35e12
 
-    assert Roofline(GPU, MODEL, efficiencies=PERFECT).step_time_s((), 1, 1) == pytest.approx(
-        expected, rel=0.01
-    )
+    assert Roofline(GPU, MODEL, efficiencies=PERFECT).step_time_s((), 1, 1) == pytest.approx(expected, rel=0.01)
 
 
 def test_each_token_of_context_is_read_once():
@@ -126,9 +124,7 @@ def test_constant_adds_its_parts():
     assert constant.step_time_s(((0, 30), (7, 20)), 4, 999) == pytest.approx(1.0 + 50 * 0.01 + 4 * 0.1)
 
 
-@pytest.mark.parametrize(
-    "parts", [(-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (float("nan"), 0.0, 0.0)]
-)
+@pytest.mark.parametrize("parts", [(-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (float("nan"), 0.0, 0.0)])
 def test_constant_refuses_steps_without_time(parts):
     with pytest.raises(InputError):
         Constant(*parts)

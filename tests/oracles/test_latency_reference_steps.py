@@ -42,9 +42,7 @@ def test_every_kind_is_reported(errors):
 
 
 def test_shipped_errors_are_the_measured_ones(errors):
-    measured = {
-        (r.gpu, r.model, r.tensor_parallel_size): r for r in errors if (r.latency, r.kind) == ("table", "all")
-    }
+    measured = {(r.gpu, r.model, r.tensor_parallel_size): r for r in errors if (r.latency, r.kind) == ("table", "all")}
     for key in list_profiles():
         stated = load_profile(*key).error
         assert (stated is None) == (key not in measured)

@@ -17,9 +17,7 @@ from llmsim.workload.quantile_table import TABLES, derive_quantiles
 
 N = 100_000
 DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
-needs_data = pytest.mark.skipif(
-    not (DATA / "traces").is_dir(), reason=f"no public data in {DATA} (set LLMSIM_DATA)"
-)
+needs_data = pytest.mark.skipif(not (DATA / "traces").is_dir(), reason=f"no public data in {DATA} (set LLMSIM_DATA)")
 
 
 @pytest.mark.parametrize("cv", [0.3, 1.0, 2.0])
@@ -51,9 +49,7 @@ def test_table_of_a_known_joint_distribution_gives_it_back():
     assert drawn_prompt.mean() == pytest.approx(1000, rel=0.01)
     assert drawn_output.mean() == pytest.approx(500, rel=0.015)
     assert drawn_output[drawn_prompt < 500].mean() == pytest.approx(125, rel=0.03)
-    assert rank_correlation(drawn_prompt, drawn_output) == pytest.approx(
-        rank_correlation(prompt, output), abs=0.01
-    )
+    assert rank_correlation(drawn_prompt, drawn_output) == pytest.approx(rank_correlation(prompt, output), abs=0.01)
 
 
 @needs_data

@@ -46,9 +46,7 @@ def test_azure_dates_become_seconds_from_the_first_request():
     workload = read_trace(AZURE_CONV, limit=3)
 
     # 18:15:46.6805900, 18:15:50.9951690, 18:15:51.2224670
-    assert workload.arrival_s.tolist() == pytest.approx(
-        [0.0, 50.9951690 - 46.6805900, 51.2224670 - 46.6805900]
-    )
+    assert workload.arrival_s.tolist() == pytest.approx([0.0, 50.9951690 - 46.6805900, 51.2224670 - 46.6805900])
     assert workload.prompt_tokens.tolist() == [374, 396, 879]
     assert workload.output_tokens.tolist() == [44, 109, 55]
 

@@ -52,9 +52,7 @@ def test_largest_gap(timelines: Timelines) -> None:
 @FEW
 @given(compact_timelines(), st.sampled_from([0.0, 0.125, 0.5, 2.0]))
 def test_largest_distance_over_a_line(timelines: Timelines, slope: float) -> None:
-    expected = [
-        np.max(t - slope * np.arange(1, len(t) + 1)) if len(t) else -np.inf for t in token_lists(timelines)
-    ]
+    expected = [np.max(t - slope * np.arange(1, len(t) + 1)) if len(t) else -np.inf for t in token_lists(timelines)]
 
     np.testing.assert_array_equal(ranges.max_over_line_s(timelines, slope), expected)
 
@@ -172,8 +170,7 @@ def naive_qoe(t: np.ndarray, ttft: float, gap: float, form: str) -> float:
 @given(compact_timelines(), st.sampled_from(["clipped", "readable"]))
 def test_qoe_token_by_token(timelines: Timelines, form: str) -> None:
     expected = [
-        naive_qoe(t - a, 1.0, 0.25, form)
-        for a, t in zip(timelines.arrival_s, token_lists(timelines), strict=True)
+        naive_qoe(t - a, 1.0, 0.25, form) for a, t in zip(timelines.arrival_s, token_lists(timelines), strict=True)
     ]
 
     found = qoe(timelines, ttft_s=1.0, tokens_per_s=4.0, form=form)
@@ -199,8 +196,7 @@ def naive_fluidity(t: np.ndarray, prefill: float, decode: float) -> float:
 @given(compact_timelines(), st.sampled_from([0.125, 0.5]))
 def test_fluidity_token_by_token(timelines: Timelines, decode: float) -> None:
     expected = [
-        naive_fluidity(t - a, 1.0, decode)
-        for a, t in zip(timelines.arrival_s, token_lists(timelines), strict=True)
+        naive_fluidity(t - a, 1.0, decode) for a, t in zip(timelines.arrival_s, token_lists(timelines), strict=True)
     ]
 
     assert fluidity_index(timelines, prefill_s=1.0, decode_s=decode).tolist() == expected

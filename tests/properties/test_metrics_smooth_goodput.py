@@ -74,9 +74,7 @@ def test_idle_latency_is_the_stall_of_a_reader(timelines: Timelines, user: User)
             ready = max(t, ready) + user.seconds_per_token
         expected.append(stalled)
 
-    assert np.maximum(delivered_lateness_s(timelines, user), 0.0) == pytest.approx(
-        np.array(expected), abs=1e-9
-    )
+    assert np.maximum(delivered_lateness_s(timelines, user), 0.0) == pytest.approx(np.array(expected), abs=1e-9)
 
 
 @FEW
@@ -89,9 +87,7 @@ def test_alpha_0_is_throughput(timelines: Timelines, user: User) -> None:
         assert found == pytest.approx(expected, nan_ok=True)
     span = resolve(MAKESPAN, timelines)
     total = sum(len(t) for t in token_lists(timelines))
-    assert goodput.delivered_tokens_per_s(timelines, span) == pytest.approx(
-        per_second(total, span), nan_ok=True
-    )
+    assert goodput.delivered_tokens_per_s(timelines, span) == pytest.approx(per_second(total, span), nan_ok=True)
 
 
 @FEW
@@ -132,9 +128,7 @@ def test_charged_until_the_end_of_the_serving_run_a_drop_never_pays(
     end_s = float(timelines.end_s.max())  # of the run that serves them all
     served = benefit_tokens(timelines, user, end_s=end_s)
 
-    assert (
-        benefit_tokens(dropped(timelines, *a_drop(timelines, seed)), user, end_s=end_s) <= served + 1e-9
-    ).all()
+    assert (benefit_tokens(dropped(timelines, *a_drop(timelines, seed)), user, end_s=end_s) <= served + 1e-9).all()
 
 
 @FEW
@@ -156,9 +150,7 @@ def test_until_drop_charges_the_wait_that_has_happened(timelines: Timelines, use
     kept, drop_s = a_drop(timelines, seed)
     after = dropped(timelines, kept, drop_s)
 
-    late_s = np.maximum(
-        delivered_lateness_s(after, user), drop_s - timelines.arrival_s - user.due_s(kept + 1)
-    )
+    late_s = np.maximum(delivered_lateness_s(after, user), drop_s - timelines.arrival_s - user.due_s(kept + 1))
     assert idle_latency_s(after, replace(user, charge="until_drop")) == pytest.approx(late_s)
     # Dropped only after its last token would have come, it gains nothing either.
     too_late = dropped(timelines, kept, timelines.end_s)
@@ -174,10 +166,7 @@ def test_slo_by_deadlines(timelines: Timelines, ttft: float, per_token: float) -
     own = [t - a for t, a in zip(token_lists(timelines), timelines.arrival_s, strict=True)]
 
     def meets_all(deadlines: list[np.ndarray]) -> list[bool]:
-        return [
-            bool(f and len(t) and (t <= d + 1e-9).all())
-            for f, t, d in zip(finished, own, deadlines, strict=True)
-        ]
+        return [bool(f and len(t) and (t <= d + 1e-9).all()) for f, t, d in zip(finished, own, deadlines, strict=True)]
 
     chained = meets_all([slo.tbt_deadlines_s(t, ttft, per_token) for t in own])
     assert slo.meets(timelines, slo.Slo(ttft_s=ttft, tbt_s=per_token)).tolist() == chained

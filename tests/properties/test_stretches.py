@@ -27,7 +27,7 @@ class Fidgety(Scheduler):
     def schedule(self, view):
         tick = int(view.now_s * 64)
         running = list(view.running)
-        decoding = [r for r in running if r.tokens_to_prefill == 0 or r.computed_tokens >= r.prompt_tokens]
+        decoding = [r for r in running if r.tokens_to_prefill == 0]
         preempt = tuple(r.id for r in running[1:] if r.preemptions < 2 and (r.id + tick) % 7 == 0)
         keep = [r for r in running if r.id not in preempt]
         while sum(view.blocks_to_decode(r) for r in keep) > view.free_blocks:

@@ -26,9 +26,7 @@ OPTIONS = {
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 seeds = st.integers(0, 2**32)
 counts = st.integers(1, 300)
-rows = st.lists(
-    st.tuples(st.floats(0, 1e7), st.integers(1, 10**6), st.integers(1, 10**6)), min_size=1, max_size=30
-)
+rows = st.lists(st.tuples(st.floats(0, 1e7), st.integers(1, 10**6), st.integers(1, 10**6)), min_size=1, max_size=30)
 
 
 @pytest.mark.parametrize("name", PROCESSES)

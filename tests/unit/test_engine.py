@@ -105,7 +105,7 @@ def test_preemption_by_hand(scheduler):
     record = serve(workload((0.0, 32, 3), (0.0, 32, 3)), scheduler, num_gpu_blocks=5)
 
     a = STEP + 64 * TOKEN  # both prefill in one step: 4 blocks, 1 free
-    b, c = a + STEP, a + 2 * STEP  # 0 decodes alone (its 3rd block is there); 1 waits, 2 blocks are free: 33 tokens need 3
+    b, c = a + STEP, a + 2 * STEP  # 0 decodes alone; 1 waits: its 33 tokens need 3 blocks, 2 are free
     d = c + STEP + 33 * TOKEN  # 0 is done: 1 computes its prompt and its first token again, which yields its second
     assert tokens_s(record, 0) == pytest.approx([a, b, c])
     assert tokens_s(record, 1) == pytest.approx([a, d, d + STEP])

@@ -47,15 +47,11 @@ def test_model_profile_bears_its_file_name(name):
 
 def test_wanted_profiles_are_shipped():
     assert {"a100-sxm4-80gb", "h100-sxm-80gb", "h200-sxm", "l40s"} <= set(list_gpus())
-    assert {"llama-3.1-8b", "llama-3.1-70b", "qwen2.5-14b", "qwen2-7b", "qwen3-14b", "llama-2-7b"} <= set(
-        list_models()
-    )
+    assert {"llama-3.1-8b", "llama-3.1-70b", "qwen2.5-14b", "qwen2-7b", "qwen3-14b", "llama-2-7b"} <= set(list_models())
 
 
 def test_unknown_gpu_names_the_nearest():
-    with pytest.raises(
-        InputError, match=r"no gpu profile named 'h100-sxm-80g'; did you mean 'h100-sxm-80gb'\?"
-    ):
+    with pytest.raises(InputError, match=r"no gpu profile named 'h100-sxm-80g'; did you mean 'h100-sxm-80gb'\?"):
         load_gpu("h100-sxm-80g")
 
 
@@ -154,14 +150,10 @@ def test_missing_file_is_an_input_error(tmp_path):
 
 def test_kv_blocks_are_what_weights_and_activations_leave():
     gpu, model = load_gpu("h100-sxm-80gb"), load_model("llama-3.1-70b")
-    block_bytes = (
-        16 * 80 * 2 * (8 // 4) * 128 * 2
-    )  # tokens x layers x (K, V) x heads on a GPU x elements x bytes
+    block_bytes = 16 * 80 * 2 * (8 // 4) * 128 * 2  # tokens x layers x (K, V) x heads on a GPU x elements x bytes
     left = gpu.memory_bytes * 0.8 - model.weight_bytes / 4 - overhead_bytes(model, 4, 2048)
 
-    blocks = kv_blocks(
-        gpu, model, tensor_parallel_size=4, gpu_memory_utilization=0.8, max_num_batched_tokens=2048
-    )
+    blocks = kv_blocks(gpu, model, tensor_parallel_size=4, gpu_memory_utilization=0.8, max_num_batched_tokens=2048)
 
     assert blocks == int(left // block_bytes)
 

@@ -140,9 +140,7 @@ def test_other_goodputs() -> None:
     assert not goodput.sarathi_holds(run, scheduled, tbt_s=2.0)
     assert not goodput.vidur_holds(run, scheduled)
     assert goodput.vidur_holds(run, np.array(ARRIVAL) + 4.9)
-    assert (
-        goodput.mooncake_holds(run, unloaded_ttft_s=0.05, unloaded_tbt_s=0.6) is False
-    )  # P90 of TTFT unknown
+    assert goodput.mooncake_holds(run, unloaded_ttft_s=0.05, unloaded_tbt_s=0.6) is False  # P90 of TTFT unknown
     assert latency.share_with_gap_over(run, 2.9) == 1 / 5
     assert latency.normalised_latency_s(run)[:2].tolist() == [0.5, 0.5]
 

@@ -49,9 +49,7 @@ def test_what_others_draw_does_not_move_the_requests():
 
 def test_another_rate_scales_the_arrivals_and_leaves_the_lengths():
     slow = synthesize(streams(3), requests=50, arrivals=POISSON, lengths=SHAREGPT)
-    fast = synthesize(
-        streams(3), requests=50, arrivals=arrival_process("poisson", rate_per_s=8.0), lengths=SHAREGPT
-    )
+    fast = synthesize(streams(3), requests=50, arrivals=arrival_process("poisson", rate_per_s=8.0), lengths=SHAREGPT)
 
     assert fast.arrival_s == pytest.approx(slow.arrival_s / 2, rel=1e-12)
     assert np.array_equal(fast.prompt_tokens, slow.prompt_tokens)
@@ -61,9 +59,7 @@ def test_every_name_can_be_bound():
     assert set(PROCESSES) == {"poisson", "gamma", "constant", "on_off"}
     assert set(SOURCES) == {"fixed", "lognormal", *TABLES}
     for name in TABLES:
-        workload = synthesize(
-            streams(1), requests=100, arrivals=POISSON, lengths=length_source(name), source=name
-        )
+        workload = synthesize(streams(1), requests=100, arrivals=POISSON, lengths=length_source(name), source=name)
         assert workload.source == name
 
 
@@ -123,9 +119,7 @@ def test_fixed_lengths_are_fixed():
 
 def test_lognormal_bounds_hold_and_must_be_in_order():
     options = {"prompt_mean_tokens": 100, "prompt_cv": 2.0, "output_mean_tokens": 2, "output_cv": 3.0}
-    prompt, output = lognormal(
-        np.random.default_rng(1), 10_000, **options, prompt_min_tokens=50, prompt_max_tokens=200
-    )
+    prompt, output = lognormal(np.random.default_rng(1), 10_000, **options, prompt_min_tokens=50, prompt_max_tokens=200)
 
     assert (prompt.min(), prompt.max()) == (50, 200)
     assert output.min() == 1
