@@ -69,23 +69,23 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a place where a result must not go: a file, or a folder that holds something else."""
+def check_folder(folder: Path, mark: str = MARK) -> None:
+    """Refuse a place where a result must not go: a file, or a folder that holds something else than `mark`."""
     if folder.is_dir():
-        if any(folder.iterdir()) and not (folder / MARK).is_file():
+        if any(folder.iterdir()) and not (folder / mark).is_file():
             raise InputError(f"{folder}: holds files but no result of llmsim; expected a new or empty folder")
     elif folder.exists() or any(parent.is_file() for parent in folder.parents):
         raise InputError(f"{folder}: expected a folder, but a file of that name is in the way")
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
+def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
     """Give a scratch folder whose files become `folder`'s when the block ends well, and vanish otherwise.
 
     A new folder appears in one move. In the folder of an earlier result each file is replaced in one move;
     files that llmsim did not write stay.
     """
-    check_folder(folder)
+    check_folder(folder, mark)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
