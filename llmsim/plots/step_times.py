@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from llmsim.latency.contract import LatencyModel
 from llmsim.plots.style import COLOURS, LEGEND, new_figure, tidy
@@ -46,7 +47,9 @@ def step_times_figure(latency: LatencyModel, title: str, measured: Sequence[Meas
     _line(by_prompt, prompts, [latency.step_time_s(((0, n),), 0, 0) for n in prompts], dots, COLOURS[0], "one prompt")
     tidy(by_batch, x="sequences that decode", y="step time (ms)", title=title)
     tidy(by_context, x="context of each (tokens)", y="step time (ms)", title="decode")
-    tidy(by_prompt, x="prompt (tokens)", y="step time (ms)", title="prefill; dots: measured" if measured else "prefill")
+    tidy(
+        by_prompt, x="prompt (tokens)", y="step time (ms)", title="prefill; dots: reference" if measured else "prefill"
+    )
     for axes in figure.axes:
         axes.legend(loc="upper left", **LEGEND)
     return figure
@@ -64,3 +67,8 @@ def _line(
     axes.scatter([x for x, _ in dots], [1e3 * y for _, y in dots], color=colour, s=18, zorder=3)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(labelsize="small")
