@@ -10,7 +10,7 @@ import pytest
 
 from llmsim.cli import main
 from llmsim.errors import InputError
-from llmsim.latency.fit import fit_steps
+from llmsim.latency.fit import _held_out, fit_steps
 from llmsim.latency.fitted import Fitted
 
 TRUE = Fitted((0.02, 1e-4, 8e-9), (0.012, 6e-7, 6e-5), (0.018, 5e-7, 1.2e-4), 96)
@@ -98,3 +98,14 @@ def test_missing_and_empty_files_are_told(tmp_path: Path) -> None:
         fit_steps(tmp_path / "none.csv")
     with pytest.raises(InputError, match="not CSV"):
         fit_steps(tmp_path / "empty.csv")
+
+
+def test_a_step_is_predicted_without_itself() -> None:
+    table = steps()
+    decodes = np.flatnonzero((table.decoding > 0) & (table.decoding < 96) & (table.prefills == 0))[:5]
+    few = pd.concat([table[table.prefills > 0], table.loc[decodes]], ignore_index=True)
+    few.loc[len(few) - 1, "step_s"] *= 2
+    terms = few[["context_tokens", "decoding"]].tail(5).to_numpy()
+    held_out = _held_out(np.column_stack([np.ones(5), terms]), few.step_s.tail(5).to_numpy())
+
+    assert held_out[-1] == pytest.approx(-0.5)  # the four others are exact, and know nothing of the slow one
