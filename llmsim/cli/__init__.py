@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from llmsim.cli import listing, run, trace
+from llmsim.cli import bench, listing, run, trace
 from llmsim.errors import LlmsimError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ def _top(context: typer.Context) -> None:
 
 app.command("run")(run.run)
 app.command("list")(listing.show)
+app.command("bench")(bench.bench)
 app.add_typer(trace.app, name="trace")
 
 BAD_INPUT = 2
