@@ -26,7 +26,7 @@ WORKLOADS = (*DRAWN, TRACED)
 SCALE, STRETCHES = "scale", "stretches"
 NAMES = (*WORKLOADS, SCALE, STRETCHES)
 
-NO_TRACE = "needs --trace FILE, the conversation trace of Mooncake's FAST '25 release"
+NO_TRACE = "needs --trace FILE: the conversation trace of Mooncake (FAST '25)"
 SCALE_REQUESTS = 1_000_000
 MANY_INSTANCES = 1_000
 STRETCHES_REQUESTS = 2_000
@@ -99,9 +99,9 @@ def scale(requests: int = SCALE_REQUESTS, *, repeat: int, watch: Watch) -> Scale
     some, few = requests // 10, azure_conv(requests).cluster.instances
     wide = azure_conv(some, instances=MANY_INSTANCES, rate_per_s=20.0 * MANY_INSTANCES / few)
     runs = {
-        **speed({f"{few} instances": azure_conv(some)}, repeat=repeat, watch=watch),
-        **speed({f"{few} instances, 10 x as long": azure_conv(requests)}, repeat=1, watch=watch),
-        **speed({f"{MANY_INSTANCES:,} instances": wide}, repeat=repeat, watch=watch),
+        **speed({f"{few} x A100": azure_conv(some)}, repeat=repeat, watch=watch),
+        **speed({f"{few} x A100, long": azure_conv(requests)}, repeat=1, watch=watch),
+        **speed({f"{MANY_INSTANCES:,} x A100": wide}, repeat=repeat, watch=watch),
     }
     return Scale(runs)
 

@@ -47,7 +47,7 @@ def speed_table(measured: Mapping[str, Measurement], skipped: Mapping[str, str],
         table.add_row(name, *_speed_cells(each, f"{each.requests_per_s / timeouts_per_s:.4f}"))
     for name, reason in skipped.items():
         table.add_row(name, *["–"] * 7)
-        table.caption = f"{name}: {reason}"
+        table.caption = f"{name} {reason}"
     return table
 
 
@@ -80,15 +80,15 @@ def _speed_cells(each: Measurement, relative: str) -> list[str]:
         f"{each.requests:,}",
         f"{each.requests_per_s:,.0f}",
         relative,
-        f"{each.steps_per_s:,.0f}",
+        f"{each.steps_per_s / 1e6:.3f} M",
         f"{each.tokens_per_s / 1e6:.2f} M",
-        f"{each.peak_bytes / 2**20:,.0f} MiB",
-        f"{each.wall_s:.2f} s",
+        f"{each.peak_bytes / 1e6:,.0f} MB",
+        f"{each.wall_s:.3g} s",
     ]
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     return table
