@@ -83,7 +83,7 @@ def _speed_cells(each: Measurement, relative: str) -> list[str]:
         f"{each.steps_per_s / 1e6:.3f} M",
         f"{each.tokens_per_s / 1e6:.2f} M",
         f"{each.peak_bytes / 1e6:,.0f} MB",
-        f"{each.wall_s:.3g} s",
+        f"{each.wall_s:.{0 if each.wall_s >= 100 else 2}f} s",
     ]
 
 
