@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from llmsim.cli import listing, profile, run, trace, validate
+from llmsim.cli import bench, listing, profile, run, trace, validate
 from llmsim.errors import LlmsimError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("run")(run.run)
 app.command("list")(listing.show)
 app.command("validate")(validate.validate)
 app.add_typer(profile.app, name="profile")
+app.command("bench")(bench.bench)
 app.add_typer(trace.app, name="trace")
 
 BAD_INPUT = 2

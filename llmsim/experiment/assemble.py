@@ -24,7 +24,6 @@ from llmsim.scheduler import Scheduler
 from llmsim.workload.contract import Workload
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
-from llmsim.workload.traces import read_trace
 
 P = TypeVar("P")
 
@@ -33,6 +32,8 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
     """Read the trace or draw the requests; the scheduler and the cluster have no say in them."""
     chosen = scenario.workload
     if isinstance(chosen, TraceWorkload):
+        from llmsim.workload.traces import read_trace  # loads pandas and pyarrow
+
         with _blaming(scenario, "workload", "trace"):
             return read_trace(
                 chosen.trace,

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from llmsim.errors import InputError
 from llmsim.record import Record
@@ -105,6 +103,9 @@ def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
 
 def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) -> None:
     """Write columns; those named in `words` hold numbers that stand for these words."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     arrays = {
         name: pa.DictionaryArray.from_arrays(np.asarray(column, dtype=np.int32), pa.array(words[name]))
         if name in words
@@ -115,6 +116,9 @@ def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) 
 
 
 def _read_table(file: Path) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowInvalid) as error:
