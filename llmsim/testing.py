@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.cluster import InstanceSpec, simulate
+from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.latency.contract import Chunk, LatencyModel
-from llmsim.record import Record
-from llmsim.request import Outcome
-from llmsim.router import Router
+from llmsim.record import Floats, Record
+from llmsim.request import Outcome, RequestView
+from llmsim.router import FleetView, Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, InstanceView, Scheduler
 from llmsim.workload.contract import Workload
@@ -59,36 +59,70 @@ def serve(
     stretches: bool = True,
     until_s: float | None = None,
 ) -> Record:
-    """Serve a workload on a small cluster and check the record."""
+    """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
     spec = InstanceSpec(scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len)
-    rng = np.random.default_rng(0)
-    record = simulate(requests, [spec] * instances, router or RoundRobin(), rng, stretches=stretches, until_s=until_s)
+    cluster = Cluster(
+        requests,
+        [spec] * instances,
+        router or RoundRobin(),
+        np.random.default_rng(0),
+        stretches=stretches,
+        until_s=until_s,
+        on_progress=None,
+    )
+    record = cluster.run()
     check_record(record)
+    _check_drained(cluster, cut_off=until_s is not None)
+    used = record.steps["kv_blocks_used"]
+    assert ((used >= 0) & (used <= num_gpu_blocks)).all(), "KV blocks used are not between none and all"
     return record
+
+
+def _check_drained(cluster: Cluster, cut_off: bool) -> None:
+    """All have ended: nobody is in a queue, and every KV block is free unless a step was cut off half-way."""
+    for instance in cluster.instances:
+        left = (*instance.waiting, *instance.running, *instance.prefilling, *instance.held)
+        assert not left, f"requests {left} have ended, yet are on instance {instance.number}"
+        memory = instance.memory
+        assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are held by nobody"
+    assert not cluster.fleet.outstanding.any(), "requests have ended, yet are outstanding"
 
 
 def check_record(record: Record) -> None:
     """Raise AssertionError unless a record keeps what every record must keep."""
-    requests, steps = record.requests, record.steps
-    timelines = record.timelines()
+    _check_requests(record)
+    _check_token_times(record)
+    _check_steps(record)
+    _check_work(record)
+    _check_littles_law(record)
+
+
+def _check_requests(record: Record) -> None:
+    requests = record.requests
+    assert len({len(column) for column in requests.values()}) == 1, "not one row, and one outcome, per request"
+    assert np.isin(requests["outcome"], list(Outcome)).all(), "an outcome that there is not"
+    assert (requests["end_s"] >= requests["arrival_s"]).all(), "ended before it arrived"
+    assert (requests["end_s"] <= record.end_s).all(), "ended after the run"
+    finished = requests["outcome"] == Outcome.FINISHED
+    emitted = requests["emitted_tokens"]
+    assert (emitted[finished] == requests["output_tokens"][finished]).all(), "finished without all tokens"
+    assert (emitted <= requests["output_tokens"]).all(), "more tokens than asked for"
+    rejected = requests["outcome"] == Outcome.REJECTED
+    assert np.isnan(requests["first_scheduled_s"][rejected]).all(), "rejected, yet scheduled"
+
+
+def _check_token_times(record: Record) -> None:
+    requests, timelines = record.requests, record.timelines()
     heads = ~np.isnan(timelines.head_s)
     emitted = np.bincount(timelines.request, timelines.count + heads, minlength=len(timelines))
     assert np.array_equal(emitted, requests["emitted_tokens"]), "token times and token counts differ"
-    finished = requests["outcome"] == Outcome.FINISHED
-    assert (emitted[finished] == requests["output_tokens"][finished]).all(), "finished without all tokens"
-    assert (emitted <= requests["output_tokens"]).all(), "more tokens than asked for"
-    assert (requests["end_s"] >= requests["arrival_s"]).all(), "ended before it arrived"
-    rejected = requests["outcome"] == Outcome.REJECTED
-    assert np.isnan(requests["first_scheduled_s"][rejected]).all(), "rejected, yet scheduled"
     for request in np.flatnonzero(emitted)[:1000]:
         times_s = timelines.token_times_s(request)
         assert times_s[0] > requests["first_scheduled_s"][request] >= requests["arrival_s"][request]
         assert (np.diff(times_s) > 0).all(), "tokens out of order"
         assert times_s[-1] <= requests["end_s"][request], "token after the end"
-    decoded = np.sum(steps["steps"] * steps["decoding"])
+    decoded = np.sum(record.steps["steps"] * record.steps["decoding"])
     assert decoded == timelines.count.sum(), "tokens decoded and tokens emitted differ"
-    _check_steps(record)
-    _check_littles_law(record)
 
 
 def _check_steps(record: Record) -> None:
@@ -101,16 +135,43 @@ def _check_steps(record: Record) -> None:
         assert (np.diff(record.step_ends_s[instance]) > 0).all(), "step ends out of order"
 
 
-def _check_littles_law(record: Record) -> None:
-    """Requests running, over time, equal the time that requests spend running: L = lambda W, both times T."""
+def _check_work(record: Record) -> None:
+    """Every token is computed once, the last one of each request never, and what was lost once more."""
     requests, steps = record.requests, record.steps
-    if requests["preemptions"].any():
-        return  # the time that a preempted request waits is not recorded
-    scheduled = ~np.isnan(requests["first_scheduled_s"])
-    spent_s = (requests["end_s"] - requests["first_scheduled_s"])[scheduled].sum()
-    running_s = (steps["running"] * (steps["end_s"] - steps["start_s"])).sum()
-    idle_s = spent_s - running_s  # held requests may run while no step is under way
-    assert idle_s > -1e-6 * max(1.0, spent_s), "more running than there are requests"
+    if not np.isin(requests["outcome"], (Outcome.FINISHED, Outcome.REJECTED)).all():
+        return  # how far the others got is not recorded
+    served = requests["outcome"] == Outcome.FINISHED
+    needed = (requests["prompt_tokens"] + requests["output_tokens"] - 1 + requests["recomputed_tokens"])[served].sum()
+    computed = steps["prefill_tokens"].sum() + np.sum(steps["steps"] * steps["decoding"])
+    assert computed == needed, f"{computed} tokens computed, {needed} needed"
+
+
+def _check_littles_law(record: Record) -> None:
+    spent_s = (record.requests["end_s"] - record.requests["arrival_s"]).sum()
+    assert present_s(record) < spent_s + 1e-6 * max(1.0, spent_s), "more in the system than there are requests"
+
+
+def present_s(record: Record) -> float:
+    """Integrate the number of requests in the system over time, from the steps table: request-seconds.
+
+    By Little's law (L T = sum of W) this is the sum of the times that the requests spend, up to rounding. It is less
+    where requests sit in an instance that does nothing: all held, or in a step that the end of the run cut off.
+    """
+    requests, steps = record.requests, record.steps
+    area_s = float(np.sum((steps["waiting"] + steps["running"]) * (steps["end_s"] - steps["start_s"])))
+    for instance in range(len(record.step_ends_s)):
+        own = steps["instance"] == instance
+        came = (requests["instance"] == instance) & (requests["outcome"] != Outcome.REJECTED)
+        if own.any():  # a row counts who is there at its end, also before they came
+            area_s -= _before_arrival_s(requests["arrival_s"][came], steps["start_s"][own], steps["end_s"][own])
+    return area_s
+
+
+def _before_arrival_s(arrival_s: Floats, start_s: Floats, end_s: Floats) -> float:
+    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends."""
+    row = np.searchsorted(start_s, arrival_s, side="left") - 1
+    during = (row >= 0) & (arrival_s <= end_s[row])
+    return float((arrival_s - start_s[row])[during].sum())
 
 
 def same(one: Record, other: Record) -> bool:
