@@ -1,7 +1,7 @@
 """Waiting times against queueing theory. One seat (max_num_seqs = 1) makes an instance a single server.
 
 Work is drawn as tokens, and a step's time is proportional to its tokens, so that a request's service time is known
-before the run. Tolerances come from the run itself: four standard errors of its mean, by batch means, and the test
+before the run. Tolerances come from the run itself: three standard errors of its mean, by batch means, and the test
 insists that these are narrow enough to fail.
 """
 
@@ -27,7 +27,7 @@ ONE_SEAT = {
 TOKEN_S = 0.001
 MEAN_TOKENS = 1000
 MEAN_S = TOKEN_S * MEAN_TOKENS
-STEPS = 4
+STEPS = 2
 BATCHES = 25
 
 
@@ -43,7 +43,7 @@ def exponential_work(load, n, seed=0, servers=1):
 
 
 def constant_work(load, n, seed=0, servers=1):
-    """Four steps of a quarter of the mean time: the prompt, and three tokens more."""
+    """Two steps of half the time: the prompt, and one token more."""
     rng = np.random.default_rng(seed)
     arrival_s = np.cumsum(rng.exponential(MEAN_S / (load * servers), n))
     return Workload(arrival_s, np.full(n, 8), np.full(n, STEPS), "queueing")
@@ -72,22 +72,20 @@ def assert_mean(sample_s, theory_s, allowance=0.0):
     batches = np.array([batch.mean() for batch in np.array_split(sample_s, BATCHES)])
     error_s = batches.std(ddof=1) / np.sqrt(BATCHES)
 
-    assert error_s < 0.06 * theory_s, "too short a run to see anything"
-    assert abs(sample_s.mean() - theory_s) < 4 * error_s + allowance * theory_s
+    assert error_s < 0.05 * theory_s, "too short a run to see anything"
+    assert abs(sample_s.mean() - theory_s) < 3 * error_s + allowance * theory_s
 
 
-@pytest.mark.parametrize("load", [0.4, 0.7])
-@pytest.mark.parametrize("policy", ["fcfs", "chunked_prefill"])
+@pytest.mark.parametrize(("policy", "load"), [("fcfs", 0.3), ("fcfs", 0.6), ("chunked_prefill", 0.6)])
 def test_mm1_waits(policy, load):
-    _, wait_s = waits_s(exponential_work(load, 20_000), ONE_SEAT[policy])
+    _, wait_s = waits_s(exponential_work(load, 40_000), ONE_SEAT[policy])
 
     assert_mean(wait_s, mm1_s(load))
 
 
-@pytest.mark.parametrize("load", [0.4, 0.7])
-@pytest.mark.parametrize("policy", ["fcfs", "chunked_prefill"])
+@pytest.mark.parametrize(("policy", "load"), [("fcfs", 0.3), ("fcfs", 0.6), ("chunked_prefill", 0.6)])
 def test_md1_waits(policy, load):
-    _, wait_s = waits_s(constant_work(load, 15_000), ONE_SEAT[policy])
+    _, wait_s = waits_s(constant_work(load, 30_000), ONE_SEAT[policy])
 
     assert_mean(wait_s, md1_s(load))
 
@@ -95,7 +93,7 @@ def test_md1_waits(policy, load):
 @pytest.mark.parametrize("policy", ONE_SEAT)
 def test_every_wait_follows_lindley(policy):
     """W(n+1) = max(0, W(n) + S(n) - A(n+1)) (Lindley 1952): no statistics, each wait of the run."""
-    requests = exponential_work(0.9, 2_000)
+    requests = exponential_work(0.9, 1_000)
     _, wait_s = waits_s(requests, ONE_SEAT[policy])
     expected = np.zeros(len(requests))
     gap_s, service_s = np.diff(requests.arrival_s), requests.prompt_tokens * TOKEN_S
@@ -121,7 +119,7 @@ def test_littles_law_from_independent_columns(seats, stretches):
 def test_poisson_split_at_random_is_poisson():
     """k instances behind a random router are k independent M/D/1 queues of the same load."""
     load, servers = 0.6, 4
-    requests = constant_work(load, 16_000, servers=servers)
+    requests = constant_work(load, 24_000, servers=servers)
     record, wait_s = waits_s(requests, ONE_SEAT["fcfs"], instances=servers, router=Random())
     share = np.bincount(record.requests["instance"]) / len(requests)
 
