@@ -16,6 +16,7 @@ from llmsim.request import Outcome, RequestView
 from llmsim.router import FleetView, Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, InstanceView, Scheduler
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.workload.contract import Workload
 
 
@@ -206,30 +207,77 @@ class Witness(Scheduler):
         self.decisions.append((view.now_s, decision))
         return decision
 
+    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+        """Pass through."""
+        return self._scheduler.why_never(request, view)
+
+
+def _witness(scheduler: Scheduler) -> Witness:
+    """Watch a scheduler under its own name, which the engine's refusals tell."""
+    named: type[Witness] = type(type(scheduler).__name__, (Witness,), {})
+    return named(scheduler)
+
 
 def _snapshot(view: InstanceView) -> list[object]:
-    waiting = [(r.id, r.computed_tokens, r.tokens_to_prefill) for r in view.waiting]
-    running = [(r.id, r.computed_tokens, r.emitted_tokens) for r in view.running]
+    waiting = [(r.id, r.arrival_s, r.prompt_tokens, r.computed_tokens, r.tokens_to_prefill) for r in view.waiting]
+    running = [(r.id, r.arrival_s, r.prompt_tokens, r.computed_tokens, r.emitted_tokens) for r in view.running]
     return [view.now_s, view.free_blocks, view.decode_blocks, view.num_decoding, waiting, running]
 
 
 def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
-    """Raise unless a scheduler keeps the contract on light, heavy and memory-bound loads.
+    """Raise unless a scheduler keeps the contract on light, heavy, memory-bound and sudden loads.
 
     It serves everybody, is pure, and decides the same whether it is asked at every step or only when something happens.
+    Raises AssertionError or `PolicyError`, with what is wrong.
     """
     rng = np.random.default_rng(seed)
-    for rate_per_s, blocks in ((2.0, 1000), (40.0, 1000), (40.0, 60)):
-        n = 60
-        requests = Workload(
-            np.cumsum(rng.exponential(1 / rate_per_s, n)), rng.integers(1, 300, n), rng.integers(1, 120, n), "check"
-        )
-        latency = LinearSteps(sequence_s=0.0001, context_token_s=1e-6)
+    latency = LinearSteps(sequence_s=0.0001, context_token_s=1e-6)
+    for rate_per_s, blocks in ((2.0, 1000), (40.0, 1000), (40.0, 60), (1e6, 200)):
+        requests = _drawn(rng, 60, rate_per_s)
         records = [
-            serve(requests, Witness(scheduler), latency=latency, num_gpu_blocks=blocks, stretches=stretches)
+            serve(requests, _witness(scheduler), latency=latency, num_gpu_blocks=blocks, stretches=stretches)
             for stretches in (True, False)
         ]
         outcome = records[0].requests["outcome"]
         allowed = (Outcome.FINISHED, Outcome.REJECTED, Outcome.ABANDONED)
         assert np.isin(outcome, allowed).all(), "somebody was left behind"
         assert same(*records), "decides otherwise when asked at every step: set asks_every_step or review_at_s"
+
+
+def _drawn(rng: np.random.Generator, n: int, rate_per_s: float) -> Workload:
+    arrival_s = np.cumsum(rng.exponential(1 / rate_per_s, n))
+    return Workload(arrival_s, rng.integers(1, 300, n), rng.integers(1, 120, n), "check")
+
+
+class RouterWitness(Router):
+    """Passes a router through, and checks that it keeps no state: the same view and draws, the same instance."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def route(self, request: RequestView, fleet: FleetView) -> int:
+        """Ask twice, with the same random numbers."""
+        draws = fleet.rng.bit_generator.state
+        before = fleet.outstanding.copy()
+        chosen = self._router.route(request, fleet)
+        after = fleet.rng.bit_generator.state
+        fleet.rng.bit_generator.state = draws
+        assert chosen == self._router.route(request, fleet), "the same view, another instance"
+        assert fleet.rng.bit_generator.state == after, "the same view, another number of draws"
+        assert np.array_equal(before, fleet.outstanding), "the policy changed what it may only read"
+        there = isinstance(chosen, int | np.integer) and 0 <= chosen < fleet.size
+        assert there, f"{chosen!r}: expected an instance from 0 to {fleet.size - 1}"
+        return chosen
+
+
+def check_router(router: Router, *, seed: int = 0) -> None:
+    """Raise unless a router keeps the contract on fleets of 1, 2 and 5 instances, idle and crowded.
+
+    It names an instance that there is, as a whole number, keeps no state and changes nothing.
+    """
+    rng = np.random.default_rng(seed)
+    for instances in (1, 2, 5):
+        for rate_per_s in (2.0, 200.0):
+            requests = _drawn(rng, 40, rate_per_s)
+            scheduler = ChunkedPrefill(max_num_seqs=4)
+            serve(requests, scheduler, instances=instances, router=RouterWitness(router))
