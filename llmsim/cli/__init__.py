@@ -35,6 +35,7 @@ app.add_typer(trace.app, name="trace")
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+OUT_OF_MEMORY = "out of memory, ask for fewer requests or instances"
 NOTHING_WRITTEN = "interrupted; nothing was written"
 
 
@@ -42,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 and one line for bad input, 130 for Ctrl-C."""
     try:
         code = app(args=arguments, prog_name="llmsim", standalone_mode=False)
-    except LlmsimError as error:
-        return _fail(str(error), BAD_INPUT)
+    except (LlmsimError, MemoryError) as error:
+        too_large = isinstance(error, MemoryError)
+        return _fail(OUT_OF_MEMORY if too_large else str(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(NOTHING_WRITTEN, INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone: nobody left to tell

@@ -59,8 +59,6 @@ def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpe
         gpu = hardware.load_gpu(cluster.gpu)
     with _blaming(scenario, "cluster", "model"):
         model = hardware.load_model(cluster.model)
-    with _blaming(scenario, "cluster", "latency"):
-        latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
     blocks = cluster.num_gpu_blocks
     if blocks is None:
         with _blaming(scenario, "cluster", "model"):
@@ -71,6 +69,8 @@ def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpe
                 gpu_memory_utilization=cluster.gpu_memory_utilization,
                 block_tokens=cluster.block_size,
             )
+    with _blaming(scenario, "cluster", "latency"):
+        latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
     spec = InstanceSpec(
         scheduler=scheduler,
         latency=latency,

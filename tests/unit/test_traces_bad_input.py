@@ -24,6 +24,7 @@ WHOLE = "a whole number of at least 1"
         (b"\n  \n", "the file is empty"),
         (HEADER, "no requests after the header"),
         (HEADER + "\n\n", "no requests after the header"),
+        (HEADER + "1,2,3\x1c\n", "line 2: output_tokens is '3\\x1c', expected a whole number"),
         (ZIPPED[:-20], "the gzip file is truncated"),
         (ZIPPED[:15] + b"\xff\xff" + ZIPPED[17:], "the gzip file is damaged"),
         (b"PAR1\x15\x04\x00\x00", "line 1: not text (byte 0x00)"),
