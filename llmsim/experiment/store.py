@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from llmsim.errors import InputError
 from llmsim.metrics import ranges
 from llmsim.record import Record, Timelines, expand
 from llmsim.request import Outcome
-from llmsim.scenario import ImmediateDelivery
+from llmsim.scenario import ImmediateDelivery, Scenario
+from llmsim.scenario.messages import input_error
 
 if TYPE_CHECKING:
     from llmsim.experiment.run import Result
@@ -70,6 +72,17 @@ def read_record(folder: Path) -> Record:
         reasons=tuple(reasons),
         end_s=float(json.loads((folder / "score.json").read_text())["simulated_s"]),
     )
+
+
+def read_scenario(folder: Path) -> Scenario:
+    """Read back the scenario of a result; InputError if the folder has none that this version understands."""
+    file = folder / MARK
+    try:
+        return Scenario.model_validate_json(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise input_error(error, Scenario, lambda _: f"{file}: ") from None
 
 
 def _deliveries(result: Result) -> dict[str, Any]:
