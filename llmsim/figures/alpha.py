@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import band, finish, panels
+from llmsim.figures.draw import WORDS, band, finish, panels
 from llmsim.figures.intervals import Interval, interval, peaks
 from llmsim.figures.plan import SETTINGS, Plan, Sweep
 from llmsim.plots.style import BLUE, COLOURS
@@ -63,10 +63,10 @@ def _draw(sweeps: list[Sweep]) -> Any:
     figure, (curves, peak) = panels(1, 2, 2.6)
     main = sweeps[0]
     for alpha, colour, marker in zip(ALPHAS, COLOURS, MARKERS, strict=False):
-        look = {"color": colour, "marker": marker, "label": f"α = {alpha:g}"}
+        look: Any = {"color": colour, "marker": marker, "label": f"α = {alpha:g}"}
         band(curves, main.rates_per_s, main.smooth_goodput(alpha=alpha), **look)
-    curves.set_ylim(bottom=0)
-    finish(curves, x="requests/s", y="smooth goodput (tokens/s)", title=main.plan.setting, legend="upper left")
+    curves.set_ylim(0, 1.15 * float(main.smooth_goodput(alpha=ALPHAS[0]).mean(axis=1).max()))
+    finish(curves, x="requests/s", y="smooth goodput (tokens/s)", title=WORDS[main.plan.setting], legend="upper left")
     for sweep, colour, marker in zip(sweeps, (BLUE, *COLOURS[1:]), MARKERS, strict=False):
         at = [_peak(sweep, alpha) for alpha in ALPHAS]
         saturated = SETTINGS[sweep.plan.setting]
@@ -74,12 +74,12 @@ def _draw(sweeps: list[Sweep]) -> Any:
             ALPHAS,
             [x.mean / saturated for x in at],
             [x.half_width / saturated for x in at],
-            color=colour, marker=marker, capsize=2, linewidth=1, label=sweep.plan.setting,
+            color=colour, marker=marker, capsize=2, linewidth=1, label=WORDS[sweep.plan.setting],
         )  # fmt: skip
     peak.set_xscale("log")
     peak.set_xticks(ALPHAS, [f"{alpha:g}" for alpha in ALPHAS])
     peak.minorticks_off()
-    finish(peak, x="α (tokens/s)", y="rate at the peak ÷ saturation rate", title="Where it peaks", legend="upper right")
+    finish(peak, x="α (tokens/s)", y="rate of the peak ÷ saturation rate", title="Where it peaks", legend="upper right")
     return figure
 
 

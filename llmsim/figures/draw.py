@@ -27,6 +27,14 @@ STYLE: Any = {
     "svg.hashsalt": "llmsim",  # the same figure gives the same bytes
 }
 WIDTH_IN = 7.0
+#: setting -> words in a legend
+WORDS = {
+    "sharegpt_llama": "ShareGPT, Llama-3.1-8B",
+    "sharegpt_qwen": "ShareGPT, Qwen2.5-14B",
+    "documents_llama": "documents, Llama-3.1-8B",
+    "documents_qwen": "documents, Qwen2.5-14B",
+    "azure_llama": "Azure conversations, Llama-3.1-8B",
+}
 #: policy -> colour, marker: told apart by the colour-blind, and in grey
 LOOKS = {
     "prefill first": (BLUE, "o"),
@@ -46,11 +54,18 @@ def panels(rows: int, columns: int, height_in: float) -> tuple[Figure, list[Axes
     return figure, list(np.ravel(figure.subplots(rows, columns)))
 
 
-def band(axes: Axes, x: Floats, values: Floats, **look: Any) -> None:
-    """Draw the mean over seeds of `values` (R, S) against x, with its 95 % interval as a band."""
-    mean, half = values.mean(axis=1), half_widths(values)
-    (line,) = axes.plot(x, mean, **look)
-    axes.fill_between(x, mean - half, mean + half, color=line.get_color(), alpha=0.2, linewidth=0)
+def band(axes: Axes, x: Floats, values: Floats, *, log: bool = False, **look: Any) -> None:
+    """Draw the mean over seeds of `values` (R, S) against x, with its 95 % interval as a band.
+
+    On a log axis both are those of the logarithms.
+    """
+    shown = np.log(values) if log else values
+    mean, half = shown.mean(axis=1), half_widths(shown)
+    middle, low, high = (np.exp(y) if log else y for y in (mean, mean - half, mean + half))
+    (line,) = axes.plot(x, middle, **look)
+    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    if log:
+        axes.set_yscale("log")
 
 
 def policy_band(axes: Axes, x: Floats, values: Floats, policy: str, **look: Any) -> None:
@@ -64,6 +79,12 @@ def finish(axes: Axes, *, x: str, y: str, title: str = "", legend: Any = None) -
     tidy(axes, x=x, y=y, title=title)
     if legend is not None:
         axes.legend(loc=legend, **LEGEND)
+
+
+def legend_above(figure: Figure, axes: Axes) -> None:
+    """One legend for all panels, of the lines in one of them, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
 
 
 def save_all(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import band, finish, panels, policy_band
+from llmsim.figures.draw import band, finish, legend_above, panels, policy_band
 from llmsim.figures.intervals import interval, peaks
 from llmsim.figures.plan import SETTINGS, Plan, Sweep
 from llmsim.plots.style import BLUE, GREY
@@ -71,7 +71,8 @@ def _judge(sweep: Sweep) -> tuple[bool, str, list[str]]:
     inside = 0 < top < len(rates) - 1 and all(gain.positive for gain in gains)
     made = interval(peaks(rates, sweep.smooth_goodput(window="makespan")))
     text = (
-        f"{_label(sweep)}: smooth goodput peaks at {interval(peaks(rates, smooth))} requests/s ({made} if divided by the makespan), {gains[0]} tokens/s above the lowest rate and {gains[1]} above the "
+        f"{_label(sweep)}: smooth goodput peaks at {interval(peaks(rates, smooth))} requests/s "
+        f"({made} if divided by the makespan), {gains[0]} tokens/s above the lowest rate and {gains[1]} above the "
         f"highest; {sum(latencies_first.values())} of {len(LATENCIES)} latencies are best at the lowest rate; "
         f"throughput at the highest rate is {100 * drop:.1f} % below its best"
     )
@@ -103,32 +104,34 @@ def _fall(values: Floats) -> float:
 
 
 def _draw_latencies(sweeps: list[Sweep]) -> Any:
-    figure, axes = panels(2, 4, 3.6)
+    figure, axes = panels(2, 4, 3.8)
     shown = {"throughput": ("throughput (tokens/s)", 1.0), **LATENCIES}
     for panel, (name, (words, factor)) in zip(axes, shown.items(), strict=False):
+        log = name in ("ttft_s_mean", "queueing_s_mean")
         for sweep in sweeps:
-            policy_band(panel, sweep.rates_per_s, factor * sweep.values[name], sweep.plan.policy)
-        if name in ("ttft_s_mean", "queueing_s_mean"):
-            panel.set_yscale("log")
+            policy_band(panel, sweep.rates_per_s, factor * sweep.values[name], sweep.plan.policy, log=log)
         finish(panel, x="requests/s", y=words)
     for sweep in sweeps:
         policy_band(axes[-1], sweep.rates_per_s, sweep.smooth_goodput(), sweep.plan.policy)
     axes[-1].set_ylim(bottom=0)
-    finish(axes[-1], x="requests/s", y="smooth goodput (tokens/s)", legend="lower center")
+    finish(axes[-1], x="requests/s", y="smooth goodput\n(tokens/s)")
+    legend_above(figure, axes[0])
     return figure
 
 
 def _draw_smooth(sweeps: list[Sweep]) -> Any:
-    figure, axes = panels(1, len(sweeps), 2.4)
+    figure, axes = panels(1, len(sweeps), 2.5)
     for panel, sweep in zip(axes, sweeps, strict=True):
         rates, smooth = sweep.rates_per_s, sweep.smooth_goodput()
         at = interval(peaks(rates, smooth))
-        band(panel, rates, sweep.values["tokens_arrivals"], color=GREY, linestyle="--", label="tokens of arrivals")
-        band(panel, rates, smooth, color=BLUE, marker="o", label="smooth goodput")
-        panel.axvspan(at.mean - at.half_width, at.mean + at.half_width, color=BLUE, alpha=0.25, linewidth=0)
+        tokens = sweep.values["tokens_arrivals"]
+        band(panel, rates, tokens, color=GREY, linestyle="--", label="tokens asked for by the arrivals")
+        band(panel, rates, smooth, color=BLUE, marker="o", label="smooth goodput (5 tokens/s, α = 2.5)")
+        panel.axvspan(at.mean - at.half_width, at.mean + at.half_width, color=BLUE, alpha=0.15, linewidth=0)
         panel.axvline(at.mean, color=BLUE, linewidth=0.8)
         panel.set_ylim(bottom=0)
-        finish(panel, x="requests/s", y="tokens/s", title=f"{sweep.plan.policy}: peak at {at} /s", legend="lower right")
+        finish(panel, x="requests/s", y="tokens/s", title=f"{sweep.plan.policy}: peak at {at} requests/s")
+    legend_above(figure, axes[0])
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import band, finish, panels
+from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import interval
 from llmsim.figures.numbers import READERS
 from llmsim.figures.plan import SETTINGS, Plan, Sweep
@@ -15,7 +15,6 @@ from llmsim.plots.style import BLUE, ORANGE
 
 #: loads at which the delay is expected to help TBT: below saturation, where tokens are ahead and can be held
 BELOW = 1.0
-BOUND_S = 0.1
 
 
 def plans(quick: bool) -> tuple[Plan, ...]:
@@ -40,9 +39,9 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
         evidence=(text,),
         limits=(
             *(f"{'also holds' if also else 'does not hold'}: {words}" for also, words in others),
-            "The gain in TBT is judged up to saturation. Beyond it tokens come about as slowly as the bound allows, none "
-            "are ahead to hold, and the gain fades. That no token is earlier and smooth goodput does not rise holds at "
-            "every rate.",
+            "The gain in TBT is judged up to saturation. Beyond it tokens come about as slowly as the bound allows, "
+            "none are ahead to hold, and the gain fades. That no token is earlier and smooth goodput does not rise "
+            "holds at every rate.",
         ),
     )
     return Made(claim, {"output_delay": _draw(found[0])}, {"output_delay": _table(found)})
@@ -71,22 +70,23 @@ def _judge(sweep: Sweep) -> tuple[bool, str]:
 
 
 def _draw(sweep: Sweep) -> Any:
-    figure, axes = panels(1, 4, 2.3)
+    figure, axes = panels(1, 4, 2.2)
     rates, values = sweep.rates_per_s, sweep.values
     pairs = (("as emitted", BLUE, "o", ""), ("delayed", ORANGE, "s", "paced_"))
     for label, colour, marker, prefix in pairs:
-        look = {"color": colour, "marker": marker, "label": label}
+        look: Any = {"color": colour, "marker": marker, "label": label}
         band(axes[0], rates, 1e3 * values[f"{prefix}tbt_s_p99"], **look)
         band(axes[1], rates, 100 * values[f"{prefix}attainment_tbt_s"], **look)
         for panel, speed in ((axes[2], 5.0), (axes[3], 30.0)):
             band(panel, rates, sweep.smooth_goodput(speed, paced=bool(prefix)), **look)
     axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(0, 102)
-    finish(axes[0], x="requests/s", y="P99 TBT (ms)", legend="lower right")
-    finish(axes[1], x="requests/s", y="requests within TBT bound (%)", legend="upper right")
+    finish(axes[0], x="requests/s", y="P99 TBT (ms)")
+    finish(axes[1], x="requests/s", y="requests within\nTBT bound of 100 ms (%)")
     for panel, speed in ((axes[2], 5), (axes[3], 30)):
         panel.set_ylim(bottom=0)
-        finish(panel, x="requests/s", y="smooth goodput (tokens/s)", title=f"reader: {speed} tokens/s")
+        finish(panel, x="requests/s", y="smooth goodput\n(tokens/s)", title=f"reader: {speed} tokens/s")
+    legend_above(figure, axes[0])
     return figure
 
 
