@@ -9,7 +9,7 @@ import numpy as np
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import WORDS, band, finish, panels
 from llmsim.figures.intervals import Interval, interval, peaks
-from llmsim.figures.plan import SETTINGS, Plan, Sweep
+from llmsim.figures.plan import SETTINGS, Plan, Sweep, grid
 from llmsim.plots.style import BLUE, COLOURS
 
 ALPHAS = (1.0, 2.5, 4.5, 10.0, 30.0)
@@ -18,8 +18,7 @@ MARKERS = "os^Dv"
 
 def plans(quick: bool) -> tuple[Plan, ...]:
     """Each setting, prefill first."""
-    settings = ("sharegpt_llama", "documents_llama") if quick else tuple(SETTINGS)
-    return tuple(Plan(setting, seeds=5 if quick else 10) for setting in settings)
+    return grid(quick, "prefill first")
 
 
 def make(sweeps: Sweeps, quick: bool) -> Made:

@@ -9,7 +9,7 @@ import numpy as np
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels, policy_band
 from llmsim.figures.intervals import interval, peaks
-from llmsim.figures.plan import SETTINGS, Plan, Sweep
+from llmsim.figures.plan import Plan, Sweep, grid
 from llmsim.plots.style import BLUE, GREY
 from llmsim.record import Floats
 
@@ -29,8 +29,7 @@ FLAT = 0.02
 
 def plans(quick: bool) -> tuple[Plan, ...]:
     """Each setting under both policies."""
-    settings = ("sharegpt_llama", "documents_llama") if quick else tuple(SETTINGS)
-    return tuple(Plan(setting, policy, seeds=5 if quick else 10) for setting in settings for policy in POLICIES)
+    return grid(quick, *POLICIES)
 
 
 def make(sweeps: Sweeps, quick: bool) -> Made:

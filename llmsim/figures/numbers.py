@@ -9,28 +9,33 @@ from typing import Any
 import numpy as np
 
 from llmsim import delivery, experiment
+from llmsim.metrics import latency, ranges
 from llmsim.metrics.score import score
-from llmsim.metrics.smooth_goodput import User, delivered_lateness_s, smooth_goodput_tokens_per_s
-from llmsim.metrics.window import Window, run_end_s
+from llmsim.metrics.slo import GRACE_S
+from llmsim.metrics.smooth_goodput import User, idle_latency_s
+from llmsim.metrics.window import Window, per_second, resolve, run_end_s
 from llmsim.record import Timelines, expand
 from llmsim.scenario import Scenario
 
 #: readers, tokens/s: of a chat, of version 1 of the paper, and a fast one
 READERS = (5.0, 20.0, 30.0)
-WINDOWS = {"makespan": Window("makespan")}
 
 
-def measure(scenario: Scenario) -> dict[str, float]:
-    """Run a scenario; return its numbers, and after ``paced_`` those under output delay to the scenario's TBT bound."""
+def measure(scenario: Scenario, *, delayed: bool) -> dict[str, float]:
+    """Run a scenario; return its numbers.
+
+    With `delayed` also those under output delay to the scenario's TBT bound, their names led by ``paced_``.
+    """
     result = experiment.run(scenario)
     slo, window = experiment.make_slo(scenario), experiment.make_window(scenario)
     emitted = result.record.timelines()
-    held = delivery.output_delay(emitted, slo.tbt_s or math.inf)
-    end_s = max(result.record.end_s, run_end_s(held))
-    out = _numbers(result.score, emitted, window, end_s)
-    paced_score = score(held, slo=slo, window=window, end_s=end_s)
-    out |= {f"paced_{name}": value for name, value in _numbers(paced_score, held, window, end_s).items()}
-    out["paced_earlier_tokens"] = float(_earlier_tokens(emitted, held))
+    out = _numbers(result.score, emitted, window, result.record.end_s)
+    if delayed and slo.tbt_s is not None:
+        held = delivery.output_delay(emitted, slo.tbt_s)
+        end_s = max(result.record.end_s, run_end_s(held))
+        values = _numbers(score(held, slo=slo, window=window, end_s=end_s), held, window, end_s)
+        out |= {f"paced_{name}": value for name, value in values.items()}
+        out["paced_earlier_tokens"] = float(_earlier_tokens(emitted, held))
     return out
 
 
@@ -42,14 +47,18 @@ def _numbers(values: Mapping[str, Any], timelines: Timelines, window: Window, en
     slo = values["slo"]
     out |= {"attainment": _number(slo["attainment"]), "goodput": _number(slo["goodput_tokens_per_s"])}
     out |= {f"attainment_{bound}": _number(share) for bound, share in slo["attainment_by_bound"].items()}
-    for name, span in {"arrivals": window, **WINDOWS}.items():
-        out[f"tokens_{name}"] = smooth_goodput_tokens_per_s(timelines, User(alpha=0.0), span, end_s=end_s)
-        for speed in READERS:
-            one = smooth_goodput_tokens_per_s(timelines, User(tokens_per_s=speed, alpha=1.0), span, end_s=end_s)
-            out[f"idle_{speed:g}_{name}"] = out[f"tokens_{name}"] - one
+    spans = {"arrivals": resolve(window, timelines), "makespan": resolve(Window("makespan"), timelines)}
+    rows = ranges.layout(timelines)
+    for name, span in spans.items():
+        out[f"tokens_{name}"] = per_second(float(rows.n_tokens[span.counted].sum()), span)
+    ttft_s = latency.ttft_s(timelines, rows)
     for speed in READERS:
-        late_s = delivered_lateness_s(timelines, User(tokens_per_s=speed, anchor="first_token", index_base=0))
-        out[f"stalled_{speed:g}"] = float(np.mean(late_s > 1e-9))
+        user = User(tokens_per_s=speed)
+        late_s = idle_latency_s(timelines, user, end_s=end_s, rows=rows)
+        for name, span in spans.items():
+            out[f"idle_{speed:g}_{name}"] = per_second(float(np.maximum(late_s, 0.0)[span.counted].sum()), span)
+        # The same lateness, counted from the first token on: whom did the tokens after it keep waiting?
+        out[f"stalled_{speed:g}"] = float(np.mean(late_s - ttft_s + user.seconds_per_token > GRACE_S))
     return out
 
 

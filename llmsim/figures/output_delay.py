@@ -10,20 +10,20 @@ from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import interval
 from llmsim.figures.numbers import READERS
-from llmsim.figures.plan import SETTINGS, Plan, Sweep
+from llmsim.figures.plan import Plan, Sweep, grid
 from llmsim.plots.style import BLUE, ORANGE
 
+MAIN = "sharegpt_llama"
 #: loads at which the delay is expected to help TBT: below saturation, where tokens are ahead and can be held
 BELOW = 1.0
 
 
 def plans(quick: bool) -> tuple[Plan, ...]:
-    """Each setting, prefill first, whose stalls there are to hide; and 0.2 s as another bound."""
-    settings = ("sharegpt_llama", "documents_llama") if quick else tuple(SETTINGS)
-    out = [Plan(setting, seeds=5 if quick else 10) for setting in settings]
-    if not quick:
-        out += [Plan("sharegpt_llama", changes=("slo.tbt_s=0.2",)), Plan("sharegpt_llama", "chunked, 2048")]
-    return tuple(out)
+    """Each setting, prefill first, whose stalls there are to hide; and other bounds, and chunks."""
+    if quick:
+        return grid(quick, "prefill first")
+    others = Plan(MAIN, changes=("slo.tbt_s=0.2",)), Plan(MAIN, "chunked, 2048", changes=("slo.tbt_s=0.05",))
+    return (*grid(quick, "prefill first"), *others)
 
 
 def make(sweeps: Sweeps, quick: bool) -> Made:
@@ -60,7 +60,7 @@ def _judge(sweep: Sweep) -> tuple[bool, str]:
     )
     at = int(np.flatnonzero(below)[-1])
     label = ", ".join((sweep.plan.setting, sweep.plan.policy, *sweep.plan.changes))
-    losses = ", ".join(f"{interval(x[at])} for a reader of {v:g} tokens/s" for v, x in change.items())
+    losses = ", ".join(f"{interval(x[at])} (reader of {v:g})" for v, x in change.items())
     text = (
         f"{label}, at {sweep.rates_per_s[at]:.2f} requests/s: P99 TBT falls by {interval(1e3 * tail[at])} ms, TBT "
         f"attainment rises by {interval(100 * share[at])} points; smooth goodput changes by {losses} tokens/s; at all "

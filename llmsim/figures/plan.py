@@ -22,6 +22,7 @@ SETTINGS = {
 }
 #: offered load as a multiple of that rate; close together where curves peak
 LOADS = (0.3, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.4)
+QUICK_LOADS = (0.3, 0.75, 0.9, 1.0, 1.1, 1.2, 1.35, 1.8)
 #: name in figures -> overrides of a scenario
 POLICIES: dict[str, tuple[str, ...]] = {
     "prefill first": ("scheduler.name=fcfs",),
@@ -42,6 +43,11 @@ class Plan:
     seeds: int = 10
     changes: tuple[str, ...] = ()  #: further overrides, ``key=value``
     horizon_s: float = HORIZON_S
+
+    @property
+    def delayed(self) -> bool:
+        """Whether its runs are also judged with their tokens delayed: those that compare schedulers are not."""
+        return self.policy == "prefill first" or bool(self.changes)
 
     @property
     def rates_per_s(self) -> Floats:
@@ -80,13 +86,20 @@ class Sweep:
         return np.asarray(tokens - alpha * self.values[f"{prefix}idle_{tokens_per_s:g}_{window}"])
 
 
+def grid(quick: bool, *policies: str) -> tuple[Plan, ...]:
+    """Every setting (quick: one of conversations, one of documents) under every one of these policies."""
+    if quick:
+        return tuple(Plan(s, p, QUICK_LOADS, seeds=5) for s in ("sharegpt_llama", "documents_llama") for p in policies)
+    return tuple(Plan(setting, policy) for setting in SETTINGS for policy in policies)
+
+
 def run_plans(
     plans: Iterable[Plan], *, workers: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> dict[Plan, Sweep]:
     """Run every plan once, on `workers` processes; the result does not depend on how many."""
     unique = list(dict.fromkeys(plans))
     jobs = [
-        (plan.setting, tuple(plan.overrides(rate, seed)))
+        (plan.setting, tuple(plan.overrides(rate, seed)), plan.delayed)
         for plan in unique
         for rate in plan.rates_per_s.tolist()
         for seed in range(plan.seeds)
@@ -106,6 +119,6 @@ def run_plans(
     return sweeps
 
 
-def _run(job: tuple[str, tuple[str, ...]]) -> dict[str, float]:
-    setting, overrides = job
-    return measure(load_scenario(f"paper/{setting}", overrides))
+def _run(job: tuple[str, tuple[str, ...], bool]) -> dict[str, float]:
+    setting, overrides, delayed = job
+    return measure(load_scenario(f"paper/{setting}", overrides), delayed=delayed)
