@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from llmsim.cli import figures, listing, run, score, trace
+from llmsim.cli import audit, figures, listing, run, score, trace
 from llmsim.errors import LlmsimError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ def _top(context: typer.Context) -> None:
 app.command("run")(run.run)
 app.command("score")(score.score)
 app.command("figures")(figures.figures)
+app.command("audit")(audit.audit)
 app.command("list")(listing.show)
 app.add_typer(trace.app, name="trace")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
     from llmsim.metrics.slo import Slo
     from llmsim.metrics.smooth_goodput import User
     from llmsim.metrics.window import Window
-    from llmsim.record import Floats, Timelines
+    from llmsim.record import Floats, Record, Timelines
+    from llmsim.scenario import Scenario
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,8 @@ class Opened:
     window: Window
     first_scheduled_s: Floats | None = None
     end_s: float | None = None  #: when the run ended, where that is known
+    #: the same requests served otherwise, by name: for audits of what can be simulated
+    others: Mapping[str, Timelines] = field(default_factory=dict)
 
     def score(self) -> dict[str, Any]:
         """Every default metric, and what it rests on."""
@@ -61,14 +65,31 @@ def open_result(path: Path, choices: Choices, kind: str | None = None) -> Opened
     )
 
 
+def run_scenario(
+    name: str, choices: Choices, changes: Sequence[str], progress: Callable[[int, int], None] | None = None
+) -> Opened:
+    """Run a scenario, and open what happened."""
+    from llmsim import experiment
+    from llmsim.scenario import load_scenario
+
+    scenario = load_scenario(name, changes)
+    result = experiment.run(scenario, progress=progress)
+    return _of_run(name, scenario, result.record, choices)
+
+
 def _opened_run(folder: Path, choices: Choices) -> Opened:
+    from llmsim import experiment
+
+    return _of_run(str(folder), experiment.read_scenario(folder), experiment.read_record(folder), choices)
+
+
+def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> Opened:
     from llmsim import experiment
     from llmsim.metrics.window import run_end_s
 
-    record, scenario = experiment.read_record(folder), experiment.read_scenario(folder)
     delivered = experiment.make_delivery(scenario)(record.timelines())
     return Opened(
-        name=str(folder),
+        name=name,
         source=f"as delivered ({scenario.delivery.policy}) by a simulated run of {scenario.name}",
         timelines=delivered,
         slo=choices.slo_or(experiment.make_slo(scenario)),

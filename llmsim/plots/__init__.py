@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmsim.plots.audit import audit_figure
 from llmsim.plots.distributions import latency_figure
 from llmsim.plots.load import load_figure
 from llmsim.plots.pictures import draw
@@ -9,4 +10,13 @@ from llmsim.plots.style import save
 from llmsim.plots.timelines import spread, timelines_figure
 from llmsim.plots.traces import trace_figure
 
-__all__ = ["draw", "latency_figure", "load_figure", "save", "spread", "timelines_figure", "trace_figure"]
+__all__ = [
+    "audit_figure",
+    "draw",
+    "latency_figure",
+    "load_figure",
+    "save",
+    "spread",
+    "timelines_figure",
+    "trace_figure",
+]
