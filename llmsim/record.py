@@ -93,6 +93,19 @@ class Timelines:
         )
 
 
+def expand(times_s: Floats, head_s: Floats, start: Ints, count: Ints) -> tuple[Floats, Ints]:
+    """All token times of S segments of a `Timelines`, one after another, and where each segment begins, (S,)."""
+    headed = ~np.isnan(head_s)
+    tokens = count + headed
+    begin = np.cumsum(tokens) - tokens
+    source = np.repeat(start - headed - begin, tokens) + np.arange(int(tokens.sum()))
+    # A head has no place in times_s: read anything there, then put the head itself.
+    steps = times_s if len(times_s) else np.zeros(1)
+    out = steps[np.clip(source, 0, len(steps) - 1)]
+    out[begin[headed]] = head_s[headed]
+    return out, begin
+
+
 STEP_COLUMNS = {
     "instance": np.int64,
     "start_s": np.float64,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,21 @@ def show(result: Result, folder: Path | None, console: Console | None = None) ->
     console = console or Console(highlight=False)
     console.print(f"\n[bold]{result.scenario.name}[/bold]\n{_setting(result.scenario)}")
     console.print(_latencies(result.score))
-    console.print(_outcome(result))
+    console.print(_outcome(result.score))
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True)
         for file in sorted(folder.glob("*.png")):
             console.print(f"  {file}", soft_wrap=True)
+
+
+def show_score(score: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print a score: latencies, outcome, and each request where the score has a row for each."""
+    console = console or Console(highlight=False)
+    console.print(f"\n[bold]{score['name']}[/bold]\ntimes {score['choices']['times']}", soft_wrap=True)
+    console.print(_latencies(score))
+    console.print(_outcome(score))
+    if score.get("per_request"):
+        console.print(_per_request(score["per_request"], score["choices"]["user"]))
 
 
 def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console | None = None) -> None:
@@ -79,26 +89,72 @@ def _latencies(score: Mapping[str, Any]) -> Table:
     return table
 
 
-def _outcome(result: Result) -> Table:
-    score, user = result.score, result.scenario.user
+def _outcome(score: Mapping[str, Any]) -> Table:
     counts = dict(score["requests"])
     total = counts.pop("total")
     ends = ", ".join(f"{_plain(count)} {name}" for name, count in counts.items() if count)
-    slo = score["slo"]
-    bounds = ", ".join(
-        f"{name.removesuffix('_s').upper()} ≤ {bound:g} s"
-        for name, bound in result.scenario.slo.model_dump(exclude_none=True).items()
-    )
+    choices, slo = score["choices"], score["slo"]
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_row("requests", f"{_plain(total)}: {ends}")
     table.add_row("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"]))
-    table.add_row("SLO attainment", f"{_percent(slo['attainment'])} of all requests: {bounds}")
-    table.add_row("goodput", _rate(slo["goodput_tokens_per_s"], slo["goodput_requests_per_s"]))
-    reader = f"{user.tokens_per_s:g} tokens/s from {user.anchor}, alpha {user.alpha:g}, {user.penalty}"
+    if slo is not None:
+        bounds = ", ".join(
+            f"{name.removesuffix('_s').upper()} ≤ {bound:g} s"
+            for name, bound in choices["slo"].items()
+            if bound is not None
+        )
+        table.add_row("SLO attainment", f"{_percent(slo['attainment'])} of all requests: {bounds}")
+        table.add_row("goodput", _rate(slo["goodput_tokens_per_s"], slo["goodput_requests_per_s"]))
+    user, window = choices["user"], choices["window"]
+    offset = f" + {user['offset_s']:g} s" if user["offset_s"] else ""
+    reader = f"{user['tokens_per_s']:g} tokens/s from {user['anchor']}{offset}, alpha {user['alpha']:g}"
     table.add_row("smooth goodput", f"{_plain(score['smooth_goodput_tokens_per_s'])} tokens/s")
-    table.add_row("  its reader", reader)
-    table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
+    table.add_row("  its reader", f"{reader}, {user['penalty']}")
+    table.add_row("  its window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s")
+    if "wall_s" in score:
+        table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
     return table
+
+
+#: key of a row -> head of its column: twelve of them in 80 characters
+REQUEST_COLUMNS = {
+    "request": "",
+    "n_tokens": "n",
+    "ttft_s": "TTFT",
+    "max_gap_s": "max\ngap",
+    "tpot_s": "TPOT",
+    "last_token_s": "last\ntoken",
+    "l_arrival_s": "l, ar-\nrival",
+    "l_first_token_s": "l, 1st\nV (i-1)",
+    "l_first_token_plus_v_s": "l, 1st\nV i",
+    "qoe": "QoE",
+    "fluidity": "fluid",
+    "meets_slo": "SLO",
+}
+
+
+def _per_request(rows: Sequence[Mapping[str, Any]], user: Mapping[str, Any]) -> Table:
+    title = f"Each request, in seconds; l with V = {user['seconds_per_token']:g} s and offset {user['offset_s']:g} s"
+    caption = "l from the arrival, and from the first token (1st); QoE and fluidity ask for a token every V"
+    table = Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left",
+        padding=(0, 0, 0, 1), collapse_padding=True,
+    )  # fmt: skip
+    for key, words in REQUEST_COLUMNS.items():
+        if key in rows[0]:
+            table.add_column(words, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_exactly(row[key]) for key in REQUEST_COLUMNS if key in row))
+    return table
+
+
+def _exactly(value: float | bool | None) -> str:
+    """Three decimals, as published tables have them; zero without a sign."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or isinstance(value, int):
+        return _plain(value)
+    return f"{round(value, 3) + 0.0:.3f}"
 
 
 def _rate(tokens_per_s: float | None, requests_per_s: float | None) -> str:

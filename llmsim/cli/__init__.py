@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from llmsim.cli import bench, listing, profile, run, trace, validate
+from llmsim.cli import audit, bench, figures, listing, profile, run, score, trace, validate
 from llmsim.errors import LlmsimError
 
 app = typer.Typer(
@@ -27,6 +27,9 @@ def _top(context: typer.Context) -> None:
 
 
 app.command("run")(run.run)
+app.command("score")(score.score)
+app.command("figures")(figures.figures)
+app.command("audit")(audit.audit)
 app.command("list")(listing.show)
 app.command("validate")(validate.validate)
 app.add_typer(profile.app, name="profile")

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from llmsim.experiment.assemble import make_policy, make_workload
+from llmsim.experiment.assemble import make_delivery, make_policy, make_slo, make_user, make_window, make_workload
 from llmsim.experiment.run import Result, run
-from llmsim.experiment.store import check_folder, read_record, staged, write
+from llmsim.experiment.store import check_folder, read_record, read_scenario, staged, write
 
-__all__ = ["Result", "check_folder", "make_policy", "make_workload", "read_record", "run", "staged", "write"]
+__all__ = [
+    "Result",
+    "check_folder",
+    "make_delivery",
+    "make_policy",
+    "make_slo",
+    "make_user",
+    "make_window",
+    "make_workload",
+    "read_record",
+    "read_scenario",
+    "run",
+    "staged",
+    "write",
+]

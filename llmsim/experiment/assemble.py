@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from llmsim import discovery, hardware
+from llmsim import delivery, discovery, hardware
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.latency.build import build_latency
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
+from llmsim.record import Timelines
 from llmsim.router import Router
-from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.scenario import PacedDelivery, Scenario, TraceWorkload
 from llmsim.scenario.messages import Place, input_error
 from llmsim.scheduler import Scheduler
 from llmsim.workload.contract import Workload
@@ -94,6 +96,14 @@ def make_router(scenario: Scenario) -> Router:
     with _blaming(scenario, "cluster", "router"):
         policy = discovery.find("llmsim.routers", scenario.cluster.router, Router)  # type: ignore[type-abstract]
     return policy()
+
+
+def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:
+    """The function from emitted to delivered token times."""
+    chosen = scenario.delivery
+    if isinstance(chosen, PacedDelivery):
+        return partial(delivery.paced, **chosen.model_dump(exclude={"policy"}))
+    return delivery.immediate
 
 
 def make_slo(scenario: Scenario) -> Slo:

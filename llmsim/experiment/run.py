@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from llmsim.cluster import simulate
 from llmsim.experiment.assemble import (
+    make_delivery,
     make_instances,
     make_router,
     make_scheduler,
@@ -18,7 +20,10 @@ from llmsim.experiment.assemble import (
     make_workload,
 )
 from llmsim.metrics.score import score
-from llmsim.record import Record
+from llmsim.metrics.slo import Slo
+from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.window import Window, run_end_s
+from llmsim.record import Record, Timelines
 from llmsim.scenario import Scenario
 from llmsim.scheduler import Scheduler
 from llmsim.workload.streams import streams
@@ -35,6 +40,11 @@ class Result:
     record: Record
     num_gpu_blocks: int  #: KV blocks of one instance
     score: dict[str, Any]  #: JSON values; `wall_s` is the only one that differs between two runs
+
+    @cached_property
+    def delivered(self) -> Timelines:
+        """Token times as they reached users; `record.timelines()` has them as they left the GPU."""
+        return make_delivery(self.scenario)(self.record.timelines())
 
 
 def run(
@@ -66,14 +76,24 @@ def run(
         until_s=scenario.until_s,
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
+    result = Result(scenario, record, blocks, {})
+    result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
+    wall_s = time.perf_counter() - started_s
+    result.score.update({"num_gpu_blocks": blocks, "simulated_s": record.end_s, "wall_s": wall_s})
+    return result
+
+
+def score_delivered(
+    delivered: Timelines, record: Record, scenario: Scenario, *, slo: Slo, user: User, window: Window
+) -> dict[str, Any]:
+    """Score a run on its delivered token times; `choices.delivery` says how tokens got there."""
     values = score(
-        record.timelines(),
+        delivered,
         slo=slo,
         user=user,
         window=window,
         first_scheduled_s=record.requests["first_scheduled_s"],
-        end_s=record.end_s,
+        end_s=max(record.end_s, run_end_s(delivered)),
     )
-    wall_s = time.perf_counter() - started_s
-    values |= {"num_gpu_blocks": blocks, "simulated_s": record.end_s, "wall_s": wall_s}
-    return Result(scenario, record, blocks, values)
+    values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
+    return values

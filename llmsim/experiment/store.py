@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from llmsim.errors import InputError
-from llmsim.record import Record
+from llmsim.metrics import ranges
+from llmsim.record import Record, Timelines, expand
 from llmsim.request import Outcome
+from llmsim.scenario import ImmediateDelivery, Scenario
+from llmsim.scenario.messages import input_error
 
 if TYPE_CHECKING:
     from llmsim.experiment.run import Result
@@ -23,12 +27,15 @@ if TYPE_CHECKING:
 OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 #: the file whose presence makes a folder a result
 MARK = "scenario.json"
+DELIVERED_TOKENS = "delivered_tokens.parquet"
+#: columns of requests.parquet that follow from the record and the delivery policy
+DELIVERED_COLUMNS = ("delivered_tokens", "first_token_delivered_s", "last_token_delivered_s")
 
 
 def write(result: Result, folder: Path) -> None:
     """Write a result's files into an existing folder; two equal runs differ in wall_s of score.json only."""
     record = result.record
-    requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests}
+    requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests, **_deliveries(result)}
     _write_table(folder / "requests.parquet", requests, outcome=OUTCOMES, reason=record.reasons)
     _write_table(folder / "steps.parquet", record.steps)
     _write_table(folder / "segments.parquet", record.segments)
@@ -38,6 +45,8 @@ def write(result: Result, folder: Path) -> None:
         "end_s": np.concatenate([np.empty(0), *record.step_ends_s]),
     }
     _write_table(folder / "step_ends.parquet", step_ends)
+    if not isinstance(result.scenario.delivery, ImmediateDelivery):
+        _write_table(folder / DELIVERED_TOKENS, _delivered_tokens(result.delivered))
     write_json(folder / MARK, result.scenario.model_dump(mode="json"))
     write_json(folder / "score.json", result.score)
 
@@ -50,7 +59,8 @@ def read_record(folder: Path) -> Record:
     requests, ends = tables["requests"], tables["step_ends"]
     reasons, requests["reason"] = np.unique(requests["reason"], return_inverse=True)
     requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)
-    del requests["id"]
+    for name in ("id", *DELIVERED_COLUMNS):
+        requests.pop(name, None)
     instances = int(max(ends["instance"].max(initial=-1), requests["instance"].max(initial=-1))) + 1
     return Record(
         requests=requests,
@@ -60,6 +70,31 @@ def read_record(folder: Path) -> Record:
         reasons=tuple(reasons),
         end_s=float(json.loads((folder / "score.json").read_text())["simulated_s"]),
     )
+
+
+def read_scenario(folder: Path) -> Scenario:
+    """Read back the scenario of a result; InputError if the folder has none that this version understands."""
+    file = folder / MARK
+    try:
+        return Scenario.model_validate_json(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise input_error(error, Scenario, lambda _: f"{file}: ") from None
+
+
+def _deliveries(result: Result) -> dict[str, Any]:
+    """What reached the user of each request, as columns beside what left the GPU."""
+    delivered = result.delivered
+    rows = ranges.layout(delivered)
+    columns = (rows.n_tokens, ranges.first_token_s(delivered, rows), ranges.last_token_s(delivered, rows))
+    return dict(zip(DELIVERED_COLUMNS, columns, strict=True))
+
+
+def _delivered_tokens(delivered: Timelines) -> dict[str, Any]:
+    """One row per token, for readers without llmsim: of paced runs, whose times are in no other table."""
+    times_s, _ = expand(delivered.times_s, delivered.head_s, delivered.start, delivered.count)
+    return {"request": np.repeat(delivered.request, delivered.count), "delivered_s": times_s}
 
 
 def write_json(file: Path, values: dict[str, Any]) -> None:
@@ -92,6 +127,7 @@ def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
     try:
         yield scratch
         if folder.is_dir():
+            (folder / DELIVERED_TOKENS).unlink(missing_ok=True)  # only paced runs write it anew
             for file in sorted(scratch.iterdir()):
                 os.replace(file, folder / file.name)
         else:

@@ -23,7 +23,7 @@ def request_table(
     qoe_ttft_s: float | None = None,
     fluidity_prefill_s: float | None = None,
 ) -> list[Row]:
-    """TTFT, largest gap, TPOT, l under three anchors, QoE and fluidity per request; None where undefined.
+    """TTFT, largest gap, TPOT, last token, l under three anchors, QoE and fluidity per request; None where undefined.
 
     l is the lateness of delivered tokens (nothing charged for a drop): from the arrival, and from the first
     token with V (i - 1) and with V i, each with `user.offset_s`. QoE and fluidity expect the first token at
@@ -36,6 +36,7 @@ def request_table(
         "ttft_s": latency.ttft_s(timelines, rows),
         "max_gap_s": ranges.largest_gap_s(timelines, rows),
         "tpot_s": latency.tpot_s(timelines, rows),
+        "last_token_s": ranges.last_token_s(timelines, rows) - timelines.arrival_s,
         "l_arrival_s": delivered_lateness_s(timelines, replace(user, anchor="arrival"), rows),
         "l_first_token_s": delivered_lateness_s(timelines, replace(first_token, index_base=0), rows),
         "l_first_token_plus_v_s": delivered_lateness_s(timelines, replace(first_token, index_base=1), rows),

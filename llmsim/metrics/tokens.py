@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmsim.metrics.ranges import Layout, layout
-from llmsim.record import Floats, Ints, Timelines
+from llmsim.record import Floats, Ints, Timelines, expand
 
 CHUNK_TOKENS = 4_000_000
 
@@ -60,14 +60,6 @@ def token_chunks(timelines: Timelines, chunk_tokens: int = CHUNK_TOKENS) -> Iter
 
 def _expand(timelines: Timelines, rows: Layout, requests: Ints) -> Chunk:
     segments = slice(rows.segments_before[requests[0]], rows.segments_before[requests[-1] + 1])
-    headed, count = rows.headed[segments], rows.count[segments]
-    tokens = count + headed
-    begin = np.cumsum(tokens) - tokens
-    source = np.repeat(rows.start[segments] - headed - begin, tokens) + np.arange(int(tokens.sum()))
-    # A head has no place in times_s: read anything there, then put the head itself.
-    steps = timelines.times_s if len(timelines.times_s) else np.zeros(1)
-    times_s = steps[np.clip(source, 0, len(steps) - 1)]
-    led = headed == 1
-    times_s[begin[led]] = rows.head_s[segments][led]
+    times_s, _ = expand(timelines.times_s, rows.head_s[segments], rows.start[segments], rows.count[segments])
     n = rows.n_tokens[requests]
     return Chunk(requests, times_s, np.cumsum(n) - n, n)

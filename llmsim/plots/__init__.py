@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmsim.plots.audit import audit_figure
 from llmsim.plots.distributions import latency_figure
 from llmsim.plots.load import load_figure
 from llmsim.plots.pictures import draw
@@ -13,6 +14,7 @@ from llmsim.plots.validation import validation_figure
 
 __all__ = [
     "MeasuredStep",
+    "audit_figure",
     "draw",
     "latency_figure",
     "load_figure",

@@ -15,7 +15,7 @@ from llmsim.plots.timelines import spread, timelines_figure
 
 def draw(result: Result, folder: Path) -> None:
     """Write latencies.png, load.png and timelines.png into a folder."""
-    timelines, scenario = result.record.timelines(), result.scenario
+    timelines, scenario = result.delivered, result.scenario
     slo, user = scenario.slo, scenario.user
     gaps_s, weights = pooled_gaps(timelines)
     bounds_s = (slo.ttft_s, slo.tpot_s, slo.tbt_s)

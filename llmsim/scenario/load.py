@@ -27,7 +27,8 @@ def scenario_names() -> dict[str, Path]:
     """Shipped scenarios: name -> file. They lie in a checkout's scenarios/ or in the installed package."""
     for folder in (_ROOT / "_data" / "scenarios", _ROOT.parent / "scenarios"):
         if folder.is_dir():
-            return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+            files = sorted(folder.rglob("*.toml"))
+            return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
     return {}
 
 

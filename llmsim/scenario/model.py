@@ -206,6 +206,33 @@ class Window(Table):
     end_s: Positive | None = None
 
 
+class ImmediateDelivery(Table):
+    """Users get each token as it is emitted."""
+
+    policy: Literal["immediate"] = "immediate"
+
+
+class PacedDelivery(Table):
+    """The gateway holds tokens back: to a gap (`tbt_s`) or a rate from the first token on (`tokens_per_s`)."""
+
+    policy: Literal["paced"] = "paced"
+    tbt_s: Positive | None = None
+    tokens_per_s: Positive | None = None
+    #: hold the first token until this long after the arrival
+    ttft_s: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _one_pace(self) -> PacedDelivery:
+        if self.tbt_s is not None and self.tokens_per_s is not None:
+            raise ValueError("tbt_s and tokens_per_s exclude each other; give one of them")
+        if self.tbt_s is None and self.tokens_per_s is None and self.ttft_s == 0:
+            raise ValueError("policy 'paced' needs tbt_s, tokens_per_s or ttft_s")
+        return self
+
+
+Delivery = Annotated[ImmediateDelivery | PacedDelivery, Field(discriminator="policy")]
+
+
 class Scenario(Table):
     """One experiment, whole: the same scenario always gives the same result."""
 
@@ -216,6 +243,7 @@ class Scenario(Table):
     workload: Workload = SyntheticWorkload()
     cluster: Cluster = Cluster()
     scheduler: SchedulerChoice = SchedulerChoice()
+    delivery: Delivery = ImmediateDelivery()
     slo: Slo = Slo(ttft_s=1.0, tbt_s=0.1)
     user: User = User()
     window: Window = Window()

@@ -1,0 +1,101 @@
+"""`llmsim audit`: which metrics of a result can be gamed, and how much of a claimed gain could be manipulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmsim.cli import choices as choose
+from llmsim.cli.output import ProgressBar, print_json
+from llmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from llmsim.cli.results import Opened
+
+Pair = 2
+
+
+def audit(
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="SCENARIO|RESULT…", help="One to audit, or two: how much does the second really gain?"),
+    ],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of a scenario. Repeatable.")
+    ] = None,
+    ttft_s: choose.TtftS = None,
+    tbt_s: choose.TbtS = None,
+    tpot_s: choose.TpotS = None,
+    e2e_s: choose.E2eS = None,
+    tokens_per_s: choose.TokensPerS = None,
+    alpha: choose.Alpha = None,
+    window: choose.WindowText = None,
+    pace_s: Annotated[float | None, typer.Option(help="Gap to delay tokens to. [default: the TBT bound]")] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the (first) audit here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Compare a result with itself after tokens were delayed, and after requests that miss were dropped."""
+    if len(targets) > Pair:
+        raise InputError(f"{len(targets)} results: expected one to audit, or two to compare")
+    if picture is not None and (picture.suffix.lower() != ".png" or not picture.parent.is_dir()):
+        raise InputError(f"--picture {picture}: expected a file that ends in .png, in a folder that exists")
+    if pace_s is not None and pace_s <= 0:
+        raise InputError(f"--pace-s {pace_s}: expected more than 0 seconds")
+    chosen = choose.Choices(
+        slo={"ttft_s": ttft_s, "tbt_s": tbt_s, "tpot_s": tpot_s, "e2e_s": e2e_s},
+        user={"tokens_per_s": tokens_per_s, "alpha": alpha},
+        window=window,
+    )
+    from llmsim import report_audit
+    from llmsim.metrics.audit import manipulable_share
+
+    opened = [_opened(target, chosen, changes or []) for target in targets]
+    audits = [_audited(one, pace_s) for one in opened]
+    names = [one.name for one in opened]
+    shares = manipulable_share(*audits) if len(audits) == Pair else None
+    if picture is not None:
+        from llmsim import plots
+
+        plots.save(plots.audit_figure(audits[0]), picture)
+    if as_json:
+        print_json(_as_json(names, [one.to_dict() | {"words": report_audit.words(one)} for one in audits], shares))
+        return
+    for name, one in zip(names, audits, strict=True):
+        report_audit.show(name, one)
+    if shares is not None:
+        report_audit.show_difference(names, shares)
+
+
+def _as_json(names: list[str], audits: list[dict[str, Any]], shares: list[dict[str, Any]] | None) -> dict[str, Any]:
+    named = [{"name": name, **values} for name, values in zip(names, audits, strict=True)]
+    return named[0] if shares is None else {"audits": named, "difference": shares}
+
+
+def _opened(target: str, chosen: choose.Choices, changes: list[str]) -> Opened:
+    from llmsim.cli.results import open_result, run_scenario
+
+    path = Path(target)
+    if path.is_dir() or (path.is_file() and path.suffix != ".toml"):
+        if changes:
+            raise InputError(f"--set {changes[0]}: {target} is a result, only a scenario can be changed")
+        return open_result(path, chosen)
+    with ProgressBar("requests served") as progress:
+        return run_scenario(target, chosen, changes, progress)
+
+
+def _audited(opened: Opened, pace_s: float | None) -> Any:
+    from llmsim.metrics.audit import audit as audited
+
+    if opened.slo is None:
+        raise InputError(f"{opened.name}: an audit needs an SLO; give --ttft-s, --tbt-s, --tpot-s or --e2e-s")
+    return audited(
+        opened.timelines,
+        slo=opened.slo,
+        user=opened.user,
+        window=opened.window,
+        end_s=opened.end_s,
+        pace_s=pace_s,
+        others=opened.others,
+    )

@@ -1,0 +1,74 @@
+"""Options that score and audit share: the SLO, the reader, the window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmsim.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from llmsim.metrics.slo import Slo
+    from llmsim.metrics.smooth_goodput import User
+    from llmsim.metrics.window import Window
+
+Seconds = float | None
+TtftS = Annotated[Seconds, typer.Option(help="SLO: time to first token at most this. Any bound replaces a run's SLO.")]
+TbtS = Annotated[Seconds, typer.Option(help="SLO: every gap between tokens at most this.")]
+TpotS = Annotated[Seconds, typer.Option(help="SLO: mean time per token after the first at most this.")]
+E2eS = Annotated[Seconds, typer.Option(help="SLO: last token at most this after the arrival.")]
+TokensPerS = Annotated[float | None, typer.Option(help="How fast the reader takes tokens in, 1/V. [default: 5]")]
+Alpha = Annotated[float | None, typer.Option(help="Tokens that a second of idle waiting costs. [default: 2.5]")]
+Anchor = Annotated[str | None, typer.Option(help="Deadlines count from: arrival (default) or first_token.")]
+OffsetS = Annotated[Seconds, typer.Option(help="Response delay that the reader tolerates. [default: 0]")]
+IndexBase = Annotated[
+    int | None, typer.Option(help="First token due one V after the anchor (1, default) or at it (0).")
+]
+Penalty = Annotated[
+    str | None, typer.Option(help="Form of f: linear (default), tokens, quadratic, clipped, saturating, indicator.")
+]
+WindowText = Annotated[
+    str | None, typer.Option("--window", help="arrivals (default), makespan, or START:END in seconds.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the command line says; None: nothing, keep what the result has or the default."""
+
+    slo: dict[str, float | None]
+    user: dict[str, Any]
+    window: str | None
+
+    def slo_or(self, default: Slo | None) -> Slo | None:
+        """The bounds given, all others left open; without any, the default."""
+        from llmsim.metrics.slo import Slo
+
+        return Slo(**self.slo) if any(bound is not None for bound in self.slo.values()) else default
+
+    def user_or(self, default: User) -> User:
+        """The default reader with what was given changed."""
+        return replace(default, **{name: value for name, value in self.user.items() if value is not None})
+
+    def window_or(self, default: Window) -> Window:
+        """The window given, or the default."""
+        return default if self.window is None else _window(self.window)
+
+
+def _window(text: str) -> Window:
+    from llmsim.metrics.window import KINDS, Window
+
+    if text == "arrivals":
+        return Window()
+    if text == "makespan":
+        return Window(kind="makespan")
+    start, colon, end = text.partition(":")
+    try:
+        bounds = [float(part) if part else None for part in (start, end)]
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise InputError(f"--window {text}: expected START:END in seconds{nearest(text, KINDS)}")
+    return Window(start_s=bounds[0], end_s=bounds[1])

@@ -1,0 +1,42 @@
+"""`llmsim figures`: the paper's figures, made anew, and its claims, checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmsim.cli.output import ProgressBar
+
+FOLDER = Path("results/figures")
+NOT_SHOWN = 1
+
+
+def figures(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Which figures. [default: all]")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the claims; exit code 1 if one does not hold. Writes only to --out.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer settings, rates and seeds: a minute or two.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for PNG, SVG and CSV. [default: results/figures; none with --check]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the claims as JSON, nothing else.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
+) -> None:
+    """Make the figures of arXiv 2410.14257, each with the claim it shows, its evidence and its limits."""
+    from llmsim.figures import make_figures
+
+    folder = FOLDER if out is None and not (check or as_json) else out
+    with ProgressBar("runs") as progress:
+        claims, files = make_figures(names or (), quick=quick, out=folder, workers=jobs, progress=progress)
+    if as_json:
+        print(json.dumps([claim.to_dict() for claim in claims], indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        from llmsim.figures.report import show
+
+        show(claims, files)
+    if check and any(claim.passed is False for claim in claims):
+        raise typer.Exit(NOT_SHOWN)

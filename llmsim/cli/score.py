@@ -1,0 +1,81 @@
+"""`llmsim score`: the metrics of a result, measured or simulated, under any SLO and reader; nothing is simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmsim.cli import choices as choose
+from llmsim.cli.output import print_json
+from llmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from llmsim.cli.results import Opened
+
+#: up to this many requests, each gets a row
+FEW_REQUESTS = 20
+
+
+def score(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of llmsim run, vLLM or SGLang benchmark files with details, timelines."),
+    ] = None,
+    timelines: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON list of {arrival_s, token_times_s, …}.")
+    ] = None,
+    ttft_s: choose.TtftS = None,
+    tbt_s: choose.TbtS = None,
+    tpot_s: choose.TpotS = None,
+    e2e_s: choose.E2eS = None,
+    tokens_per_s: choose.TokensPerS = None,
+    alpha: choose.Alpha = None,
+    anchor: choose.Anchor = None,
+    offset_s: choose.OffsetS = None,
+    index_base: choose.IndexBase = None,
+    penalty: choose.Penalty = None,
+    window: choose.WindowText = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, nothing else.")] = False,
+) -> None:
+    """Score results: latencies, attainment, goodput, smooth goodput; per request where there are few."""
+    chosen = choose.Choices(
+        slo={"ttft_s": ttft_s, "tbt_s": tbt_s, "tpot_s": tpot_s, "e2e_s": e2e_s},
+        user={
+            "tokens_per_s": tokens_per_s,
+            "alpha": alpha,
+            "anchor": anchor,
+            "offset_s": offset_s,
+            "index_base": index_base,
+            "penalty": penalty,
+        },
+        window=window,
+    )
+    from llmsim.cli.results import open_result
+
+    asked = [(path, None) for path in results or []] + ([(timelines, "timelines")] if timelines else [])
+    if not asked:
+        raise InputError("nothing to score: give a result, or --timelines FILE")
+    found = [_scored(open_result(path, chosen, kind)) for path, kind in asked]
+    if as_json:
+        print_json(found[0] if len(found) == 1 else {"results": found})
+        return
+    from llmsim import report
+
+    for values in found:
+        report.show_score(values)
+
+
+def _scored(opened: Opened) -> dict[str, Any]:
+    from llmsim.metrics.request_table import request_table
+    from llmsim.metrics.slo import meets
+
+    values = opened.score()
+    if len(opened.timelines) <= FEW_REQUESTS:
+        rows: list[dict[str, Any]] = [dict(row) for row in request_table(opened.timelines, opened.user)]
+        if opened.slo is not None:
+            for row, good in zip(rows, meets(opened.timelines, opened.slo), strict=True):
+                row["meets_slo"] = bool(good)
+        values["per_request"] = rows
+    return values

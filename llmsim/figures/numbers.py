@@ -1,0 +1,73 @@
+"""The numbers that figures keep of one run, as delivered and as it would be with its tokens delayed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from llmsim import delivery, experiment
+from llmsim.metrics import latency, ranges
+from llmsim.metrics.score import score
+from llmsim.metrics.slo import GRACE_S
+from llmsim.metrics.smooth_goodput import User, idle_latency_s
+from llmsim.metrics.window import Window, per_second, resolve, run_end_s
+from llmsim.record import Timelines, expand
+from llmsim.scenario import Scenario
+
+#: readers, tokens/s: of a chat, of version 1 of the paper, and a fast one
+READERS = (5.0, 20.0, 30.0)
+
+
+def measure(scenario: Scenario, *, delayed: bool) -> dict[str, float]:
+    """Run a scenario; return its numbers.
+
+    With `delayed` also those under output delay to the scenario's TBT bound, their names led by ``paced_``.
+    """
+    result = experiment.run(scenario)
+    slo, window = experiment.make_slo(scenario), experiment.make_window(scenario)
+    emitted = result.record.timelines()
+    out = _numbers(result.score, emitted, window, result.record.end_s)
+    if delayed and slo.tbt_s is not None:
+        held = delivery.output_delay(emitted, slo.tbt_s)
+        end_s = max(result.record.end_s, run_end_s(held))
+        values = _numbers(score(held, slo=slo, window=window, end_s=end_s), held, window, end_s)
+        out |= {f"paced_{name}": value for name, value in values.items()}
+        out["paced_earlier_tokens"] = float(_earlier_tokens(emitted, held))
+    return out
+
+
+def _numbers(values: Mapping[str, Any], timelines: Timelines, window: Window, end_s: float) -> dict[str, float]:
+    out = {"throughput": _number(values["output_tokens_per_s"])}
+    for name in ("ttft_s", "tpot_s", "tbt_s", "queueing_s"):
+        if values[name] is not None:
+            out |= {f"{name}_{key}": _number(values[name][key]) for key in ("mean", "p50", "p99")}
+    slo = values["slo"]
+    out |= {"attainment": _number(slo["attainment"]), "goodput": _number(slo["goodput_tokens_per_s"])}
+    out |= {f"attainment_{bound}": _number(share) for bound, share in slo["attainment_by_bound"].items()}
+    spans = {"arrivals": resolve(window, timelines), "makespan": resolve(Window("makespan"), timelines)}
+    rows = ranges.layout(timelines)
+    for name, span in spans.items():
+        out[f"tokens_{name}"] = per_second(float(rows.n_tokens[span.counted].sum()), span)
+    ttft_s = latency.ttft_s(timelines, rows)
+    for speed in READERS:
+        user = User(tokens_per_s=speed)
+        late_s = idle_latency_s(timelines, user, end_s=end_s, rows=rows)
+        for name, span in spans.items():
+            out[f"idle_{speed:g}_{name}"] = per_second(float(np.maximum(late_s, 0.0)[span.counted].sum()), span)
+        # The same lateness, counted from the first token on: whom did the tokens after it keep waiting?
+        out[f"stalled_{speed:g}"] = float(np.mean(late_s - ttft_s + user.seconds_per_token > GRACE_S))
+    return out
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _earlier_tokens(emitted: Timelines, held: Timelines) -> int:
+    """How many tokens are delivered before they were emitted; all requests have finished."""
+    emitted_s, _ = expand(emitted.times_s, emitted.head_s, emitted.start, emitted.count)
+    held_s, _ = expand(held.times_s, held.head_s, held.start, held.count)
+    return int(np.sum(held_s < emitted_s[: len(held_s)]))

@@ -1,0 +1,124 @@
+"""What the figures run: settings, scheduler policies, rates and seeds, and the numbers kept of each run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsim.figures.numbers import measure
+from llmsim.record import Floats
+from llmsim.scenario import load_scenario
+
+#: scenario under scenarios/paper/ -> the rate, requests/s, near which the instance saturates
+SETTINGS = {
+    "sharegpt_llama": 3.4,
+    "sharegpt_qwen": 1.7,
+    "documents_llama": 4.4,
+    "documents_qwen": 2.2,
+    "azure_llama": 9.0,
+}
+#: offered load as a multiple of that rate; close together where curves peak
+LOADS = (0.3, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.4)
+QUICK_LOADS = (0.3, 0.75, 0.9, 1.0, 1.1, 1.2, 1.35, 1.8)
+#: name in figures -> overrides of a scenario
+POLICIES: dict[str, tuple[str, ...]] = {
+    "prefill first": ("scheduler.name=fcfs",),
+    "chunked, 2048": ("scheduler.name=chunked_prefill", "scheduler.max_num_batched_tokens=2048"),
+    "chunked, 512": ("scheduler.name=chunked_prefill", "scheduler.max_num_batched_tokens=512"),
+}
+#: arrivals last this long; the scenarios' windows end before
+HORIZON_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One line in a figure: a setting under a policy, over rates and seeds."""
+
+    setting: str
+    policy: str = "prefill first"
+    loads: tuple[float, ...] = LOADS
+    seeds: int = 10
+    changes: tuple[str, ...] = ()  #: further overrides, ``key=value``
+    horizon_s: float = HORIZON_S
+
+    @property
+    def delayed(self) -> bool:
+        """Whether its runs are also judged with their tokens delayed: those that compare schedulers are not."""
+        return self.policy == "prefill first" or bool(self.changes)
+
+    @property
+    def rates_per_s(self) -> Floats:
+        """Requests per second, (R,)."""
+        return np.round(SETTINGS[self.setting] * np.array(self.loads), 3)
+
+    def overrides(self, rate_per_s: float, seed: int) -> list[str]:
+        """Return the overrides of one run."""
+        return [
+            *POLICIES[self.policy],
+            *self.changes,
+            f"seed={seed}",
+            f"workload.arrivals.rate_per_s={rate_per_s}",
+            f"workload.requests={round(rate_per_s * self.horizon_s)}",
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """The numbers of a plan's runs."""
+
+    plan: Plan
+    values: Mapping[str, Floats]  #: name -> (R, S), rates by seeds
+
+    @property
+    def rates_per_s(self) -> Floats:
+        """Requests per second, (R,)."""
+        return self.plan.rates_per_s
+
+    def smooth_goodput(
+        self, tokens_per_s: float = 5.0, alpha: float = 2.5, *, window: str = "arrivals", paced: bool = False
+    ) -> Floats:
+        """Smooth goodput in tokens/s, (R, S): tokens - alpha x idle latency, linear f, anchored at the arrival."""
+        prefix = "paced_" if paced else ""
+        tokens = self.values[f"{prefix}tokens_{window}"]
+        return np.asarray(tokens - alpha * self.values[f"{prefix}idle_{tokens_per_s:g}_{window}"])
+
+
+def grid(quick: bool, *policies: str) -> tuple[Plan, ...]:
+    """Every setting (quick: one of conversations, one of documents) under every one of these policies."""
+    if quick:
+        return tuple(Plan(s, p, QUICK_LOADS, seeds=5) for s in ("sharegpt_llama", "documents_llama") for p in policies)
+    return tuple(Plan(setting, policy) for setting in SETTINGS for policy in policies)
+
+
+def run_plans(
+    plans: Iterable[Plan], *, workers: int = 2, progress: Callable[[int, int], None] | None = None
+) -> dict[Plan, Sweep]:
+    """Run every plan once, on `workers` processes; the result does not depend on how many."""
+    unique = list(dict.fromkeys(plans))
+    jobs = [
+        (plan.setting, tuple(plan.overrides(rate, seed)), plan.delayed)
+        for plan in unique
+        for rate in plan.rates_per_s.tolist()
+        for seed in range(plan.seeds)
+    ]
+    rows: list[dict[str, float]] = []
+    with ProcessPoolExecutor(max_workers=workers) as pool:
+        for row in pool.map(_run, jobs, chunksize=4):
+            rows.append(row)
+            if progress is not None:
+                progress(len(rows), len(jobs))
+    sweeps, at = {}, 0
+    for plan in unique:
+        shape = (len(plan.loads), plan.seeds)
+        part = rows[at : at + shape[0] * shape[1]]
+        at += len(part)
+        sweeps[plan] = Sweep(plan, {name: np.array([row[name] for row in part]).reshape(shape) for name in part[0]})
+    return sweeps
+
+
+def _run(job: tuple[str, tuple[str, ...], bool]) -> dict[str, float]:
+    setting, overrides, delayed = job
+    return measure(load_scenario(f"paper/{setting}", overrides), delayed=delayed)

@@ -1,0 +1,27 @@
+"""Claims as text that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from llmsim.figures.claim import Claim
+
+VERDICTS = {True: "[green]holds[/green]", False: "[red]does not hold[/red]", None: "[yellow]not tested[/yellow]"}
+
+
+def show(claims: Sequence[Claim], files: Sequence[Path], console: Console | None = None) -> None:
+    """Print each claim with its verdict, evidence and limits, and the files written."""
+    console = console or Console(highlight=False)
+    for claim in claims:
+        console.print(f"\n[bold]Claim {claim.claim}[/bold] {VERDICTS[claim.passed]}: {claim.statement}", soft_wrap=True)
+        for line in claim.evidence:
+            console.print(f"  {line}", soft_wrap=True, markup=False)
+        for line in claim.limits:
+            console.print(f"  limit: {line}", soft_wrap=True, markup=False, style="dim")
+    if files:
+        console.print("")
+    for file in files:
+        console.print(str(file), soft_wrap=True, markup=False)

@@ -1,0 +1,279 @@
+"""The audit: which metrics of a result can be improved by manipulation, while no user is better off.
+
+A result is compared with itself after its tokens were delayed to the TBT bound, and after the requests that miss their
+SLO were dropped (nobody using what that frees). In neither does a user get anything more, or anything earlier, so
+whatever improves can be gamed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from llmsim.delivery import output_delay
+from llmsim.errors import InputError
+from llmsim.metrics import goodput, latency, ranges
+from llmsim.metrics import slo as slos
+from llmsim.metrics.fluidity import fluidity_index
+from llmsim.metrics.manipulate import drop_those_that_miss
+from llmsim.metrics.qoe import qoe
+from llmsim.metrics.slo import Slo
+from llmsim.metrics.smooth_goodput import (
+    User,
+    benefit_tokens,
+    delivered_lateness_s,
+    penalty_tokens,
+    smooth_goodput_tokens_per_s,
+)
+from llmsim.metrics.statistics import number
+from llmsim.metrics.window import ARRIVALS, Window, per_second, resolve, run_end_s
+from llmsim.record import Timelines
+from llmsim.request import Outcome
+
+#: a change smaller than this share of the value is rounding
+SAME = 1e-6
+PACED, DROPPED = "paced", "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is shown, and which way is better."""
+
+    key: str
+    words: str
+    unit: str
+    better: int  #: +1: higher, -1: lower
+    factor: float = 1.0  #: from the value to the unit
+
+
+METRICS = (
+    Metric("throughput", "throughput", "tokens/s", +1),
+    Metric("ttft_p50", "TTFT p50 (completed)", "ms", -1, 1e3),
+    Metric("ttft_p99", "TTFT p99 (completed)", "ms", -1, 1e3),
+    Metric("ttft_p99_all", "TTFT p99 (all)", "ms", -1, 1e3),
+    Metric("tpot_mean", "mean TPOT", "ms", -1, 1e3),
+    Metric("tbt_p50", "TBT p50", "ms", -1, 1e3),
+    Metric("tbt_p99", "TBT p99", "ms", -1, 1e3),
+    Metric("stalls", "gap over 0.5 s", "%", -1, 100),
+    Metric("e2e_p99", "E2E p99 (completed)", "s", -1),
+    Metric("attainment_tbt", "TBT attainment", "%", +1, 100),
+    Metric("attainment", "SLO attainment (all)", "%", +1, 100),
+    Metric("attainment_completed", "SLO attainment (completed)", "%", +1, 100),
+    Metric("goodput", "goodput", "tokens/s", +1),
+    Metric("waste", "wasted tokens", "tokens/s", -1),
+    Metric("qoe", "Andes QoE", "", +1),
+    Metric("fluidity", "Etalon fluidity", "", +1),
+    Metric("smooth_uncharged", "uncharged smooth goodput", "tokens/s", +1),
+    Metric("smooth_first_token", "1st-token smooth goodput", "tokens/s", +1),
+    Metric("smooth", "hardened smooth goodput", "tokens/s", +1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A metric after a manipulation."""
+
+    value: float | None
+    change: float | None
+    direction: str  #: "up", "down", "unchanged", or "unknown" where a value does not exist
+    improves: bool
+    gameable: bool  #: improves, while no user is better off
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A metric of the result as it is, and after each manipulation; values in the metric's unit."""
+
+    metric: Metric
+    as_is: float | None
+    after: dict[str, Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """How many users a manipulation leaves better or worse off, by their own (hardened) benefit."""
+
+    better: int
+    worse: int
+    same: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The table, and whom each manipulation helped or hurt."""
+
+    rows: tuple[Row, ...]
+    users: dict[str, Users]
+    pace_s: float
+    choices: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        metrics = [
+            {
+                "metric": row.metric.key,
+                "words": row.metric.words,
+                "unit": row.metric.unit,
+                "better": "up" if row.metric.better > 0 else "down",
+                "as_is": row.as_is,
+                **{name: asdict(change) for name, change in row.after.items()},
+            }
+            for row in self.rows
+        ]
+        users = {name: asdict(count) for name, count in self.users.items()}
+        return {"pace_s": self.pace_s, "choices": self.choices, "users": users, "metrics": metrics}
+
+
+def audit(
+    timelines: Timelines,
+    *,
+    slo: Slo,
+    user: User,
+    window: Window = ARRIVALS,
+    end_s: float | None = None,
+    pace_s: float | None = None,
+    others: Mapping[str, Timelines] | None = None,
+) -> Audit:
+    """Audit a result on the requests of `window`.
+
+    `pace_s` is the gap to delay tokens to (left out: the TBT bound, or else the reader's V). `others` are further
+    counterfactuals by name, such as a run in which abandoned requests free capacity; they have the same requests.
+    All are judged over the same time T, that of the result as it is, and charged until the same end: a makespan that
+    shrinks with the work would be one more thing to game.
+    """
+    pace_s = pace_s or slo.tbt_s or user.seconds_per_token
+    versions = {PACED: output_delay(timelines, pace_s), DROPPED: drop_those_that_miss(timelines, slo), **(others or {})}
+    ends = [run_end_s(timelines) if end_s is None else end_s, *(run_end_s(version) for version in versions.values())]
+    hardened = replace(user, anchor="arrival", charge="until_run_end", patience_s=None)
+    span = resolve(window, timelines)
+    if span.duration_s <= 0:
+        raise InputError("audit: the result lasts no time, so that there are no rates; expected more than one request")
+    judge = _Judge(slo, hardened, Window(start_s=span.start_s, end_s=span.end_s), max(ends))
+    before, benefit = judge.values(timelines), judge.benefit(timelines)
+    after = {name: judge.values(version) for name, version in versions.items()}
+    users = {name: _users(judge.benefit(version) - benefit) for name, version in versions.items()}
+    rows = tuple(
+        Row(m, _shown(m, before[m.key]), {n: _change(m, before[m.key], v[m.key], users[n]) for n, v in after.items()})
+        for m in METRICS
+    )
+    choices = {"slo": asdict(slo), "user": asdict(hardened), "window": [span.start_s, span.end_s], "end_s": max(ends)}
+    return Audit(rows, users, pace_s, choices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Every metric of a version of the result; NaN where it does not exist."""
+
+    slo: Slo
+    user: User
+    window: Window
+    end_s: float
+
+    def benefit(self, timelines: Timelines) -> np.ndarray:
+        """Hardened benefit of each request in the window."""
+        counted = resolve(self.window, timelines).counted
+        return benefit_tokens(ranges.select(timelines, counted), self.user, end_s=self.end_s)
+
+    def values(self, timelines: Timelines) -> dict[str, float]:
+        """Every metric of `METRICS`."""
+        counted = ranges.select(timelines, resolve(self.window, timelines).counted)
+        return self._latencies(counted) | self._rates(timelines, counted)
+
+    def _latencies(self, counted: Timelines) -> dict[str, float]:
+        done = ranges.select(counted, counted.outcome == Outcome.FINISHED)
+        ttft, e2e = (
+            latency.summarise_waits(done, latency.ttft_s(done)),
+            latency.summarise_waits(done, latency.e2e_s(done)),
+        )
+        everybody = latency.summarise_waits(counted, latency.ttft_s(counted))
+        tpot, tbt = latency.summarise_tpot(counted), latency.summarise_tbt(counted)
+        named = {
+            "ttft_p50": ttft["p50"],
+            "ttft_p99": ttft["p99"],
+            "ttft_p99_all": everybody["p99"],
+            "tpot_mean": tpot["mean"],
+            "tbt_p50": tbt["p50"],
+            "tbt_p99": tbt["p99"],
+            "e2e_p99": e2e["p99"],
+            "stalls": latency.share_with_gap_over(counted, 0.5),
+        }
+        return {name: math.nan if value is None else float(value) for name, value in named.items()}
+
+    def _rates(self, timelines: Timelines, counted: Timelines) -> dict[str, float]:
+        v, span, done = (
+            self.user.seconds_per_token,
+            resolve(self.window, timelines),
+            counted.outcome == Outcome.FINISHED,
+        )
+        kept = slos.meets_each(counted, self.slo)
+        good = slos.joint(kept)
+        tbt = kept.get("tbt_s")
+        if tbt is None:
+            tbt = slos.meets(counted, Slo(tbt_s=v))
+        waste = goodput.mooncake(timelines, self.slo, self.window)["wasted_tokens_per_s"]
+        late_s = delivered_lateness_s(counted, self.user)
+        n = ranges.n_tokens(counted)
+        delivered = float((n - penalty_tokens(late_s, n, done, self.user)).sum())
+        first = replace(self.user, anchor="first_token")
+        return {
+            "throughput": goodput.throughput_tokens_per_s(timelines, self.window),
+            "attainment": _mean(good),
+            "attainment_completed": _mean(good[done]),
+            "attainment_tbt": _mean(tbt),
+            "goodput": goodput.slo_tokens_per_s(timelines, self.slo, self.window),
+            "waste": waste,
+            "qoe": _mean(qoe(counted, ttft_s=self.slo.ttft_s or v, tokens_per_s=self.user.tokens_per_s)),
+            "fluidity": _mean(fluidity_index(counted, prefill_s=self.slo.ttft_s or v, decode_s=self.slo.tbt_s or v)),
+            "smooth_uncharged": per_second(delivered, span),
+            "smooth_first_token": smooth_goodput_tokens_per_s(timelines, first, self.window, end_s=self.end_s),
+            "smooth": smooth_goodput_tokens_per_s(timelines, self.user, self.window, end_s=self.end_s),
+        }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def _users(gain: np.ndarray) -> Users:
+    better, worse = int(np.sum(gain > SAME)), int(np.sum(gain < -SAME))
+    return Users(better, worse, len(gain) - better - worse)
+
+
+def _shown(metric: Metric, value: float) -> float | None:
+    return number(value * metric.factor)
+
+
+def _change(metric: Metric, before: float, after: float, users: Users) -> Change:
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return Change(_shown(metric, after), None, "unknown", False, False)
+    change = after - before
+    if abs(change) <= SAME * max(abs(before), abs(after)):
+        return Change(_shown(metric, after), 0.0, "unchanged", False, False)
+    improves = change * metric.better > 0
+    direction = "up" if change > 0 else "down"
+    return Change(_shown(metric, after), change * metric.factor, direction, improves, improves and users.better == 0)
+
+
+def manipulable_share(baseline: Audit, claimed: Audit) -> list[dict[str, Any]]:
+    """How much of each metric's gain, `claimed` over `baseline`, the baseline could show by manipulation alone.
+
+    One row per metric that is better in `claimed`: the gain, and per manipulation the share of it from 0 to 1.
+    """
+    out = []
+    for mine, theirs in zip(baseline.rows, claimed.rows, strict=True):
+        if mine.as_is is None or theirs.as_is is None:
+            continue
+        gain = (theirs.as_is - mine.as_is) * mine.metric.better
+        if gain <= SAME * abs(mine.as_is):
+            continue
+        shares = {
+            name: min(1.0, max(0.0, (change.change or 0.0) * mine.metric.better / gain))
+            for name, change in mine.after.items()
+        }
+        row = {"metric": mine.metric.key, "words": mine.metric.words, "unit": mine.metric.unit}
+        out.append({**row, "baseline": mine.as_is, "claimed": theirs.as_is, "share": shares})
+    return out

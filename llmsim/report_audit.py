@@ -1,0 +1,119 @@
+"""The audit of a result in tables, and in words for those who decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmsim.metrics.audit import DROPPED, PACED, Audit, Change, Row
+
+HEADS = {PACED: "delayed", DROPPED: "dropped"}
+NOTE = (
+    "completed: over requests that finished; all: over every request, those cut short as censored. goodput: tokens of "
+    "requests within the SLO; wasted: of all others. Smooth goodput: hardened is charged for drops and counts from the "
+    "arrival; uncharged is not; 1st-token counts from the first token."
+)
+#: a gain that manipulation alone could show, as a share of what is claimed, worth a warning
+LARGE_SHARE = 0.2
+
+
+def show(name: str, audit: Audit, console: Console | None = None) -> None:
+    """Print one audit: the table, then what it means."""
+    console = console or Console(highlight=False)
+    console.print(f"\n[bold]Audit of {name}[/bold]", soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    table.add_column("metric")
+    table.add_column("as is", justify="right", no_wrap=True)
+    for key in audit.users:
+        table.add_column(HEADS.get(key, key), justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+    for row in audit.rows:
+        unit = f", {row.metric.unit.replace('tokens', 'tok')}" if row.metric.unit else ""
+        cells = [cell for key in audit.users for cell in _cells(row.after[key])]
+        table.add_row(f"{row.metric.words}{unit}", _plain(row.as_is), *cells)
+    console.print(table)
+    console.print(NOTE, soft_wrap=True, style="dim")
+    for line in words(audit):
+        console.print(line, soft_wrap=True)
+
+
+def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], console: Console | None = None) -> None:
+    """Print how much of what the second result gains over the first the first could have had by manipulation."""
+    console = console or Console(highlight=False)
+    console.print(f"\n[bold]What {names[1]} claims over {names[0]}[/bold]", soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    for head in ("metric that is better", "from", "to", *(f"by {HEADS.get(k, k)}" for k in _keys(shares))):
+        table.add_column(head, justify="left" if head.startswith("metric") else "right")
+    for row in shares:
+        cells = (f"{100 * share:.0f} %" for share in row["share"].values())
+        unit = f", {row['unit']}" if row["unit"] else ""
+        table.add_row(f"{row['words']}{unit}", _plain(row["baseline"]), _plain(row["claimed"]), *cells)
+    console.print(table)
+    doubtful = [row["words"] for row in shares if max(row["share"].values()) >= LARGE_SHARE]
+    if not shares:
+        console.print("It is better in no metric.")
+    elif doubtful:
+        console.print(
+            f"{_list(doubtful)}: a fifth or more of the gain can be had on {names[0]} by manipulation alone, "
+            "without serving anybody better.",
+            soft_wrap=True,
+        )
+    else:
+        console.print("Hardly any of these gains can be had by manipulation alone.")
+
+
+def words(audit: Audit) -> list[str]:
+    """Say what the audit found, a sentence or two for each manipulation."""
+    out = []
+    for key, users in audit.users.items():
+        gamed = [row for row in audit.rows if row.after[key].gameable]
+        smooth = audit.rows[-1].after[key].direction
+        who = f"{users.better:,} users are better off, {users.worse:,} worse, {users.same:,} the same"
+        if key == PACED:
+            what = f"Delaying tokens to {1e3 * audit.pace_s:g} ms apart"
+        elif key == DROPPED:
+            what = "Dropping each request when it first misses its SLO"
+        else:
+            what = f"With {key}"
+        better = f"improves {_list([_gain(row, key) for row in gamed])}" if gamed else "improves no metric"
+        tail = f" Hardened smooth goodput goes {smooth}." if smooth in ("up", "down") else ""
+        unmoved = " Hardened smooth goodput is unchanged." if smooth == "unchanged" else ""
+        out.append(f"{what} {better}; {who}.{tail}{unmoved}")
+    gameable = {row.metric.words for row in audit.rows for key in audit.users if row.after[key].gameable}
+    honest = [row.metric.words for row in audit.rows if row.metric.words not in gameable]
+    if gameable:
+        out.append(f"Not fooled here: {_list(honest)}.")
+    return out
+
+
+def _gain(row: Row, key: str) -> str:
+    unit = f" {row.metric.unit}" if row.metric.unit else ""
+    return f"{row.metric.words} from {_plain(row.as_is)} to {_plain(row.after[key].value)}{unit}"
+
+
+def _cells(change: Change) -> tuple[str, str]:
+    if change.direction == "unchanged":
+        return "=", "unchanged"
+    arrow = {"up": "▲", "down": "▼"}.get(change.direction, "")
+    verdict = "[red]gameable[/red]" if change.gameable else ("better" if change.improves else "worse")
+    return f"{_plain(change.value)} {arrow}", verdict if arrow else ""
+
+
+def _plain(value: float | None) -> str:
+    if value is None:
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if 0.1 <= abs(value) <= 1 else f"{value:.3g}"
+
+
+def _list(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _keys(shares: Sequence[dict[str, Any]]) -> list[str]:
+    return list(shares[0]["share"]) if shares else []
