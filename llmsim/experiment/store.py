@@ -53,8 +53,7 @@ def write(result: Result, folder: Path) -> None:
 
 def read_record(folder: Path) -> Record:
     """Read a result's tables back, so that it can be scored again; InputError if the folder has none."""
-    if not (folder / MARK).is_file():
-        raise InputError(f"{folder}: expected a folder that llmsim run has written, with {MARK} in it")
+    _check_result(folder)
     tables = {name: _read_table(folder / f"{name}.parquet") for name in ("requests", "steps", "segments", "step_ends")}
     requests, ends = tables["requests"], tables["step_ends"]
     reasons, requests["reason"] = np.unique(requests["reason"], return_inverse=True)
@@ -74,6 +73,7 @@ def read_record(folder: Path) -> Record:
 
 def read_scenario(folder: Path) -> Scenario:
     """Read back the scenario of a result; InputError if the folder has none that this version understands."""
+    _check_result(folder)
     file = folder / MARK
     try:
         return Scenario.model_validate_json(file.read_text(encoding="utf-8"))
@@ -81,6 +81,11 @@ def read_scenario(folder: Path) -> Scenario:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         raise input_error(error, Scenario, lambda _: f"{file}: ") from None
+
+
+def _check_result(folder: Path) -> None:
+    if not (folder / MARK).is_file():
+        raise InputError(f"{folder}: expected a folder that llmsim run has written, with {MARK} in it")
 
 
 def _deliveries(result: Result) -> dict[str, Any]:

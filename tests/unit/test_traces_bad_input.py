@@ -13,7 +13,7 @@ from llmsim.workload.traces import read_trace
 HEADER = "arrival_s,prompt_tokens,output_tokens\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
 MOON = '{"timestamp": 0, "input_length": 5, "output_length": 6}\n'
-ZIPPED = gzip.compress((HEADER + "1,2,3\n" * 1000).encode())
+ZIPPED = gzip.compress((HEADER + "1,2,3\n" * 1000).encode(), mtime=0)
 WHOLE = "a whole number of at least 1"
 
 
