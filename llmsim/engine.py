@@ -30,8 +30,8 @@ from llmsim.scheduler import DECODE, Decision, Scheduler
 class Stretch:
     """Steps that are under way: one that may prefill, or any number that only decode."""
 
-    ends_s: Sequence[float]  #: when each step ends; only the first `steps` will be taken
-    steps: int
+    boundaries_s: Sequence[float]  #: the start, and the end of each step
+    steps: int  #: how many of them will be taken
     decode: bool
     prefill: Sequence[tuple[Request, int]]  #: requests and the tokens of each to compute
 
@@ -99,8 +99,9 @@ class Instance:
             if decision is not None and decision.review_at_s is not None and decision.review_at_s > self.now_s:
                 self.clock.bring_forward(wake, decision.review_at_s, self._rank)
             return wake
-        end = self.clock.at(stretch.ends_s[stretch.steps - 1], self._rank)
-        self._wake = end if stretch.steps > 1 else None
+        steps = stretch.steps
+        end = self.clock.at(stretch.boundaries_s[steps], self._rank)
+        self._wake = end if steps > 1 else None
         return end
 
     def _emit(self) -> None:
@@ -111,7 +112,7 @@ class Instance:
             self.now_s = self.clock.now
             return
         self._record(stretch)
-        self.now_s = stretch.ends_s[stretch.steps - 1]
+        self.now_s = stretch.boundaries_s[stretch.steps]
         if stretch.decode:
             for id in self.batch.advance(stretch.steps):
                 self._finish(self.running[id])
@@ -136,18 +137,18 @@ class Instance:
         stretch = self._stretch
         boundary_s = self.clock.now
         if stretch is not None:
-            steps = bisect_left(stretch.ends_s, boundary_s, 0, stretch.steps - 1) + 1
+            steps = bisect_left(stretch.boundaries_s, boundary_s, 1, stretch.steps)
             if steps == stretch.steps:
                 return
             stretch.steps = steps
-            boundary_s = stretch.ends_s[steps - 1]
+            boundary_s = stretch.boundaries_s[steps]
         self.clock.bring_forward(wake, boundary_s, self._rank)
         self._wake = None
 
     def close(self, until_s: float) -> None:
         """End the run: emit the steps that ended by `until_s`, and count everybody still here as unfinished."""
         if self._stretch is not None:
-            self._stretch.steps = bisect_right(self._stretch.ends_s, until_s, 0, self._stretch.steps)
+            self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
                 self._emit()
         for request in [*self.running.values(), *self.waiting.values()]:
@@ -192,26 +193,24 @@ class Instance:
 
     def _plan(self, decision: Decision) -> Stretch | None:
         """Return the steps that follow from a decision, None if there is nothing to compute."""
-        batch = self.batch
+        batch, now_s = self.batch, self.now_s
         prefill, chunks = self._admit(decision) if decision.prefill else ((), ())
-        decode = decision.decode and batch.sequences > 0
-        if not decode:
+        if not (decision.decode and batch.sequences):
             if not prefill:
                 return None
-            return Stretch((self.now_s + self.latency.step_time_s(chunks, 0, 0),), 1, False, prefill)
+            return Stretch((now_s, now_s + self.latency.step_time_s(chunks, 0, 0)), 1, False, prefill)
         if batch.blocks_needed > self.memory.free_blocks:
             raise self._wrong(f"decoding takes {batch.blocks_needed} KV blocks, {self.memory.free_blocks} are free")
         steps = 1 if prefill else self._steps_ahead()
         if steps == 1:
             step_s = self.latency.step_time_s(chunks, batch.sequences, batch.context_tokens)
-            return Stretch((self.now_s + step_s,), 1, True, prefill)
+            return Stretch((now_s, now_s + step_s), 1, True, prefill)
         times_s = self.latency.decode_times_s(batch.sequences, batch.context_tokens, steps)
         # a running sum from the start of the stretch, as single steps would add up: equal to the bit
-        ends_s = list(accumulate(times_s, initial=self.now_s))
-        del ends_s[0]
+        boundaries_s = list(accumulate(times_s, initial=now_s))
         if decision.review_at_s is not None:
-            steps = min(steps, bisect_left(ends_s, decision.review_at_s) + 1)
-        return Stretch(ends_s, steps, True, ())
+            steps = bisect_left(boundaries_s, decision.review_at_s, 1, steps)
+        return Stretch(boundaries_s, steps, True, ())
 
     def _steps_ahead(self) -> int:
         """How many decode steps are certain if nobody arrives: until somebody finishes or memory runs short."""
@@ -304,15 +303,18 @@ class Instance:
         self._on_end(self.number, request, end_s)
 
     def _record(self, stretch: Stretch) -> None:
-        batch, memory, steps = self.batch, self.memory, stretch.steps
-        sequences, context = (batch.sequences, batch.context_tokens) if stretch.decode else (0, 0)
+        batch, memory, recorder = self.batch, self.memory, self.recorder
+        steps, boundaries_s, number = stretch.steps, stretch.boundaries_s, self.number
         prefill_tokens = sum(tokens for _, tokens in stretch.prefill) if stretch.prefill else 0
-        end_s = stretch.ends_s[steps - 1]
-        used = memory.total_blocks - memory.free_blocks
-        queue = (len(self.waiting), len(self.running))
-        self.recorder.stretch((self.number, self.now_s, end_s, steps, prefill_tokens, sequences, context, used, *queue))
+        used, waiting, running = memory.total_blocks - memory.free_blocks, len(self.waiting), len(self.running)
+        start_s, end_s = boundaries_s[0], boundaries_s[steps]
         if stretch.decode:
-            self.recorder.step_ends_s[self.number].extend(stretch.ends_s[:steps])
+            recorder.step_ends_s[number].extend(boundaries_s[1 : steps + 1])
+            decoding, context = batch.sequences, batch.context_tokens
+        else:
+            decoding = context = 0
+        row = (number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
+        recorder.stretch(row)
 
     # Refusals ----------------------------------------------------------------------------------------------
 
