@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.cluster import InstanceSpec, simulate
+from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.latency.contract import Chunk, LatencyModel
-from llmsim.record import Record
-from llmsim.request import Outcome
-from llmsim.router import Router
+from llmsim.record import Floats, Record
+from llmsim.request import Outcome, RequestView
+from llmsim.router import FleetView, Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, InstanceView, Scheduler
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.workload.contract import Workload
 
 
@@ -59,36 +60,70 @@ def serve(
     stretches: bool = True,
     until_s: float | None = None,
 ) -> Record:
-    """Serve a workload on a small cluster and check the record."""
+    """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
     spec = InstanceSpec(scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len)
-    rng = np.random.default_rng(0)
-    record = simulate(requests, [spec] * instances, router or RoundRobin(), rng, stretches=stretches, until_s=until_s)
+    cluster = Cluster(
+        requests,
+        [spec] * instances,
+        router or RoundRobin(),
+        np.random.default_rng(0),
+        stretches=stretches,
+        until_s=until_s,
+        on_progress=None,
+    )
+    record = cluster.run()
     check_record(record)
+    _check_drained(cluster, cut_off=until_s is not None)
+    used = record.steps["kv_blocks_used"]
+    assert ((used >= 0) & (used <= num_gpu_blocks)).all(), "KV blocks used are not between none and all"
     return record
+
+
+def _check_drained(cluster: Cluster, cut_off: bool) -> None:
+    """All have ended: nobody is in a queue, and every KV block is free unless a step was cut off half-way."""
+    for instance in cluster.instances:
+        left = (*instance.waiting, *instance.running, *instance.prefilling, *instance.held)
+        assert not left, f"requests {left} have ended, yet are on instance {instance.number}"
+        memory = instance.memory
+        assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are held by nobody"
+    assert not cluster.fleet.outstanding.any(), "requests have ended, yet are outstanding"
 
 
 def check_record(record: Record) -> None:
     """Raise AssertionError unless a record keeps what every record must keep."""
-    requests, steps = record.requests, record.steps
-    timelines = record.timelines()
+    _check_requests(record)
+    _check_token_times(record)
+    _check_steps(record)
+    _check_work(record)
+    _check_littles_law(record)
+
+
+def _check_requests(record: Record) -> None:
+    requests = record.requests
+    assert len({len(column) for column in requests.values()}) == 1, "not one row, and one outcome, per request"
+    assert np.isin(requests["outcome"], list(Outcome)).all(), "an outcome that there is not"
+    assert (requests["end_s"] >= requests["arrival_s"]).all(), "ended before it arrived"
+    assert (requests["end_s"] <= record.end_s).all(), "ended after the run"
+    finished = requests["outcome"] == Outcome.FINISHED
+    emitted = requests["emitted_tokens"]
+    assert (emitted[finished] == requests["output_tokens"][finished]).all(), "finished without all tokens"
+    assert (emitted <= requests["output_tokens"]).all(), "more tokens than asked for"
+    rejected = requests["outcome"] == Outcome.REJECTED
+    assert np.isnan(requests["first_scheduled_s"][rejected]).all(), "rejected, yet scheduled"
+
+
+def _check_token_times(record: Record) -> None:
+    requests, timelines = record.requests, record.timelines()
     heads = ~np.isnan(timelines.head_s)
     emitted = np.bincount(timelines.request, timelines.count + heads, minlength=len(timelines))
     assert np.array_equal(emitted, requests["emitted_tokens"]), "token times and token counts differ"
-    finished = requests["outcome"] == Outcome.FINISHED
-    assert (emitted[finished] == requests["output_tokens"][finished]).all(), "finished without all tokens"
-    assert (emitted <= requests["output_tokens"]).all(), "more tokens than asked for"
-    assert (requests["end_s"] >= requests["arrival_s"]).all(), "ended before it arrived"
-    rejected = requests["outcome"] == Outcome.REJECTED
-    assert np.isnan(requests["first_scheduled_s"][rejected]).all(), "rejected, yet scheduled"
     for request in np.flatnonzero(emitted)[:1000]:
         times_s = timelines.token_times_s(request)
         assert times_s[0] > requests["first_scheduled_s"][request] >= requests["arrival_s"][request]
         assert (np.diff(times_s) > 0).all(), "tokens out of order"
         assert times_s[-1] <= requests["end_s"][request], "token after the end"
-    decoded = np.sum(steps["steps"] * steps["decoding"])
+    decoded = np.sum(record.steps["steps"] * record.steps["decoding"])
     assert decoded == timelines.count.sum(), "tokens decoded and tokens emitted differ"
-    _check_steps(record)
-    _check_littles_law(record)
 
 
 def _check_steps(record: Record) -> None:
@@ -101,16 +136,43 @@ def _check_steps(record: Record) -> None:
         assert (np.diff(record.step_ends_s[instance]) > 0).all(), "step ends out of order"
 
 
-def _check_littles_law(record: Record) -> None:
-    """Requests running, over time, equal the time that requests spend running: L = lambda W, both times T."""
+def _check_work(record: Record) -> None:
+    """Every token is computed once, the last one of each request never, and what was lost once more."""
     requests, steps = record.requests, record.steps
-    if requests["preemptions"].any():
-        return  # the time that a preempted request waits is not recorded
-    scheduled = ~np.isnan(requests["first_scheduled_s"])
-    spent_s = (requests["end_s"] - requests["first_scheduled_s"])[scheduled].sum()
-    running_s = (steps["running"] * (steps["end_s"] - steps["start_s"])).sum()
-    idle_s = spent_s - running_s  # held requests may run while no step is under way
-    assert idle_s > -1e-6 * max(1.0, spent_s), "more running than there are requests"
+    if not np.isin(requests["outcome"], (Outcome.FINISHED, Outcome.REJECTED)).all():
+        return  # how far the others got is not recorded
+    served = requests["outcome"] == Outcome.FINISHED
+    needed = (requests["prompt_tokens"] + requests["output_tokens"] - 1 + requests["recomputed_tokens"])[served].sum()
+    computed = steps["prefill_tokens"].sum() + np.sum(steps["steps"] * steps["decoding"])
+    assert computed == needed, f"{computed} tokens computed, {needed} needed"
+
+
+def _check_littles_law(record: Record) -> None:
+    spent_s = (record.requests["end_s"] - record.requests["arrival_s"]).sum()
+    assert present_s(record) < spent_s + 1e-6 * max(1.0, spent_s), "more in the system than there are requests"
+
+
+def present_s(record: Record) -> float:
+    """Integrate the number of requests in the system over time, from the steps table: request-seconds.
+
+    By Little's law (L T = sum of W) this is the sum of the times that the requests spend, up to rounding. It is less
+    where requests sit in an instance that does nothing: all held, or in a step that the end of the run cut off.
+    """
+    requests, steps = record.requests, record.steps
+    area_s = float(np.sum((steps["waiting"] + steps["running"]) * (steps["end_s"] - steps["start_s"])))
+    for instance in range(len(record.step_ends_s)):
+        own = steps["instance"] == instance
+        came = (requests["instance"] == instance) & (requests["outcome"] != Outcome.REJECTED)
+        if own.any():  # a row counts who is there at its end, also before they came
+            area_s -= _before_arrival_s(requests["arrival_s"][came], steps["start_s"][own], steps["end_s"][own])
+    return area_s
+
+
+def _before_arrival_s(arrival_s: Floats, start_s: Floats, end_s: Floats) -> float:
+    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends."""
+    row = np.searchsorted(start_s, arrival_s, side="left") - 1
+    during = (row >= 0) & (arrival_s <= end_s[row])
+    return float((arrival_s - start_s[row])[during].sum())
 
 
 def same(one: Record, other: Record) -> bool:
@@ -145,30 +207,77 @@ class Witness(Scheduler):
         self.decisions.append((view.now_s, decision))
         return decision
 
+    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+        """Pass through."""
+        return self._scheduler.why_never(request, view)
+
+
+def _witness(scheduler: Scheduler) -> Witness:
+    """Watch a scheduler under its own name, which the engine's refusals tell."""
+    named: type[Witness] = type(type(scheduler).__name__, (Witness,), {})
+    return named(scheduler)
+
 
 def _snapshot(view: InstanceView) -> list[object]:
-    waiting = [(r.id, r.computed_tokens, r.tokens_to_prefill) for r in view.waiting]
-    running = [(r.id, r.computed_tokens, r.emitted_tokens) for r in view.running]
+    waiting = [(r.id, r.arrival_s, r.prompt_tokens, r.computed_tokens, r.tokens_to_prefill) for r in view.waiting]
+    running = [(r.id, r.arrival_s, r.prompt_tokens, r.computed_tokens, r.emitted_tokens) for r in view.running]
     return [view.now_s, view.free_blocks, view.decode_blocks, view.num_decoding, waiting, running]
 
 
 def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
-    """Raise unless a scheduler keeps the contract on light, heavy and memory-bound loads.
+    """Raise unless a scheduler keeps the contract on light, heavy, memory-bound and sudden loads.
 
     It serves everybody, is pure, and decides the same whether it is asked at every step or only when something happens.
+    Raises AssertionError or `PolicyError`, with what is wrong.
     """
     rng = np.random.default_rng(seed)
-    for rate_per_s, blocks in ((2.0, 1000), (40.0, 1000), (40.0, 60)):
-        n = 60
-        requests = Workload(
-            np.cumsum(rng.exponential(1 / rate_per_s, n)), rng.integers(1, 300, n), rng.integers(1, 120, n), "check"
-        )
-        latency = LinearSteps(sequence_s=0.0001, context_token_s=1e-6)
+    latency = LinearSteps(sequence_s=0.0001, context_token_s=1e-6)
+    for rate_per_s, blocks in ((2.0, 1000), (40.0, 1000), (40.0, 60), (1e6, 200)):
+        requests = _drawn(rng, 60, rate_per_s)
         records = [
-            serve(requests, Witness(scheduler), latency=latency, num_gpu_blocks=blocks, stretches=stretches)
+            serve(requests, _witness(scheduler), latency=latency, num_gpu_blocks=blocks, stretches=stretches)
             for stretches in (True, False)
         ]
         outcome = records[0].requests["outcome"]
         allowed = (Outcome.FINISHED, Outcome.REJECTED, Outcome.ABANDONED)
         assert np.isin(outcome, allowed).all(), "somebody was left behind"
         assert same(*records), "decides otherwise when asked at every step: set asks_every_step or review_at_s"
+
+
+def _drawn(rng: np.random.Generator, n: int, rate_per_s: float) -> Workload:
+    arrival_s = np.cumsum(rng.exponential(1 / rate_per_s, n))
+    return Workload(arrival_s, rng.integers(1, 300, n), rng.integers(1, 120, n), "check")
+
+
+class RouterWitness(Router):
+    """Passes a router through, and checks that it keeps no state: the same view and draws, the same instance."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def route(self, request: RequestView, fleet: FleetView) -> int:
+        """Ask twice, with the same random numbers."""
+        draws = fleet.rng.bit_generator.state
+        before = fleet.outstanding.copy()
+        chosen = self._router.route(request, fleet)
+        after = fleet.rng.bit_generator.state
+        fleet.rng.bit_generator.state = draws
+        assert chosen == self._router.route(request, fleet), "the same view, another instance"
+        assert fleet.rng.bit_generator.state == after, "the same view, another number of draws"
+        assert np.array_equal(before, fleet.outstanding), "the policy changed what it may only read"
+        there = isinstance(chosen, int | np.integer) and 0 <= chosen < fleet.size
+        assert there, f"{chosen!r}: expected an instance from 0 to {fleet.size - 1}"
+        return chosen
+
+
+def check_router(router: Router, *, seed: int = 0) -> None:
+    """Raise unless a router keeps the contract on fleets of 1, 2 and 5 instances, idle and crowded.
+
+    It names an instance that there is, as a whole number, keeps no state and changes nothing.
+    """
+    rng = np.random.default_rng(seed)
+    for instances in (1, 2, 5):
+        for rate_per_s in (2.0, 200.0):
+            requests = _drawn(rng, 40, rate_per_s)
+            scheduler = ChunkedPrefill(max_num_seqs=4)
+            serve(requests, scheduler, instances=instances, router=RouterWitness(router))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from llmsim.cli import audit, figures, listing, run, score, trace
+from llmsim.cli import audit, bench, figures, listing, profile, run, score, trace, validate
 from llmsim.errors import LlmsimError
 
 app = typer.Typer(
@@ -31,10 +31,14 @@ app.command("score")(score.score)
 app.command("figures")(figures.figures)
 app.command("audit")(audit.audit)
 app.command("list")(listing.show)
+app.command("validate")(validate.validate)
+app.add_typer(profile.app, name="profile")
+app.command("bench")(bench.bench)
 app.add_typer(trace.app, name="trace")
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+OUT_OF_MEMORY = "out of memory, ask for fewer requests or instances"
 NOTHING_WRITTEN = "interrupted; nothing was written"
 
 
@@ -42,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 and one line for bad input, 130 for Ctrl-C."""
     try:
         code = app(args=arguments, prog_name="llmsim", standalone_mode=False)
-    except LlmsimError as error:
-        return _fail(str(error), BAD_INPUT)
+    except (LlmsimError, MemoryError) as error:
+        too_large = isinstance(error, MemoryError)
+        return _fail(OUT_OF_MEMORY if too_large else str(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(NOTHING_WRITTEN, INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone: nobody left to tell

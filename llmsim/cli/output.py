@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,6 +23,21 @@ PATIENCE_S = 1.0
 def print_json(values: dict[str, Any]) -> None:
     """Print one JSON object, and nothing else, to stdout."""
     print(json.dumps(values, indent=2, allow_nan=False))
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Give a scratch file that takes `file`'s place in one move when the block ends well, and vanishes otherwise."""
+    if not file.parent.is_dir() or file.is_dir():
+        raise InputError(f"{file}: expected a file in a folder that exists")
+    scratch = file.with_name(f".{file.name}.part")
+    try:
+        yield scratch
+        scratch.replace(file)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 class ProgressBar:

@@ -26,7 +26,6 @@ from llmsim.scheduler import Scheduler
 from llmsim.workload.contract import Workload
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
-from llmsim.workload.traces import read_trace
 
 P = TypeVar("P")
 
@@ -35,6 +34,8 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
     """Read the trace or draw the requests; the scheduler and the cluster have no say in them."""
     chosen = scenario.workload
     if isinstance(chosen, TraceWorkload):
+        from llmsim.workload.traces import read_trace  # loads pandas and pyarrow
+
         with _blaming(scenario, "workload", "trace"):
             return read_trace(
                 chosen.trace,
@@ -60,8 +61,6 @@ def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpe
         gpu = hardware.load_gpu(cluster.gpu)
     with _blaming(scenario, "cluster", "model"):
         model = hardware.load_model(cluster.model)
-    with _blaming(scenario, "cluster", "latency"):
-        latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
     blocks = cluster.num_gpu_blocks
     if blocks is None:
         with _blaming(scenario, "cluster", "model"):
@@ -72,6 +71,8 @@ def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpe
                 gpu_memory_utilization=cluster.gpu_memory_utilization,
                 block_tokens=cluster.block_size,
             )
+    with _blaming(scenario, "cluster", "latency"):
+        latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
     spec = InstanceSpec(
         scheduler=scheduler,
         latency=latency,

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from llmsim.errors import InputError
@@ -55,8 +53,7 @@ def write(result: Result, folder: Path) -> None:
 
 def read_record(folder: Path) -> Record:
     """Read a result's tables back, so that it can be scored again; InputError if the folder has none."""
-    if not (folder / MARK).is_file():
-        raise InputError(f"{folder}: expected a folder that llmsim run has written, with {MARK} in it")
+    _check_result(folder)
     tables = {name: _read_table(folder / f"{name}.parquet") for name in ("requests", "steps", "segments", "step_ends")}
     requests, ends = tables["requests"], tables["step_ends"]
     reasons, requests["reason"] = np.unique(requests["reason"], return_inverse=True)
@@ -76,6 +73,7 @@ def read_record(folder: Path) -> Record:
 
 def read_scenario(folder: Path) -> Scenario:
     """Read back the scenario of a result; InputError if the folder has none that this version understands."""
+    _check_result(folder)
     file = folder / MARK
     try:
         return Scenario.model_validate_json(file.read_text(encoding="utf-8"))
@@ -83,6 +81,11 @@ def read_scenario(folder: Path) -> Scenario:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         raise input_error(error, Scenario, lambda _: f"{file}: ") from None
+
+
+def _check_result(folder: Path) -> None:
+    if not (folder / MARK).is_file():
+        raise InputError(f"{folder}: expected a folder that llmsim run has written, with {MARK} in it")
 
 
 def _deliveries(result: Result) -> dict[str, Any]:
@@ -104,23 +107,23 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a place where a result must not go: a file, or a folder that holds something else."""
+def check_folder(folder: Path, mark: str = MARK) -> None:
+    """Refuse a place where a result must not go: a file, or a folder that holds something else than `mark`."""
     if folder.is_dir():
-        if any(folder.iterdir()) and not (folder / MARK).is_file():
+        if any(folder.iterdir()) and not (folder / mark).is_file():
             raise InputError(f"{folder}: holds files but no result of llmsim; expected a new or empty folder")
     elif folder.exists() or any(parent.is_file() for parent in folder.parents):
         raise InputError(f"{folder}: expected a folder, but a file of that name is in the way")
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
+def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
     """Give a scratch folder whose files become `folder`'s when the block ends well, and vanish otherwise.
 
     A new folder appears in one move. In the folder of an earlier result each file is replaced in one move;
     files that llmsim did not write stay.
     """
-    check_folder(folder)
+    check_folder(folder, mark)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -141,6 +144,9 @@ def staged(folder: Path) -> Iterator[Path]:
 
 def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) -> None:
     """Write columns; those named in `words` hold numbers that stand for these words."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     arrays = {
         name: pa.DictionaryArray.from_arrays(np.asarray(column, dtype=np.int32), pa.array(words[name]))
         if name in words
@@ -151,6 +157,9 @@ def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) 
 
 
 def _read_table(file: Path) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowInvalid) as error:

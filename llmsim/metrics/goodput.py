@@ -104,8 +104,7 @@ def sarathi_holds(
 
     A request never scheduled counts as delayed beyond any bound.
     """
-    values, weights = ranges.pooled_gaps(timelines)
-    p99 = weighted_percentile(values, weights, [99.0])[0]
+    p99 = weighted_percentile(ranges.Gaps(timelines, ranges.layout(timelines)), [99.0])[0]
     return not p99 > tbt_s + GRACE_S and _delay_percentile_s(timelines, first_scheduled_s, 50) <= median_delay_s
 
 

@@ -92,4 +92,4 @@ def summarise_tbt(timelines: Timelines, rows: Layout | None = None) -> Summary:
     """
     rows = rows or ranges.layout(timelines)
     left_open = np.sum((rows.n_tokens > 0) & (timelines.outcome != Outcome.FINISHED))
-    return weighted_summary(*ranges.pooled_gaps(timelines, rows), int(left_open))
+    return weighted_summary(ranges.Gaps(timelines, rows), int(left_open))

@@ -6,6 +6,7 @@ difference array over it. Where a metric truly needs each token, see `tokens.py`
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from llmsim.record import Floats, Ints, Timelines
 
 Bools = NDArray[np.bool_]
+
+#: steps to work on at a time: few enough to stay in the processor's cache
+BLOCK = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +105,34 @@ def last_token_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
     return out
 
 
-def range_max(values: Floats, start: Ints, count: Ints) -> Floats:
-    """Return max(values[start : start + count]) for every query, (Q,); -inf where count is 0.
+def range_max(values: Callable[[int, int], Floats], start: Ints, count: Ints) -> Floats:
+    """Return the largest of the `count` values from `start` on, for every query, (Q,); -inf where count is 0.
 
-    A sparse table of which only one level is held at a time: level k holds the maxima over 2^k values, and
-    serves the queries with floor(log2(count)) = k. O(len(values) log(max count) + Q), memory O(len(values)
-    + Q).
+    ``values(lo, hi)`` gives the values from lo to before hi; they are asked for, and worked on, in blocks that stay in
+    the processor's cache. O(values log(max count) + Q), memory O(block + max count + Q).
+    """
+    out = np.full(len(start), -np.inf)
+    block = start // BLOCK
+    order = np.argsort(block, kind="stable")
+    bounds = np.searchsorted(block[order], np.arange(int(block[order[-1]]) + 2 if len(order) else 0))
+    for lo, hi in pairwise(bounds.tolist()):
+        if hi > lo:
+            queries = order[lo:hi]
+            first, n = start[queries], count[queries]
+            begin, end = int(first.min()), int((first + n).max())
+            out[queries] = _block_max(values(begin, end), first - begin, n)
+    return out
+
+
+def _block_max(values: Floats, start: Ints, count: Ints) -> Floats:
+    """Answer queries by a sparse table of which only one level is held at a time.
+
+    Level k holds the maxima over 2^k values, and serves the queries with floor(log2(count)) = k.
     """
     out = np.full(len(start), -np.inf)
     level = np.frexp(count.astype(np.float64))[1].astype(np.int8) - 1
     order = np.argsort(level, kind="stable")
-    bounds = np.searchsorted(level[order], np.arange(int(level[order[-1]]) + 2 if len(order) else 0))
+    bounds = np.searchsorted(level[order], np.arange(int(level[order[-1]]) + 2))
     table, spare, width = values, [np.empty_like(values), np.empty_like(values)], 1
     for lo, hi in pairwise(bounds.tolist()):
         if width > 1:
@@ -129,9 +150,10 @@ def range_max(values: Floats, start: Ints, count: Ints) -> Floats:
 def largest_gap_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
     """Largest time between consecutive tokens of each request, (N,), NaN with fewer than two tokens."""
     rows = rows or layout(timelines)
-    gap_s = range_max(np.diff(timelines.times_s), rows.start, np.maximum(rows.count - 1, 0))
+    times_s = timelines.times_s
+    gap_s = range_max(lambda lo, hi: np.diff(times_s[lo : hi + 1]), rows.start, np.maximum(rows.count - 1, 0))
     led = np.flatnonzero((rows.headed == 1) & (rows.count > 0))
-    gap_s[led] = np.maximum(gap_s[led], timelines.times_s[rows.start[led]] - rows.head_s[led])
+    gap_s[led] = np.maximum(gap_s[led], times_s[rows.start[led]] - rows.head_s[led])
     later = _later_segments(rows)
     gap_s[later] = np.maximum(gap_s[later], rows.first_s[later] - rows.last_s[later - 1])
     out = _per_request_max(gap_s, rows)
@@ -146,7 +168,10 @@ def max_over_line_s(timelines: Timelines, slope_s: float, rows: Layout | None = 
     slope j.
     """
     rows = rows or layout(timelines)
-    tilted_s = timelines.times_s - slope_s * np.arange(len(timelines.times_s))
+
+    def tilted_s(lo: int, hi: int) -> Floats:
+        return timelines.times_s[lo:hi] - slope_s * np.arange(lo, hi)
+
     first_index = rows.before + rows.headed + 1  # i of the token at times_s[start]
     late_s = range_max(tilted_s, rows.start, rows.count) + slope_s * (rows.start - first_index)
     headed = rows.headed == 1
@@ -154,27 +179,47 @@ def max_over_line_s(timelines: Timelines, slope_s: float, rows: Layout | None = 
     return _per_request_max(late_s, rows)
 
 
-def pooled_gaps(timelines: Timelines, rows: Layout | None = None) -> tuple[Floats, Ints]:
-    """All gaps between consecutive tokens of all requests, as (gap in seconds, how many times it was seen).
+@dataclass(frozen=True, eq=False)
+class Gaps:
+    """All gaps between consecutive tokens of all requests, in parts: (gap in seconds, how many times it was seen).
 
-    A step's gap counts once for each request that decoded through it (a difference array); heads and the
-    gaps between segments count once each. O(S + steps).
+    A step's gap counts once for each request that decoded through it; heads and the gaps between segments count once
+    each. Going through them costs O(S log S + steps), and memory for one part of the steps.
     """
-    rows = rows or layout(timelines)
-    steps = len(timelines.times_s)
-    ranged = rows.count > 0
-    start, count = rows.start[ranged], rows.count[ranged]
-    change = np.bincount(start, minlength=steps + 1) - np.bincount(start + count - 1, minlength=steps + 1)
-    seen = np.cumsum(change)
-    inside = seen[: max(steps - 1, 0)] > 0
-    led = np.flatnonzero((rows.headed == 1) & ranged)
-    later = _later_segments(rows)
-    values = [
-        np.diff(timelines.times_s)[inside],
-        timelines.times_s[rows.start[led]] - rows.head_s[led],
-        rows.first_s[later] - rows.last_s[later - 1],
-    ]
-    weights = [seen[: len(inside)][inside], np.ones(len(led) + len(later), np.int64)]
+
+    timelines: Timelines
+    rows: Layout
+
+    def __iter__(self) -> Iterator[tuple[Floats, Ints]]:
+        """Give the gaps of the steps in blocks, then all others."""
+        times_s, rows = self.timelines.times_s, self.rows
+        ranged = rows.count > 0
+        first = np.sort(rows.start[ranged])
+        last = np.sort((rows.start + rows.count - 1)[ranged])
+        seen = 0
+        for lo in range(0, len(times_s) - 1, BLOCK):
+            hi = min(lo + BLOCK, len(times_s) - 1)
+            weights = seen + np.cumsum(_counts(first, lo, hi) - _counts(last, lo, hi))
+            seen = weights[-1]
+            inside = weights > 0
+            yield np.diff(times_s[lo : hi + 1])[inside], weights[inside]
+        led = np.flatnonzero((rows.headed == 1) & ranged)
+        later = _later_segments(rows)
+        gaps_s = np.concatenate(
+            [times_s[rows.start[led]] - rows.head_s[led], rows.first_s[later] - rows.last_s[later - 1]]
+        )
+        yield gaps_s, np.ones(len(gaps_s), np.int64)
+
+
+def _counts(ascending: Ints, lo: int, hi: int) -> Ints:
+    """How often each of lo, …, hi - 1 occurs, (hi - lo,)."""
+    begin, end = np.searchsorted(ascending, [lo, hi])
+    return np.bincount(ascending[begin:end] - lo, minlength=hi - lo)
+
+
+def pooled_gaps(timelines: Timelines, rows: Layout | None = None) -> tuple[Floats, Ints]:
+    """All `Gaps` at once: (gap in seconds, how many times it was seen). Memory O(S + steps)."""
+    values, weights = zip(*Gaps(timelines, rows or layout(timelines)), strict=True)
     return np.concatenate(values), np.concatenate(weights)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,36 +12,69 @@ from llmsim.record import Floats, Ints
 
 PERCENTILES = (50.0, 90.0, 99.0)
 
+#: values, and how often each occurred, in parts that can be gone through again
+Weighted = Iterable[tuple[Floats, Ints]]
 
-def weighted_percentile(values: Floats, weights: Ints, percentiles: Sequence[float]) -> list[float]:
+
+def weighted_percentile(parts: Weighted, percentiles: Sequence[float]) -> list[float]:
     """NumPy's linear percentiles where values[j] >= 0 occurs weights[j] times; NaN if nothing does."""
-    total = int(weights.sum())
-    if total == 0:
+    return _percentiles(parts, _histogram(parts), percentiles)
+
+
+def _percentiles(parts: Weighted, histogram: _Histogram, percentiles: Sequence[float]) -> list[float]:
+    if histogram.n == 0:
         return [float("nan")] * len(percentiles)
-    rank = np.asarray(percentiles) / 100 * (total - 1)
+    rank = np.asarray(percentiles) / 100 * (histogram.n - 1)
     below = np.floor(rank)
     share = rank - below
-    low, high = _at_rank(values, weights, np.stack([below, np.minimum(below + 1, total - 1)]))
+    low, high = _at_rank(parts, histogram, np.stack([below, np.minimum(below + 1, histogram.n - 1)]))
     step = high - low
     # NumPy interpolates from the nearer end; the same here, so that results agree to the last bit.
     between = np.where(share >= 0.5, high - step * (1 - share), low + step * share)
     return [float(x) for x in between]
 
 
-def _at_rank(values: Floats, weights: Ints, ranks: Floats) -> Floats:
-    """Values at these ranks (from 0) of the population; sorts only the bins that they fall into.
+@dataclass(frozen=True, eq=False)
+class _Histogram:
+    first_bin: int
+    sizes: Floats  #: (bins,) of the population, from `first_bin` on
+    n: int
+    total: float  #: sum of the population
 
-    The bins are the leading bits of the number (64 to an octave): for floats >= 0 these sort as integers.
-    """
-    bins = np.ascontiguousarray(values, dtype=np.float64).view(np.int64) >> 46
-    sizes = np.bincount(bins, weights=weights)
+
+def _histogram(parts: Weighted) -> _Histogram:
+    first, sizes, total = 0, np.zeros(0), 0.0
+    for values, weights in parts:
+        if len(values) == 0:
+            continue
+        bins = _bins(values)
+        low, high = int(bins.min()), int(bins.max()) + 1
+        if len(sizes) == 0:
+            first = low
+        lacking = max(first - low, 0), max(high - first - len(sizes), 0)
+        first, sizes = min(first, low), np.pad(sizes, lacking) if any(lacking) else sizes
+        sizes[low - first : high - first] += np.bincount(bins - low, weights=weights)
+        total += float((values * weights).sum())  # BLAS would wake its threads for this
+    return _Histogram(first, sizes, int(sizes.sum()), total)
+
+
+def _at_rank(parts: Weighted, histogram: _Histogram, ranks: Floats) -> Floats:
+    """Values at these ranks (from 0) of the population; keeps and sorts only the bins that they fall into."""
+    sizes, first = histogram.sizes, histogram.first_bin
     wanted = np.zeros(len(sizes), np.bool_)
     wanted[np.searchsorted(np.cumsum(sizes), ranks, side="right")] = True
-    picked = np.flatnonzero(wanted[bins])
-    picked = picked[np.argsort(values[picked])]
+    picked = [(values[keep], weights[keep]) for values, weights in parts for keep in [wanted[_bins(values) - first]]]
+    found, times = (np.concatenate(column) for column in zip(*picked, strict=True))
+    order = np.argsort(found)
+    found = found[order]
     passed_over = np.cumsum(np.where(wanted, 0.0, sizes))
-    through = np.cumsum(weights[picked]) + passed_over[bins[picked]]
-    return values[picked[np.searchsorted(through, ranks, side="right")]]
+    through = np.cumsum(times[order]) + passed_over[_bins(found) - first]
+    return found[np.searchsorted(through, ranks, side="right")]
+
+
+def _bins(values: Floats) -> Ints:
+    """The leading bits of each number (64 bins to an octave): for floats >= 0 these sort as integers."""
+    return np.ascontiguousarray(values, dtype=np.float64).view(np.int64) >> 46
 
 
 def kaplan_meier(time_s: Floats, observed: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -90,11 +124,11 @@ def summary(values: Floats, censored_at: Floats | None = None) -> dict[str, floa
     return _named(restricted_mean(times, waiting, float(time_s.max())), percentiles, len(values), len(cut))
 
 
-def weighted_summary(values: Floats, weights: Ints, censored: int = 0) -> dict[str, float | int | None]:
+def weighted_summary(parts: Weighted, censored: int = 0) -> dict[str, float | int | None]:
     """Like `summary` where values[j] occurs weights[j] times; `censored` is reported, not estimated."""
-    n = int(weights.sum())
-    mean = float(values @ weights) / n if n else float("nan")
-    return _named(mean, weighted_percentile(values, weights, PERCENTILES), n, censored)
+    histogram = _histogram(parts)
+    mean = histogram.total / histogram.n if histogram.n else float("nan")
+    return _named(mean, _percentiles(parts, histogram, PERCENTILES), histogram.n, censored)
 
 
 def _named(mean: float, percentiles: Sequence[float], n: int, censored: int) -> dict[str, float | int | None]:

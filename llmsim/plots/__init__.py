@@ -6,17 +6,22 @@ from llmsim.plots.audit import audit_figure
 from llmsim.plots.distributions import latency_figure
 from llmsim.plots.load import load_figure
 from llmsim.plots.pictures import draw
+from llmsim.plots.step_times import MeasuredStep, step_times_figure
 from llmsim.plots.style import save
 from llmsim.plots.timelines import spread, timelines_figure
 from llmsim.plots.traces import trace_figure
+from llmsim.plots.validation import validation_figure
 
 __all__ = [
+    "MeasuredStep",
     "audit_figure",
     "draw",
     "latency_figure",
     "load_figure",
     "save",
     "spread",
+    "step_times_figure",
     "timelines_figure",
     "trace_figure",
+    "validation_figure",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
@@ -16,9 +17,19 @@ from pydantic import (
     model_validator,
 )
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+LEAST, MOST = 1e-9, 1e12  #: beyond them, sums and squares of doubles lose what they are for
+
+
+def _sane(value: float) -> float:
+    if value and not LEAST <= value <= MOST:
+        raise ValueError(f"{value:g}: expected a number from {LEAST:g} to {MOST:g}")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0), AfterValidator(_sane)]
+NotNegative = Annotated[float, Field(ge=0), AfterValidator(_sane)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+MeanTokens = Annotated[float, Field(gt=0, le=1e9), AfterValidator(_sane)]
 
 
 class Table(BaseModel):
@@ -70,9 +81,9 @@ class LognormalLengths(Table):
     """Independent log-normal lengths; cv = standard deviation / mean. Draws beyond a bound are set to it."""
 
     source: Literal["lognormal"] = "lognormal"
-    prompt_mean_tokens: Positive
+    prompt_mean_tokens: MeanTokens
     prompt_cv: Positive = 1.0
-    output_mean_tokens: Positive
+    output_mean_tokens: MeanTokens
     output_cv: Positive = 1.0
     prompt_max_tokens: Count | None = None
     output_max_tokens: Count | None = None
@@ -131,14 +142,14 @@ class Cluster(Table):
 
     gpu: str = "a100-sxm4-80gb"
     model: str = "llama-3.1-8b"
-    instances: Count = 1
+    instances: Annotated[int, Field(ge=1, le=100_000)] = 1
     tensor_parallel_size: Count = 1
     latency: Literal["table", "roofline"] = "table"
     router: str = "round_robin"
     #: KV blocks of one instance; left out, they follow from GPU, model and gpu_memory_utilization
     num_gpu_blocks: Count | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
-    block_size: Count = 16
+    block_size: Annotated[int, Field(ge=1, le=4096)] = 16
     #: longer requests are rejected
     max_model_len: Count | None = None
 

@@ -16,6 +16,7 @@ from llmsim.errors import InputError
 from llmsim.workload.arguments import positive, whole
 from llmsim.workload.quantile_table import TABLES, load_table
 
+MOST_TOKENS = 2**53  #: beyond it, a double no longer holds every whole number
 Tokens = NDArray[np.int64]
 Lengths = tuple[Tokens, Tokens]
 
@@ -71,7 +72,8 @@ def _bounded(tokens: NDArray[np.float64], side: str, low: int, high: int | None)
     whole(f"{side}_min_tokens", low)
     if high is not None and whole(f"{side}_max_tokens", high) < low:
         raise InputError(f"{side}_max_tokens = {high}: expected at least {side}_min_tokens = {low}")
-    return np.clip(np.rint(tokens), low, high).astype(np.int64)
+    most = MOST_TOKENS if high is None else min(high, MOST_TOKENS)
+    return np.clip(np.rint(tokens), low, most).astype(np.int64)
 
 
 def _table_source(name: str) -> Callable[..., Lengths]:

@@ -32,7 +32,7 @@ from llmsim.workload.trace_formats import (
 )
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 _MOST_TOKENS = 2**53  # beyond it, a float no longer holds every whole number
 
@@ -215,7 +215,8 @@ def _json_lines(body: _Body) -> Iterator[tuple[str, Mapping[str, object]]]:
 def _number(value: object, trace_format: TraceFormat) -> float:
     """Return the number that a CSV field or a JSON value stands for; NaN if it is none."""
     if isinstance(value, str) and trace_format.lines == "csv":
-        return float(value) if _NUMBER.fullmatch(value.strip()) else math.nan
+        digits = value.strip(" \t")  # all that Arrow trims; str.strip() knows more kinds of space than float() does
+        return float(digits) if _NUMBER.fullmatch(digits) else math.nan
     return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 

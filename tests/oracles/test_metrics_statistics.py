@@ -54,7 +54,7 @@ def test_summary_without_values_is_null() -> None:
     nothing = {"mean": None, "p50": None, "p90": None, "p99": None, "n": 0, "censored": 0}
 
     assert summary(np.empty(0)) == nothing
-    assert weighted_summary(np.empty(0), np.empty(0, np.int64)) == nothing
+    assert weighted_summary([(np.empty(0), np.empty(0, np.int64))]) == nothing
     assert summary(np.empty(0), np.array([3.0])) == nothing | {"censored": 1}
 
 

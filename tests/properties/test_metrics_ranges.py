@@ -131,7 +131,7 @@ def test_weighted_percentile_is_numpys_of_the_population(
     values = np.array([v / 7 for v, _ in pairs])
     weights = np.array([w for _, w in pairs], np.int64)
     population = np.repeat(values, weights)
-    found = weighted_percentile(values, weights, percentiles)
+    found = weighted_percentile([(values, weights)], percentiles)
 
     if len(population):
         assert found == np.percentile(population, percentiles).tolist()
@@ -147,7 +147,23 @@ def test_range_max(width: int) -> None:
     count = rng.integers(0, width + 1, 50)
 
     expected = [values[s : s + c].max() if c else -np.inf for s, c in zip(start, count, strict=True)]
-    assert ranges.range_max(values, start, count).tolist() == expected
+    assert ranges.range_max(lambda lo, hi: values[lo:hi], start, count).tolist() == expected
+
+
+@FEW
+@given(compact_timelines())
+def test_blocks_change_nothing(timelines: Timelines) -> None:
+    def answers() -> list[np.ndarray]:
+        gaps = [ranges.largest_gap_s(timelines), *ranges.pooled_gaps(timelines)]
+        return [*gaps, ranges.max_over_line_s(timelines, 0.3)]
+
+    whole = answers()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "BLOCK", 3)
+        in_blocks = answers()
+
+    for expected, actual in zip(whole, in_blocks, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 def naive_qoe(t: np.ndarray, ttft: float, gap: float, form: str) -> float:

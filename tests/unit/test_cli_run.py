@@ -167,6 +167,13 @@ def test_a_run_with_little_to_show_shows_it(small: str, change: str, capsys: pyt
         ),
         (["small.toml", "--set", "scheduler.max_num_batched_tokens=8"], "scheduler: max_num_batched"),
         (["small.toml", "--set", "cluster.model=llama-3.1-70b"], "does not fit"),
+        (["quickstart", "--set", "cluster.model=llama-3.1-70b"], "cluster.model: llama-3.1-70b does not fit 1 x"),
+        (["small.toml", "--set", "workload.requests=1000000000000"], "workload.requests: 1000000000000: expected"),
+        (["small.toml", "--set", "cluster.instances=1000000000"], "cluster.instances: 1000000000: expected"),
+        (["small.toml", "--set", "workload.arrivals.rate_per_s=1e-320"], "rate_per_s: 9.99989e-321: expected a number"),
+        (["small.toml", "--set", "user.tokens_per_s=1e-320"], "user.tokens_per_s: 9.99989e-321: expected a number"),
+        (["small.toml", "--set", "user.alpha=1e308"], "user.alpha: 1e+308: expected a number from 1e-09 to 1e+12"),
+        (["small.toml", "--set", "cluster.block_size=1000000"], "cluster.block_size: 1000000: expected"),
         (["small.toml", "--set", "user.charge=until_patience"], "user.patience_s"),
         (["small.toml", "--set", "workload.trace=small.toml"], "workload.trace: "),
         (["small.toml", "--scheduler", "fcfs", "--scheduler-file", "x.py"], "exclude each other"),
@@ -189,6 +196,19 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert says in captured.err
     assert captured.err.count("\n") == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "small.toml"]
+
+
+def test_a_run_too_large_for_the_machine_is_told_in_one_line(
+    small: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(experiment, "run", too_large)
+
+    assert main(["run", small, "--out", "out"]) == 2
+    assert capsys.readouterr().err == "error: out of memory, ask for fewer requests or instances\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
 
 
 def test_ctrl_c_leaves_nothing_behind(

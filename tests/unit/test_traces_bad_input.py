@@ -13,7 +13,7 @@ from llmsim.workload.traces import read_trace
 HEADER = "arrival_s,prompt_tokens,output_tokens\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
 MOON = '{"timestamp": 0, "input_length": 5, "output_length": 6}\n'
-ZIPPED = gzip.compress((HEADER + "1,2,3\n" * 1000).encode())
+ZIPPED = gzip.compress((HEADER + "1,2,3\n" * 1000).encode(), mtime=0)
 WHOLE = "a whole number of at least 1"
 
 
@@ -24,6 +24,7 @@ WHOLE = "a whole number of at least 1"
         (b"\n  \n", "the file is empty"),
         (HEADER, "no requests after the header"),
         (HEADER + "\n\n", "no requests after the header"),
+        (HEADER + "1,2,3\x1c\n", "line 2: output_tokens is '3\\x1c', expected a whole number"),
         (ZIPPED[:-20], "the gzip file is truncated"),
         (ZIPPED[:15] + b"\xff\xff" + ZIPPED[17:], "the gzip file is damaged"),
         (b"PAR1\x15\x04\x00\x00", "line 1: not text (byte 0x00)"),

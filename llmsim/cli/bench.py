@@ -1,0 +1,69 @@
+"""`llmsim bench`: how fast llmsim is on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmsim.cli.output import ProgressBar, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="fixed, azure-conv, overload, fcfs, mooncake; scale: a million requests, 1,000 instances; "
+            "stretches: against single steps. [default: the first five]",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    requests: Annotated[int | None, typer.Option(min=10, help="Requests of each run. [default: 20,000]")] = None,
+    trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Mooncake's conversation trace.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Run each this often, and time the fastest.")] = 3,
+) -> None:
+    """Measure requests, steps and tokens per second, and memory, against SimPy's plain timeouts per second.
+
+    Each workload runs in a process of its own. Timed is everything from the workload's arrays to the score. SimPy's
+    timeouts are measured right before and after each run; their median is the yardstick.
+    """
+    from llmsim.bench import suites, tables
+
+    chosen = suites.known(names or [])
+    scenarios, skipped = suites.scenarios(chosen, trace, requests, skip=not names)
+    size = {} if requests is None else {"requests": requests}
+    measured = suites.speed(scenarios, repeat=repeat, watch=ProgressBar)
+    scale = suites.scale(**size, repeat=repeat, watch=ProgressBar) if suites.SCALE in chosen else None
+    compared = suites.stretches(**size, watch=ProgressBar) if suites.STRETCHES in chosen else {}
+    timeouts_per_s = suites.yardstick([*measured.values(), *(scale.runs.values() if scale else ())])
+    if as_json:
+        values = {"simpy_timeouts_per_s": timeouts_per_s, "workloads": tables.speed_json(measured, timeouts_per_s)}
+        extras = {
+            "skipped": skipped,
+            "scale": tables.scale_json(scale) if scale else None,
+            "stretches": tables.stretches_json(compared),
+        }
+        print_json(values | {name: extra for name, extra in extras.items() if extra})
+        return
+    shown = []
+    if measured or skipped:
+        shown.append(tables.speed_table(measured, skipped, timeouts_per_s))
+    if scale:
+        shown.append(tables.scale_table(scale))
+    if compared:
+        shown.append(tables.stretches_table(compared))
+    _print(shown, timeouts_per_s)
+
+
+def _print(shown: list[Table], timeouts_per_s: float) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for table in shown:
+        console.print(table)
+    console.print(f"SimPy alone, here and now: {timeouts_per_s:,.0f} plain timeouts/s")

@@ -1,0 +1,157 @@
+"""`llmsim profile`: how long steps take: look at it, compose it from operators, fit it to measured steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmsim.cli.output import print_json, replacing
+from llmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from llmsim.latency.contract import LatencyModel
+    from llmsim.plots import MeasuredStep
+
+app = typer.Typer(help="Step times of models on GPUs.")
+
+Gpu = Annotated[str, typer.Option("--gpu", help="A GPU's name (llmsim list gpus), or a .toml file.")]
+Model = Annotated[str, typer.Option("--model", help="A model's name, a .toml file, or a Hugging Face config.json.")]
+Size = Annotated[int, typer.Option("--tensor-parallel-size", "--tp", help="GPUs that share the model.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+CONTEXT_TOKENS, BATCHES, PROMPTS = 1024, (1, 8, 32, 128, 256), (128, 512, 2048, 8192)
+
+
+@app.command("show")
+def show(
+    gpu: Gpu,
+    model: Model,
+    tensor_parallel_size: Size = 1,
+    latency: Annotated[str, typer.Option(help="table (measured operators) or roofline (data sheet).")] = "table",
+    profile: Annotated[Path | None, typer.Option(metavar="FILE", help="Show this profile file instead.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Shared data, whose reference steps are drawn beside it.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw step times here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show step times against batch, context and prompt, beside measured ones where given."""
+    from llmsim import hardware
+    from llmsim.latency.build import build_latency
+    from llmsim.latency.profile import read_profile
+    from llmsim.latency.table import Table
+
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise InputError(f"--picture {picture}: expected a file that ends in .png")
+    times: LatencyModel
+    if profile is not None:
+        times, latency = Table(read_profile(profile)), "table"
+    else:
+        times = build_latency(latency, hardware.load_gpu(gpu), hardware.load_model(model), tensor_parallel_size)
+    measured = _reference(data, gpu, model, tensor_parallel_size) if data is not None else []
+    if picture is not None:
+        from llmsim import plots
+
+        with replacing(picture) as scratch:
+            title = f"{model} on {gpu} (TP{tensor_parallel_size}), {latency}"
+            plots.save(plots.step_times_figure(times, title, measured), scratch)
+    rows = _rows(times)
+    if as_json:
+        print_json({"gpu": gpu, "model": model, "latency": latency, "measured_steps": len(measured), "steps": rows})
+        return
+    print(f"{model} on {gpu} (TP{tensor_parallel_size}), {latency}; GPU time alone")
+    for row in rows:
+        print(f"  {row['step']:32} {1e3 * row['time_s']:9.2f} ms")
+    if picture is not None:
+        print(f"picture: {picture}")
+
+
+@app.command("compose")
+def compose(
+    operators: Annotated[Path, typer.Argument(metavar="OPS_DIR", help="Folder with one folder of tables per GPU.")],
+    gpu: Gpu,
+    model: Model,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The profile, JSON.")],
+    tensor_parallel_size: Size = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Compose the step times of a model from measured operators of a GPU, and state their error where it is known."""
+    from llmsim import hardware
+    from llmsim.latency.compose import compose as composed
+    from llmsim.latency.profile import write_profile
+    from llmsim.latency.step_errors import REFERENCE, stated_error
+
+    profile = composed(operators, hardware.load_gpu(gpu), hardware.load_model(model), tensor_parallel_size)
+    data = operators.resolve().parents[1]
+    if (data / REFERENCE).is_file():
+        profile = profile.model_copy(update={"error": stated_error(profile, data)})
+    with replacing(out) as scratch:
+        write_profile(profile, scratch)
+    error = profile.error.model_dump() if profile.error else None
+    if as_json:
+        print_json({"profile": str(out), "gpu": profile.gpu, "model": profile.model, "error": error})
+        return
+    print(f"{profile.model} on {profile.gpu} (TP{tensor_parallel_size}): {out}")
+    if profile.error is None:
+        print("  error: unknown, no reference steps of these")
+    else:
+        e = profile.error
+        print(f"  error: median {e.median_percent:g} %, p90 {e.p90_percent:g} % over {e.points} steps of {e.against}")
+
+
+@app.command("fit")
+def fit(
+    steps: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CSV",
+            help="Measured steps: prefills, prefill_tokens, decoding, context_tokens (sum), step_s; optionally "
+            "prefill_squared_tokens, the sum over prompts of (computed + chunk)² - computed².",
+        ),
+    ],
+    model: Annotated[str, typer.Option(help="Name under which the coefficients are kept.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The coefficients, JSON as DistServe's simulator has it.")],
+    tensor_parallel_size: Size = 1,
+    large_batch: Annotated[
+        int | None, typer.Option(help="Decode from this many sequences on gets its own coefficients.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit step times to measured steps; the error is that on steps which were left out of the fit."""
+    from llmsim.latency.fit import fit_steps
+
+    found = fit_steps(steps, large_batch)
+    with replacing(out) as scratch:
+        found.write(scratch, model, tensor_parallel_size, source=str(steps))
+    errors = found.errors_by_kind()
+    if as_json:
+        print_json({"profile": str(out), "model": model, "cross_validated_error": errors})
+        return
+    print(f"{model} (TP{tensor_parallel_size}): {out}")
+    for kind, row in errors.items():
+        print(
+            f"  {kind}: median {row['median_percent']:.2g} %, p90 {row['p90_percent']:.2g} % over {row['steps']} steps"
+        )
+
+
+def _rows(times: LatencyModel) -> list[dict[str, Any]]:
+    decodes = [
+        {"step": f"decode {n} x context {CONTEXT_TOKENS}", "time_s": times.step_time_s((), n, n * CONTEXT_TOKENS)}
+        for n in BATCHES
+    ]
+    return decodes + [{"step": f"prefill {n}", "time_s": times.step_time_s(((0, n),), 0, 0)} for n in PROMPTS]
+
+
+def _reference(data: Path, gpu: str, model: str, tensor_parallel_size: int) -> list[MeasuredStep]:
+    from llmsim.latency.step_errors import references
+    from llmsim.plots import MeasuredStep
+
+    wanted = (gpu, model, tensor_parallel_size)
+    for reference in references(data):
+        if (reference.gpu and reference.gpu.name, reference.model, reference.tensor_parallel_size) == wanted:
+            columns = ("prefill_tokens", "decode_bs", "context", "iter_ms")
+            rows = zip(*(reference.points[name].tolist() for name in columns), strict=True)
+            return [MeasuredStep(prefill, batch, context, 1e-3 * ms) for prefill, batch, context, ms in rows]
+    return []

@@ -1,0 +1,38 @@
+"""Time that a step takes outside the GPU: scheduling, preparing inputs, sampling, detokenising, in Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmsim.errors import InputError
+from llmsim.latency.contract import Chunk, LatencyModel
+
+
+@dataclass(frozen=True)
+class Host(LatencyModel):
+    """GPU time plus `step_s` a step and `sequence_s` for each sequence in it, prefilling or decoding.
+
+    For engines whose host waits for the GPU and the GPU for the host; one that overlaps both hides most of it.
+    """
+
+    gpu: LatencyModel
+    step_s: float = 0.0
+    sequence_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("step_s", "sequence_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"host {name} = {value}, expected seconds, not negative")
+
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+        """Seconds of one step, as the contract says."""
+        host_s = self.step_s + self.sequence_s * (decoding + len(prefill))
+        return self.gpu.step_time_s(prefill, decoding, context_tokens) + host_s
+
+    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
+        """Seconds of `steps` decode steps in a row, as the contract says."""
+        host_s = self.step_s + self.sequence_s * decoding
+        return [gpu_s + host_s for gpu_s in self.gpu.decode_times_s(decoding, context_tokens, steps)]

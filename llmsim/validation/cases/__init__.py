@@ -1,0 +1,1 @@
+"""One file, one case: ``compare(data_dir, progress) -> Report``."""

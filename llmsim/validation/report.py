@@ -1,0 +1,102 @@
+"""What a validation says: every number measured and predicted, what was fitted, and which targets are met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: how many of the worst points are named
+WORST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A number that was fitted, and where; it stays as it is for everything else."""
+
+    name: str
+    value: float
+    unit: str
+    fitted_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured number and its prediction."""
+
+    group: str  #: points of a group share a colour in the picture
+    label: str
+    unit: str
+    measured: float
+    predicted: float
+    role: str = "predicted"  #: "fitted": took part in a fit, and proves nothing
+
+    @property
+    def error_percent(self) -> float:
+        """(predicted - measured) / measured, in percent."""
+        return 100 * (self.predicted / self.measured - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A target: `value` at most `limit` in absolute terms."""
+
+    name: str
+    value: float
+    limit: float
+    unit: str = "%"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the target is met; a NaN is a miss."""
+        return abs(self.value) <= self.limit
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The outcome of one case."""
+
+    case: str
+    about: str  #: what was compared with what, and under which assumptions
+    points: tuple[Point, ...]
+    checks: tuple[Check, ...]
+    rows: tuple[Mapping[str, Any], ...]  #: the table: flat, all with the same keys
+    fitted: tuple[Constant, ...] = ()
+    notes: tuple[str, ...] = ()  #: why points are missed, with the evidence
+
+    @property
+    def passed(self) -> bool:
+        """Whether all targets are met."""
+        return all(check.passed for check in self.checks)
+
+    def worst(self) -> list[Point]:
+        """The predicted points that are missed most, the worst first."""
+        predicted = (point for point in self.points if point.role != "fitted")
+        return sorted(predicted, key=lambda point: -abs(point.error_percent))[:WORST]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Values for JSON."""
+        return {
+            "case": self.case,
+            "passed": self.passed,
+            "about": self.about,
+            "fitted": [
+                {"name": c.name, "value": c.value, "unit": c.unit, "fitted_on": c.fitted_on} for c in self.fitted
+            ],
+            "checks": [
+                {"name": c.name, "value": c.value, "limit": c.limit, "unit": c.unit, "passed": c.passed}
+                for c in self.checks
+            ],
+            "rows": [dict(row) for row in self.rows],
+            "worst": [
+                {
+                    "point": f"{p.group}: {p.label}",
+                    "unit": p.unit,
+                    "measured": p.measured,
+                    "predicted": p.predicted,
+                    "error_percent": p.error_percent,
+                }
+                for p in self.worst()
+            ],
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,117 @@
+"""The checks for policy authors find each way in which a policy can break the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmsim.errors import PolicyError
+from llmsim.router import Router
+from llmsim.scheduler import DECODE, Decision, Scheduler
+from llmsim.schedulers.fcfs import Fcfs
+from llmsim.testing import check_router, check_scheduler
+
+
+class Wrapped(Scheduler):
+    """First come first served, spoiled by a subclass."""
+
+    _sound = Fcfs()
+
+    def schedule(self, view):
+        return self._sound.schedule(view)
+
+
+class Forgetful(Wrapped):
+    def __init__(self):
+        self.asked = 0
+
+    def schedule(self, view):
+        self.asked += 1
+        return DECODE if self.asked % 2 else self._sound.schedule(view)
+
+
+class Meddling(Wrapped):
+    def schedule(self, view):
+        for request in view.waiting:
+            request.prompt_tokens = 1
+        return self._sound.schedule(view)
+
+
+class Refusing(Scheduler):
+    def schedule(self, view):
+        return DECODE
+
+
+class Greedy(Scheduler):
+    def schedule(self, view):
+        return Decision({request.id: request.tokens_to_prefill for request in view.waiting})
+
+
+class Watching(Wrapped):
+    """Gives up who has emitted ten tokens, but isn't asked at that time."""
+
+    def schedule(self, view):
+        decision = self._sound.schedule(view)
+        late = frozenset(r.id for r in view.running if r.emitted_tokens == 10)
+        late -= set(decision.preempt)
+        return decision._replace(abandon=late) if 0 < len(late) < view.num_running else decision
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "says"),
+    [
+        (Forgetful, AssertionError, "the same view, another decision"),
+        (Meddling, AssertionError, "the policy changed what it may only read"),
+        (Refusing, PolicyError, "Refusing: 60 requests wait for ever"),
+        (Greedy, PolicyError, "Greedy at t=.* KV blocks"),
+        (Watching, AssertionError, "set asks_every_step or review_at_s"),
+    ],
+)
+def test_a_spoiled_scheduler_is_found_out(policy, error, says):
+    with pytest.raises(error, match=says):
+        check_scheduler(policy())
+
+
+def test_asking_every_step_mends_a_policy_that_watches():
+    class Attentive(Watching):
+        asks_every_step = True
+
+    check_scheduler(Attentive())
+
+
+class Beyond(Router):
+    def route(self, request, fleet):
+        return fleet.size
+
+
+class Counting(Router):
+    def __init__(self):
+        self.routed = 0
+
+    def route(self, request, fleet):
+        self.routed += 1
+        return self.routed % fleet.size
+
+
+class Approximate(Router):
+    def route(self, request, fleet):
+        return 0.0
+
+
+class Writing(Router):
+    def route(self, request, fleet):
+        fleet.outstanding[0] += 1
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "says"),
+    [
+        (Beyond, AssertionError, "expected an instance from 0 to 0"),
+        (Counting, AssertionError, "the same view, another instance"),
+        (Approximate, AssertionError, "expected an instance"),
+        (Writing, ValueError, "read-only"),
+    ],
+)
+def test_a_spoiled_router_is_found_out(policy, error, says):
+    with pytest.raises(error, match=says):
+        check_router(policy())

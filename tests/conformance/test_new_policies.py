@@ -1,0 +1,146 @@
+"""A policy is one file: found by its name, tested without another edit, from inside the package and from outside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmsim.cli import main
+
+ROOT = Path(__file__).parents[2]
+SCHEDULER = '''\
+"""Shortest prompt first, one at a time."""
+from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler
+
+
+class ShortestFirst(Scheduler):
+    """Needs no options."""
+
+    def schedule(self, view: InstanceView) -> Decision:
+        if view.num_running or not view.num_waiting:
+            return DECODE
+        shortest = min(view.waiting, key=lambda request: request.tokens_to_prefill)
+        return Decision({shortest.id: shortest.tokens_to_prefill})
+'''
+ROUTER = '''\
+"""Longest prompts to the last instance."""
+from llmsim.router import FleetView, Router
+
+
+class BySize(Router):
+    """Needs no options."""
+
+    def route(self, request, fleet: FleetView) -> int:
+        return fleet.size - 1 if request.prompt_tokens > 150 else 0
+'''
+#: what outside code leaves behind, where it runs
+RAN = 'from pathlib import Path\nPath("code-ran").touch()\n'
+SCENARIO = """\
+[workload]
+requests = 20
+arrivals = { process = "poisson", rate_per_s = 8.0 }
+lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
+[cluster]
+latency = "roofline"
+"""
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Package and conformance tests as a checkout has them, without this file."""
+    ignore = shutil.ignore_patterns("__pycache__", Path(__file__).name)
+    shutil.copytree(ROOT / "llmsim", tmp_path / "llmsim", ignore=ignore)
+    shutil.copytree(ROOT / "tests" / "conformance", tmp_path / "tests" / "conformance", ignore=ignore)
+    shutil.copytree(ROOT / "hardware_profiles", tmp_path / "hardware_profiles")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def run_in(folder, *arguments):
+    return subprocess.run([sys.executable, "-B", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_new_files_are_found_and_tested_without_another_edit(copy):
+    spoiled = SCHEDULER.replace("if view.num_running or", "if view.num_running < 2 and view.num_waiting > 3 or")
+    (copy / "llmsim" / "schedulers" / "shortest_first.py").write_text(SCHEDULER)
+    (copy / "llmsim" / "schedulers" / "spoiled.py").write_text(spoiled)
+    (copy / "llmsim" / "routers" / "by_size.py").write_text(ROUTER)
+    select = ("-k", "shortest_first or spoiled or by_size")
+    done = run_in(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "addopts=", "tests", *select)
+
+    assert "test_it_serves_everybody_and_is_pure[shortest_first] PASSED" in done.stdout, done.stdout
+    assert "test_it_serves_everybody_and_is_pure[spoiled] FAILED" in done.stdout, done.stdout
+    assert "test_it_sends_everybody_somewhere_and_keeps_no_state[by_size] PASSED" in done.stdout, done.stdout
+    assert "1 failed" in done.stdout, "only the spoiled one breaks the contract"
+
+
+def test_a_new_scheduler_file_is_run_by_its_name(copy):
+    (copy / "llmsim" / "schedulers" / "shortest_first.py").write_text(SCHEDULER)
+    (copy / "small.toml").write_text(SCENARIO)
+    done = run_in(copy, "-m", "llmsim.cli", "run", "small.toml", "--scheduler", "shortest_first", "--json")
+
+    assert json.loads(done.stdout)["requests"]["finished"] == 20, done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A scenario; and on the path an installed distribution as pip would leave it: a module and its dist-info."""
+    (tmp_path / "small.toml").write_text(SCENARIO)
+    monkeypatch.chdir(tmp_path)
+    info = tmp_path / "site" / "outside_policies-1.0.dist-info"
+    info.mkdir(parents=True)
+    (tmp_path / "site" / "outside_policies.py").write_text(f"{RAN}{SCHEDULER}\n{ROUTER}")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-policies\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[llmsim.schedulers]\noutside = outside_policies:ShortestFirst\n"
+        "[llmsim.routers]\nby_size = outside_policies:BySize\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    yield tmp_path
+    sys.modules.pop("outside_policies", None)
+
+
+def finished(capsys, *arguments):
+    assert main(["run", "small.toml", "--json", *arguments]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)["requests"]["finished"]
+
+
+def test_installed_entry_points_are_schedulers_and_routers(folder, capsys):
+    choose = ("--scheduler", "outside", "--set", "cluster.router=by_size", "--set", "cluster.instances=2")
+
+    assert finished(capsys, *choose) == 20
+    assert (folder / "code-ran").exists()
+
+
+def test_listing_and_other_scenarios_run_no_outside_code(folder, capsys):
+    assert main(["list", "schedulers"]) == 0
+    assert "outside" in capsys.readouterr().out.split()
+    assert finished(capsys) == 20
+    assert not (folder / "code-ran").exists()
+
+
+def test_a_scheduler_file_is_run_when_the_command_names_it(folder, capsys):
+    (folder / "mine.py").write_text(RAN + SCHEDULER)
+
+    assert finished(capsys, "--scheduler-file", "mine.py") == 20
+    assert (folder / "code-ran").exists()
+
+
+@pytest.mark.parametrize("name", ["mine", "mine.py", "./mine.py", "mine:ShortestFirst"])
+@pytest.mark.parametrize("key", ["scheduler.name", "cluster.router", "cluster.gpu", "cluster.model"])
+def test_a_scenario_alone_never_runs_code(folder, monkeypatch, capsys, key, name):
+    """The file lies beside the scenario and on the path, and the scenario names it: still no code runs."""
+    (folder / "mine.py").write_text(RAN + SCHEDULER)
+    (folder / "small.toml").write_text(
+        f'{key} = "{name}"\n' if "scheduler" in key else f'{SCENARIO}{key[8:]} = "{name}"\n'
+    )
+    monkeypatch.syspath_prepend(folder)
+
+    assert main(["run", "small.toml", "--json"]) == 2
+    assert capsys.readouterr().err.startswith("error: small.toml, line ")
+    assert not (folder / "code-ran").exists()

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmsim.bench import suites, tables
+from llmsim.bench.measure import Comparison, Measurement, compare_stretches, measure, timeouts_per_s
+from llmsim.bench.workloads import AZURE_CONV_CAPACITY_PER_S, azure_conv
+from llmsim.cli import main
+from llmsim.experiment import run
+
+KEYS = {"requests_per_s", "steps_per_s", "tokens_per_s", "peak_bytes", "wall_s", "requests", "steps", "per_timeout"}
+
+
+def quietly(ended: int, total: int) -> None:
+    pass
+
+
+def test_bench_prints_the_agreed_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "fixed", "fcfs", "--json", "--requests", "100", "--repeat", "1"]) == 0
+    out = json.loads(capsys.readouterr().out)
+
+    assert out.keys() == {"simpy_timeouts_per_s", "workloads"}
+    assert out["workloads"].keys() == {"fixed", "fcfs"}
+    fixed = out["workloads"]["fixed"]
+    assert fixed.keys() >= KEYS
+    assert fixed["requests"] == 100
+    assert fixed["tokens"] == 100 * 256
+    assert fixed["requests_per_s"] == pytest.approx(fixed["requests"] / fixed["wall_s"])
+    assert fixed["per_timeout"] == pytest.approx(fixed["requests_per_s"] / out["simpy_timeouts_per_s"])
+    assert 10e6 < fixed["peak_bytes"] < 2**30
+
+
+def test_mooncake_is_skipped_with_a_reason_unless_asked_for() -> None:
+    found, skipped = suites.scenarios(suites.known([]), None, 10, skip=True)
+
+    assert list(found) == ["fixed", "azure-conv", "overload", "fcfs"]
+    assert "--trace" in skipped["mooncake"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["mooncake"], "bench mooncake: needs --trace FILE"),
+        (["mooncake", "--trace", "nothing.jsonl"], "--trace nothing.jsonl: no such file"),
+        (["fixd"], "unknown workload 'fixd'; did you mean 'fixed'?"),
+        (["--repeat", "0"], "repeat"),
+    ],
+)
+def test_bad_input_of_bench_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *arguments]) == 2
+    err = capsys.readouterr().err
+
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_bench_reads_a_trace(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    rows = [{"timestamp": 1000 * i, "input_length": 50, "output_length": 7, "hash_ids": [0]} for i in range(20)]
+    trace.write_text("\n".join(map(json.dumps, rows)))
+    found, skipped = suites.scenarios(["mooncake"], trace, 15, skip=False)
+    measured = measure(found["mooncake"], progress=quietly)
+
+    assert not skipped
+    assert (measured.requests, measured.tokens) == (15, 15 * 7)
+
+
+def test_progress_counts_all_repeats() -> None:
+    heard: list[tuple[int, int]] = []
+    measure(azure_conv(600), repeat=2, progress=lambda ended, total: heard.append((ended, total)))
+
+    assert heard == [(256, 1200), (512, 1200), (856, 1200), (1112, 1200)]
+
+
+def test_stretches_take_fewer_events_and_agree() -> None:
+    compared = compare_stretches(azure_conv(100, rate_per_s=1.0), progress=quietly)
+
+    assert compared.identical
+    assert compared.events < compared.steps / 10
+
+
+def test_the_capacity_that_overload_doubles_is_still_right() -> None:
+    ends_s = np.sort(run(azure_conv(8000, rate_per_s=1000.0)).record.requests["end_s"])
+    first, last = 1600, 5600  # all instances are full from one to the other
+
+    assert (last - first) / (ends_s[last] - ends_s[first]) == pytest.approx(AZURE_CONV_CAPACITY_PER_S, rel=0.05)
+
+
+def test_the_yardstick_is_a_rate() -> None:
+    assert timeouts_per_s(1000) > 0
+
+
+def measurement(wall_s: float, timeouts: float, requests: int = 1000) -> Measurement:
+    return Measurement(
+        requests=requests,
+        steps=5000,
+        events=100,
+        tokens=10_000,
+        simulated_s=50.0,
+        wall_s=wall_s,
+        simulate_s=wall_s * 0.9,
+        score_s=wall_s * 0.1,
+        peak_bytes=123_000_000,
+        simpy_timeouts_per_s=(timeouts / 2, timeouts, 3 * timeouts),
+    )
+
+
+def test_scale_takes_out_the_pace_of_the_machine() -> None:
+    on_half_the_speed = measurement(2.0, 500_000.0)
+    scale = suites.Scale(
+        {"some": measurement(1.0, 1e6), "more": on_half_the_speed, "wide": measurement(3.0, 1e6, requests=2000)}
+    )
+
+    assert scale.requests_ratio == pytest.approx(1.0)
+    assert scale.instances_ratio == pytest.approx(3.0 / 2)
+
+
+def test_tables_fit_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "in_own_process", lambda task, *a, progress, **o: FAKES[task])
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["bench"]) == 0
+    assert main(["bench", "scale", "stretches", "--requests", "1000000"]) == 0
+    out = capsys.readouterr().out
+
+    assert "…" not in out
+    assert "mooncake needs --trace" in out
+
+
+FAKES = {
+    measure: measurement(123.4, 1e6, requests=1_000_000),
+    compare_stretches: Comparison(1.0, 12.0, 427_109, 4_000, identical=True),
+}
+
+
+def test_json_of_scale_and_stretches(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "in_own_process", lambda task, *a, progress, **o: FAKES[task])
+    assert main(["bench", "scale", "stretches", "--json"]) == 0
+    out = json.loads(capsys.readouterr().out)
+
+    assert out["scale"]["requests_ratio"] == 1.0
+    assert len(out["scale"]["runs"]) == 3
+    assert [row["load"] for row in out["stretches"]] == list(suites.LOADS)
+    assert out["stretches"][0]["speedup"] == 12.0
+    assert tables.stretches_json({}) == []

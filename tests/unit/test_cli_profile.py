@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from llmsim.cli import main
+from llmsim.latency.profile import load_profile, read_profile
+
+DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
+THESE = ["--gpu", "a100-sxm4-80gb", "--model", "llama-3.1-8b"]
+
+
+@pytest.fixture
+def operators() -> Path:
+    if not (DATA / "profiles/ops").is_dir():
+        pytest.skip(f"{DATA}/profiles/ops is not here; set LLMSIM_DATA")
+    return DATA / "profiles/ops"
+
+
+@pytest.mark.parametrize("latency", ["table", "roofline"])
+def test_show_prints_step_times_and_draws(latency: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "steps.png"
+
+    assert main(["profile", "show", *THESE, "--latency", latency, "--picture", str(picture)]) == 0
+    assert "decode 1 x context 1024" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["profile", "show", *THESE, "--latency", latency, "--json"]) == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert all(step["time_s"] > 0 for step in steps)
+
+
+def test_show_draws_reference_steps(operators: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = str(tmp_path / "steps.png")
+
+    assert main(["profile", "show", *THESE, "--data", str(DATA), "--picture", picture, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["measured_steps"] == 46
+
+
+def test_compose_gives_the_shipped_profile(operators: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mine.json"
+
+    assert main(["profile", "compose", str(operators), *THESE, "--out", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    composed, shipped = read_profile(out), load_profile("a100-sxm4-80gb", "llama-3.1-8b")
+    assert composed.linear == shipped.linear
+    assert composed.error == shipped.error
+    assert said["error"]["points"] == 46
+    assert main(["profile", "show", *THESE, "--profile", str(out)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "--gpu", "a100", "--model", "llama-3.1-8b"], "no gpu profile named 'a100'"),
+        (["show", *THESE, "--latency", "tabel"], "latency = 'tabel'; did you mean 'table'?"),
+        (["show", *THESE, "--picture", "x.jpg"], "expected a file that ends in .png"),
+        (["show", *THESE, "--picture", "nowhere/x.png"], "expected a file in a folder that exists"),
+        (["show", *THESE, "--profile", "none.json"], "none.json: No such file"),
+        (["show", *THESE, "--data", "nowhere"], "iteration_times_ms.csv: not found"),
+        (["compose", "nowhere", *THESE, "--out", "x.json"], "nowhere: no operators of 'a100_sxm'"),
+        (["fit", "none.csv", "--model", "m", "--out", "x.json"], "none.csv: No such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["profile", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

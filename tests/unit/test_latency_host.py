@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from llmsim.errors import InputError
+from llmsim.latency.fitted import Constant, Fitted
+from llmsim.latency.host import Host
+
+GPU = Fitted((0.02, 1e-4, 1e-8), (0.01, 1e-6, 1e-4), (0.02, 2e-6, 2e-4), 16)
+
+
+def test_host_adds_a_part_per_step_and_one_per_sequence() -> None:
+    host = Host(GPU, step_s=0.003, sequence_s=0.0005)
+    chunks = [(0, 100), (200, 50)]
+
+    assert host.step_time_s((), 8, 900) == GPU.step_time_s((), 8, 900) + (0.003 + 8 * 0.0005)
+    assert host.step_time_s(chunks, 8, 900) == GPU.step_time_s(chunks, 8, 900) + (0.003 + 10 * 0.0005)
+
+
+def test_host_times_in_a_row_equal_single_ones_to_the_bit() -> None:
+    host = Host(GPU, step_s=0.0031, sequence_s=0.00017)
+
+    assert host.decode_times_s(7, 1234, 50) == [host.step_time_s((), 7, 1234 + 7 * k) for k in range(50)]
+
+
+@pytest.mark.parametrize("value", [-1e-6, math.nan, math.inf])
+def test_host_time_must_be_seconds(value: float) -> None:
+    with pytest.raises(InputError, match="host sequence_s = "):
+        Host(Constant(0.01), sequence_s=value)
