@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from heapq import heappop, heappush
 from typing import Any
 
@@ -9,6 +10,8 @@ import simpy
 
 #: arrivals come before step ends of the same time: a step sees the requests that arrived at or before its start
 ARRIVAL = 0
+#: users leave last: a token that comes at the very end of their patience still reaches them
+LEAVING = sys.maxsize
 #: step ends of the same time go by instance number, so that the order does not depend on who scheduled first
 FIRST_INSTANCE = 2
 

@@ -6,12 +6,13 @@ import gc
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from llmsim.clock import ARRIVAL, Clock
+from llmsim.clock import ARRIVAL, LEAVING, Clock
 from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
 from llmsim.latency.contract import LatencyModel
@@ -22,6 +23,7 @@ from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.stepwise import StepwiseInstance
 from llmsim.workload.contract import Workload
+from llmsim.workload.patience import FOR_EVER_S, Patience
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,19 @@ def simulate(
     *,
     stretches: bool = True,
     until_s: float | None = None,
+    patience: Patience | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
 
-    `rng` is the router's stream. Without `stretches` every step is simulated on its own, with the same result. The run
-    ends when all requests have ended, or at `until_s` seconds (requests that arrive later take no part; those still in
-    the system count as unfinished). `on_progress` is told now and then how many requests have ended.
+    `rng` is the router's stream. `patience` lets users leave. Without `stretches` every step is simulated on its own,
+    with the same result. The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later
+    take no part; those still in the system count as unfinished). `on_progress` is told now and then how many requests
+    have ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
     """
-    cluster = Cluster(workload, instances, router, rng, stretches, until_s, on_progress)
+    cluster = Cluster(workload, instances, router, rng, stretches, until_s, patience, on_progress)
     return cluster.run()
 
 
@@ -68,6 +72,7 @@ class Cluster:
         rng: np.random.Generator,
         stretches: bool,
         until_s: float | None,
+        patience: Patience | None,
         on_progress: Callable[[int], None] | None,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
@@ -77,6 +82,8 @@ class Cluster:
         self._prompt_tokens = workload.prompt_tokens[:n]
         self._until_s = until_s
         self._on_progress = on_progress
+        self._patience = patience
+        self._present: set[int] = set()  # requests in the system
         self._router = router
         self.clock = Clock()
         output = workload.output_tokens[:n]
@@ -131,10 +138,42 @@ class Cluster:
                 f"instance {chosen}, expected 0 to {self.fleet.size - 1}"
             )
         self.fleet.sent(chosen)
-        self.instances[chosen].submit(request)
+        instance = self.instances[chosen]
+        self._present.add(request.id)
+        instance.submit(request)
+        if self._patience is not None:
+            self._watch_present(request, instance, self._patience)
+
+    def _watch(self, request: Request, instance: Instance, patience: Patience) -> None:
+        """Look at a user's patience again when it may run out, or now let the user leave."""
+        now_s, last_s = self.clock.now, instance.last_token_s(request)
+        first_s, next_s = (float(of[request.id]) for of in (patience.first_token_s, patience.next_token_s))
+        if isnan(last_s):
+            ends_s = request.arrival_s + first_s
+            look_s = min(ends_s, now_s + next_s)  # the first token may have come by then, and a gap begun
+        else:
+            look_s = ends_s = last_s + next_s
+        if now_s >= ends_s:
+            self._leave(request, instance, patience.cancel_delay_s)
+        elif look_s < FOR_EVER_S:
+            look = self.clock.at(look_s, LEAVING)
+            look.callbacks.append(lambda _: self._watch_present(request, instance, patience))
+
+    def _watch_present(self, request: Request, instance: Instance, patience: Patience) -> None:
+        if request.id in self._present:
+            self._watch(request, instance, patience)
+
+    def _leave(self, request: Request, instance: Instance, cancel_delay_s: float) -> None:
+        request.left_s = self.clock.now
+        if cancel_delay_s == 0:
+            instance.cancel(request.id)
+        else:
+            told = self.clock.at(self.clock.now + cancel_delay_s, LEAVING)
+            told.callbacks.append(lambda _: instance.cancel(request.id))
 
     def _ended(self, number: int, request: Request, end_s: float) -> None:
         self.fleet.ended(number)
+        self._present.discard(request.id)
         self.ended += 1
         self.last_end_s = max(self.last_end_s, end_s)
         if self._on_progress is not None and self.ended % 256 == 0:

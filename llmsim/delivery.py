@@ -56,6 +56,28 @@ def paced(
     return _delivered(timelines, times_s, before, n_tokens)
 
 
+def until_left(timelines: Timelines, left_s: Floats) -> Timelines:
+    """Cut off what came after users left: (N,) seconds, NaN for those who stayed."""
+    if not np.isfinite(left_s).any():
+        return timelines
+    head_s, count = timelines.head_s.copy(), timelines.count.copy()
+    left_of_segment = left_s[timelines.request]
+    for s in np.flatnonzero(np.isfinite(left_of_segment)):
+        start = timelines.start[s]
+        count[s] = np.searchsorted(timelines.times_s[start : start + count[s]], left_of_segment[s], side="right")
+        if head_s[s] > left_of_segment[s]:
+            head_s[s] = np.nan
+    keep = (count > 0) | ~np.isnan(head_s)
+    return replace(
+        timelines,
+        end_s=np.where(np.isfinite(left_s), left_s, timelines.end_s),
+        request=timelines.request[keep],
+        head_s=head_s[keep],
+        start=timelines.start[keep],
+        count=count[keep],
+    )
+
+
 def output_delay(timelines: Timelines, tbt_s: float) -> Timelines:
     """The paper's output delay (arXiv 2410.14257): every token waits until the TBT bound after the one before it.
 

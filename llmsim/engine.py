@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import isnan
 
 import simpy
 
@@ -67,6 +68,8 @@ class Instance:
         self.batch = self._new_batch()  # those of them that decode
         self._view = View(self)
         self._rank = FIRST_INSTANCE + number
+        self._cancelled: list[int] = []  # to be taken out at the next step boundary
+        self._last_decode_s = NEVER_S
         self._output_tokens = output_tokens  # the truth, by request id; no policy can reach it
         self._on_end = on_end
         self._stretch: Stretch | None = None  # None: idle
@@ -95,6 +98,8 @@ class Instance:
         """Start the next steps; return the event of their end, or of the next arrival if there is no work."""
         stretch = self._stretch = None if decision is None else self._plan(decision)
         if stretch is None:
+            if decision is not None and (decision.abandon or decision.preempt):
+                return self.clock.at(self.now_s, self._rank)  # things have changed: ask again at once
             self._wake = wake = self.clock.some_time()
             if decision is not None and decision.review_at_s is not None and decision.review_at_s > self.now_s:
                 self.clock.bring_forward(wake, decision.review_at_s, self._rank)
@@ -110,10 +115,16 @@ class Instance:
         stretch = self._stretch
         if stretch is None:
             self.now_s = self.clock.now
-            return
+        else:
+            self._emit_tokens(stretch)
+        if self._cancelled:
+            self._drop_cancelled()
+
+    def _emit_tokens(self, stretch: Stretch) -> None:
         self._record(stretch)
         self.now_s = stretch.boundaries_s[stretch.steps]
         if stretch.decode:
+            self._last_decode_s = self.now_s
             for id in self.batch.advance(stretch.steps):
                 self._finish(self.running[id])
         for request, tokens in stretch.prefill:
@@ -130,14 +141,31 @@ class Instance:
             return
         self.waiting[request.id] = request
         if self._wake is not None:
-            self._cut(self._wake)
+            self._cut(self._wake, bisect_left)
 
-    def _cut(self, wake: simpy.Event) -> None:
+    def cancel(self, id: int) -> None:
+        """Take a request out at the next step boundary: its user has left."""
+        self._cancelled.append(id)
+        if self._wake is not None:
+            self._cut(self._wake, bisect_right)  # the step that starts now has started: users leave last
+
+    def last_token_s(self, request: Request) -> float:
+        """When the latest token of a request was emitted, up to now; NaN if there is none."""
+        if request.clock is None:
+            return request.last_token_s
+        stretch = self._stretch
+        if stretch is not None and stretch.decode:
+            step = bisect_right(stretch.boundaries_s, self.clock.now, 1, stretch.steps + 1) - 1
+            if step:
+                return stretch.boundaries_s[step]
+        return self._last_decode_s if request.clock.steps > request.joined_step else request.last_token_s
+
+    def _cut(self, wake: simpy.Event, bisect: Callable[[Sequence[float], float, int, int], int]) -> None:
         """End the stretch at the next step boundary, or the idling now."""
         stretch = self._stretch
         boundary_s = self.clock.now
         if stretch is not None:
-            steps = bisect_left(stretch.boundaries_s, boundary_s, 1, stretch.steps)
+            steps = bisect(stretch.boundaries_s, boundary_s, 1, stretch.steps)
             if steps == stretch.steps:
                 return
             stretch.steps = steps
@@ -260,7 +288,7 @@ class Instance:
             return
         id = request.id
         del self.prefilling[id]
-        request.head_s = self.now_s
+        request.head_s = request.last_token_s = self.now_s
         request.emitted_before += 1
         if request.emitted_before == 1:
             request.first_token_s = self.now_s
@@ -295,10 +323,22 @@ class Instance:
     def _leave_batch(self, request: Request) -> None:
         joined_step = request.joined_step
         emitted = self.batch.leave(request)
+        if emitted:
+            request.last_token_s = self._last_decode_s
         self.recorder.segment((request.id, self.number, request.head_s, joined_step, emitted))
         request.head_s = NEVER_S
 
+    def _drop_cancelled(self) -> None:
+        for id in self._cancelled:
+            request = self.running.get(id) or self.waiting.get(id)
+            if request is not None:
+                self._withdraw(request)
+                self._end(request, Outcome.CANCELLED, self.now_s)
+        self._cancelled.clear()
+
     def _end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
+        if not isnan(request.left_s):  # its user left first, whatever became of it then
+            outcome = Outcome.CANCELLED
         self.recorder.ended(request, self.number, outcome, end_s, reason)
         self._on_end(self.number, request, end_s)
 

@@ -134,6 +134,8 @@ ENDED_COLUMNS = {
     "emitted_tokens": np.int64,
     "preemptions": np.int64,
     "recomputed_tokens": np.int64,  #: computed again after a preemption
+    "computed_tokens": np.int64,  #: computed at all, again included
+    "left_s": np.float64,  #: when the user left; NaN: stayed
     "instance": np.int64,
 }
 
@@ -210,6 +212,8 @@ class Recorder:
                 request.emitted_tokens,
                 request.preemptions,
                 request.recomputed_tokens,
+                request.recomputed_tokens + max(request.most_computed_tokens, request.prefilled_tokens),
+                request.left_s,
                 instance,
             )
         )

@@ -55,6 +55,10 @@ class RequestView(Protocol):
     def preemptions(self) -> int:
         """How often its memory was taken back."""
 
+    @property
+    def first_token_s(self) -> float:
+        """When its first token was emitted, seconds from the start of the run; NaN before."""
+
 
 class StepClock:
     """Counts the decode steps of one instance: while a request decodes, every step emits one of its tokens."""
@@ -78,6 +82,8 @@ class Request:
         "held",
         "id",
         "joined_step",
+        "last_token_s",
+        "left_s",
         "most_computed_tokens",
         "preemptions",
         "prefilled_tokens",
@@ -99,6 +105,8 @@ class Request:
         self.joined_step = 0  #: the clock's reading when it last joined the decode batch
         self.held = False  #: prefill complete, but sitting steps out
         self.clock: StepClock | None = None  #: its instance's, while it decodes
+        self.last_token_s = NEVER_S  #: when its latest token was emitted, as of when it last joined or left the batch
+        self.left_s = NEVER_S  #: when its user left
         self.head_s = NEVER_S  #: when the token that its latest prefill yielded was emitted
 
     @property

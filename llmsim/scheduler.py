@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol
 
+from llmsim.errors import InputError
 from llmsim.request import RequestView
 
 _NOTHING: Mapping[int, int] = MappingProxyType({})
@@ -123,6 +124,20 @@ class Scheduler(ABC):
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
         """Return why this policy can never serve a request that has just arrived (it is then rejected), or None."""
         return None
+
+
+def positive(**options: float | None) -> None:
+    """Raise InputError for an option that is not above zero; None is left alone."""
+    for name, value in options.items():
+        if value is not None and not value > 0:
+            raise InputError(f"{name} is {value}, expected more than 0")
+
+
+def share(**options: float) -> None:
+    """Raise InputError for an option that is not a share: from 0 up to, but not including, 1."""
+    for name, value in options.items():
+        if not 0 <= value < 1:
+            raise InputError(f"{name} is {value}, expected a share: at least 0 and less than 1")
 
 
 def latest_to_preempt(view: InstanceView, prefill_blocks: Mapping[int, int] = _NOTHING) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, InstanceView, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.workload.contract import Workload
+from llmsim.workload.patience import Patience
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def serve(
     router: Router | None = None,
     stretches: bool = True,
     until_s: float | None = None,
+    patience: Patience | None = None,
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
     spec = InstanceSpec(scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len)
@@ -69,6 +71,7 @@ def serve(
         np.random.default_rng(0),
         stretches=stretches,
         until_s=until_s,
+        patience=patience,
         on_progress=None,
     )
     record = cluster.run()
@@ -138,12 +141,13 @@ def _check_steps(record: Record) -> None:
 
 def _check_work(record: Record) -> None:
     """Every token is computed once, the last one of each request never, and what was lost once more."""
-    requests, steps = record.requests, record.steps
+    computed = record.steps["prefill_tokens"].sum() + np.sum(record.steps["steps"] * record.steps["decoding"])
+    assert computed == record.requests["computed_tokens"].sum(), "tokens computed in steps and for requests differ"
+    requests = record.requests
     if not np.isin(requests["outcome"], (Outcome.FINISHED, Outcome.REJECTED)).all():
-        return  # how far the others got is not recorded
+        return
     served = requests["outcome"] == Outcome.FINISHED
     needed = (requests["prompt_tokens"] + requests["output_tokens"] - 1 + requests["recomputed_tokens"])[served].sum()
-    computed = steps["prefill_tokens"].sum() + np.sum(steps["steps"] * steps["decoding"])
     assert computed == needed, f"{computed} tokens computed, {needed} needed"
 
 

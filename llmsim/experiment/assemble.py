@@ -9,21 +9,25 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from llmsim import delivery, discovery, hardware
+from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.latency.build import build_latency
+from llmsim.latency.contract import LatencyModel
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
 from llmsim.router import Router
-from llmsim.scenario import PacedDelivery, Scenario, TraceWorkload
+from llmsim.scenario import Abandonment, PacedDelivery, Scenario, TraceWorkload
 from llmsim.scenario.messages import Place, input_error
 from llmsim.scheduler import Scheduler
 from llmsim.workload.contract import Workload
+from llmsim.workload.patience import FOR_EVER_S, Patience, draw_patience
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
 
@@ -74,7 +78,7 @@ def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpe
     with _blaming(scenario, "cluster", "latency"):
         latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
     spec = InstanceSpec(
-        scheduler=scheduler,
+        scheduler=with_abandonment(scenario, scheduler, latency),
         latency=latency,
         num_gpu_blocks=blocks,
         block_tokens=cluster.block_size,
@@ -89,6 +93,34 @@ def make_scheduler(scenario: Scenario, policy: type[Scheduler] | None = None) ->
         with _blaming(scenario, "scheduler", "name"):
             policy = discovery.find("llmsim.schedulers", scenario.scheduler.name, Scheduler)  # type: ignore[type-abstract]
     return make_policy(policy, scenario.scheduler.options, lambda keys: scenario.place(*keys), ("scheduler",))
+
+
+def with_abandonment(scenario: Scenario, scheduler: Scheduler, latency: LatencyModel) -> Scheduler:
+    """Put the wrapper that gives up on requests around a scheduler, if the scenario asks for it."""
+    chosen = scenario.abandonment
+    if not isinstance(chosen, Abandonment):
+        return scheduler
+    slo = scenario.slo
+    deadlines = Deadlines(chosen.ttft_s or slo.ttft_s, chosen.e2e_s or slo.e2e_s, chosen.tokens_per_s)
+    if deadlines == Deadlines():
+        raise InputError(
+            f"{scenario.where('abandonment')}no deadline to miss; expected ttft_s, e2e_s or tokens_per_s, "
+            "or slo.ttft_s or slo.e2e_s"
+        )
+    foresee = latency if chosen.policy == "must_miss" else None
+    return Abandoning(scheduler, deadlines, waiting=chosen.waiting, running=chosen.running, foresee=foresee)
+
+
+def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -> Patience | None:
+    """Draw how long users wait, if they may leave. Both patiences are drawn, so that setting one leaves the other."""
+    chosen = scenario.patience
+    if chosen.first_token is None and chosen.next_token is None:
+        return None
+    first, following = (
+        draw_patience(stream, requests, **wait.model_dump()) if wait else np.full(requests, FOR_EVER_S)
+        for stream, wait in zip(rng.spawn(2), (chosen.first_token, chosen.next_token), strict=True)
+    )
+    return Patience(first, following, chosen.cancel_delay_s)
 
 
 def make_router(scenario: Scenario) -> Router:

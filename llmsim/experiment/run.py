@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from llmsim.cluster import simulate
+from llmsim.delivery import until_left
 from llmsim.experiment.assemble import (
     make_delivery,
     make_instances,
+    make_patience,
     make_router,
     make_scheduler,
     make_slo,
@@ -24,6 +28,7 @@ from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
+from llmsim.request import Outcome
 from llmsim.scenario import Scenario
 from llmsim.scheduler import Scheduler
 from llmsim.workload.streams import streams
@@ -44,7 +49,8 @@ class Result:
     @cached_property
     def delivered(self) -> Timelines:
         """Token times as they reached users; `record.timelines()` has them as they left the GPU."""
-        return make_delivery(self.scenario)(self.record.timelines())
+        paced = make_delivery(self.scenario)(self.record.timelines())
+        return until_left(paced, self.record.requests["left_s"])
 
 
 def run(
@@ -73,6 +79,7 @@ def run(
         router,
         draws.routing,
         stretches=not stepwise,
+        patience=make_patience(scenario, draws.users, len(workload)),
         until_s=scenario.until_s,
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
@@ -95,5 +102,21 @@ def score_delivered(
         first_scheduled_s=record.requests["first_scheduled_s"],
         end_s=max(record.end_s, run_end_s(delivered)),
     )
+    values["wasted"] = wasted(record)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
     return values
+
+
+def wasted(record: Record) -> dict[str, int]:
+    """Count the work that served nobody.
+
+    `computed_tokens`: computed for requests that did not finish, or computed again after a preemption. `output_tokens`:
+    emitted to users who did not get all of their tokens.
+    """
+    requests = record.requests
+    served = requests["outcome"] == Outcome.FINISHED
+    computed = np.where(served, requests["recomputed_tokens"], requests["computed_tokens"])
+    return {
+        "computed_tokens": int(computed.sum()),
+        "output_tokens": int(requests["emitted_tokens"][~served].sum()),
+    }

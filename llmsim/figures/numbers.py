@@ -21,19 +21,20 @@ from llmsim.scenario import Scenario
 READERS = (5.0, 20.0, 30.0)
 
 
-def measure(scenario: Scenario, *, delayed: bool) -> dict[str, float]:
+def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0) -> dict[str, float]:
     """Run a scenario; return its numbers.
 
-    With `delayed` also those under output delay to the scenario's TBT bound, their names led by ``paced_``.
+    With `delayed` also those under output delay to the scenario's TBT bound, their names led by ``paced_``. Users
+    whose requests were dropped wait until the run ends, or until `end_s` if that is later.
     """
     result = experiment.run(scenario)
     slo, window = experiment.make_slo(scenario), experiment.make_window(scenario)
     emitted = result.record.timelines()
-    out = _numbers(result.score, emitted, window, result.record.end_s)
+    out = _numbers(result.score, emitted, window, max(result.record.end_s, end_s))
     if delayed and slo.tbt_s is not None:
         held = delivery.output_delay(emitted, slo.tbt_s)
-        end_s = max(result.record.end_s, run_end_s(held))
-        values = _numbers(score(held, slo=slo, window=window, end_s=end_s), held, window, end_s)
+        held_end_s = max(result.record.end_s, run_end_s(held), end_s)
+        values = _numbers(score(held, slo=slo, window=window, end_s=held_end_s), held, window, held_end_s)
         out |= {f"paced_{name}": value for name, value in values.items()}
         out["paced_earlier_tokens"] = float(_earlier_tokens(emitted, held))
     return out

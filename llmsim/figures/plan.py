@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from llmsim import experiment
 from llmsim.figures.numbers import measure
 from llmsim.record import Floats
-from llmsim.scenario import load_scenario
+from llmsim.scenario import Scenario, load_scenario
 
 #: scenario under scenarios/paper/ -> the rate, requests/s, near which the instance saturates
 SETTINGS = {
@@ -29,6 +30,8 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "chunked, 2048": ("scheduler.name=chunked_prefill", "scheduler.max_num_batched_tokens=2048"),
     "chunked, 512": ("scheduler.name=chunked_prefill", "scheduler.max_num_batched_tokens=512"),
 }
+#: what makes a scenario give up on requests that miss their SLO
+ABANDON = ("abandonment.policy=missed",)
 #: arrivals last this long; the scenarios' windows end before
 HORIZON_S = 300.0
 
@@ -43,11 +46,16 @@ class Plan:
     seeds: int = 10
     changes: tuple[str, ...] = ()  #: further overrides, ``key=value``
     horizon_s: float = HORIZON_S
+    abandons: bool = False  #: gives up on requests, and charges for them until the end of the run that does not
+
+    def abandoning(self) -> Plan:
+        """Return the same, giving up on requests that miss."""
+        return replace(self, abandons=True)
 
     @property
     def delayed(self) -> bool:
         """Whether its runs are also judged with their tokens delayed: those that compare schedulers are not."""
-        return self.policy == "prefill first" or bool(self.changes)
+        return not self.abandons and (self.policy == "prefill first" or bool(self.changes))
 
     @property
     def rates_per_s(self) -> Floats:
@@ -98,12 +106,7 @@ def run_plans(
 ) -> dict[Plan, Sweep]:
     """Run every plan once, on `workers` processes; the result does not depend on how many."""
     unique = list(dict.fromkeys(plans))
-    jobs = [
-        (plan.setting, tuple(plan.overrides(rate, seed)), plan.delayed)
-        for plan in unique
-        for rate in plan.rates_per_s.tolist()
-        for seed in range(plan.seeds)
-    ]
+    jobs = [(plan, rate, seed) for plan in unique for rate in plan.rates_per_s.tolist() for seed in range(plan.seeds)]
     rows: list[dict[str, float]] = []
     with ProcessPoolExecutor(max_workers=workers) as pool:
         for row in pool.map(_run, jobs, chunksize=4):
@@ -119,6 +122,16 @@ def run_plans(
     return sweeps
 
 
-def _run(job: tuple[str, tuple[str, ...], bool]) -> dict[str, float]:
-    setting, overrides, delayed = job
-    return measure(load_scenario(f"paper/{setting}", overrides), delayed=delayed)
+def can_abandon() -> bool:
+    """Whether scenarios can say that requests are abandoned."""
+    return "abandonment" in Scenario.model_fields
+
+
+def _run(job: tuple[Plan, float, int]) -> dict[str, float]:
+    plan, rate_per_s, seed = job
+    scenario = load_scenario(f"paper/{plan.setting}", plan.overrides(rate_per_s, seed))
+    if not plan.abandons:
+        return measure(scenario, delayed=plan.delayed)
+    end_s = experiment.run(scenario).record.end_s
+    abandoning = load_scenario(f"paper/{plan.setting}", [*plan.overrides(rate_per_s, seed), *ABANDON])
+    return measure(abandoning, delayed=False, end_s=end_s)

@@ -34,6 +34,7 @@ def audit_figure(audit: Audit) -> Figure:
                 )  # fmt: skip
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_xlim(-1.5 * EDGE, 1.5 * EDGE)
+        axes.set_xticks([-EDGE, -EDGE / 2, 0.0, EDGE / 2, EDGE])
         axes.set_yticks(place, [row.metric.words for row in audit.rows])
         users = audit.users[key]
         title = f"{TITLES.get(key, key)}\n{users.better:,} users better off, {users.worse:,} worse"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmsim.scenario.load import find_scenario, load_scenario, scenario_names
 from llmsim.scenario.model import (
+    Abandonment,
     Cluster,
     ConstantArrivals,
     FixedLengths,
@@ -24,6 +25,7 @@ from llmsim.scenario.model import (
 )
 
 __all__ = [
+    "Abandonment",
     "Cluster",
     "ConstantArrivals",
     "FixedLengths",

@@ -206,6 +206,34 @@ class Window(Table):
     end_s: Positive | None = None
 
 
+class NoAbandonment(Table):
+    """The server serves everybody, however late."""
+
+    policy: Literal["never"] = "never"
+
+
+class Abandonment(Table):
+    """The server gives up on requests: once they have missed a deadline, or as soon as they must."""
+
+    policy: Literal["missed", "must_miss"]
+    #: give up on requests that wait
+    waiting: bool = True
+    #: give up on requests that run
+    running: bool = True
+    #: the first token's deadline after the arrival; [slo]'s if not given
+    ttft_s: Positive | None = None
+    #: the last token's deadline after the arrival; [slo]'s if not given
+    e2e_s: Positive | None = None
+    #: token i is due i / tokens_per_s after the arrival
+    tokens_per_s: Positive | None = None
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Abandonment:
+        if not (self.waiting or self.running):
+            raise ValueError("waiting and running are both false: nobody would be given up; expected one of them")
+        return self
+
+
 class ImmediateDelivery(Table):
     """Users get each token as it is emitted."""
 
@@ -230,6 +258,37 @@ class PacedDelivery(Table):
         return self
 
 
+class Wait(Table):
+    """How long users wait: a distribution over users."""
+
+    distribution: Literal["fixed", "exponential", "lognormal"] = "exponential"
+    mean_s: Positive
+    #: coefficient of variation, of a log-normal distribution only
+    cv: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _cv_belongs(self) -> Wait:
+        if "cv" in self.model_fields_set and self.distribution != "lognormal":
+            raise ValueError(f"cv belongs to distribution 'lognormal', not to '{self.distribution}'")
+        return self
+
+
+class Patience(Table):
+    """Users who leave when they have waited too long."""
+
+    first_token: Wait | None = None
+    next_token: Wait | None = None
+    #: from when a user leaves to when the server learns of it
+    cancel_delay_s: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _somebody_leaves(self) -> Patience:
+        if "cancel_delay_s" in self.model_fields_set and self.first_token is None and self.next_token is None:
+            raise ValueError("cancel_delay_s needs users who leave; expected first_token or next_token")
+        return self
+
+
+GivingUp = Annotated[NoAbandonment | Abandonment, Field(discriminator="policy")]
 Delivery = Annotated[ImmediateDelivery | PacedDelivery, Field(discriminator="policy")]
 
 
@@ -243,6 +302,8 @@ class Scenario(Table):
     workload: Workload = SyntheticWorkload()
     cluster: Cluster = Cluster()
     scheduler: SchedulerChoice = SchedulerChoice()
+    patience: Patience = Patience()
+    abandonment: GivingUp = NoAbandonment()
     delivery: Delivery = ImmediateDelivery()
     slo: Slo = Slo(ttft_s=1.0, tbt_s=0.1)
     user: User = User()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
-from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits
+from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits, positive, share
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class ChunkedPrefill(Scheduler):
     watermark: float = 0.0  #: share of all KV blocks that an admission leaves free
 
     def __post_init__(self) -> None:
+        positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)
+        share(watermark=self.watermark)
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise InputError(
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmsim.request import RequestView
-from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits
+from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits, positive, share
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,10 @@ class Fcfs(Scheduler):
     max_num_batched_tokens: int | None = None  #: most prompt tokens in a step; None: max(max_model_len, 2048)
     max_num_seqs: int = 256  #: most requests that run at once
     watermark: float = 0.01  #: share of all KV blocks that an admission leaves free
+
+    def __post_init__(self) -> None:
+        positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)
+        share(watermark=self.watermark)
 
     def schedule(self, view: InstanceView) -> Decision:
         """Prompts if any fits, else decode."""

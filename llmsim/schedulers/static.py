@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt
+from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, positive
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,9 @@ class Static(Scheduler):
     """Fill the empty instance with waiting prompts, run them to the end, repeat."""
 
     max_num_seqs: int = 32  #: size of a batch
+
+    def __post_init__(self) -> None:
+        positive(max_num_seqs=self.max_num_seqs)
 
     def schedule(self, view: InstanceView) -> Decision:
         """Start a batch when the last one is done, else decode."""

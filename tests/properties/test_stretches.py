@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.power_of_two import PowerOfTwo
 from llmsim.routers.random import Random
@@ -15,8 +16,10 @@ from llmsim.scheduler import Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.schedulers.static import Static
+from llmsim.schedulers.token_delay import TokenDelay
 from llmsim.testing import LinearSteps, same, serve
 from llmsim.workload.contract import Workload
+from llmsim.workload.patience import Patience
 
 
 class Fidgety(Scheduler):
@@ -56,6 +59,7 @@ SCHEDULERS = [
     Fcfs(),
     Fcfs(max_num_batched_tokens=200, max_num_seqs=5, watermark=0.0),
     Static(max_num_seqs=4),
+    TokenDelay(tokens_per_s=4.0, lead_tokens=2),
     Fidgety(),
 ]
 #: round numbers, so that arrivals and step ends coincide; and others, so that sums round
@@ -82,8 +86,19 @@ def workloads(draw):
     router=st.sampled_from([RoundRobin(), Random(), LeastOutstanding(), PowerOfTwo()]),
     instances=st.integers(1, 3),
     until_s=st.sampled_from([None, None, 1.0, 3.3]),
+    deadlines=st.sampled_from([None, None, Deadlines(0.5), Deadlines(1.0, 3.0), Deadlines(tokens_per_s=8.0)]),
+    foresee=st.booleans(),
+    patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (1.01, np.inf, 0.125), (np.inf, 0.2, 0.3)]),
 )
-def test_stretches_equal_single_steps(requests, scheduler, latency, blocks, router, instances, until_s):
+def test_stretches_equal_single_steps(
+    requests, scheduler, latency, blocks, router, instances, until_s, deadlines, foresee, patience
+):
+    if deadlines is not None:
+        scheduler = Abandoning(scheduler, deadlines, foresee=latency if foresee else None)
+    if patience is not None:
+        first_s, next_s, delay_s = patience
+        spread = 1 + np.arange(len(requests)) % 3
+        patience = Patience(first_s * spread, next_s * spread, delay_s)
     stretches, single = (
         serve(
             requests,
@@ -94,6 +109,7 @@ def test_stretches_equal_single_steps(requests, scheduler, latency, blocks, rout
             instances=instances,
             stretches=stretches,
             until_s=until_s,
+            patience=patience,
         )
         for stretches in (True, False)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 
 from llmsim import experiment
 from llmsim.cli import main
+from llmsim.figures import abandonment
 from llmsim.figures import plan as plans
 from llmsim.figures.intervals import crossing, interval, peaks
 from llmsim.figures.numbers import measure
-from llmsim.figures.plan import Plan, run_plans
+from llmsim.figures.plan import Plan, Sweep, run_plans
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
 from llmsim.scenario import load_scenario, scenario_names
 
@@ -103,3 +105,24 @@ def test_an_unknown_figure_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["figures", "timeline"]) == 2
 
     assert "unknown figure 'timeline'; did you mean 'timelines'?" in capsys.readouterr().err
+
+
+def test_abandonment_is_judged_by_attainment_goodput_and_the_hardened_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers made up: those who abandon double attainment and goodput, and lose smooth goodput."""
+    monkeypatch.setattr(abandonment, "can_abandon", lambda: True)
+
+    def made_up(plan: Plan) -> Sweep:
+        shape = (len(plan.loads), plan.seeds)
+        noise = 1e-3 * np.arange(plan.seeds)
+        names = ("attainment", "goodput", "tokens_arrivals", "idle_5_arrivals")
+        base = {name: np.ones(shape) + noise for name in names}
+        return Sweep(plan, base | ({"attainment": 2 + 2 * noise + np.zeros(shape), "goodput": 2 + np.zeros(shape),
+                                    "idle_5_arrivals": 3 + np.zeros(shape)} if plan.abandons else {}))  # fmt: skip
+
+    sweeps = {plan: made_up(plan) for plan in abandonment.plans(True)}
+    claim = abandonment.make(sweeps, True).claim
+    swapped = {plan: made_up(replace(plan, abandons=not plan.abandons)) for plan in sweeps}
+
+    assert claim.passed is True
+    assert "hardened smooth goodput at 0 of" in claim.evidence[0]
+    assert abandonment.make(swapped, True).claim.passed is False

@@ -1,0 +1,45 @@
+"""Holding tokens back at the GPU, in the manner of Andes (arXiv 2404.16283): who is ahead of the reader sits out.
+
+A reader takes so many tokens per second from the first one on. A request whose reader has enough to read on keeps its
+memory but leaves the step to others; it resumes before the reader has caught up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from llmsim.request import RequestView
+from llmsim.scheduler import Decision, InstanceView, positive
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+
+
+@dataclass(frozen=True)
+class TokenDelay(ChunkedPrefill):
+    """Chunked prefill in which requests ahead of their readers are held."""
+
+    tokens_per_s: float = 5.0  #: how fast a reader takes tokens
+    lead_tokens: int = 10  #: how far ahead of its reader a request may run
+
+    asks_every_step: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(tokens_per_s=self.tokens_per_s, lead_tokens=self.lead_tokens)
+
+    def schedule(self, view: InstanceView) -> Decision:
+        """Schedule as chunked prefill does, and hold those whose readers have enough."""
+        decision = super().schedule(view)
+        resume_s = {
+            request.id: self._resume_s(request)
+            for request in view.running
+            if not request.tokens_to_prefill and request.id not in decision.preempt
+        }
+        hold = frozenset(id for id, when_s in resume_s.items() if view.now_s < when_s)
+        if not hold:
+            return decision
+        return decision._replace(hold=hold, review_at_s=min(resume_s[id] for id in hold))
+
+    def _resume_s(self, request: RequestView) -> float:
+        """When the reader is down to `lead_tokens` unread tokens."""
+        return request.first_token_s + (request.emitted_tokens - self.lead_tokens) / self.tokens_per_s

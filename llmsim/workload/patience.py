@@ -1,0 +1,36 @@
+"""Users who leave: how long each waits for its first token, and for the next one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.errors import InputError
+
+FOR_EVER_S = float("inf")
+DISTRIBUTIONS = ("fixed", "exponential", "lognormal")
+
+
+@dataclass(frozen=True, eq=False)
+class Patience:
+    """Seconds that each user waits, shape (requests,); infinity: for ever."""
+
+    first_token_s: NDArray[np.float64]  #: from the arrival to the first token
+    next_token_s: NDArray[np.float64]  #: from one token to the next
+    cancel_delay_s: float = 0.0  #: from when a user leaves to when the server learns of it
+
+
+def draw_patience(
+    rng: np.random.Generator, requests: int, *, distribution: str, mean_s: float, cv: float = 1.0
+) -> NDArray[np.float64]:
+    """Draw each user's patience, shape (requests,), seconds; `cv`: coefficient of variation, of `lognormal` only."""
+    if distribution == "fixed":
+        return np.full(requests, mean_s)
+    if distribution == "exponential":
+        return rng.exponential(mean_s, requests)
+    if distribution == "lognormal":
+        sigma = np.sqrt(np.log1p(cv * cv))
+        return rng.lognormal(np.log(mean_s) - sigma * sigma / 2, sigma, requests)
+    raise InputError(f"distribution is '{distribution}', expected one of {', '.join(DISTRIBUTIONS)}")
