@@ -25,6 +25,7 @@ def small_result() -> Result:
             "outcome": np.array([Outcome.FINISHED, Outcome.REJECTED], dtype=np.int8),
             "reason": np.array([0, 1]),
             "instance": np.array([1, 0]),
+            "left_s": np.array([np.nan, np.nan]),
         },
         segments={
             "request": np.array([0]),
