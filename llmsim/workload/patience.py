@@ -25,7 +25,7 @@ class Patience:
 def draw_patience(
     rng: np.random.Generator, requests: int, *, distribution: str, mean_s: float, cv: float | None = None
 ) -> NDArray[np.float64]:
-    """Draw each user's patience, seconds, shape (requests,). `cv`: coefficient of variation of `lognormal`, 1 if None."""
+    """Draw each user's patience, seconds, shape (requests,). `cv`: variation of `lognormal`, 1 if None."""
     if distribution == "fixed":
         return np.full(requests, mean_s)
     if distribution == "exponential":
