@@ -50,8 +50,11 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
     """Print how much of what the second result gains over the first the first could have had by manipulation."""
     console = console or Console(highlight=False)
     console.print(f"\n[bold]What {names[1]} claims over {names[0]}[/bold]", soft_wrap=True)
+    if not shares:
+        console.print("It is better in no metric.")
+        return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    for head in ("metric that is better", "from", "to", *(f"by {HEADS.get(k, k)}" for k in _keys(shares))):
+    for head in ("metric that is better", "from", "to", *(f"by {HEADS.get(k, k)}" for k in shares[0]["share"])):
         table.add_column(head, justify="left" if head.startswith("metric") else "right")
     for row in shares:
         cells = (f"{100 * share:.0f} %" for share in row["share"].values())
@@ -59,9 +62,7 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         table.add_row(f"{row['words']}{unit}", _plain(row["baseline"]), _plain(row["claimed"]), *cells)
     console.print(table)
     doubtful = [row["words"] for row in shares if max(row["share"].values()) >= LARGE_SHARE]
-    if not shares:
-        console.print("It is better in no metric.")
-    elif doubtful:
+    if doubtful:
         console.print(
             f"{_list(doubtful)}: a fifth or more of the gain can be had on {names[0]} by manipulation alone, "
             "without serving anybody better.",
@@ -124,7 +125,3 @@ def _plain(value: float | None) -> str:
 
 def _list(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def _keys(shares: Sequence[dict[str, Any]]) -> list[str]:
-    return list(shares[0]["share"]) if shares else []
