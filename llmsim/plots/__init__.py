@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmsim.plots.audit import audit_figure
 from llmsim.plots.distributions import latency_figure
 from llmsim.plots.load import load_figure
-from llmsim.plots.pictures import draw
+from llmsim.plots.pictures import draw, run_latencies, run_load, run_timelines
 from llmsim.plots.step_times import MeasuredStep, step_times_figure
 from llmsim.plots.style import save
 from llmsim.plots.timelines import spread, timelines_figure
@@ -18,6 +18,9 @@ __all__ = [
     "draw",
     "latency_figure",
     "load_figure",
+    "run_latencies",
+    "run_load",
+    "run_timelines",
     "save",
     "spread",
     "step_times_figure",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from llmsim.experiment import Result
 from llmsim.metrics.latency import tpot_s, ttft_s
 from llmsim.metrics.ranges import pooled_gaps
@@ -15,15 +17,27 @@ from llmsim.plots.timelines import spread, timelines_figure
 
 def draw(result: Result, folder: Path) -> None:
     """Write latencies.png, load.png and timelines.png into a folder."""
-    timelines, scenario = result.delivered, result.scenario
-    slo, user = scenario.slo, scenario.user
+    for name, picture in (("latencies", run_latencies), ("load", run_load), ("timelines", run_timelines)):
+        save(picture(result), folder / f"{name}.png")
+
+
+def run_latencies(result: Result) -> Figure:
+    """Draw how long the users of a run waited, against its SLO."""
+    timelines, slo = result.delivered, result.scenario.slo
     gaps_s, weights = pooled_gaps(timelines)
     bounds_s = (slo.ttft_s, slo.tpot_s, slo.tbt_s)
-    latencies = latency_figure(ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s)
-    save(latencies, folder / "latencies.png")
-    save(load_figure(result.record.steps, num_gpu_blocks=result.num_gpu_blocks), folder / "load.png")
-    picked = spread(timelines, result.record.requests["preemptions"])
-    figure = timelines_figure(
-        timelines, picked, tokens_per_s=user.tokens_per_s, anchor=user.anchor, offset_s=user.offset_s
+    return latency_figure(ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s)
+
+
+def run_load(result: Result) -> Figure:
+    """Draw how busy the instances of a run were."""
+    return load_figure(result.record.steps, num_gpu_blocks=result.num_gpu_blocks)
+
+
+def run_timelines(result: Result) -> Figure:
+    """Draw when a few users of a run got their tokens, against its reader."""
+    user = result.scenario.user
+    picked = spread(result.delivered, result.record.requests["preemptions"])
+    return timelines_figure(
+        result.delivered, picked, tokens_per_s=user.tokens_per_s, anchor=user.anchor, offset_s=user.offset_s
     )
-    save(figure, folder / "timelines.png")
