@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import nextafter
 
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import RequestView
@@ -66,10 +67,10 @@ class Abandoning(Scheduler):
         late: set[int] = set()
         review_s = FOR_EVER_S
         for request, due_s in self._due(view):
-            if view.now_s > due_s:
+            if view.now_s >= due_s:  # its next token comes after this boundary
                 late.add(request.id)
-            elif due_s < review_s:
-                review_s = due_s
+            else:
+                review_s = min(review_s, due_s)
         if late:
             return Decision(abandon=frozenset(late), decode=False)
         decision = self.scheduler.schedule(view)
@@ -82,7 +83,9 @@ class Abandoning(Scheduler):
         for request in view.waiting if self.waiting else ():
             due_s = self.deadlines.next_s(request)
             if self.foresee is not None:
-                due_s -= self.foresee.step_time_s(((0, request.tokens_to_prefill),), 0, 0)
+                # a prefill that starts at this time just makes it: one that starts later does not
+                starts_s = due_s - self.foresee.step_time_s(((0, request.tokens_to_prefill),), 0, 0)
+                due_s = nextafter(starts_s, FOR_EVER_S)
             yield request, due_s
         for request in view.running if self.running else ():
             yield request, self.deadlines.next_s(request)

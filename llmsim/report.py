@@ -110,7 +110,9 @@ def _outcome(score: Mapping[str, Any]) -> Table:
     reader = f"{user['tokens_per_s']:g} tokens/s from {user['anchor']}{offset}, alpha {user['alpha']:g}"
     table.add_row("smooth goodput", f"{_plain(score['smooth_goodput_tokens_per_s'])} tokens/s")
     table.add_row("  its reader", f"{reader}, {user['penalty']}")
-    table.add_row("  its window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s")
+    table.add_row("window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s")
+    if window["kind"] == "arrivals":
+        table.add_row("", "goodputs: who arrives in it; throughput: what leaves in it")
     if "wall_s" in score:
         table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
     return table
@@ -171,6 +173,6 @@ def _plain(value: float | str | None) -> str:
         return "–"
     if isinstance(value, str):
         return value
-    if isinstance(value, int) or abs(value) >= 100:
+    if isinstance(value, int) or 100 <= abs(value) < 1e12:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -9,14 +9,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from llmsim.metrics.audit import DROPPED, PACED, Audit, Change, Row
+from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit, Change, Row
 
-HEADS = {PACED: "delayed", DROPPED: "dropped"}
+HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
 NOTE = (
     "completed: over requests that finished; all: over every request, those cut short as censored. goodput: tokens of "
     "requests within the SLO; wasted: of all others. Smooth goodput: hardened is charged for drops and counts from the "
-    "arrival; uncharged is not; 1st-token counts from the first token."
+    "arrival; uncharged is not; 1st-token counts from the first token. gameable: better, while users together are not."
 )
+#: terminals of fewer columns get signs for words
+WIDE = 110
+SIGNS = "! gameable, + better, - worse. "
 #: a gain that manipulation alone could show, as a share of what is claimed, worth a warning
 LARGE_SHARE = 0.2
 
@@ -24,19 +27,21 @@ LARGE_SHARE = 0.2
 def show(name: str, audit: Audit, console: Console | None = None) -> None:
     """Print one audit: the table, then what it means."""
     console = console or Console(highlight=False)
+    short = console.width < WIDE
     console.print(f"\n[bold]Audit of {name}[/bold]", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     table.add_column("as is", justify="right", no_wrap=True)
     for key in audit.users:
         table.add_column(HEADS.get(key, key), justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True)
+        if not short:
+            table.add_column("", no_wrap=True)
     for row in audit.rows:
         unit = f", {row.metric.unit.replace('tokens', 'tok')}" if row.metric.unit else ""
-        cells = [cell for key in audit.users for cell in _cells(row.after[key])]
+        cells = [cell for key in audit.users for cell in _cells(row.after[key], short)]
         table.add_row(f"{row.metric.words}{unit}", _plain(row.as_is), *cells)
     console.print(table)
-    console.print(NOTE, soft_wrap=True, style="dim")
+    console.print(f"{SIGNS if short else ''}{NOTE}", soft_wrap=True, style="dim")
     for line in words(audit):
         console.print(line, soft_wrap=True)
 
@@ -45,8 +50,11 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
     """Print how much of what the second result gains over the first the first could have had by manipulation."""
     console = console or Console(highlight=False)
     console.print(f"\n[bold]What {names[1]} claims over {names[0]}[/bold]", soft_wrap=True)
+    if not shares:
+        console.print("It is better in no metric.")
+        return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    for head in ("metric that is better", "from", "to", *(f"by {HEADS.get(k, k)}" for k in _keys(shares))):
+    for head in ("metric that is better", "from", "to", *(f"by {HEADS.get(k, k)}" for k in shares[0]["share"])):
         table.add_column(head, justify="left" if head.startswith("metric") else "right")
     for row in shares:
         cells = (f"{100 * share:.0f} %" for share in row["share"].values())
@@ -54,9 +62,7 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         table.add_row(f"{row['words']}{unit}", _plain(row["baseline"]), _plain(row["claimed"]), *cells)
     console.print(table)
     doubtful = [row["words"] for row in shares if max(row["share"].values()) >= LARGE_SHARE]
-    if not shares:
-        console.print("It is better in no metric.")
-    elif doubtful:
+    if doubtful:
         console.print(
             f"{_list(doubtful)}: a fifth or more of the gain can be had on {names[0]} by manipulation alone, "
             "without serving anybody better.",
@@ -77,6 +83,8 @@ def words(audit: Audit) -> list[str]:
             what = f"Delaying tokens to {1e3 * audit.pace_s:g} ms apart"
         elif key == DROPPED:
             what = "Dropping each request when it first misses its SLO"
+        elif key == ABANDONED:
+            what = "Giving up on requests that miss, and using the capacity that frees (simulated),"
         else:
             what = f"With {key}"
         better = f"improves {_list([_gain(row, key) for row in gamed])}" if gamed else "improves no metric"
@@ -95,10 +103,14 @@ def _gain(row: Row, key: str) -> str:
     return f"{row.metric.words} from {_plain(row.as_is)} to {_plain(row.after[key].value)}{unit}"
 
 
-def _cells(change: Change) -> tuple[str, str]:
+def _cells(change: Change, short: bool) -> tuple[str, ...]:
+    """The value, and in a wide table the verdict in words beside it."""
     if change.direction == "unchanged":
-        return "=", "unchanged"
+        return ("=",) if short else ("=", "unchanged")
     arrow = {"up": "▲", "down": "▼"}.get(change.direction, "")
+    if short:
+        sign = "[red]![/red]" if change.gameable else ("+" if change.improves else "-")
+        return (f"{_plain(change.value)} {arrow}{sign if arrow else ''}",)
     verdict = "[red]gameable[/red]" if change.gameable else ("better" if change.improves else "worse")
     return f"{_plain(change.value)} {arrow}", verdict if arrow else ""
 
@@ -113,7 +125,3 @@ def _plain(value: float | None) -> str:
 
 def _list(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def _keys(shares: Sequence[dict[str, Any]]) -> list[str]:
-    return list(shares[0]["share"]) if shares else []

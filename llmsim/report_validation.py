@@ -43,11 +43,13 @@ def show(report: Report, folder: Path | None, console: Console | None = None) ->
 
 
 def _rows(report: Report) -> Table:
+    """Of rows by kind, those over all kinds: the rest is for JSON."""
+    rows = [{k: v for k, v in row.items() if k != "kind"} for row in report.rows if row.get("kind", "all") == "all"]
     table = Table(box=box.SIMPLE_HEAD)
-    for key, value in report.rows[0].items():
+    for key, value in rows[0].items():
         words = key.replace("_", " ").removesuffix(" s").replace("percent", "%").replace("tensor parallel size", "TP")
         table.add_column(words, justify="left" if isinstance(value, str) else "right")
-    for row in report.rows:
+    for row in rows:
         table.add_row(*(_cell(key, value) for key, value in row.items()))
     return table
 

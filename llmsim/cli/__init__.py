@@ -46,14 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 and one line for bad input, 130 for Ctrl-C."""
     try:
         code = app(args=arguments, prog_name="llmsim", standalone_mode=False)
-    except (LlmsimError, MemoryError) as error:
-        too_large = isinstance(error, MemoryError)
-        return _fail(OUT_OF_MEMORY if too_large else str(error), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(NOTHING_WRITTEN, INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone: nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (LlmsimError, MemoryError, OSError) as error:
+        return _fail(_in_words(error), BAD_INPUT)
     except Exception as error:
         usage = getattr(error, "format_message", None)  # click's; its home depends on Typer
         if usage is None:
@@ -62,6 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:  # newer Typer turns Ctrl-C into this code
         return _fail(NOTHING_WRITTEN, INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _in_words(error: LlmsimError | MemoryError | OSError) -> str:
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError):  # a full disk, a file that may not be read
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+    return str(error)
 
 
 def _fail(message: str, code: int) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmsim.cli import choices as choose
-from llmsim.cli.output import ProgressBar, print_json
+from llmsim.cli.output import ProgressBar, check_picture, print_json
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,16 +33,15 @@ def audit(
     tokens_per_s: choose.TokensPerS = None,
     alpha: choose.Alpha = None,
     window: choose.WindowText = None,
-    pace_s: Annotated[float | None, typer.Option(help="Gap to delay tokens to. [default: the TBT bound]")] = None,
+    pace_s: Annotated[float | None, typer.Option(help="Gap to delay tokens to.", show_default="the TBT bound")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the (first) audit here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Compare a result with itself after tokens were delayed, and after requests that miss were dropped."""
     if len(targets) > Pair:
         raise InputError(f"{len(targets)} results: expected one to audit, or two to compare")
-    if picture is not None and (picture.suffix.lower() != ".png" or not picture.parent.is_dir()):
-        raise InputError(f"--picture {picture}: expected a file that ends in .png, in a folder that exists")
-    if pace_s is not None and pace_s <= 0:
+    check_picture(picture)
+    if pace_s is not None and not 0 < pace_s < math.inf:
         raise InputError(f"--pace-s {pace_s}: expected more than 0 seconds")
     chosen = choose.Choices(
         slo={"ttft_s": ttft_s, "tbt_s": tbt_s, "tpot_s": tpot_s, "e2e_s": e2e_s},

@@ -19,11 +19,12 @@ def bench(
         typer.Argument(
             metavar="[NAME]...",
             help="fixed, azure-conv, overload, fcfs, mooncake; scale: a million requests, 1,000 instances; "
-            "stretches: against single steps. [default: the first five]",
+            "stretches: against single steps.",
+            show_default="the first five",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
-    requests: Annotated[int | None, typer.Option(min=10, help="Requests of each run. [default: 20,000]")] = None,
+    requests: Annotated[int | None, typer.Option(min=10, help="Requests of each run.", show_default="20,000")] = None,
     trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Mooncake's conversation trace.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Run each this often, and time the fastest.")] = 3,
 ) -> None:

@@ -19,18 +19,22 @@ TtftS = Annotated[Seconds, typer.Option(help="SLO: time to first token at most t
 TbtS = Annotated[Seconds, typer.Option(help="SLO: every gap between tokens at most this.")]
 TpotS = Annotated[Seconds, typer.Option(help="SLO: mean time per token after the first at most this.")]
 E2eS = Annotated[Seconds, typer.Option(help="SLO: last token at most this after the arrival.")]
-TokensPerS = Annotated[float | None, typer.Option(help="How fast the reader takes tokens in, 1/V. [default: 5]")]
-Alpha = Annotated[float | None, typer.Option(help="Tokens that a second of idle waiting costs. [default: 2.5]")]
-Anchor = Annotated[str | None, typer.Option(help="Deadlines count from: arrival (default) or first_token.")]
-OffsetS = Annotated[Seconds, typer.Option(help="Response delay that the reader tolerates. [default: 0]")]
+TokensPerS = Annotated[float | None, typer.Option(help="How fast the reader takes tokens in, 1/V.", show_default="5")]
+Alpha = Annotated[float | None, typer.Option(help="Tokens that a second of idle waiting costs.", show_default="2.5")]
+Anchor = Annotated[
+    str | None, typer.Option(help="Deadlines count from: arrival or first_token.", show_default="arrival")
+]
+OffsetS = Annotated[Seconds, typer.Option(help="Response delay that the reader tolerates.", show_default="0")]
 IndexBase = Annotated[
-    int | None, typer.Option(help="First token due one V after the anchor (1, default) or at it (0).")
+    int | None, typer.Option(help="First token due one V after the anchor (1) or at it (0).", show_default="1")
 ]
 Penalty = Annotated[
-    str | None, typer.Option(help="Form of f: linear (default), tokens, quadratic, clipped, saturating, indicator.")
+    str | None,
+    typer.Option(help="Form of f: linear, tokens, quadratic, clipped, saturating, indicator.", show_default="linear"),
 ]
 WindowText = Annotated[
-    str | None, typer.Option("--window", help="arrivals (default), makespan, or START:END in seconds.")
+    str | None,
+    typer.Option("--window", help="arrivals, makespan, or START:END in seconds.", show_default="arrivals"),
 ]
 
 

@@ -9,19 +9,23 @@ from typing import Annotated
 import typer
 
 from llmsim.cli.output import ProgressBar
+from llmsim.errors import InputError
 
 FOLDER = Path("results/figures")
 NOT_SHOWN = 1
 
 
 def figures(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Which figures. [default: all]")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]…", help="Which figures.", show_default="all")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Check the claims; exit code 1 if one does not hold. Writes only to --out.")
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer settings, rates and seeds: a minute or two.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for PNG, SVG and CSV. [default: results/figures; none with --check]")
+        Path | None,
+        typer.Option(help="Folder for PNG, SVG and CSV.", show_default="results/figures; none with --check"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the claims as JSON, nothing else.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
@@ -30,6 +34,8 @@ def figures(
     from llmsim.figures import make_figures
 
     folder = FOLDER if out is None and not (check or as_json) else out
+    if folder is not None and any(place.is_file() for place in (folder, *folder.parents)):
+        raise InputError(f"--out {folder}: expected a folder, but a file of that name is in the way")
     with ProgressBar("runs") as progress:
         claims, files = make_figures(names or (), quick=quick, out=folder, workers=jobs, progress=progress)
     if as_json:

@@ -25,6 +25,12 @@ def print_json(values: dict[str, Any]) -> None:
     print(json.dumps(values, indent=2, allow_nan=False))
 
 
+def check_picture(file: Path | None) -> None:
+    """Refuse a place where no picture can go, before any work is done for it."""
+    if file is not None and (file.suffix.lower() != ".png" or not file.parent.is_dir() or file.is_dir()):
+        raise InputError(f"--picture {file}: expected a file that ends in .png, in a folder that exists")
+
+
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
     """Give a scratch file that takes `file`'s place in one move when the block ends well, and vanishes otherwise."""

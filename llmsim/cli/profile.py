@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmsim.cli.output import print_json, replacing
-from llmsim.errors import InputError
+from llmsim.cli.output import check_picture, print_json, replacing
 
 if TYPE_CHECKING:
     from llmsim.latency.contract import LatencyModel
@@ -43,8 +42,7 @@ def show(
     from llmsim.latency.profile import read_profile
     from llmsim.latency.table import Table
 
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise InputError(f"--picture {picture}: expected a file that ends in .png")
+    check_picture(picture)
     times: LatencyModel
     if profile is not None:
         times, latency = Table(read_profile(profile)), "table"
@@ -54,9 +52,8 @@ def show(
     if picture is not None:
         from llmsim import plots
 
-        with replacing(picture) as scratch:
-            title = f"{model} on {gpu} (TP{tensor_parallel_size}), {latency}"
-            plots.save(plots.step_times_figure(times, title, measured), scratch)
+        title = f"{model} on {gpu} (TP{tensor_parallel_size}), {latency}"
+        plots.save(plots.step_times_figure(times, title, measured), picture)
     rows = _rows(times)
     if as_json:
         print_json({"gpu": gpu, "model": model, "latency": latency, "measured_steps": len(measured), "steps": rows})

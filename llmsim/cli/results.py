@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,13 +68,19 @@ def open_result(path: Path, choices: Choices, kind: str | None = None) -> Opened
 def run_scenario(
     name: str, choices: Choices, changes: Sequence[str], progress: Callable[[int, int], None] | None = None
 ) -> Opened:
-    """Run a scenario, and open what happened."""
+    """Run a scenario, and open what happened; and what would have, had the server given up on requests that miss."""
     from llmsim import experiment
+    from llmsim.metrics.audit import ABANDONED
     from llmsim.scenario import load_scenario
 
     scenario = load_scenario(name, changes)
-    result = experiment.run(scenario, progress=progress)
-    return _of_run(name, scenario, result.record, choices)
+    opened = _of_run(name, scenario, experiment.run(scenario, progress=progress).record, choices)
+    bounded = scenario.slo.ttft_s or scenario.slo.e2e_s
+    if not bounded or scenario.abandonment.policy != "never":
+        return opened
+    giving_up = load_scenario(name, [*changes, "abandonment.policy=missed"])
+    others = {ABANDONED: experiment.run(giving_up, progress=progress).delivered}
+    return replace(opened, others=others)
 
 
 def _opened_run(folder: Path, choices: Choices) -> Opened:
@@ -87,7 +93,7 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
     from llmsim import experiment
     from llmsim.metrics.window import run_end_s
 
-    delivered = experiment.make_delivery(scenario)(record.timelines())
+    delivered = experiment.delivered(scenario, record)
     return Opened(
         name=name,
         source=f"as delivered ({scenario.delivery.policy}) by a simulated run of {scenario.name}",

@@ -21,14 +21,16 @@ RESULTS = Path("results")
 
 
 def run(
-    scenario: Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped scenario.")],
+    scenario: Annotated[
+        str, typer.Argument(metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.")
+    ],
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as cluster.instances=4. Repeatable."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for tables and pictures. [default: results/NAME; none with --json]"),
+        typer.Option(help="Folder for tables and pictures.", show_default="results/NAME; none with --json"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the score as JSON, nothing else.")] = False,
     scheduler: Annotated[str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")] = None,

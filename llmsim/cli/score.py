@@ -21,7 +21,9 @@ FEW_REQUESTS = 20
 def score(
     results: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of llmsim run, vLLM or SGLang benchmark files with details, timelines."),
+        typer.Argument(
+            metavar="[RESULT]…", help="Folders of llmsim run, vLLM or SGLang benchmark files with details, timelines."
+        ),
     ] = None,
     timelines: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON list of {arrival_s, token_times_s, …}.")

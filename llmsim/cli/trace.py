@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmsim.cli.output import print_json
-from llmsim.errors import InputError
+from llmsim.cli.output import check_picture, print_json
 
 app = typer.Typer(help="Look at traces of requests.")
 
@@ -20,7 +19,9 @@ def _group() -> None:
 
 @app.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(help="Azure CSV, Mooncake JSONL, CSV or JSONL; plain or gzipped.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Azure CSV, Mooncake JSONL, CSV or JSONL; plain or gzipped.")
+    ],
     format: Annotated[str, typer.Option(help="auto, azure, mooncake, csv or jsonl.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     picture: Annotated[
@@ -28,8 +29,7 @@ def show(
     ] = None,
 ) -> None:
     """Show how many requests a trace has, how they arrive, and how long they are."""
-    if picture is not None and (picture.suffix.lower() != ".png" or not picture.parent.is_dir()):
-        raise InputError(f"--picture {picture}: expected a file that ends in .png, in a folder that exists")
+    check_picture(picture)
     from llmsim.workload.trace_stats import describe
     from llmsim.workload.traces import read_trace
 

@@ -12,7 +12,10 @@ from llmsim.cli.output import ProgressBar, print_json
 
 
 def validate(
-    case: Annotated[str, typer.Argument(help="The case; an unknown one lists those that there are.")],
+    case: Annotated[
+        str,
+        typer.Argument(metavar="CASE", help="What to compare, such as steps or distserve; an unknown name lists all."),
+    ],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder with groundtruth/ and profiles/.")],
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for validation.json and a picture, validation.png.")

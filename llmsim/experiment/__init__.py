@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from llmsim.experiment.assemble import make_delivery, make_policy, make_slo, make_user, make_window, make_workload
-from llmsim.experiment.run import Result, run
+from llmsim.experiment.assemble import make_policy, make_slo, make_user, make_window, make_workload
+from llmsim.experiment.run import Result, delivered, run
 from llmsim.experiment.store import check_folder, read_record, read_scenario, staged, write
 
 __all__ = [
     "Result",
     "check_folder",
-    "make_delivery",
+    "delivered",
     "make_policy",
     "make_slo",
     "make_user",

@@ -49,8 +49,12 @@ class Result:
     @cached_property
     def delivered(self) -> Timelines:
         """Token times as they reached users; `record.timelines()` has them as they left the GPU."""
-        paced = make_delivery(self.scenario)(self.record.timelines())
-        return until_left(paced, self.record.requests["left_s"])
+        return delivered(self.scenario, self.record)
+
+
+def delivered(scenario: Scenario, record: Record) -> Timelines:
+    """Token times as they reached users: through the gateway, and no further than users who left."""
+    return until_left(make_delivery(scenario)(record.timelines()), record.requests["left_s"])
 
 
 def run(

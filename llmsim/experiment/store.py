@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from llmsim.errors import InputError
 from llmsim.metrics import ranges
-from llmsim.record import Record, Timelines, expand
+from llmsim.record import SEGMENT_COLUMNS, Record, Timelines, expand
 from llmsim.request import Outcome
 from llmsim.scenario import ImmediateDelivery, Scenario
 from llmsim.scenario.messages import input_error
@@ -28,6 +28,16 @@ OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 #: the file whose presence makes a folder a result
 MARK = "scenario.json"
 DELIVERED_TOKENS = "delivered_tokens.parquet"
+#: table -> columns without which a result cannot be scored again
+NEEDED = {
+    "requests": (
+        *("arrival_s", "prompt_tokens", "output_tokens", "first_scheduled_s", "end_s"),
+        *("left_s", "outcome", "reason", "instance"),
+    ),
+    "steps": (),
+    "segments": tuple(SEGMENT_COLUMNS),
+    "step_ends": ("instance", "end_s"),
+}
 #: columns of requests.parquet that follow from the record and the delivery policy
 DELIVERED_COLUMNS = ("delivered_tokens", "first_token_delivered_s", "last_token_delivered_s")
 
@@ -54,7 +64,7 @@ def write(result: Result, folder: Path) -> None:
 def read_record(folder: Path) -> Record:
     """Read a result's tables back, so that it can be scored again; InputError if the folder has none."""
     _check_result(folder)
-    tables = {name: _read_table(folder / f"{name}.parquet") for name in ("requests", "steps", "segments", "step_ends")}
+    tables = {name: _read_table(folder / f"{name}.parquet", columns) for name, columns in NEEDED.items()}
     requests, ends = tables["requests"], tables["step_ends"]
     reasons, requests["reason"] = np.unique(requests["reason"], return_inverse=True)
     requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)
@@ -67,7 +77,7 @@ def read_record(folder: Path) -> Record:
         steps=tables["steps"],
         step_ends_s=tuple(ends["end_s"][ends["instance"] == number] for number in range(instances)),
         reasons=tuple(reasons),
-        end_s=float(json.loads((folder / "score.json").read_text())["simulated_s"]),
+        end_s=_read_end_s(folder / "score.json"),
     )
 
 
@@ -79,8 +89,19 @@ def read_scenario(folder: Path) -> Scenario:
         return Scenario.model_validate_json(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not UTF-8 text") from None
     except ValidationError as error:
         raise input_error(error, Scenario, lambda _: f"{file}: ") from None
+
+
+def _read_end_s(file: Path) -> float:
+    try:
+        return float(json.loads(file.read_text(encoding="utf-8"))["simulated_s"])
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{file}: expected the score of a run, in JSON, with simulated_s") from None
 
 
 def _check_result(folder: Path) -> None:
@@ -156,12 +177,17 @@ def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) 
     pq.write_table(pa.table(arrays), file)
 
 
-def _read_table(file: Path) -> dict[str, Any]:
+def _read_table(file: Path, columns: Sequence[str]) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not file.is_file():
+        raise InputError(f"{file}: is missing; expected a whole result of llmsim run")
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    lacking = [name for name in columns if name not in table.column_names]
+    if lacking:
+        raise InputError(f"{file}: has no column {', '.join(lacking)}; expected a result of this version of llmsim")
     return {name: table[name].to_numpy() for name in table.column_names}

@@ -36,7 +36,7 @@ from llmsim.request import Outcome
 
 #: a change smaller than this share of the value is rounding
 SAME = 1e-6
-PACED, DROPPED = "paced", "dropped"
+PACED, DROPPED, ABANDONED = "paced", "dropped", "abandoned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Change:
     change: float | None
     direction: str  #: "up", "down", "unchanged", or "unknown" where a value does not exist
     improves: bool
-    gameable: bool  #: improves, while no user is better off
+    gameable: bool  #: improves, while users taken together are no better off
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,7 @@ class Users:
     better: int
     worse: int
     same: int
+    gain_tokens: float  #: change of the benefits of all of them together
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +241,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _users(gain: np.ndarray) -> Users:
     better, worse = int(np.sum(gain > SAME)), int(np.sum(gain < -SAME))
-    return Users(better, worse, len(gain) - better - worse)
+    return Users(better, worse, len(gain) - better - worse, float(gain.sum()))
 
 
 def _shown(metric: Metric, value: float) -> float | None:
@@ -255,7 +256,9 @@ def _change(metric: Metric, before: float, after: float, users: Users) -> Change
         return Change(_shown(metric, after), 0.0, "unchanged", False, False)
     improves = change * metric.better > 0
     direction = "up" if change > 0 else "down"
-    return Change(_shown(metric, after), change * metric.factor, direction, improves, improves and users.better == 0)
+    return Change(
+        _shown(metric, after), change * metric.factor, direction, improves, improves and users.gain_tokens <= 0
+    )
 
 
 def manipulable_share(baseline: Audit, claimed: Audit) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,9 @@ class Window:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"window.kind: unknown '{self.kind}'{nearest(self.kind, KINDS)}")
+        for name, bound in (("start_s", self.start_s), ("end_s", self.end_s)):
+            if bound is not None and not math.isfinite(bound):
+                raise InputError(f"window.{name}: expected seconds, got {bound!r}")
         if self.kind == "makespan" and (self.start_s is not None or self.end_s is not None):
             raise InputError("window: start_s and end_s belong to kind 'arrivals', not to 'makespan'")
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
@@ -55,16 +59,23 @@ class Span:
 
 
 def resolve(window: Window, timelines: Timelines) -> Span:
-    """Apply `window`; an arrival window without length (one request or burst) becomes the makespan."""
+    """Apply `window`; an arrival window without length (one request or burst) becomes the makespan.
+
+    InputError where there are requests, and none of them arrives in the window: nothing could be said.
+    """
     arrival_s = timelines.arrival_s
     if len(arrival_s) == 0:
         return Span(window.kind, 0.0, 0.0, np.zeros(0, np.bool_))
     first_s = float(arrival_s.min()) if window.start_s is None else window.start_s
     last_s = float(arrival_s.max()) if window.end_s is None else window.end_s
+    counted = (arrival_s >= first_s) & (arrival_s <= last_s)
+    if not counted.any():
+        asked = f"from {first_s:g} s on" if window.end_s is None else f"from {first_s:g} to {last_s:g} s"
+        raise InputError(
+            f"window: no request arrives {asked}; arrivals are from {arrival_s.min():g} to {arrival_s.max():g} s"
+        )
     if window.kind == "arrivals" and last_s > first_s:
-        return Span("arrivals", first_s, last_s, (arrival_s >= first_s) & (arrival_s <= last_s))
-    if window.start_s is not None or window.end_s is not None:
-        return Span("arrivals", first_s, max(first_s, last_s), np.zeros(len(arrival_s), np.bool_))
+        return Span("arrivals", first_s, last_s, counted)
     return Span("makespan", first_s, run_end_s(timelines), np.ones(len(arrival_s), np.bool_))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from llmsim.metrics.audit import DROPPED, PACED, Audit
+from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit
 from llmsim.plots.style import GREY, LEGEND, ORANGE, RED, new_figure, tidy
 
-TITLES = {PACED: "tokens delayed to the TBT bound", DROPPED: "requests that miss dropped"}
+TITLES = {PACED: "tokens delayed to the TBT bound", DROPPED: "requests that miss dropped", ABANDONED: "abandoned"}
 #: changes beyond this are drawn at the edge, with their number
 EDGE = 100.0
 

@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from llmsim.errors import InputError
+
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, "#56B4E9", "#F0E442", "#000000")
 #: small, and readable where it lies over a line
@@ -44,10 +46,12 @@ def log_ticks(axes: Axes, low: float, high: float) -> None:
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Write a PNG, in one move; the same figure gives the same bytes. Savefig would draw it twice."""
+    """Write a PNG, in one move; the same figure gives the same bytes. InputError if that place cannot be written."""
     scratch = file.with_name(f".{file.name}.part")
-    try:
+    try:  # savefig would draw it twice
         FigureCanvasAgg(figure).print_png(str(scratch), metadata={"Software": None})  # type: ignore[no-untyped-call]
         scratch.replace(file)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
     finally:
         scratch.unlink(missing_ok=True)

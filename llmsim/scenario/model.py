@@ -263,12 +263,12 @@ class Wait(Table):
 
     distribution: Literal["fixed", "exponential", "lognormal"] = "exponential"
     mean_s: Positive
-    #: coefficient of variation, of a log-normal distribution only
-    cv: Positive = 1.0
+    #: coefficient of variation, of a log-normal distribution only: 1 if not given
+    cv: Positive | None = None
 
     @model_validator(mode="after")
     def _cv_belongs(self) -> Wait:
-        if "cv" in self.model_fields_set and self.distribution != "lognormal":
+        if self.cv is not None and self.distribution != "lognormal":
             raise ValueError(f"cv belongs to distribution 'lognormal', not to '{self.distribution}'")
         return self
 
@@ -283,7 +283,7 @@ class Patience(Table):
 
     @model_validator(mode="after")
     def _somebody_leaves(self) -> Patience:
-        if "cancel_delay_s" in self.model_fields_set and self.first_token is None and self.next_token is None:
+        if self.cancel_delay_s > 0 and self.first_token is None and self.next_token is None:
             raise ValueError("cancel_delay_s needs users who leave; expected first_token or next_token")
         return self
 

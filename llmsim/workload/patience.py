@@ -23,14 +23,14 @@ class Patience:
 
 
 def draw_patience(
-    rng: np.random.Generator, requests: int, *, distribution: str, mean_s: float, cv: float = 1.0
+    rng: np.random.Generator, requests: int, *, distribution: str, mean_s: float, cv: float | None = None
 ) -> NDArray[np.float64]:
-    """Draw each user's patience, shape (requests,), seconds; `cv`: coefficient of variation, of `lognormal` only."""
+    """Draw each user's patience, seconds, shape (requests,). `cv`: variation of `lognormal`, 1 if None."""
     if distribution == "fixed":
         return np.full(requests, mean_s)
     if distribution == "exponential":
         return rng.exponential(mean_s, requests)
     if distribution == "lognormal":
-        sigma = np.sqrt(np.log1p(cv * cv))
+        sigma = np.sqrt(np.log1p((1.0 if cv is None else cv) ** 2))
         return rng.lognormal(np.log(mean_s) - sigma * sigma / 2, sigma, requests)
     raise InputError(f"distribution is '{distribution}', expected one of {', '.join(DISTRIBUTIONS)}")

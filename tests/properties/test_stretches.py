@@ -77,7 +77,7 @@ def workloads(draw):
     return Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis")
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     requests=workloads(),
     scheduler=st.sampled_from(SCHEDULERS),

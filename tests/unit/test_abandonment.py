@@ -30,12 +30,17 @@ def test_a_waiting_request_is_dropped_at_the_first_boundary_after_its_deadline()
     assert record.requests["computed_tokens"].tolist() == [149, 0]
 
 
-def test_a_deadline_met_exactly_is_met():
-    latency = LinearSteps(step_s=0.125, prefill_token_s=0.0)
-    record = serve(workload((0.0, 4, 4), (0.0, 4, 1)), Abandoning(ONE_SEAT, Deadlines(ttft_s=0.5)), latency=latency)
+@pytest.mark.parametrize("foresee", [False, True])
+def test_a_deadline_met_exactly_is_met(foresee):
+    latency = LinearSteps(step_s=0.125, prefill_token_s=0.0)  # exact in binary
+    deadlines = Deadlines(ttft_s=0.625)
+    scheduler = Abandoning(ONE_SEAT, deadlines, foresee=latency if foresee else None)
+    record = serve(workload((0.0, 4, 4), (0.0, 4, 1), (0.0, 4, 1)), scheduler, latency=latency)
 
-    # the seat is free at 0.5; at that boundary the second is not late yet, though its token comes at 0.625
-    assert record.requests["outcome"].tolist() == [Outcome.FINISHED, Outcome.FINISHED]
+    # the seat is free at 0.5: the second has its token at 0.625; the third would have it at 0.75
+    assert record.requests["outcome"].tolist() == [Outcome.FINISHED, Outcome.FINISHED, Outcome.ABANDONED]
+    assert record.requests["first_token_s"][1] == 0.625
+    assert record.requests["end_s"][2] == 0.625
 
 
 def test_whoever_must_miss_is_dropped_before():

@@ -171,6 +171,7 @@ def test_measured_timelines_are_audited(overloaded: str, capsys: pytest.CaptureF
         (["overloaded.toml", "--picture", "x.pdf"], "expected a file that ends in .png"),
         (["nobody.json", "--ttft-s", "1"], "the result lasts no time"),
         (["overloaded.toml", "--pace-s", "0"], "expected more than 0 seconds"),
+        (["overloaded.toml", "--pace-s", "nan"], "--pace-s nan: expected more than 0 seconds"),
     ],
 )
 def test_bad_audits_are_one_line(

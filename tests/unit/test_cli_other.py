@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,52 @@ def test_bad_arguments_are_one_line_and_exit_code_2(
     assert err.startswith("error: ")
     assert says in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["trace", "show", "t.csv", "--picture", "folder.png"], "folder.png: expected a file that ends in .png"),
+        (["trace", "show", "t.csv", "--picture", "/proc/t.png"], "/proc/t.png: cannot be written"),
+        (["figures", "timelines", "--out", "t.csv"], "--out t.csv: expected a folder, but a file of that name"),
+        (["figures", "timelines", "--out", "/proc/figures"], "/proc/figures"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_line(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text(TRACE)
+    Path("folder.png").mkdir()
+
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("run", "results/NAME"),
+        ("score", "2.5"),
+        ("audit", "the TBT bound"),
+        ("bench", "20,000"),
+        ("figures", "results/figures"),
+    ],
+)
+def test_help_names_defaults_that_depend(command: str, default: str) -> None:
+    code = "import sys; from llmsim.cli import main; main(sys.argv[1:])"
+    environment = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, command, "--help"], capture_output=True, text=True, check=True, env=environment
+    )
+
+    assert default in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], []])

@@ -57,7 +57,7 @@ def test_compose_gives_the_shipped_profile(operators: Path, tmp_path: Path, caps
         (["show", "--gpu", "a100", "--model", "llama-3.1-8b"], "no gpu profile named 'a100'"),
         (["show", *THESE, "--latency", "tabel"], "latency = 'tabel'; did you mean 'table'?"),
         (["show", *THESE, "--picture", "x.jpg"], "expected a file that ends in .png"),
-        (["show", *THESE, "--picture", "nowhere/x.png"], "expected a file in a folder that exists"),
+        (["show", *THESE, "--picture", "nowhere/x.png"], "in a folder that exists"),
         (["show", *THESE, "--profile", "none.json"], "none.json: No such file"),
         (["show", *THESE, "--data", "nowhere"], "iteration_times_ms.csv: not found"),
         (["compose", "nowhere", *THESE, "--out", "x.json"], "nowhere: no operators of 'a100_sxm'"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.experiment import Result, read_record, staged, write
+from llmsim.experiment import Result, read_record, read_scenario, staged, write
 from llmsim.record import Record
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario
@@ -24,7 +24,9 @@ def small_result() -> Result:
             "end_s": np.array([2.0, 0.75]),
             "outcome": np.array([Outcome.FINISHED, Outcome.REJECTED], dtype=np.int8),
             "reason": np.array([0, 1]),
+            "left_s": np.array([np.nan, np.nan]),
             "instance": np.array([1, 0]),
+            "left_s": np.array([np.nan, np.nan]),
         },
         segments={
             "request": np.array([0]),
@@ -120,3 +122,32 @@ def test_a_folder_without_a_result_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "steps.parquet").write_bytes(b"PAR1 but cut")
     with pytest.raises(InputError, match=r"steps\.parquet: not a readable Parquet file"):
         read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("score.json", "{", r"score\.json: expected the score of a run, in JSON, with simulated_s"),
+        ("score.json", "[]", r"score\.json: expected the score of a run"),
+        ("score.json", None, r"score\.json: cannot be read: No such file"),
+        ("requests.parquet", None, r"requests\.parquet: is missing"),
+        ("requests.parquet", "steps.parquet", r"requests\.parquet: has no column arrival_s, prompt_tokens"),
+    ],
+)
+def test_a_damaged_result_is_one_line(tmp_path: Path, file: str, content: str | None, message: str) -> None:
+    write(small_result(), tmp_path)
+    if content is None:
+        (tmp_path / file).unlink()
+    elif content.endswith(".parquet"):
+        (tmp_path / file).write_bytes((tmp_path / content).read_bytes())
+    else:
+        (tmp_path / file).write_text(content)
+
+    with pytest.raises(InputError, match=message):
+        read_record(tmp_path)
+
+
+def test_a_scenario_that_is_not_text_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "scenario.json").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"scenario\.json: not UTF-8 text"):
+        read_scenario(tmp_path)

@@ -75,6 +75,13 @@ def test_a_scenario_survives_json(file: Path) -> None:
     assert Scenario.model_validate_json(scenario.model_dump_json()) == scenario
 
 
+@pytest.mark.parametrize("distribution", ["fixed", "exponential", "lognormal"])
+def test_users_who_leave_survive_json(distribution: str) -> None:
+    scenario = Scenario.model_validate({"patience": {"first_token": {"distribution": distribution, "mean_s": 3.0}}})
+
+    assert Scenario.model_validate_json(scenario.model_dump_json()) == scenario
+
+
 def test_a_scenario_goes_to_another_process_with_its_places(file: Path) -> None:
     scenario = load_scenario(file)
     copy = pickle.loads(pickle.dumps(scenario))

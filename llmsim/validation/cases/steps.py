@@ -22,6 +22,8 @@ SAME_OPERATORS = (
     "interpolation, not the operators. Whole engines are in the other cases."
 )
 
+BY_KIND = "Prefill, decode and mixed steps apart: in the rows of --json, and of validation.json in the folder of --out."
+
 
 def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
     """Compare every reference step; targets are the table's, the roofline's errors are stated."""
@@ -36,7 +38,7 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
         points=points,
         checks=tuple(check for row in errors for check in _checks(row)),
         rows=tuple(asdict(row) for row in errors),
-        notes=(SAME_OPERATORS, f"Without operator tables, so not compared with the table: {left_out}."),
+        notes=(SAME_OPERATORS, BY_KIND, f"Without operator tables, so not compared with the table: {left_out}."),
     )
 
 
