@@ -24,7 +24,6 @@ def small_result() -> Result:
             "end_s": np.array([2.0, 0.75]),
             "outcome": np.array([Outcome.FINISHED, Outcome.REJECTED], dtype=np.int8),
             "reason": np.array([0, 1]),
-            "left_s": np.array([np.nan, np.nan]),
             "instance": np.array([1, 0]),
             "left_s": np.array([np.nan, np.nan]),
         },
