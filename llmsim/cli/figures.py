@@ -22,7 +22,7 @@ def figures(
     check: Annotated[
         bool, typer.Option("--check", help="Check the claims; exit code 1 if one does not hold. Writes only to --out.")
     ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer settings, rates and seeds: a minute or two.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer settings, rates and seeds: a few minutes.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for PNG, SVG and CSV.", show_default="results/figures; none with --check"),

@@ -16,8 +16,10 @@ POINTS = 1500
 SINGLY = 4
 
 
-def load_figure(steps: Mapping[str, NDArray[Any]], *, num_gpu_blocks: int) -> Figure:
-    """Draw running and waiting requests and the share of KV blocks in use over time, from a run's `steps`.
+def load_figure(
+    steps: Mapping[str, NDArray[Any]], requests: Mapping[str, NDArray[Any]], *, num_gpu_blocks: int
+) -> Figure:
+    """Draw running and waiting requests and the share of KV blocks in use over time, from a run's tables.
 
     Running and waiting are sums over the instances; KV blocks are drawn per instance, or for many of them as
     mean and range. `num_gpu_blocks` is what one instance has.
@@ -25,7 +27,8 @@ def load_figure(steps: Mapping[str, NDArray[Any]], *, num_gpu_blocks: int) -> Fi
     figure = new_figure(10.5, 4.8)
     queue, memory = figure.subplots(2, 1, sharex=True)
     time_s = np.linspace(0.0, float(np.max(steps["end_s"], initial=0.0)), POINTS)
-    running, waiting = (sampled(steps, name, time_s).sum(axis=0) for name in ("running", "waiting"))
+    running = sampled(steps, "running", time_s).sum(axis=0)
+    waiting = np.maximum(in_system(requests, time_s) - running, 0)
     queue.fill_between(time_s, running, step="post", color=BLUE, alpha=0.35, linewidth=0)
     queue.step(time_s, running, where="post", color=BLUE, linewidth=1, label="running")
     queue.step(time_s, waiting, where="post", color=ORANGE, linewidth=1, label="waiting")
@@ -42,6 +45,16 @@ def load_figure(steps: Mapping[str, NDArray[Any]], *, num_gpu_blocks: int) -> Fi
     memory.set_ylim(0, 102)
     tidy(memory, x="time (s)", y="% of blocks", title=f"KV memory ({num_gpu_blocks:,} blocks each)")
     return figure
+
+
+def in_system(requests: Mapping[str, NDArray[Any]], time_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return how many requests have arrived and not ended at given times, shape (times,).
+
+    Who waits is the rest of these beside who runs. The `waiting` of a row of steps is no help: it is counted at the
+    row's end, where an arrival that cut the row short has just come.
+    """
+    arrived, ended = (np.searchsorted(np.sort(requests[name]), time_s, side="right") for name in ("arrival_s", "end_s"))
+    return arrived - ended
 
 
 def sampled(steps: Mapping[str, NDArray[Any]], column: str, time_s: NDArray[np.float64]) -> NDArray[np.float64]:

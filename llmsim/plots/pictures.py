@@ -31,7 +31,7 @@ def run_latencies(result: Result) -> Figure:
 
 def run_load(result: Result) -> Figure:
     """Draw how busy the instances of a run were."""
-    return load_figure(result.record.steps, num_gpu_blocks=result.num_gpu_blocks)
+    return load_figure(result.record.steps, result.record.requests, num_gpu_blocks=result.num_gpu_blocks)
 
 
 def run_timelines(result: Result) -> Figure:

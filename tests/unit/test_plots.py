@@ -7,10 +7,12 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llmsim.experiment import run
 from llmsim.plots import latency_figure, load_figure, save, spread, timelines_figure, trace_figure
-from llmsim.plots.load import sampled
+from llmsim.plots.load import in_system, sampled
 from llmsim.record import Timelines
 from llmsim.request import Outcome
+from llmsim.scenario import load_scenario
 from llmsim.workload.contract import Workload
 
 
@@ -68,18 +70,32 @@ def test_load_is_sampled_between_the_starts_and_ends_of_rows() -> None:
     np.testing.assert_array_equal(got, [[5, 5, 0, 0, 9, 0], [0, 0, 7, 0, 0, 0]])
 
 
+def test_the_queue_that_is_drawn_is_the_one_that_requests_saw() -> None:
+    # Little's law: an arrival cuts a stretch short and waits to the next step's end, not for a whole row of steps.
+    result = run(load_scenario("quickstart", ["workload.requests=400"]))
+    requests = result.record.requests
+    time_s = np.linspace(0.0, result.record.end_s, 100_001)
+    waiting = in_system(requests, time_s) - sampled(result.record.steps, "running", time_s).sum(axis=0)
+
+    waited_s = (requests["first_scheduled_s"] - requests["arrival_s"]).sum()
+    assert waiting.min() >= 0
+    assert waiting.mean() * result.record.end_s == pytest.approx(waited_s, rel=0.02)
+
+
 @pytest.mark.parametrize("instances", [1, 3, 12])
 def test_load_is_drawn_for_one_instance_and_for_many(instances: int, tmp_path: Path) -> None:
     steps = {
         "instance": np.arange(instances),
         "start_s": np.zeros(instances),
         "end_s": np.ones(instances),
-        **{name: np.full(instances, 10) for name in ("running", "waiting", "kv_blocks_used")},
+        **{name: np.full(instances, 10) for name in ("running", "kv_blocks_used")},
     }
-    figure = load_figure(steps, num_gpu_blocks=40)
+    requests = {"arrival_s": np.zeros(12 * instances), "end_s": np.ones(12 * instances)}
+    figure = load_figure(steps, requests, num_gpu_blocks=40)
     queue, memory = figure.axes
 
     assert queue.lines[0].get_ydata()[0] == 10 * instances
+    assert queue.lines[1].get_ydata()[0] == (12 - 10) * instances
     assert memory.lines[0].get_ydata()[0] == 100.0 * 10 / 40
     assert len(memory.lines) == (instances if instances <= 4 else 1)
     assert drawn(figure, tmp_path)
