@@ -42,7 +42,7 @@ def load_figure(
         for number, row in enumerate(used):
             memory.plot(time_s, row, color=COLOURS[number], linewidth=1, label=f"instance {number}")
     memory.legend(loc="upper right", **LEGEND)
-    memory.set_ylim(0, 102)
+    memory.set_ylim(0, min(102.0, max(2.0, 1.3 * used.max(initial=0.0))))  # a band near 0 is to be seen too
     tidy(memory, x="time (s)", y="% of blocks", title=f"KV memory ({num_gpu_blocks:,} blocks each)")
     return figure
 
