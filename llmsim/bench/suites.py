@@ -53,6 +53,8 @@ def scenarios(
     """
     found = {name: DRAWN[name](REQUESTS if requests is None else requests) for name in names if name in DRAWN}
     if TRACED not in names:
+        if trace is not None:
+            raise InputError(f"--trace {trace}: only the workload '{TRACED}' reads a trace; name it too")
         return found, {}
     if trace is None:
         if skip:

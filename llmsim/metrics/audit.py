@@ -35,7 +35,8 @@ from llmsim.record import Timelines
 from llmsim.request import Outcome
 
 #: a change smaller than this share of the value is rounding
-SAME = 1e-6
+SAME = 1e-6  #: tokens of benefit, of one user
+NOTICEABLE = 5e-4  #: of a metric, relative: less would not show in four digits
 PACED, DROPPED, ABANDONED = "paced", "dropped", "abandoned"
 
 
@@ -252,7 +253,7 @@ def _change(metric: Metric, before: float, after: float, users: Users) -> Change
     if not (math.isfinite(before) and math.isfinite(after)):
         return Change(_shown(metric, after), None, "unknown", False, False)
     change = after - before
-    if abs(change) <= SAME * max(abs(before), abs(after)):
+    if abs(change) <= NOTICEABLE * max(abs(before), abs(after)):
         return Change(_shown(metric, after), 0.0, "unchanged", False, False)
     improves = change * metric.better > 0
     direction = "up" if change > 0 else "down"
@@ -271,7 +272,7 @@ def manipulable_share(baseline: Audit, claimed: Audit) -> list[dict[str, Any]]:
         if mine.as_is is None or theirs.as_is is None:
             continue
         gain = (theirs.as_is - mine.as_is) * mine.metric.better
-        if gain <= SAME * abs(mine.as_is):
+        if gain <= NOTICEABLE * abs(mine.as_is):
             continue
         shares = {
             name: min(1.0, max(0.0, (change.change or 0.0) * mine.metric.better / gain))
