@@ -129,6 +129,25 @@ def test_preempted_requests_go_to_the_head_of_the_queue():
     assert record.requests["first_scheduled_s"][2] == record.requests["end_s"][1]
 
 
+@pytest.mark.parametrize("scheduler", [ChunkedPrefill(watermark=0.1), Fcfs(watermark=0.1)])
+def test_a_preempted_request_that_outgrew_the_watermark_comes_back_alone(scheduler):
+    # 20 blocks, 2 of them reserve. 1 is admitted with 17 and goes when it needs the 19th: 19 + 2 are never free again
+    record = serve(workload((0.0, 1, 30), (0.0, 272, 40)), scheduler, num_gpu_blocks=20)
+
+    assert record.requests["preemptions"].tolist() == [0, 1]
+    assert record.requests["outcome"].tolist() == [Outcome.FINISHED, Outcome.FINISHED]
+
+
+def test_a_preempted_request_that_outgrew_the_budget_takes_a_step_of_its_own():
+    # 6 blocks: 1 goes when both need a 4th, with 32 + 17 tokens to compute again, more than the budget of a step
+    witness = Witness(Fcfs(max_num_batched_tokens=40, watermark=0.0))
+    record = serve(workload((0.0, 32, 30), (0.0, 32, 30)), witness, num_gpu_blocks=6)
+
+    assert record.requests["preemptions"].tolist() == [0, 1]
+    assert {1: 49} in [decision.prefill for _, decision in witness.decisions]
+    assert record.requests["outcome"].tolist() == [Outcome.FINISHED, Outcome.FINISHED]
+
+
 def test_prompt_that_can_never_fit_is_rejected_with_its_reason():
     record = serve(workload((0.0, 200, 1), (0.0, 16, 1)), ChunkedPrefill(), num_gpu_blocks=10)
 
