@@ -170,6 +170,14 @@ def test_the_end_of_the_run_leaves_requests_unfinished():
     assert record.requests["end_s"][1] == 0.205
 
 
+@pytest.mark.parametrize("until_s", [0.040, 100.0])
+def test_a_run_that_is_over_before_its_end_ends_with_its_last_request(until_s):
+    record = serve(workload((0.0, 100, 3)), ChunkedPrefill(), until_s=until_s)
+
+    assert record.requests["outcome"][0] == Outcome.FINISHED
+    assert record.end_s == pytest.approx(0.040)
+
+
 def test_stretches_end_early_for_an_arrival():
     record = serve(workload((0.0, 100, 50), (0.1234, 10, 1)), ChunkedPrefill())
 
