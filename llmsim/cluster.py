@@ -114,7 +114,6 @@ class Cluster:
         with _without_garbage_collection():
             self.clock.run(until=self._until_s)
         if self._until_s is not None:
-            self.last_end_s = self._until_s
             for instance in self.instances:
                 instance.close(self._until_s)
         elif waiting := len(self._arrival_s) - self.ended:

@@ -325,7 +325,8 @@ class Instance:
         emitted = self.batch.leave(request)
         if emitted:
             request.last_token_s = self._last_decode_s
-        self.recorder.segment((request.id, self.number, request.head_s, joined_step, emitted))
+        if emitted or not isnan(request.head_s):  # nothing, if it was released from hold and left at once
+            self.recorder.segment((request.id, self.number, request.head_s, joined_step, emitted))
         request.head_s = NEVER_S
 
     def _drop_cancelled(self) -> None:

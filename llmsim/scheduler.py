@@ -122,7 +122,10 @@ class Scheduler(ABC):
         """Decide the next step."""
 
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
-        """Return why this policy can never serve a request that has just arrived (it is then rejected), or None."""
+        """Return why this policy can never serve a request that has just arrived (it is then rejected), or None.
+
+        The view is as of the last decision: rely on its limits, not on its clock, queue or free memory.
+        """
         return None
 
 

@@ -20,7 +20,7 @@ class ChunkedPrefill(Scheduler):
 
     max_num_batched_tokens: int = 2048  #: token budget of a step
     max_num_seqs: int = 256  #: most requests that run at once
-    watermark: float = 0.0  #: share of all KV blocks that an admission leaves free
+    watermark: float = 0.0  #: share of all KV blocks that an admission beside others leaves free
 
     def __post_init__(self) -> None:
         positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)
@@ -55,7 +55,7 @@ class ChunkedPrefill(Scheduler):
         seats = self.max_num_seqs - view.num_running
         if budget <= 0 or seats <= 0:
             return
-        reserve = int(self.watermark * view.total_blocks)
+        reserve = int(self.watermark * view.total_blocks) if view.num_running else 0
         for request in view.waiting:
             to_prefill = request.tokens_to_prefill
             if budget <= 0 or seats <= 0 or view.blocks_for(to_prefill) + reserve > free:
@@ -65,6 +65,7 @@ class ChunkedPrefill(Scheduler):
             budget -= tokens
             seats -= 1
             free -= view.blocks_for(tokens)
+            reserve = int(self.watermark * view.total_blocks)  # guards those who run
 
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
         """Reject a prompt that the watermark keeps out even of an empty instance."""

@@ -18,7 +18,7 @@ class Fcfs(Scheduler):
 
     max_num_batched_tokens: int | None = None  #: most prompt tokens in a step; None: max(max_model_len, 2048)
     max_num_seqs: int = 256  #: most requests that run at once
-    watermark: float = 0.01  #: share of all KV blocks that an admission leaves free
+    watermark: float = 0.01  #: share of all KV blocks that an admission beside others leaves free
 
     def __post_init__(self) -> None:
         positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)
@@ -36,16 +36,19 @@ class Fcfs(Scheduler):
         prefill: dict[int, int] = {}
         budget = self._budget(view)
         seats = self.max_num_seqs - view.num_running
-        free = view.free_blocks - int(self.watermark * view.total_blocks)
+        free = view.free_blocks
+        reserve = int(self.watermark * view.total_blocks) if view.num_running else 0
         for request in view.waiting:
             tokens = request.tokens_to_prefill
             blocks = view.blocks_for(tokens)
-            if seats <= 0 or tokens > budget or blocks > free:
+            # the first may exceed the budget: preempted requests outgrow it, longer prompts have been rejected
+            if seats <= 0 or (prefill and tokens > budget) or blocks + reserve > free:
                 break
             prefill[request.id] = tokens
             budget -= tokens
             seats -= 1
             free -= blocks
+            reserve = int(self.watermark * view.total_blocks)  # guards those who run
         return prefill
 
     def _budget(self, view: InstanceView) -> int:

@@ -140,3 +140,13 @@ def test_token_delay_keeps_its_lead_and_lets_others_go_first():
         assert (np.arange(1, 41) - read <= 5 + 1 + 1e-9).all()  # never more than the lead, and the token on its way
         assert (times_s <= times_s[0] + np.arange(40) / 10.0 + 1e-9).all()  # the reader never waits
     assert record.requests["outcome"].tolist() == [Outcome.FINISHED] * 2
+
+
+def test_segments_have_tokens_also_when_the_wrapper_drops_somebody_while_others_are_held():
+    # whoever is held rejoins the batch when the wrapper's decision to drop comes, and is held again at once
+    requests = workload(*((0.05 * i, 100, 30) for i in range(20)))
+    scheduler = Abandoning(TokenDelay(tokens_per_s=4.0, lead_tokens=2), Deadlines(tokens_per_s=2.0))
+    record = serve(requests, scheduler, num_gpu_blocks=40)
+
+    assert (record.requests["outcome"] == Outcome.ABANDONED).any()
+    assert ((record.segments["steps"] > 0) | ~np.isnan(record.segments["head_s"])).all()

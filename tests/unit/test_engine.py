@@ -129,6 +129,25 @@ def test_preempted_requests_go_to_the_head_of_the_queue():
     assert record.requests["first_scheduled_s"][2] == record.requests["end_s"][1]
 
 
+@pytest.mark.parametrize("scheduler", [ChunkedPrefill(watermark=0.1), Fcfs(watermark=0.1)])
+def test_a_preempted_request_that_outgrew_the_watermark_comes_back_alone(scheduler):
+    # 20 blocks, 2 of them reserve. 1 is admitted with 17 and goes when it needs the 19th: 19 + 2 are never free again
+    record = serve(workload((0.0, 1, 30), (0.0, 272, 40)), scheduler, num_gpu_blocks=20)
+
+    assert record.requests["preemptions"].tolist() == [0, 1]
+    assert record.requests["outcome"].tolist() == [Outcome.FINISHED, Outcome.FINISHED]
+
+
+def test_a_preempted_request_that_outgrew_the_budget_takes_a_step_of_its_own():
+    # 6 blocks: 1 goes when both need a 4th, with 32 + 17 tokens to compute again, more than the budget of a step
+    witness = Witness(Fcfs(max_num_batched_tokens=40, watermark=0.0))
+    record = serve(workload((0.0, 32, 30), (0.0, 32, 30)), witness, num_gpu_blocks=6)
+
+    assert record.requests["preemptions"].tolist() == [0, 1]
+    assert {1: 49} in [decision.prefill for _, decision in witness.decisions]
+    assert record.requests["outcome"].tolist() == [Outcome.FINISHED, Outcome.FINISHED]
+
+
 def test_prompt_that_can_never_fit_is_rejected_with_its_reason():
     record = serve(workload((0.0, 200, 1), (0.0, 16, 1)), ChunkedPrefill(), num_gpu_blocks=10)
 
@@ -149,6 +168,14 @@ def test_the_end_of_the_run_leaves_requests_unfinished():
     steps = int((0.205 - 0.030) / STEP)
     assert record.requests["emitted_tokens"].tolist() == [5, 1 + steps]
     assert record.requests["end_s"][1] == 0.205
+
+
+@pytest.mark.parametrize("until_s", [0.040, 100.0])
+def test_a_run_that_is_over_before_its_end_ends_with_its_last_request(until_s):
+    record = serve(workload((0.0, 100, 3)), ChunkedPrefill(), until_s=until_s)
+
+    assert record.requests["outcome"][0] == Outcome.FINISHED
+    assert record.end_s == pytest.approx(0.040)
 
 
 def test_stretches_end_early_for_an_arrival():
