@@ -2,6 +2,9 @@
 
 If any waiting prompt fits, the step holds whole prompts only and everybody who decodes stands still (the generation
 stall that chunked prefill was made to avoid). Otherwise all running requests decode.
+
+One simplification: when its turn to decode comes, 0.5.3 wants a free block for each sequence even if it needs none;
+here it takes a real shortage to preempt.
 """
 
 from __future__ import annotations

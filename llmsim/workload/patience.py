@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from llmsim.errors import InputError
 
 FOR_EVER_S = float("inf")
+LEAST_S = 1e-3  #: nobody gives up sooner; patience is looked at as often as it could run out
 DISTRIBUTIONS = ("fixed", "exponential", "lognormal")
 
 
@@ -27,10 +28,13 @@ def draw_patience(
 ) -> NDArray[np.float64]:
     """Draw each user's patience, seconds, shape (requests,). `cv`: variation of `lognormal`, 1 if None."""
     if distribution == "fixed":
-        return np.full(requests, mean_s)
-    if distribution == "exponential":
-        return rng.exponential(mean_s, requests)
-    if distribution == "lognormal":
+        drawn = np.full(requests, mean_s)
+    elif distribution == "exponential":
+        drawn = rng.exponential(mean_s, requests)
+    elif distribution == "lognormal":
         sigma = np.sqrt(np.log1p((1.0 if cv is None else cv) ** 2))
-        return rng.lognormal(np.log(mean_s) - sigma * sigma / 2, sigma, requests)
-    raise InputError(f"distribution is '{distribution}', expected one of {', '.join(DISTRIBUTIONS)}")
+        drawn = rng.lognormal(np.log(mean_s) - sigma * sigma / 2, sigma, requests)
+    else:
+        raise InputError(f"distribution is '{distribution}', expected one of {', '.join(DISTRIBUTIONS)}")
+    patience_s: NDArray[np.float64] = np.maximum(drawn, LEAST_S)
+    return patience_s
