@@ -1,7 +1,8 @@
 """Holding tokens back at the GPU, in the manner of Andes (arXiv 2404.16283): who is ahead of the reader sits out.
 
 A reader takes so many tokens per second from the first one on. A request whose reader has enough to read on keeps its
-memory but leaves the step to others; it resumes before the reader has caught up.
+memory but leaves the step to others; it resumes before the reader has caught up. That helps where computing is what is
+short; where memory is (`llmsim run overloaded --scheduler token_delay`), holding only keeps others out.
 """
 
 from __future__ import annotations
