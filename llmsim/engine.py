@@ -24,7 +24,7 @@ from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.memory import KVMemory
 from llmsim.record import Recorder
 from llmsim.request import NEVER_S, Outcome, Request, RequestView
-from llmsim.scheduler import DECODE, Decision, Scheduler
+from llmsim.scheduler import Decision, Scheduler
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Instance:
         if not (self.waiting or self.running):
             return None
         decision = self.scheduler.schedule(self._view.updated(self))
-        if decision is not DECODE or self.held:
+        if decision.abandon or decision.preempt or decision.hold or self.held:
             self._carry_out(decision)
         return decision
 
