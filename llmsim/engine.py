@@ -141,13 +141,13 @@ class Instance:
             return
         self.waiting[request.id] = request
         if self._wake is not None:
-            self._cut(self._wake, bisect_left)
+            self._cut(self._wake)
 
     def cancel(self, id: int) -> None:
         """Take a request out at the next step boundary: its user has left."""
         self._cancelled.append(id)
         if self._wake is not None:
-            self._cut(self._wake, bisect_right)  # the step that starts now has started: users leave last
+            self._cut(self._wake)
 
     def last_token_s(self, request: Request) -> float:
         """When the latest token of a request was emitted, up to now; NaN if there is none."""
@@ -160,17 +160,19 @@ class Instance:
                 return stretch.boundaries_s[step]
         return self._last_decode_s if request.clock.steps > request.joined_step else request.last_token_s
 
-    def _cut(self, wake: simpy.Event, bisect: Callable[[Sequence[float], float, int, int], int]) -> None:
+    def _cut(self, wake: simpy.Event) -> None:
         """End the stretch at the next step boundary, or the idling now."""
-        stretch = self._stretch
-        boundary_s = self.clock.now
+        stretch, clock = self._stretch, self.clock
+        boundary_s = clock.now
         if stretch is not None:
+            # at equal times the lower rank goes first: a step that ends now has ended for those of a higher one
+            bisect = bisect_left if clock.rank < self._rank else bisect_right
             steps = bisect(stretch.boundaries_s, boundary_s, 1, stretch.steps)
             if steps == stretch.steps:
                 return
             stretch.steps = steps
             boundary_s = stretch.boundaries_s[steps]
-        self.clock.bring_forward(wake, boundary_s, self._rank)
+        clock.bring_forward(wake, boundary_s, self._rank)
         self._wake = None
 
     def close(self, until_s: float) -> None:
@@ -326,7 +328,7 @@ class Instance:
         if emitted:
             request.last_token_s = self._last_decode_s
         if emitted or not isnan(request.head_s):  # nothing, if it was released from hold and left at once
-            self.recorder.segment((request.id, self.number, request.head_s, joined_step, emitted))
+            self.recorder.segment(request.id, self.number, request.head_s, joined_step, emitted)
         request.head_s = NEVER_S
 
     def _drop_cancelled(self) -> None:
@@ -354,8 +356,7 @@ class Instance:
             decoding, context = batch.sequences, batch.context_tokens
         else:
             decoding = context = 0
-        row = (number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
-        recorder.stretch(row)
+        recorder.stretch(number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
 
     # Refusals ----------------------------------------------------------------------------------------------
 
@@ -394,6 +395,9 @@ class View:
         "max_model_len",
         "now_s",
         "num_decoding",
+        "num_prefilling",
+        "num_running",
+        "num_waiting",
         "total_blocks",
     )
 
@@ -410,6 +414,9 @@ class View:
         """Read the instance at a step boundary."""
         batch, held = instance.batch, instance.held
         self.now_s = instance.now_s
+        self.num_waiting = len(self._waiting)
+        self.num_prefilling = len(self._prefilling)
+        self.num_running = len(self._running)
         self.free_blocks = instance.memory.free_blocks
         self.num_decoding = batch.sequences
         self.decode_blocks = batch.blocks_needed
@@ -417,18 +424,6 @@ class View:
             self.num_decoding += len(held)
             self.decode_blocks += sum(map(self.blocks_to_decode, held.values()))
         return self
-
-    @property
-    def num_waiting(self) -> int:
-        return len(self._waiting)
-
-    @property
-    def num_prefilling(self) -> int:
-        return len(self._prefilling)
-
-    @property
-    def num_running(self) -> int:
-        return len(self._running)
 
     @property
     def waiting(self) -> Iterable[RequestView]:
