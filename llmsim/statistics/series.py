@@ -83,9 +83,6 @@ def independent_batches(means: Floats) -> float:
     return b * (1 - r) / (1 + r)
 
 
-def drift_per_batch(steps: Floats) -> tuple[float, float]:
-    """Mean of increments and their t value, inf for increments that are all the same and not 0."""
-    drift, error = float(steps.mean()), float(steps.std(ddof=1)) / math.sqrt(len(steps))
-    if error <= 1e-12 * abs(drift):
-        return drift, math.copysign(math.inf, drift) if drift else 0.0
-    return drift, drift / error
+def standard_error(values: Floats) -> float:
+    """Standard error of the mean of independent values."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values))

@@ -4,7 +4,7 @@ The hard case is a load near capacity. There the number waiting does a random wa
 reflected Brownian motion), growing without bound just above capacity and wandering for very long just below it. Both
 claims are therefore held against that walk at exactly full load, the borderline between them:
 
-* `overloaded`: the queue's growth, by batch means of its increments, is beyond the 99.99 % point of Student's t. The
+* `overloaded`: the queue's growth, by batch means of its increments, is beyond the 99.9 % point of Student's t. The
   walk's end is distributed as the absolute value of what the test supposes, so that at full load twice as many pass.
 * `steady`: what waits returns to its mean often enough: batch means worth `LEAST_INDEPENDENT` independent values. A
   walk at full load has about 3, however long it is, and reaches 20 in one run of a thousand; a growing queue, fewer.
@@ -23,10 +23,10 @@ import numpy as np
 
 from llmsim.statistics.intervals import Floats, student_t
 from llmsim.statistics.series import (
-    drift_per_batch,
     independent_batches,
     mser5,
     number_at,
+    standard_error,
     time_averages,
 )
 
@@ -37,12 +37,14 @@ LEAST_INDEPENDENT = 20.0
 BATCHES = 64
 #: fewer requests leave a P99 without an upper end at 95 %: 0.99^n > 0.025 for n < 368
 LEAST_REQUESTS = 368
-#: mean stays in service that a run must last after warm-up to be steady, and that pass before growth is looked for
-LEAST_STAYS, SKIPPED_STAYS = 10.0, 2.0
-#: the queue's growth is measured over so many batches, none shorter than a mean stay in service
-GROWTH_BATCHES = (5, 20)
+#: stays in service, as met by who looks in at random, that a run must last after warm-up to be steady
+LEAST_STAYS = 10.0
+#: mean stays in service that pass before growth is looked for
+SKIPPED_STAYS = 2.0
+#: the queue's growth is measured over so many batches; a coarse one lasts a mean stay in service or more
+FINE_BATCHES, COARSE_BATCHES = 20, 5
 #: chance of calling a load at capacity overloaded; one side
-FALSE_ALARM = 1e-4
+FALSE_ALARM = 1e-3
 #: standard deviation / mean up to which the number in service is level, so that only the queue can grow
 LEVEL_CV = 0.1
 BINS = 800  #: for the warm-up; 160 of MSER-5's means of five
@@ -81,8 +83,7 @@ def judge(
     """
     waiting_until_s = np.where(np.isnan(scheduled_s), end_s, scheduled_s)
     start_s, stop_s = span_s or _span(arrival_s)
-    stay_s = float((end_s - waiting_until_s).mean()) if len(end_s) else 0.0
-    run = _Run(arrival_s, waiting_until_s, end_s, start_s, stop_s, stay_s)
+    run = _Run(arrival_s, waiting_until_s, end_s, start_s, stop_s, *_stays(end_s - waiting_until_s))
     if run.length_s <= 0:
         return Verdict(TOO_SHORT, "all requests arrive at once: there is no time over which to judge", {})
     growth = _growth(run)
@@ -93,7 +94,7 @@ def judge(
         "independent_batches": independent,
         **growth.to_dict(),
         "utilisation": utilisation,
-        "stay_in_service_s": stay_s,
+        "stay_in_service_s": run.stay_s,
         "waiting_at_last_arrival": int(number_at(arrival_s, waiting_until_s, np.array([stop_s]))[0]),
         "drain_s": max(0.0, float(end_s.max()) - stop_s),
     }
@@ -108,6 +109,7 @@ class _Run:
     start_s: float
     stop_s: float
     stay_s: float  #: mean time in service
+    met_stay_s: float  #: the same of those whom one meets in service: how long the number in service remembers
 
     @property
     def length_s(self) -> float:
@@ -144,22 +146,29 @@ def _span(arrival_s: Floats) -> tuple[float, float]:
     return (float(arrival_s.min()), float(arrival_s.max())) if len(arrival_s) else (0.0, 0.0)
 
 
-def _growth(run: _Run) -> _Growth:
-    """Growth of the queue, from its increments over batches after the start-up; each lasts a stay in service or more.
+def _stays(service_s: Floats) -> tuple[float, float]:
+    """Mean of the times in service, and their mean weighted by themselves (the inspection paradox)."""
+    total_s = float(service_s.sum())
+    return (total_s / len(service_s), float((service_s**2).sum()) / total_s) if total_s > 0 else (0.0, 0.0)
 
-    Increments of a walk are independent where its values are not: that is what makes their error honest.
+
+def _growth(run: _Run) -> _Growth:
+    """Growth of the queue after the start-up, with the larger of the errors that fine and coarse batches give.
+
+    Increments of a walk are independent where its values are not: that is what makes their error honest. They are so
+    over times in which those who are served change; shorter batches only serve to know their spread better.
     """
-    least, most = GROWTH_BATCHES
     length_s = run.length_s - SKIPPED_STAYS * run.stay_s
-    batches = min(most, int(length_s / run.stay_s)) if run.stay_s > 0 else most
-    if batches < least:
+    coarse = min(FINE_BATCHES, int(length_s / run.stay_s)) if run.stay_s > 0 else FINE_BATCHES
+    if coarse < COARSE_BATCHES:
         return _Growth()
-    edges_s = np.linspace(run.stop_s - length_s, run.stop_s, batches + 1)
+    edges_s = np.linspace(run.stop_s - length_s, run.stop_s, FINE_BATCHES + 1)
     queue = number_at(run.arrival_s, run.waiting_until_s, edges_s)
-    drift, t_value = drift_per_batch(np.diff(queue))
-    batch_s = length_s / batches
-    error = 0.0 if math.isinf(t_value) or not t_value else abs(drift / t_value)
-    return _Growth(drift / batch_s, error / batch_s, batches)
+    errors = [standard_error(np.diff(queue)), standard_error(np.diff(queue[:: FINE_BATCHES // COARSE_BATCHES]))]
+    growth = queue[-1] - queue[0]
+    # the error of the sum of b increments is b times that of their mean
+    error = max(b * e for b, e in zip((FINE_BATCHES, COARSE_BATCHES), errors, strict=True))
+    return _Growth(growth / length_s, error / length_s, FINE_BATCHES)
 
 
 def _independence(run: _Run) -> tuple[float, float]:
@@ -176,7 +185,7 @@ def _independence(run: _Run) -> tuple[float, float]:
 
 def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]) -> Verdict:
     independent, warm_up_s = float(evidence["independent_batches"] or 0), float(evidence["warm_up_s"] or 0)
-    stays = (run.length_s - warm_up_s) / run.stay_s if run.stay_s > 0 else math.inf
+    stays = (run.length_s - warm_up_s) / run.met_stay_s if run.met_stay_s > 0 else math.inf
     requests = int(evidence["requests"] or 0)
     if requests < LEAST_REQUESTS:
         lack = f"{requests} requests after warm-up, where a P99 needs {LEAST_REQUESTS}"
@@ -188,7 +197,7 @@ def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]
             evidence,
         )
     elif stays < LEAST_STAYS:
-        lack = f"after warm-up it lasts {stays:.1f} mean stays in service, where {LEAST_STAYS:g} are needed"
+        lack = f"after warm-up it lasts {stays:.1f} times as long as a request in service, where {LEAST_STAYS:g} are needed"
     elif independent < LEAST_INDEPENDENT:
         lack = f"its queue is worth {independent:.1f} independent batches, where {LEAST_INDEPENDENT:g} are needed"
     else:
