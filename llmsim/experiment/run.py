@@ -101,6 +101,13 @@ def run(
     return result
 
 
+def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
+    """Assemble everything that a run is made of but its requests: InputError for what cannot be had."""
+    make_router(scenario)
+    make_slo(scenario), make_user(scenario), make_window(scenario)
+    make_instances(scenario, make_scheduler(scenario, scheduler))
+
+
 def score_delivered(
     delivered: Timelines, record: Record, scenario: Scenario, *, slo: Slo, user: User, window: Window
 ) -> dict[str, Any]:
