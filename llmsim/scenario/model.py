@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -308,6 +308,9 @@ class Scenario(Table):
     slo: Slo = Slo(ttft_s=1.0, tbt_s=0.1)
     user: User = User()
     window: Window = Window()
+
+    #: tables that may stand beside these in a file: what to ask of the experiment, read by commands of their own
+    beside: ClassVar[tuple[str, ...]] = ("sweep",)
 
     _place: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
 
