@@ -23,6 +23,12 @@ class Clock(simpy.Environment):
     run step by step would drift apart in the last bit.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        #: the highest rank among the events of the present time that have been processed. An instance whose rank is
+        #: not above it has passed a step boundary at this very time, whether or not it made an event of it.
+        self.rank = ARRIVAL
+
     def at(self, time_s: float, rank: int) -> simpy.Event:
         """Return an event that happens at `time_s`; among events of the same time the lower rank goes first."""
         event = simpy.Event(self)
@@ -49,4 +55,8 @@ class Clock(simpy.Environment):
         queue = self._queue
         while queue and queue[0][3].callbacks is None:
             heappop(queue)
+        if queue:
+            time_s, rank = queue[0][:2]
+            if time_s > self._now or rank > self.rank:
+                self.rank = rank
         super().step()
