@@ -24,8 +24,11 @@ class Clock(simpy.Environment):
     run step by step would drift apart in the last bit.
     """
 
-    #: rank of the event that is being processed: steps of instances with a lower rank that end now have ended already
-    rank = ARRIVAL
+    def __init__(self) -> None:
+        super().__init__()
+        #: the highest rank among the events of the present time that have been processed. An instance whose rank is
+        #: not above it has passed a step boundary at this very time, whether or not it made an event of it.
+        self.rank = ARRIVAL
 
     def at(self, time_s: float, rank: int) -> simpy.Event:
         """Return an event that happens at `time_s`; among events of the same time the lower rank goes first."""
@@ -55,8 +58,11 @@ class Clock(simpy.Environment):
         while callbacks is None:
             if not queue:
                 raise EmptySchedule
-            self._now, self.rank, _, event = heappop(queue)
+            time_s, rank, _, event = heappop(queue)
             callbacks = event.callbacks
+        if time_s > self._now or rank > self.rank:
+            self.rank = rank
+        self._now = time_s
         event.callbacks = None
         for callback in callbacks:
             callback(event)

@@ -161,11 +161,14 @@ class Instance:
         return self._last_decode_s if request.clock.steps > request.joined_step else request.last_token_s
 
     def _cut(self, wake: simpy.Event) -> None:
-        """End the stretch at the next step boundary, or the idling now."""
+        """End the stretch at the next step boundary, or the idling now.
+
+        A boundary at this very time is the next one if its turn is still to come: not for users, who leave last, nor
+        for what an instance of a higher number causes.
+        """
         stretch, clock = self._stretch, self.clock
         boundary_s = clock.now
         if stretch is not None:
-            # at equal times the lower rank goes first: a step that ends now has ended for those of a higher one
             bisect = bisect_left if clock.rank < self._rank else bisect_right
             steps = bisect(stretch.boundaries_s, boundary_s, 1, stretch.steps)
             if steps == stretch.steps:
@@ -231,7 +234,8 @@ class Instance:
             return Stretch((now_s, now_s + self.latency.step_time_s(chunks, 0, 0)), 1, False, prefill)
         if batch.blocks_needed > self.memory.free_blocks:
             raise self._wrong(f"decoding takes {batch.blocks_needed} KV blocks, {self.memory.free_blocks} are free")
-        steps = 1 if prefill else self._steps_ahead()
+        # whoever was given up may have made way for another request, which the scheduler has not seen yet
+        steps = 1 if prefill or decision.abandon else self._steps_ahead()
         if steps == 1:
             step_s = self.latency.step_time_s(chunks, batch.sequences, batch.context_tokens)
             return Stretch((now_s, now_s + step_s), 1, True, prefill)

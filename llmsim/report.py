@@ -20,6 +20,7 @@ LATENCIES = {
     "tbt_s": ("TBT of all gaps, ms", 1e-3),
     "e2e_s": ("E2E, s", 1.0),
     "queueing_s": ("queueing, s", 1.0),
+    "client_queueing_s": ("queueing at the client, s", 1.0),
 }
 QUANTILES = ("mean", "p50", "p90", "p99")
 
@@ -99,7 +100,7 @@ def _latencies(score: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     marks = dict.fromkeys(score.get("verdict", {}).get("forced", ()), "*")
     for key, (words, scale) in LATENCIES.items():
-        row = score[key]
+        row = score.get(key)
         if row is not None:
             values = (
                 _plain(None if row[q] is None else row[q] / scale) + marks.get(f"{key}.{q}", "") for q in QUANTILES
@@ -132,6 +133,8 @@ def _outcome(score: Mapping[str, Any]) -> Table:
     table.add_row("window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s")
     if window["kind"] == "arrivals":
         table.add_row("", "goodputs: who arrives in it; throughput: what leaves in it")
+    if choices.get("measured_from") == "sent":
+        table.add_row("latencies", "from the sending of a request, not its arrival at the client")
     if "wall_s" in score:
         table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
     return table
