@@ -17,13 +17,15 @@ from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
 from llmsim.latency.contract import LatencyModel
 from llmsim.memory import KVMemory
+from llmsim.prefix_cache import BlockKeys, PrefixCache
 from llmsim.record import Record, Recorder
-from llmsim.request import Request
+from llmsim.request import Request, RequestView
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.stepwise import StepwiseInstance
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import FOR_EVER_S, Patience
+from llmsim.workload.prefixes import Prefixes
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class InstanceSpec:
     num_gpu_blocks: int  #: KV blocks
     max_model_len: int  #: most tokens, prompt and output, of a request
     block_tokens: int = 16
+    prefix_caching: bool = False  #: whether blocks are kept for requests that begin alike
 
 
 def simulate(
@@ -96,15 +99,17 @@ class Cluster:
                 number,
                 scheduler=spec.scheduler,
                 latency=spec.latency,
-                memory=KVMemory(spec.num_gpu_blocks, spec.block_tokens),
+                memory=memory,
                 max_model_len=spec.max_model_len,
                 recorder=self.recorder,
                 output_tokens=output_tokens,
                 on_end=self._ended,
             )
-            for number, spec in enumerate(instances)
+            for number, (spec, memory) in enumerate(
+                zip(instances, _memories(instances, workload.prefixes), strict=True)
+            )
         ]
-        self.fleet = Fleet(self.clock, len(instances), rng)
+        self.fleet = Fleet(self.clock, self.instances, rng)
         self.ended = 0
         self.last_end_s = 0.0
 
@@ -179,6 +184,18 @@ class Cluster:
             self._on_progress(self.ended)
 
 
+def _memories(instances: Sequence[InstanceSpec], prefixes: Prefixes | None) -> Iterator[KVMemory]:
+    keys: dict[int, BlockKeys] = {}
+    for spec in instances:
+        size = spec.block_tokens
+        if not spec.prefix_caching:
+            yield KVMemory(spec.num_gpu_blocks, size)
+            continue
+        if size not in keys:
+            keys[size] = BlockKeys(prefixes, size)
+        yield PrefixCache(spec.num_gpu_blocks, size, keys[size])
+
+
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
     """A run makes no reference cycles, so looking for them is time lost (about 7 %)."""
@@ -194,8 +211,10 @@ def _without_garbage_collection() -> Iterator[None]:
 class Fleet:
     """What a router sees of the cluster (router.FleetView)."""
 
-    def __init__(self, clock: Clock, size: int, rng: np.random.Generator) -> None:
+    def __init__(self, clock: Clock, instances: Sequence[Instance], rng: np.random.Generator) -> None:
+        size = len(instances)
         self._clock = clock
+        self._instances = instances
         self._outstanding = np.zeros(size, dtype=np.int64)
         self.outstanding: NDArray[np.int64] = self._outstanding.view()
         self.outstanding.flags.writeable = False
@@ -206,6 +225,9 @@ class Fleet:
     @property
     def now_s(self) -> float:
         return self._clock.now
+
+    def cached_tokens(self, number: int, request: RequestView) -> int:
+        return self._instances[number].cached_tokens(request)
 
     def sent(self, number: int) -> None:
         """Note that a request was sent to an instance."""

@@ -135,6 +135,7 @@ ENDED_COLUMNS = {
     "preemptions": np.int64,
     "recomputed_tokens": np.int64,  #: computed again after a preemption
     "computed_tokens": np.int64,  #: computed at all, again included
+    "cached_tokens": np.int64,  #: not computed: found in the prefix cache
     "left_s": np.float64,  #: when the user left; NaN: stayed
     "instance": np.int64,
 }
@@ -212,7 +213,10 @@ class Recorder:
                 request.emitted_tokens,
                 request.preemptions,
                 request.recomputed_tokens,
-                request.recomputed_tokens + max(request.most_computed_tokens, request.prefilled_tokens),
+                request.recomputed_tokens
+                + max(request.most_computed_tokens, request.prefilled_tokens)
+                - request.cached_tokens,
+                request.cached_tokens,
                 request.left_s,
                 instance,
             )
