@@ -93,6 +93,7 @@ class Cluster:
         self.recorder = Recorder(self._arrival_s, self._prompt_tokens, output, len(instances))
         output_tokens = output.tolist()
         kind = Instance if stretches else StepwiseInstance
+        memories = _memories(instances, workload.prefixes)
         self.instances = [
             kind(
                 self.clock,
@@ -105,9 +106,7 @@ class Cluster:
                 output_tokens=output_tokens,
                 on_end=self._ended,
             )
-            for number, (spec, memory) in enumerate(
-                zip(instances, _memories(instances, workload.prefixes), strict=True)
-            )
+            for number, (spec, memory) in enumerate(zip(instances, memories, strict=True))
         ]
         self.fleet = Fleet(self.clock, self.instances, rng)
         self.ended = 0

@@ -113,6 +113,8 @@ def _outcome(score: Mapping[str, Any]) -> Table:
     table.add_row("window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s")
     if window["kind"] == "arrivals":
         table.add_row("", "goodputs: who arrives in it; throughput: what leaves in it")
+    if cache := score.get("prefix_cache"):
+        table.add_row("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found")
     if "wall_s" in score:
         table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
     return table

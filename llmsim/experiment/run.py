@@ -26,12 +26,14 @@ from llmsim.experiment.assemble import (
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.statistics import number
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
-from llmsim.scenario import Scenario
+from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.scheduler import Scheduler
 from llmsim.workload.streams import streams
+from llmsim.workload.trace_formats import FORMATS
 
 #: called now and then with the number of requests that have ended, and the number of all
 Progress = Callable[[int, int], None]
@@ -107,7 +109,30 @@ def score_delivered(
         end_s=max(record.end_s, run_end_s(delivered)),
     )
     values["wasted"] = wasted(record)
+    if scenario.cluster.prefix_caching:
+        values["prefix_cache"] = prefix_cache(record, scenario)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
+    return values
+
+
+def prefix_cache(record: Record, scenario: Scenario) -> dict[str, float | int | None]:
+    """Count the prompt tokens that requests found in the prefix cache, of all requests that were scheduled.
+
+    `trace_block_hit_ratio` counts in the blocks of 512 tokens in which Mooncake publishes hits, cut ones as whole.
+    """
+    requests = record.requests
+    scheduled = ~np.isnan(requests["first_scheduled_s"])
+    prompt = requests["prompt_tokens"][scheduled]
+    cached = np.minimum(requests["cached_tokens"][scheduled], prompt)
+    values: dict[str, float | int | None] = {
+        "cached_tokens": int(cached.sum()),
+        "prompt_tokens": int(prompt.sum()),
+        "hit_ratio": number(cached.sum() / prompt.sum()) if len(prompt) else None,
+    }
+    if isinstance(scenario.workload, TraceWorkload):
+        size = FORMATS["mooncake"].hashed_tokens
+        blocks = int(np.ceil(prompt / size).sum())
+        values["trace_block_hit_ratio"] = number(np.ceil(cached / size).sum() / blocks) if blocks else None
     return values
 
 
