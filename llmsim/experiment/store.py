@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from llmsim.errors import InputError
+from llmsim.experiment.pools import pool_of_instances
 from llmsim.metrics import ranges
 from llmsim.record import SEGMENT_COLUMNS, Record, Timelines, expand
 from llmsim.request import Outcome
@@ -39,6 +40,7 @@ NEEDED = {
     "step_ends": ("instance", "end_s"),
 }
 #: columns of requests.parquet that follow from the record and the delivery policy
+NOBODYS = -1  #: in place of the number of a word: there is none
 DELIVERED_COLUMNS = ("delivered_tokens", "first_token_delivered_s", "last_token_delivered_s")
 
 
@@ -49,7 +51,12 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
     """
     record = result.record
     requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests, **_deliveries(result)}
-    _write_table(folder / "requests.parquet", requests, outcome=OUTCOMES, reason=record.reasons)
+    words = {"outcome": OUTCOMES, "reason": record.reasons}
+    if result.scenario.pool:
+        numbers = record.requests["instance"]
+        requests["pool"] = np.where(numbers < 0, NOBODYS, pool_of_instances(result.scenario)[numbers])
+        words["pool"] = tuple(pool.name for pool in result.scenario.pool)
+    _write_table(folder / "requests.parquet", requests, **words)
     _write_table(folder / "steps.parquet", record.steps)
     _write_table(folder / "segments.parquet", record.segments)
     counts = [len(ends) for ends in record.step_ends_s]
@@ -71,7 +78,7 @@ def read_record(folder: Path) -> Record:
     requests, ends = tables["requests"], tables["step_ends"]
     reasons, requests["reason"] = np.unique(requests["reason"], return_inverse=True)
     requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)
-    for name in ("id", *DELIVERED_COLUMNS):
+    for name in ("id", "pool", *DELIVERED_COLUMNS):
         requests.pop(name, None)
     instances = int(max(ends["instance"].max(initial=-1), requests["instance"].max(initial=-1))) + 1
     return Record(
@@ -167,12 +174,14 @@ def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
 
 
 def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) -> None:
-    """Write columns; those named in `words` hold numbers that stand for these words."""
+    """Write columns; those named in `words` hold numbers that stand for these words, or for none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     arrays = {
-        name: pa.DictionaryArray.from_arrays(np.asarray(column, dtype=np.int32), pa.array(words[name]))
+        name: pa.DictionaryArray.from_arrays(
+            pa.array(column, pa.int32(), mask=np.asarray(column) == NOBODYS), pa.array(words[name])
+        )
         if name in words
         else pa.array(column)
         for name, column in columns.items()

@@ -1,0 +1,63 @@
+"""Pools of a heterogeneous cluster: what a pool leaves out is ``[cluster]``'s, ``[scheduler]``'s and ``[host]``'s."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, field_validator
+
+from llmsim.scenario.table import Count, NotNegative, Table
+
+Role = Literal["mixed", "prefill", "decode"]
+T = TypeVar("T", bound=Table)
+
+
+class PoolScheduler(Table):
+    """Options on top of those of [scheduler]; with the name of another policy, all options of that one."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options as given."""
+        return dict(self.model_extra or {})
+
+
+class EngineHost(Table):
+    """The engines' part of [host]; its API server is one for the whole cluster."""
+
+    profile: str | None = None
+    step_s: NotNegative | None = None
+    sequence_s: NotNegative | None = None
+
+
+class Pool(Table):
+    """Identical instances, one ``[[pool]]`` of several behind the same router. All serve the same model."""
+
+    name: Annotated[str, Field(min_length=1)]
+    role: Role = "mixed"
+    gpu: str | None = None
+    instances: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    tensor_parallel_size: Count | None = None
+    latency: Literal["table", "roofline"] | None = None
+    num_gpu_blocks: Count | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    block_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    prefix_caching: bool | None = None
+    max_model_len: Count | None = None
+    host: EngineHost = EngineHost()
+    scheduler: PoolScheduler = PoolScheduler()
+
+    @field_validator("role")
+    @classmethod
+    def _served(cls, role: Role) -> Role:
+        if role != "mixed":
+            raise ValueError(f"'{role}': prefill and decode cannot be kept apart yet; expected 'mixed'")
+        return role
+
+    def over(self, cluster: T) -> T:
+        """Return [cluster] as this pool has it."""
+        own = self.model_dump(exclude_none=True)
+        return cluster.model_copy(update={key: own[key] for key in own if key in type(cluster).model_fields})
