@@ -41,6 +41,7 @@ class InstanceSpec:
     max_model_len: int  #: most tokens, prompt and output, of a request
     block_tokens: int = 16
     prefix_caching: bool = False  #: whether blocks are kept for requests that begin alike
+    pool: str = "all"  #: name of the pool that it belongs to
     role: Role = "mixed"  #: what it does with arrivals and with computed prompts
 
 

@@ -32,13 +32,15 @@ def verdict(record: Record, window: Window) -> Verdict:
     )
 
 
-def utilisation(record: Record, start_s: float, stop_s: float) -> float | None:
-    """Share of the time from `start_s` to `stop_s` in which an instance was in a step, over all instances."""
+def utilisation(record: Record, start_s: float, stop_s: float, instances: range | None = None) -> float | None:
+    """Share of the time from `start_s` to `stop_s` in which an instance was in a step, over all instances, or some."""
     if stop_s <= start_s:
         return None
     steps = record.steps
     busy_s = np.minimum(steps["end_s"], stop_s) - np.maximum(steps["start_s"], start_s)
-    return float(np.maximum(busy_s, 0.0).sum()) / ((stop_s - start_s) * len(record.step_ends_s))
+    numbers = instances or range(len(record.step_ends_s))
+    counted = (steps["instance"] >= numbers.start) & (steps["instance"] < numbers.stop)
+    return float(np.maximum(busy_s[counted], 0.0).sum()) / ((stop_s - start_s) * len(numbers))
 
 
 def reported(score: Mapping[str, Any], *, force: bool = False) -> dict[str, Any]:

@@ -64,21 +64,29 @@ def is_file_name(profile: str) -> bool:
 
 def _files(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]:
     """What a run reads besides the scenario."""
-    cluster = scenario.cluster
-    found = {
-        kind: Path(name) if is_file_name(name) else hardware.profiles_dir() / f"{kind}s" / f"{name}.toml"
-        for kind in PROFILES
-        for name in [getattr(cluster, kind)]
-    }
-    if cluster.latency == "table":
-        gpu, model = hardware.load_gpu(cluster.gpu), hardware.load_model(cluster.model)
-        found["steps"] = profile_path(gpu.name, model.name, cluster.tensor_parallel_size)
+    found: dict[str, Path] = {}
+    for number, (pool, cluster) in enumerate(scenario.pools):
+        for kind in PROFILES:
+            found[f"{kind} {number}"] = _profile(f"{kind}s", getattr(cluster, kind))
+        if cluster.latency == "table":
+            gpu, model = hardware.load_gpu(cluster.gpu), hardware.load_model(cluster.model)
+            found[f"steps {number}"] = profile_path(gpu.name, model.name, cluster.tensor_parallel_size)
+        for host in (scenario.host.profile, pool.host.profile):
+            if host is not None:
+                found[f"host {host}"] = _profile("hosts", host)
+        name = pool.scheduler.name
+        if name is not None and (policy := _plugin(name)) is not None:
+            found[f"scheduler {number}"] = policy
     if isinstance(scenario.workload, TraceWorkload):
         found["trace"] = Path(scenario.workload.trace)
     policy = scheduler_file or _plugin(scenario.scheduler.name)
     if policy is not None:
         found["scheduler"] = policy
     return found
+
+
+def _profile(folder: str, name: str) -> Path:
+    return Path(name) if is_file_name(name) else hardware.profiles_dir() / folder / f"{name}.toml"
 
 
 @lru_cache(maxsize=64)
