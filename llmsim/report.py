@@ -20,6 +20,7 @@ LATENCIES = {
     "tbt_s": ("TBT of all gaps, ms", 1e-3),
     "e2e_s": ("E2E, s", 1.0),
     "queueing_s": ("queueing, s", 1.0),
+    "client_queueing_s": ("queueing at the client, s", 1.0),
 }
 QUANTILES = ("mean", "p50", "p90", "p99")
 
@@ -100,7 +101,7 @@ def _latencies(score: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     marks = dict.fromkeys(score.get("verdict", {}).get("forced", ()), "*")
     for key, (words, scale) in LATENCIES.items():
-        row = score[key]
+        row = score.get(key)
         if row is not None:
             values = (
                 plain(None if row[q] is None else row[q] / scale) + marks.get(f"{key}.{q}", "") for q in QUANTILES
@@ -144,6 +145,8 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s"))
     if window["kind"] == "arrivals":
         rows.append(("", "goodputs: who arrives in it; throughput: what leaves in it"))
+    if choices.get("measured_from") == "sent":
+        rows.append(("latencies", "from the sending of a request, not its arrival at the client"))
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmsim.experiment.assemble import make_policy, make_slo, make_user, make_window, make_workload
+from llmsim.experiment.assemble import make_host, make_policy, make_slo, make_user, make_window, make_workload
 from llmsim.experiment.run import Result, check, delivered, run
 from llmsim.experiment.store import MARK as SCENARIO_FILE
 from llmsim.experiment.store import check_folder, read_record, read_scenario, read_score, staged, write
@@ -14,6 +14,7 @@ __all__ = [
     "check",
     "check_folder",
     "delivered",
+    "make_host",
     "make_policy",
     "make_slo",
     "make_user",

@@ -32,7 +32,7 @@ DELIVERED_TOKENS = "delivered_tokens.parquet"
 NEEDED = {
     "requests": (
         *("arrival_s", "prompt_tokens", "output_tokens", "first_scheduled_s", "end_s"),
-        *("left_s", "outcome", "reason", "instance"),
+        *("left_s", "outcome", "reason", "instance", "sent_s"),
     ),
     "steps": (),
     "segments": tuple(SEGMENT_COLUMNS),

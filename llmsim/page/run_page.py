@@ -104,7 +104,7 @@ def _latencies(score: Mapping[str, Any]) -> Html:
     forced = score.get("verdict", {}).get("forced", ())
     rows = []
     for key, (words, scale) in report.LATENCIES.items():
-        row = score[key]
+        row = score.get(key)
         if row is not None:
             values = (
                 report.plain(None if row[q] is None else row[q] / scale) + ("*" if f"{key}.{q}" in forced else "")

@@ -197,7 +197,7 @@ def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]
             evidence,
         )
     elif stays < LEAST_STAYS:
-        lack = f"after warm-up it lasts {stays:.1f} times as long as a request in service, where {LEAST_STAYS:g} are needed"
+        lack = f"after warm-up it lasts {stays:.1f} stays in service, where {LEAST_STAYS:g} are needed"
     elif independent < LEAST_INDEPENDENT:
         lack = f"its queue is worth {independent:.1f} independent batches, where {LEAST_INDEPENDENT:g} are needed"
     else:

@@ -104,7 +104,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     folder, chance = tmp_path / "sweep", random.Random(int(jobs))
     before: dict[str, tuple[int, int]] = {}
-    for count in (1, 6, 12):
+    for count in (2, 11):
         process = command(file, "--jobs", jobs, "--out", folder)
         await_points(folder, count, process)
         time.sleep(chance.uniform(0, 0.01))
@@ -113,7 +113,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_bytes(
         now = kept(folder)
         assert before.items() <= now.items()  # nothing was done twice
         before = now
-    assert len(before) >= 12
+    assert len(before) >= 11
     assert not (folder / "sweep.parquet").exists() or len(before) == POINTS
 
     code, said = finished(command(file, "--jobs", jobs, "--out", folder))
