@@ -12,11 +12,11 @@ from llmsim.page import html
 from llmsim.page.html import Html, element
 from llmsim.page.run_page import VERDICT_CLASS, VERDICT_WORDS, scenario_table
 from llmsim.statistics import STEADY
-from llmsim.sweeping import Kept, in_words, read_kept
+from llmsim.sweeping import CURVES, HEAT_MAPS, Kept, in_words, read_kept
 
 PICTURES = {
-    "curves.png": "Each metric along an axis: means over seeds, with 95 % intervals",
-    "heat_maps.png": "Each metric over both axes: means over seeds, ± half of the 95 % interval",
+    CURVES: "Each metric along an axis: means over seeds, with 95 % intervals",
+    HEAT_MAPS: "Each metric over both axes: means over seeds, ± half of the 95 % interval",
 }
 #: a longer table is for the file
 ROWS = 200

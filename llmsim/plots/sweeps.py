@@ -15,7 +15,7 @@ from matplotlib.ticker import NullFormatter
 
 from llmsim.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
 from llmsim.statistics import STEADY, Interval, mean
-from llmsim.sweeping import Axis, Swept, in_words
+from llmsim.sweeping import CURVES, HEAT_MAPS, Axis, Swept, in_words
 
 #: column -> words, factor from the column's unit
 METRICS = {
@@ -26,7 +26,6 @@ METRICS = {
     "slo.goodput_tokens_per_s": ("goodput (tokens/s)", 1.0),
     "smooth_goodput_tokens_per_s": ("smooth goodput (tokens/s)", 1.0),
 }
-CURVES, HEAT_MAPS = "curves.png", "heat_maps.png"
 #: values that span more than this are drawn on a logarithmic axis
 DECADES_APART = 20.0
 #: more lines in a panel than this cannot be told apart; more cells cannot be read

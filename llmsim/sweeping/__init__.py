@@ -6,9 +6,11 @@ from llmsim.sweeping.axes import Axis
 from llmsim.sweeping.definition import Point, Sweep, in_words, read_sweep
 from llmsim.sweeping.executors import dask, in_this_process, process_pool
 from llmsim.sweeping.run import Swept, run_sweep
-from llmsim.sweeping.store import MARK, TABLE, Kept, read_kept
+from llmsim.sweeping.store import CURVES, HEAT_MAPS, MARK, TABLE, Kept, read_kept
 
 __all__ = [
+    "CURVES",
+    "HEAT_MAPS",
     "MARK",
     "TABLE",
     "Axis",

@@ -72,14 +72,20 @@ def files_of(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]
         if name is not None
     }
     if cluster.latency == "table":
-        gpu, model = hardware.load_gpu(cluster.gpu), hardware.load_model(cluster.model)
-        found["steps"] = profile_path(gpu.name, model.name, cluster.tensor_parallel_size)
+        state = _hash_of(found["gpus"]) + _hash_of(found["models"])
+        found["steps"] = _steps(cluster.gpu, cluster.model, cluster.tensor_parallel_size, state)
     if isinstance(scenario.workload, TraceWorkload):
         found["trace"] = Path(scenario.workload.trace)
     policy = scheduler_file or _plugin(scenario.scheduler.name)
     if policy is not None:
         found["scheduler"] = policy
     return found
+
+
+@lru_cache(maxsize=256)
+def _steps(gpu: str, model: str, tensor_parallel_size: int, state: str) -> Path:
+    """The file of measured step times; GPU and model have the names that their profiles, in this state, give them."""
+    return profile_path(hardware.load_gpu(gpu).name, hardware.load_model(model).name, tensor_parallel_size)
 
 
 @lru_cache(maxsize=64)

@@ -24,6 +24,7 @@ from llmsim.sweeping.keys import code_hash
 MARK = "sweep.json"
 TABLE = "sweep.parquet"
 TABLE_SO_FAR = "sweep_so_far.parquet"
+CURVES, HEAT_MAPS = "curves.png", "heat_maps.png"
 POINTS = "points"
 LOCK = ".lock"
 
@@ -76,7 +77,7 @@ class Store:
         mark = self.folder / MARK
         before = _read(mark)
         if before is None or before.get("points") != said["points"] or before.get("axes") != said["axes"]:
-            for file in (TABLE, TABLE_SO_FAR, *(path.name for path in self.folder.glob("*.png"))):
+            for file in (TABLE, TABLE_SO_FAR, CURVES, HEAT_MAPS):
                 (self.folder / file).unlink(missing_ok=True)
         if before != said:
             with replaced(mark) as scratch:
