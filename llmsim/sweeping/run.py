@@ -73,7 +73,7 @@ def run_sweep(
         except InputError as error:
             raise InputError(f"{error}; {_kept(sweep, scores, folder)}") from None
         (folder / TABLE_SO_FAR).unlink(missing_ok=True)
-        return Swept(sweep, rows, len(left), others)
+        return Swept(sweep, rows, bench.ran, others)
 
 
 def write_table(rows: list[dict[str, Any]], file: Path) -> None:
@@ -102,15 +102,15 @@ class _Bench:
         self._force = force
         self._store, self._sweep, self._scores, self._progress = store, sweep, scores, progress
         self._left = left
-        self._done = 0
+        self.ran = 0
         self._written_s = time.monotonic()
 
     def done(self, point: Point, score: Mapping[str, Any]) -> None:
         self._store.keep(point, score)
         self._scores[point.key] = dict(score)
-        self._done += 1
+        self.ran += 1
         if self._progress is not None:
-            self._progress(self._done, self._left)
+            self._progress(self.ran, self._left)
         if time.monotonic() - self._written_s > SO_FAR_EVERY_S:
             self.write_so_far()
 
