@@ -94,6 +94,8 @@ class Instance:
         decision = self.scheduler.schedule(self._view.updated(self))
         if decision.abandon or decision.preempt or decision.hold or self.held:
             self._carry_out(decision)
+            if decision.preempt and self.cache is not None:  # a victim that shares blocks may need less than it gave
+                return decision._replace(review_at_s=self.now_s)
         return decision
 
     def _compute(self, decision: Decision | None) -> simpy.Event:
@@ -187,6 +189,7 @@ class Instance:
 
     def close(self, until_s: float) -> None:
         """End the run: emit the steps that ended by `until_s`, and count everybody still here as unfinished."""
+        self._cancelled.clear()  # they were to leave at the end of a step that is cut off
         if self._stretch is not None:
             self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
