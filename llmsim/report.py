@@ -20,16 +20,19 @@ LATENCIES = {
     "tbt_s": ("TBT of all gaps, ms", 1e-3),
     "e2e_s": ("E2E, s", 1.0),
     "queueing_s": ("queueing, s", 1.0),
+    "client_queueing_s": ("queueing at the client, s", 1.0),
 }
 QUANTILES = ("mean", "p50", "p90", "p99")
 
 
-def show(result: Result, folder: Path | None, console: Console | None = None) -> None:
-    """Print the result of one run, and where its files are."""
+def show(result: Result, folder: Path | None, console: Console | None = None, *, force: bool = False) -> None:
+    """Print the result of one run, and where its files are; P99s only of a steady run, unless forced."""
     console = console or Console(highlight=False)
     console.print(f"\n[bold]{result.scenario.name}[/bold]\n{_setting(result.scenario)}")
-    console.print(_latencies(result.score))
-    console.print(_outcome(result.score))
+    score = result.reported(force=force)
+    console.print(_latencies(score))
+    console.print(_outcome(score))
+    console.print(f"{verdict_line(score['verdict'])}", soft_wrap=True)
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True)
         for file in sorted(folder.glob("*.png")):
@@ -44,6 +47,20 @@ def show_score(score: Mapping[str, Any], console: Console | None = None) -> None
     console.print(_outcome(score))
     if score.get("per_request"):
         console.print(_per_request(score["per_request"], score["choices"]["user"]))
+
+
+def verdict_line(verdict: Mapping[str, Any]) -> str:
+    """Say in one line whether the run was steady, why, and what becomes of its P99s."""
+    evidence = verdict["evidence"]
+    words = {"steady": "steady", "overloaded": "overloaded", "too short": "too short to say"}[verdict["answer"]]
+    seen = []
+    if evidence.get("utilisation") is not None:
+        seen.append(f"instances {100 * evidence['utilisation']:.0f} % busy")
+    if "drain_s" in evidence:
+        seen.append(f"drained {_plain(evidence['drain_s'])} s after the last arrival")
+    tails = "; P99s withheld, --force shows them" if "withheld" in verdict else ""
+    tails = "; P99s marked * are not to be relied on" if "forced" in verdict else tails
+    return f"[bold]{words}[/bold]: {'; '.join([verdict['reason'], *seen])}{tails}"
 
 
 def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console | None = None) -> None:
@@ -81,10 +98,13 @@ def _latencies(score: Mapping[str, Any]) -> Table:
     table.add_column("latency")
     for name in (*QUANTILES, "n"):
         table.add_column(name, justify="right")
+    marks = dict.fromkeys(score.get("verdict", {}).get("forced", ()), "*")
     for key, (words, scale) in LATENCIES.items():
-        row = score[key]
+        row = score.get(key)
         if row is not None:
-            values = (_plain(None if row[q] is None else row[q] / scale) for q in QUANTILES)
+            values = (
+                _plain(None if row[q] is None else row[q] / scale) + marks.get(f"{key}.{q}", "") for q in QUANTILES
+            )
             table.add_row(words, *values, _plain(row["n"]))
     return table
 
@@ -113,6 +133,8 @@ def _outcome(score: Mapping[str, Any]) -> Table:
     table.add_row("window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s")
     if window["kind"] == "arrivals":
         table.add_row("", "goodputs: who arrives in it; throughput: what leaves in it")
+    if choices.get("measured_from") == "sent":
+        table.add_row("latencies", "from the sending of a request, not its arrival at the client")
     if cache := score.get("prefix_cache"):
         table.add_row("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found")
     if "wall_s" in score:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from llmsim.cluster import simulate
-from llmsim.delivery import until_left
+from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
+    make_api,
     make_delivery,
     make_instances,
     make_patience,
@@ -23,10 +24,11 @@ from llmsim.experiment.assemble import (
     make_window,
     make_workload,
 )
+from llmsim.experiment.verdict import reported, verdict
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
-from llmsim.metrics.statistics import number
+from llmsim.metrics.statistics import number, summary
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
@@ -46,17 +48,30 @@ class Result:
     scenario: Scenario
     record: Record
     num_gpu_blocks: int  #: KV blocks of one instance
-    score: dict[str, Any]  #: JSON values; `wall_s` is the only one that differs between two runs
+    #: JSON values; `wall_s` is the only one that differs between two runs. `verdict` says whether to believe its P99s
+    score: dict[str, Any]
 
     @cached_property
     def delivered(self) -> Timelines:
         """Token times as they reached users; `record.timelines()` has them as they left the GPU."""
         return delivered(self.scenario, self.record)
 
+    def reported(self, *, force: bool = False) -> dict[str, Any]:
+        """Return the score as it is shown and stored: P99s only of a steady run, unless forced, and then marked."""
+        return reported(self.score, force=force)
+
 
 def delivered(scenario: Scenario, record: Record) -> Timelines:
-    """Token times as they reached users: through the gateway, and no further than users who left."""
-    return until_left(make_delivery(scenario)(record.timelines()), record.requests["left_s"])
+    """Token times as they reached users: through API server and gateway, and no further than users who left.
+
+    Waits count from where the scenario measures: `arrival_s` is the arrival at the client, or the sending.
+    """
+    emitted = record.timelines()
+    if scenario.measured_from == "sent":  # what was never sent has waited for nothing yet
+        sent_s = record.requests["sent_s"]
+        emitted = replace(emitted, arrival_s=np.where(np.isnan(sent_s), emitted.end_s, sent_s))
+    received = shifted(emitted, make_api(scenario).response_s)
+    return until_left(make_delivery(scenario)(received), record.requests["left_s"])
 
 
 def run(
@@ -87,13 +102,23 @@ def run(
         stretches=not stepwise,
         patience=make_patience(scenario, draws.users, len(workload)),
         until_s=scenario.until_s,
+        max_in_flight=scenario.max_in_flight,
+        api=make_api(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
+    result.score["verdict"] = verdict(record, window).to_dict()
     wall_s = time.perf_counter() - started_s
     result.score.update({"num_gpu_blocks": blocks, "simulated_s": record.end_s, "wall_s": wall_s})
     return result
+
+
+def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
+    """Assemble everything that a run is made of but its requests: InputError for what cannot be had."""
+    make_router(scenario)
+    make_slo(scenario), make_user(scenario), make_window(scenario)
+    make_instances(scenario, make_scheduler(scenario, scheduler))
 
 
 def score_delivered(
@@ -108,11 +133,27 @@ def score_delivered(
         first_scheduled_s=record.requests["first_scheduled_s"],
         end_s=max(record.end_s, run_end_s(delivered)),
     )
+    values["client_queueing_s"] = client_queueing(record, scenario)
     values["wasted"] = wasted(record)
     if scenario.cluster.prefix_caching:
         values["prefix_cache"] = prefix_cache(record, scenario)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
+    values["choices"]["measured_from"] = scenario.measured_from
     return values
+
+
+def client_queueing(record: Record, scenario: Scenario) -> dict[str, float | int | None] | None:
+    """Summary of the waits at the clients, from arrival to sending; None where nothing holds requests back.
+
+    All requests of the run; those that were never sent are censored at its end. In a closed loop there is no such
+    wait: a request exists only once its client has the answer to the last one.
+    """
+    if scenario.clients.max_in_flight is None:
+        return None
+    requests = record.requests
+    waits_s = requests["sent_s"] - requests["arrival_s"]
+    never = np.isnan(waits_s)
+    return summary(waits_s[~never], (requests["end_s"] - requests["arrival_s"])[never])
 
 
 def prefix_cache(record: Record, scenario: Scenario) -> dict[str, float | int | None]:
