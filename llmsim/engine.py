@@ -98,6 +98,8 @@ class Instance:
         decision = self.scheduler.schedule(self._view.updated(self))
         if decision.abandon or decision.preempt or decision.hold or self.held:
             self._carry_out(decision)
+            if decision.preempt and self.cache is not None:  # a victim that shares blocks may need less than it gave
+                return decision._replace(review_at_s=self.now_s)
         return decision
 
     def _compute(self, decision: Decision | None) -> simpy.Event:
@@ -204,14 +206,11 @@ class Instance:
 
     def close(self, until_s: float) -> None:
         """End the run: emit the steps that ended by `until_s`, and count everybody still here as unfinished."""
-        stretch = self._stretch
-        if stretch is not None:
-            planned = stretch.steps
-            stretch.steps = bisect_right(stretch.boundaries_s, until_s, 1, planned + 1) - 1
-            if stretch.steps:
-                self._emit_tokens(stretch)
-            if stretch.steps == planned:  # else those who have left do so at a boundary that is not reached
-                self._drop_cancelled()
+        self._cancelled.clear()  # they were to leave at the end of a step that is cut off
+        if self._stretch is not None:
+            self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
+            if self._stretch.steps:
+                self._emit()
         for request in [*self.running.values(), *self.waiting.values()]:
             self._withdraw(request)
             self.end(request, Outcome.UNFINISHED, until_s)
