@@ -1,0 +1,28 @@
+"""Capacity plans: the fewest instances for a load, or the largest load for a cluster, within targets, and how sure."""
+
+from __future__ import annotations
+
+from llmsim.planning.candidates import Candidate
+from llmsim.planning.definition import Question, read_plan
+from llmsim.planning.evaluate import CARRIES, FAILS, UNDECIDED, Evaluation, Evaluator, Rules
+from llmsim.planning.plan import Answer, Planned, make_plan
+from llmsim.planning.search import boundary
+
+
+__all__ = [
+    "CARRIES",
+    "FAILS",
+
+    "UNDECIDED",
+    "Answer",
+    "Candidate",
+    "Evaluation",
+    "Evaluator",
+    "Planned",
+    "Question",
+    "Rules",
+    "boundary",
+    "make_plan",
+    "read_plan",
+
+]
