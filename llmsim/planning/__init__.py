@@ -7,12 +7,13 @@ from llmsim.planning.definition import Question, read_plan
 from llmsim.planning.evaluate import CARRIES, FAILS, UNDECIDED, Evaluation, Evaluator, Rules
 from llmsim.planning.plan import Answer, Planned, make_plan
 from llmsim.planning.search import boundary
-
+from llmsim.planning.store import MARK, evaluation_rows, to_dict, write
+from llmsim.planning.words import in_words, sentence
 
 __all__ = [
     "CARRIES",
     "FAILS",
-
+    "MARK",
     "UNDECIDED",
     "Answer",
     "Candidate",
@@ -22,7 +23,11 @@ __all__ = [
     "Question",
     "Rules",
     "boundary",
+    "evaluation_rows",
+    "in_words",
     "make_plan",
     "read_plan",
-
+    "sentence",
+    "to_dict",
+    "write",
 ]

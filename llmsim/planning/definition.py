@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from llmsim import hardware
-from llmsim.errors import InputError
+from llmsim.errors import InputError, nearest
 from llmsim.experiment.assemble import make_scheduler
 from llmsim.metrics.slo import Slo
 from llmsim.planning.candidates import Candidate
@@ -52,7 +52,7 @@ class PlanTable(Table):
     #: the largest rate is found up to this share of it
     resolution: Annotated[float, Field(ge=0.001, le=0.5)] = 0.02
     #: GPU -> USD for an hour of one, in place of its profile's
-    price_usd_per_hour: dict[str, NotNegative] = {}
+    price_usd_per_hour: dict[str, NotNegative] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _seeds_in_order(self) -> PlanTable:
@@ -137,7 +137,8 @@ def _candidates(scenario: Scenario, table: PlanTable, places: Places) -> tuple[C
         )
     for name in table.price_usd_per_hour:
         if name not in gpus:
-            raise InputError(f"{places(('plan', 'price_usd_per_hour'))}plan.price_usd_per_hour: no candidate has {name}")
+            where = places(("plan", "price_usd_per_hour", name))
+            raise InputError(f"{where}plan.price_usd_per_hour: no candidate has {name}{nearest(name, gpus)}")
     return tuple(
         _candidate(scenario, table, places, gpu, size, scheduler)
         for gpu in gpus

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class Evaluator:
     def __call__(self, instances: int, rate_per_s: float, experiment_of: ExperimentOf) -> Evaluation:
         """Answer; every length starts with one run, because overload and too short runs need no more."""
         for requests in self.rules.lengths():
-            answer, probability, reason, runs = self._at_length(lambda seed, n=requests: experiment_of(n, seed))
+            answer, probability, reason, runs = self._at_length(partial(experiment_of, requests))
             if answer != UNDECIDED:
                 break
         return Evaluation(instances, rate_per_s, answer, probability, reason, tuple(runs))

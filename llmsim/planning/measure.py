@@ -47,7 +47,7 @@ def measure(scenario: Scenario, metrics: Sequence[str]) -> Measured:
 
 
 def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mapping[str, Any]) -> Window:
-    """Arrivals after the warm-up (MSER-5) and a stay in service before the last; the scenario's window if it has one."""
+    """Arrivals after the warm-up (MSER-5) and a stay in service before the last; the scenario's window if given."""
     window = experiment.make_window(scenario)
     if window != Window():
         return window

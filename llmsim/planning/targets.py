@@ -110,5 +110,6 @@ def value(metric: str, score: Mapping[str, Any], delivered: Timelines, first_sch
     waits_s = np.where(np.isnan(waits_s), np.inf, waits_s)
     if not len(waits_s):
         return math.inf
-    method = "linear" if np.isfinite(waits_s).all() else "higher"
-    return float(np.percentile(waits_s, share, method=method))
+    if np.isfinite(waits_s).all():
+        return float(np.percentile(waits_s, share))
+    return float(np.percentile(waits_s, share, method="higher"))  # nothing lies between a number and infinity
