@@ -11,16 +11,17 @@ import math
 import numpy as np
 import pytest
 
+from llmsim.cluster import InstanceSpec, simulate
 from llmsim.latency.fitted import Constant
 from llmsim.planning import CARRIES, FAILS, Evaluator, Rules, boundary
 from llmsim.planning.measure import Measured
 from llmsim.planning.targets import Target
+from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.statistics import judge
-from llmsim.testing import serve
 from llmsim.workload.contract import Workload
 
-STEP_S, MEAN_STEPS = 0.002, 500
+STEP_S, MEAN_STEPS = 0.01, 100
 MEAN_S = STEP_S * MEAN_STEPS
 
 
@@ -47,12 +48,8 @@ def queue(servers, rate_per_s, requests, seed):
     rng = np.random.default_rng(seed)
     arrival_s = np.cumsum(rng.exponential(1 / rate_per_s, requests))
     steps = rng.geometric(1 / MEAN_STEPS, requests)
-    record = serve(
-        Workload(arrival_s, np.full(requests, 4), steps, "queueing"),
-        ChunkedPrefill(max_num_seqs=servers),
-        latency=Constant(step_s=STEP_S),
-        num_gpu_blocks=100_000,
-    )
+    seats = InstanceSpec(ChunkedPrefill(max_num_seqs=servers), Constant(step_s=STEP_S), 100_000, 10_000_000)
+    record = simulate(Workload(arrival_s, np.full(requests, 4), steps, "queueing"), [seats], RoundRobin(), rng)
     scheduled_s = record.requests["first_scheduled_s"]
     verdict = judge(arrival_s, scheduled_s, record.requests["end_s"])
     wait_s = (scheduled_s - arrival_s)[arrival_s > arrival_s[0] + verdict.evidence.get("warm_up_s", 0.0)]
@@ -88,7 +85,7 @@ def fewest_servers(target, load):
     [
         (4.0, "queueing_s.mean", mean_wait_s, 0.30),
         (4.0, "queueing_s.mean", mean_wait_s, 0.06),
-        (8.0, "queueing_s.p90", p90_wait_s, 0.45),
+        (5.0, "queueing_s.p90", p90_wait_s, 0.35),
     ],
 )
 def test_a_plan_finds_the_servers_that_erlang_c_gives(load, metric, theory, bound):
@@ -105,12 +102,12 @@ def test_a_plan_finds_the_servers_that_erlang_c_gives(load, metric, theory, boun
 
 def test_waits_of_the_queue_are_those_of_the_formula():
     """The oracle itself: what the plan measures is M/M/k, within three standard errors and a step."""
-    runs = [queue(6, 4.0 / MEAN_S, 20_000, seed) for seed in range(6)]
+    runs = [queue(6, 4.0 / MEAN_S, 20_000, seed) for seed in range(4)]
     for metric, theory in (("queueing_s.mean", mean_wait_s), ("queueing_s.p90", p90_wait_s)):
         values = np.array([run.values[metric] for run in runs])
         error = values.std(ddof=1) / math.sqrt(len(values))
 
-        assert error < 0.06 * theory(6, 4.0), "too short a run to see anything"
+        assert error < 0.1 * theory(6, 4.0), "too short a run to see anything"
         assert abs(values.mean() - theory(6, 4.0)) < 3 * error + STEP_S
 
 
