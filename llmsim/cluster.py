@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 
+from llmsim.clients import DIRECT, ApiPath, Clients
 from llmsim.clock import ARRIVAL, LEAVING, Clock
 from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
 from llmsim.latency.contract import LatencyModel
 from llmsim.memory import KVMemory
 from llmsim.record import Record, Recorder
-from llmsim.request import Request
+from llmsim.request import Outcome, Request
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.stepwise import StepwiseInstance
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import FOR_EVER_S, Patience
+
+NOWHERE = -1  #: instance of a request that was never sent
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,32 @@ def simulate(
     stretches: bool = True,
     until_s: float | None = None,
     patience: Patience | None = None,
+    max_in_flight: int | None = None,
+    api: ApiPath = DIRECT,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
 
-    `rng` is the router's stream. `patience` lets users leave. Without `stretches` every step is simulated on its own,
-    with the same result. The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later
-    take no part; those still in the system count as unfinished). `on_progress` is told now and then how many requests
-    have ended.
+    `rng` is the router's stream. `patience` lets users leave, counted from when they send. Clients have at most
+    `max_in_flight` requests under way at once; `api` is the way between them and the engine. Without `stretches` every
+    step is simulated on its own, with the same result. The run ends when all requests have ended, or at `until_s`
+    seconds (requests that arrive later take no part; those still in the system count as unfinished). `on_progress` is
+    told now and then how many requests have ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
     """
-    cluster = Cluster(workload, instances, router, rng, stretches, until_s, patience, on_progress)
+    cluster = Cluster(
+        workload,
+        instances,
+        router,
+        rng,
+        stretches,
+        until_s,
+        patience,
+        on_progress,
+        max_in_flight=max_in_flight,
+        api=api,
+    )
     return cluster.run()
 
 
@@ -74,20 +90,26 @@ class Cluster:
         until_s: float | None,
         patience: Patience | None,
         on_progress: Callable[[int], None] | None,
+        *,
+        max_in_flight: int | None = None,
+        api: ApiPath = DIRECT,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
         if n == 0:
             raise InputError(f"{workload.source}: nobody arrives before until_s = {until_s}")
-        self._arrival_s = workload.arrival_s[:n]
-        self._prompt_tokens = workload.prompt_tokens[:n]
+        arrival_s, prompt_tokens = workload.arrival_s[:n], workload.prompt_tokens[:n]
+        self._requests = n
         self._until_s = until_s
         self._on_progress = on_progress
         self._patience = patience
         self._present: set[int] = set()  # requests in the system
         self._router = router
+        self._api = api
+        self._way_in = api.request_s > 0 or api.prompt_token_s > 0
+        self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
         self.clock = Clock()
         output = workload.output_tokens[:n]
-        self.recorder = Recorder(self._arrival_s, self._prompt_tokens, output, len(instances))
+        self.recorder = Recorder(arrival_s, prompt_tokens, output, len(instances))
         output_tokens = output.tolist()
         kind = Instance if stretches else StepwiseInstance
         self.instances = [
@@ -104,32 +126,42 @@ class Cluster:
             )
             for number, spec in enumerate(instances)
         ]
+        self.clients = Clients(
+            self.clock, arrival_s, prompt_tokens, self._send, max_in_flight=max_in_flight, response_s=api.response_s
+        )
+        #: (requests,) when each entered its engine's queue; NaN: not yet
+        self.queued_s = np.full(n, np.nan) if self._way_in else self.clients.sent_s
         self.fleet = Fleet(self.clock, len(instances), rng)
         self.ended = 0
         self.last_end_s = 0.0
 
     def run(self) -> Record:
         """Serve everybody; return the record."""
-        self.clock.process(self._clients())
         with _without_garbage_collection():
             self.clock.run(until=self._until_s)
         if self._until_s is not None:
-            for instance in self.instances:
-                instance.close(self._until_s)
-        elif waiting := len(self._arrival_s) - self.ended:
+            self._close(self._until_s)
+        elif waiting := self._requests - self.ended:
             policy = type(self.instances[0].scheduler).__name__
             raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")
-        return self.recorder.finish(self.last_end_s)
+        record = self.recorder.finish(self.last_end_s)
+        times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s}
+        return replace(record, requests=record.requests | times)
 
-    def _clients(self) -> Generator[simpy.Event, None, None]:
-        """Send every request at its time of arrival."""
-        asked = zip(self._arrival_s.tolist(), self._prompt_tokens.tolist(), strict=True)
-        for id, (arrival_s, prompt_tokens) in enumerate(asked):
-            if arrival_s > self.clock.now:
-                yield self.clock.at(arrival_s, ARRIVAL)
-            self._submit(Request(id, arrival_s, prompt_tokens))
+    def _close(self, until_s: float) -> None:
+        """End the run: whoever is still somewhere is unfinished."""
+        never_sent = self.clients.close()
+        for instance in self.instances:
+            instance.close(until_s)
+        for request, instance in self._under_way.values():
+            self.recorder.ended(request, instance.number, _outcome(request), until_s, "")
+            self._ended(instance.number, request, until_s)
+        for request in never_sent:
+            self.recorder.ended(request, NOWHERE, Outcome.UNFINISHED, until_s, "")
+            self.last_end_s = until_s
 
-    def _submit(self, request: Request) -> None:
+    def _send(self, request: Request) -> None:
+        """Take a request from a client to the instance that the router picks."""
         chosen = self._router.route(request, self.fleet)
         if not 0 <= chosen < self.fleet.size:
             raise PolicyError(
@@ -139,9 +171,22 @@ class Cluster:
         self.fleet.sent(chosen)
         instance = self.instances[chosen]
         self._present.add(request.id)
-        instance.submit(request)
+        if self._way_in:
+            self._under_way[request.id] = (request, instance)
+            there = self.clock.at(self.clock.now + self._api.way_in_s(request.prompt_tokens), ARRIVAL)
+            there.callbacks.append(lambda _: self._submit(request, instance))
+        else:
+            instance.submit(request)
         if self._patience is not None:
             self._watch_present(request, instance, self._patience)
+
+    def _submit(self, request: Request, instance: Instance) -> None:
+        """Hand a request that was under way to its instance."""
+        del self._under_way[request.id]
+        self.queued_s[request.id] = self.clock.now
+        instance.submit(request)
+        if self._patience is not None and request.left_s + self._patience.cancel_delay_s <= self.clock.now:
+            instance.cancel(request.id)  # its user left before it was there
 
     def _watch(self, request: Request, instance: Instance, patience: Patience) -> None:
         """Look at a user's patience again when it may run out, or now let the user leave."""
@@ -164,6 +209,7 @@ class Cluster:
 
     def _leave(self, request: Request, instance: Instance, cancel_delay_s: float) -> None:
         request.left_s = self.clock.now
+        self.clients.left()
         if cancel_delay_s == 0:
             instance.cancel(request.id)
         else:
@@ -177,6 +223,12 @@ class Cluster:
         self.last_end_s = max(self.last_end_s, end_s)
         if self._on_progress is not None and self.ended % 256 == 0:
             self._on_progress(self.ended)
+        self.clients.ended(request)
+
+
+def _outcome(request: Request) -> Outcome:
+    """Of a request that the end of the run finds on its way to the engine."""
+    return Outcome.UNFINISHED if isnan(request.left_s) else Outcome.CANCELLED
 
 
 @contextmanager

@@ -56,6 +56,14 @@ def paced(
     return _delivered(timelines, times_s, before, n_tokens)
 
 
+def shifted(timelines: Timelines, by_s: float) -> Timelines:
+    """Everything that the engine sends, this much later: what an API server and a network do."""
+    if by_s == 0:
+        return timelines
+    later = {name: getattr(timelines, name) + by_s for name in ("end_s", "head_s", "times_s")}
+    return replace(timelines, **later)
+
+
 def until_left(timelines: Timelines, left_s: Floats) -> Timelines:
     """Cut off what came after users left: (N,) seconds, NaN for those who stayed."""
     if not np.isfinite(left_s).any():

@@ -16,6 +16,7 @@ from llmsim.errors import InputError, nearest
 WORKSPACE_BYTES = 1 << 30
 
 Count = Annotated[int, Field(gt=0)]
+Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -123,6 +124,23 @@ class Model(Profile):
         return read_record(cls, known, str(path))
 
 
+class HostTimes(Profile):
+    """Seconds outside the GPU: of the engine's loop for each step, and of the API server in front of it."""
+
+    step_s: Time = 0.0  #: each step
+    sequence_s: Time = 0.0  #: each sequence in a step, prefilling or decoding; so also each output token
+    request_s: Time = 0.0  #: from a request's sending to its entering the engine's queue
+    prompt_token_s: Time = 0.0  #: as much again for each token of the prompt
+    response_s: Time = 0.0  #: from a token's emission to its reaching the client
+
+
+class HostProfile(HostTimes):
+    """A host's times as they were fitted, and where."""
+
+    name: str
+    provenance: Provenance
+
+
 def _refuse_what_is_not_dense(config: Mapping[str, Any], path: Path | str) -> None:
     for key in ("num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank"):
         if config.get(key):
@@ -190,6 +208,11 @@ def list_models() -> list[str]:
     return _names("models")
 
 
+def list_hosts() -> list[str]:
+    """Names of the hosts that have a profile."""
+    return _names("hosts")
+
+
 def _names(kind: str) -> list[str]:
     return sorted(path.stem for path in (profiles_dir() / kind).glob("*.toml"))
 
@@ -204,6 +227,11 @@ def load_model(name: str) -> Model:
     if name.endswith(".json"):
         return Model.from_hf_config(name)
     return _load(Model, "models", name)
+
+
+def load_host(name: str) -> HostProfile:
+    """Return the host with this name, or the one in this .toml file."""
+    return _load(HostProfile, "hosts", name)
 
 
 def _load(cls: type[Record], kind: str, name: str) -> Record:

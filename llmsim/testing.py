@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.record import Floats, Record
@@ -61,6 +62,8 @@ def serve(
     stretches: bool = True,
     until_s: float | None = None,
     patience: Patience | None = None,
+    max_in_flight: int | None = None,
+    api: ApiPath = DIRECT,
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
     spec = InstanceSpec(scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len)
@@ -73,9 +76,12 @@ def serve(
         until_s=until_s,
         patience=patience,
         on_progress=None,
+        max_in_flight=max_in_flight,
+        api=api,
     )
     record = cluster.run()
     check_record(record)
+    _check_in_flight(record, max_in_flight)
     _check_drained(cluster, cut_off=until_s is not None)
     used = record.steps["kv_blocks_used"]
     assert ((used >= 0) & (used <= num_gpu_blocks)).all(), "KV blocks used are not between none and all"
@@ -101,11 +107,22 @@ def check_record(record: Record) -> None:
     _check_littles_law(record)
 
 
+def _check_in_flight(record: Record, max_in_flight: int | None) -> None:
+    """Whenever a request is sent, so many at most are between their sending and their end, or their user's leaving."""
+    sent_s = np.sort(record.requests["sent_s"])
+    gone_s = np.sort(np.fmin(record.requests["left_s"], record.requests["end_s"]))
+    sent_s = sent_s[~np.isnan(sent_s)]
+    in_flight = np.arange(1, len(sent_s) + 1) - np.searchsorted(gone_s, sent_s, side="right")
+    assert max_in_flight is None or (in_flight <= max_in_flight).all(), "more in flight than the clients allow"
+
+
 def _check_requests(record: Record) -> None:
     requests = record.requests
     assert len({len(column) for column in requests.values()}) == 1, "not one row, and one outcome, per request"
     assert np.isin(requests["outcome"], list(Outcome)).all(), "an outcome that there is not"
     assert (requests["end_s"] >= requests["arrival_s"]).all(), "ended before it arrived"
+    ahead = (requests["sent_s"] < requests["arrival_s"]) | (requests["queued_s"] < requests["sent_s"])
+    assert not ahead.any(), "sent before it arrived, or queued before it was sent"
     assert (requests["end_s"] <= record.end_s).all(), "ended after the run"
     finished = requests["outcome"] == Outcome.FINISHED
     emitted = requests["emitted_tokens"]
@@ -122,7 +139,7 @@ def _check_token_times(record: Record) -> None:
     assert np.array_equal(emitted, requests["emitted_tokens"]), "token times and token counts differ"
     for request in np.flatnonzero(emitted)[:1000]:
         times_s = timelines.token_times_s(request)
-        assert times_s[0] > requests["first_scheduled_s"][request] >= requests["arrival_s"][request]
+        assert times_s[0] > requests["first_scheduled_s"][request] >= requests["queued_s"][request]
         assert (np.diff(times_s) > 0).all(), "tokens out of order"
         assert times_s[-1] <= requests["end_s"][request], "token after the end"
     decoded = np.sum(record.steps["steps"] * record.steps["decoding"])
@@ -152,7 +169,8 @@ def _check_work(record: Record) -> None:
 
 
 def _check_littles_law(record: Record) -> None:
-    spent_s = (record.requests["end_s"] - record.requests["arrival_s"]).sum()
+    requests = record.requests
+    spent_s = np.nansum(requests["end_s"] - requests["queued_s"])
     assert present_s(record) < spent_s + 1e-6 * max(1.0, spent_s), "more in the system than there are requests"
 
 
@@ -160,7 +178,8 @@ def present_s(record: Record) -> float:
     """Integrate the number of requests in the system over time, from the steps table: request-seconds.
 
     By Little's law (L T = sum of W) this is the sum of the times that the requests spend, up to rounding. It is less
-    where requests sit in an instance that does nothing: all held, or in a step that the end of the run cut off.
+    where requests sit in an instance that does nothing: all held, or in a step that the end of the run cut off; and
+    where a request is sent because another one has ended at the end of a row, which does not count it.
     """
     requests, steps = record.requests, record.steps
     area_s = float(np.sum((steps["waiting"] + steps["running"]) * (steps["end_s"] - steps["start_s"])))
@@ -168,7 +187,7 @@ def present_s(record: Record) -> float:
         own = steps["instance"] == instance
         came = (requests["instance"] == instance) & (requests["outcome"] != Outcome.REJECTED)
         if own.any():  # a row counts who is there at its end, also before they came
-            area_s -= _before_arrival_s(requests["arrival_s"][came], steps["start_s"][own], steps["end_s"][own])
+            area_s -= _before_arrival_s(requests["queued_s"][came], steps["start_s"][own], steps["end_s"][own])
     return area_s
 
 

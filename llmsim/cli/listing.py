@@ -15,13 +15,16 @@ class Kind(StrEnum):
 
     GPUS = "gpus"
     MODELS = "models"
+    HOSTS = "hosts"
     SCHEDULERS = "schedulers"
     ROUTERS = "routers"
     SCENARIOS = "scenarios"
 
 
 def show(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="gpus, models, schedulers, routers or scenarios.")],
+    kind: Annotated[
+        Kind, typer.Argument(metavar="KIND", help="gpus, models, hosts, schedulers, routers or scenarios.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """List what is there by name."""
@@ -43,4 +46,5 @@ def _names(kind: Kind) -> list[str]:
         return discovery.names(f"llmsim.{kind.value}")
     from llmsim import hardware
 
-    return hardware.list_gpus() if kind is Kind.GPUS else hardware.list_models()
+    known = {Kind.GPUS: hardware.list_gpus, Kind.MODELS: hardware.list_models, Kind.HOSTS: hardware.list_hosts}
+    return known[kind]()

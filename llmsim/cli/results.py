@@ -96,7 +96,8 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
     delivered = experiment.delivered(scenario, record)
     return Opened(
         name=name,
-        source=f"as delivered ({scenario.delivery.policy}) by a simulated run of {scenario.name}",
+        source=f"as delivered ({scenario.delivery.policy}) by a simulated run of {scenario.name}"
+        + (", waits from sending" if scenario.measured_from == "sent" else ""),
         timelines=delivered,
         slo=choices.slo_or(experiment.make_slo(scenario)),
         user=choices.user_or(experiment.make_user(scenario)),

@@ -14,10 +14,12 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from llmsim import delivery, discovery, hardware
 from llmsim.abandonment import Abandoning, Deadlines
+from llmsim.clients import ApiPath
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.latency.build import build_latency
 from llmsim.latency.contract import LatencyModel
+from llmsim.latency.host import Host
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
@@ -77,6 +79,9 @@ def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpe
             )
     with _blaming(scenario, "cluster", "latency"):
         latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
+    host = make_host(scenario)
+    if host.step_s or host.sequence_s:
+        latency = Host(latency, host.step_s, host.sequence_s)
     spec = InstanceSpec(
         scheduler=with_abandonment(scenario, scheduler, latency),
         latency=latency,
@@ -85,6 +90,23 @@ def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpe
         max_model_len=cluster.max_model_len or model.max_model_len,
     )
     return [spec] * cluster.instances
+
+
+def make_host(scenario: Scenario) -> hardware.HostTimes:
+    """The host's times: those of the profile, if one is named, with what the scenario says otherwise."""
+    changes = scenario.host.model_dump(exclude_none=True, exclude={"profile"})
+    named = scenario.host.profile
+    if named is None:
+        return hardware.HostTimes(**changes)
+    with _blaming(scenario, "host", "profile"):
+        profile = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
+    return hardware.HostTimes(**(profile | changes))
+
+
+def make_api(scenario: Scenario) -> ApiPath:
+    """The way between clients and engines."""
+    host = make_host(scenario)
+    return ApiPath(host.request_s, host.prompt_token_s, host.response_s)
 
 
 def make_scheduler(scenario: Scenario, policy: type[Scheduler] | None = None) -> Scheduler:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from llmsim.cluster import simulate
-from llmsim.delivery import until_left
+from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
+    make_api,
     make_delivery,
     make_instances,
     make_patience,
@@ -27,6 +28,7 @@ from llmsim.experiment.verdict import reported, verdict
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.statistics import summary
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
@@ -59,8 +61,16 @@ class Result:
 
 
 def delivered(scenario: Scenario, record: Record) -> Timelines:
-    """Token times as they reached users: through the gateway, and no further than users who left."""
-    return until_left(make_delivery(scenario)(record.timelines()), record.requests["left_s"])
+    """Token times as they reached users: through API server and gateway, and no further than users who left.
+
+    Waits count from where the scenario measures: `arrival_s` is the arrival at the client, or the sending.
+    """
+    emitted = record.timelines()
+    if scenario.measured_from == "sent":  # what was never sent has waited for nothing yet
+        sent_s = record.requests["sent_s"]
+        emitted = replace(emitted, arrival_s=np.where(np.isnan(sent_s), emitted.end_s, sent_s))
+    received = shifted(emitted, make_api(scenario).response_s)
+    return until_left(make_delivery(scenario)(received), record.requests["left_s"])
 
 
 def run(
@@ -91,6 +101,8 @@ def run(
         stretches=not stepwise,
         patience=make_patience(scenario, draws.users, len(workload)),
         until_s=scenario.until_s,
+        max_in_flight=scenario.max_in_flight,
+        api=make_api(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})
@@ -120,9 +132,25 @@ def score_delivered(
         first_scheduled_s=record.requests["first_scheduled_s"],
         end_s=max(record.end_s, run_end_s(delivered)),
     )
+    values["client_queueing_s"] = client_queueing(record, scenario)
     values["wasted"] = wasted(record)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
+    values["choices"]["measured_from"] = scenario.measured_from
     return values
+
+
+def client_queueing(record: Record, scenario: Scenario) -> dict[str, float | int | None] | None:
+    """Summary of the waits at the clients, from arrival to sending; None where nothing holds requests back.
+
+    All requests of the run; those that were never sent are censored at its end. In a closed loop there is no such
+    wait: a request exists only once its client has the answer to the last one.
+    """
+    if scenario.clients.max_in_flight is None:
+        return None
+    requests = record.requests
+    waits_s = requests["sent_s"] - requests["arrival_s"]
+    never = np.isnan(waits_s)
+    return summary(waits_s[~never], (requests["end_s"] - requests["arrival_s"])[never])
 
 
 def wasted(record: Record) -> dict[str, int]:

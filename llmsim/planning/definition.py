@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from llmsim import hardware
 from llmsim.errors import InputError, nearest
 from llmsim.experiment.assemble import make_scheduler
+from llmsim.hardware import Gpu, load_gpu
 from llmsim.metrics.slo import Slo
 from llmsim.planning.candidates import Candidate
 from llmsim.planning.targets import Target, parse_target
-from llmsim.scenario import Scenario, SchedulerChoice, SyntheticWorkload
+from llmsim.scenario import ClosedArrivals, Scenario, SchedulerChoice, SyntheticWorkload
 from llmsim.scenario.load import Change, Places, Source, parse_change, read_source
 from llmsim.scenario.messages import input_error
 from llmsim.scenario.model import Count, NotNegative, Table
@@ -75,6 +75,7 @@ class Question:
         """Requests per second that the scenario asks for."""
         workload = self.scenario.workload
         assert isinstance(workload, SyntheticWorkload)
+        assert not isinstance(workload.arrivals, ClosedArrivals)
         return workload.arrivals.rate_per_s
 
 
@@ -90,6 +91,11 @@ def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
         raise InputError(
             f"{scenario.where('workload')}a trace has one length and no other draws; a plan needs drawn requests "
             "(arrivals and lengths)"
+        )
+    if isinstance(scenario.workload.arrivals, ClosedArrivals):
+        raise InputError(
+            f"{scenario.where('workload', 'arrivals')}a closed loop asks for no rate: it slows down with the cluster; "
+            "a plan needs poisson, gamma, constant or on_off arrivals"
         )
     places = Places(str(source.file), source.lines, {change.keys: change.place for change in changes})
     table = _table(source, [change for change in changes if change.keys[0] == "plan"], places)
@@ -135,28 +141,32 @@ def _candidates(scenario: Scenario, table: PlanTable, places: Places) -> tuple[C
             f"{scenario.where('cluster', 'num_gpu_blocks')}one number of blocks for several GPUs or parallel sizes; "
             "leave it out, or give one of each"
         )
+    profiles = {name: _gpu(name, places, listed=table.gpus is not None) for name in gpus}
     for name in table.price_usd_per_hour:
         if name not in gpus:
             where = places(("plan", "price_usd_per_hour", name))
             raise InputError(f"{where}plan.price_usd_per_hour: no candidate has {name}{nearest(name, gpus)}")
     return tuple(
         _candidate(scenario, table, places, gpu, size, scheduler)
-        for gpu in gpus
+        for gpu in profiles.values()
         for size in sizes
         for scheduler in table.schedulers or (scenario.scheduler,)
     )
 
 
 def _candidate(
-    scenario: Scenario, table: PlanTable, places: Places, gpu: str, size: int, scheduler: SchedulerChoice
+    scenario: Scenario, table: PlanTable, places: Places, gpu: Gpu, size: int, scheduler: SchedulerChoice
 ) -> Candidate:
-    cluster = scenario.cluster.model_copy(update={"gpu": gpu, "tensor_parallel_size": size})
+    cluster = scenario.cluster.model_copy(update={"gpu": gpu.name, "tensor_parallel_size": size})
     chosen = scenario.model_copy(update={"cluster": cluster, "scheduler": scheduler})
     chosen._place = _Listed(places) if table.schedulers else places
     make_scheduler(chosen)  # an unknown name or option is told before anything runs
+    return Candidate(chosen, table.price_usd_per_hour.get(gpu.name, gpu.price_usd_per_hour))
+
+
+def _gpu(name: str, places: Places, *, listed: bool) -> Gpu:
     try:
-        price = table.price_usd_per_hour.get(gpu, hardware.load_gpu(gpu).price_usd_per_hour)
+        return load_gpu(name)
     except InputError as error:
-        key = ("plan", "gpus") if table.gpus else ("cluster", "gpu")
+        key = ("plan", "gpus") if listed else ("cluster", "gpu")
         raise InputError(f"{places(key)}{'.'.join(key)}: {error}") from None
-    return Candidate(chosen, price)

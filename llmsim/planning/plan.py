@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from llmsim.errors import LlmsimError
 from llmsim.planning.binding import Binding, what_binds
 from llmsim.planning.candidates import Candidate
 from llmsim.planning.definition import Question
@@ -110,7 +111,10 @@ def _evaluator(question: Question, executor: Executor) -> Evaluator:
     metrics = [target.metric for target in question.targets]
 
     def measure_all(scenarios: Any) -> list[Measured]:
-        return list(executor.map(partial(measure, metrics=metrics), scenarios))
+        try:
+            return list(executor.map(partial(measure, metrics=metrics), scenarios))
+        except BrokenExecutor:
+            raise LlmsimError("a worker process died: out of memory, or killed; try --jobs 1") from None
 
     return Evaluator(rules, question.targets, measure_all, question.scenario.seed)
 

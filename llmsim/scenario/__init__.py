@@ -5,10 +5,13 @@ from __future__ import annotations
 from llmsim.scenario.load import find_scenario, load_scenario, scenario_names
 from llmsim.scenario.model import (
     Abandonment,
+    Clients,
+    ClosedArrivals,
     Cluster,
     ConstantArrivals,
     FixedLengths,
     GammaArrivals,
+    Host,
     ImmediateDelivery,
     LognormalLengths,
     OnOffArrivals,
@@ -26,10 +29,13 @@ from llmsim.scenario.model import (
 
 __all__ = [
     "Abandonment",
+    "Clients",
+    "ClosedArrivals",
     "Cluster",
     "ConstantArrivals",
     "FixedLengths",
     "GammaArrivals",
+    "Host",
     "ImmediateDelivery",
     "LognormalLengths",
     "OnOffArrivals",

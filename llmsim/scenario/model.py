@@ -69,6 +69,13 @@ class OnOffArrivals(Table):
     off_s: NotNegative
 
 
+class ClosedArrivals(Table):
+    """Closed loop: so many clients, each of whom sends its next request as soon as it has the last one's answer."""
+
+    process: Literal["closed"] = "closed"
+    concurrency: Count
+
+
 class FixedLengths(Table):
     """Every request has the same lengths."""
 
@@ -95,7 +102,9 @@ class TrafficLengths(Table):
     source: Literal["azure_conv", "azure_code", "sharegpt", "arxiv_summarization"] = "sharegpt"
 
 
-Arrivals = Annotated[PoissonArrivals | GammaArrivals | ConstantArrivals | OnOffArrivals, Field(discriminator="process")]
+Arrivals = Annotated[
+    PoissonArrivals | GammaArrivals | ConstantArrivals | OnOffArrivals | ClosedArrivals, Field(discriminator="process")
+]
 Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
 
 
@@ -152,6 +161,32 @@ class Cluster(Table):
     block_size: Annotated[int, Field(ge=1, le=4096)] = 16
     #: longer requests are rejected
     max_model_len: Count | None = None
+
+
+class Clients(Table):
+    """The senders of the requests."""
+
+    #: most requests in flight; the others wait at the client, as behind --max-concurrency of vLLM's benchmark
+    max_in_flight: Count | None = None
+    #: latencies count from a request's arrival at the client, or from its sending, as benchmarks count; left out:
+    #: "sent" in a closed loop, "arrival" otherwise
+    measure_from: Literal["arrival", "sent"] | None = None
+
+
+class Host(Table):
+    """Time outside the GPU: a profile (hardware_profiles/hosts/NAME.toml, or a .toml file), and changes to it."""
+
+    profile: str | None = None
+    #: the engine, for each step
+    step_s: NotNegative | None = None
+    #: the engine, for each sequence in a step
+    sequence_s: NotNegative | None = None
+    #: the API server, from a request's sending to its entering the engine's queue
+    request_s: NotNegative | None = None
+    #: as much again for each token of the prompt
+    prompt_token_s: NotNegative | None = None
+    #: the API server, from a token's emission to its reaching the client
+    response_s: NotNegative | None = None
 
 
 class SchedulerChoice(Table):
@@ -300,7 +335,9 @@ class Scenario(Table):
     #: cut the run off at this time; what is still in the system then is unfinished
     until_s: Positive | None = None
     workload: Workload = SyntheticWorkload()
+    clients: Clients = Clients()
     cluster: Cluster = Cluster()
+    host: Host = Host()
     scheduler: SchedulerChoice = SchedulerChoice()
     patience: Patience = Patience()
     abandonment: GivingUp = NoAbandonment()
@@ -311,6 +348,27 @@ class Scenario(Table):
 
     #: tables that may stand beside these in a file: what to ask of the experiment, read by commands of their own
     beside: ClassVar[tuple[str, ...]] = ("plan", "sweep")
+
+    @model_validator(mode="after")
+    def _one_cap(self) -> Scenario:
+        if self._concurrency is not None and self.clients.max_in_flight is not None:
+            raise ValueError("clients.max_in_flight and closed arrivals exclude each other: concurrency is their cap")
+        return self
+
+    @property
+    def _concurrency(self) -> int | None:
+        arrivals = getattr(self.workload, "arrivals", None)
+        return arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None
+
+    @property
+    def max_in_flight(self) -> int | None:
+        """Most requests that clients have under way at once; None: no such bound."""
+        return self._concurrency or self.clients.max_in_flight
+
+    @property
+    def measured_from(self) -> str:
+        """What latencies count from: "arrival" or "sent"."""
+        return self.clients.measure_from or ("arrival" if self._concurrency is None else "sent")
 
     _place: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
 

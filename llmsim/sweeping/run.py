@@ -38,14 +38,15 @@ def run_sweep(
     executors: Executors = in_this_process,
     in_flight: int = 1,
     command: str = "",
+    force: bool = False,
     progress: Callable[[int, int], None] | None = None,
     said: Callable[[str], None] | None = None,
 ) -> Swept:
     """Run the points that `folder` lacks and write its table; the same rows whichever the executor.
 
-    `in_flight` points are handed out at a time. `progress` is told of points run, and of all to run; `said` gets
-    lines for a person. Raises InputError for a folder that cannot be written, LlmsimError if points failed and
-    Interrupted for Ctrl-C: then all that was done is kept.
+    P99s of runs that are not steady are withheld unless `force`. `in_flight` points are handed out at a time.
+    `progress` is told of points run, and of all to run; `said` gets lines for a person. Raises InputError for a folder
+    that cannot be written, LlmsimError if points failed and Interrupted for Ctrl-C: then all that was done is kept.
     """
     with opened(folder) as store:
         store.begin(sweep, command)
@@ -54,7 +55,7 @@ def run_sweep(
         others = store.others(sweep.points)
         for line in _beginning(sweep, len(left), damaged, others, folder):
             (said or _nobody)(line)
-        bench = _Bench(store, sweep, scores, len(left), progress)
+        bench = _Bench(store, sweep, scores, len(left), progress, force)
         drive = Drive(executors, in_flight, bench.done, sweep.scheduler_file)
         try:
             failures = drive.run(left)
@@ -66,13 +67,13 @@ def run_sweep(
         if failures:
             bench.write_so_far()
             raise LlmsimError(f"{_told(failures)}; {_kept(sweep, scores, folder)}")
-        rows = rows_of(sweep.points, scores)
+        rows = bench.rows()
         try:
             write_table(rows, folder / TABLE)
         except InputError as error:
             raise InputError(f"{error}; {_kept(sweep, scores, folder)}") from None
         (folder / TABLE_SO_FAR).unlink(missing_ok=True)
-        return Swept(sweep, rows, len(left), others)
+        return Swept(sweep, rows, bench.ran, others)
 
 
 def write_table(rows: list[dict[str, Any]], file: Path) -> None:
@@ -96,25 +97,31 @@ class _Bench:
         scores: dict[str, dict[str, Any]],
         left: int,
         progress: Callable[[int, int], None] | None,
+        force: bool,
     ) -> None:
+        self._force = force
         self._store, self._sweep, self._scores, self._progress = store, sweep, scores, progress
         self._left = left
-        self._done = 0
+        self.ran = 0
         self._written_s = time.monotonic()
 
     def done(self, point: Point, score: Mapping[str, Any]) -> None:
         self._store.keep(point, score)
         self._scores[point.key] = dict(score)
-        self._done += 1
+        self.ran += 1
         if self._progress is not None:
-            self._progress(self._done, self._left)
+            self._progress(self.ran, self._left)
         if time.monotonic() - self._written_s > SO_FAR_EVERY_S:
             self.write_so_far()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of what is done."""
+        return rows_of(self._sweep.points, self._scores, force=self._force)
 
     def write_so_far(self) -> None:
         """Write a table of what is done, for who cannot wait: a copy, so that it may fail."""
         self._written_s = time.monotonic()
-        rows = rows_of(self._sweep.points, self._scores)
+        rows = self.rows()
         try:
             if rows:
                 write_table(rows, self._store.folder / TABLE_SO_FAR)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import InstanceSpec, simulate
+from llmsim.record import Record
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.workload.contract import Workload
 
@@ -22,6 +24,7 @@ class Latencies:
     ttft_s: Floats
     tpot_s: Floats  #: (E2E - TTFT) / (tokens - 1); NaN for a single token
     e2e_s: Floats
+    requests_per_s: float = float("nan")  #: completed ones, from the first sending to the last token
 
     @classmethod
     def of(cls, ttft_s: Floats, e2e_s: Floats, output_tokens: NDArray[np.int64]) -> Latencies:
@@ -34,8 +37,27 @@ class Latencies:
         return float(np.nanmean(getattr(self, metric)))
 
 
-def replay(workload: Workload, instance: InstanceSpec) -> Latencies:
-    """Serve the same arrivals, prompts and output lengths on one instance. All of them must finish."""
-    requests = simulate(workload, [instance], RoundRobin(), np.random.default_rng(0)).requests
-    ttft_s, e2e_s = (requests[name] - requests["arrival_s"] for name in ("first_token_s", "end_s"))
-    return Latencies.of(ttft_s, e2e_s, requests["output_tokens"])
+def replay(
+    workload: Workload, instance: InstanceSpec, *, max_in_flight: int | None = None, api: ApiPath = DIRECT
+) -> Latencies:
+    """Serve the same arrivals, prompts and output lengths on one instance. All of them must finish.
+
+    Latencies are the clients', from sending: to a cap's wait at the client they are blind, as benchmarks are.
+    """
+    requests = served(workload, instance, max_in_flight, api).requests
+    sent_s, back_s = requests["sent_s"], api.response_s
+    ttft_s, e2e_s = (requests[name] + back_s - sent_s for name in ("first_token_s", "end_s"))
+    span_s = float(requests["end_s"].max() + back_s - sent_s.min())
+    return replace(Latencies.of(ttft_s, e2e_s, requests["output_tokens"]), requests_per_s=len(workload) / span_s)
+
+
+def served(workload: Workload, instance: InstanceSpec, max_in_flight: int | None, api: ApiPath) -> Record:
+    """Serve a workload on one instance and return all that happened."""
+    rng = np.random.default_rng(0)
+    return simulate(workload, [instance], RoundRobin(), rng, max_in_flight=max_in_flight, api=api)
+
+
+def gaps_s(record: Record) -> Floats:
+    """All gaps between two tokens of a request, one request after the other."""
+    times = record.timelines()
+    return np.concatenate([np.diff(times.token_times_s(request)) for request in range(len(times))])

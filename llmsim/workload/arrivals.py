@@ -1,7 +1,8 @@
 """Arrival processes: when requests reach the cluster.
 
 Each is ``f(rng, requests, **options)`` and returns times in seconds, ascending, shape (requests,). The first
-request arrives after one gap, not at 0. More requests from the same stream begin with the same ones.
+request arrives after one gap, not at 0 (but for closed loops). More requests from the same stream begin with the
+same ones.
 """
 
 from __future__ import annotations
@@ -52,9 +53,16 @@ def on_off(rng: np.random.Generator, requests: int, *, rate_per_s: float, on_s: 
     return busy_s + np.floor(busy_s / on_s) * off_s
 
 
+def closed(rng: np.random.Generator, requests: int, *, concurrency: int) -> Times:
+    """Closed loop: all requests are ready at 0, and clients have `concurrency` of them in flight; draws nothing."""
+    whole("concurrency", concurrency)
+    return np.zeros(whole("requests", requests))
+
+
 PROCESSES: Mapping[str, Callable[..., Times]] = {
     "poisson": poisson,
     "gamma": gamma,
     "constant": constant,
     "on_off": on_off,
+    "closed": closed,
 }

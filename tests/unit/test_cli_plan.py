@@ -119,6 +119,12 @@ def test_a_scenario_without_a_plan_or_with_a_trace_is_told(file, tmp_path, capsy
     assert "a plan needs drawn requests" in refused(capsys, file, "--set", f"workload.trace={trace}")
 
 
+def test_a_closed_loop_has_no_load_to_plan_for(file, capsys):
+    closed = "workload.arrivals={process='closed', concurrency=4}"
+
+    assert "a closed loop asks for no rate" in refused(capsys, file, "--set", closed)
+
+
 def test_run_takes_the_scenario_of_a_plan_as_it_is(file, capsys):
     assert main(["run", file, "--json", "--set", "workload.requests=20"]) == 0
     assert json.loads(capsys.readouterr().out)["requests"]["total"] == 20

@@ -26,6 +26,7 @@ def small_result() -> Result:
             "reason": np.array([0, 1]),
             "instance": np.array([1, 0]),
             "left_s": np.array([np.nan, np.nan]),
+            "sent_s": np.array([0.5, 0.75]),
         },
         segments={
             "request": np.array([0]),

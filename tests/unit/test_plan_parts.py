@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -199,12 +200,12 @@ def test_costs_by_hand():
         ("instances", (5, 130.0, CARRIES, 0.97), (4, 130.0, FAILS, 0.02), r"5 x a100-sxm4-80gb carry 130/s with "
          r"P\(slo.attainment >= 0.99\) = 0.970; P\(4 suffice\) = 0.020"),
         ("instances", (1, 2.0, CARRIES, 1.0), None, r"> 0.999; fewer there cannot be"),
-        ("instances", (5, 130.0, CARRIES, 0.97), (4, 130.0, UNDECIDED, 0.6), r"P\(4 suffice\) = 0.600, whether 4 suffice "
-         r"could not be told \(why; raise plan.most_seeds\)"),
+        ("instances", (5, 130.0, CARRIES, 0.97), (4, 130.0, UNDECIDED, 0.6), r"P\(4 suffice\) = 0.600, whether 4 "
+         r"suffice could not be told \(why; raise plan.most_seeds\)"),
         ("load", (4, 90.0, CARRIES, 0.96), (4, 92.0, UNDECIDED, None), r"whether they carry 92/s could not be told "
          r"\(why; raise plan.most_requests\)"),
         ("load", (4, 90.0, CARRIES, 0.96), (4, 92.0, FAILS, 0.01), r"P\(92/s\) = 0.010"),
-        ("instances", None, (256, 9.0, FAILS, 0.0), r"256 x a100-sxm4-80gb \(chunked_prefill\) carry 9/s with P < 0.001: why"),
+        ("instances", None, (256, 9.0, FAILS, 0.0), r"256 x .* \(chunked_prefill\) carry 9/s with P < 0.001: why"),
         ("instances", None, (8, 9.0, UNDECIDED, None), r"whether 8 x .* carry 9/s could not be told: why"),
     ],
 )  # fmt: skip
@@ -213,32 +214,24 @@ def test_answers_in_words(find, carries, neighbour, said):
     answer = Answer(find, Candidate(Scenario(), 1.0), *both, tuple(one for one in both if one), None)
 
     assert answer.settled == (carries is not None and (neighbour is None or neighbour[2] == FAILS))
-    import re
-
     assert re.search(said, in_words(answer, (TARGET,)))
 
 
 def test_what_binds_by_hand():
     """Steps of 10 ms, 1 ms for each prompt token, 2 ms of host a step: seats are full, then memory is."""
     latency = Host(Constant(step_s=0.008, prefill_token_s=0.001), step_s=0.002)
-    record = serve(workload(*[(0.0, 10, 50)] * 4), ChunkedPrefill(max_num_seqs=2), latency=latency, num_gpu_blocks=100)
-    found = binding_of(record, latency, num_gpu_blocks=100, seats=2)
+    requests = workload(*[(0.0, 10, 50)] * 4, (9.0, 10, 2))
+    record = serve(requests, ChunkedPrefill(max_num_seqs=2), latency=latency, num_gpu_blocks=100)
+    busy = binding_of(record, latency, num_gpu_blocks=100, seats=2)
 
-    assert found.prefill + found.decode + found.host == pytest.approx(1.0)
-    assert found.name == "decode", "all come at once: only the first row starts before the last arrival"
-    later = serve(
-        workload(*[(0.0, 10, 50)] * 4, (9.0, 10, 2)),
-        ChunkedPrefill(max_num_seqs=2),
-        latency=latency,
-        num_gpu_blocks=100,
-    )
-    busy = binding_of(later, latency, num_gpu_blocks=100, seats=2)
-    # two rounds: a step with two prompts (30 ms), then 49 of 10 ms
-    assert busy.prefill == pytest.approx(2 * 0.030 / (2 * (0.030 + 49 * 0.010)), rel=0.05)
-    assert busy.host == pytest.approx(2 * 49 * 0.002 / (2 * (0.030 + 49 * 0.010)), rel=0.05)
+    assert busy.prefill + busy.decode + busy.host == pytest.approx(1.0)
+    # two rounds: a step with two prompts (30 ms), then 49 of 10 ms; at last a step with one prompt (20 ms)
+    busy_s = 2 * (0.030 + 49 * 0.010) + 0.020
+    assert busy.prefill == pytest.approx((2 * 0.030 + 0.020) / busy_s)
+    assert busy.host == pytest.approx(2 * 49 * 0.002 / busy_s)
     assert busy.seats_full > 0.95
     assert busy.name == "seats"
-    assert binding_of(later, latency, num_gpu_blocks=2, seats=2).name == "memory"
+    assert binding_of(record, latency, num_gpu_blocks=2, seats=2).name == "memory"
 
 
 def test_the_frontier_is_what_nothing_beats_in_both():

@@ -56,7 +56,7 @@ def test_another_rate_scales_the_arrivals_and_leaves_the_lengths():
 
 
 def test_every_name_can_be_bound():
-    assert set(PROCESSES) == {"poisson", "gamma", "constant", "on_off"}
+    assert set(PROCESSES) == {"poisson", "gamma", "constant", "on_off", "closed"}
     assert set(SOURCES) == {"fixed", "lognormal", *TABLES}
     for name in TABLES:
         workload = synthesize(streams(1), requests=100, arrivals=POISSON, lengths=length_source(name), source=name)
