@@ -147,6 +147,8 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("", "goodputs: who arrives in it; throughput: what leaves in it"))
     if choices.get("measured_from") == "sent":
         rows.append(("latencies", "from the sending of a request, not its arrival at the client"))
+    if cache := score.get("prefix_cache"):
+        rows.append(("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found"))
     return rows
 
 

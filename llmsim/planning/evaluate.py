@@ -105,7 +105,8 @@ class Evaluator:
 
     def _judge(self, runs: Sequence[Measured]) -> tuple[str, float]:
         """For several targets: at least 1 - the sum of what each may fail by, at most the least (Bonferroni)."""
-        each = [target.probability(np.array([run.values[target.metric] for run in runs])) for target in self.targets]
+        requests = sum(int(run.evidence["requests"] or 0) for run in runs)
+        each = [t.probability(np.array([run.values[t.metric] for run in runs]), requests) for t in self.targets]
         at_least, at_most = max(0.0, 1 - sum(1 - p for p in each)), min(each)
         if at_least >= self.rules.confidence:
             return CARRIES, at_least

@@ -15,7 +15,7 @@ from llmsim.metrics import latency, ranges
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.statistics import weighted_percentile
 from llmsim.record import Floats, Timelines
-from llmsim.statistics import probability_at_least
+from llmsim.statistics import probability_at_least, probability_share_at_least
 
 #: latencies, of which a target may ask for the mean or any percentile
 LATENCIES = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s")
@@ -42,15 +42,19 @@ class Target:
     at_least: bool  #: False: at most
     bound: float
 
-    def probability(self, values: Floats) -> float:
+    def probability(self, values: Floats, requests: int) -> float:
         """How probable it is that the metric's mean over runs keeps the bound, from one value a run, (n,).
 
-        0 if a value is not finite: a percentile that the requests did not reach.
+        By the t distribution; an attainment is moreover never surer than its number of requests allows, which counts
+        where all runs say the same, such as 100 %. 0 if a value is not finite: a percentile that was not reached.
         """
         if not np.isfinite(values).all():
             return 0.0
         sign = 1.0 if self.at_least else -1.0
-        return probability_at_least(sign * values, sign * self.bound)
+        by_runs = probability_at_least(sign * values, sign * self.bound)
+        if self.at_least and self.metric.startswith("slo.attainment"):
+            return min(by_runs, probability_share_at_least(float(values.mean()), requests, self.bound))
+        return by_runs
 
     def __str__(self) -> str:
         return f"{self.metric} {'>=' if self.at_least else '<='} {self.bound:g}"

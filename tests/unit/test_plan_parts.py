@@ -55,12 +55,13 @@ def evaluated(answer_of, value_of=lambda seed: 1.0, targets=(TARGET,), rules=RUL
     """Evaluate on runs whose answers and values are given; also return (requests, seed) of each run, in order."""
     asked = []
 
+    def values(seed):
+        return {target.metric: value_of(seed) for target in targets}
+
     def measure(runs):
         asked.extend(runs)
         return [
-            Measured(
-                s, n, a := answer_of(n, s), "why", {t.metric: value_of(s) for t in targets} if a == "steady" else {}, {}
-            )
+            Measured(s, n, a := answer_of(n, s), "why", values(s) if a == "steady" else {}, {"requests": n})
             for n, s in runs
         ]
 
@@ -70,15 +71,27 @@ def evaluated(answer_of, value_of=lambda seed: 1.0, targets=(TARGET,), rules=RUL
 def test_clear_cases_take_the_least_seeds_and_the_first_length():
     found, asked = evaluated(lambda n, s: "steady")
 
-    assert (found.answer, found.probability) == (CARRIES, 1.0)
+    assert (found.answer, found.probability) == (CARRIES, pytest.approx(1.0))
     assert asked == [(1000, seed) for seed in range(4)]
+
+
+def test_runs_in_which_all_requests_meet_are_no_surer_than_their_number():
+    """100 % of 4,000 requests: at least 99.9 % with 1 - 0.999^4000 = 0.98; of 99.99 % they know next to nothing."""
+    answers = {}
+    for bound in (0.999, 0.9999):
+        target = Target("slo.attainment", at_least=True, bound=bound)
+        answers[bound], _ = evaluated(lambda n, s: "steady", targets=(target,), rules=Rules(0.95, 4, 4, 1000, 1000))
+
+    assert answers[0.999].probability == pytest.approx(1 - 0.999**4000, abs=0.02)
+    assert answers[0.999].answer == CARRIES
+    assert answers[0.9999].answer == UNDECIDED
 
 
 def test_close_cases_take_more_seeds_then_longer_runs_and_are_told_as_undecided():
     found, asked = evaluated(lambda n, s: "steady", lambda seed: 0.98 if seed % 2 else 1.0)
 
     assert found.answer == UNDECIDED
-    assert found.probability == pytest.approx(0.5)
+    assert found.probability == pytest.approx(0.5, abs=0.01)
     assert {n: sum(1 for m, _ in asked if m == n) for n, _ in asked} == {1000: 16, 4000: 16, 16_000: 16, 20_000: 16}
 
 
@@ -112,7 +125,7 @@ def test_several_targets_together_are_as_probable_as_bonferroni_allows():
     draws = rng.normal(0, 1, 4)
     draws = (draws - draws.mean()) / draws.std(ddof=1) * 2
     draws += 2.95  # 2.95 standard errors of 1 above 0: P = 0.97 with 3 degrees of freedom
-    one, other = (Target(name, at_least=True, bound=0.0) for name in ("slo.attainment", "requests_per_s"))
+    one, other = (Target(name, at_least=True, bound=0.0) for name in ("output_tokens_per_s", "requests_per_s"))
     few = Rules(0.95, 4, 4, 1000, 1000)
     alone, _ = evaluated(lambda n, s: "steady", lambda s: draws[s], (one,), few)
     both, _ = evaluated(lambda n, s: "steady", lambda s: draws[s], (one, other), few)
@@ -173,7 +186,7 @@ def test_any_percentile_is_numpys_and_unreached_ones_are_infinite():
 
 
 def test_a_percentile_that_is_not_reached_is_never_kept():
-    assert Target("ttft_s.p99", False, 1e9).probability(np.array([0.1, math.inf, 0.1])) == 0.0
+    assert Target("ttft_s.p99", False, 1e9).probability(np.array([0.1, math.inf, 0.1]), 900) == 0.0
 
 
 def steady(instances, rate_per_s, answer, probability, tokens_per_s=1000.0):
