@@ -21,9 +21,9 @@ from llmsim.scenario import Scenario, TraceWorkload
 AUDITED_TOKENS = 10_000_000
 #: file that `llmsim run` writes -> what it shows
 PICTURES = {
-    "latencies.png": "How long users waited: shares of requests (TTFT, TPOT) and of all gaps (TBT)",
-    "load.png": "How busy the instances were: requests that run and wait, and KV memory",
-    "timelines.png": "When some of the users got their tokens, against how fast they read",
+    "latencies.png": "How long users waited: shares of requests (TTFT, TPOT) and of all gaps (TBT).",
+    "load.png": "How busy the instances were: requests that run and wait, and KV memory.",
+    "timelines.png": "When some of the users got their tokens, against how fast they read.",
 }
 VERDICT_CLASS = {"steady": "good", "overloaded": "bad", "too short": "doubt"}
 VERDICT_WORDS = {"steady": "Steady", "overloaded": "Overloaded", "too short": "Too short to say"}
@@ -43,7 +43,7 @@ def run_page(folder: Path) -> str:
         html.section(
             "What was served", html.pairs((name.strip(), words) for name, words in report.outcome_rows(score))
         ),
-        html.section("Pictures", *_pictures(folder)),
+        html.section("Pictures", *_pictures(folder), *_of_this_run_only(score)),
         html.section("Could these numbers be gamed?", *_audit(folder, scenario, score)),
         html.section("The scenario", scenario_table(scenario.model_dump(mode="json"))),
         html.section("Run it again", *_again(folder, scenario)),
@@ -87,9 +87,20 @@ def cards(score: Mapping[str, Any]) -> Html:
 def scenario_table(values: Mapping[str, Any]) -> Html:
     """Every field of a scenario that has a value, and all of it as JSON, which `llmsim run` takes."""
     return html.escaped(
-        html.pairs(((name, value) for name, value in _flat(values) if value not in (None, {}, [])), "tight"),
+        html.pairs(
+            (
+                (html.breakable(name), _as_written(value))
+                for name, value in _flat(values)
+                if value not in (None, {}, [])
+            ),
+            "tight",
+        ),
         html.folded("All of it, as a file that llmsim run takes (JSON)", html.command(json.dumps(values, indent=2))),
     )
+
+
+def _as_written(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -121,6 +132,14 @@ def _pictures(folder: Path) -> Iterator[Html]:
     if len(there) < len(PICTURES):
         lacking = [name for name in PICTURES if not (folder / name).is_file()]
         yield element("p", f"Not in the folder: {', '.join(lacking)}.", class_="quiet")
+
+
+def _of_this_run_only(score: Mapping[str, Any]) -> Iterator[Html]:
+    if score.get("verdict", {}).get("answer", "steady") != "steady":
+        words = (
+            "Pictures and audit show what the requests of this run met, P99s included: no forecast of any other run."
+        )
+        yield element("p", words, class_="quiet")
 
 
 def _audit(folder: Path, scenario: Scenario, score: Mapping[str, Any]) -> Iterator[Html]:

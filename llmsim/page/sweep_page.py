@@ -15,8 +15,8 @@ from llmsim.statistics import STEADY
 from llmsim.sweeping import CURVES, HEAT_MAPS, Kept, in_words, read_kept
 
 PICTURES = {
-    CURVES: "Each metric along an axis: means over seeds, with 95 % intervals",
-    HEAT_MAPS: "Each metric over both axes: means over seeds, ± half of the 95 % interval",
+    CURVES: "Each metric along an axis: means over seeds, with 95 % intervals.",
+    HEAT_MAPS: "Each metric over both axes: means over seeds, ± half of the 95 % interval.",
 }
 #: a longer table is for the file
 ROWS = 200

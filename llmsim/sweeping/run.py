@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,24 +57,27 @@ def run_sweep(
         for line in _beginning(sweep, len(left), damaged, others, folder):
             (said or _nobody)(line)
         bench = _Bench(store, sweep, scores, len(left), progress, force)
-        drive = Drive(executors, in_flight, bench.done, sweep.scheduler_file)
-        try:
-            failures = drive.run(left)
-        except KeyboardInterrupt:
-            bench.write_so_far()
-            raise Interrupted(f"interrupted; {_kept(sweep, scores, folder)}") from None
-        except LlmsimError as error:
-            raise InputError(f"{error}; {_kept(sweep, scores, folder)}") from None
-        if failures:
-            bench.write_so_far()
-            raise LlmsimError(f"{_told(failures)}; {_kept(sweep, scores, folder)}")
-        rows = bench.rows()
-        try:
+        with _telling_what_is_kept(bench):
+            failures = Drive(executors, in_flight, bench.done, sweep.scheduler_file).run(left)
+            if failures:
+                bench.write_so_far()
+                raise LlmsimError(_told(failures))
+            rows = bench.rows()
             write_table(rows, folder / TABLE)
-        except InputError as error:
-            raise InputError(f"{error}; {_kept(sweep, scores, folder)}") from None
         (folder / TABLE_SO_FAR).unlink(missing_ok=True)
         return Swept(sweep, rows, bench.ran, others)
+
+
+@contextmanager
+def _telling_what_is_kept(bench: _Bench) -> Iterator[None]:
+    """Say of whatever ends a sweep early what is kept, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        bench.write_so_far()
+        raise Interrupted(f"interrupted; {bench.kept()}") from None
+    except LlmsimError as error:
+        raise type(error)(f"{error}; {bench.kept()}") from None
 
 
 def write_table(rows: list[dict[str, Any]], file: Path) -> None:
@@ -118,6 +122,12 @@ class _Bench:
         """The rows of what is done."""
         return rows_of(self._sweep.points, self._scores, force=self._force)
 
+    def kept(self) -> str:
+        """What is kept, and how to go on."""
+        points = {point.key for point in self._sweep.points}
+        done, folder = len(points & self._scores.keys()), self._store.folder
+        return f"{done:,} of {len(points):,} points are kept in {folder}, the same command goes on from there"
+
     def write_so_far(self) -> None:
         """Write a table of what is done, for who cannot wait: a copy, so that it may fail."""
         self._written_s = time.monotonic()
@@ -139,12 +149,6 @@ def _beginning(sweep: Sweep, left: int, damaged: int, others: int, folder: Path)
     if others:
         lines.append(f"{others:,} point files of other definitions or versions are left alone in {folder / 'points'}")
     return lines
-
-
-def _kept(sweep: Sweep, scores: Mapping[str, Any], folder: Path) -> str:
-    points = {point.key for point in sweep.points}
-    done = len(points & scores.keys())
-    return f"{done:,} of {len(points):,} points are kept in {folder}, the same command goes on from there"
 
 
 def _told(failures: list[Failure]) -> str:

@@ -43,6 +43,8 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag not in ("wbr", "b", "code"):
+            self.words.append(" ")
         if tag not in VOID | {"wbr"}:
             self.open.append(tag)
 
@@ -55,7 +57,7 @@ class Reader(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+        return " ".join("".join(self.words).split())
 
     def sources(self) -> list[str]:
         return [value or "" for _, given in self.tags for key, value in given.items() if key in ("src", "href", "data")]
@@ -93,7 +95,7 @@ def test_the_page_of_a_run_says_what_its_files_say(folders: Path) -> None:
     score = json.loads((folders / "run/score.json").read_text())
     read = Reader((folders / "run/report.html").read_text())
 
-    assert f"Too short to say : {score['verdict']['reason']}." in read.text
+    assert f"Too short to say: {score['verdict']['reason']}." in read.text
     assert "P99s are withheld" in read.text
     assert f"{100 * score['slo']['attainment']:.2f} % SLO attainment" in read.text
     assert "40: 40 finished" in read.text
