@@ -12,7 +12,7 @@ from llmsim.record import Record
 from llmsim.statistics import Verdict, judge
 
 #: tables of the score with percentiles of the far tail, which need a steady state
-WITH_TAILS = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "idle_latency_s")
+WITH_TAILS = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "client_queueing_s", "idle_latency_s")
 TAILS = ("p99",)
 
 

@@ -348,7 +348,7 @@ class Scenario(Table):
     window: Window = Window()
 
     #: tables that may stand beside these in a file: what to ask of the experiment, read by commands of their own
-    beside: ClassVar[tuple[str, ...]] = ("sweep",)
+    beside: ClassVar[tuple[str, ...]] = ("plan", "sweep")
 
     @model_validator(mode="after")
     def _one_cap(self) -> Scenario:
