@@ -7,6 +7,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 import simpy
+from simpy.core import EmptySchedule
 
 #: arrivals come before step ends of the same time: a step sees the requests that arrived at or before its start
 ARRIVAL = 0
@@ -23,11 +24,9 @@ class Clock(simpy.Environment):
     run step by step would drift apart in the last bit.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        #: the highest rank among the events of the present time that have been processed. An instance whose rank is
-        #: not above it has passed a step boundary at this very time, whether or not it made an event of it.
-        self.rank = ARRIVAL
+    #: the highest rank among the events of the present time that have been processed: an instance whose rank is not
+    #: above it has passed a step boundary at this very time, whether or not it made an event of it
+    rank = ARRIVAL
 
     def at(self, time_s: float, rank: int) -> simpy.Event:
         """Return an event that happens at `time_s`; among events of the same time the lower rank goes first."""
@@ -52,11 +51,18 @@ class Clock(simpy.Environment):
 
     def step(self) -> None:
         """Process the next event; what is left of one that was brought forward and has happened is nothing."""
-        queue = self._queue
-        while queue and queue[0][3].callbacks is None:
-            heappop(queue)
-        if queue:
-            time_s, rank = queue[0][:2]
-            if time_s > self._now or rank > self.rank:
-                self.rank = rank
-        super().step()
+        queue: list[Any] = self._queue
+        before_s = self._now
+        callbacks = None
+        while callbacks is None:
+            if not queue:
+                raise EmptySchedule
+            self._now, rank, _, event = heappop(queue)
+            callbacks = event.callbacks
+        if rank > self.rank or self._now > before_s:
+            self.rank = rank
+        event.callbacks = None
+        for callback in callbacks:
+            callback(event)
+        if not event._ok and not hasattr(event, "_defused"):  # a process died of an exception
+            raise event._value

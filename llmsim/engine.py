@@ -161,21 +161,18 @@ class Instance:
         return self._last_decode_s if request.clock.steps > request.joined_step else request.last_token_s
 
     def _cut(self, wake: simpy.Event) -> None:
-        """End the stretch at the next step boundary, or the idling now.
-
-        A boundary at this very time is the next one if its turn is still to come: not for users, who leave last, nor
-        for what an instance of a higher number causes.
-        """
-        stretch = self._stretch
-        boundary_s = self.clock.now
+        """End the stretch at the next step boundary, or the idling now."""
+        stretch, clock = self._stretch, self.clock
+        boundary_s = clock.now
         if stretch is not None:
-            bisect = bisect_left if self.clock.rank < self._rank else bisect_right
+            # at equal times the lower rank goes first: a step that ends now has ended for those of a higher one
+            bisect = bisect_left if clock.rank < self._rank else bisect_right
             steps = bisect(stretch.boundaries_s, boundary_s, 1, stretch.steps)
             if steps == stretch.steps:
                 return
             stretch.steps = steps
             boundary_s = stretch.boundaries_s[steps]
-        self.clock.bring_forward(wake, boundary_s, self._rank)
+        clock.bring_forward(wake, boundary_s, self._rank)
         self._wake = None
 
     def close(self, until_s: float) -> None:
@@ -332,7 +329,7 @@ class Instance:
         if emitted:
             request.last_token_s = self._last_decode_s
         if emitted or not isnan(request.head_s):  # nothing, if it was released from hold and left at once
-            self.recorder.segment((request.id, self.number, request.head_s, joined_step, emitted))
+            self.recorder.segment(request.id, self.number, request.head_s, joined_step, emitted)
         request.head_s = NEVER_S
 
     def _drop_cancelled(self) -> None:
@@ -360,8 +357,7 @@ class Instance:
             decoding, context = batch.sequences, batch.context_tokens
         else:
             decoding = context = 0
-        row = (number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
-        recorder.stretch(row)
+        recorder.stretch(number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
 
     # Refusals ----------------------------------------------------------------------------------------------
 
@@ -400,6 +396,9 @@ class View:
         "max_model_len",
         "now_s",
         "num_decoding",
+        "num_prefilling",
+        "num_running",
+        "num_waiting",
         "total_blocks",
     )
 
@@ -416,6 +415,9 @@ class View:
         """Read the instance at a step boundary."""
         batch, held = instance.batch, instance.held
         self.now_s = instance.now_s
+        self.num_waiting = len(self._waiting)
+        self.num_prefilling = len(self._prefilling)
+        self.num_running = len(self._running)
         self.free_blocks = instance.memory.free_blocks
         self.num_decoding = batch.sequences
         self.decode_blocks = batch.blocks_needed
@@ -423,18 +425,6 @@ class View:
             self.num_decoding += len(held)
             self.decode_blocks += sum(map(self.blocks_to_decode, held.values()))
         return self
-
-    @property
-    def num_waiting(self) -> int:
-        return len(self._waiting)
-
-    @property
-    def num_prefilling(self) -> int:
-        return len(self._prefilling)
-
-    @property
-    def num_running(self) -> int:
-        return len(self._running)
 
     @property
     def waiting(self) -> Iterable[RequestView]:

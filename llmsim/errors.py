@@ -3,6 +3,7 @@
 LlmsimError
 ├── InputError      what the user gave is wrong: exit code 2 and one clear line
 ├── PolicyError     a scheduler or router decided something the engine cannot do
+├── Interrupted     the user stopped a command that kept something: exit code 130
 └── MemoryOverrun   more KV blocks were asked for than there are: an engine bug, never a user's
 """
 
@@ -22,6 +23,10 @@ class InputError(LlmsimError):
 
 class PolicyError(LlmsimError):
     """A policy's decision breaks a limit. The text names policy, time, request and limit."""
+
+
+class Interrupted(LlmsimError):  # noqa: N818 - reads as the condition it is
+    """Ctrl-C, where work was kept. The text says what, and how to go on."""
 
 
 class MemoryOverrun(LlmsimError):  # noqa: N818 - reads as the condition it is

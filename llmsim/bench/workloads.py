@@ -21,13 +21,16 @@ REQUESTS = 20_000
 #: and at 1000/s, seed 0): ends per second from the 20th to the 70th percent of all ends; 76.2 and 76.3.
 AZURE_CONV_CAPACITY_PER_S = 76.0
 TRACED = "mooncake"
+#: the defaults of vLLM's API server on an H100 of 80 GB; those of an A100 are 2048 and 256
+ON_H100 = SchedulerChoice(name="chunked_prefill", max_num_batched_tokens=8192, max_num_seqs=1024)
 
 
 def fixed(requests: int = REQUESTS) -> Scenario:
     """Everybody alike: the workload of AISimulate's 6,270 requests/s."""
     lengths = FixedLengths(prompt_tokens=1024, output_tokens=256)
     workload = SyntheticWorkload(requests=requests, arrivals=PoissonArrivals(rate_per_s=20.0), lengths=lengths)
-    return Scenario(name="fixed", workload=workload, cluster=Cluster(gpu="h100-sxm-80gb", instances=4))
+    cluster = Cluster(gpu="h100-sxm-80gb", instances=4)
+    return Scenario(name="fixed", workload=workload, cluster=cluster, scheduler=ON_H100)
 
 
 def azure_conv(
@@ -56,7 +59,8 @@ def fcfs(requests: int = REQUESTS) -> Scenario:
 def mooncake(trace: Path, requests: int | None = None) -> Scenario:
     """Mooncake's conversations, with prompts of 12,000 tokens: the workload of AISimulate's 685 requests/s."""
     workload = TraceWorkload(trace=str(trace), format="mooncake", limit=requests)
-    return Scenario(name=TRACED, workload=workload, cluster=Cluster(gpu="h100-sxm-80gb", instances=8))
+    cluster = Cluster(gpu="h100-sxm-80gb", instances=8)
+    return Scenario(name=TRACED, workload=workload, cluster=cluster, scheduler=ON_H100)
 
 
 #: those that are drawn, by name

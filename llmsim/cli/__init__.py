@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
-from llmsim.cli import audit, bench, figures, listing, profile, run, score, trace, validate
-from llmsim.errors import LlmsimError
+from llmsim.cli import audit, bench, figures, listing, profile, run, score, sweep, trace, validate
+from llmsim.errors import Interrupted, LlmsimError
 
 app = typer.Typer(
     name="llmsim",
@@ -27,6 +27,7 @@ def _top(context: typer.Context) -> None:
 
 
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
 app.command("score")(score.score)
 app.command("figures")(figures.figures)
 app.command("audit")(audit.audit)
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (LlmsimError, MemoryError, OSError) as error:
-        return _fail(_in_words(error), BAD_INPUT)
+        return _fail(_in_words(error), INTERRUPTED if isinstance(error, Interrupted) else BAD_INPUT)
     except Exception as error:
         usage = getattr(error, "format_message", None)  # click's; its home depends on Typer
         if usage is None:

@@ -42,6 +42,9 @@ def run(
     stepwise: Annotated[
         bool, typer.Option("--stepwise", help="Take every engine step on its own: slower, same result.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Show P99s even of a run that is overloaded or too short; they are marked.")
+    ] = False,
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
     from llmsim import experiment
@@ -56,14 +59,14 @@ def run(
         if scratch is not None:
             from llmsim import plots
 
-            experiment.write(result, scratch)
+            experiment.write(result, scratch, force=force)
             plots.draw(result, scratch)
     if as_json:
-        print_json(result.score)
+        print_json(result.reported(force=force))
     else:
         from llmsim import report
 
-        report.show(result, folder)
+        report.show(result, folder, force=force)
 
 
 def folder_name(name: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from llmsim.experiment.assemble import make_host, make_policy, make_slo, make_user, make_window, make_workload
-from llmsim.experiment.run import Result, delivered, run
+from llmsim.experiment.run import Result, check, delivered, run
 from llmsim.experiment.store import check_folder, read_record, read_scenario, staged, write
 
 __all__ = [
     "Result",
+    "check",
     "check_folder",
     "delivered",
     "make_host",

@@ -24,6 +24,7 @@ from llmsim.experiment.assemble import (
     make_window,
     make_workload,
 )
+from llmsim.experiment.verdict import reported, verdict
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
@@ -46,12 +47,17 @@ class Result:
     scenario: Scenario
     record: Record
     num_gpu_blocks: int  #: KV blocks of one instance
-    score: dict[str, Any]  #: JSON values; `wall_s` is the only one that differs between two runs
+    #: JSON values; `wall_s` is the only one that differs between two runs. `verdict` says whether to believe its P99s
+    score: dict[str, Any]
 
     @cached_property
     def delivered(self) -> Timelines:
         """Token times as they reached users; `record.timelines()` has them as they left the GPU."""
         return delivered(self.scenario, self.record)
+
+    def reported(self, *, force: bool = False) -> dict[str, Any]:
+        """Return the score as it is shown and stored: P99s only of a steady run, unless forced, and then marked."""
+        return reported(self.score, force=force)
 
 
 def delivered(scenario: Scenario, record: Record) -> Timelines:
@@ -101,9 +107,17 @@ def run(
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
+    result.score["verdict"] = verdict(record, window).to_dict()
     wall_s = time.perf_counter() - started_s
     result.score.update({"num_gpu_blocks": blocks, "simulated_s": record.end_s, "wall_s": wall_s})
     return result
+
+
+def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
+    """Assemble everything that a run is made of but its requests: InputError for what cannot be had."""
+    make_router(scenario)
+    make_slo(scenario), make_user(scenario), make_window(scenario)
+    make_instances(scenario, make_scheduler(scenario, scheduler))
 
 
 def score_delivered(

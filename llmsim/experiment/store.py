@@ -42,8 +42,11 @@ NEEDED = {
 DELIVERED_COLUMNS = ("delivered_tokens", "first_token_delivered_s", "last_token_delivered_s")
 
 
-def write(result: Result, folder: Path) -> None:
-    """Write a result's files into an existing folder; two equal runs differ in wall_s of score.json only."""
+def write(result: Result, folder: Path, *, force: bool = False) -> None:
+    """Write a result's files into an existing folder; two equal runs differ in wall_s of score.json only.
+
+    score.json has P99s only of a steady run, unless forced.
+    """
     record = result.record
     requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests, **_deliveries(result)}
     _write_table(folder / "requests.parquet", requests, outcome=OUTCOMES, reason=record.reasons)
@@ -58,7 +61,7 @@ def write(result: Result, folder: Path) -> None:
     if not isinstance(result.scenario.delivery, ImmediateDelivery):
         _write_table(folder / DELIVERED_TOKENS, _delivered_tokens(result.delivered))
     write_json(folder / MARK, result.scenario.model_dump(mode="json"))
-    write_json(folder / "score.json", result.score)
+    write_json(folder / "score.json", result.reported(force=force))
 
 
 def read_record(folder: Path) -> Record:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,8 @@ from llmsim.scenario.messages import Place, input_error
 from llmsim.scenario.model import SYNTHETIC_KEYS, Scenario
 
 Keys = tuple[str, ...]
+#: place of a value that was given there
+COMMAND_LINE = "command line: "
 
 _ROOT = Path(__file__).parents[1]
 _HEADER = re.compile(r"^\s*\[\[?\s*([^\]#]+?)\s*\]")
@@ -45,6 +49,45 @@ def find_scenario(name: str | Path) -> Path:
     raise InputError(f"{name}: no such scenario file{nearest(path.stem, shipped)}")
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value that takes the place of the file's, and where it was given, as the start of a message."""
+
+    keys: Keys
+    value: Any
+    place: str = COMMAND_LINE
+
+
+@dataclass(frozen=True)
+class Source:
+    """A scenario's file, read once: each set of changes makes another scenario of it."""
+
+    file: Path
+    data: Mapping[str, Any]
+    lines: Mapping[Keys, int]
+
+    def scenario(self, changes: Sequence[Change] = ()) -> Scenario:
+        """Make the changes and validate; InputError with file, line and key, or with the place of the change."""
+        data = {key: value for key, value in copy.deepcopy(dict(self.data)).items() if key not in Scenario.beside}
+        if any(change.keys == ("workload", "trace") for change in changes):
+            _make_room_for_trace(data)
+        for change in changes:
+            _set(data, change)
+        data.setdefault("name", self.file.stem)
+        place = Places(str(self.file), self.lines, {change.keys: change.place for change in changes})
+        _locate_trace(data, self.file, place)
+        try:
+            scenario = Scenario.model_validate(data)
+        except ValidationError as error:
+            raise input_error(error, Scenario, place) from None
+        scenario._place = place
+        return scenario
+
+    def place(self, *keys: str) -> str:
+        """Say where a value of the file stands, as the start of a message."""
+        return Places(str(self.file), self.lines, {})(keys)
+
+
 def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """Read, override and validate one scenario.
 
@@ -52,34 +95,32 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     place of the file's synthetic workload. A relative trace path is looked for in the current folder,
     then in the scenario's. Raises InputError with file, line and key.
     """
+    return read_source(path).scenario([parse_change(text) for text in overrides])
+
+
+def read_source(path: str | Path) -> Source:
+    """Read a scenario's file, TOML or the JSON that a result keeps, without validating what it says."""
     file = find_scenario(path)
-    data, lines = _read(file)
-    given = [_parse_override(text) for text in overrides]
-    if any(keys == ("workload", "trace") for keys, _ in given):
-        _make_room_for_trace(data)
-    for keys, value in given:
-        _set(data, keys, value)
-    data.setdefault("name", file.stem)
-    place = Places(str(file), lines, frozenset(keys for keys, _ in given))
-    _locate_trace(data, file, place)
-    try:
-        scenario = Scenario.model_validate(data)
-    except ValidationError as error:
-        raise input_error(error, Scenario, place) from None
-    scenario._place = place
-    return scenario
-
-
-def _read(file: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     try:
         text = file.read_text(encoding="utf-8")
-        return tomllib.loads(text), line_numbers(text)
+        if file.suffix == ".json":
+            return Source(file, _json_table(text), {})
+        return Source(file, tomllib.loads(text), line_numbers(text))
     except UnicodeDecodeError:
         raise InputError(f"{file}: not a text file, expected a scenario in TOML") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{file}: not valid TOML: {error}") from None
+    except ValueError as error:
+        raise InputError(f"{file}: not the JSON of a scenario: {error}") from None
+
+
+def _json_table(text: str) -> dict[str, Any]:
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError("expected an object")
+    return data
 
 
 def line_numbers(text: str) -> dict[Keys, int]:
@@ -93,30 +134,37 @@ def line_numbers(text: str) -> dict[Keys, int]:
         if starts_inside:
             continue
         if header := _HEADER.match(line):
-            table = _split(header[1])
+            table = split_key(header[1])
             found.setdefault(table, number)
         elif assignment := _ASSIGNMENT.match(line):
-            key = (*table, *_split(assignment[1]))
+            key = (*table, *split_key(assignment[1]))
             found.setdefault(key, number)
             for inner in _INLINE_KEY.finditer(line, assignment.end()):
-                found.setdefault((*key, *_split(inner[1])), number)
+                found.setdefault((*key, *split_key(inner[1])), number)
     return found
 
 
-def _split(dotted: str) -> Keys:
+def split_key(dotted: str) -> Keys:
+    """Turn ``a.b.c`` into its keys."""
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
 
 
-def _parse_override(text: str) -> tuple[Keys, Any]:
+def parse_change(text: str) -> Change:
+    """Read one ``key.path=value`` of the command line, the value in TOML or a bare string."""
     dotted, equals, value = text.partition("=")
-    keys = _split(dotted)
+    keys = split_key(dotted)
     if not equals or not all(keys):
         raise InputError(f"--set {text}: expected key=value, such as cluster.instances=4")
+    return Change(keys, parse_value(value))
+
+
+def parse_value(text: str) -> Any:
+    """Read a value in TOML; what is none is a bare string."""
     try:
-        parsed = tomllib.loads(f"value = {value}")
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        return keys, value
-    return keys, parsed["value"] if parsed.keys() == {"value"} else value
+        return text
+    return parsed["value"] if parsed.keys() == {"value"} else text
 
 
 def _make_room_for_trace(data: dict[str, Any]) -> None:
@@ -126,14 +174,15 @@ def _make_room_for_trace(data: dict[str, Any]) -> None:
         data["workload"] = {key: value for key, value in table.items() if key not in SYNTHETIC_KEYS}
 
 
-def _set(data: dict[str, Any], keys: Keys, value: Any) -> None:
+def _set(data: dict[str, Any], change: Change) -> None:
     table = data
-    for key in keys[:-1]:
+    for key in change.keys[:-1]:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise InputError(f"--set {'.'.join(keys)}: '{key}' is {inner!r}, which has no keys of its own")
+            said = "--set " if change.place == COMMAND_LINE else change.place
+            raise InputError(f"{said}{'.'.join(change.keys)}: '{key}' is {inner!r}, which has no keys of its own")
         table = inner
-    table[keys[-1]] = value
+    table[change.keys[-1]] = copy.deepcopy(change.value)
 
 
 @dataclass(frozen=True)
@@ -142,15 +191,18 @@ class Places:
 
     file: str
     lines: Mapping[Keys, int]
-    overridden: frozenset[Keys]
+    overridden: Mapping[Keys, str]
 
     def __call__(self, keys: Keys) -> str:
         """Return the start of a message about the value at `keys`, or about the closest table around it."""
         for length in range(len(keys), 0, -1):
             if keys[:length] in self.overridden:
-                return "command line: "
+                return self.overridden[keys[:length]]
             if keys[:length] in self.lines:
                 return f"{self.file}, line {self.lines[keys[:length]]}: "
+        for longer, place in self.overridden.items():
+            if keys and longer[: len(keys)] == keys:  # a table that only this value called into being
+                return place
         return f"{self.file}: "
 
 

@@ -29,7 +29,7 @@ def input_error(
 def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str:  # noqa: PLR0911 - one per kind
     kind, given, ctx = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key{variant}{nearest(str(error['loc'][-1]), owner.model_fields)}"
+        return f"unknown key{variant}{nearest(str(error['loc'][-1]), _known(owner))}"
     if kind == "missing":
         hint = owner.model_fields[str(error["loc"][-1])].description
         return f"missing; {hint}" if hint else "missing"
@@ -48,6 +48,10 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
         error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a number greater")
     )
     return f"{_short(given)}: {wanted}"
+
+
+def _known(owner: type[BaseModel]) -> list[str]:
+    return [*owner.model_fields, *getattr(owner, "beside", ())]
 
 
 def _discriminator(error: ErrorDetails) -> tuple[str, ...]:

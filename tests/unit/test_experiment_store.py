@@ -40,7 +40,8 @@ def small_result() -> Result:
         reasons=("", "too long"),
         end_s=2.0,
     )
-    return Result(Scenario(), record, 100, {"simulated_s": 2.0, "wall_s": 0.1})
+    score = {"simulated_s": 2.0, "wall_s": 0.1, "verdict": {"answer": "steady"}}
+    return Result(Scenario(), record, 100, score)
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:

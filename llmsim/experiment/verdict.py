@@ -1,0 +1,54 @@
+"""Whether a run may speak of a steady state, and what its score keeps to itself if it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from llmsim.metrics.window import Window
+from llmsim.record import Record
+from llmsim.statistics import Verdict, judge
+
+#: tables of the score with percentiles of the far tail, which need a steady state
+WITH_TAILS = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "idle_latency_s")
+TAILS = ("p99",)
+
+
+def verdict(record: Record, window: Window) -> Verdict:
+    """Judge a run from its first to its last arrival, or within the bounds that its window gives."""
+    requests = record.requests
+    arrival_s = requests["arrival_s"]
+    first_s, last_s = float(arrival_s.min()), float(arrival_s.max())
+    start_s = first_s if window.start_s is None else max(first_s, window.start_s)
+    stop_s = last_s if window.end_s is None else min(last_s, window.end_s)
+    return judge(
+        arrival_s,
+        requests["first_scheduled_s"],
+        requests["end_s"],
+        span_s=(start_s, stop_s),
+        utilisation=utilisation(record, start_s, stop_s),
+    )
+
+
+def utilisation(record: Record, start_s: float, stop_s: float) -> float | None:
+    """Share of the time from `start_s` to `stop_s` in which an instance was in a step, over all instances."""
+    if stop_s <= start_s:
+        return None
+    steps = record.steps
+    busy_s = np.minimum(steps["end_s"], stop_s) - np.maximum(steps["start_s"], start_s)
+    return float(np.maximum(busy_s, 0.0).sum()) / ((stop_s - start_s) * len(record.step_ends_s))
+
+
+def reported(score: Mapping[str, Any], *, force: bool = False) -> dict[str, Any]:
+    """Return a score as it may be shown: without P99s unless its run is steady, or with them and marked as `forced`."""
+    judged = score["verdict"]
+    if judged["answer"] == "steady":
+        return dict(score)
+    shown = {name: dict(score[name]) for name in WITH_TAILS if score.get(name) is not None}
+    tails = [(name, tail) for name in shown for tail in TAILS if shown[name].get(tail) is not None]
+    for name, tail in () if force else tails:
+        shown[name][tail] = None
+    key = "forced" if force else "withheld"
+    return {**score, **shown, "verdict": {**judged, key: [f"{name}.{tail}" for name, tail in tails]}}

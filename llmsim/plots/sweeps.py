@@ -1,0 +1,181 @@
+"""What a sweep found: curves along one axis, a heat map over two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llmsim.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
+from llmsim.statistics import Interval, mean
+from llmsim.sweeping import Axis, Swept, in_words
+
+#: column -> words, factor from the column's unit
+METRICS = {
+    "ttft_s.p99": ("TTFT p99 (ms)", 1e3),
+    "tpot_s.mean": ("mean TPOT (ms)", 1e3),
+    "tbt_s.p99": ("TBT p99 (ms)", 1e3),
+    "slo.attainment": ("SLO attainment (%)", 100.0),
+    "slo.goodput_tokens_per_s": ("goodput (tokens/s)", 1.0),
+    "smooth_goodput_tokens_per_s": ("smooth goodput (tokens/s)", 1.0),
+}
+CURVES, HEAT_MAPS = "curves.png", "heat_maps.png"
+#: values that span more than this are drawn on a logarithmic axis
+DECADES_APART = 20.0
+#: more lines in a panel than this cannot be told apart; more cells cannot be read
+LINES, CELLS = 8, 12
+WITHHELD = "no value"
+
+#: values of the axes, by position -> the interval over seeds; None where a run has no such number
+Cells = Mapping[tuple[int, ...], Interval | None]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric over the axes."""
+
+    words: str
+    cells: Cells
+
+
+def draw_sweep(swept: Swept, folder: Path) -> list[Path]:
+    """Write curves.png (one or two axes) and heat_maps.png (two) into a folder; return the files.
+
+    Fields that move together are one axis. A sweep over more than two has its table only.
+    """
+    axes = swept.sweep.axes
+    if len(axes) > 2:
+        return []
+    panels = list(panels_of(swept))
+    files = [folder / CURVES]
+    save(curves_figure(axes, panels), files[0])
+    if len(axes) == 2 and max(len(axis.values) for axis in axes) <= CELLS:
+        files.append(folder / HEAT_MAPS)
+        save(heat_maps_figure(axes, panels), files[1])
+    return files
+
+
+def panels_of(swept: Swept) -> Iterator[Panel]:
+    """Gather the runs of each point, an interval over seeds for each metric."""
+    sizes = [len(axis.values) for axis in swept.sweep.axes]
+    seeds = len(swept.sweep.seeds)
+    for column, (words, factor) in METRICS.items():
+        cells: dict[tuple[int, ...], Interval | None] = {}
+        for i, place in enumerate(np.ndindex(*sizes)):
+            values = [row.get(column) for row in swept.rows[i * seeds : (i + 1) * seeds]]
+            known = [factor * value for value in values if value is not None]
+            cells[place] = mean(known) if len(known) == seeds else None
+        yield Panel(words, cells)
+
+
+def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
+    """Draw each metric along the first axis of numbers, a line for each value of the other, with 95 % intervals."""
+    along = next((i for i, axis in enumerate(axes) if _numeric(axis)), 0)
+    figure, grid = _grid(len(panels), 3.4)
+    for axes_of, panel in zip(grid, panels, strict=True):
+        _curves(axes_of, axes, along, panel)
+    if len(axes) == 2:
+        handles, labels = grid[0].get_legend_handles_labels()
+        title = ", ".join(axes[1 - along].names)
+        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=4, **LEGEND)
+    return figure
+
+
+def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
+    """Draw each metric over two axes: the mean, and half of its 95 % interval."""
+    down, across = axes
+    figure, grid = _grid(len(panels), max(2.0, 0.42 * len(down.values) + 1.1))
+    for axes_of, panel in zip(grid, panels, strict=True):
+        shape = (len(down.values), len(across.values))
+        intervals = [panel.cells[place] for place in np.ndindex(shape)]
+        means = np.array([math.nan if one is None else one.estimate for one in intervals]).reshape(shape)
+        axes_of.imshow(np.ma.masked_invalid(means), aspect="auto", cmap="cividis", origin="lower")
+        bright = _bright(means)
+        for (row, column), one in zip(np.ndindex(shape), intervals, strict=True):
+            colour = GREY if one is None else "black" if bright[row, column] else "white"
+            text = WITHHELD if one is None else _cell(one)
+            axes_of.text(column, row, text, ha="center", va="center", fontsize="x-small", color=colour)
+        axes_of.set_xticks(range(len(across.values)), _labels(across), fontsize="small")
+        axes_of.set_yticks(range(len(down.values)), _labels(down), fontsize="small")
+        axes_of.set_title(panel.words, loc="left", fontsize="medium")
+        axes_of.set_xlabel("\n".join(across.names))
+        axes_of.set_ylabel("\n".join(down.names))
+    return figure
+
+
+def _grid(panels: int, height_in: float) -> tuple[Figure, list[Axes]]:
+    rows = math.ceil(panels / 3)
+    figure = new_figure(11.0, height_in * rows)
+    return figure, list(figure.subplots(rows, 3, squeeze=False).flat)[:panels]
+
+
+def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> None:
+    axis = axes[along]
+    numeric = _numeric(axis)
+    x = [float(row[0]) for row in axis.values] if numeric else [float(i) for i in range(len(axis.values))]
+    others = len(axes[1 - along].values) if len(axes) == 2 else 1
+    labels = _labels(axes[1 - along]) if len(axes) == 2 else [""]
+    for line in range(min(others, LINES)):
+        places = [(i,) if len(axes) == 1 else ((i, line) if along == 0 else (line, i)) for i in range(len(x))]
+        shown = sorted((x[i], one) for i, place in enumerate(places) if (one := panel.cells[place]) is not None)
+        _line(axes_of, [at for at, _ in shown], [one for _, one in shown], COLOURS[line], labels[line])
+    tidy(axes_of, x="\n".join(axis.names), y="", title=panel.words)
+    if not numeric:
+        axes_of.set_xticks(x, _labels(axis), fontsize="small")
+    elif min(x) > 0 and max(x) > DECADES_APART * min(x):
+        axes_of.set_xscale("log")
+    _limit(axes_of, panel)
+
+
+def _limit(axes_of: Axes, panel: Panel) -> None:
+    """Show the means; an interval from a few seeds that disagree may go out of the picture."""
+    values = [one.estimate for one in panel.cells.values() if one is not None]
+    if not values or min(values) < 0:
+        return
+    if panel.words.endswith("(ms)") and min(values) > 0 and max(values) > DECADES_APART * min(values):
+        axes_of.set_yscale("log")
+        axes_of.set_ylim(min(values) / 2, 2 * max(values))
+    else:
+        axes_of.set_ylim(0, 102 if panel.words.endswith("(%)") else 1.3 * max(values) or 1)
+
+
+def _line(axes_of: Axes, x: Sequence[float], intervals: Sequence[Interval], colour: str, label: str) -> None:
+    means = [one.estimate for one in intervals]
+    axes_of.plot(x, means, color=colour, marker="o", markersize=3, linewidth=1.2, label=label)
+    bounded = [(at, one) for at, one in zip(x, intervals, strict=True) if math.isfinite(one.half_width)]
+    if bounded:
+        low, high = [one.low for _, one in bounded], [one.high for _, one in bounded]
+        axes_of.fill_between([at for at, _ in bounded], low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _numeric(axis: Axis) -> bool:
+    return all(isinstance(row[0], int | float) and not isinstance(row[0], bool) for row in axis.values)
+
+
+def _labels(axis: Axis) -> list[str]:
+    return ["\n".join(_short(in_words(value)) for value in row) for row in axis.values]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 24 else f"{text[:11]}…{text[-12:]}"
+
+
+def _bright(means: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Where the colour map is bright enough for black letters."""
+    low, high = np.nanmin(means, initial=np.inf), np.nanmax(means, initial=-np.inf)
+    return np.asarray(means - low > 0.55 * (high - low))
+
+
+def _cell(one: Interval) -> str:
+    half = f"\n± {_plain(one.half_width)}" if math.isfinite(one.half_width) else ""
+    return f"{_plain(one.estimate)}{half}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

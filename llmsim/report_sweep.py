@@ -1,0 +1,95 @@
+"""A sweep as a table that a person reads: a row for each point, means over seeds with their 95 % intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmsim.statistics import Interval, mean
+from llmsim.sweeping import TABLE, Swept, in_words
+
+#: column -> head, factor from the column's unit
+SHOWN = {
+    "ttft_s.p99": ("TTFT p99, s", 1.0),
+    "slo.attainment": ("SLO, %", 100.0),
+    "slo.goodput_tokens_per_s": ("goodput, tok/s", 1.0),
+    "smooth_goodput_tokens_per_s": ("smooth g., tok/s", 1.0),
+}
+#: a longer table is for the file
+ROWS = 40
+
+
+def show(swept: Swept, folder: Path, pictures: Sequence[Path], console: Console | None = None) -> None:
+    """Print the table of a sweep, and where its files are."""
+    console = console or Console(highlight=False)
+    sweep = swept.sweep
+    console.print(
+        f"\n[bold]{_plain_text(sweep.name)}[/bold]: {len(sweep.points):,} points, {swept.ran:,} of them run now"
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    for field in sweep.fields:
+        table.add_column(_plain_text(_narrow(field.rpartition(".")[2])), justify="right", no_wrap=True)
+    for head, _ in SHOWN.values():
+        table.add_column(head.replace(", ", ",\n"), justify="right", no_wrap=True)
+    rows = list(groups(swept))
+    for fields, intervals in rows[:ROWS]:
+        table.add_row(*(_plain_text(in_words(value)) for value in fields.values()), *map(in_short, intervals.values()))
+    console.print(table)
+    if len(rows) > ROWS:
+        console.print(f"and {len(rows) - ROWS:,} more rows")
+    if len(sweep.seeds) > 1:
+        console.print(f"means over {len(sweep.seeds)} seeds ± half of the 95 % interval", style="dim")
+    for file in (folder / TABLE, *pictures):
+        console.print(f"  {file}", soft_wrap=True, markup=False)
+
+
+def groups(swept: Swept) -> Iterator[tuple[Mapping[str, Any], dict[str, Interval | None]]]:
+    """Yield the fields of each point and, for each column shown, its interval over the seeds.
+
+    None where a run has no such number: a mean of the others would be one of another question.
+    """
+    seeds = len(swept.sweep.seeds)
+    for i in range(0, len(swept.rows), seeds):
+        of_point = swept.rows[i : i + seeds]
+        fields = {name: of_point[0][name] for name in swept.sweep.fields}
+        intervals = {}
+        for column, (_, factor) in SHOWN.items():
+            values = [row[column] for row in of_point if row.get(column) is not None]
+            intervals[column] = mean([factor * value for value in values]) if len(values) == seeds else None
+        yield fields, intervals
+
+
+def in_short(interval: Interval | None) -> str:
+    """An interval in a cell, to the first digit that it is not sure of."""
+    if interval is None:
+        return "–"
+    half = interval.half_width
+    if not math.isfinite(half):
+        return _digits(interval.estimate)
+    decimals = min(max(0, -math.floor(math.log10(half))), 3) if half > 0 else 3
+    return f"{interval.estimate:,.{decimals}f} ± {half:,.{decimals}f}"
+
+
+def _narrow(name: str) -> str:
+    """A long name in lines, so that its column is no wider than it needs to be."""
+    lines = [""]
+    for word in name.split("_"):
+        if len(lines[-1]) + len(word) > 10 and lines[-1]:
+            lines.append("")
+        lines[-1] += f"{word}_"
+    return "\n".join(lines).removesuffix("_")
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _plain_text(text: str) -> str:
+    """Text in which Rich finds no markup."""
+    return text.replace("[", r"\[")

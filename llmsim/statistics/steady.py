@@ -1,0 +1,205 @@
+"""May a run speak of a steady state? Three answers, `steady`, `overloaded`, `too short`, and the evidence.
+
+The hard case is a load near capacity. There the number waiting does a random walk that cannot go below 0 (Kingman 1962:
+reflected Brownian motion), growing without bound just above capacity and wandering for very long just below it. Both
+claims are therefore held against that walk at exactly full load, the borderline between them:
+
+* `overloaded`: the queue's growth, by batch means of its increments, is beyond the 99.9 % point of Student's t. The
+  walk's end is distributed as the absolute value of what the test supposes, so that at full load twice as many pass.
+* `steady`: what waits returns to its mean often enough: batch means worth `LEAST_INDEPENDENT` independent values. A
+  walk at full load has about 3, however long it is, and reaches 20 in one run of a thousand; a growing queue, fewer.
+
+In between, and wherever the run is not many times longer than a request stays in service, it is `too short`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmsim.statistics.intervals import Floats, student_t
+from llmsim.statistics.series import (
+    independent_batches,
+    mser5,
+    number_at,
+    standard_error,
+    time_averages,
+)
+
+STEADY, OVERLOADED, TOO_SHORT = "steady", "overloaded", "too short"
+
+#: independent values that batch means must be worth; see the module
+LEAST_INDEPENDENT = 20.0
+BATCHES = 64
+#: fewer requests leave a P99 without an upper end at 95 %: 0.99^n > 0.025 for n < 368
+LEAST_REQUESTS = 368
+#: stays in service, as met by who looks in at random, that a run must last after warm-up to be steady
+LEAST_STAYS = 10.0
+#: mean stays in service that pass before growth is looked for
+SKIPPED_STAYS = 2.0
+#: the queue's growth is measured over so many batches; a coarse one lasts a mean stay in service or more
+FINE_BATCHES, COARSE_BATCHES = 20, 5
+#: chance of calling a load at capacity overloaded; one side
+FALSE_ALARM = 1e-3
+#: standard deviation / mean up to which the number in service is level, so that only the queue can grow
+LEVEL_CV = 0.1
+BINS = 800  #: for the warm-up; 160 of MSER-5's means of five
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run may say, why, and what that rests on."""
+
+    answer: str  #: `STEADY`, `OVERLOADED` or `TOO_SHORT`
+    reason: str  #: one sentence
+    evidence: Mapping[str, float | int | None]
+
+    @property
+    def steady(self) -> bool:
+        """Whether percentiles of the run describe a steady state."""
+        return self.answer == STEADY
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"answer": self.answer, "reason": self.reason, "evidence": dict(self.evidence)}
+
+
+def judge(
+    arrival_s: Floats,
+    scheduled_s: Floats,
+    end_s: Floats,
+    *,
+    span_s: tuple[float, float] | None = None,
+    utilisation: float | None = None,
+) -> Verdict:
+    """Judge a run by its requests, (N,) each; O(N log N).
+
+    `scheduled_s` is when a request was first worked on, NaN for never; `end_s` when it left the system. `span_s` is the
+    time looked at (left out: first to last arrival); `utilisation` the busy share of the instances in it.
+    """
+    waiting_until_s = np.where(np.isnan(scheduled_s), end_s, scheduled_s)
+    start_s, stop_s = span_s or _span(arrival_s)
+    run = _Run(arrival_s, waiting_until_s, end_s, start_s, stop_s, *_stays(end_s - waiting_until_s))
+    if run.length_s <= 0:
+        return Verdict(TOO_SHORT, "all requests arrive at once: there is no time over which to judge", {})
+    growth = _growth(run)
+    warm_up_s, independent = _independence(run)
+    evidence = {
+        "requests": int(run.counted(warm_up_s)),
+        "warm_up_s": warm_up_s,
+        "independent_batches": independent,
+        **growth.to_dict(),
+        "utilisation": utilisation,
+        "stay_in_service_s": run.stay_s,
+        "waiting_at_last_arrival": int(number_at(arrival_s, waiting_until_s, np.array([stop_s]))[0]),
+        "drain_s": max(0.0, float(end_s.max()) - stop_s),
+    }
+    return _verdict(run, growth, evidence)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    arrival_s: Floats
+    waiting_until_s: Floats
+    end_s: Floats
+    start_s: float
+    stop_s: float
+    stay_s: float  #: mean time in service
+    met_stay_s: float  #: the same of those whom one meets in service: how long the number in service remembers
+
+    @property
+    def length_s(self) -> float:
+        return self.stop_s - self.start_s
+
+    def counted(self, warm_up_s: float) -> int:
+        return int(np.sum((self.arrival_s >= self.start_s + warm_up_s) & (self.arrival_s <= self.stop_s)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Growth:
+    """Growth of the number that waits, over `batches` batches; 0 batches: too short to measure it."""
+
+    per_s: float = math.nan
+    error_per_s: float = math.nan  #: standard error
+    batches: int = 0
+
+    @property
+    def certain(self) -> bool:
+        """The queue grows, by more than a walk at full load would."""
+        if not self.batches or self.per_s <= 0:
+            return False
+        return self.per_s > student_t(1 - FALSE_ALARM, self.batches - 1) * self.error_per_s
+
+    def to_dict(self) -> dict[str, float | None]:
+        known = self.batches > 0
+        return {
+            "growth_per_s": self.per_s if known else None,
+            "growth_standard_error_per_s": self.error_per_s if known else None,
+        }
+
+
+def _span(arrival_s: Floats) -> tuple[float, float]:
+    return (float(arrival_s.min()), float(arrival_s.max())) if len(arrival_s) else (0.0, 0.0)
+
+
+def _stays(service_s: Floats) -> tuple[float, float]:
+    """Mean of the times in service, and their mean weighted by themselves (the inspection paradox)."""
+    total_s = float(service_s.sum())
+    return (total_s / len(service_s), float((service_s**2).sum()) / total_s) if total_s > 0 else (0.0, 0.0)
+
+
+def _growth(run: _Run) -> _Growth:
+    """Growth of the queue after the start-up, with the larger of the errors that fine and coarse batches give.
+
+    Increments of a walk are independent where its values are not: that is what makes their error honest. They are so
+    over times in which those who are served change; shorter batches only serve to know their spread better.
+    """
+    length_s = run.length_s - SKIPPED_STAYS * run.stay_s
+    coarse = min(FINE_BATCHES, int(length_s / run.stay_s)) if run.stay_s > 0 else FINE_BATCHES
+    if coarse < COARSE_BATCHES:
+        return _Growth()
+    edges_s = np.linspace(run.stop_s - length_s, run.stop_s, FINE_BATCHES + 1)
+    queue = number_at(run.arrival_s, run.waiting_until_s, edges_s)
+    errors = [standard_error(np.diff(queue)), standard_error(np.diff(queue[:: FINE_BATCHES // COARSE_BATCHES]))]
+    growth = queue[-1] - queue[0]
+    # the error of the sum of b increments is b times that of their mean
+    error = max(b * e for b, e in zip((FINE_BATCHES, COARSE_BATCHES), errors, strict=True))
+    return _Growth(growth / length_s, error / length_s, FINE_BATCHES)
+
+
+def _independence(run: _Run) -> tuple[float, float]:
+    """Warm-up in seconds from the start, and how many independent values the batch means after it are worth."""
+    edges_s = np.linspace(run.start_s, run.stop_s, BINS + 1)
+    warm_up_s = run.length_s * mser5(time_averages(run.arrival_s, run.end_s, edges_s)) / BINS
+    edges_s = np.linspace(run.start_s + warm_up_s, run.stop_s, BATCHES + 1)
+    present = time_averages(run.arrival_s, run.end_s, edges_s)
+    waiting = time_averages(run.arrival_s, run.waiting_until_s, edges_s)
+    serving = present - waiting
+    level = serving.std() <= LEVEL_CV * serving.mean()
+    return warm_up_s, independent_batches(waiting if level else present)
+
+
+def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]) -> Verdict:
+    independent, warm_up_s = float(evidence["independent_batches"] or 0), float(evidence["warm_up_s"] or 0)
+    stays = (run.length_s - warm_up_s) / run.met_stay_s if run.met_stay_s > 0 else math.inf
+    requests = int(evidence["requests"] or 0)
+    if requests < LEAST_REQUESTS:
+        lack = f"{requests} requests after warm-up, where a P99 needs {LEAST_REQUESTS}"
+    elif growth.certain:
+        return Verdict(
+            OVERLOADED,
+            f"the queue grows by {growth.per_s:.3g} requests/s (± {growth.error_per_s:.2g}); "
+            f"{evidence['waiting_at_last_arrival']:,} wait at the last arrival",
+            evidence,
+        )
+    elif stays < LEAST_STAYS:
+        lack = f"after warm-up it lasts {stays:.1f} stays in service, where {LEAST_STAYS:g} are needed"
+    elif independent < LEAST_INDEPENDENT:
+        lack = f"its queue is worth {independent:.1f} independent batches, where {LEAST_INDEPENDENT:g} are needed"
+    else:
+        return Verdict(STEADY, f"its queue is worth {independent:.0f} independent batches and does not grow", evidence)
+    return Verdict(TOO_SHORT, lack, evidence)

@@ -1,0 +1,106 @@
+"""A point's key: the hash of everything that its numbers depend on.
+
+That is the scenario as resolved, the trace and profiles that it reads, a scheduler from elsewhere, and the code of
+llmsim itself. What is the same has the same key, whichever sweep asks for it; what changed in any of it is run anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import llmsim
+from llmsim import discovery, hardware
+from llmsim.latency.profile import profile_path
+from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.scheduler import Scheduler
+
+#: keys of [cluster] that name a profile, or a file with one
+PROFILES = ("gpu", "model")
+#: parts of the package that no number of a run goes through
+APART = frozenset(
+    {"bench", "cli", "figures", "interop", "page", "plots", "sweeping", "testing.py", "validation"}
+    | {"report.py", "report_audit.py", "report_sweep.py", "report_validation.py"}
+)
+
+
+def key_of(scenario: Scenario, scheduler_file: Path | None = None) -> str:
+    """Return the key of a run, 32 hexadecimal digits; `scheduler_file` is the policy's file, if it is not shipped."""
+    parts: dict[str, Any] = {
+        "llmsim": llmsim.__version__,
+        "code": code_hash(),
+        "scenario": json.loads(scenario.model_dump_json()),
+        "reads": {what: _hash_of(file) for what, file in _files(scenario, scheduler_file).items()},
+    }
+    if isinstance(scenario.workload, TraceWorkload):
+        del parts["scenario"]["workload"]["trace"]  # its content counts, wherever it lies
+    return _digest(json.dumps(parts, sort_keys=True).encode())
+
+
+@lru_cache(maxsize=1)
+def code_hash() -> str:
+    """Hash the code and data of the package, as far as runs depend on it: a checkout changes between versions."""
+    package = Path(llmsim.__file__).parent
+    files = [
+        file
+        for suffix in ("py", "json")
+        for file in package.rglob(f"*.{suffix}")
+        if file.relative_to(package).parts[0] not in APART | {"_data"}
+    ]
+    whole = hashlib.sha256()
+    for file in sorted(files):
+        whole.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    return whole.hexdigest()[:32]
+
+
+def is_file_name(profile: str) -> bool:
+    """Whether the name of a GPU or model is that of a file."""
+    return profile.endswith((".toml", ".json"))
+
+
+def _files(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]:
+    """What a run reads besides the scenario."""
+    cluster = scenario.cluster
+    found = {
+        kind: Path(name) if is_file_name(name) else hardware.profiles_dir() / f"{kind}s" / f"{name}.toml"
+        for kind in PROFILES
+        for name in [getattr(cluster, kind)]
+    }
+    if cluster.latency == "table":
+        gpu, model = hardware.load_gpu(cluster.gpu), hardware.load_model(cluster.model)
+        found["steps"] = profile_path(gpu.name, model.name, cluster.tensor_parallel_size)
+    if isinstance(scenario.workload, TraceWorkload):
+        found["trace"] = Path(scenario.workload.trace)
+    policy = scheduler_file or _plugin(scenario.scheduler.name)
+    if policy is not None:
+        found["scheduler"] = policy
+    return found
+
+
+@lru_cache(maxsize=64)
+def _plugin(name: str) -> Path | None:
+    """The file of a scheduler that an installed package brings."""
+    policy = discovery.find("llmsim.schedulers", name, Scheduler)  # type: ignore[type-abstract]
+    if policy.__module__.startswith("llmsim."):
+        return None
+    file = inspect.getsourcefile(policy)
+    return None if file is None else Path(file)
+
+
+def _hash_of(file: Path) -> str:
+    said = file.stat()
+    return _content(str(file), said.st_mtime_ns, said.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _content(file: str, changed_ns: int, size: int) -> str:
+    """Hash a file, once for each state of it."""
+    return _digest(Path(file).read_bytes())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]

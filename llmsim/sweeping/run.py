@@ -1,0 +1,150 @@
+"""Run a sweep, or what is left of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmsim.errors import InputError, Interrupted, LlmsimError
+from llmsim.sweeping.definition import Point, Sweep
+from llmsim.sweeping.drive import Drive, Failure
+from llmsim.sweeping.executors import Executors, in_this_process
+from llmsim.sweeping.store import TABLE, TABLE_SO_FAR, Store, opened, replaced
+from llmsim.sweeping.table import rows_of, to_arrow
+
+#: the table of what is done so far is brought up to date this often
+SO_FAR_EVERY_S = 10.0
+#: failed points that a message names
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep."""
+
+    sweep: Sweep
+    rows: list[dict[str, Any]]  #: one a point, in the order of the points
+    ran: int  #: points that were run now; the others were there
+    others: int  #: files of points that this sweep does not ask for, left where they are
+
+
+def run_sweep(
+    sweep: Sweep,
+    folder: Path,
+    *,
+    executors: Executors = in_this_process,
+    in_flight: int = 1,
+    command: str = "",
+    progress: Callable[[int, int], None] | None = None,
+    said: Callable[[str], None] | None = None,
+) -> Swept:
+    """Run the points that `folder` lacks and write its table; the same rows whichever the executor.
+
+    `in_flight` points are handed out at a time. `progress` is told of points run, and of all to run; `said` gets
+    lines for a person. Raises InputError for a folder that cannot be written, LlmsimError if points failed and
+    Interrupted for Ctrl-C: then all that was done is kept.
+    """
+    with opened(folder) as store:
+        store.begin(sweep, command)
+        scores, damaged = store.load(sweep.points)
+        left = list({point.key: point for point in sweep.points if point.key not in scores}.values())
+        others = store.others(sweep.points)
+        for line in _beginning(sweep, len(left), damaged, others, folder):
+            (said or _nobody)(line)
+        bench = _Bench(store, sweep, scores, len(left), progress)
+        drive = Drive(executors, in_flight, bench.done, sweep.scheduler_file)
+        try:
+            failures = drive.run(left)
+        except KeyboardInterrupt:
+            bench.write_so_far()
+            raise Interrupted(f"interrupted; {_kept(sweep, scores, folder)}") from None
+        except LlmsimError as error:
+            raise InputError(f"{error}; {_kept(sweep, scores, folder)}") from None
+        if failures:
+            bench.write_so_far()
+            raise LlmsimError(f"{_told(failures)}; {_kept(sweep, scores, folder)}")
+        rows = rows_of(sweep.points, scores)
+        try:
+            write_table(rows, folder / TABLE)
+        except InputError as error:
+            raise InputError(f"{error}; {_kept(sweep, scores, folder)}") from None
+        (folder / TABLE_SO_FAR).unlink(missing_ok=True)
+        return Swept(sweep, rows, len(left), others)
+
+
+def write_table(rows: list[dict[str, Any]], file: Path) -> None:
+    """Write rows as Parquet, in one move; the same rows give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole = pa.BufferOutputStream()
+    pq.write_table(to_arrow(rows), whole)
+    with replaced(file) as scratch:
+        scratch.write_bytes(whole.getvalue())
+
+
+class _Bench:
+    """Takes the results in, as they come."""
+
+    def __init__(
+        self,
+        store: Store,
+        sweep: Sweep,
+        scores: dict[str, dict[str, Any]],
+        left: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._store, self._sweep, self._scores, self._progress = store, sweep, scores, progress
+        self._left = left
+        self._done = 0
+        self._written_s = time.monotonic()
+
+    def done(self, point: Point, score: Mapping[str, Any]) -> None:
+        self._store.keep(point, score)
+        self._scores[point.key] = dict(score)
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, self._left)
+        if time.monotonic() - self._written_s > SO_FAR_EVERY_S:
+            self.write_so_far()
+
+    def write_so_far(self) -> None:
+        """Write a table of what is done, for who cannot wait: a copy, so that it may fail."""
+        self._written_s = time.monotonic()
+        rows = rows_of(self._sweep.points, self._scores)
+        try:
+            if rows:
+                write_table(rows, self._store.folder / TABLE_SO_FAR)
+        except InputError:
+            return
+
+
+def _beginning(sweep: Sweep, left: int, damaged: int, others: int, folder: Path) -> list[str]:
+    points = len({point.key for point in sweep.points})
+    lines = []
+    if left < points:
+        lines.append(f"{points - left:,} of {points:,} points are in {folder} already, {left:,} are to run")
+    if damaged:
+        lines.append(f"{damaged:,} point files were damaged, and are made anew")
+    if others:
+        lines.append(f"{others:,} point files of other definitions or versions are left alone in {folder / 'points'}")
+    return lines
+
+
+def _kept(sweep: Sweep, scores: Mapping[str, Any], folder: Path) -> str:
+    points = {point.key for point in sweep.points}
+    done = len(points & scores.keys())
+    return f"{done:,} of {len(points):,} points are kept in {folder}, the same command goes on from there"
+
+
+def _told(failures: list[Failure]) -> str:
+    named = "; ".join(f"{failure.point.name}: {failure.reason}" for failure in failures[:NAMED])
+    more = f"; and {len(failures) - NAMED:,} more" if len(failures) > NAMED else ""
+    return f"{len(failures):,} points failed: {named}{more}" if len(failures) > 1 else f"a point failed: {named}{more}"
+
+
+def _nobody(_: str) -> None:
+    return
