@@ -24,9 +24,11 @@ class Clock(simpy.Environment):
     run step by step would drift apart in the last bit.
     """
 
-    #: the highest rank among the events of the present time that have been processed: an instance whose rank is not
-    #: above it has passed a step boundary at this very time, whether or not it made an event of it
-    rank = ARRIVAL
+    def __init__(self) -> None:
+        super().__init__()
+        #: the highest rank among the events of the present time that have been processed. An instance whose rank is
+        #: not above it has passed a step boundary at this very time, whether or not it made an event of it.
+        self.rank = ARRIVAL
 
     def at(self, time_s: float, rank: int) -> simpy.Event:
         """Return an event that happens at `time_s`; among events of the same time the lower rank goes first."""
@@ -52,15 +54,15 @@ class Clock(simpy.Environment):
     def step(self) -> None:
         """Process the next event; what is left of one that was brought forward and has happened is nothing."""
         queue: list[Any] = self._queue
-        before_s = self._now
         callbacks = None
         while callbacks is None:
             if not queue:
                 raise EmptySchedule
-            self._now, rank, _, event = heappop(queue)
+            time_s, rank, _, event = heappop(queue)
             callbacks = event.callbacks
-        if rank > self.rank or self._now > before_s:
+        if time_s > self._now or rank > self.rank:
             self.rank = rank
+        self._now = time_s
         event.callbacks = None
         for callback in callbacks:
             callback(event)

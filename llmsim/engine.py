@@ -161,11 +161,14 @@ class Instance:
         return self._last_decode_s if request.clock.steps > request.joined_step else request.last_token_s
 
     def _cut(self, wake: simpy.Event) -> None:
-        """End the stretch at the next step boundary, or the idling now."""
+        """End the stretch at the next step boundary, or the idling now.
+
+        A boundary at this very time is the next one if its turn is still to come: not for users, who leave last, nor
+        for what an instance of a higher number causes.
+        """
         stretch, clock = self._stretch, self.clock
         boundary_s = clock.now
         if stretch is not None:
-            # at equal times the lower rank goes first: a step that ends now has ended for those of a higher one
             bisect = bisect_left if clock.rank < self._rank else bisect_right
             steps = bisect(stretch.boundaries_s, boundary_s, 1, stretch.steps)
             if steps == stretch.steps:

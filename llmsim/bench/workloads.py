@@ -22,7 +22,7 @@ REQUESTS = 20_000
 AZURE_CONV_CAPACITY_PER_S = 76.0
 TRACED = "mooncake"
 #: the defaults of vLLM's API server on an H100 of 80 GB; those of an A100 are 2048 and 256
-ON_H100 = SchedulerChoice(name="chunked_prefill", max_num_batched_tokens=8192, max_num_seqs=1024)
+ON_H100 = SchedulerChoice.model_validate({"max_num_batched_tokens": 8192, "max_num_seqs": 1024})
 
 
 def fixed(requests: int = REQUESTS) -> Scenario:

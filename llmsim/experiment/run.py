@@ -107,7 +107,7 @@ def run(
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
-    result.score["verdict"] = verdict(record, window).to_dict()
+    result.score["verdict"] = verdict(record, window, result.delivered.arrival_s).to_dict()
     wall_s = time.perf_counter() - started_s
     result.score.update({"num_gpu_blocks": blocks, "simulated_s": record.end_s, "wall_s": wall_s})
     return result

@@ -349,8 +349,6 @@ class Scenario(Table):
     #: tables that may stand beside these in a file: what to ask of the experiment, read by commands of their own
     beside: ClassVar[tuple[str, ...]] = ("sweep",)
 
-    _place: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
-
     @model_validator(mode="after")
     def _one_cap(self) -> Scenario:
         if self._concurrency is not None and self.clients.max_in_flight is not None:
@@ -371,6 +369,8 @@ class Scenario(Table):
     def measured_from(self) -> str:
         """What latencies count from: "arrival" or "sent"."""
         return self.clients.measure_from or ("arrival" if self._concurrency is None else "sent")
+
+    _place: Callable[[tuple[str, ...]], str] | None = PrivateAttr(None)
 
     def __eq__(self, other: object) -> bool:
         """Two scenarios are equal if they describe the same experiment, wherever they were read."""
