@@ -80,7 +80,7 @@ def read_runs(data_dir: Path) -> list[Run]:
     """Read the aggregated (not disaggregated) runs of `MODELS` on `GPUS` in bf16 or fp8, each once."""
     table = pd.concat([_read(data_dir / FOLDER / name) for name in FILES], ignore_index=True)
     wanted = (table["mode"] == "agg") & table.system.isin(list(GPUS)) & table.model_path.isin(list(MODELS))
-    table = table[wanted].assign(gemm_quant_mode=table.gemm_quant_mode.fillna(""))
+    table = table[wanted].assign(gemm_quant_mode=table.gemm_quant_mode.astype(object).fillna(""))
     table = table[table.gemm_quant_mode.isin(list(WEIGHT_BYTES))]
     key = ["system", "backend", "backend_version", "model_path", "gemm_quant_mode", *COLUMNS]
     runs = []
