@@ -135,6 +135,8 @@ def _outcome(score: Mapping[str, Any]) -> Table:
         table.add_row("", "goodputs: who arrives in it; throughput: what leaves in it")
     if choices.get("measured_from") == "sent":
         table.add_row("latencies", "from the sending of a request, not its arrival at the client")
+    if cache := score.get("prefix_cache"):
+        table.add_row("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found")
     if "wall_s" in score:
         table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
     return table
