@@ -12,10 +12,13 @@ import numpy as np
 from llmsim.errors import InputError
 from llmsim.workload.arrivals import gamma
 from llmsim.workload.contract import Workload
+from llmsim.workload.prefixes import Prefixes
 
 FOLDER = "groundtruth/kubecon_h100"
 STAGES = 7
 OUTPUT_TOKENS = 64  #: forced; the report counts tokens of the text anew, and differs
+PROMPTS, SHARING = 100, 10  #: different prompts, sent in turns; prompts with the same system prompt
+SYSTEM_SHARE = 128 / (128 + 64)  #: of a prompt: the system prompt's
 SATURATED = 0.95  #: completed per requested rate, below which a stage counts as saturated
 
 
@@ -56,7 +59,21 @@ class Stage:
         rng = np.random.default_rng(seed)
         arrival_s = gamma(rng, self.requests, rate_per_s=self.rate_per_s, burstiness=1.0, rescale=True)
         tokens = np.full(self.requests, 1, dtype=np.int64)
-        return Workload(arrival_s, tokens * self.prompt_tokens, tokens * OUTPUT_TOKENS, self.name)
+        prefixes = self._prefixes(rng) if self.prefix_caching else None
+        return Workload(arrival_s, tokens * self.prompt_tokens, tokens * OUTPUT_TOKENS, self.name, prefixes)
+
+    @property
+    def prefix_caching(self) -> bool:
+        """Whether the engine kept KV blocks for prompts that begin alike."""
+        return self.run == "chunked_prefix"
+
+    def _prefixes(self, rng: np.random.Generator) -> Prefixes:
+        """All prompts are one of `PROMPTS`, whole; each ten of them begin with the same system prompt."""
+        prompt = np.resize(rng.permutation(PROMPTS), self.requests)
+        ids = np.stack([prompt // SHARING, PROMPTS // SHARING + prompt], axis=1).reshape(-1)
+        system_tokens = round(self.prompt_tokens * SYSTEM_SHARE)
+        ends = np.tile([system_tokens, self.prompt_tokens], self.requests)
+        return Prefixes(ids, ends, 2 * np.arange(self.requests + 1))
 
 
 def read_stages(data_dir: Path, run: str) -> list[Stage]:
