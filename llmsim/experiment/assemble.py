@@ -84,8 +84,8 @@ def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpe
     with _blaming(scenario, "cluster", "latency"):
         latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
     host = make_host(scenario)
-    if host.step_s or host.sequence_s:
-        latency = Host(latency, host.step_s, host.sequence_s)
+    if host.step_s or host.sequence_s or host.eager_step_s:
+        latency = Host(latency, host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size)
     spec = InstanceSpec(
         scheduler=with_abandonment(scenario, scheduler, latency),
         latency=latency,
@@ -101,11 +101,11 @@ def make_host(scenario: Scenario) -> hardware.HostTimes:
     """The host's times: those of the profile, if one is named, with what the scenario says otherwise."""
     changes = scenario.host.model_dump(exclude_none=True, exclude={"profile"})
     named = scenario.host.profile
-    if named is None:
-        return hardware.HostTimes(**changes)
-    with _blaming(scenario, "host", "profile"):
-        profile = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
-    return hardware.HostTimes(**(profile | changes))
+    times: dict[str, Any] = {}
+    if named is not None:
+        with _blaming(scenario, "host", "profile"):
+            times = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
+    return hardware.read_record(hardware.HostTimes, times | changes, scenario.place("host") + "host")
 
 
 def make_api(scenario: Scenario) -> ApiPath:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from llmsim.hardware import HostTimes
 from llmsim.validation.replay import Floats
 
 NAMES = ("step_s", "sequence_s", "request_s")
-SCALE = np.array([1e-3, 4e-5, 1e-2])  #: what is a noticeable change of each
+#: what is a noticeable change of each
+SCALE = {"step_s": 1e-3, "sequence_s": 4e-5, "request_s": 1e-2, "eager_step_s": 2e-3}
 STEPS, NUDGE = 12, 0.5
 WORTH, PATIENCE = 1e-2, 3  #: stop after so many steps that each gain less than this share
 DAMPING = 1e-6  #: Levenberg's: what the run does not determine stays where it is
@@ -26,20 +27,21 @@ DAMPING = 1e-6  #: Levenberg's: what the run does not determine stays where it i
 Predict = Callable[[HostTimes], Floats]
 
 
-def fit_host(predict: Predict, measured: Floats) -> HostTimes:
-    """Return the times, none negative, with the least sum of squared relative errors of `predict` against `measured`.
+def fit_host(predict: Predict, measured: Floats, names: Sequence[str] = NAMES) -> HostTimes:
+    """Return the times of these `names`, none negative, with the least sum of squared relative errors
+    of `predict` against `measured`.
 
     Levenberg's method; derivatives by differences, since predictions come from a simulation; the best point is kept.
     """
 
     def errors(point: Floats) -> Floats:
-        return predict(_times(point)) / measured - 1
+        return predict(_times(names, point)) / measured - 1
 
-    point = np.zeros(len(NAMES))
+    point = np.zeros(len(names))
     start = errors(point)
     best, left, stale = point, start @ start, 0
     for _ in range(STEPS):
-        slopes = np.stack([(errors(point + nudge) - start) / NUDGE for nudge in NUDGE * np.eye(len(NAMES))], axis=1)
+        slopes = np.stack([(errors(point + nudge) - start) / NUDGE for nudge in NUDGE * np.eye(len(names))], axis=1)
         point = _solved(point, slopes, start)
         start = errors(point)
         stale = 0 if start @ start < left * (1 - WORTH) else stale + 1
@@ -47,7 +49,7 @@ def fit_host(predict: Predict, measured: Floats) -> HostTimes:
             best, left = point, start @ start
         if stale == PATIENCE:
             break
-    return _times(best)
+    return _times(names, best)
 
 
 def _solved(point: Floats, slopes: Floats, errors: Floats) -> Floats:
@@ -64,8 +66,10 @@ def _solved(point: Floats, slopes: Floats, errors: Floats) -> Floats:
         free &= solved > 0
 
 
-def _times(point: Floats) -> HostTimes:
-    return HostTimes(**{name: float(value) for name, value in zip(NAMES, point * SCALE, strict=True)})
+def _times(names: Sequence[str], point: Floats) -> HostTimes:
+    """The largest CUDA graph, which `eager_step_s` goes with, is the engine's affair: `predict` knows it."""
+    values = {name: float(value) * SCALE[name] for name, value in zip(names, point, strict=True)}
+    return HostTimes().model_copy(update=values)
 
 
 def write_host(path: Path, name: str, host: HostTimes, source: str) -> None:

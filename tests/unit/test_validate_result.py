@@ -103,9 +103,7 @@ def test_fit_host_solves_a_linear_problem_and_keeps_constants_at_zero_or_above()
         return np.concatenate([0.01 + host.step_s + load * host.sequence_s, 0.02 + host.request_s + 0 * load])
 
     found = fit_host(predict, predict(HostTimes(step_s=0.0007, sequence_s=2e-5, request_s=0.02)))
-    assert found.model_dump() == pytest.approx(
-        {"step_s": 0.0007, "sequence_s": 2e-5, "request_s": 0.02, "prompt_token_s": 0, "response_s": 0}, rel=2e-2
-    )
+    assert (found.step_s, found.sequence_s, found.request_s) == pytest.approx((0.0007, 2e-5, 0.02), rel=2e-2)
     assert fit_host(predict, predict(HostTimes()) * 0.9).model_dump() == HostTimes().model_dump()
 
 

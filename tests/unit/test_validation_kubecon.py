@@ -17,7 +17,7 @@ from llmsim.validation.kubecon_runs import FOLDER, _read, read_stages
 from llmsim.validation.silicon_runs import read_runs
 
 SATURATING = 200.0
-TRUE = HostTimes(step_s=0.001, sequence_s=3e-5, request_s=0.02)
+TRUE = HostTimes(step_s=0.001, sequence_s=3e-5, request_s=0.02, eager_step_s=0.002, max_cudagraph_capture_size=256)
 
 
 def write_stage(folder: Path, number: int, rate_per_s: float, engine: kubecon.Engine | None, run: str) -> None:
@@ -38,7 +38,10 @@ def write_stage(folder: Path, number: int, rate_per_s: float, engine: kubecon.En
     path = folder / f"stage_{number}_lifecycle_metrics.json"
     path.write_text(json.dumps(report))
     if engine is not None:
-        seen = engine.serve(_read(path, run, number), TRUE)
+        stage = _read(path, run, number)
+        seen = engine.serve(stage, TRUE)
+        gaps_s = dict(zip(("p75", "p95", "p99"), engine.gaps_s(stage, TRUE).tolist(), strict=True))
+        report["successes"]["latency"]["inter_token_latency"] = gaps_s
         report["successes"]["latency"]["time_to_first_token"]["mean"] = seen.ttft_s
         report["successes"]["latency"]["request_latency"]["mean"] = seen.e2e_s
         kept_up = rate_per_s < SATURATING
@@ -66,14 +69,15 @@ def test_kubecon_finds_the_host_that_made_the_runs_and_then_predicts_the_rest(ma
     fitted = {constant.name: constant.value for constant in report.fitted}
 
     assert fitted["host step_s"] == pytest.approx(TRUE.step_s, rel=0.1)
+    assert fitted["host eager_step_s"] == pytest.approx(TRUE.eager_step_s, rel=0.1)
     assert fitted["host request_s"] == pytest.approx(TRUE.request_s, rel=0.05)
     assert report.passed
-    assert done == list(range(15))
+    assert done == list(range(22))
     roles = {(point.label, point.role) for point in report.points}
     assert {label for label, role in roles if role == "fitted"} == {f"seqs128 at {rate}/s" for rate in (1, 31, 62)}
     saturated = [check.name for check in report.checks if "throughput" in check.name]
     assert saturated == [name for name in saturated if "at 200/s" in name]
-    assert len(saturated) == 2
+    assert len(saturated) == 3
 
 
 def test_inference_perfs_constant_load_has_exponential_gaps_that_fill_the_stage(made_up: Path) -> None:
