@@ -21,8 +21,8 @@ TRUE = HostTimes(step_s=0.001, sequence_s=3e-5, request_s=0.02, eager_step_s=0.0
 
 
 def write_stage(folder: Path, number: int, rate_per_s: float, engine: kubecon.Engine | None, run: str) -> None:
-    """Write a stage of 8 s as our own engine with known host times would have been measured."""
-    count = int(8 * rate_per_s)
+    """Write a stage of 5 s as our own engine with known host times would have been measured."""
+    count = int(5 * rate_per_s)
     report = {
         "load_summary": {"count": count, "requested_rate": rate_per_s},
         "successes": {
