@@ -155,7 +155,7 @@ def _notes(engine: Engine, stages: Sequence[Stage], host: HostTimes) -> tuple[st
     full = [stage for stage in stages if stage.saturated]
     return (
         "The constant for steps outside CUDA graphs: that vLLM captures graphs of up to min(2 x max_num_seqs, 512) "
-        "tokens is its rule, not fitted; that such a constant is needed was seen with all runs at hand (without it, our "
+        "tokens is its rule, not fitted; that such a constant is needed was seen with all runs at hand (without it our "
         "throughput at saturation is up to 8 % too high uncached, and 8 % too low cached, where all steps are in "
         f"graphs), but the fitted run says so by itself: at {last.rate_per_s:.0f}/s percentiles 50, 90, 98 of its gaps "
         f"are {seen} ms; ours, with the constant, {said} ms. Its value was fitted there alone.",
