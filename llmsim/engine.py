@@ -210,7 +210,7 @@ class Instance:
         if self._stretch is not None:
             self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
-                self._emit()
+                self._emit_tokens(self._stretch)  # who is cancelled leaves at the next boundary: after the end
         for request in [*self.running.values(), *self.waiting.values()]:
             self._withdraw(request)
             self.end(request, Outcome.UNFINISHED, until_s)

@@ -69,11 +69,11 @@ def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes
     if own.profile is None:
         changes = scenario.host.model_dump(exclude_none=True, exclude={"profile"}) | changes
     named = own.profile or scenario.host.profile
-    if named is None:
-        return hardware.HostTimes(**changes)
-    with blaming(scenario, *(("pool", str(pool)) if own.profile else ()), "host", "profile"):
-        profile = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
-    return hardware.HostTimes(**(profile | changes))
+    times: dict[str, Any] = {}
+    if named is not None:
+        with blaming(scenario, *(("pool", str(pool)) if own.profile else ()), "host", "profile"):
+            times = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
+    return hardware.read_record(hardware.HostTimes, times | changes, scenario.place("host") + "host")
 
 
 def make_api(scenario: Scenario) -> ApiPath:

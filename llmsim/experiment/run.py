@@ -110,7 +110,7 @@ def run(
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
-    result.score["verdict"] = verdict(record, window).to_dict()
+    result.score["verdict"] = verdict(record, window, result.delivered.arrival_s).to_dict()
     if scenario.pool:
         result.score["pools"] = pool_scores(result.delivered, record, scenario, blocks)
     else:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim import experiment
-from llmsim.experiment.assemble import make_instances, make_scheduler
+from llmsim.experiment.instances import make_instances
 from llmsim.latency.contract import LatencyModel
 from llmsim.latency.host import Host
 from llmsim.record import Record
@@ -56,10 +56,8 @@ class Binding:
 def what_binds(scenario: Scenario) -> Binding:
     """Run a scenario and see what it has least of."""
     result = experiment.run(scenario)
-    policy = make_scheduler(scenario)
-    latency = make_instances(scenario, policy)[0].latency
-    seats = getattr(policy, "max_num_seqs", None)
-    return binding_of(result.record, latency, result.num_gpu_blocks, seats)
+    instance = make_instances(scenario)[0]
+    return binding_of(result.record, instance.latency, instance.num_gpu_blocks, instance.scheduler.most_running)
 
 
 def binding_of(record: Record, latency: LatencyModel, num_gpu_blocks: int, seats: int | None) -> Binding:
@@ -96,5 +94,5 @@ def _host_s(steps: dict[str, NDArray[Any]], latency: LatencyModel) -> float:
     """Seconds that the host takes for steps and decoding sequences; those that prefill count as prefill."""
     if not isinstance(latency, Host):
         return 0.0
-    decoding = steps["steps"] * (latency.step_s * (steps["decoding"] > 0) + latency.sequence_s * steps["decoding"])
-    return float(decoding.sum())
+    host_s = [latency.host_s(n, n) if n else 0.0 for n in steps["decoding"].tolist()]
+    return float(np.dot(steps["steps"], host_s))

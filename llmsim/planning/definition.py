@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from llmsim.errors import InputError, nearest
-from llmsim.experiment.assemble import make_scheduler
+from llmsim.experiment.instances import make_scheduler
 from llmsim.hardware import Gpu, load_gpu
 from llmsim.metrics.slo import Slo
 from llmsim.planning.candidates import Candidate
@@ -18,7 +18,7 @@ from llmsim.planning.targets import Target, parse_target
 from llmsim.scenario import ClosedArrivals, Scenario, SchedulerChoice, SyntheticWorkload
 from llmsim.scenario.load import Change, Places, Source, parse_change, read_source
 from llmsim.scenario.messages import input_error
-from llmsim.scenario.model import Count, NotNegative, Table
+from llmsim.scenario.table import Count, NotNegative, Table
 
 
 def _some(values: tuple[object, ...]) -> tuple[object, ...]:
@@ -97,6 +97,8 @@ def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
             f"{scenario.where('workload', 'arrivals')}a closed loop asks for no rate: it slows down with the cluster; "
             "a plan needs poisson, gamma, constant or on_off arrivals"
         )
+    if scenario.pool:
+        raise InputError(f"{scenario.where('pool')}a plan varies the instances of one pool; expected [cluster] alone")
     places = Places(str(source.file), source.lines, {change.keys: change.place for change in changes})
     table = _table(source, [change for change in changes if change.keys[0] == "plan"], places)
     targets = tuple(

@@ -185,6 +185,10 @@ class Host(Table):
     prompt_token_s: NotNegative | None = None
     #: the API server, from a token's emission to its reaching the client
     response_s: NotNegative | None = None
+    #: the engine, for each step of more tokens than its largest CUDA graph, whose kernels the host launches one by one
+    eager_step_s: NotNegative | None = None
+    #: tokens of the largest graph; vLLM's default is min(2 x max_num_seqs, 512)
+    max_cudagraph_capture_size: Count | None = None
 
 
 class SchedulerChoice(Table):

@@ -31,6 +31,8 @@ class EngineHost(Table):
     profile: str | None = None
     step_s: NotNegative | None = None
     sequence_s: NotNegative | None = None
+    eager_step_s: NotNegative | None = None
+    max_cudagraph_capture_size: Count | None = None
 
 
 class KvTransfer(Table):

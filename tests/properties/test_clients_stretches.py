@@ -62,7 +62,7 @@ def workloads(draw):
     return Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     requests=workloads(),
     scheduler=st.sampled_from(SCHEDULERS),
