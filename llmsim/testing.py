@@ -205,10 +205,13 @@ def present_s(record: Record) -> float:
 
 
 def _before_arrival_s(arrival_s: Floats, start_s: Floats, end_s: Floats) -> float:
-    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends."""
+    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends.
+
+    The last row may count arrivals after its end, too: those in a step that the end of the run cut off.
+    """
     row = np.searchsorted(start_s, arrival_s, side="left") - 1
-    during = (row >= 0) & (arrival_s <= end_s[row])
-    return float((arrival_s - start_s[row])[during].sum())
+    during = (row >= 0) & ((arrival_s <= end_s[row]) | (row == len(end_s) - 1))
+    return float(np.nansum((np.minimum(arrival_s, end_s[row]) - start_s[row])[during]))
 
 
 def same(one: Record, other: Record) -> bool:
