@@ -236,6 +236,10 @@ def test_lines_of_keys_are_found_through_comments_strings_and_dots() -> None:
             "z = { deep = { deeper = 5 } }",
             "[[two]]",
             "w = 6",
+            "[[two]]",
+            "v = 7",
+            "[two.inner]",
+            "u = 8",
         ]
     )
 
@@ -248,7 +252,16 @@ def test_lines_of_keys_are_found_through_comments_strings_and_dots() -> None:
         ("one", "z", "deep"): 8,
         ("one", "z", "deeper"): 8,
         ("two",): 9,
+        ("two", "0"): 9,
         ("two", "w"): 10,
+        ("two", "0", "w"): 10,
+        ("two", "1"): 11,
+        ("two", "1", "v"): 12,
+        ("two", "v"): 12,
+        ("two", "1", "inner"): 13,
+        ("two", "inner"): 13,
+        ("two", "1", "inner", "u"): 14,
+        ("two", "inner", "u"): 14,
     }
 
 
