@@ -32,6 +32,7 @@ def show(result: Result, folder: Path | None, console: Console | None = None, *,
     score = result.reported(force=force)
     console.print(_latencies(score))
     console.print(_outcome(score))
+    _show_classes(score, console)
     console.print(f"{verdict_line(score['verdict'])}", soft_wrap=True)
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True)
@@ -45,6 +46,7 @@ def show_score(score: Mapping[str, Any], console: Console | None = None) -> None
     console.print(f"\n[bold]{score['name']}[/bold]\ntimes {score['choices']['times']}", soft_wrap=True)
     console.print(_latencies(score))
     console.print(_outcome(score))
+    _show_classes(score, console)
     if score.get("per_request"):
         console.print(_per_request(score["per_request"], score["choices"]["user"]))
 
@@ -135,9 +137,41 @@ def _outcome(score: Mapping[str, Any]) -> Table:
         table.add_row("", "goodputs: who arrives in it; throughput: what leaves in it")
     if choices.get("measured_from") == "sent":
         table.add_row("latencies", "from the sending of a request, not its arrival at the client")
+    if told := score.get("prediction"):
+        table.add_row(
+            "output lengths", f"{prediction_in_words(told)}: {_plain(told['mean_absolute_error_tokens'])} off"
+        )
     if "wall_s" in score:
         table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
     return table
+
+
+def prediction_in_words(told: Mapping[str, Any]) -> str:
+    """Say what policies were told of output lengths; that it was the truth, where it was."""
+    if told["oracle"]:
+        return "ORACLE: policies see the true ones"
+    sigma = f"sigma {told['sigma']:g}"
+    if told["predictor"] == "bucketed":
+        errors = f"wrong bucket with {sigma}" if told["sigma"] else "always the right one"
+        return f"predicted in {len(told['edges_tokens']) + 1} buckets, {errors}"
+    return f"predicted with log-normal errors, {sigma}"
+
+
+def _show_classes(score: Mapping[str, Any], console: Console) -> None:
+    """Print a row for each class of requests, if there are classes."""
+    if not score.get("classes"):
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    table.add_column("class, times in s", overflow="fold")
+    for head in ("n", "TTFT p50", "TTFT p99", "TBT p99", "E2E p50", "SLO", "goodput,\ntokens/s"):
+        table.add_column(head, justify="right")
+    for name, of in score["classes"].items():
+        waits = (("ttft_s", "p50"), ("ttft_s", "p99"), ("tbt_s", "p99"), ("e2e_s", "p50"))
+        cells = (_plain(of[table_of][q]) for table_of, q in waits)
+        slo = of["slo"] or {"attainment": None, "goodput_tokens_per_s": None}
+        met = (_percent(slo["attainment"]), _plain(slo["goodput_tokens_per_s"]))
+        table.add_row(name, _plain(of["requests"]["total"]), *cells, *met)
+    console.print(table)
 
 
 #: key of a row -> head of its column: twelve of them in 80 characters

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 #: the file whose presence makes a folder a result
 MARK = "scenario.json"
 DELIVERED_TOKENS = "delivered_tokens.parquet"
+NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 #: table -> columns without which a result cannot be scored again
 NEEDED = {
     "requests": (
@@ -49,7 +51,8 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
     """
     record = result.record
     requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests, **_deliveries(result)}
-    _write_table(folder / "requests.parquet", requests, outcome=OUTCOMES, reason=record.reasons)
+    words = {"outcome": OUTCOMES, "reason": record.reasons, "class": _classes(result.scenario)}
+    _write_table(folder / "requests.parquet", requests, {name: words[name] for name in words if name in requests})
     _write_table(folder / "steps.parquet", record.steps)
     _write_table(folder / "segments.parquet", record.segments)
     counts = [len(ends) for ends in record.step_ends_s]
@@ -73,6 +76,9 @@ def read_record(folder: Path) -> Record:
     requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)
     for name in ("id", *DELIVERED_COLUMNS):
         requests.pop(name, None)
+    if "class" in requests:
+        names = _classes(read_scenario(folder))
+        requests["class"] = np.array([names.index(name) for name in requests["class"]], dtype=np.int64)
     instances = int(max(ends["instance"].max(initial=-1), requests["instance"].max(initial=-1))) + 1
     return Record(
         requests=requests,
@@ -96,6 +102,10 @@ def read_scenario(folder: Path) -> Scenario:
         raise InputError(f"{file}: not UTF-8 text") from None
     except ValidationError as error:
         raise input_error(error, Scenario, lambda _: f"{file}: ") from None
+
+
+def _classes(scenario: Scenario) -> tuple[str, ...]:
+    return tuple(each.name for each in scenario.workload.classes)
 
 
 def _read_end_s(file: Path) -> float:
@@ -166,7 +176,7 @@ def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) -> None:
+def _write_table(file: Path, columns: dict[str, Any], words: Mapping[str, tuple[str, ...]] = NO_WORDS) -> None:
     """Write columns; those named in `words` hold numbers that stand for these words."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -19,13 +19,13 @@ from llmsim.scenario.model import (
     PoissonArrivals,
     Scenario,
     SchedulerChoice,
-    Slo,
     SyntheticWorkload,
     TraceWorkload,
     TrafficLengths,
     User,
     Window,
 )
+from llmsim.scenario.requests import RequestClass, Slo
 
 __all__ = [
     "Abandonment",
@@ -41,6 +41,7 @@ __all__ = [
     "OnOffArrivals",
     "PacedDelivery",
     "PoissonArrivals",
+    "RequestClass",
     "Scenario",
     "SchedulerChoice",
     "Slo",

@@ -5,37 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    model_validator,
-)
+from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
 
-LEAST, MOST = 1e-9, 1e12  #: beyond them, sums and squares of doubles lose what they are for
-
-
-def _sane(value: float) -> float:
-    if value and not LEAST <= value <= MOST:
-        raise ValueError(f"{value:g}: expected a number from {LEAST:g} to {MOST:g}")
-    return value
-
-
-Positive = Annotated[float, Field(gt=0), AfterValidator(_sane)]
-NotNegative = Annotated[float, Field(ge=0), AfterValidator(_sane)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
-MeanTokens = Annotated[float, Field(gt=0, le=1e9), AfterValidator(_sane)]
-
-
-class Table(BaseModel):
-    """A TOML table: frozen, strictly typed, without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+from llmsim.scenario.fields import Count, MeanTokens, NotNegative, Positive, Table
+from llmsim.scenario.requests import Classes, NoPrediction, Prediction, Slo
 
 
 class PoissonArrivals(Table):
@@ -114,6 +87,7 @@ class SyntheticWorkload(Table):
     requests: Count = 1000
     arrivals: Arrivals = PoissonArrivals(rate_per_s=1.0)
     lengths: Lengths = TrafficLengths()
+    classes: Classes = ()
 
 
 class TraceWorkload(Table):
@@ -125,9 +99,11 @@ class TraceWorkload(Table):
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
     limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+    classes: Classes = ()
 
 
-SYNTHETIC_KEYS = frozenset(SyntheticWorkload.model_fields)
+SYNTHETIC_KEYS = SyntheticWorkload.model_fields.keys() - TraceWorkload.model_fields.keys()
+TRACE_KEYS = TraceWorkload.model_fields.keys() - SyntheticWorkload.model_fields.keys()
 
 
 def _kind_of_workload(table: Any) -> str:
@@ -136,8 +112,7 @@ def _kind_of_workload(table: Any) -> str:
         return "trace" if isinstance(table, TraceWorkload) else "synthetic"
     if "trace" in table:
         return "trace"
-    of_trace = TraceWorkload.model_fields.keys() & table.keys()
-    return "trace" if of_trace and not SYNTHETIC_KEYS & table.keys() else "synthetic"
+    return "trace" if TRACE_KEYS & table.keys() and not SYNTHETIC_KEYS & table.keys() else "synthetic"
 
 
 Workload = Annotated[
@@ -200,21 +175,6 @@ class SchedulerChoice(Table):
     def options(self) -> dict[str, Any]:
         """The policy's options as given."""
         return dict(self.model_extra or {})
-
-
-class Slo(Table):
-    """Bounds that a request must meet, all of those given, to count as served well."""
-
-    ttft_s: Positive | None = None
-    tbt_s: Positive | None = None
-    tpot_s: Positive | None = None
-    e2e_s: Positive | None = None
-
-    @model_validator(mode="after")
-    def _one_at_least(self) -> Slo:
-        if all(bound is None for bound in self.__dict__.values()):
-            raise ValueError("no bound; give at least one of ttft_s, tbt_s, tpot_s, e2e_s")
-        return self
 
 
 class User(Table):
@@ -335,6 +295,7 @@ class Scenario(Table):
     #: cut the run off at this time; what is still in the system then is unfinished
     until_s: Positive | None = None
     workload: Workload = SyntheticWorkload()
+    prediction: Prediction = NoPrediction()
     clients: Clients = Clients()
     cluster: Cluster = Cluster()
     host: Host = Host()
