@@ -138,9 +138,7 @@ def _outcome(score: Mapping[str, Any]) -> Table:
     if choices.get("measured_from") == "sent":
         table.add_row("latencies", "from the sending of a request, not its arrival at the client")
     if told := score.get("prediction"):
-        table.add_row(
-            "output lengths", f"{prediction_in_words(told)}: {_plain(told['mean_absolute_error_tokens'])} off"
-        )
+        table.add_row("output lengths", prediction_in_words(told))
     if "wall_s" in score:
         table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
     return table
@@ -150,11 +148,10 @@ def prediction_in_words(told: Mapping[str, Any]) -> str:
     """Say what policies were told of output lengths; that it was the truth, where it was."""
     if told["oracle"]:
         return "ORACLE: policies see the true ones"
-    sigma = f"sigma {told['sigma']:g}"
-    if told["predictor"] == "bucketed":
-        errors = f"wrong bucket with {sigma}" if told["sigma"] else "always the right one"
-        return f"predicted in {len(told['edges_tokens']) + 1} buckets, {errors}"
-    return f"predicted with log-normal errors, {sigma}"
+    off = f"off by {_plain(told['mean_absolute_error_tokens'])} tokens in the mean"
+    how = f"log-normal errors, sigma {told['sigma']:g}" if told["sigma"] else "never the wrong one"
+    buckets = f"{len(told['edges_tokens']) + 1} buckets, " if told["predictor"] == "bucketed" else ""
+    return f"predicted ({buckets}{how}), {off}"
 
 
 def _show_classes(score: Mapping[str, Any], console: Console) -> None:
@@ -162,7 +159,7 @@ def _show_classes(score: Mapping[str, Any], console: Console) -> None:
     if not score.get("classes"):
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    table.add_column("class, times in s", overflow="fold")
+    table.add_column("class,\ntimes in s", overflow="fold")
     for head in ("n", "TTFT p50", "TTFT p99", "TBT p99", "E2E p50", "SLO", "goodput,\ntokens/s"):
         table.add_column(head, justify="right")
     for name, of in score["classes"].items():
