@@ -231,9 +231,7 @@ def test_every_token_as_the_rules_of_priority_say(budget):
     for seed in range(30):
         requests, latency, limits = drawn(seed)
         requests = with_guesses(requests, seed)
-        scheduler = Priority(
-            max_num_batched_tokens=budget, max_num_seqs=limits["seats"], watermark=limits["watermark"]
-        )
+        scheduler = Priority(max_num_batched_tokens=budget, max_num_seqs=limits["seats"], watermark=limits["watermark"])
         record = serve(requests, scheduler, latency=latency, num_gpu_blocks=limits["blocks"])
 
         columns = (requests.arrival_s, requests.prompt_tokens, requests.output_tokens, np.arange(len(requests)))
