@@ -65,7 +65,7 @@ def assert_mean(sample_s, theory_s):
     error_s = batches.std(ddof=1) / np.sqrt(BATCHES)
 
     assert error_s < 0.09 * theory_s, "too short a run to see anything"
-    assert abs(sample_s.mean() - theory_s) < 3 * error_s
+    assert abs(sample_s.mean() - theory_s) < 4 * error_s  # ten comparisons, t with 24 degrees of freedom
 
 
 @pytest.mark.parametrize("load", [0.5, 0.75])
