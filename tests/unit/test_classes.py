@@ -32,7 +32,8 @@ def test_prompts_tell_classes_by_hand():
 
 def test_classes_move_nothing_else():
     """Common random numbers: the same requests and times, and one column more."""
-    without, two = scored(), scored(f"workload.classes={TWO}")
+    drawing = ["cluster.instances=3", "cluster.router=random", "patience.first_token.mean_s=1.0"]
+    without, two = scored(*drawing), scored(*drawing, f"workload.classes={TWO}")
 
     assert set(two.record.requests) - set(without.record.requests) == {"class"}
     for name, column in without.record.requests.items():

@@ -76,7 +76,8 @@ def scored(*changes):
 
 def test_predictions_move_nothing_else():
     """Common random numbers: the same arrivals, lengths and times, and one column more."""
-    without, noisy = scored(), scored(*NOISY)
+    drawing = ["cluster.instances=3", "cluster.router=random", "patience.first_token.mean_s=1.0"]
+    without, noisy = scored(*drawing), scored(*drawing, *NOISY)
 
     assert set(noisy.record.requests) - set(without.record.requests) == {"predicted_output_tokens"}
     for name, column in without.record.requests.items():
