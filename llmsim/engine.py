@@ -9,7 +9,7 @@ next step boundary.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import isnan
@@ -18,12 +18,14 @@ import simpy
 
 from llmsim.clock import FIRST_INSTANCE, Clock
 from llmsim.decode_batch import Batch, DecodeBatch
+from llmsim.disaggregation import Exchange
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.memory import KVMemory
+from llmsim.prefix_cache import NO_CACHE, CachedAdmission, PrefixCache
 from llmsim.record import Recorder
 from llmsim.request import NEVER_S, Outcome, Request, RequestView
-from llmsim.scheduler import Decision, Scheduler
+from llmsim.scheduler import NO_CHUNKS, Admission, Decision, Scheduler
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class Instance:
         self.scheduler = scheduler
         self.latency = latency
         self.memory = memory
+        self.cache = memory if isinstance(memory, PrefixCache) else None
         self.max_model_len = max_model_len
         self.recorder = recorder
         self.now_s = clock.now  # the current step boundary
@@ -73,6 +76,7 @@ class Instance:
         self._on_end = on_end
         self._stretch: Stretch | None = None  # None: idle
         self._wake: simpy.Event | None = None  # not None: what an arrival may bring forward
+        self.exchange: Exchange | None = None  # with other instances, in a disaggregated cluster
         clock.process(self.serve())
 
     # The main loop -----------------------------------------------------------------------------------------
@@ -86,11 +90,15 @@ class Instance:
 
     def _decide(self) -> Decision | None:
         """Ask the scheduler, if there is anything to schedule, and move requests as it says."""
+        if self.exchange is not None:
+            self.exchange.settle()
         if not (self.waiting or self.running):
             return None
         decision = self.scheduler.schedule(self._view.updated(self))
         if decision.abandon or decision.preempt or decision.hold or self.held:
             self._carry_out(decision)
+            if decision.preempt and self.cache is not None:  # a victim that shares blocks may need less than it gave
+                return decision._replace(review_at_s=self.now_s)
         return decision
 
     def _compute(self, decision: Decision | None) -> simpy.Event:
@@ -134,9 +142,9 @@ class Instance:
 
     def submit(self, request: Request) -> None:
         """Queue a request, or reject it with the reason why it can never be served."""
-        reason = self._why_never(request)
+        reason = self.why_never(request)
         if reason is not None:
-            self._end(request, Outcome.REJECTED, self.clock.now, reason)
+            self.end(request, Outcome.REJECTED, self.clock.now, reason)
             return
         self.waiting[request.id] = request
         if self._wake is not None:
@@ -145,6 +153,10 @@ class Instance:
     def cancel(self, id: int) -> None:
         """Take a request out at the next step boundary: its user has left."""
         self._cancelled.append(id)
+        self.look_up()
+
+    def look_up(self) -> None:
+        """Decide anew at the next step boundary: something has happened."""
         if self._wake is not None:
             self._cut(self._wake)
 
@@ -159,17 +171,31 @@ class Instance:
                 return stretch.boundaries_s[step]
         return self._last_decode_s if request.clock.steps > request.joined_step else request.last_token_s
 
-    def _cut(self, wake: simpy.Event) -> None:
-        """End the stretch at the next step boundary, or the idling now.
+    def cached_tokens(self, request: RequestView) -> int:
+        """Tokens that a request would find in the prefix cache if it were admitted now."""
+        cache, stretch = self.cache, self._stretch
+        if cache is None:
+            return 0
+        if stretch is not None and stretch.decode:  # the steps of it that have ended have taken memory
+            steps = self._next_boundary(stretch, stretch.steps + 1) - 1
+            cache.evict_ahead(self.batch.blocks_within(steps))
+        return cache.cached_blocks(request.id, request.tokens_to_prefill) * cache.block_tokens
 
-        A boundary at this very time is the next one if its turn is still to come: not for users, who leave last, nor
-        for what an instance of a higher number causes.
+    def _next_boundary(self, stretch: Stretch, most: int) -> int:
+        """Which boundary of a stretch comes next, at most `most`.
+
+        One at this very time is the next if its turn is still to come: not for users, who leave last, nor for what an
+        instance of a higher number causes.
         """
+        bisect = bisect_left if self.clock.rank < self._rank else bisect_right
+        return bisect(stretch.boundaries_s, self.clock.now, 1, most)
+
+    def _cut(self, wake: simpy.Event) -> None:
+        """End the stretch at the next step boundary, or the idling now."""
         stretch, clock = self._stretch, self.clock
         boundary_s = clock.now
         if stretch is not None:
-            bisect = bisect_left if clock.rank < self._rank else bisect_right
-            steps = bisect(stretch.boundaries_s, boundary_s, 1, stretch.steps)
+            steps = self._next_boundary(stretch, stretch.steps)
             if steps == stretch.steps:
                 return
             stretch.steps = steps
@@ -179,13 +205,38 @@ class Instance:
 
     def close(self, until_s: float) -> None:
         """End the run: emit the steps that ended by `until_s`, and count everybody still here as unfinished."""
+        self._cancelled.clear()  # they were to leave at the end of a step that is cut off
         if self._stretch is not None:
             self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
-                self._emit()
+                self._emit_tokens(self._stretch)  # who is cancelled leaves at the next boundary: after the end
         for request in [*self.running.values(), *self.waiting.values()]:
             self._withdraw(request)
-            self._end(request, Outcome.UNFINISHED, until_s)
+            self.end(request, Outcome.UNFINISHED, until_s)
+        for request in self.exchange.close() if self.exchange is not None else ():
+            self.end(request, Outcome.UNFINISHED, until_s)
+
+    # Called by its exchange --------------------------------------------------------------------------------
+
+    def reserve(self, id: int, tokens: int) -> int:
+        """Take memory for the first tokens of a request; return how many of them it has here already."""
+        found = 0 if self.cache is None else self.cache.attach(id, tokens + 1)
+        self.memory.take(self.memory.blocks_for(tokens) - self.memory.blocks_for(found))
+        return found
+
+    def take_over(self, request: Request) -> None:
+        """Let a request decode from now on whose keys and values are here."""
+        self.running[request.id] = request
+        if self.cache is not None:
+            self.cache.fill(request.id, request.prefilled_tokens)
+        self.batch.join(request, self._output_tokens[request.id] - request.emitted_before)
+
+    def give_back(self, id: int, tokens: int) -> None:
+        """Take back the memory of a request's first tokens."""
+        if self.cache is None:
+            self.memory.give_back(self.memory.blocks_for(tokens))
+        else:
+            self.cache.release(id, tokens)
 
     # Carrying out a decision -------------------------------------------------------------------------------
 
@@ -194,7 +245,7 @@ class Instance:
         for id in sorted(decision.abandon):
             request = self._known(id, "abandoned")
             self._withdraw(request)
-            self._end(request, Outcome.ABANDONED, self.now_s)
+            self.end(request, Outcome.ABANDONED, self.now_s)
         for id in decision.preempt:
             self._preempt(id)
         for id in sorted(self.held.keys() - decision.hold):
@@ -208,6 +259,8 @@ class Instance:
         request = self.running.get(id)
         if request is None:
             raise self._wrong(f"request {id} is preempted, but is not running")
+        if self.cache is not None:
+            self.cache.name_own(id, request.computed_tokens)
         self._withdraw(request)
         request.most_computed_tokens = max(request.most_computed_tokens, request.prefilled_tokens)
         request.prefilled_tokens = 0
@@ -257,11 +310,17 @@ class Instance:
 
     def _admit(self, decision: Decision) -> tuple[Sequence[tuple[Request, int]], Sequence[Chunk]]:
         """Take memory for the chunks of this step and admit those who were waiting."""
-        memory = self.memory
+        memory, cache = self.memory, self.cache
+        if cache is not None:
+            self._attach(decision, cache)
         prefill: list[tuple[Request, int]] = []
         chunks: list[Chunk] = []
-        for id, tokens in decision.prefill.items():
-            request = self.prefilling.get(id) or self._admitted(id)
+        for id, asked in decision.prefill.items():
+            request, tokens = self.prefilling.get(id), asked
+            if request is None:
+                request = self._admitted(id)
+                if cache is not None:
+                    tokens = min(asked, self._not_cached(request, cache))
             computed = request.prefilled_tokens
             to_compute = request.prompt_tokens + request.emitted_before - computed
             if not 0 < tokens <= to_compute:
@@ -270,6 +329,8 @@ class Instance:
             if blocks > memory.free_blocks:
                 raise self._wrong(f"prefill of request {id} takes {blocks} KV blocks, {memory.free_blocks} are free")
             memory.take(blocks)
+            if cache is not None:
+                cache.fill(id, computed + tokens)
             prefill.append((request, tokens))
             chunks.append((computed, tokens))
         return prefill, chunks
@@ -279,9 +340,24 @@ class Instance:
         if request is None:
             raise self._wrong(f"request {id} is to prefill, but is neither waiting nor prefilling")
         self.running[id] = self.prefilling[id] = request
-        if request.preemptions == 0:
+        if request.preemptions == 0 and request.emitted_before == 0:
             request.first_scheduled_s = self.now_s
         return request
+
+    def _attach(self, decision: Decision, cache: PrefixCache) -> None:
+        """Hold what those who are admitted find, before memory is handed out to any of them."""
+        for id in decision.prefill:
+            request = self.waiting.get(id)
+            if request is not None:
+                cache.attach(id, request.tokens_to_prefill)
+
+    def _not_cached(self, request: Request, cache: PrefixCache) -> int:
+        """Let a request that is admitted start from what the cache has of it; return the tokens left to compute."""
+        to_prefill = request.tokens_to_prefill
+        cached = cache.attach(request.id, to_prefill)
+        request.prefilled_tokens = cached
+        request.cached_tokens += max(0, cached - request.most_computed_tokens)
+        return to_prefill - cached
 
     def _emit_prefill(self, request: Request, tokens: int) -> None:
         """Account for a chunk; if it completes the prefill, the next token leaves with it."""
@@ -298,16 +374,26 @@ class Instance:
         if request.emitted_before == 1:
             request.first_token_s = self.now_s
         left = self._output_tokens[id] - request.emitted_before
+        if left and self.exchange is not None and self.exchange.sends:
+            self._hand_over(request, self.exchange)
+            return
         self.batch.join(request, left)
         if left == 0:
             self._finish(request)
+
+    def _hand_over(self, request: Request, exchange: Exchange) -> None:
+        """Send a request elsewhere to decode; its token times here end with the head."""
+        del self.running[request.id]
+        self.recorder.segment(request.id, self.number, request.head_s, 0, 0)
+        request.head_s = NEVER_S
+        exchange.hand_over(request)
 
     # Leaving -----------------------------------------------------------------------------------------------
 
     def _finish(self, request: Request) -> None:
         del self.running[request.id]
         self._release(request)
-        self._end(request, Outcome.FINISHED, self.now_s)
+        self.end(request, Outcome.FINISHED, self.now_s)
 
     def _withdraw(self, request: Request) -> None:
         """Take a request out of the queue or of the running ones, whatever its state."""
@@ -323,7 +409,7 @@ class Instance:
         """Take a request's memory back, and close what is open of its token times."""
         if request.clock is not None:
             self._leave_batch(request)
-        self.memory.give_back(self.memory.blocks_for(request.prefilled_tokens))
+        self.give_back(request.id, request.prefilled_tokens)
 
     def _leave_batch(self, request: Request) -> None:
         joined_step = request.joined_step
@@ -339,12 +425,18 @@ class Instance:
             request = self.running.get(id) or self.waiting.get(id)
             if request is not None:
                 self._withdraw(request)
-                self._end(request, Outcome.CANCELLED, self.now_s)
+            elif self.exchange is not None:
+                request = self.exchange.drop(id)
+            if request is not None:
+                self.end(request, Outcome.CANCELLED, self.now_s)
         self._cancelled.clear()
 
-    def _end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
+    def end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
+        """Note that a request has ended."""
         if not isnan(request.left_s):  # its user left first, whatever became of it then
             outcome = Outcome.CANCELLED
+        if self.cache is not None:
+            self.cache.forget(request.id)
         self.recorder.ended(request, self.number, outcome, end_s, reason)
         self._on_end(self.number, request, end_s)
 
@@ -363,7 +455,8 @@ class Instance:
 
     # Refusals ----------------------------------------------------------------------------------------------
 
-    def _why_never(self, request: Request) -> str | None:
+    def why_never(self, request: Request) -> str | None:
+        """Return why a request can never be served here, or None."""
         tokens = request.prompt_tokens + self._output_tokens[request.id]
         if tokens > self.max_model_len:
             return f"prompt and output are {tokens} tokens, max_model_len is {self.max_model_len}"
@@ -389,6 +482,7 @@ class View:
     """What a scheduler sees of an instance (scheduler.InstanceView). The truth cannot be reached from here."""
 
     __slots__ = (
+        "_cache",
         "_prefilling",
         "_running",
         "_waiting",
@@ -405,6 +499,7 @@ class View:
     )
 
     def __init__(self, instance: Instance) -> None:
+        self._cache = instance.cache
         self._waiting = instance.waiting
         self._running = instance.running
         self._prefilling = instance.prefilling
@@ -449,6 +544,22 @@ class View:
 
     def blocks_held(self, request: RequestView) -> int:
         return self.blocks_for(request.computed_tokens)
+
+    def blocks_freed(self, victims: Sequence[RequestView]) -> int:
+        if self._cache is None:
+            return sum(map(self.blocks_held, victims))
+        return self._cache.freed_by({request.id: request.computed_tokens for request in victims})
+
+    def admission(self, prefill: Mapping[int, int] = NO_CHUNKS) -> Admission:
+        if self._cache is None:
+            return NO_CACHE
+        admission = CachedAdmission(self._cache)
+        for id, tokens in prefill.items():
+            admission.add(self._prefilling[id], tokens)
+        return admission
+
+    def cached_tokens(self, request: RequestView) -> int:
+        return self.admission().found(request)[0]
 
     def blocks_to_decode(self, request: RequestView) -> int:
         if request.tokens_to_prefill:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import Cluster, InstanceSpec
+from llmsim.disaggregation import Disaggregation, Role
 from llmsim.latency.contract import Chunk, LatencyModel
+from llmsim.prefix_cache import PrefixCache
 from llmsim.record import Floats, Record
 from llmsim.request import Outcome, RequestView
 from llmsim.router import FleetView, Router
@@ -66,12 +68,17 @@ def serve(
     patience: Patience | None = None,
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
+    prefix_caching: bool = False,
+    roles: Sequence[Role] = (),
+    disaggregation: Disaggregation | None = None,
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
-    spec = InstanceSpec(scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len)
+    spec = InstanceSpec(
+        scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len, prefix_caching=prefix_caching
+    )
     cluster = Cluster(
         requests,
-        [spec] * instances,
+        [replace(spec, role=role) for role in roles] if roles else [spec] * instances,
         router or RoundRobin(),
         np.random.default_rng(0),
         stretches=stretches,
@@ -80,6 +87,7 @@ def serve(
         on_progress=None,
         max_in_flight=max_in_flight,
         api=api,
+        disaggregation=disaggregation,
     )
     record = cluster.run()
     check_record(record)
@@ -93,10 +101,14 @@ def serve(
 def _check_drained(cluster: Cluster, cut_off: bool) -> None:
     """All have ended: nobody is in a queue, and every KV block is free unless a step was cut off half-way."""
     for instance in cluster.instances:
-        left = (*instance.waiting, *instance.running, *instance.prefilling, *instance.held)
+        left = [*instance.waiting, *instance.running, *instance.prefilling, *instance.held]
+        if instance.exchange is not None and not cut_off:
+            left += [*instance.exchange.offered, *instance.exchange.incoming, *instance.exchange.outgoing]
         assert not left, f"requests {left} have ended, yet are on instance {instance.number}"
         memory = instance.memory
         assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are held by nobody"
+        if isinstance(memory, PrefixCache):
+            memory.check()
     assert not cluster.fleet.outstanding.any(), "requests have ended, yet are outstanding"
 
 
@@ -159,14 +171,15 @@ def _check_steps(record: Record) -> None:
 
 
 def _check_work(record: Record) -> None:
-    """Every token is computed once, the last one of each request never, and what was lost once more."""
+    """Every token is computed once, but cached ones and the last of each request never, and what was lost once more."""
     computed = record.steps["prefill_tokens"].sum() + np.sum(record.steps["steps"] * record.steps["decoding"])
     assert computed == record.requests["computed_tokens"].sum(), "tokens computed in steps and for requests differ"
     requests = record.requests
     if not np.isin(requests["outcome"], (Outcome.FINISHED, Outcome.REJECTED)).all():
         return
     served = requests["outcome"] == Outcome.FINISHED
-    needed = (requests["prompt_tokens"] + requests["output_tokens"] - 1 + requests["recomputed_tokens"])[served].sum()
+    once = requests["prompt_tokens"] + requests["output_tokens"] - 1 - requests["cached_tokens"]
+    needed = (once + requests["recomputed_tokens"])[served].sum()
     assert computed == needed, f"{computed} tokens computed, {needed} needed"
 
 
@@ -194,10 +207,13 @@ def present_s(record: Record) -> float:
 
 
 def _before_arrival_s(arrival_s: Floats, start_s: Floats, end_s: Floats) -> float:
-    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends."""
+    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends.
+
+    The last row may count arrivals after its end, too: those in a step that the end of the run cut off.
+    """
     row = np.searchsorted(start_s, arrival_s, side="left") - 1
-    during = (row >= 0) & (arrival_s <= end_s[row])
-    return float((arrival_s - start_s[row])[during].sum())
+    during = (row >= 0) & ((arrival_s <= end_s[row]) | (row == len(end_s) - 1))
+    return float(np.nansum((np.minimum(arrival_s, end_s[row]) - start_s[row])[during]))
 
 
 def same(one: Record, other: Record) -> bool:
@@ -206,6 +222,7 @@ def same(one: Record, other: Record) -> bool:
         all(np.array_equal(one.requests[name], other.requests[name], equal_nan=True) for name in one.requests)
         and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(_segments(one), _segments(other), strict=True))
         and all(np.array_equal(a, b) for a, b in zip(one.step_ends_s, other.step_ends_s, strict=True))
+        and all(np.array_equal(one.transfers[n], other.transfers[n], equal_nan=True) for n in one.transfers)
         and one.end_s == other.end_s
     )
 
@@ -223,6 +240,11 @@ class Witness(Scheduler):
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
         self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
         self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
+
+    @property
+    def most_running(self) -> int | None:
+        """Ask the other scheduler."""
+        return self._scheduler.most_running
 
     def schedule(self, view: InstanceView) -> Decision:
         """Ask twice."""

@@ -15,27 +15,30 @@ from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
     make_api,
     make_delivery,
-    make_instances,
+    make_disaggregation,
     make_patience,
     make_router,
-    make_scheduler,
     make_slo,
     make_user,
     make_window,
     make_workload,
 )
 from llmsim.experiment.by_class import classes_of, prediction_of
+from llmsim.experiment.instances import make_instances
+from llmsim.experiment.pools import pool_scores
 from llmsim.experiment.verdict import reported, verdict
 from llmsim.metrics.score import score, score_classes
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
-from llmsim.metrics.statistics import summary
+from llmsim.metrics.stages import stages
+from llmsim.metrics.statistics import number, summary
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
-from llmsim.scenario import Scenario
+from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.scheduler import Scheduler
 from llmsim.workload.streams import streams
+from llmsim.workload.trace_formats import FORMATS
 
 #: called now and then with the number of requests that have ended, and the number of all
 Progress = Callable[[int, int], None]
@@ -47,7 +50,7 @@ class Result:
 
     scenario: Scenario
     record: Record
-    num_gpu_blocks: int  #: KV blocks of one instance
+    num_gpu_blocks: tuple[int, ...]  #: KV blocks of each instance
     #: JSON values; `wall_s` is the only one that differs between two runs. `verdict` says whether to believe its P99s
     score: dict[str, Any]
 
@@ -87,11 +90,10 @@ def run(
     InputError for what the scenario asks and cannot have.
     """
     started_s = time.perf_counter()
-    policy = make_scheduler(scenario, scheduler)
     router = make_router(scenario)
     slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
-    instances = make_instances(scenario, policy)
-    blocks = instances[0].num_gpu_blocks
+    instances = make_instances(scenario, scheduler)
+    blocks = tuple(instance.num_gpu_blocks for instance in instances)
     draws = streams(scenario.seed)
     workload = make_workload(scenario, draws)
     record = simulate(
@@ -104,21 +106,26 @@ def run(
         until_s=scenario.until_s,
         max_in_flight=scenario.max_in_flight,
         api=make_api(scenario),
+        disaggregation=make_disaggregation(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
-    result.score["verdict"] = verdict(record, window).to_dict()
-    wall_s = time.perf_counter() - started_s
-    result.score.update({"num_gpu_blocks": blocks, "simulated_s": record.end_s, "wall_s": wall_s})
+    result.score["verdict"] = verdict(record, window, result.delivered.arrival_s).to_dict()
+    if scenario.pool:
+        result.score["pools"] = pool_scores(result.delivered, record, scenario, blocks)
+    else:
+        result.score["num_gpu_blocks"] = blocks[0]
+    result.score.update({"simulated_s": record.end_s, "wall_s": time.perf_counter() - started_s})
     return result
 
 
 def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
     """Assemble everything that a run is made of but its requests: InputError for what cannot be had."""
     make_router(scenario)
+    make_disaggregation(scenario)
     make_slo(scenario), make_user(scenario), make_window(scenario)
-    make_instances(scenario, make_scheduler(scenario, scheduler))
+    make_instances(scenario, scheduler)
 
 
 def score_delivered(
@@ -135,6 +142,10 @@ def score_delivered(
         values["prediction"] = told
     values["client_queueing_s"] = client_queueing(record, scenario)
     values["wasted"] = wasted(record)
+    if scenario.kv_transfer is not None:
+        values["stages"] = stages(record)
+    if any(cluster.prefix_caching for _, cluster in scenario.pools):
+        values["prefix_cache"] = prefix_cache(record, scenario)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
     values["choices"]["measured_from"] = scenario.measured_from
     return values
@@ -152,6 +163,27 @@ def client_queueing(record: Record, scenario: Scenario) -> dict[str, float | int
     waits_s = requests["sent_s"] - requests["arrival_s"]
     never = np.isnan(waits_s)
     return summary(waits_s[~never], (requests["end_s"] - requests["arrival_s"])[never])
+
+
+def prefix_cache(record: Record, scenario: Scenario) -> dict[str, float | int | None]:
+    """Count the prompt tokens that requests found in the prefix cache, of all requests that were scheduled.
+
+    `trace_block_hit_ratio` counts in the blocks of 512 tokens in which Mooncake publishes hits, cut ones as whole.
+    """
+    requests = record.requests
+    scheduled = ~np.isnan(requests["first_scheduled_s"])
+    prompt = requests["prompt_tokens"][scheduled]
+    cached = np.minimum(requests["cached_tokens"][scheduled], prompt)
+    values: dict[str, float | int | None] = {
+        "cached_tokens": int(cached.sum()),
+        "prompt_tokens": int(prompt.sum()),
+        "hit_ratio": number(cached.sum() / prompt.sum()) if len(prompt) else None,
+    }
+    if isinstance(scenario.workload, TraceWorkload):
+        size = FORMATS["mooncake"].hashed_tokens
+        blocks = int(np.ceil(prompt / size).sum())
+        values["trace_block_hit_ratio"] = number(np.ceil(cached / size).sum() / blocks) if blocks else None
+    return values
 
 
 def wasted(record: Record) -> dict[str, int]:

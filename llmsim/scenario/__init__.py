@@ -19,12 +19,14 @@ from llmsim.scenario.model import (
     PoissonArrivals,
     Scenario,
     SchedulerChoice,
+    SharedPrefixes,
     SyntheticWorkload,
     TraceWorkload,
     TrafficLengths,
     User,
     Window,
 )
+from llmsim.scenario.pools import EngineHost, Pool
 from llmsim.scenario.requests import RequestClass, Slo
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "ClosedArrivals",
     "Cluster",
     "ConstantArrivals",
+    "EngineHost",
     "FixedLengths",
     "GammaArrivals",
     "Host",
@@ -41,9 +44,11 @@ __all__ = [
     "OnOffArrivals",
     "PacedDelivery",
     "PoissonArrivals",
+    "Pool",
     "RequestClass",
     "Scenario",
     "SchedulerChoice",
+    "SharedPrefixes",
     "Slo",
     "SyntheticWorkload",
     "TraceWorkload",

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
+from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
-from llmsim.scenario.fields import Count, MeanTokens, NotNegative, Positive, Table
+from llmsim.scenario.pools import KvTransfer, Pool
 from llmsim.scenario.requests import Classes, NoPrediction, Prediction, Slo
+from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
+
+#: name of the pool of a scenario without [[pool]]
+ONE_POOL = "all"
 
 
 class PoissonArrivals(Table):
@@ -81,6 +85,24 @@ Arrivals = Annotated[
 Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
 
 
+class SharedPrefixes(Table):
+    """What stands before every drawn prompt: one of a few system prompts, then what is known of one of its users."""
+
+    system_prompts: Count = 1
+    system_tokens: Count
+    #: users of each system prompt, every one with a text of user_tokens of their own
+    users: Count = 1
+    user_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
+    #: who asks next: anybody, or all users in turn
+    order: Literal["random", "cycle"] = "random"
+
+    @model_validator(mode="after")
+    def _users_differ(self) -> SharedPrefixes:
+        if self.users > 1 and self.user_tokens == 0:
+            raise ValueError(f"{self.users} users with user_tokens = 0 cannot be told apart; expected at least 1")
+        return self
+
+
 class SyntheticWorkload(Table):
     """Requests drawn at random."""
 
@@ -88,6 +110,8 @@ class SyntheticWorkload(Table):
     arrivals: Arrivals = PoissonArrivals(rate_per_s=1.0)
     lengths: Lengths = TrafficLengths()
     classes: Classes = ()
+    #: prepended to the prompts of `lengths`
+    prefixes: SharedPrefixes | None = None
 
 
 class TraceWorkload(Table):
@@ -134,6 +158,8 @@ class Cluster(Table):
     num_gpu_blocks: Count | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     block_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    #: keep KV blocks for requests that begin alike (vLLM's --enable-prefix-caching)
+    prefix_caching: bool = False
     #: longer requests are rejected
     max_model_len: Count | None = None
 
@@ -162,6 +188,10 @@ class Host(Table):
     prompt_token_s: NotNegative | None = None
     #: the API server, from a token's emission to its reaching the client
     response_s: NotNegative | None = None
+    #: the engine, for each step of more tokens than its largest CUDA graph, whose kernels the host launches one by one
+    eager_step_s: NotNegative | None = None
+    #: tokens of the largest graph; vLLM's default is min(2 x max_num_seqs, 512)
+    max_cudagraph_capture_size: Count | None = None
 
 
 class SchedulerChoice(Table):
@@ -298,6 +328,9 @@ class Scenario(Table):
     prediction: Prediction = NoPrediction()
     clients: Clients = Clients()
     cluster: Cluster = Cluster()
+    #: [[pool]] tables; none: the cluster is one pool
+    pool: Annotated[tuple[Pool, ...], Field(strict=False)] = ()
+    kv_transfer: KvTransfer | None = None
     host: Host = Host()
     scheduler: SchedulerChoice = SchedulerChoice()
     patience: Patience = Patience()
@@ -308,13 +341,41 @@ class Scenario(Table):
     window: Window = Window()
 
     #: tables that may stand beside these in a file: what to ask of the experiment, read by commands of their own
-    beside: ClassVar[tuple[str, ...]] = ("sweep",)
+    beside: ClassVar[tuple[str, ...]] = ("plan", "sweep")
 
     @model_validator(mode="after")
     def _one_cap(self) -> Scenario:
         if self._concurrency is not None and self.clients.max_in_flight is not None:
             raise ValueError("clients.max_in_flight and closed arrivals exclude each other: concurrency is their cap")
         return self
+
+    @field_validator("pool")
+    @classmethod
+    def _told_apart(cls, pools: tuple[Pool, ...]) -> tuple[Pool, ...]:
+        names = [pool.name for pool in pools]
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        if twice:
+            raise ValueError(f"two pools are named '{twice[0]}'; expected a name for each")
+        return pools
+
+    @model_validator(mode="after")
+    def _whole_when_disaggregated(self) -> Scenario:
+        roles = {pool.role for pool in self.pool}
+        if not roles & {"prefill", "decode"}:
+            if self.kv_transfer is not None:
+                raise ValueError("kv_transfer is for pools with role = 'prefill' and 'decode', and there are none")
+            return self
+        for role in ("prefill", "decode"):
+            if role not in roles:
+                raise ValueError(f"no pool has role = '{role}'; prefill and decode pools need each other")
+        if self.kv_transfer is None:
+            raise ValueError("pools for prefill and decode need [kv_transfer] with bandwidth_gb_per_s")
+        return self
+
+    @property
+    def pools(self) -> tuple[tuple[Pool, Cluster], ...]:
+        """Every pool, with [cluster] as that pool has it; instances are numbered in this order, pool by pool."""
+        return tuple((pool, pool.over(self.cluster)) for pool in self.pool or (Pool(name=ONE_POOL),))
 
     @property
     def _concurrency(self) -> int | None:

@@ -15,8 +15,9 @@ from llmsim.request import RequestView
 from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits, positive, share
 from llmsim.waiting import Key
 
-#: how many tokens of a step a prompt gets, of those that the prompts before it have left; none, if that is below 1
-Grant = Callable[[RequestView, int], int]
+#: how many tokens of a step a prompt gets: of so many that it wants, and that the prompts before it have left; none, if
+#: that is below 1
+Grant = Callable[[RequestView, int, int], int]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class ChunkedPrefill(Scheduler):
                 f"max_num_seqs ({self.max_num_seqs}): every running request decodes a token in each step"
             )
 
+    @property
+    def most_running(self) -> int | None:
+        """As many as there are seats."""
+        return self.max_num_seqs
+
     def schedule(self, view: InstanceView) -> Decision:
         """Running requests first, then the queue."""
         if not (view.num_waiting or view.num_prefilling) and view.decode_blocks <= view.free_blocks:
@@ -45,7 +51,7 @@ class ChunkedPrefill(Scheduler):
         prefill: dict[int, int] = {}
         blocks: dict[int, int] = {}
         for request in view.prefilling:
-            tokens = grant(request, budget)
+            tokens = grant(request, request.tokens_to_prefill, budget)
             if tokens > 0:
                 budget -= tokens
                 prefill[request.id] = tokens
@@ -64,20 +70,24 @@ class ChunkedPrefill(Scheduler):
         if seats <= 0:
             return
         reserve = int(self.watermark * view.total_blocks) if view.num_running else 0
+        admission = view.admission(prefill)
         for request in view.waiting:
-            tokens = grant(request, budget)
-            if tokens <= 0 or seats <= 0 or view.blocks_for(request.tokens_to_prefill) + reserve > free:
+            to_prefill = request.tokens_to_prefill
+            cached, in_use = admission.found(request)
+            tokens = grant(request, to_prefill - cached, budget)
+            if tokens <= 0 or seats <= 0 or view.blocks_for(to_prefill) - in_use + reserve > free:
                 return
+            admission.add(request, tokens)
             prefill[request.id] = tokens
             budget -= tokens
             seats -= 1
-            free -= view.blocks_for(tokens)
+            free -= view.blocks_for(cached + tokens) - in_use
             reserve = int(self.watermark * view.total_blocks)  # guards those who run
 
     def _grant(self, view: InstanceView) -> Grant:
         """Say what prompts get of a step: all that those who decode leave."""
         decoding = view.num_decoding
-        return lambda request, left: min(request.tokens_to_prefill, left - decoding)
+        return lambda _, wanted, left: min(wanted, left - decoding)
 
     def _victims_key(self) -> Key | None:
         """Say who gives memory back where it runs short: those of the greatest key; None: the latest admitted."""

@@ -54,8 +54,7 @@ class EarliestTokenDeadline(ChunkedPrefill):
     def _grant(self, view: InstanceView) -> Grant:
         due: list[tuple[float, int]] = []
 
-        def grant(request: RequestView, left: int) -> int:
-            wanted = request.tokens_to_prefill
+        def grant(request: RequestView, wanted: int, left: int) -> int:
             if wanted <= left - view.num_decoding:
                 return wanted
             if not due:  # looked at once in a step, and only where the budget is short

@@ -16,6 +16,11 @@ class Static(Scheduler):
     def __post_init__(self) -> None:
         positive(max_num_seqs=self.max_num_seqs)
 
+    @property
+    def most_running(self) -> int | None:
+        """As many as there are seats."""
+        return self.max_num_seqs
+
     def schedule(self, view: InstanceView) -> Decision:
         """Start a batch when the last one is done, else decode."""
         if view.num_running:
@@ -23,10 +28,14 @@ class Static(Scheduler):
             return Decision(preempt=victims) if victims else DECODE
         prefill: dict[int, int] = {}
         free = view.free_blocks
+        admission = view.admission()
         for request in view.waiting:
-            blocks = view.blocks_for(request.tokens_to_prefill)
+            cached, in_use = admission.found(request)
+            tokens = request.tokens_to_prefill - cached
+            blocks = view.blocks_for(cached + tokens) - in_use
             if len(prefill) == self.max_num_seqs or blocks > free:
                 break
-            prefill[request.id] = request.tokens_to_prefill
+            admission.add(request, tokens)
+            prefill[request.id] = tokens
             free -= blocks
         return Decision(prefill, decode=False)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from llmsim.errors import InputError
 from llmsim.request import Request
 from llmsim.workload.classes import Classes
+from llmsim.workload.prefixes import Prefixes
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class Workload:
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
     source: str  #: where it came from, in words, for reports
+    prefixes: Prefixes | None = None  #: which requests begin alike; None: nobody knows, or none do
     predicted_output_tokens: NDArray[np.int64] | None = None  #: what policies are told; None: nothing
     classes: Classes | None = None  #: None: all are alike
 
@@ -29,6 +31,8 @@ class Workload:
             raise InputError(f"{self.source}: no requests")
         if not len(self.prompt_tokens) == len(self.output_tokens) == n:
             raise InputError(f"{self.source}: columns differ in length")
+        if self.prefixes is not None and len(self.prefixes) != n:
+            raise InputError(f"{self.source}: prefixes of {len(self.prefixes)} requests, expected {n}")
         for name, column in self.told(n + 1).items():
             if len(column) != n:
                 raise InputError(f"{self.source}: {n} requests, and a {name} for {len(column)}")
