@@ -86,7 +86,7 @@ def _rows(one: Against) -> Iterator[Difference]:
 
 
 def _differences(rows: Sequence[Difference], first: str, other: str, force: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False)
     table.add_column("metric", no_wrap=True)
     for head in (first, other, f"{other} - {first}", "relative", ""):
         table.add_column(head, justify="right" if head else "left", no_wrap=True)
@@ -102,7 +102,7 @@ def _differences(rows: Sequence[Difference], first: str, other: str, force: bool
 
 
 def _groups(groups: Sequence[Group]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False)
     table.add_column("requests", no_wrap=True)
     for head in ("n", "gain", "pay", "TTFT, s", "E2E, s"):
         table.add_column(head, justify="right", no_wrap=True)

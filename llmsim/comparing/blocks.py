@@ -28,7 +28,7 @@ from llmsim.statistics import Interval
 from llmsim.statistics.intervals import student_t
 
 BLOCKS = 20
-RESAMPLES = 500
+RESAMPLES = 1000
 #: 20 of them lie beyond the P99, one for each block
 LEAST_FOR_P99 = 2000
 SHARES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}

@@ -180,10 +180,10 @@ def most_changed(one: Pair, each: int = 2) -> dict[str, int]:
     moved = (done[0] & ~done[1]).astype(np.float64) - (done[1] & ~done[0])
     size = np.where(moved == 0, np.abs(change_s), one.output_tokens)
     picked: dict[str, int] = {}
-    for words, sign in (("pays", 1), ("gains", -1)):
+    for words, alone, sign in (("pays", "not finished any more", 1), ("gains", "finished only now", -1)):
         strength = np.lexsort((size, np.abs(moved)))[::-1]
         mine = strength[(sign * moved[strength] > 0) | ((moved[strength] == 0) & (sign * change_s[strength] > 0))]
         for place in mine[:each].tolist():
-            said = f"{change_s[place]:+.3g} s" if moved[place] == 0 else "finished on one side only"
+            said = f"{change_s[place]:+.3g} s" if moved[place] == 0 else alone
             picked[f"{words}: {said} (request {one.request[place]})"] = int(one.request[place])
     return picked

@@ -115,6 +115,9 @@ def _here(tasks: Sequence[Task], progress: Progress | None) -> list[Run]:
     runs = []
     for i, task in enumerate(tasks):
         runs.append(run_task(task, _part(progress, i, len(tasks))))
+        if progress is not None:
+            requests = len(runs[-1].delivered)
+            progress((i + 1) * requests, len(tasks) * requests)
     return runs
 
 

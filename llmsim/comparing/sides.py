@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from llmsim.scheduler import Scheduler
 
 #: tables and keys of a scenario that say which requests come, and by which yardstick they are judged
 ALIKE = ("seed", "until_s", "workload", "patience", "slo", "user", "window")
-MEASURE_FROM = "clients.measure_from"
 LEAST_SIDES = 2
 MOST_SIDES = len(ascii_uppercase)
 ABSENT = "nothing"
@@ -51,11 +51,12 @@ def read_sides(
     if schedulers and len(paths) != 1:
         raise InputError(f"--schedulers goes with one scenario, {len(paths)} are given")
     given = [parse_change(text) for text in changes]
-    sides = tuple(_of_schedulers(paths[0], schedulers, given) if schedulers else _of_files(paths, given))
-    if not LEAST_SIDES <= len(sides) <= MOST_SIDES:
+    count = len(schedulers or paths)
+    if not LEAST_SIDES <= count <= MOST_SIDES:
         raise InputError(
-            f"{len(sides)} to compare: expected 2 to {MOST_SIDES} scenarios, or one with --schedulers NAME,NAME"
+            f"{count} to compare: expected 2 to {MOST_SIDES} scenarios, or one with --schedulers NAME,NAME"
         )
+    sides = tuple(_of_schedulers(paths[0], schedulers, given) if schedulers else _of_files(paths, given))
     for side in sides:
         experiment.check(side.scenario, scheduler=load_scheduler(side.scheduler_file))
     _check_alike(sides, allowed)
@@ -83,34 +84,43 @@ def _of_schedulers(path: str | Path, schedulers: Sequence[str], given: Sequence[
 def _check_alike(sides: Sequence[Side], allowed: Sequence[str]) -> None:
     """Refuse the first key in which a side asks for other requests, or judges them otherwise, than the first side."""
     first, *others = sides
-    known = _what_must_match(first.scenario)
-    of_tables = {table for key in known for table in _with_tables(key)}
+    mine = _what_must_match(first.scenario)
+    known = {table for key in _keys(mine) for table in _with_tables(key)}
     for key in allowed:
-        if key not in of_tables:
-            raise InputError(f"--allow {key}: no key that must be the same{nearest(key, of_tables)}")
+        if key not in known:
+            raise InputError(f"--allow {key}: no key that must be the same{nearest(key, known)}")
     for side in others:
-        theirs = _what_must_match(side.scenario)
-        for key in [*known, *(key for key in theirs if key not in known)]:
-            if known.get(key) != theirs.get(key) and not any(key == a or key.startswith(f"{a}.") for a in allowed):
+        for key, ours, theirs in _differing(mine, _what_must_match(side.scenario)):
+            if not set(_with_tables(key)) & set(allowed):
                 raise InputError(
-                    f"{side.scenario.place(*key.split('.'))}{key}: {_in_words(theirs.get(key))} in {side}, "
-                    f"{_in_words(known.get(key))} in {first}: a comparison needs the same requests, judged alike; "
+                    f"{side.scenario.place(*key.split('.'))}{key}: {_in_words(theirs)} in {side}, "
+                    f"{_in_words(ours)} in {first}: a comparison needs the same requests, judged alike; "
                     f"give both the same value with --set, or --allow {key}"
                 )
 
 
 def _what_must_match(scenario: Scenario) -> dict[str, Any]:
-    """The values that must be the same, by dotted key."""
+    """The values that must be the same, as tables."""
     values = scenario.model_dump(mode="json", include=set(ALIKE))
-    return {**dict(_flat({key: values[key] for key in ALIKE})), MEASURE_FROM: scenario.measured_from}
+    return {**{key: values[key] for key in ALIKE}, "clients": {"measure_from": scenario.measured_from}}
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _differing(mine: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted keys that differ, and both values; a table that only one has is a value."""
+    for key in [*mine, *(key for key in theirs if key not in mine)]:
+        one, two = mine.get(key), theirs.get(key)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            yield from _differing(one, two, f"{prefix}{key}.")
+        elif one != two:
+            yield f"{prefix}{key}", one, two
+
+
+def _keys(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _keys(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{key}"
 
 
 def _with_tables(key: str) -> Iterator[str]:
@@ -120,4 +130,4 @@ def _with_tables(key: str) -> Iterator[str]:
 
 
 def _in_words(value: Any) -> str:
-    return ABSENT if value is None else str(value)
+    return ABSENT if value is None else json.dumps(value) if isinstance(value, Mapping) else str(value)

@@ -12,12 +12,15 @@ from matplotlib.figure import Figure
 
 from llmsim.comparing import Against, Comparison, Difference, Group, withheld
 from llmsim.plots.style import BLUE, COLOURS, GREEN, GREY, LEGEND, ORANGE, RED, new_figure, save, tidy
+from llmsim.request import Outcome
 
 DIFFERENCES, WHO_PAYS, MOST_CHANGED = "differences.png", "who_pays.png", "most_changed.png"
 DRAWN = (
     *("ttft_s.mean", "ttft_s.p50", "ttft_s.p99", "tpot_s.mean", "tbt_s.p99", "e2e_s.mean", "e2e_s.p99"),
     *("slo.attainment", "slo.goodput_tokens_per_s", "smooth_goodput_tokens_per_s", "output_tokens_per_s"),
 )
+#: percent beyond which the axis becomes logarithmic, from 10 % on
+FAR = 300.0
 PANELS = (
     ("prompt_tokens", "prompt (tokens)"),
     ("output_tokens", "output (tokens)"),
@@ -45,9 +48,13 @@ def differences_figure(comparison: Comparison, *, force: bool = False) -> Figure
     for axes, one in zip(panels, comparison.others, strict=True):
         for place, name in enumerate(reversed(DRAWN)):
             row = one.differences.get(name)
-            if row is not None and row.relative is not None and not withheld(row, force=force):
+            if row is not None and withheld(row, force=force):
+                axes.text(0.0, place, f"  withheld: {row.caution}", color=GREY, fontsize="small", va="center")
+            elif row is not None and row.relative is not None:
                 _difference(axes, place, row)
         axes.axvline(0.0, color=GREY, linewidth=0.8)
+        if max(map(abs, axes.get_xlim())) > FAR:
+            axes.set_xscale("symlog", linthresh=10.0)
         axes.set_yticks(range(len(DRAWN)), list(reversed(DRAWN)), fontsize="small")
         axes.set_ylim(-0.6, len(DRAWN) - 0.4)
         tidy(axes, x="difference, %", y="", title=f"{one.side} against {comparison.first}")
@@ -107,6 +114,10 @@ def _shares(axes: Axes, groups: Sequence[Group], words: str) -> None:
     tidy(axes, x=words, y="")
 
 
+def _in_lines(words: str) -> str:
+    return words.replace(" to ", "–").replace(", then ", "\n").replace(" in both", "\nin both")
+
+
 def _tokens(axes: Axes, comparison: Comparison, one: Against, request: int) -> None:
     last_s, most = 0.0, 0
     for side, run, colour in (
@@ -118,6 +129,10 @@ def _tokens(axes: Axes, comparison: Comparison, one: Against, request: int) -> N
         n = len(since_s)
         steps_s, tokens = np.concatenate([[0.0], since_s]), np.arange(n + 1)
         axes.step(steps_s, tokens, where="post", color=colour, label=side.label)
+        outcome = Outcome(int(times.outcome[request]))
+        end_s = float(times.end_s[request] - times.arrival_s[request])
+        if outcome != Outcome.FINISHED:
+            axes.plot([end_s], [n], "x", color=colour, label=f"{side.label}: {outcome.name.lower()}")
         last_s, most = max(last_s, float(steps_s[-1])), max(most, n)
     user = comparison.first.scenario.user
     if user.anchor == "arrival":
