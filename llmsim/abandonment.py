@@ -84,7 +84,8 @@ class Abandoning(Scheduler):
             due_s = self.deadlines.next_s(request)
             if self.foresee is not None:
                 # a prefill that starts at this time just makes it: one that starts later does not
-                starts_s = due_s - self.foresee.step_time_s(((0, request.tokens_to_prefill),), 0, 0)
+                cached = view.cached_tokens(request)
+                starts_s = due_s - self.foresee.step_time_s(((cached, request.tokens_to_prefill - cached),), 0, 0)
                 due_s = nextafter(starts_s, FOR_EVER_S)
             yield request, due_s
         for request in view.running if self.running else ():

@@ -17,13 +17,15 @@ from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
 from llmsim.latency.contract import LatencyModel
 from llmsim.memory import KVMemory
+from llmsim.prefix_cache import BlockKeys, PrefixCache
 from llmsim.record import Record, Recorder
-from llmsim.request import Outcome, Request
+from llmsim.request import Outcome, Request, RequestView
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.stepwise import StepwiseInstance
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import FOR_EVER_S, Patience
+from llmsim.workload.prefixes import Prefixes
 
 NOWHERE = -1  #: instance of a request that was never sent
 
@@ -37,6 +39,7 @@ class InstanceSpec:
     num_gpu_blocks: int  #: KV blocks
     max_model_len: int  #: most tokens, prompt and output, of a request
     block_tokens: int = 16
+    prefix_caching: bool = False  #: whether blocks are kept for requests that begin alike
 
 
 def simulate(
@@ -112,26 +115,27 @@ class Cluster:
         self.recorder = Recorder(arrival_s, prompt_tokens, output, len(instances))
         output_tokens = output.tolist()
         kind = Instance if stretches else StepwiseInstance
+        memories = _memories(instances, workload.prefixes)
         self.instances = [
             kind(
                 self.clock,
                 number,
                 scheduler=spec.scheduler,
                 latency=spec.latency,
-                memory=KVMemory(spec.num_gpu_blocks, spec.block_tokens),
+                memory=memory,
                 max_model_len=spec.max_model_len,
                 recorder=self.recorder,
                 output_tokens=output_tokens,
                 on_end=self._ended,
             )
-            for number, spec in enumerate(instances)
+            for number, (spec, memory) in enumerate(zip(instances, memories, strict=True))
         ]
         self.clients = Clients(
             self.clock, arrival_s, prompt_tokens, self._send, max_in_flight=max_in_flight, response_s=api.response_s
         )
         #: (requests,) when each entered its engine's queue; NaN: not yet
         self.queued_s = np.full(n, np.nan) if self._way_in else self.clients.sent_s
-        self.fleet = Fleet(self.clock, len(instances), rng)
+        self.fleet = Fleet(self.clock, self.instances, rng)
         self.ended = 0
         self.last_end_s = 0.0
 
@@ -231,6 +235,18 @@ def _outcome(request: Request) -> Outcome:
     return Outcome.UNFINISHED if isnan(request.left_s) else Outcome.CANCELLED
 
 
+def _memories(instances: Sequence[InstanceSpec], prefixes: Prefixes | None) -> Iterator[KVMemory]:
+    keys: dict[int, BlockKeys] = {}
+    for spec in instances:
+        size = spec.block_tokens
+        if not spec.prefix_caching:
+            yield KVMemory(spec.num_gpu_blocks, size)
+            continue
+        if size not in keys:
+            keys[size] = BlockKeys(prefixes, size)
+        yield PrefixCache(spec.num_gpu_blocks, size, keys[size])
+
+
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
     """A run makes no reference cycles, so looking for them is time lost (about 7 %)."""
@@ -246,8 +262,10 @@ def _without_garbage_collection() -> Iterator[None]:
 class Fleet:
     """What a router sees of the cluster (router.FleetView)."""
 
-    def __init__(self, clock: Clock, size: int, rng: np.random.Generator) -> None:
+    def __init__(self, clock: Clock, instances: Sequence[Instance], rng: np.random.Generator) -> None:
+        size = len(instances)
         self._clock = clock
+        self._instances = instances
         self._outstanding = np.zeros(size, dtype=np.int64)
         self.outstanding: NDArray[np.int64] = self._outstanding.view()
         self.outstanding.flags.writeable = False
@@ -258,6 +276,9 @@ class Fleet:
     @property
     def now_s(self) -> float:
         return self._clock.now
+
+    def cached_tokens(self, number: int, request: RequestView) -> int:
+        return self._instances[number].cached_tokens(request)
 
     def sent(self, number: int) -> None:
         """Note that a request was sent to an instance."""

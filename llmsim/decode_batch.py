@@ -44,6 +44,9 @@ class Batch(Protocol):
     def steps_within(self, free_blocks: int) -> int:
         """The most steps that take no more than `free_blocks` blocks. Needs at least one sequence."""
 
+    def blocks_within(self, steps: int) -> int:
+        """KV blocks that the next `steps` steps take."""
+
     def advance(self, steps: int) -> list[int]:
         """Let everybody emit `steps` tokens, taking the memory; return the ids of those who are done, in order."""
 
@@ -117,7 +120,7 @@ class DecodeBatch:
         return cycles * self._period + steps
 
     def advance(self, steps: int) -> list[int]:
-        self._memory.take(self.blocks_needed if steps == 1 else self._blocks_within(steps))
+        self._memory.take(self.blocks_needed if steps == 1 else self.blocks_within(steps))
         now = self.clock.steps = self.clock.steps + steps
         self.context_tokens += steps * self.sequences
         self.blocks_needed = self._residues[-now % self._period]
@@ -129,7 +132,7 @@ class DecodeBatch:
                 done.append(id)
         return done
 
-    def _blocks_within(self, steps: int) -> int:
+    def blocks_within(self, steps: int) -> int:
         """KV blocks that the next `steps` steps take: residues from the one that is full now downwards."""
         cycles, rest = divmod(steps, self._period)
         last = -self.clock.steps % self._period

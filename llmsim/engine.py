@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import isnan
@@ -22,9 +22,10 @@ from llmsim.decode_batch import Batch, DecodeBatch
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.memory import KVMemory
+from llmsim.prefix_cache import NO_CACHE, CachedAdmission, PrefixCache
 from llmsim.record import Recorder
 from llmsim.request import NEVER_S, Outcome, Request, RequestView
-from llmsim.scheduler import Decision, Scheduler
+from llmsim.scheduler import NO_CHUNKS, Admission, Decision, Scheduler
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Instance:
         self.scheduler = scheduler
         self.latency = latency
         self.memory = memory
+        self.cache = memory if isinstance(memory, PrefixCache) else None
         self.max_model_len = max_model_len
         self.recorder = recorder
         self.now_s = clock.now  # the current step boundary
@@ -160,17 +162,31 @@ class Instance:
                 return stretch.boundaries_s[step]
         return self._last_decode_s if request.clock.steps > request.joined_step else request.last_token_s
 
-    def _cut(self, wake: simpy.Event) -> None:
-        """End the stretch at the next step boundary, or the idling now.
+    def cached_tokens(self, request: RequestView) -> int:
+        """Tokens that a request would find in the prefix cache if it were admitted now."""
+        cache, stretch = self.cache, self._stretch
+        if cache is None:
+            return 0
+        if stretch is not None and stretch.decode:  # the steps of it that have ended have taken memory
+            steps = self._next_boundary(stretch, stretch.steps + 1) - 1
+            cache.evict_ahead(self.batch.blocks_within(steps))
+        return cache.cached_blocks(request.id, request.tokens_to_prefill) * cache.block_tokens
 
-        A boundary at this very time is the next one if its turn is still to come: not for users, who leave last, nor
-        for what an instance of a higher number causes.
+    def _next_boundary(self, stretch: Stretch, most: int) -> int:
+        """Which boundary of a stretch comes next, at most `most`.
+
+        One at this very time is the next if its turn is still to come: not for users, who leave last, nor for what an
+        instance of a higher number causes.
         """
+        bisect = bisect_left if self.clock.rank < self._rank else bisect_right
+        return bisect(stretch.boundaries_s, self.clock.now, 1, most)
+
+    def _cut(self, wake: simpy.Event) -> None:
+        """End the stretch at the next step boundary, or the idling now."""
         stretch, clock = self._stretch, self.clock
         boundary_s = clock.now
         if stretch is not None:
-            bisect = bisect_left if clock.rank < self._rank else bisect_right
-            steps = bisect(stretch.boundaries_s, boundary_s, 1, stretch.steps)
+            steps = self._next_boundary(stretch, stretch.steps)
             if steps == stretch.steps:
                 return
             stretch.steps = steps
@@ -209,6 +225,8 @@ class Instance:
         request = self.running.get(id)
         if request is None:
             raise self._wrong(f"request {id} is preempted, but is not running")
+        if self.cache is not None:
+            self.cache.name_own(id, request.computed_tokens)
         self._withdraw(request)
         request.most_computed_tokens = max(request.most_computed_tokens, request.prefilled_tokens)
         request.prefilled_tokens = 0
@@ -258,11 +276,17 @@ class Instance:
 
     def _admit(self, decision: Decision) -> tuple[Sequence[tuple[Request, int]], Sequence[Chunk]]:
         """Take memory for the chunks of this step and admit those who were waiting."""
-        memory = self.memory
+        memory, cache = self.memory, self.cache
+        if cache is not None:
+            self._attach(decision, cache)
         prefill: list[tuple[Request, int]] = []
         chunks: list[Chunk] = []
-        for id, tokens in decision.prefill.items():
-            request = self.prefilling.get(id) or self._admitted(id)
+        for id, asked in decision.prefill.items():
+            request, tokens = self.prefilling.get(id), asked
+            if request is None:
+                request = self._admitted(id)
+                if cache is not None:
+                    tokens = min(asked, self._not_cached(request, cache))
             computed = request.prefilled_tokens
             to_compute = request.prompt_tokens + request.emitted_before - computed
             if not 0 < tokens <= to_compute:
@@ -271,6 +295,8 @@ class Instance:
             if blocks > memory.free_blocks:
                 raise self._wrong(f"prefill of request {id} takes {blocks} KV blocks, {memory.free_blocks} are free")
             memory.take(blocks)
+            if cache is not None:
+                cache.fill(id, computed + tokens)
             prefill.append((request, tokens))
             chunks.append((computed, tokens))
         return prefill, chunks
@@ -283,6 +309,21 @@ class Instance:
         if request.preemptions == 0:
             request.first_scheduled_s = self.now_s
         return request
+
+    def _attach(self, decision: Decision, cache: PrefixCache) -> None:
+        """Hold what those who are admitted find, before memory is handed out to any of them."""
+        for id in decision.prefill:
+            request = self.waiting.get(id)
+            if request is not None:
+                cache.attach(id, request.tokens_to_prefill)
+
+    def _not_cached(self, request: Request, cache: PrefixCache) -> int:
+        """Let a request that is admitted start from what the cache has of it; return the tokens left to compute."""
+        to_prefill = request.tokens_to_prefill
+        cached = cache.attach(request.id, to_prefill)
+        request.prefilled_tokens = cached
+        request.cached_tokens += max(0, cached - request.most_computed_tokens)
+        return to_prefill - cached
 
     def _emit_prefill(self, request: Request, tokens: int) -> None:
         """Account for a chunk; if it completes the prefill, the next token leaves with it."""
@@ -324,7 +365,10 @@ class Instance:
         """Take a request's memory back, and close what is open of its token times."""
         if request.clock is not None:
             self._leave_batch(request)
-        self.memory.give_back(self.memory.blocks_for(request.prefilled_tokens))
+        if self.cache is None:
+            self.memory.give_back(self.memory.blocks_for(request.prefilled_tokens))
+        else:
+            self.cache.release(request.id, request.prefilled_tokens)
 
     def _leave_batch(self, request: Request) -> None:
         joined_step = request.joined_step
@@ -346,6 +390,8 @@ class Instance:
     def _end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
         if not isnan(request.left_s):  # its user left first, whatever became of it then
             outcome = Outcome.CANCELLED
+        if self.cache is not None:
+            self.cache.forget(request.id)
         self.recorder.ended(request, self.number, outcome, end_s, reason)
         self._on_end(self.number, request, end_s)
 
@@ -390,6 +436,7 @@ class View:
     """What a scheduler sees of an instance (scheduler.InstanceView). The truth cannot be reached from here."""
 
     __slots__ = (
+        "_cache",
         "_prefilling",
         "_running",
         "_waiting",
@@ -406,6 +453,7 @@ class View:
     )
 
     def __init__(self, instance: Instance) -> None:
+        self._cache = instance.cache
         self._waiting = instance.waiting
         self._running = instance.running
         self._prefilling = instance.prefilling
@@ -450,6 +498,22 @@ class View:
 
     def blocks_held(self, request: RequestView) -> int:
         return self.blocks_for(request.computed_tokens)
+
+    def blocks_freed(self, victims: Sequence[RequestView]) -> int:
+        if self._cache is None:
+            return sum(map(self.blocks_held, victims))
+        return self._cache.freed_by({request.id: request.computed_tokens for request in victims})
+
+    def admission(self, prefill: Mapping[int, int] = NO_CHUNKS) -> Admission:
+        if self._cache is None:
+            return NO_CACHE
+        admission = CachedAdmission(self._cache)
+        for id, tokens in prefill.items():
+            admission.add(self._prefilling[id], tokens)
+        return admission
+
+    def cached_tokens(self, request: RequestView) -> int:
+        return self.admission().found(request)[0]
 
     def blocks_to_decode(self, request: RequestView) -> int:
         if request.tokens_to_prefill:

@@ -136,6 +136,7 @@ ENDED_COLUMNS = {
     "preemptions": np.int64,
     "recomputed_tokens": np.int64,  #: computed again after a preemption
     "computed_tokens": np.int64,  #: computed at all, again included
+    "cached_tokens": np.int64,  #: not computed: found in the prefix cache
     "left_s": np.float64,  #: when the user left; NaN: stayed
     "instance": np.int64,
 }
@@ -234,7 +235,8 @@ class Recorder:
             request.emitted_before,
             request.preemptions,
             recomputed,
-            recomputed + (computed if computed > most else most),
+            recomputed + (computed if computed > most else most) - request.cached_tokens,
+            request.cached_tokens,
             request.left_s,
             instance,
         )

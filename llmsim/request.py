@@ -74,6 +74,7 @@ class Request:
 
     __slots__ = (
         "arrival_s",
+        "cached_tokens",
         "clock",
         "emitted_before",
         "first_scheduled_s",
@@ -99,6 +100,7 @@ class Request:
         self.first_token_s = NEVER_S
         self.preemptions = 0
         self.recomputed_tokens = 0
+        self.cached_tokens = 0  #: never computed for it: found in the prefix cache
         self.most_computed_tokens = 0  #: the most that it ever had in memory when it was preempted
         self.prefilled_tokens = 0
         self.emitted_before = 0  #: tokens emitted before it last joined the decode batch

@@ -30,6 +30,9 @@ class FleetView(Protocol):
     def outstanding(self) -> NDArray[np.int64]:
         """Requests sent to each instance and not ended yet, shape (size,). Read only."""
 
+    def cached_tokens(self, number: int, request: RequestView) -> int:
+        """Tokens that a request would find in the prefix cache of an instance at this moment: news without age."""
+
     @property
     def rng(self) -> np.random.Generator:
         """The run's own stream of random numbers for routing."""

@@ -7,14 +7,14 @@ draws no random numbers, so that the same view always gives the same decision.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
 
-_NOTHING: Mapping[int, int] = MappingProxyType({})
+NO_CHUNKS: Mapping[int, int] = MappingProxyType({})
 
 
 class Decision(NamedTuple):
@@ -24,8 +24,9 @@ class Decision(NamedTuple):
     finish, memory for the next step running out, a cancel, or `review_at_s`.
     """
 
-    #: request id -> tokens to prefill in this step; waiting requests are admitted in this order
-    prefill: Mapping[int, int] = _NOTHING
+    #: request id -> tokens to prefill in this step; waiting requests are admitted in this order, and what the prefix
+    #: cache spares them beyond that is not computed
+    prefill: Mapping[int, int] = NO_CHUNKS
     #: False: a prefill-only step, in which nobody decodes (engines that run whole prompts first)
     decode: bool = True
     #: running requests that keep their memory but sit this step out
@@ -40,6 +41,20 @@ class Decision(NamedTuple):
 
 #: nothing special: everybody who runs decodes
 DECODE = Decision()
+
+
+class Admission(Protocol):
+    """What waiting requests find in the prefix cache, admitted one after another in one step."""
+
+    def found(self, request: RequestView) -> tuple[int, int]:
+        """Return the tokens that a waiting request need not compute, and how many of their blocks are in use.
+
+        These blocks cost nothing; the others count as free until the request is admitted. Without prefix caching
+        both numbers are 0.
+        """
+
+    def add(self, request: RequestView, tokens: int) -> None:
+        """Go on from where this request computes so many tokens in this step."""
 
 
 class InstanceView(Protocol):
@@ -95,7 +110,7 @@ class InstanceView(Protocol):
 
     @property
     def free_blocks(self) -> int:
-        """KV blocks that nobody holds."""
+        """KV blocks that nobody holds, those with a cached prefix included."""
 
     @property
     def decode_blocks(self) -> int:
@@ -105,7 +120,16 @@ class InstanceView(Protocol):
         """KV blocks that hold this many tokens of one request."""
 
     def blocks_held(self, request: RequestView) -> int:
-        """KV blocks that a request holds."""
+        """KV blocks that a request holds, alone or with others."""
+
+    def blocks_freed(self, victims: Sequence[RequestView]) -> int:
+        """KV blocks that become free if all of these running requests are preempted."""
+
+    def admission(self, prefill: Mapping[int, int] = NO_CHUNKS) -> Admission:
+        """Ask what waiting requests find, beside running ones that compute the chunks of `prefill` in this step."""
+
+    def cached_tokens(self, request: RequestView) -> int:
+        """Tokens that a waiting request would find in the prefix cache if it were admitted now."""
 
     def blocks_to_decode(self, request: RequestView) -> int:
         """KV blocks (0 or 1) that a decoding request takes in the next step."""
@@ -143,21 +167,20 @@ def share(**options: float) -> None:
             raise InputError(f"{name} is {value}, expected a share: at least 0 and less than 1")
 
 
-def latest_to_preempt(view: InstanceView, prefill_blocks: Mapping[int, int] = _NOTHING) -> tuple[int, ...]:
+def latest_to_preempt(view: InstanceView, prefill_blocks: Mapping[int, int] = NO_CHUNKS) -> tuple[int, ...]:
     """Return whom to preempt, the latest admitted first, so that the next step's KV blocks fit.
 
     `prefill_blocks`: request id -> blocks that the step takes for its chunk; everybody else decodes.
     """
     needed = view.decode_blocks + sum(prefill_blocks.values())
     free = view.free_blocks
-    victims: list[int] = []
+    victims: list[RequestView] = []
     for request in view.running_latest_first if needed > free else ():
-        victims.append(request.id)
-        free += view.blocks_held(request)
+        victims.append(request)
         needed -= prefill_blocks.get(request.id, view.blocks_to_decode(request))
-        if needed <= free:
+        if needed <= free + view.blocks_freed(victims):
             break
-    return tuple(victims)
+    return tuple(request.id for request in victims)
 
 
 def never_fits(request: RequestView, view: InstanceView, watermark: float) -> str | None:

@@ -49,21 +49,21 @@ class ListBatch:
 
     @property
     def blocks_needed(self) -> int:
-        return self._blocks_within(1)
+        return self.blocks_within(1)
 
-    def _blocks_within(self, steps: int) -> int:
+    def blocks_within(self, steps: int) -> int:
         blocks = self._memory.blocks_for
         held = [request.computed_tokens for request in self._members.values()]
         return sum(blocks(tokens + steps) - blocks(tokens) for tokens in held)
 
     def steps_within(self, free_blocks: int) -> int:
         steps = 0
-        while self._blocks_within(steps + 1) <= free_blocks:
+        while self.blocks_within(steps + 1) <= free_blocks:
             steps += 1
         return steps
 
     def advance(self, steps: int) -> list[int]:
-        self._memory.take(self._blocks_within(steps))
+        self._memory.take(self.blocks_within(steps))
         self.clock.steps += steps
         for id in self._output_left:
             self._output_left[id] -= steps

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.latency.contract import Chunk, LatencyModel
+from llmsim.prefix_cache import PrefixCache
 from llmsim.record import Floats, Record
 from llmsim.request import Outcome, RequestView
 from llmsim.router import FleetView, Router
@@ -64,9 +65,12 @@ def serve(
     patience: Patience | None = None,
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
+    prefix_caching: bool = False,
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
-    spec = InstanceSpec(scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len)
+    spec = InstanceSpec(
+        scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len, prefix_caching=prefix_caching
+    )
     cluster = Cluster(
         requests,
         [spec] * instances,
@@ -95,6 +99,8 @@ def _check_drained(cluster: Cluster, cut_off: bool) -> None:
         assert not left, f"requests {left} have ended, yet are on instance {instance.number}"
         memory = instance.memory
         assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are held by nobody"
+        if isinstance(memory, PrefixCache):
+            memory.check()
     assert not cluster.fleet.outstanding.any(), "requests have ended, yet are outstanding"
 
 
@@ -157,14 +163,15 @@ def _check_steps(record: Record) -> None:
 
 
 def _check_work(record: Record) -> None:
-    """Every token is computed once, the last one of each request never, and what was lost once more."""
+    """Every token is computed once, but cached ones and the last of each request never, and what was lost once more."""
     computed = record.steps["prefill_tokens"].sum() + np.sum(record.steps["steps"] * record.steps["decoding"])
     assert computed == record.requests["computed_tokens"].sum(), "tokens computed in steps and for requests differ"
     requests = record.requests
     if not np.isin(requests["outcome"], (Outcome.FINISHED, Outcome.REJECTED)).all():
         return
     served = requests["outcome"] == Outcome.FINISHED
-    needed = (requests["prompt_tokens"] + requests["output_tokens"] - 1 + requests["recomputed_tokens"])[served].sum()
+    once = requests["prompt_tokens"] + requests["output_tokens"] - 1 - requests["cached_tokens"]
+    needed = (once + requests["recomputed_tokens"])[served].sum()
     assert computed == needed, f"{computed} tokens computed, {needed} needed"
 
 

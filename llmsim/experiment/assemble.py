@@ -30,6 +30,7 @@ from llmsim.scenario.messages import Place, input_error
 from llmsim.scheduler import Scheduler
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import FOR_EVER_S, Patience, draw_patience
+from llmsim.workload.shared_prefixes import with_shared_prefixes
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
 
@@ -52,12 +53,15 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
                 limit=chosen.limit,
             )
     with _blaming(scenario, "workload"):
-        return synthesize(
+        drawn = synthesize(
             streams,
             requests=chosen.requests,
             arrivals=arrival_process(**chosen.arrivals.model_dump()),
             lengths=length_source(**chosen.lengths.model_dump()),
         )
+    if chosen.prefixes is None:
+        return drawn
+    return with_shared_prefixes(streams.prefixes, drawn, **chosen.prefixes.model_dump())
 
 
 def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpec]:
@@ -88,6 +92,7 @@ def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpe
         num_gpu_blocks=blocks,
         block_tokens=cluster.block_size,
         max_model_len=cluster.max_model_len or model.max_model_len,
+        prefix_caching=cluster.prefix_caching,
     )
     return [spec] * cluster.instances
 
@@ -130,7 +135,10 @@ def with_abandonment(scenario: Scenario, scheduler: Scheduler, latency: LatencyM
             "or slo.ttft_s or slo.e2e_s"
         )
     foresee = latency if chosen.policy == "must_miss" else None
-    return Abandoning(scheduler, deadlines, waiting=chosen.waiting, running=chosen.running, foresee=foresee)
+    wrapped = Abandoning(scheduler, deadlines, waiting=chosen.waiting, running=chosen.running, foresee=foresee)
+    if foresee is not None and scenario.cluster.prefix_caching:
+        wrapped.asks_every_step = True  # type: ignore[misc]  # decoding evicts what waiting requests would have found
+    return wrapped
 
 
 def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -> Patience | None:

@@ -28,13 +28,14 @@ from llmsim.experiment.verdict import reported, verdict
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
-from llmsim.metrics.statistics import summary
+from llmsim.metrics.statistics import number, summary
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
-from llmsim.scenario import Scenario
+from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.scheduler import Scheduler
 from llmsim.workload.streams import streams
+from llmsim.workload.trace_formats import FORMATS
 
 #: called now and then with the number of requests that have ended, and the number of all
 Progress = Callable[[int, int], None]
@@ -134,6 +135,8 @@ def score_delivered(
     )
     values["client_queueing_s"] = client_queueing(record, scenario)
     values["wasted"] = wasted(record)
+    if scenario.cluster.prefix_caching:
+        values["prefix_cache"] = prefix_cache(record, scenario)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
     values["choices"]["measured_from"] = scenario.measured_from
     return values
@@ -151,6 +154,27 @@ def client_queueing(record: Record, scenario: Scenario) -> dict[str, float | int
     waits_s = requests["sent_s"] - requests["arrival_s"]
     never = np.isnan(waits_s)
     return summary(waits_s[~never], (requests["end_s"] - requests["arrival_s"])[never])
+
+
+def prefix_cache(record: Record, scenario: Scenario) -> dict[str, float | int | None]:
+    """Count the prompt tokens that requests found in the prefix cache, of all requests that were scheduled.
+
+    `trace_block_hit_ratio` counts in the blocks of 512 tokens in which Mooncake publishes hits, cut ones as whole.
+    """
+    requests = record.requests
+    scheduled = ~np.isnan(requests["first_scheduled_s"])
+    prompt = requests["prompt_tokens"][scheduled]
+    cached = np.minimum(requests["cached_tokens"][scheduled], prompt)
+    values: dict[str, float | int | None] = {
+        "cached_tokens": int(cached.sum()),
+        "prompt_tokens": int(prompt.sum()),
+        "hit_ratio": number(cached.sum() / prompt.sum()) if len(prompt) else None,
+    }
+    if isinstance(scenario.workload, TraceWorkload):
+        size = FORMATS["mooncake"].hashed_tokens
+        blocks = int(np.ceil(prompt / size).sum())
+        values["trace_block_hit_ratio"] = number(np.ceil(cached / size).sum() / blocks) if blocks else None
+    return values
 
 
 def wasted(record: Record) -> dict[str, int]:

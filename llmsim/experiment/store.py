@@ -80,7 +80,7 @@ def read_record(folder: Path) -> Record:
         steps=tables["steps"],
         step_ends_s=tuple(ends["end_s"][ends["instance"] == number] for number in range(instances)),
         reasons=tuple(reasons),
-        end_s=_read_end_s(folder / "score.json"),
+        end_s=float(read_score(folder)["simulated_s"]),
     )
 
 
@@ -98,13 +98,18 @@ def read_scenario(folder: Path) -> Scenario:
         raise input_error(error, Scenario, lambda _: f"{file}: ") from None
 
 
-def _read_end_s(file: Path) -> float:
+def read_score(folder: Path) -> dict[str, Any]:
+    """Read back the score of a result; InputError if the folder has none."""
+    _check_result(folder)
+    file = folder / "score.json"
     try:
-        return float(json.loads(file.read_text(encoding="utf-8"))["simulated_s"])
+        score: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        float(score["simulated_s"])
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{file}: expected the score of a run, in JSON, with simulated_s") from None
+    return score
 
 
 def _check_result(folder: Path) -> None:

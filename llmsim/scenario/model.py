@@ -108,12 +108,32 @@ Arrivals = Annotated[
 Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
 
 
+class SharedPrefixes(Table):
+    """What stands before every drawn prompt: one of a few system prompts, then what is known of one of its users."""
+
+    system_prompts: Count = 1
+    system_tokens: Count
+    #: users of each system prompt, every one with a text of user_tokens of their own
+    users: Count = 1
+    user_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
+    #: who asks next: anybody, or all users in turn
+    order: Literal["random", "cycle"] = "random"
+
+    @model_validator(mode="after")
+    def _users_differ(self) -> SharedPrefixes:
+        if self.users > 1 and self.user_tokens == 0:
+            raise ValueError(f"{self.users} users with user_tokens = 0 cannot be told apart; expected at least 1")
+        return self
+
+
 class SyntheticWorkload(Table):
     """Requests drawn at random."""
 
     requests: Count = 1000
     arrivals: Arrivals = PoissonArrivals(rate_per_s=1.0)
     lengths: Lengths = TrafficLengths()
+    #: prepended to the prompts of `lengths`
+    prefixes: SharedPrefixes | None = None
 
 
 class TraceWorkload(Table):
@@ -159,6 +179,8 @@ class Cluster(Table):
     num_gpu_blocks: Count | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     block_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    #: keep KV blocks for requests that begin alike (vLLM's --enable-prefix-caching)
+    prefix_caching: bool = False
     #: longer requests are rejected
     max_model_len: Count | None = None
 

@@ -56,15 +56,18 @@ class ChunkedPrefill(Scheduler):
         if budget <= 0 or seats <= 0:
             return
         reserve = int(self.watermark * view.total_blocks) if view.num_running else 0
+        admission = view.admission(prefill)
         for request in view.waiting:
             to_prefill = request.tokens_to_prefill
-            if budget <= 0 or seats <= 0 or view.blocks_for(to_prefill) + reserve > free:
+            cached, in_use = admission.found(request)
+            if budget <= 0 or seats <= 0 or view.blocks_for(to_prefill) - in_use + reserve > free:
                 return
-            tokens = min(to_prefill, budget)
+            tokens = min(to_prefill - cached, budget)
+            admission.add(request, tokens)
             prefill[request.id] = tokens
             budget -= tokens
             seats -= 1
-            free -= view.blocks_for(tokens)
+            free -= view.blocks_for(cached + tokens) - in_use
             reserve = int(self.watermark * view.total_blocks)  # guards those who run
 
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:

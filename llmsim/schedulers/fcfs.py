@@ -41,12 +41,15 @@ class Fcfs(Scheduler):
         seats = self.max_num_seqs - view.num_running
         free = view.free_blocks
         reserve = int(self.watermark * view.total_blocks) if view.num_running else 0
+        admission = view.admission()
         for request in view.waiting:
-            tokens = request.tokens_to_prefill
-            blocks = view.blocks_for(tokens)
+            cached, in_use = admission.found(request)
+            tokens = request.tokens_to_prefill - cached
+            blocks = view.blocks_for(cached + tokens) - in_use
             # the first may exceed the budget: preempted requests outgrow it, longer prompts have been rejected
             if seats <= 0 or (prefill and tokens > budget) or blocks + reserve > free:
                 break
+            admission.add(request, tokens)
             prefill[request.id] = tokens
             budget -= tokens
             seats -= 1

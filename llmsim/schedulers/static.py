@@ -23,10 +23,14 @@ class Static(Scheduler):
             return Decision(preempt=victims) if victims else DECODE
         prefill: dict[int, int] = {}
         free = view.free_blocks
+        admission = view.admission()
         for request in view.waiting:
-            blocks = view.blocks_for(request.tokens_to_prefill)
+            cached, in_use = admission.found(request)
+            tokens = request.tokens_to_prefill - cached
+            blocks = view.blocks_for(cached + tokens) - in_use
             if len(prefill) == self.max_num_seqs or blocks > free:
                 break
-            prefill[request.id] = request.tokens_to_prefill
+            admission.add(request, tokens)
+            prefill[request.id] = tokens
             free -= blocks
         return Decision(prefill, decode=False)

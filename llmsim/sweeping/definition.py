@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from llmsim import experiment
 from llmsim.discovery import load_file
 from llmsim.errors import InputError
-from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.scenario import Scenario
 from llmsim.scenario.load import COMMAND_LINE, Change, Keys, Source, parse_change, read_source
 from llmsim.scenario.model import Count
 from llmsim.scheduler import Scheduler
@@ -183,9 +183,10 @@ def _points(
 
 def _with_whole_paths(scenario: Scenario) -> Scenario:
     """Name files so that a process elsewhere on the machine finds them."""
-    cluster, workload = scenario.cluster, scenario.workload
-    profiles = {key: str(Path(name).resolve()) for key in PROFILES if is_file_name(name := getattr(cluster, key))}
-    changed: dict[str, Any] = {"cluster": cluster.model_copy(update=profiles)} if profiles else {}
-    if isinstance(workload, TraceWorkload):
-        changed["workload"] = workload.model_copy(update={"trace": str(Path(workload.trace).resolve())})
+    changed: dict[str, Any] = {}
+    for table, key in (*PROFILES, ("workload", "trace")):
+        name: str | None = getattr(getattr(scenario, table), key, None)
+        if name is not None and (key == "trace" or is_file_name(name)):
+            inner = changed.get(table, getattr(scenario, table))
+            changed[table] = inner.model_copy(update={key: str(Path(name).resolve())})
     return scenario.model_copy(update=changed)

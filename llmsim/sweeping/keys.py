@@ -19,8 +19,8 @@ from llmsim.latency.profile import profile_path
 from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.scheduler import Scheduler
 
-#: keys of [cluster] that name a profile, or a file with one
-PROFILES = ("gpu", "model")
+#: keys that name a profile, or a file with one
+PROFILES = (("cluster", "gpu"), ("cluster", "model"), ("host", "profile"))
 #: parts of the package that no number of a run goes through
 APART = frozenset(
     {"bench", "cli", "comparing", "figures", "interop", "page", "plots", "sweeping", "testing.py", "validation"}
@@ -34,7 +34,7 @@ def key_of(scenario: Scenario, scheduler_file: Path | None = None) -> str:
         "llmsim": llmsim.__version__,
         "code": code_hash(),
         "scenario": json.loads(scenario.model_dump_json()),
-        "reads": {what: _hash_of(file) for what, file in _files(scenario, scheduler_file).items()},
+        "reads": {what: _hash_of(file) for what, file in files_of(scenario, scheduler_file).items()},
     }
     if isinstance(scenario.workload, TraceWorkload):
         del parts["scenario"]["workload"]["trace"]  # its content counts, wherever it lies
@@ -57,28 +57,35 @@ def code_hash() -> str:
     return whole.hexdigest()[:32]
 
 
-def is_file_name(profile: str) -> bool:
-    """Whether the name of a GPU or model is that of a file."""
-    return profile.endswith((".toml", ".json"))
+def is_file_name(profile: str | None) -> bool:
+    """Whether the name of a profile is that of a file."""
+    return profile is not None and profile.endswith((".toml", ".json"))
 
 
-def _files(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]:
+def files_of(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]:
     """What a run reads besides the scenario."""
     cluster = scenario.cluster
+    named = {"gpus": cluster.gpu, "models": cluster.model, "hosts": scenario.host.profile}
     found = {
-        kind: Path(name) if is_file_name(name) else hardware.profiles_dir() / f"{kind}s" / f"{name}.toml"
-        for kind in PROFILES
-        for name in [getattr(cluster, kind)]
+        kind: Path(name) if is_file_name(name) else hardware.profiles_dir() / kind / f"{name}.toml"
+        for kind, name in named.items()
+        if name is not None
     }
     if cluster.latency == "table":
-        gpu, model = hardware.load_gpu(cluster.gpu), hardware.load_model(cluster.model)
-        found["steps"] = profile_path(gpu.name, model.name, cluster.tensor_parallel_size)
+        state = _hash_of(found["gpus"]) + _hash_of(found["models"])
+        found["steps"] = _steps(cluster.gpu, cluster.model, cluster.tensor_parallel_size, state)
     if isinstance(scenario.workload, TraceWorkload):
         found["trace"] = Path(scenario.workload.trace)
     policy = scheduler_file or _plugin(scenario.scheduler.name)
     if policy is not None:
         found["scheduler"] = policy
     return found
+
+
+@lru_cache(maxsize=256)
+def _steps(gpu: str, model: str, tensor_parallel_size: int, state: str) -> Path:
+    """The file of measured step times; GPU and model have the names that their profiles, in this state, give them."""
+    return profile_path(hardware.load_gpu(gpu).name, hardware.load_model(model).name, tensor_parallel_size)
 
 
 @lru_cache(maxsize=64)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError
+from llmsim.workload.prefixes import Prefixes
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,7 @@ class Workload:
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
     source: str  #: where it came from, in words, for reports
+    prefixes: Prefixes | None = None  #: which requests begin alike; None: nobody knows, or none do
 
     def __post_init__(self) -> None:
         n = len(self.arrival_s)
@@ -25,6 +27,8 @@ class Workload:
             raise InputError(f"{self.source}: no requests")
         if not len(self.prompt_tokens) == len(self.output_tokens) == n:
             raise InputError(f"{self.source}: columns differ in length")
+        if self.prefixes is not None and len(self.prefixes) != n:
+            raise InputError(f"{self.source}: prefixes of {len(self.prefixes)} requests, expected {n}")
         if not (np.isfinite(self.arrival_s).all() and self.arrival_s[0] >= 0):
             raise InputError(f"{self.source}: arrival_s must be finite and not negative")
         if (np.diff(self.arrival_s) < 0).any():

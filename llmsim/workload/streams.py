@@ -21,6 +21,7 @@ class Streams:
     routing: np.random.Generator  #: choices of routers
     users: np.random.Generator  #: patience, think times
     predictions: np.random.Generator  #: errors of predicted output lengths
+    prefixes: np.random.Generator  #: whose prefix a request begins with
 
 
 def streams(seed: int) -> Streams:

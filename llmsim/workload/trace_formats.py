@@ -4,6 +4,7 @@
 |---|---|---|---|---|
 | azure | CSV with header | TIMESTAMP (ISO 8601 date and time) | ContextTokens | GeneratedTokens |
 | mooncake | one JSON object per line | timestamp (ms) | input_length | output_length |
+| | with hash_ids, if there: a number for each block of 512 tokens of the prompt | | | |
 | csv | CSV with header | arrival_s | prompt_tokens | output_tokens |
 | jsonl | one JSON object per line | arrival_s | prompt_tokens | output_tokens |
 
@@ -32,6 +33,8 @@ class TraceFormat:
     prompt: str
     output: str
     clock: Literal["s", "ms", "date"]  #: unit of the arrival; dates count from the earliest in the file
+    hashes: str | None = None  #: column that may name the blocks of the prompt, each with what is before it
+    hashed_tokens: int = 0  #: tokens in such a block
 
     @property
     def columns(self) -> tuple[str, str, str]:
@@ -43,7 +46,7 @@ FORMATS = {
     f.name: f
     for f in (
         TraceFormat("azure", "csv", "TIMESTAMP", "ContextTokens", "GeneratedTokens", "date"),
-        TraceFormat("mooncake", "jsonl", "timestamp", "input_length", "output_length", "ms"),
+        TraceFormat("mooncake", "jsonl", "timestamp", "input_length", "output_length", "ms", "hash_ids", 512),
         TraceFormat("csv", "csv", "arrival_s", "prompt_tokens", "output_tokens", "s"),
         TraceFormat("jsonl", "jsonl", "arrival_s", "prompt_tokens", "output_tokens", "s"),
     )

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError
+from llmsim.workload.prefixes import Prefixes, chained
 from llmsim.workload.trace_formats import (
     TraceFormat,
     choose_format,
@@ -45,13 +47,16 @@ class Rows:
     arrival_s: NDArray[np.float64]  #: on the trace's own clock
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]  #: 0 where the log has a request without output
+    prefixes: Prefixes | None = None  #: None where the file has no hashes
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     def take(self, index: NDArray[Any]) -> Rows:
         """Select rows by number or by mask."""
-        return Rows(self.format, self.arrival_s[index], self.prompt_tokens[index], self.output_tokens[index])
+        prefixes = None if self.prefixes is None else self.prefixes.take(np.arange(len(self))[index])
+        columns = (self.arrival_s[index], self.prompt_tokens[index], self.output_tokens[index])
+        return Rows(self.format, *columns, prefixes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ def read_rows(path: Path, format_name: str) -> Rows:
         table = _parse_csv(body) if body.format.lines == "csv" else _parse_jsonl(body)
         arrival = _seconds(table[body.format.arrival], body.format)
         prompt, output = (table[column].to_numpy() for column in body.format.columns[1:])
+        prefixes = _prefixes(table, prompt, body.format)
     except (pa.ArrowInvalid, ValueError) as error:
         _blame(body, str(error))
     if table.num_rows == 0:
@@ -81,7 +87,23 @@ def read_rows(path: Path, format_name: str) -> Rows:
             _blame(body, "token counts out of range")
     if not (np.isfinite(arrival) & (arrival >= 0)).all():
         _blame(body, "arrival times out of range")
-    return Rows(body.format, arrival, prompt.astype(np.int64), output.astype(np.int64))
+    return Rows(body.format, arrival, prompt.astype(np.int64), output.astype(np.int64), prefixes)
+
+
+def _prefixes(table: Any, prompt_tokens: NDArray[np.float64], trace_format: TraceFormat) -> Prefixes | None:
+    """Return what the hashes of a trace say of who begins alike, or None if it has no hashes."""
+    if trace_format.hashes is None or table[trace_format.hashes].null_count == table.num_rows:
+        return None
+    lists, size = table[trace_format.hashes].combine_chunks(), trace_format.hashed_tokens
+    counts = lists.value_lengths().fill_null(0).to_numpy()
+    if lists.flatten().null_count or (counts > np.ceil(prompt_tokens / size)).any():
+        raise ValueError("hashes that do not fit the prompt")
+    hashes = lists.flatten().to_numpy()
+    start = np.concatenate([[0], np.cumsum(counts)])
+    place = np.arange(len(hashes)) - np.repeat(start[:-1], counts)
+    ends = np.minimum((place + 1) * size, np.repeat(prompt_tokens, counts)).astype(np.int64)
+    names = chained(hashes[a:b].tolist() for a, b in pairwise(start.tolist()))
+    return Prefixes(np.array(names, dtype=np.int64), ends, start)
 
 
 def _open(path: Path, format_name: str) -> _Body:
@@ -145,7 +167,10 @@ def _parse_csv(body: _Body) -> Any:
 
 
 def _parse_jsonl(body: _Body) -> Any:
-    schema = pa.schema([(column, pa.float64()) for column in body.format.columns])
+    fields = [(column, pa.float64()) for column in body.format.columns]
+    if body.format.hashes is not None:
+        fields.append((body.format.hashes, pa.list_(pa.int64())))
+    schema = pa.schema(fields)
     table = pyarrow.json.read_json(
         io.BytesIO(body.data),
         read_options=pyarrow.json.ReadOptions(use_threads=False),
@@ -176,11 +201,12 @@ def _blame(body: _Body, reason: str) -> NoReturn:
             (f.arrival, _arrival_problem(row[f.arrival], f)),
             (f.prompt, _tokens_problem(row[f.prompt], f, 1)),
             (f.output, _tokens_problem(row[f.output], f, 0)),
+            *(((f.hashes, _hashes_problem(row.get(f.hashes), row[f.prompt], f)),) if f.hashes else ()),
         )
         for column, problem in checks:
             if problem:
                 value = row[column]
-                shown = shortened(value) if isinstance(value, str) else json.dumps(value)
+                shown = shortened(value) if isinstance(value, str) else _shortened_json(value)
                 raise InputError(f"{where}: {column} is {shown}, expected {problem}")
     raise InputError(f"{body.path}: {' '.join(reason.split())}")
 
@@ -224,6 +250,23 @@ def _tokens_problem(value: object, trace_format: TraceFormat, least: int) -> str
     number = _number(value, trace_format)
     fine = least <= number < _MOST_TOKENS and number == math.floor(number)
     return None if fine else f"a whole number of at least {least}"
+
+
+def _hashes_problem(value: object, prompt_tokens: object, trace_format: TraceFormat) -> str | None:
+    if value is None:
+        return None
+    size = trace_format.hashed_tokens
+    fine = (
+        isinstance(value, list)
+        and all(isinstance(one, int) and not isinstance(one, bool) and abs(one) < 2**63 for one in value)
+        and len(value) <= math.ceil(_number(prompt_tokens, trace_format) / size)
+    )
+    return None if fine else f"a list of whole numbers, one for each {size} tokens of the prompt"
+
+
+def _shortened_json(value: object, most: int = 60) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _arrival_problem(value: object, trace_format: TraceFormat) -> str | None:

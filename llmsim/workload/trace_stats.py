@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from llmsim.workload.arguments import positive
 from llmsim.workload.contract import Workload
+from llmsim.workload.prefixes import seen_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class TraceStats:
     bin_s: float
     prompt_tokens: TokenStats
     output_tokens: TokenStats
+    infinite_cache_hit_ratio: float | None  #: prompt tokens that earlier requests began with / all; None: not known
+    infinite_cache_block_hit_ratio: float | None  #: the same counted in the trace's blocks, cut ones as whole
 
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers, texts and nested dicts, for JSON."""
@@ -61,7 +64,25 @@ def describe(workload: Workload, *, bin_s: float = 60.0) -> TraceStats:
         bin_s=bin_s,
         prompt_tokens=_token_stats(workload.prompt_tokens),
         output_tokens=_token_stats(workload.output_tokens),
+        **_infinite_cache(workload),
     )
+
+
+def _infinite_cache(workload: Workload) -> dict[str, float | None]:
+    """Count what a cache without limits would hold when each request comes, had those before it ended."""
+    tokens = blocks = None
+    prefixes = workload.prefixes
+    if prefixes is not None and len(prefixes.ids):
+        seen = seen_before(prefixes)
+        begins = np.zeros(len(seen), dtype=np.int64)
+        inner = np.ones(len(seen), dtype=np.bool_)
+        inner[prefixes.start[:-1][np.diff(prefixes.start) > 0]] = False
+        begins[inner] = prefixes.ends[np.flatnonzero(inner) - 1]
+        of_prompt = np.repeat(workload.prompt_tokens, np.diff(prefixes.start))
+        found = np.minimum(prefixes.ends, of_prompt) - np.minimum(begins, of_prompt)
+        tokens = float(found[seen].sum() / workload.prompt_tokens.sum())
+        blocks = float(seen.mean())
+    return {"infinite_cache_hit_ratio": tokens, "infinite_cache_block_hit_ratio": blocks}
 
 
 def arrival_counts(workload: Workload, *, bin_s: float) -> NDArray[np.int64]:

@@ -49,11 +49,13 @@ def read_trace(
         f"first {most}": most is not None,
         f"rate x {rate_scale:g}": rate_scale != 1,
     }
+    kept = served.take(np.arange(len(served))[:most])
     return Workload(
-        arrival_s=(served.arrival_s[:most] - start_s) / rate_scale,
-        prompt_tokens=served.prompt_tokens[:most],
-        output_tokens=served.output_tokens[:most],
+        arrival_s=(kept.arrival_s - start_s) / rate_scale,
+        prompt_tokens=kept.prompt_tokens,
+        output_tokens=kept.output_tokens,
         source=", ".join(note for note, applies in notes.items() if applies),
+        prefixes=kept.prefixes,
     )
 
 
