@@ -17,7 +17,8 @@ from llmsim.comparing.sides import Side
 from llmsim.errors import InputError
 from llmsim.metrics.score import score
 from llmsim.record import Timelines
-from llmsim.scenario import Scenario
+from llmsim.request import Outcome
+from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.statistics.intervals import LEVEL
 
 
@@ -106,6 +107,9 @@ def known_metrics(scenario: Scenario) -> list[str]:
     if scenario.clients.max_in_flight is not None:
         of_one["client_queueing_s"] = of_one["queueing_s"]
     of_one["wasted"] = {"computed_tokens": 0, "output_tokens": 0}
+    if scenario.cluster.prefix_caching:
+        of_trace = {"trace_block_hit_ratio": None} if isinstance(scenario.workload, TraceWorkload) else {}
+        of_one["prefix_cache"] = {"cached_tokens": 0, "hit_ratio": None, **of_trace}
     return [name for name, _ in metrics(of_one)]
 
 
@@ -125,6 +129,10 @@ def _notes(sides: Sequence[Side], runs: Sequence[Sequence[Run]]) -> Iterator[str
             yield f"{side} served other requests than {sides[0]}: nothing is said of single requests"
     if len(first) > 1 and all(first[0].same_requests(run) for run in first[1:]):
         yield "every seed has the same requests: intervals over seeds say nothing of other requests"
+    every = [run for of_side in runs for run in of_side]
+    dropped = (np.isin(run.delivered.outcome, (Outcome.ABANDONED, Outcome.REJECTED)).any() for run in every)
+    if all(side.scenario.user.charge == "until_run_end" for side in sides) and any(dropped):
+        yield f"readers of dropped requests are charged until {first[0].end_s:,.0f} s, the latest end of all runs"
 
 
 def _all_the_same(runs: Sequence[Run]) -> bool:

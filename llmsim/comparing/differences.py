@@ -34,9 +34,11 @@ DIRECTIONS: Mapping[str, int] = {
     "requests.rejected": -1,
     "requests.unfinished": -1,
     "wasted": -1,
+    "prefix_cache": 0,
+    "prefix_cache.hit_ratio": 1,
 }
-#: how many values a summary rests on, how many requests there are: no metrics
-COUNTS = frozenset({"n", "censored", "total"})
+#: how many values a summary rests on, how many requests there are and how long they are: no metrics
+COUNTS = frozenset({"n", "censored", "total", "prompt_tokens"})
 TAIL = ".p99"
 #: what an interval covers
 Covers = Literal["seeds", "requests"]
