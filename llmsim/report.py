@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmsim.experiment import Result
-from llmsim.scenario import Scenario
+from llmsim.scenario import Cluster, Pool, Scenario
 
 #: key in the score -> words, seconds in the unit shown
 LATENCIES = {
@@ -32,6 +32,8 @@ def show(result: Result, folder: Path | None, console: Console | None = None, *,
     score = result.reported(force=force)
     console.print(_latencies(score))
     console.print(_outcome(score))
+    if "pools" in score:
+        console.print(_pools(score["pools"]))
     console.print(f"{verdict_line(score['verdict'])}", soft_wrap=True)
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True)
@@ -84,14 +86,32 @@ def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console 
 
 
 def setting(scenario: Scenario) -> str:
-    """Say in a line what serves."""
-    cluster = scenario.cluster
+    """Say what serves."""
+    scheduler, router = scenario.scheduler, scenario.cluster.router
+    behind = f"{router}, {_with_options(scheduler.name, scheduler.options)}, seed {scenario.seed}"
+    if not scenario.pool:
+        return f"{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}"
+    pools = (f"{pool.name}: {_gpus(cluster)}{_own_scheduler(pool)}" for pool, cluster in scenario.pools)
+    return "\n".join((f"{scenario.cluster.model}, {behind}", *pools))
+
+
+def _gpus(cluster: Cluster) -> str:
     parallel = f" (TP{cluster.tensor_parallel_size})" if cluster.tensor_parallel_size > 1 else ""
-    options = ", ".join(f"{key} {value}" for key, value in scenario.scheduler.options.items())
-    return (
-        f"{cluster.instances} x {cluster.gpu}{parallel}, {cluster.model}, {cluster.router}, "
-        f"{scenario.scheduler.name}{f' ({options})' if options else ''}, seed {scenario.seed}"
-    )
+    return f"{cluster.instances} x {cluster.gpu}{parallel}"
+
+
+def _own_scheduler(pool: Pool) -> str:
+    own = pool.scheduler
+    said = _with_options(own.name, own.options) if own.name else _options(own.options)
+    return f", {said}" if said else ""
+
+
+def _with_options(name: str, options: Mapping[str, Any]) -> str:
+    return f"{name} ({_options(options)})" if options else name
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in options.items())
 
 
 def _latencies(score: Mapping[str, Any]) -> Table:
@@ -147,9 +167,27 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("", "goodputs: who arrives in it; throughput: what leaves in it"))
     if choices.get("measured_from") == "sent":
         rows.append(("latencies", "from the sending of a request, not its arrival at the client"))
+    if stages := score.get("stages"):
+        rows.append(("stages", _stages(stages)))
+        rows.append(("", f"{plain(stages['joined'])} of {plain(stages['handed_over'])} handovers decoded there"))
     if cache := score.get("prefix_cache"):
         rows.append(("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found"))
     return rows
+
+
+def _pools(pools: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("pool")
+    for head in ("instances", "requests", "finished", "tokens", "mean TTFT, ms", "busy"):
+        table.add_column(head, justify="right")
+    for name, pool in pools.items():
+        first, last = pool["instances"]
+        ttft = None if pool["mean_ttft_s"] is None else pool["mean_ttft_s"] / 1e-3
+        counts = (plain(pool[key]) for key in ("requests", "finished", "output_tokens"))
+        table.add_row(
+            name.replace("[", r"\["), plain(last - first), *counts, plain(ttft), _percent(pool["utilisation"])
+        )
+    return table
 
 
 #: key of a row -> head of its column: twelve of them in 80 characters
@@ -195,6 +233,14 @@ def _exactly(value: float | bool | None) -> str:
 
 def _rate(tokens_per_s: float | None, requests_per_s: float | None) -> str:
     return f"{plain(tokens_per_s)} tokens/s, {plain(requests_per_s)} requests/s"
+
+
+def _stages(stages: Mapping[str, Any]) -> str:
+    """Mean of each stage, in order."""
+    parts = {
+        name.removesuffix("_s").replace("_", " "): row["mean"] for name, row in stages.items() if name[-2:] == "_s"
+    }
+    return ", ".join(f"{name} {plain(mean)} s" for name, mean in parts.items())
 
 
 def _percent(share: float | None) -> str:

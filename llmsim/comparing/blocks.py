@@ -8,8 +8,8 @@ this is the t interval of paired batch means.
 
 What such an interval covers: other requests of the same traffic in the same steady state, over a run as long as this.
 It is not given where a run is not steady (then there is no such state), where a request was cut short, and for P99s of
-fewer than `LEAST_FOR_P99` requests. Near saturation blocks remember each other, and differences are skewed: expect some 90 %
-rather than 95 %. Seeds are better than blocks.
+fewer than `LEAST_FOR_P99` requests. Near saturation blocks remember each other, and differences are skewed: expect some
+90 % rather than 95 %. Seeds are better than blocks.
 """
 
 from __future__ import annotations

@@ -15,19 +15,21 @@ from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
     make_api,
     make_delivery,
-    make_instances,
+    make_disaggregation,
     make_patience,
     make_router,
-    make_scheduler,
     make_slo,
     make_user,
     make_window,
     make_workload,
 )
+from llmsim.experiment.instances import make_instances
+from llmsim.experiment.pools import pool_scores
 from llmsim.experiment.verdict import reported, verdict
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.stages import stages
 from llmsim.metrics.statistics import number, summary
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
@@ -47,7 +49,7 @@ class Result:
 
     scenario: Scenario
     record: Record
-    num_gpu_blocks: int  #: KV blocks of one instance
+    num_gpu_blocks: tuple[int, ...]  #: KV blocks of each instance
     #: JSON values; `wall_s` is the only one that differs between two runs. `verdict` says whether to believe its P99s
     score: dict[str, Any]
 
@@ -87,11 +89,10 @@ def run(
     InputError for what the scenario asks and cannot have.
     """
     started_s = time.perf_counter()
-    policy = make_scheduler(scenario, scheduler)
     router = make_router(scenario)
     slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
-    instances = make_instances(scenario, policy)
-    blocks = instances[0].num_gpu_blocks
+    instances = make_instances(scenario, scheduler)
+    blocks = tuple(instance.num_gpu_blocks for instance in instances)
     draws = streams(scenario.seed)
     workload = make_workload(scenario, draws)
     record = simulate(
@@ -104,21 +105,26 @@ def run(
         until_s=scenario.until_s,
         max_in_flight=scenario.max_in_flight,
         api=make_api(scenario),
+        disaggregation=make_disaggregation(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
-    result.score["verdict"] = verdict(record, window).to_dict()
-    wall_s = time.perf_counter() - started_s
-    result.score.update({"num_gpu_blocks": blocks, "simulated_s": record.end_s, "wall_s": wall_s})
+    result.score["verdict"] = verdict(record, window, result.delivered.arrival_s).to_dict()
+    if scenario.pool:
+        result.score["pools"] = pool_scores(result.delivered, record, scenario, blocks)
+    else:
+        result.score["num_gpu_blocks"] = blocks[0]
+    result.score.update({"simulated_s": record.end_s, "wall_s": time.perf_counter() - started_s})
     return result
 
 
 def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
     """Assemble everything that a run is made of but its requests: InputError for what cannot be had."""
     make_router(scenario)
+    make_disaggregation(scenario)
     make_slo(scenario), make_user(scenario), make_window(scenario)
-    make_instances(scenario, make_scheduler(scenario, scheduler))
+    make_instances(scenario, scheduler)
 
 
 def score_delivered(
@@ -135,7 +141,9 @@ def score_delivered(
     )
     values["client_queueing_s"] = client_queueing(record, scenario)
     values["wasted"] = wasted(record)
-    if scenario.cluster.prefix_caching:
+    if scenario.kv_transfer is not None:
+        values["stages"] = stages(record)
+    if any(cluster.prefix_caching for _, cluster in scenario.pools):
         values["prefix_cache"] = prefix_cache(record, scenario)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
     values["choices"]["measured_from"] = scenario.measured_from

@@ -27,6 +27,7 @@ from llmsim.scenario.model import (
     User,
     Window,
 )
+from llmsim.scenario.pools import EngineHost, Pool
 
 __all__ = [
     "Abandonment",
@@ -34,6 +35,7 @@ __all__ = [
     "ClosedArrivals",
     "Cluster",
     "ConstantArrivals",
+    "EngineHost",
     "FixedLengths",
     "GammaArrivals",
     "Host",
@@ -42,6 +44,7 @@ __all__ = [
     "OnOffArrivals",
     "PacedDelivery",
     "PoissonArrivals",
+    "Pool",
     "Scenario",
     "SchedulerChoice",
     "SharedPrefixes",

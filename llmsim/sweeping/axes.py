@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from llmsim.errors import InputError
 from llmsim.scenario.load import Keys, parse_value, split_key
 from llmsim.scenario.messages import Place, input_error
-from llmsim.scenario.model import Count, Table
+from llmsim.scenario.table import Count, Table
 
 #: values that one axis may have
 MOST = 100_000

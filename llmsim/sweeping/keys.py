@@ -20,7 +20,7 @@ from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.scheduler import Scheduler
 
 #: keys that name a profile, or a file with one
-PROFILES = (("cluster", "gpu"), ("cluster", "model"), ("host", "profile"))
+PROFILES = ("gpu", "model")
 #: parts of the package that no number of a run goes through
 APART = frozenset(
     {"bench", "cli", "comparing", "figures", "interop", "page", "plots", "sweeping", "testing.py", "validation"}
@@ -64,22 +64,29 @@ def is_file_name(profile: str | None) -> bool:
 
 def files_of(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]:
     """What a run reads besides the scenario."""
-    cluster = scenario.cluster
-    named = {"gpus": cluster.gpu, "models": cluster.model, "hosts": scenario.host.profile}
-    found = {
-        kind: Path(name) if is_file_name(name) else hardware.profiles_dir() / kind / f"{name}.toml"
-        for kind, name in named.items()
-        if name is not None
-    }
-    if cluster.latency == "table":
-        state = _hash_of(found["gpus"]) + _hash_of(found["models"])
-        found["steps"] = _steps(cluster.gpu, cluster.model, cluster.tensor_parallel_size, state)
+    found: dict[str, Path] = {}
+    for number, (pool, cluster) in enumerate(scenario.pools):
+        for kind in PROFILES:
+            found[f"{kind} {number}"] = _profile(f"{kind}s", getattr(cluster, kind))
+        if cluster.latency == "table":
+            state = "".join(_hash_of(found[f"{kind} {number}"]) for kind in PROFILES)
+            found[f"steps {number}"] = _steps(cluster.gpu, cluster.model, cluster.tensor_parallel_size, state)
+        for host in (scenario.host.profile, pool.host.profile):
+            if host is not None:
+                found[f"host {host}"] = _profile("hosts", host)
+        name = pool.scheduler.name
+        if name is not None and (policy := _plugin(name)) is not None:
+            found[f"scheduler {number}"] = policy
     if isinstance(scenario.workload, TraceWorkload):
         found["trace"] = Path(scenario.workload.trace)
     policy = scheduler_file or _plugin(scenario.scheduler.name)
     if policy is not None:
         found["scheduler"] = policy
     return found
+
+
+def _profile(folder: str, name: str) -> Path:
+    return Path(name) if is_file_name(name) else hardware.profiles_dir() / folder / f"{name}.toml"
 
 
 @lru_cache(maxsize=256)
