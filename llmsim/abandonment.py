@@ -79,6 +79,8 @@ class Abandoning(Scheduler):
         if late:
             return Decision(abandon=frozenset(late), decode=False)
         decision = self.scheduler.schedule(view)
+        if decision.preempt:
+            review_s = view.now_s  # who waits again may have to be dropped sooner: ask at the next boundary
         if review_s == FOR_EVER_S or (decision.review_at_s is not None and decision.review_at_s <= review_s):
             return decision
         return decision._replace(review_at_s=review_s)

@@ -199,6 +199,8 @@ class Cluster:
         """End the run: whoever is still somewhere is unfinished."""
         never_sent = self.clients.close()
         for instance in self.instances:
+            instance.stop(until_s)
+        for instance in self.instances:
             instance.close(until_s)
         for request, instance in self._under_way.values():
             self.recorder.ended(request, instance.number, _outcome(request), until_s, "")

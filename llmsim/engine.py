@@ -204,13 +204,16 @@ class Instance:
         clock.bring_forward(wake, boundary_s, self._rank)
         self._wake = None
 
-    def close(self, until_s: float) -> None:
-        """End the run: emit the steps that ended by `until_s`, and count everybody still here as unfinished."""
+    def stop(self, until_s: float) -> None:
+        """End the run: emit the steps that ended by `until_s`."""
         self._cancelled.clear()  # they were to leave at the end of a step that is cut off
         if self._stretch is not None:
             self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
                 self._emit_tokens(self._stretch)  # who is cancelled leaves at the next boundary: after the end
+
+    def close(self, until_s: float) -> None:
+        """When all instances have stopped: count everybody still here as unfinished."""
         for request in [*self.running.values(), *self.waiting.values()]:
             self._withdraw(request)
             self.end(request, Outcome.UNFINISHED, until_s)

@@ -196,9 +196,11 @@ def present_s(record: Record) -> float:
     """
     requests, steps = record.requests, record.steps
     area_s = float(np.sum((steps["waiting"] + steps["running"]) * (steps["end_s"] - steps["start_s"])))
+    first = requests["instance"].copy()
+    first[record.transfers["request"][::-1]] = record.transfers["source"][::-1]  # where they were before they moved
     for instance in range(len(record.step_ends_s)):
         own = steps["instance"] == instance
-        came = (requests["instance"] == instance) & (requests["outcome"] != Outcome.REJECTED)
+        came = (first == instance) & (requests["outcome"] != Outcome.REJECTED)
         if own.any():  # a row counts who is there at its end, also before they came
             area_s -= _before_arrival_s(requests["queued_s"][came], steps["start_s"][own], steps["end_s"][own])
     return area_s
