@@ -82,7 +82,7 @@ def _score_within(
         ),
         "requests_per_s": number(goodput.finished_requests_per_s(timelines, span)),
         "slo": None if slo is None else _slo(counted, rows, slo, span),
-        **_smooth(counted, rows, user, span, end_s),
+        **score_reader(counted, rows, user, span, end_s),
     }
 
 
@@ -119,7 +119,8 @@ def _slo(timelines: Timelines, rows: Layout, slo: Slo, span: Span) -> dict[str, 
     }
 
 
-def _smooth(timelines: Timelines, rows: Layout, user: User | None, span: Span, end_s: float) -> dict[str, Any]:
+def score_reader(timelines: Timelines, rows: Layout, user: User | None, span: Span, end_s: float) -> dict[str, Any]:
+    """The part of a score that rests on the reader: of `timelines`, those counted, charged until `end_s` if dropped."""
     if user is None:
         return {"smooth_goodput_tokens_per_s": None, "idle_latency_s": None}
     idle_s = smooth_goodput.idle_latency_s(timelines, user, end_s=end_s, rows=rows)
