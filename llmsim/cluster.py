@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from math import isnan
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmsim.clients import DIRECT, ApiPath, Clients
 from llmsim.clock import ARRIVAL, LEAVING, Clock
 from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
+from llmsim.fleet import ORACLE, Fleet, Reports
 from llmsim.latency.contract import LatencyModel
 from llmsim.memory import KVMemory
 from llmsim.prefix_cache import BlockKeys, PrefixCache
 from llmsim.record import Record, Recorder
-from llmsim.request import Outcome, Request, RequestView
+from llmsim.request import Outcome, Request
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.stepwise import StepwiseInstance
@@ -55,12 +55,14 @@ def simulate(
     patience: Patience | None = None,
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
+    reports: Reports = ORACLE,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
 
     `rng` is the router's stream. `patience` lets users leave, counted from when they send. Clients have at most
-    `max_in_flight` requests under way at once; `api` is the way between them and the engine. Without `stretches` every
+    `max_in_flight` requests under way at once; `api` is the way between them and the engine. `reports` says how old the
+    router's news of the instances is. Without `stretches` every
     step is simulated on its own, with the same result. The run ends when all requests have ended, or at `until_s`
     seconds (requests that arrive later take no part; those still in the system count as unfinished). `on_progress` is
     told now and then how many requests have ended.
@@ -78,6 +80,7 @@ def simulate(
         on_progress,
         max_in_flight=max_in_flight,
         api=api,
+        reports=reports,
     )
     return cluster.run()
 
@@ -98,6 +101,7 @@ class Cluster:
         *,
         max_in_flight: int | None = None,
         api: ApiPath = DIRECT,
+        reports: Reports = ORACLE,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
         if n == 0:
@@ -109,6 +113,7 @@ class Cluster:
         self._patience = patience
         self._present: set[int] = set()  # requests in the system
         self._router = router
+        self._user = workload.user
         self._api = api
         self._way_in = api.request_s > 0 or api.prompt_token_s > 0
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
@@ -137,7 +142,8 @@ class Cluster:
         )
         #: (requests,) when each entered its engine's queue; NaN: not yet
         self.queued_s = np.full(n, np.nan) if self._way_in else self.clients.sent_s
-        self.fleet = Fleet(self.clock, self.instances, rng)
+        pools = [spec.pool for spec in instances]
+        self.fleet = Fleet(self.clock, self.instances, rng, pools=pools, reports=reports)
         self.ended = 0
         self.last_end_s = 0.0
 
@@ -168,13 +174,16 @@ class Cluster:
 
     def _send(self, request: Request) -> None:
         """Take a request from a client to the instance that the router picks."""
+        if self._user is not None:
+            request.user = int(self._user[request.id])
+        self.fleet.refresh()
         chosen = self._router.route(request, self.fleet)
         if not 0 <= chosen < self.fleet.size:
             raise PolicyError(
                 f"{type(self._router).__name__} at t={self.clock.now:.6f} s: request {request.id} was sent to "
                 f"instance {chosen}, expected 0 to {self.fleet.size - 1}"
             )
-        self.fleet.sent(chosen)
+        self.fleet.sent(chosen, request)
         instance = self.instances[chosen]
         self._present.add(request.id)
         if self._way_in:
@@ -259,34 +268,3 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-class Fleet:
-    """What a router sees of the cluster (router.FleetView)."""
-
-    def __init__(self, clock: Clock, instances: Sequence[Instance], rng: np.random.Generator) -> None:
-        size = len(instances)
-        self._clock = clock
-        self._instances = instances
-        self._outstanding = np.zeros(size, dtype=np.int64)
-        self.outstanding: NDArray[np.int64] = self._outstanding.view()
-        self.outstanding.flags.writeable = False
-        self.size = size
-        self.routed = 0
-        self.rng = rng
-
-    @property
-    def now_s(self) -> float:
-        return self._clock.now
-
-    def cached_tokens(self, number: int, request: RequestView) -> int:
-        return self._instances[number].cached_tokens(request)
-
-    def sent(self, number: int) -> None:
-        """Note that a request was sent to an instance."""
-        self.routed += 1
-        self._outstanding[number] += 1
-
-    def ended(self, number: int) -> None:
-        """Note that a request of an instance ended."""
-        self._outstanding[number] -= 1

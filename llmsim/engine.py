@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import isnan
+from math import inf, isnan
 
 import simpy
 
@@ -68,6 +68,9 @@ class Instance:
         self.prefilling: dict[int, Request] = {}  # those of them whose prefill is not complete
         self.held: dict[int, Request] = {}  # those of them that could decode but sit out
         self.batch = self._new_batch()  # those of them that decode
+        self.waiting_tokens = 0  # of the prompts of those who wait
+        self.report_due_s = inf  # from then on, a report must be written before anything changes
+        self.on_report_due: Callable[[Instance], None] = lambda _: None
         self._view = View(self)
         self._rank = FIRST_INSTANCE + number
         self._cancelled: list[int] = []  # to be taken out at the next step boundary
@@ -113,6 +116,8 @@ class Instance:
 
     def _emit(self) -> None:
         """Let the tokens of the steps that just ended leave the GPU."""
+        if self.clock.now >= self.report_due_s:
+            self.on_report_due(self)
         self._wake = None
         stretch = self._stretch
         if stretch is None:
@@ -137,11 +142,14 @@ class Instance:
 
     def submit(self, request: Request) -> None:
         """Queue a request, or reject it with the reason why it can never be served."""
+        if self.clock.now >= self.report_due_s:
+            self.on_report_due(self)
         reason = self._why_never(request)
         if reason is not None:
             self._end(request, Outcome.REJECTED, self.clock.now, reason)
             return
         self.waiting[request.id] = request
+        self.waiting_tokens += request.prompt_tokens
         if self._wake is not None:
             self._cut(self._wake)
 
@@ -172,6 +180,17 @@ class Instance:
             cache.evict_ahead(self.batch.blocks_within(steps))
         return cache.cached_blocks(request.id, request.tokens_to_prefill) * cache.block_tokens
 
+    def free_blocks(self, before_s: float | None = None) -> int:
+        """KV blocks that are free now, or were before a time since which nothing but decode steps happened."""
+        stretch = self._stretch
+        if stretch is None or not stretch.decode:
+            return self.memory.free_blocks
+        if before_s is None:
+            steps = self._next_boundary(stretch, stretch.steps + 1) - 1
+        else:
+            steps = bisect_left(stretch.boundaries_s, before_s, 1, stretch.steps + 1) - 1
+        return self.memory.free_blocks - self.batch.blocks_within(steps)
+
     def _next_boundary(self, stretch: Stretch, most: int) -> int:
         """Which boundary of a stretch comes next, at most `most`.
 
@@ -199,7 +218,7 @@ class Instance:
         if self._stretch is not None:
             self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
-                self._emit()
+                self._emit_tokens(self._stretch)  # who is cancelled leaves at the next boundary: after the end
         for request in [*self.running.values(), *self.waiting.values()]:
             self._withdraw(request)
             self._end(request, Outcome.UNFINISHED, until_s)
@@ -233,6 +252,7 @@ class Instance:
         request.preemptions += 1
         self.waiting[id] = request
         self.waiting.move_to_end(id, last=False)
+        self.waiting_tokens += request.prompt_tokens
 
     def _hold(self, id: int) -> None:
         request = self._known(id, "held")
@@ -305,6 +325,7 @@ class Instance:
         request = self.waiting.pop(id, None)
         if request is None:
             raise self._wrong(f"request {id} is to prefill, but is neither waiting nor prefilling")
+        self.waiting_tokens -= request.prompt_tokens
         self.running[id] = self.prefilling[id] = request
         if request.preemptions == 0:
             request.first_scheduled_s = self.now_s
@@ -354,7 +375,9 @@ class Instance:
     def _withdraw(self, request: Request) -> None:
         """Take a request out of the queue or of the running ones, whatever its state."""
         id = request.id
-        if self.waiting.pop(id, None) is None:
+        if self.waiting.pop(id, None) is not None:
+            self.waiting_tokens -= request.prompt_tokens
+        else:
             del self.running[id]
             self.prefilling.pop(id, None)
             if self.held.pop(id, None) is not None:

@@ -28,7 +28,7 @@ QUANTILES = ("mean", "p50", "p90", "p99")
 def show(result: Result, folder: Path | None, console: Console | None = None, *, force: bool = False) -> None:
     """Print the result of one run, and where its files are; P99s only of a steady run, unless forced."""
     console = console or Console(highlight=False)
-    console.print(f"\n[bold]{result.scenario.name}[/bold]\n{_setting(result.scenario)}")
+    console.print(f"\n[bold]{result.scenario.name}[/bold]\n{_setting(result)}")
     score = result.reported(force=force)
     console.print(_latencies(score))
     console.print(_outcome(score))
@@ -85,13 +85,27 @@ def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console 
         console.print(f"picture: {picture}", soft_wrap=True)
 
 
-def _setting(scenario: Scenario) -> str:
-    scheduler, router = scenario.scheduler, scenario.cluster.router
-    behind = f"{router}, {_with_options(scheduler.name, scheduler.options)}, seed {scenario.seed}"
+def _setting(result: Result) -> str:
+    scenario = result.scenario
+    router = _router(scenario, result.score["choices"]["router"])
+    scheduler = _with_options(scenario.scheduler.name, scenario.scheduler.options)
+    behind = f"{router}, {scheduler}, seed {scenario.seed}"
     if not scenario.pool:
         return f"{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}"
     pools = (f"{pool.name}: {_gpus(cluster)}{_own_scheduler(pool)}" for pool, cluster in scenario.pools)
     return "\n".join((f"{scenario.cluster.model}, {behind}", *pools))
+
+
+def _router(scenario: Scenario, choice: Mapping[str, Any]) -> str:
+    """The router, and how old its news are, where there is more than one instance to tell apart."""
+    name = _with_options(choice["name"], choice["options"])
+    if sum(cluster.instances for _, cluster in scenario.pools) == 1 or choice["reports"] is None:
+        return name
+    caches = ", caches: oracle" if choice["caches"] else ""
+    if choice["reports"] == "oracle":
+        return f"{name} (reports: oracle{caches})"
+    own = "and" if choice["count_own_sends"] else "without"
+    return f"{name} (reports every {choice['report_age_s']:g} s {own} its own sends since{caches})"
 
 
 def _gpus(cluster: Cluster) -> str:

@@ -14,7 +14,8 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from llmsim import delivery, discovery, hardware
 from llmsim.clients import ApiPath
-from llmsim.errors import InputError
+from llmsim.errors import InputError, nearest
+from llmsim.fleet import Reports
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
@@ -94,10 +95,21 @@ def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -
 
 
 def make_router(scenario: Scenario) -> Router:
-    """Find the router by its name."""
-    with blaming(scenario, "cluster", "router"):
-        policy = discovery.find("llmsim.routers", scenario.cluster.router, Router)  # type: ignore[type-abstract]
-    return policy()
+    """Find the router by its name and set its options; InputError for a pool that it names and nobody has."""
+    chosen = scenario.router
+    with blaming(scenario, *(("cluster", "router") if chosen.name is None else ("router", "name"))):
+        policy = discovery.find("llmsim.routers", scenario.router_name, Router)  # type: ignore[type-abstract]
+    router = make_policy(policy, chosen.options, lambda keys: scenario.place(*keys), ("router",))
+    there = [pool.name for pool, _ in scenario.pools]
+    for option, name in router.pools_named().items():
+        if name not in there:
+            raise InputError(f"{scenario.where('router', option)}no [[pool]] is named '{name}'{nearest(name, there)}")
+    return router
+
+
+def make_reports(scenario: Scenario) -> Reports:
+    """How the router learns of the instances."""
+    return Reports(scenario.router.report_age_s, scenario.router.count_own_sends)
 
 
 def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:

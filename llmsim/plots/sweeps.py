@@ -24,6 +24,7 @@ METRICS = {
     "slo.attainment": ("SLO attainment (%)", 100.0),
     "slo.goodput_tokens_per_s": ("goodput (tokens/s)", 1.0),
     "smooth_goodput_tokens_per_s": ("smooth goodput (tokens/s)", 1.0),
+    "imbalance.outstanding_cv": ("imbalance: CV of outstanding over instances", 1.0),
 }
 CURVES, HEAT_MAPS = "curves.png", "heat_maps.png"
 #: values that span more than this are drawn on a logarithmic axis
@@ -66,6 +67,8 @@ def panels_of(swept: Swept) -> Iterator[Panel]:
     sizes = [len(axis.values) for axis in swept.sweep.axes]
     seeds = len(swept.sweep.seeds)
     for column, (words, factor) in METRICS.items():
+        if not any(column in row for row in swept.rows):
+            continue
         cells: dict[tuple[int, ...], Interval | None] = {}
         for i, place in enumerate(np.ndindex(*sizes)):
             values = [row.get(column) for row in swept.rows[i * seeds : (i + 1) * seeds]]

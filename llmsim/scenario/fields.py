@@ -1,4 +1,4 @@
-"""What the tables of a scenario have in common: strictness, and ranges of numbers."""
+"""What the tables of a scenario are made of."""
 
 from __future__ import annotations
 
