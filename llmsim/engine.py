@@ -129,6 +129,7 @@ class Instance:
 
     def _emit_tokens(self, stretch: Stretch) -> None:
         self._record(stretch)
+        self._stretch = None  # who routes because somebody finishes sees its steps as taken
         self.now_s = stretch.boundaries_s[stretch.steps]
         if stretch.decode:
             self._last_decode_s = self.now_s
@@ -136,7 +137,6 @@ class Instance:
                 self._finish(self.running[id])
         for request, tokens in stretch.prefill:
             self._emit_prefill(request, tokens)
-        self._stretch = None
 
     # Called by the cluster ---------------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@ def show(swept: Swept, folder: Path, pictures: Sequence[Path], console: Console 
         console.print(f"and {len(rows) - ROWS:,} more rows")
     if len(sweep.seeds) > 1:
         console.print(f"means over {len(sweep.seeds)} seeds ± half of the 95 % interval", style="dim")
+    if any(row.get("router_reports") == "oracle" for row in swept.rows):
+        console.print("reports of age 0 s: the router sees the present state (oracle)", style="dim")
     for file in (folder / TABLE, *pictures):
         console.print(f"  {file}", soft_wrap=True, markup=False)
 

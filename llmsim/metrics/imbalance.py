@@ -19,10 +19,7 @@ def outstanding_cv(instance: Ints, sent_s: Floats, end_s: Floats, instances: int
     time_s = np.concatenate([sent_s[sent], end_s[sent]])
     step = np.repeat([1, -1], int(sent.sum()))
     of_instance = np.lexsort((-step, time_s, where))  # at equal times requests come before they go: never below 0
-    run = np.cumsum(step[of_instance])
-    begins = np.searchsorted(where[of_instance], np.arange(instances))
-    before = np.where(begins > 0, run[begins - 1], 0) if len(run) else begins  # all 0: everybody ends
-    own = run - before[where[of_instance]]
+    own = np.cumsum(step[of_instance])  # each instance begins where the one before has ended: at 0
     square = np.empty(len(step), dtype=np.int64)
     square[of_instance] = own**2 - (own - step[of_instance]) ** 2
     order = np.argsort(time_s, kind="stable")

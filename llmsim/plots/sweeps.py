@@ -26,6 +26,8 @@ METRICS = {
     "smooth_goodput_tokens_per_s": ("smooth goodput (tokens/s)", 1.0),
     "imbalance.outstanding_cv": ("imbalance: CV of outstanding over instances", 1.0),
 }
+#: what a picture says beside the name of a field
+SAID = {"router.report_age_s": " (0: oracle)"}
 CURVES, HEAT_MAPS = "curves.png", "heat_maps.png"
 #: values that span more than this are drawn on a logarithmic axis
 DECADES_APART = 20.0
@@ -115,7 +117,10 @@ def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
 def _grid(panels: int, height_in: float) -> tuple[Figure, list[Axes]]:
     rows = math.ceil(panels / 3)
     figure = new_figure(11.0, height_in * rows)
-    return figure, list(figure.subplots(rows, 3, squeeze=False).flat)[:panels]
+    grid = list(figure.subplots(rows, 3, squeeze=False).flat)
+    for spare in grid[panels:]:
+        spare.remove()
+    return figure, grid[:panels]
 
 
 def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> None:
@@ -128,7 +133,7 @@ def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> No
         places = [(i,) if len(axes) == 1 else ((i, line) if along == 0 else (line, i)) for i in range(len(x))]
         shown = sorted((x[i], one) for i, place in enumerate(places) if (one := panel.cells[place]) is not None)
         _line(axes_of, [at for at, _ in shown], [one for _, one in shown], COLOURS[line], labels[line])
-    tidy(axes_of, x="\n".join(axis.names), y="", title=panel.words)
+    tidy(axes_of, x="\n".join(f"{name}{SAID.get(name, '')}" for name in axis.names), y="", title=panel.words)
     if not numeric:
         axes_of.set_xticks(x, _labels(axis), fontsize="small")
     elif min(x) > 0 and max(x) > DECADES_APART * min(x):

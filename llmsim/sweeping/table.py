@@ -29,10 +29,16 @@ def flat(score: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def rows_of(points: Sequence[Point], scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of those points whose scores are there, in the order of the points."""
     return [
-        {**point.axes, "seed": point.scenario.seed, **dict(flat(scores[point.key]))}
+        {**point.axes, "seed": point.scenario.seed, **dict(flat(score)), "router_reports": _reports(score)}
         for point in points
-        if point.key in scores
+        if (score := scores.get(point.key)) is not None
     ]
+
+
+def _reports(score: Mapping[str, Any]) -> str | None:
+    """Whether the router saw an oracle, periodic reports or nothing (None)."""
+    reports: str | None = score.get("choices", {}).get("router", {}).get("reports")
+    return reports
 
 
 def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
