@@ -62,6 +62,11 @@ class Abandoning(Scheduler):
         self.foresee = foresee
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
 
+    @property
+    def most_running(self) -> int | None:
+        """Ask the other scheduler."""
+        return self.scheduler.most_running
+
     def schedule(self, view: InstanceView) -> Decision:
         """Drop those who are late; if nobody is, let the other scheduler decide, until somebody may be."""
         late: set[int] = set()

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmsim.clients import DIRECT, ApiPath, Clients
 from llmsim.clock import ARRIVAL, LEAVING, Clock
+from llmsim.disaggregation import Disaggregation, Exchange, Network, Role
 from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
 from llmsim.fleet import ORACLE, Fleet, Reports
@@ -41,7 +42,7 @@ class InstanceSpec:
     block_tokens: int = 16
     prefix_caching: bool = False  #: whether blocks are kept for requests that begin alike
     pool: str = "all"  #: name of the pool that it belongs to
-    role: str = "mixed"  #: "mixed", "prefill" or "decode"
+    role: Role = "mixed"  #: what it does with arrivals and with computed prompts
 
 
 def simulate(
@@ -56,16 +57,17 @@ def simulate(
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
     reports: Reports = ORACLE,
+    disaggregation: Disaggregation | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
 
     `rng` is the router's stream. `patience` lets users leave, counted from when they send. Clients have at most
     `max_in_flight` requests under way at once; `api` is the way between them and the engine. `reports` says how old the
-    router's news of the instances is. Without `stretches` every
-    step is simulated on its own, with the same result. The run ends when all requests have ended, or at `until_s`
-    seconds (requests that arrive later take no part; those still in the system count as unfinished). `on_progress` is
-    told now and then how many requests have ended.
+    news is that routers have of the instances; `disaggregation` is needed where instances have roles. Without
+    `stretches` every step is simulated on its own, with the same result. The run ends when all requests have ended, or
+    at `until_s` seconds (requests that arrive later take no part; those still in the system count as unfinished).
+    `on_progress` is told now and then how many requests have ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
     """
@@ -81,6 +83,7 @@ def simulate(
         max_in_flight=max_in_flight,
         api=api,
         reports=reports,
+        disaggregation=disaggregation,
     )
     return cluster.run()
 
@@ -102,6 +105,7 @@ class Cluster:
         max_in_flight: int | None = None,
         api: ApiPath = DIRECT,
         reports: Reports = ORACLE,
+        disaggregation: Disaggregation | None = None,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
         if n == 0:
@@ -111,7 +115,7 @@ class Cluster:
         self._until_s = until_s
         self._on_progress = on_progress
         self._patience = patience
-        self._present: set[int] = set()  # requests in the system
+        self._present: dict[int, Instance] = {}  # where each request in the system is
         self._router = router
         self._user = workload.user
         self._api = api
@@ -142,10 +146,50 @@ class Cluster:
         )
         #: (requests,) when each entered its engine's queue; NaN: not yet
         self.queued_s = np.full(n, np.nan) if self._way_in else self.clients.sent_s
-        pools = [spec.pool for spec in instances]
-        self.fleet = Fleet(self.clock, self.instances, rng, pools=pools, reports=reports)
+        roles = [spec.role for spec in instances]
+        self._pools = [spec.pool for spec in instances]
+        self._reports = reports
+        self.fleet = self._fleet([i for i, role in zip(self.instances, roles, strict=True) if role != "decode"], rng)
+        #: the fleet that an instance belongs to, and its number in there
+        self._berths = {instance.number: (self.fleet, n) for n, instance in enumerate(self.fleet.instances)}
+        if disaggregation is not None:
+            self._disaggregate(disaggregation, roles, rng)
         self.ended = 0
         self.last_end_s = 0.0
+
+    def _fleet(self, instances: Sequence[Instance], rng: np.random.Generator) -> Fleet:
+        pools = [self._pools[instance.number] for instance in instances]
+        return Fleet(self.clock, instances, rng, pools=pools, reports=self._reports)
+
+    def _disaggregate(self, rules: Disaggregation, roles: Sequence[Role], rng: np.random.Generator) -> None:
+        """Give every instance an exchange with the others, and those that decode a fleet of their own."""
+        decoding = [instance for instance, role in zip(self.instances, roles, strict=True) if role == "decode"]
+        fleet = self._fleet(decoding, rng)
+        self._berths |= {instance.number: (fleet, n) for n, instance in enumerate(decoding)}
+        network = Network(self.clock, rules.link)
+
+        def choose(request: Request) -> Exchange:
+            exchange = decoding[self._routed(rules.router, request, fleet)].exchange
+            assert exchange is not None
+            return exchange
+
+        for instance, role in zip(self.instances, roles, strict=True):
+            instance.exchange = Exchange(
+                instance,
+                role,
+                network=network,
+                rules=rules,
+                choose=choose,
+                on_moved=self._moved,
+                recorder=self.recorder,
+            )
+
+    def _moved(self, request: Request, source: int, target: int) -> None:
+        fleet, berth = self._berths[source]
+        fleet.ended(berth)
+        fleet, berth = self._berths[target]
+        fleet.sent(berth, 0)  # its prompt is computed
+        self._present[request.id] = self.instances[target]
 
     def run(self) -> Record:
         """Serve everybody; return the record."""
@@ -176,16 +220,9 @@ class Cluster:
         """Take a request from a client to the instance that the router picks."""
         if self._user is not None:
             request.user = int(self._user[request.id])
-        self.fleet.refresh()
-        chosen = self._router.route(request, self.fleet)
-        if not 0 <= chosen < self.fleet.size:
-            raise PolicyError(
-                f"{type(self._router).__name__} at t={self.clock.now:.6f} s: request {request.id} was sent to "
-                f"instance {chosen}, expected 0 to {self.fleet.size - 1}"
-            )
-        self.fleet.sent(chosen, request)
-        instance = self.instances[chosen]
-        self._present.add(request.id)
+        chosen = self._routed(self._router, request, self.fleet)
+        self.fleet.sent(chosen, request.prompt_tokens)
+        instance = self._present[request.id] = self.fleet.instances[chosen]
         if self._way_in:
             self._under_way[request.id] = (request, instance)
             there = self.clock.at(self.clock.now + self._api.way_in_s(request.prompt_tokens), ARRIVAL)
@@ -193,7 +230,17 @@ class Cluster:
         else:
             instance.submit(request)
         if self._patience is not None:
-            self._watch_present(request, instance, self._patience)
+            self._watch_present(request, self._patience)
+
+    def _routed(self, router: Router, request: Request, fleet: Fleet) -> int:
+        fleet.refresh()
+        chosen = router.route(request, fleet)
+        if not 0 <= chosen < fleet.size:
+            raise PolicyError(
+                f"{type(router).__name__} at t={self.clock.now:.6f} s: request {request.id} was sent to "
+                f"instance {chosen}, expected 0 to {fleet.size - 1}"
+            )
+        return chosen
 
     def _submit(self, request: Request, instance: Instance) -> None:
         """Hand a request that was under way to its instance."""
@@ -213,27 +260,34 @@ class Cluster:
         else:
             look_s = ends_s = last_s + next_s
         if now_s >= ends_s:
-            self._leave(request, instance, patience.cancel_delay_s)
+            self._leave(request, patience.cancel_delay_s)
         elif look_s < FOR_EVER_S:
             look = self.clock.at(look_s, LEAVING)
-            look.callbacks.append(lambda _: self._watch_present(request, instance, patience))
+            look.callbacks.append(lambda _: self._watch_present(request, patience))
 
-    def _watch_present(self, request: Request, instance: Instance, patience: Patience) -> None:
-        if request.id in self._present:
+    def _watch_present(self, request: Request, patience: Patience) -> None:
+        instance = self._present.get(request.id)
+        if instance is not None:
             self._watch(request, instance, patience)
 
-    def _leave(self, request: Request, instance: Instance, cancel_delay_s: float) -> None:
+    def _leave(self, request: Request, cancel_delay_s: float) -> None:
         request.left_s = self.clock.now
         self.clients.left()
         if cancel_delay_s == 0:
-            instance.cancel(request.id)
+            self._cancel(request)
         else:
             told = self.clock.at(self.clock.now + cancel_delay_s, LEAVING)
-            told.callbacks.append(lambda _: instance.cancel(request.id))
+            told.callbacks.append(lambda _: self._cancel(request))
+
+    def _cancel(self, request: Request) -> None:
+        instance = self._present.get(request.id)
+        if instance is not None:
+            instance.cancel(request.id)
 
     def _ended(self, number: int, request: Request, end_s: float) -> None:
-        self.fleet.ended(number)
-        self._present.discard(request.id)
+        fleet, berth = self._berths[number]
+        fleet.ended(berth)
+        self._present.pop(request.id, None)
         self.ended += 1
         self.last_end_s = max(self.last_end_s, end_s)
         if self._on_progress is not None and self.ended % 256 == 0:

@@ -19,6 +19,7 @@ import simpy
 
 from llmsim.clock import FIRST_INSTANCE, Clock
 from llmsim.decode_batch import Batch, DecodeBatch
+from llmsim.disaggregation import Exchange
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.memory import KVMemory
@@ -79,6 +80,7 @@ class Instance:
         self._on_end = on_end
         self._stretch: Stretch | None = None  # None: idle
         self._wake: simpy.Event | None = None  # not None: what an arrival may bring forward
+        self.exchange: Exchange | None = None  # with other instances, in a disaggregated cluster
         clock.process(self.serve())
 
     # The main loop -----------------------------------------------------------------------------------------
@@ -92,11 +94,15 @@ class Instance:
 
     def _decide(self) -> Decision | None:
         """Ask the scheduler, if there is anything to schedule, and move requests as it says."""
+        if self.exchange is not None:
+            self.exchange.settle()
         if not (self.waiting or self.running):
             return None
         decision = self.scheduler.schedule(self._view.updated(self))
         if decision.abandon or decision.preempt or decision.hold or self.held:
             self._carry_out(decision)
+            if decision.preempt and self.cache is not None:  # a victim that shares blocks may need less than it gave
+                return decision._replace(review_at_s=self.now_s)
         return decision
 
     def _compute(self, decision: Decision | None) -> simpy.Event:
@@ -144,18 +150,25 @@ class Instance:
         """Queue a request, or reject it with the reason why it can never be served."""
         if self.clock.now >= self.report_due_s:
             self.on_report_due(self)
-        reason = self._why_never(request)
+        reason = self.why_never(request)
         if reason is not None:
-            self._end(request, Outcome.REJECTED, self.clock.now, reason)
+            self.end(request, Outcome.REJECTED, self.clock.now, reason)
             return
+        self.enqueue(request)
+        self.look_up()
+
+    def enqueue(self, request: Request) -> None:
+        """Put a request at the end of the queue."""
         self.waiting[request.id] = request
         self.waiting_tokens += request.prompt_tokens
-        if self._wake is not None:
-            self._cut(self._wake)
 
     def cancel(self, id: int) -> None:
         """Take a request out at the next step boundary: its user has left."""
         self._cancelled.append(id)
+        self.look_up()
+
+    def look_up(self) -> None:
+        """Decide anew at the next step boundary: something has happened."""
         if self._wake is not None:
             self._cut(self._wake)
 
@@ -215,13 +228,38 @@ class Instance:
 
     def close(self, until_s: float) -> None:
         """End the run: emit the steps that ended by `until_s`, and count everybody still here as unfinished."""
+        self._cancelled.clear()  # they were to leave at the end of a step that is cut off
         if self._stretch is not None:
             self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
                 self._emit_tokens(self._stretch)  # who is cancelled leaves at the next boundary: after the end
         for request in [*self.running.values(), *self.waiting.values()]:
             self._withdraw(request)
-            self._end(request, Outcome.UNFINISHED, until_s)
+            self.end(request, Outcome.UNFINISHED, until_s)
+        for request in self.exchange.close() if self.exchange is not None else ():
+            self.end(request, Outcome.UNFINISHED, until_s)
+
+    # Called by its exchange --------------------------------------------------------------------------------
+
+    def reserve(self, id: int, tokens: int) -> int:
+        """Take memory for the first tokens of a request; return how many of them it has here already."""
+        found = 0 if self.cache is None else self.cache.attach(id, tokens + 1)
+        self.memory.take(self.memory.blocks_for(tokens) - self.memory.blocks_for(found))
+        return found
+
+    def take_over(self, request: Request) -> None:
+        """Let a request decode from now on whose keys and values are here."""
+        self.running[request.id] = request
+        if self.cache is not None:
+            self.cache.fill(request.id, request.prefilled_tokens)
+        self.batch.join(request, self._output_tokens[request.id] - request.emitted_before)
+
+    def give_back(self, id: int, tokens: int) -> None:
+        """Take back the memory of a request's first tokens."""
+        if self.cache is None:
+            self.memory.give_back(self.memory.blocks_for(tokens))
+        else:
+            self.cache.release(id, tokens)
 
     # Carrying out a decision -------------------------------------------------------------------------------
 
@@ -230,7 +268,7 @@ class Instance:
         for id in sorted(decision.abandon):
             request = self._known(id, "abandoned")
             self._withdraw(request)
-            self._end(request, Outcome.ABANDONED, self.now_s)
+            self.end(request, Outcome.ABANDONED, self.now_s)
         for id in decision.preempt:
             self._preempt(id)
         for id in sorted(self.held.keys() - decision.hold):
@@ -327,7 +365,7 @@ class Instance:
             raise self._wrong(f"request {id} is to prefill, but is neither waiting nor prefilling")
         self.waiting_tokens -= request.prompt_tokens
         self.running[id] = self.prefilling[id] = request
-        if request.preemptions == 0:
+        if request.preemptions == 0 and request.emitted_before == 0:
             request.first_scheduled_s = self.now_s
         return request
 
@@ -361,16 +399,26 @@ class Instance:
         if request.emitted_before == 1:
             request.first_token_s = self.now_s
         left = self._output_tokens[id] - request.emitted_before
+        if left and self.exchange is not None and self.exchange.sends:
+            self._hand_over(request, self.exchange)
+            return
         self.batch.join(request, left)
         if left == 0:
             self._finish(request)
+
+    def _hand_over(self, request: Request, exchange: Exchange) -> None:
+        """Send a request elsewhere to decode; its token times here end with the head."""
+        del self.running[request.id]
+        self.recorder.segment(request.id, self.number, request.head_s, 0, 0)
+        request.head_s = NEVER_S
+        exchange.hand_over(request)
 
     # Leaving -----------------------------------------------------------------------------------------------
 
     def _finish(self, request: Request) -> None:
         del self.running[request.id]
         self._release(request)
-        self._end(request, Outcome.FINISHED, self.now_s)
+        self.end(request, Outcome.FINISHED, self.now_s)
 
     def _withdraw(self, request: Request) -> None:
         """Take a request out of the queue or of the running ones, whatever its state."""
@@ -388,10 +436,7 @@ class Instance:
         """Take a request's memory back, and close what is open of its token times."""
         if request.clock is not None:
             self._leave_batch(request)
-        if self.cache is None:
-            self.memory.give_back(self.memory.blocks_for(request.prefilled_tokens))
-        else:
-            self.cache.release(request.id, request.prefilled_tokens)
+        self.give_back(request.id, request.prefilled_tokens)
 
     def _leave_batch(self, request: Request) -> None:
         joined_step = request.joined_step
@@ -407,10 +452,14 @@ class Instance:
             request = self.running.get(id) or self.waiting.get(id)
             if request is not None:
                 self._withdraw(request)
-                self._end(request, Outcome.CANCELLED, self.now_s)
+            elif self.exchange is not None:
+                request = self.exchange.drop(id)
+            if request is not None:
+                self.end(request, Outcome.CANCELLED, self.now_s)
         self._cancelled.clear()
 
-    def _end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
+    def end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
+        """Note that a request has ended."""
         if not isnan(request.left_s):  # its user left first, whatever became of it then
             outcome = Outcome.CANCELLED
         if self.cache is not None:
@@ -433,7 +482,8 @@ class Instance:
 
     # Refusals ----------------------------------------------------------------------------------------------
 
-    def _why_never(self, request: Request) -> str | None:
+    def why_never(self, request: Request) -> str | None:
+        """Return why a request can never be served here, or None."""
         tokens = request.prompt_tokens + self._output_tokens[request.id]
         if tokens > self.max_model_len:
             return f"prompt and output are {tokens} tokens, max_model_len is {self.max_model_len}"

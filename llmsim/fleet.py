@@ -78,7 +78,8 @@ class Fleet:
         reports: Reports = ORACLE,
     ) -> None:
         self._clock = clock
-        self._instances = instances
+        self.instances = instances  #: by their number in this fleet
+        self._berth = {instance.number: n for n, instance in enumerate(instances)}
         self._reports = reports
         self._pool_of = ["all"] * len(instances) if pools is None else pools
         self.size = size = len(instances)
@@ -126,22 +127,22 @@ class Fleet:
     @cached_property
     def prefill_tokens_per_s(self) -> Floats:
         prompt = BENCHMARK.prompt_tokens
-        times_s = [each.latency.step_time_s([(0, prompt)], 0, 0) for each in self._instances]
+        times_s = [each.latency.step_time_s([(0, prompt)], 0, 0) for each in self.instances]
         return _read_only(prompt / np.array(times_s))
 
     @cached_property
     def decode_tokens_per_s(self) -> Floats:
         batch, context = BENCHMARK.sequences, BENCHMARK.sequences * BENCHMARK.context_tokens
-        times_s = [each.latency.step_time_s([], batch, context) for each in self._instances]
+        times_s = [each.latency.step_time_s([], batch, context) for each in self.instances]
         return _read_only(batch / np.array(times_s))
 
     def cached_tokens(self, number: int, request: RequestView) -> int:
-        return self._instances[number].cached_tokens(request)
+        return self.instances[number].cached_tokens(request)
 
     def _reported(self, row: int) -> Ints:
         if not self._reports.age_s:
-            for instance in self._instances:
-                self._known[:, instance.number] = self._state(instance)
+            for number in range(self.size):
+                self._known[:, number] = self._state(number)
         reported: Ints = _read_only(self._known)[row]
         return reported
 
@@ -156,37 +157,44 @@ class Fleet:
         """Let the router have the reports that have come by now, if there are new ones."""
         if self._clock.now < self._due_s:
             return
-        for instance in self._instances:
-            if self._clock.now >= instance.report_due_s:
-                self._write(instance)
+        for number in range(self.size):
+            self._before_change(number)
         self._known[:] = self._written
         self._due_s = self._reports.next_s(self._clock.now)
 
-    def sent(self, number: int, request: RequestView) -> None:
-        """Note that a request was sent to an instance."""
+    def sent(self, number: int, waiting_tokens: int) -> None:
+        """Note that a request was sent to an instance, with so many tokens for its queue."""
+        self._before_change(number)
         self.routed += 1
         self._present[number] += 1
         if self._reports.age_s and self._reports.count_own_sends:
             self._known[:WAITING_TOKENS, number] += 1
-            self._known[WAITING_TOKENS, number] += request.prompt_tokens
+            self._known[WAITING_TOKENS, number] += waiting_tokens
 
     def ended(self, number: int) -> None:
-        """Note that a request of an instance ended."""
+        """Note that a request of an instance ended there."""
+        self._before_change(number)
         self._present[number] -= 1
 
     # Reports -----------------------------------------------------------------------------------------------
 
+    def _before_change(self, number: int) -> None:
+        if self._clock.now >= self.instances[number].report_due_s:
+            self._write(self.instances[number])
+
     def _write(self, instance: Instance) -> None:
         """Write down the latest report of an instance, which has not changed since."""
-        due_s = self._reports.next_s(self._clock.now)
-        self._written[:, instance.number] = self._state(instance, self._reports.latest_s(self._clock.now))
-        instance.report_due_s = due_s
+        number, now_s = self._berth[instance.number], self._clock.now
+        self._written[:, number] = self._state(number, self._reports.latest_s(now_s))
+        instance.report_due_s = self._reports.next_s(now_s)
 
-    def _state(self, instance: Instance, before_s: float | None = None) -> tuple[int, ...]:
+    def _state(self, number: int, before_s: float | None = None) -> tuple[int, ...]:
         """An instance now, or before anything of a time since which it has only gone on decoding: a column."""
+        instance = self.instances[number]
+        offered = 0 if instance.exchange is None else len(instance.exchange.offered)
         return (
-            int(self._present[instance.number]),
-            len(instance.waiting),
+            int(self._present[number]),
+            len(instance.waiting) + offered,
             instance.waiting_tokens,
             len(instance.running),
             instance.free_blocks(before_s),

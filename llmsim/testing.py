@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import Cluster, InstanceSpec
+from llmsim.disaggregation import Disaggregation, Role
 from llmsim.fleet import ORACLE, Reports
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.prefix_cache import PrefixCache
@@ -68,6 +69,8 @@ def serve(
     api: ApiPath = DIRECT,
     reports: Reports = ORACLE,
     prefix_caching: bool = False,
+    roles: Sequence[Role] = (),
+    disaggregation: Disaggregation | None = None,
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
     spec = InstanceSpec(
@@ -75,7 +78,7 @@ def serve(
     )
     cluster = Cluster(
         requests,
-        [spec] * instances,
+        [replace(spec, role=role) for role in roles] if roles else [spec] * instances,
         router or RoundRobin(),
         np.random.default_rng(0),
         stretches=stretches,
@@ -85,6 +88,7 @@ def serve(
         max_in_flight=max_in_flight,
         api=api,
         reports=reports,
+        disaggregation=disaggregation,
     )
     record = cluster.run()
     check_record(record)
@@ -98,7 +102,9 @@ def serve(
 def _check_drained(cluster: Cluster, cut_off: bool) -> None:
     """All have ended: nobody is in a queue, and every KV block is free unless a step was cut off half-way."""
     for instance in cluster.instances:
-        left = (*instance.waiting, *instance.running, *instance.prefilling, *instance.held)
+        left = [*instance.waiting, *instance.running, *instance.prefilling, *instance.held]
+        if instance.exchange is not None and not cut_off:
+            left += [*instance.exchange.offered, *instance.exchange.incoming, *instance.exchange.outgoing]
         assert not left, f"requests {left} have ended, yet are on instance {instance.number}"
         memory = instance.memory
         assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are held by nobody"
@@ -202,10 +208,13 @@ def present_s(record: Record) -> float:
 
 
 def _before_arrival_s(arrival_s: Floats, start_s: Floats, end_s: Floats) -> float:
-    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends."""
+    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends.
+
+    The last row may count arrivals after its end, too: those in a step that the end of the run cut off.
+    """
     row = np.searchsorted(start_s, arrival_s, side="left") - 1
-    during = (row >= 0) & (arrival_s <= end_s[row])
-    return float((arrival_s - start_s[row])[during].sum())
+    during = (row >= 0) & ((arrival_s <= end_s[row]) | (row == len(end_s) - 1))
+    return float(np.nansum((np.minimum(arrival_s, end_s[row]) - start_s[row])[during]))
 
 
 def same(one: Record, other: Record) -> bool:
@@ -214,6 +223,7 @@ def same(one: Record, other: Record) -> bool:
         all(np.array_equal(one.requests[name], other.requests[name], equal_nan=True) for name in one.requests)
         and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(_segments(one), _segments(other), strict=True))
         and all(np.array_equal(a, b) for a, b in zip(one.step_ends_s, other.step_ends_s, strict=True))
+        and all(np.array_equal(one.transfers[n], other.transfers[n], equal_nan=True) for n in one.transfers)
         and one.end_s == other.end_s
     )
 
@@ -230,6 +240,11 @@ class Witness(Scheduler):
         self._scheduler = scheduler
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
         self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
+
+    @property
+    def most_running(self) -> int | None:
+        """Ask the other scheduler."""
+        return self._scheduler.most_running
 
     def schedule(self, view: InstanceView) -> Decision:
         """Ask twice."""

@@ -12,15 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from llmsim import delivery, discovery, hardware
+from llmsim import delivery, hardware
 from llmsim.clients import ApiPath
-from llmsim.errors import InputError, nearest
-from llmsim.fleet import Reports
+from llmsim.errors import InputError
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
-from llmsim.router import Router
 from llmsim.scenario import EngineHost, PacedDelivery, Scenario, TraceWorkload
 from llmsim.scenario.messages import Place, input_error
 from llmsim.workload.contract import Workload
@@ -69,11 +67,11 @@ def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes
     if own.profile is None:
         changes = scenario.host.model_dump(exclude_none=True, exclude={"profile"}) | changes
     named = own.profile or scenario.host.profile
-    if named is None:
-        return hardware.HostTimes(**changes)
-    with blaming(scenario, *(("pool", str(pool)) if own.profile else ()), "host", "profile"):
-        profile = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
-    return hardware.HostTimes(**(profile | changes))
+    times: dict[str, Any] = {}
+    if named is not None:
+        with blaming(scenario, *(("pool", str(pool)) if own.profile else ()), "host", "profile"):
+            times = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
+    return hardware.read_record(hardware.HostTimes, times | changes, scenario.place("host") + "host")
 
 
 def make_api(scenario: Scenario) -> ApiPath:
@@ -92,24 +90,6 @@ def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -
         for stream, wait in zip(rng.spawn(2), (chosen.first_token, chosen.next_token), strict=True)
     )
     return Patience(first, following, chosen.cancel_delay_s)
-
-
-def make_router(scenario: Scenario) -> Router:
-    """Find the router by its name and set its options; InputError for a pool that it names and nobody has."""
-    chosen = scenario.router
-    with blaming(scenario, *(("cluster", "router") if chosen.name is None else ("router", "name"))):
-        policy = discovery.find("llmsim.routers", scenario.router_name, Router)  # type: ignore[type-abstract]
-    router = make_policy(policy, chosen.options, lambda keys: scenario.place(*keys), ("router",))
-    there = [pool.name for pool, _ in scenario.pools]
-    for option, name in router.pools_named().items():
-        if name not in there:
-            raise InputError(f"{scenario.where('router', option)}no [[pool]] is named '{name}'{nearest(name, there)}")
-    return router
-
-
-def make_reports(scenario: Scenario) -> Reports:
-    """How the router learns of the instances."""
-    return Reports(scenario.router.report_age_s, scenario.router.count_own_sends)
 
 
 def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:

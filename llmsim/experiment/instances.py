@@ -51,8 +51,8 @@ def _instance(scenario: Scenario, number: int, pool: Pool, cluster: Cluster, sch
     with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
         latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
     host = make_host(scenario, number)
-    if host.step_s or host.sequence_s:
-        latency = Host(latency, host.step_s, host.sequence_s)
+    if host.step_s or host.sequence_s or host.eager_step_s:
+        latency = Host(latency, host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size)
     return InstanceSpec(
         scheduler=with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching),
         latency=latency,

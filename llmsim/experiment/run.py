@@ -16,8 +16,6 @@ from llmsim.experiment.assemble import (
     make_api,
     make_delivery,
     make_patience,
-    make_reports,
-    make_router,
     make_slo,
     make_user,
     make_window,
@@ -25,11 +23,13 @@ from llmsim.experiment.assemble import (
 )
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.pools import pool_scores
+from llmsim.experiment.routing import caches_prefixes, make_disaggregation, make_reports, make_router, router_choice
 from llmsim.experiment.verdict import reported, verdict
 from llmsim.metrics.imbalance import outstanding_cv
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.stages import stages
 from llmsim.metrics.statistics import number, summary
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
@@ -106,12 +106,14 @@ def run(
         max_in_flight=scenario.max_in_flight,
         api=make_api(scenario),
         reports=make_reports(scenario),
+        disaggregation=make_disaggregation(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
-    result.score["imbalance"] = imbalance(record, len(instances))
-    result.score["verdict"] = verdict(record, window).to_dict()
+    alone = len(instances) == 1 or scenario.kv_transfer is not None  # requests that move are on two instances
+    result.score["imbalance"] = None if alone else imbalance(record, len(instances))
+    result.score["verdict"] = verdict(record, window, result.delivered.arrival_s).to_dict()
     if scenario.pool:
         result.score["pools"] = pool_scores(result.delivered, record, scenario, blocks)
     else:
@@ -123,6 +125,7 @@ def run(
 def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
     """Assemble everything that a run is made of but its requests: InputError for what cannot be had."""
     make_router(scenario)
+    make_disaggregation(scenario)
     make_slo(scenario), make_user(scenario), make_window(scenario)
     make_instances(scenario, scheduler)
 
@@ -141,6 +144,8 @@ def score_delivered(
     )
     values["client_queueing_s"] = client_queueing(record, scenario)
     values["wasted"] = wasted(record)
+    if scenario.kv_transfer is not None:
+        values["stages"] = stages(record)
     if caches_prefixes(scenario):
         values["prefix_cache"] = prefix_cache(record, scenario)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
@@ -149,36 +154,12 @@ def score_delivered(
     return values
 
 
-def router_choice(scenario: Scenario) -> dict[str, Any]:
-    """Who routes, and how old its news are: "oracle" where it sees the present state, which no deployment has.
-
-    `reports` and `caches` are None where the router looks at none.
-    """
-    chosen, reads = scenario.router, make_router(scenario).reads
-    age_s = chosen.report_age_s if "reports" in reads else None
-    return {
-        "name": scenario.router_name,
-        "options": chosen.options,
-        "reports": None if age_s is None else "periodic" if age_s else "oracle",
-        "report_age_s": age_s,
-        "count_own_sends": chosen.count_own_sends if age_s else None,
-        "caches": "oracle" if "caches" in reads and caches_prefixes(scenario) else None,
-    }
-
-
-def imbalance(record: Record, instances: int) -> dict[str, float | None] | None:
-    """How unevenly requests lay on the instances from the first to the last arrival; None for a single instance."""
-    if instances == 1:
-        return None
+def imbalance(record: Record, instances: int) -> dict[str, float | None]:
+    """How unevenly requests lay on the instances from the first to the last arrival."""
     requests = record.requests
     span_s = float(requests["arrival_s"].min()), float(requests["arrival_s"].max())
     cv = outstanding_cv(requests["instance"], requests["sent_s"], requests["end_s"], instances, span_s)
     return {"outstanding_cv": number(cv)}
-
-
-def caches_prefixes(scenario: Scenario) -> bool:
-    """Whether any instance keeps KV blocks for requests that begin alike."""
-    return any(cluster.prefix_caching for _, cluster in scenario.pools)
 
 
 def client_queueing(record: Record, scenario: Scenario) -> dict[str, float | int | None] | None:

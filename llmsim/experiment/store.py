@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from llmsim.errors import InputError
 from llmsim.experiment.pools import pool_of_instances
 from llmsim.metrics import ranges
-from llmsim.record import SEGMENT_COLUMNS, Record, Timelines, expand
+from llmsim.record import SEGMENT_COLUMNS, TRANSFER_COLUMNS, Record, Timelines, expand
 from llmsim.request import Outcome
 from llmsim.scenario import ImmediateDelivery, Scenario
 from llmsim.scenario.messages import input_error
@@ -29,6 +30,9 @@ OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 #: the file whose presence makes a folder a result
 MARK = "scenario.json"
 DELIVERED_TOKENS = "delivered_tokens.parquet"
+TRANSFERS = "transfers.parquet"
+#: tables that only some runs have
+SOME = (DELIVERED_TOKENS, TRANSFERS)
 #: table -> columns without which a result cannot be scored again
 NEEDED = {
     "requests": (
@@ -65,6 +69,8 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
         "end_s": np.concatenate([np.empty(0), *record.step_ends_s]),
     }
     _write_table(folder / "step_ends.parquet", step_ends)
+    if result.scenario.kv_transfer is not None:
+        _write_table(folder / TRANSFERS, record.transfers)
     if not isinstance(result.scenario.delivery, ImmediateDelivery):
         _write_table(folder / DELIVERED_TOKENS, _delivered_tokens(result.delivered))
     write_json(folder / MARK, result.scenario.model_dump(mode="json"))
@@ -81,14 +87,17 @@ def read_record(folder: Path) -> Record:
     for name in ("id", "pool", *DELIVERED_COLUMNS):
         requests.pop(name, None)
     instances = int(max(ends["instance"].max(initial=-1), requests["instance"].max(initial=-1))) + 1
-    return Record(
+    record = Record(
         requests=requests,
         segments=tables["segments"],
         steps=tables["steps"],
         step_ends_s=tuple(ends["end_s"][ends["instance"] == number] for number in range(instances)),
         reasons=tuple(reasons),
-        end_s=_read_end_s(folder / "score.json"),
+        end_s=float(read_score(folder)["simulated_s"]),
     )
+    if (folder / TRANSFERS).is_file():
+        record = replace(record, transfers=_read_table(folder / TRANSFERS, tuple(TRANSFER_COLUMNS)))
+    return record
 
 
 def read_scenario(folder: Path) -> Scenario:
@@ -105,13 +114,18 @@ def read_scenario(folder: Path) -> Scenario:
         raise input_error(error, Scenario, lambda _: f"{file}: ") from None
 
 
-def _read_end_s(file: Path) -> float:
+def read_score(folder: Path) -> dict[str, Any]:
+    """Read back the score of a result; InputError if the folder has none."""
+    _check_result(folder)
+    file = folder / "score.json"
     try:
-        return float(json.loads(file.read_text(encoding="utf-8"))["simulated_s"])
+        score: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        float(score["simulated_s"])
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{file}: expected the score of a run, in JSON, with simulated_s") from None
+    return score
 
 
 def _check_result(folder: Path) -> None:
@@ -163,7 +177,8 @@ def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
     try:
         yield scratch
         if folder.is_dir():
-            (folder / DELIVERED_TOKENS).unlink(missing_ok=True)  # only paced runs write it anew
+            for name in SOME:
+                (folder / name).unlink(missing_ok=True)
             for file in sorted(scratch.iterdir()):
                 os.replace(file, folder / file.name)
         else:

@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 
 from llmsim.metrics.window import Window
-from llmsim.record import Record
+from llmsim.record import Floats, Record
 from llmsim.statistics import Verdict, judge
 
 #: tables of the score with percentiles of the far tail, which need a steady state
-WITH_TAILS = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "idle_latency_s")
+WITH_TAILS = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "client_queueing_s", "idle_latency_s")
 TAILS = ("p99",)
 
 
-def verdict(record: Record, window: Window) -> Verdict:
-    """Judge a run from its first to its last arrival, or within the bounds that its window gives."""
+def verdict(record: Record, window: Window, arrival_s: Floats | None = None) -> Verdict:
+    """Judge a run from its first to its last arrival, or within the bounds that its window gives.
+
+    `arrival_s`: (requests,) where waits count from, if not from the record's arrivals; in a closed loop, the sending.
+    """
     requests = record.requests
-    arrival_s = requests["arrival_s"]
+    arrival_s = requests["arrival_s"] if arrival_s is None else arrival_s
     first_s, last_s = float(arrival_s.min()), float(arrival_s.max())
     start_s = first_s if window.start_s is None else max(first_s, window.start_s)
     stop_s = last_s if window.end_s is None else min(last_s, window.end_s)

@@ -27,6 +27,9 @@ _ASSIGNMENT = re.compile(r"""^\s*([\w.\s"'-]+?)\s*=""")
 _INLINE_KEY = re.compile(r"""[{,]\s*([\w"'-]+)\s*=""")
 
 
+NOTHING = "null"  #: as a change: without this key
+
+
 def scenario_names() -> dict[str, Path]:
     """Shipped scenarios: name -> file. They lie in a checkout's scenarios/ or in the installed package."""
     for folder in (_ROOT / "_data" / "scenarios", _ROOT.parent / "scenarios"):
@@ -90,8 +93,8 @@ class Source:
 def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """Read, override and validate one scenario.
 
-    An override is ``key.path=value``, the value in TOML or a bare string. One that names a trace takes the
-    place of the file's synthetic workload. A relative trace path is looked for in the current folder,
+    An override is ``key.path=value``, the value in TOML or a bare string; ``null`` takes the key out. One that names a
+    trace takes the place of the file's synthetic workload. A relative trace path is looked for in the current folder,
     then in the scenario's. Raises InputError with file, line and key.
     """
     return read_source(path).scenario([parse_change(text) for text in overrides])
@@ -204,7 +207,10 @@ def _set(data: dict[str, Any], change: Change) -> Keys:
             raise InputError(f"{said}'{path[-1]}' is {table!r}, which has no keys of its own")
         if depth < len(change.keys):
             table = table[path[-1]] if isinstance(table, list) else table.setdefault(key, {})
-    table[path[-1]] = copy.deepcopy(change.value)
+    if change.value == NOTHING and isinstance(table, dict):
+        table.pop(key, None)
+    else:
+        table[path[-1]] = copy.deepcopy(change.value)
     return tuple(map(str, path))
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
-from llmsim.scenario.fields import Count, MeanTokens, NotNegative, Positive, Table
-from llmsim.scenario.pools import Pool, RouterChoice
+from llmsim.scenario.pools import KvTransfer, Pool, RouterChoice
+from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
 
 DEFAULT_ROUTER = "round_robin"
 #: name of the pool of a scenario without [[pool]]
@@ -187,6 +187,10 @@ class Host(Table):
     prompt_token_s: NotNegative | None = None
     #: the API server, from a token's emission to its reaching the client
     response_s: NotNegative | None = None
+    #: the engine, for each step of more tokens than its largest CUDA graph, whose kernels the host launches one by one
+    eager_step_s: NotNegative | None = None
+    #: tokens of the largest graph; vLLM's default is min(2 x max_num_seqs, 512)
+    max_cudagraph_capture_size: Count | None = None
 
 
 class SchedulerChoice(Table):
@@ -340,6 +344,7 @@ class Scenario(Table):
     router: RouterChoice = RouterChoice()
     #: [[pool]] tables; none: the cluster is one pool
     pool: Annotated[tuple[Pool, ...], Field(strict=False)] = ()
+    kv_transfer: KvTransfer | None = None
     host: Host = Host()
     scheduler: SchedulerChoice = SchedulerChoice()
     patience: Patience = Patience()
@@ -350,7 +355,7 @@ class Scenario(Table):
     window: Window = Window()
 
     #: tables that may stand beside these in a file: what to ask of the experiment, read by commands of their own
-    beside: ClassVar[tuple[str, ...]] = ("sweep",)
+    beside: ClassVar[tuple[str, ...]] = ("plan", "sweep")
 
     @model_validator(mode="after")
     def _one_cap(self) -> Scenario:
@@ -377,6 +382,20 @@ class Scenario(Table):
     def router_name(self) -> str:
         """Name of the router."""
         return self.router.name or self.cluster.router or DEFAULT_ROUTER
+
+    @model_validator(mode="after")
+    def _whole_when_disaggregated(self) -> Scenario:
+        roles = {pool.role for pool in self.pool}
+        if not roles & {"prefill", "decode"}:
+            if self.kv_transfer is not None:
+                raise ValueError("kv_transfer is for pools with role = 'prefill' and 'decode', and there are none")
+            return self
+        for role in ("prefill", "decode"):
+            if role not in roles:
+                raise ValueError(f"no pool has role = '{role}'; prefill and decode pools need each other")
+        if self.kv_transfer is None:
+            raise ValueError("pools for prefill and decode need [kv_transfer] with bandwidth_gb_per_s")
+        return self
 
     @property
     def pools(self) -> tuple[tuple[Pool, Cluster], ...]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 
-from llmsim.scenario.fields import Count, NotNegative, Table
+from llmsim.scenario.table import Count, NotNegative, Positive, Table
 
 Role = Literal["mixed", "prefill", "decode"]
 T = TypeVar("T", bound=Table)
@@ -52,6 +52,20 @@ class EngineHost(Table):
     profile: str | None = None
     step_s: NotNegative | None = None
     sequence_s: NotNegative | None = None
+    eager_step_s: NotNegative | None = None
+    max_cudagraph_capture_size: Count | None = None
+
+
+class KvTransfer(Table):
+    """How keys and values get from the pools for prefill to those for decode."""
+
+    bandwidth_gb_per_s: Positive  #: of each instance, in and out; 10^9 bytes
+    latency_s: NotNegative = 0.0
+    #: "layers": a layer is sent while the next ones are computed; only what is left after the prefill takes time
+    overlap: Literal["none", "layers"] = "none"
+    #: no room on the decode side: wait for it, compute the prompt again there, or decode where the prompt was computed
+    when_full: Literal["wait", "recompute", "fall_back"] = "wait"
+    router: str = "least_outstanding"  #: picks the instance that decodes
 
 
 class Pool(Table):
@@ -70,13 +84,6 @@ class Pool(Table):
     max_model_len: Count | None = None
     host: EngineHost = EngineHost()
     scheduler: PoolScheduler = PoolScheduler()
-
-    @field_validator("role")
-    @classmethod
-    def _served(cls, role: Role) -> Role:
-        if role != "mixed":
-            raise ValueError(f"'{role}': prefill and decode cannot be kept apart yet; expected 'mixed'")
-        return role
 
     def over(self, cluster: T) -> T:
         """Return [cluster] as this pool has it."""

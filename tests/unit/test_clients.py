@@ -131,3 +131,13 @@ def test_who_comes_because_somebody_was_given_up_is_seen_at_the_next_step():
 def test_api_times_must_be_seconds(value):
     with pytest.raises(InputError, match=r"host response_s = .*, expected seconds, not negative"):
         ApiPath(response_s=value)
+
+
+def test_who_is_cancelled_after_the_last_boundary_is_there_until_the_run_ends():
+    # tokens at 0.125, 0.25, 0.375 s; the user leaves at 0.1 s, which the engine learns at 0.4 s, in its fourth step
+    patience = Patience(np.array([0.1]), np.array([math.inf]), cancel_delay_s=0.3)
+    got = both(workload((0, 1, 4)), until_s=0.45, patience=patience)
+
+    assert got["outcome"].tolist() == [Outcome.CANCELLED]
+    assert got["end_s"].tolist() == [0.45]
+    assert got["emitted_tokens"].tolist() == [3]

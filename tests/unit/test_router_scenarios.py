@@ -9,6 +9,7 @@ import pytest
 from llmsim import experiment
 from llmsim.cli import main
 from llmsim.errors import InputError
+from llmsim.experiment.routing import make_reports, make_router
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.scenario import load_scenario
 
@@ -50,8 +51,8 @@ def test_the_short_form_in_cluster_still_names_the_router(tmp_path):
     scenario = load_scenario(file, ["router.report_age_s=0.5"])
 
     assert scenario.router_name == "least_outstanding"
-    assert experiment.assemble.make_router(scenario) == LeastOutstanding()
-    assert experiment.assemble.make_reports(scenario).age_s == 0.5
+    assert make_router(scenario) == LeastOutstanding()
+    assert make_reports(scenario).age_s == 0.5
 
 
 def test_old_news_changes_where_requests_go_and_fresh_news_is_the_default(file):

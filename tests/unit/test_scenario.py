@@ -278,3 +278,8 @@ def test_shipped_scenarios_are_valid_and_found_by_name() -> None:
 def test_a_scenario_that_needs_its_trace_says_so() -> None:
     with pytest.raises(InputError, match=r"line \d+: workload.trace: missing; give the file with --set"):
         load_scenario("mooncake_conversation")
+
+
+def test_users_without_a_text_of_their_own_cannot_be_told_apart():
+    with pytest.raises(InputError, match=r"3 users with user_tokens = 0 cannot be told apart"):
+        load_scenario("prefix_caching", ["workload.prefixes.users=3", "workload.prefixes.user_tokens=0"])

@@ -1,4 +1,4 @@
-"""What the tables of a scenario are made of."""
+"""What the tables of a scenario have in common: strictness, and ranges of numbers."""
 
 from __future__ import annotations
 
