@@ -26,7 +26,7 @@ from llmsim.scenario.model import (
     User,
     Window,
 )
-from llmsim.scenario.pools import EngineHost, Pool
+from llmsim.scenario.pools import EngineHost, Pool, RouterChoice
 from llmsim.scenario.requests import RequestClass, Slo
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "PoissonArrivals",
     "Pool",
     "RequestClass",
+    "RouterChoice",
     "Scenario",
     "SchedulerChoice",
     "SharedPrefixes",
