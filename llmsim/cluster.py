@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isnan
 
 import numpy as np
@@ -23,9 +23,11 @@ from llmsim.request import Outcome, Request, RequestView
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.stepwise import StepwiseInstance
+from llmsim.users import Users
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import FOR_EVER_S, Patience
 from llmsim.workload.prefixes import Prefixes
+from llmsim.workload.retries import Retries
 
 NOWHERE = -1  #: instance of a request that was never sent
 
@@ -53,6 +55,7 @@ def simulate(
     patience: Patience | None = None,
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
+    retries: Retries | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
@@ -76,6 +79,7 @@ def simulate(
         on_progress,
         max_in_flight=max_in_flight,
         api=api,
+        retries=retries,
     )
     return cluster.run()
 
@@ -96,26 +100,30 @@ class Cluster:
         *,
         max_in_flight: int | None = None,
         api: ApiPath = DIRECT,
+        retries: Retries | None = None,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
         if n == 0:
             raise InputError(f"{workload.source}: nobody arrives before until_s = {until_s}")
-        arrival_s, prompt_tokens = workload.arrival_s[:n], workload.prompt_tokens[:n]
-        self._requests = n
+        self._users = users = Users(n, workload.sessions, retries)
+        self._workload, self._requests = workload, n
+        attempts = workload.repeated(n, users.attempts)
         self._until_s = until_s
         self._on_progress = on_progress
-        self._patience = patience
+        self._patience = None if patience is None else patience.repeated(n, users.attempts)
         self._present: set[int] = set()  # requests in the system
         self._router = router
         self._api = api
         self._way_in = api.request_s > 0 or api.prompt_token_s > 0
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
         self.clock = Clock()
-        output = workload.output_tokens[:n]
-        self.recorder = Recorder(arrival_s, prompt_tokens, output, len(instances))
-        output_tokens = output.tolist()
+        arrival_s, prompt_tokens = attempts.arrival_s, attempts.prompt_tokens
+        if users.wait_for_ends:
+            arrival_s = arrival_s.copy()  # clients put in when those who wait for others arrive
+        self.recorder = Recorder(arrival_s, prompt_tokens, attempts.output_tokens, len(instances))
+        output_tokens = attempts.output_tokens.tolist()
         kind = Instance if stretches else StepwiseInstance
-        memories = _memories(instances, workload.prefixes)
+        memories = _memories(instances, attempts.prefixes)
         self.instances = [
             kind(
                 self.clock,
@@ -131,10 +139,16 @@ class Cluster:
             for number, (spec, memory) in enumerate(zip(instances, memories, strict=True))
         ]
         self.clients = Clients(
-            self.clock, arrival_s, prompt_tokens, self._send, max_in_flight=max_in_flight, response_s=api.response_s
+            self.clock,
+            arrival_s,
+            prompt_tokens,
+            self._send,
+            users,
+            max_in_flight=max_in_flight,
+            response_s=api.response_s,
         )
-        #: (requests,) when each entered its engine's queue; NaN: not yet
-        self.queued_s = np.full(n, np.nan) if self._way_in else self.clients.sent_s
+        #: (attempts,) when each entered its engine's queue; NaN: not yet
+        self.queued_s = np.full(len(attempts), np.nan) if self._way_in else self.clients.sent_s
         self.fleet = Fleet(self.clock, self.instances, rng)
         self.ended = 0
         self.last_end_s = 0.0
@@ -145,12 +159,22 @@ class Cluster:
             self.clock.run(until=self._until_s)
         if self._until_s is not None:
             self._close(self._until_s)
-        elif waiting := self._requests - self.ended:
+        elif waiting := self.clients.arrived - self.ended:
             policy = type(self.instances[0].scheduler).__name__
             raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")
-        record = self.recorder.finish(self.last_end_s)
         times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s}
-        return replace(record, requests=record.requests | times)
+        return self.recorder.finish(self.last_end_s, times | self._whose())
+
+    def _whose(self) -> dict[str, NDArray[np.int64]]:
+        """Columns, by id, that say which request of the workload an attempt is at, and of which conversation."""
+        users, sessions = self._users, self._workload.sessions
+        if not users.wait_for_ends:
+            return {}  # row i is request i
+        request, attempt = np.divmod(np.arange(self._requests * users.attempts), users.attempts)
+        columns = {"request": request, "attempt": attempt}
+        if sessions is not None:
+            columns |= {name: getattr(sessions, name)[request] for name in ("conversation", "turn", "turns")}
+        return columns
 
     def _close(self, until_s: float) -> None:
         """End the run: whoever is still somewhere is unfinished."""
@@ -213,7 +237,7 @@ class Cluster:
 
     def _leave(self, request: Request, instance: Instance, cancel_delay_s: float) -> None:
         request.left_s = self.clock.now
-        self.clients.left()
+        self.clients.left(request)
         if cancel_delay_s == 0:
             instance.cancel(request.id)
         else:

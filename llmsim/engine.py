@@ -392,6 +392,7 @@ class Instance:
             outcome = Outcome.CANCELLED
         if self.cache is not None:
             self.cache.forget(request.id)
+        request.ended_as = outcome
         self.recorder.ended(request, self.number, outcome, end_s, reason)
         self._on_end(self.number, request, end_s)
 

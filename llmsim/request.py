@@ -77,6 +77,7 @@ class Request:
         "cached_tokens",
         "clock",
         "emitted_before",
+        "ended_as",
         "first_scheduled_s",
         "first_token_s",
         "head_s",
@@ -109,6 +110,7 @@ class Request:
         self.clock: StepClock | None = None  #: its instance's, while it decodes
         self.last_token_s = NEVER_S  #: when its latest token was emitted, as of when it last joined or left the batch
         self.left_s = NEVER_S  #: when its user left
+        self.ended_as = Outcome.UNFINISHED  #: so far
         self.head_s = NEVER_S  #: when the token that its latest prefill yielded was emitted
 
     @property

@@ -21,6 +21,7 @@ from llmsim.scheduler import Decision, InstanceView, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from llmsim.workload.retries import Retries
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def serve(
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
     prefix_caching: bool = False,
+    retries: Retries | None = None,
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
     spec = InstanceSpec(
@@ -82,6 +84,7 @@ def serve(
         on_progress=None,
         max_in_flight=max_in_flight,
         api=api,
+        retries=retries,
     )
     record = cluster.run()
     check_record(record)
@@ -199,10 +202,14 @@ def present_s(record: Record) -> float:
 
 
 def _before_arrival_s(arrival_s: Floats, start_s: Floats, end_s: Floats) -> float:
-    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends."""
+    """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends.
+
+    A row that the end of the run cut off counts who was there then, also those who came after its last step.
+    """
     row = np.searchsorted(start_s, arrival_s, side="left") - 1
-    during = (row >= 0) & (arrival_s <= end_s[row])
-    return float((arrival_s - start_s[row])[during].sum())
+    came_s = np.where(row == len(end_s) - 1, np.minimum(arrival_s, end_s[-1]), arrival_s)
+    during = (row >= 0) & (came_s <= end_s[row])
+    return float((came_s - start_s[row])[during].sum())
 
 
 def same(one: Record, other: Record) -> bool:

@@ -9,17 +9,22 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError
 from llmsim.workload.prefixes import Prefixes
+from llmsim.workload.sessions import NOBODY, Sessions
 
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """Requests in order of arrival; all arrays have shape (requests,)."""
+    """Requests in order of arrival; all arrays have shape (requests,).
+
+    Of a request that comes after another one (`sessions`), `arrival_s` is the earliest time that it may arrive.
+    """
 
     arrival_s: NDArray[np.float64]
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
     source: str  #: where it came from, in words, for reports
     prefixes: Prefixes | None = None  #: which requests begin alike; None: nobody knows, or none do
+    sessions: Sessions | None = None  #: which requests come after others; None: all come by themselves
 
     def __post_init__(self) -> None:
         n = len(self.arrival_s)
@@ -29,6 +34,8 @@ class Workload:
             raise InputError(f"{self.source}: columns differ in length")
         if self.prefixes is not None and len(self.prefixes) != n:
             raise InputError(f"{self.source}: prefixes of {len(self.prefixes)} requests, expected {n}")
+        if self.sessions is not None:
+            self._check_sessions(self.sessions)
         if not (np.isfinite(self.arrival_s).all() and self.arrival_s[0] >= 0):
             raise InputError(f"{self.source}: arrival_s must be finite and not negative")
         if (np.diff(self.arrival_s) < 0).any():
@@ -40,5 +47,22 @@ class Workload:
                     f"{self.source}: request {at} has {name} = {getattr(self, name)[at]}, expected at least 1"
                 )
 
+    def _check_sessions(self, sessions: Sessions) -> None:
+        if len(sessions) != len(self.arrival_s):
+            raise InputError(f"{self.source}: sessions of {len(sessions)} requests, expected {len(self.arrival_s)}")
+        waits = np.flatnonzero(sessions.after != NOBODY)
+        early = waits[self.arrival_s[waits] < self.arrival_s[sessions.after[waits]]]
+        if len(early):
+            raise InputError(f"{self.source}: request {early[0]} may arrive before the one that it comes after")
+
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    def repeated(self, requests: int, times: int) -> Workload:
+        """Return the first `requests`, each `times` times in a row, as if all of them came by themselves."""
+        if times == 1 and requests == len(self) and self.sessions is None:
+            return self
+        index = np.repeat(np.arange(requests), times)
+        prefixes = None if self.prefixes is None else self.prefixes.take(index)
+        columns = (self.arrival_s[index], self.prompt_tokens[index], self.output_tokens[index])
+        return Workload(*columns, self.source, prefixes)
