@@ -123,14 +123,14 @@ class Instance:
             self._drop_cancelled()
 
     def _emit_tokens(self, stretch: Stretch) -> None:
-        self._record(stretch)
+        token_s = self._record(stretch)
         self.now_s = stretch.boundaries_s[stretch.steps]
         if stretch.decode:
             self._last_decode_s = self.now_s
             for id in self.batch.advance(stretch.steps):
                 self._finish(self.running[id])
         for request, tokens in stretch.prefill:
-            self._emit_prefill(request, tokens)
+            self._emit_prefill(request, tokens, token_s)
         self._stretch = None
 
     # Called by the cluster ---------------------------------------------------------------------------------
@@ -325,12 +325,15 @@ class Instance:
         request.cached_tokens += max(0, cached - request.most_computed_tokens)
         return to_prefill - cached
 
-    def _emit_prefill(self, request: Request, tokens: int) -> None:
+    def _emit_prefill(self, request: Request, tokens: int, token_s: float) -> None:
         """Account for a chunk; if it completes the prefill, the next token leaves with it."""
         computed = request.prefilled_tokens
         request.prefilled_tokens = computed + tokens
+        request.prefill_s += tokens * token_s
         if computed < request.most_computed_tokens:
-            request.recomputed_tokens += min(tokens, request.most_computed_tokens - computed)
+            again = min(tokens, request.most_computed_tokens - computed)
+            request.recomputed_tokens += again
+            request.recomputed_s += again * token_s
         if request.prefilled_tokens < request.prompt_tokens + request.emitted_before:
             return
         id = request.id
@@ -396,7 +399,8 @@ class Instance:
         self.recorder.ended(request, self.number, outcome, end_s, reason)
         self._on_end(self.number, request, end_s)
 
-    def _record(self, stretch: Stretch) -> None:
+    def _record(self, stretch: Stretch) -> float:
+        """Write the steps down; return the seconds that a step with prefill spent on each of its tokens."""
         batch, memory, recorder = self.batch, self.memory, self.recorder
         steps, boundaries_s, number = stretch.steps, stretch.boundaries_s, self.number
         prefill_tokens = sum(tokens for _, tokens in stretch.prefill) if stretch.prefill else 0
@@ -408,6 +412,7 @@ class Instance:
         else:
             decoding = context = 0
         recorder.stretch(number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
+        return (end_s - start_s) / (prefill_tokens + decoding) if prefill_tokens else 0.0
 
     # Refusals ----------------------------------------------------------------------------------------------
 

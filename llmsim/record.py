@@ -137,6 +137,8 @@ ENDED_COLUMNS = {
     "recomputed_tokens": np.int64,  #: computed again after a preemption
     "computed_tokens": np.int64,  #: computed at all, again included
     "cached_tokens": np.int64,  #: not computed: found in the prefix cache
+    "prefill_s": np.float64,  #: its tokens' share of the time of its prefill steps
+    "recomputed_s": np.float64,  #: the part of it that went into tokens computed again
     "left_s": np.float64,  #: when the user left; NaN: stayed
     "instance": np.int64,
 }
@@ -237,6 +239,8 @@ class Recorder:
             recomputed,
             recomputed + (computed if computed > most else most) - request.cached_tokens,
             request.cached_tokens,
+            request.prefill_s,
+            request.recomputed_s,
             request.left_s,
             instance,
         )

@@ -24,12 +24,23 @@ from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
+from llmsim.request import Outcome
 from llmsim.router import Router
-from llmsim.scenario import Abandonment, PacedDelivery, Scenario, TraceWorkload
+from llmsim.scenario import (
+    Abandonment,
+    ClosedArrivals,
+    PacedDelivery,
+    Scenario,
+    Sessions,
+    SyntheticWorkload,
+    TraceWorkload,
+)
 from llmsim.scenario.messages import Place, input_error
 from llmsim.scheduler import Scheduler
 from llmsim.workload.contract import Workload
+from llmsim.workload.conversations import Number, Plan, Wait, converse
 from llmsim.workload.patience import FOR_EVER_S, Patience, draw_patience
+from llmsim.workload.retries import Retries, draw_backoffs
 from llmsim.workload.shared_prefixes import with_shared_prefixes
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
@@ -52,6 +63,9 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
                 duration_s=chosen.duration_s,
                 limit=chosen.limit,
             )
+    if chosen.sessions is not None:
+        with _blaming(scenario, "workload", "sessions"):
+            return make_conversations(chosen, chosen.sessions, streams)
     with _blaming(scenario, "workload"):
         drawn = synthesize(
             streams,
@@ -62,6 +76,24 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
     if chosen.prefixes is None:
         return drawn
     return with_shared_prefixes(streams.prefixes, drawn, **chosen.prefixes.model_dump())
+
+
+def make_conversations(chosen: SyntheticWorkload, sessions: Sessions, streams: Streams) -> Workload:
+    """Draw conversations; with closed arrivals, so many users have one after the other."""
+    waits = {name: Wait(**wait.model_dump()) for name in ("think", "pause") if (wait := getattr(sessions, name))}
+    if sessions.tools is not None:
+        waits["tool"] = Wait(**sessions.tools.gap.model_dump())
+    plan = Plan(
+        turns=Number(**sessions.turns.model_dump()),
+        calls=Number(1, "fixed") if sessions.tools is None else Number(**sessions.tools.calls.model_dump()),
+        history=sessions.history,
+        max_context_tokens=sessions.max_context_tokens,
+        **waits,
+    )
+    users = chosen.arrivals.concurrency if isinstance(chosen.arrivals, ClosedArrivals) else None
+    begin = users or arrival_process(**chosen.arrivals.model_dump())
+    lengths = length_source(**chosen.lengths.model_dump())
+    return converse(streams, plan, requests=chosen.requests, begin=begin, lengths=lengths)
 
 
 def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpec]:
@@ -151,6 +183,16 @@ def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -
         for stream, wait in zip(rng.spawn(2), (chosen.first_token, chosen.next_token), strict=True)
     )
     return Patience(first, following, chosen.cancel_delay_s)
+
+
+def make_retries(scenario: Scenario, rng: np.random.Generator, requests: int) -> Retries | None:
+    """Draw how long users wait before they try again, if they do."""
+    chosen = scenario.retries
+    if chosen.max_attempts == 1:
+        return None
+    with _blaming(scenario, "retries"):
+        backoff_s = draw_backoffs(rng, requests, **chosen.model_dump(exclude={"on"}))
+    return Retries(backoff_s, frozenset(Outcome[name.upper()] for name in chosen.on))
 
 
 def make_router(scenario: Scenario) -> Router:

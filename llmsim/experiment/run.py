@@ -17,6 +17,7 @@ from llmsim.experiment.assemble import (
     make_delivery,
     make_instances,
     make_patience,
+    make_retries,
     make_router,
     make_scheduler,
     make_slo,
@@ -25,6 +26,7 @@ from llmsim.experiment.assemble import (
     make_workload,
 )
 from llmsim.experiment.verdict import reported, verdict
+from llmsim.metrics import attempts, gpu_time
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
@@ -104,6 +106,7 @@ def run(
         until_s=scenario.until_s,
         max_in_flight=scenario.max_in_flight,
         api=make_api(scenario),
+        retries=make_retries(scenario, draws.retries, len(workload)),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})
@@ -125,16 +128,22 @@ def score_delivered(
     delivered: Timelines, record: Record, scenario: Scenario, *, slo: Slo, user: User, window: Window
 ) -> dict[str, Any]:
     """Score a run on its delivered token times; `choices.delivery` says how tokens got there."""
+    requests = record.requests
+    tries = scenario.retries
+    on = [Outcome[name.upper()] for name in tries.on]
+    end_s = max(record.end_s, run_end_s(delivered))
     values = score(
-        delivered,
+        attempts.whole(delivered, requests, attempts=tries.max_attempts, on=on, end_s=end_s),
         slo=slo,
         user=user,
         window=window,
-        first_scheduled_s=record.requests["first_scheduled_s"],
-        end_s=max(record.end_s, run_end_s(delivered)),
+        first_scheduled_s=requests["first_scheduled_s"][attempts.final(requests)],
+        end_s=end_s,
     )
+    further = {"attempts": attempts.attempts_made(requests), "conversations": attempts.conversations(requests)}
+    values |= {name: counts for name, counts in further.items() if counts is not None}
     values["client_queueing_s"] = client_queueing(record, scenario)
-    values["wasted"] = wasted(record)
+    values["wasted"] = wasted(record, scenario.cluster.tensor_parallel_size)
     if scenario.cluster.prefix_caching:
         values["prefix_cache"] = prefix_cache(record, scenario)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
@@ -177,11 +186,12 @@ def prefix_cache(record: Record, scenario: Scenario) -> dict[str, float | int | 
     return values
 
 
-def wasted(record: Record) -> dict[str, int]:
+def wasted(record: Record, gpus: int) -> dict[str, int | float]:
     """Count the work that served nobody.
 
     `computed_tokens`: computed for requests that did not finish, or computed again after a preemption. `output_tokens`:
-    emitted to users who did not get all of their tokens.
+    emitted to users who did not get all of their tokens. `gpu_s`: the time of `gpus` for each instance that went into
+    the former, of `busy_gpu_s` in all (`metrics.gpu_time` has the rule).
     """
     requests = record.requests
     served = requests["outcome"] == Outcome.FINISHED
@@ -189,4 +199,6 @@ def wasted(record: Record) -> dict[str, int]:
     return {
         "computed_tokens": int(computed.sum()),
         "output_tokens": int(requests["emitted_tokens"][~served].sum()),
+        "gpu_s": gpu_time.wasted_s(record) * gpus,
+        "busy_gpu_s": gpu_time.busy_s(record) * gpus,
     }

@@ -27,6 +27,7 @@ from llmsim.scenario.model import (
     User,
     Window,
 )
+from llmsim.scenario.users import Retries, Sessions
 
 __all__ = [
     "Abandonment",
@@ -42,8 +43,10 @@ __all__ = [
     "OnOffArrivals",
     "PacedDelivery",
     "PoissonArrivals",
+    "Retries",
     "Scenario",
     "SchedulerChoice",
+    "Sessions",
     "SharedPrefixes",
     "Slo",
     "SyntheticWorkload",

@@ -5,37 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    model_validator,
-)
+from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
 
-LEAST, MOST = 1e-9, 1e12  #: beyond them, sums and squares of doubles lose what they are for
-
-
-def _sane(value: float) -> float:
-    if value and not LEAST <= value <= MOST:
-        raise ValueError(f"{value:g}: expected a number from {LEAST:g} to {MOST:g}")
-    return value
-
-
-Positive = Annotated[float, Field(gt=0), AfterValidator(_sane)]
-NotNegative = Annotated[float, Field(ge=0), AfterValidator(_sane)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
-MeanTokens = Annotated[float, Field(gt=0, le=1e9), AfterValidator(_sane)]
-
-
-class Table(BaseModel):
-    """A TOML table: frozen, strictly typed, without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+from llmsim.scenario.fields import Count, MeanTokens, NotNegative, Positive, Table
+from llmsim.scenario.users import Patience, Retries, Sessions
 
 
 class PoissonArrivals(Table):
@@ -134,6 +107,18 @@ class SyntheticWorkload(Table):
     lengths: Lengths = TrafficLengths()
     #: prepended to the prompts of `lengths`
     prefixes: SharedPrefixes | None = None
+    #: conversations; left out, each request stands alone
+    sessions: Sessions | None = None
+
+    @model_validator(mode="after")
+    def _sessions_fit(self) -> SyntheticWorkload:
+        if self.sessions is None:
+            return self
+        if self.prefixes is not None:
+            raise ValueError("prefixes and sessions exclude each other: what turns share is their history")
+        if self.sessions.pause is not None and not isinstance(self.arrivals, ClosedArrivals):
+            raise ValueError("sessions.pause belongs to closed arrivals, whose users have many conversations")
+        return self
 
 
 class TraceWorkload(Table):
@@ -315,36 +300,6 @@ class PacedDelivery(Table):
         return self
 
 
-class Wait(Table):
-    """How long users wait: a distribution over users."""
-
-    distribution: Literal["fixed", "exponential", "lognormal"] = "exponential"
-    mean_s: Positive
-    #: coefficient of variation, of a log-normal distribution only: 1 if not given
-    cv: Positive | None = None
-
-    @model_validator(mode="after")
-    def _cv_belongs(self) -> Wait:
-        if self.cv is not None and self.distribution != "lognormal":
-            raise ValueError(f"cv belongs to distribution 'lognormal', not to '{self.distribution}'")
-        return self
-
-
-class Patience(Table):
-    """Users who leave when they have waited too long."""
-
-    first_token: Wait | None = None
-    next_token: Wait | None = None
-    #: from when a user leaves to when the server learns of it
-    cancel_delay_s: NotNegative = 0.0
-
-    @model_validator(mode="after")
-    def _somebody_leaves(self) -> Patience:
-        if self.cancel_delay_s > 0 and self.first_token is None and self.next_token is None:
-            raise ValueError("cancel_delay_s needs users who leave; expected first_token or next_token")
-        return self
-
-
 GivingUp = Annotated[NoAbandonment | Abandonment, Field(discriminator="policy")]
 Delivery = Annotated[ImmediateDelivery | PacedDelivery, Field(discriminator="policy")]
 
@@ -362,6 +317,7 @@ class Scenario(Table):
     host: Host = Host()
     scheduler: SchedulerChoice = SchedulerChoice()
     patience: Patience = Patience()
+    retries: Retries = Retries()
     abandonment: GivingUp = NoAbandonment()
     delivery: Delivery = ImmediateDelivery()
     slo: Slo = Slo(ttft_s=1.0, tbt_s=0.1)
@@ -380,7 +336,9 @@ class Scenario(Table):
     @property
     def _concurrency(self) -> int | None:
         arrivals = getattr(self.workload, "arrivals", None)
-        return arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None
+        if not isinstance(arrivals, ClosedArrivals) or getattr(self.workload, "sessions", None) is not None:
+            return None  # users who wait for their answers need no cap
+        return arrivals.concurrency
 
     @property
     def max_in_flight(self) -> int | None:

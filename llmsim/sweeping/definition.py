@@ -16,8 +16,8 @@ from llmsim import experiment
 from llmsim.discovery import load_file
 from llmsim.errors import InputError
 from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.scenario.fields import Count
 from llmsim.scenario.load import COMMAND_LINE, Change, Keys, Source, parse_change, read_source
-from llmsim.scenario.model import Count
 from llmsim.scheduler import Scheduler
 from llmsim.sweeping.axes import Axis, parse_axis, read_axes, read_zip
 from llmsim.sweeping.keys import PROFILES, is_file_name, key_of

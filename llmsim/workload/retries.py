@@ -45,6 +45,8 @@ def draw_backoffs(
     waits = whole("max_attempts", max_attempts, least=2) - 1
     steps_s = positive("backoff_s", backoff_s) * positive("factor", factor) ** np.arange(waits)
     drawn = rng.random((requests, waits))
-    waits_s = np.minimum(steps_s, positive("max_backoff_s", max_backoff_s)) * (1 - not_negative("jitter", jitter) * drawn)
+    waits_s = np.minimum(steps_s, positive("max_backoff_s", max_backoff_s)) * (
+        1 - not_negative("jitter", jitter) * drawn
+    )
     backoffs_s: NDArray[np.float64] = np.maximum(waits_s, LEAST_S)
     return backoffs_s
