@@ -109,6 +109,22 @@ def _latencies(score: Mapping[str, Any]) -> Table:
     return table
 
 
+def _users(table: Table, score: Mapping[str, Any]) -> None:
+    """Say how conversations and attempts went, and what was for nothing."""
+    if talks := score.get("conversations"):
+        ways = ", ".join(f"{_plain(talks[way])} {way}" for way in ("complete", "broken", "unfinished") if talks[way])
+        never = f"; {_plain(talks['turns_never_sent'])} turns never sent" if talks["turns_never_sent"] else ""
+        table.add_row("conversations", f"{_plain(talks['total'])}: {ways}{never}")
+    if made := score.get("attempts"):
+        again, well = _plain(made["requests_tried_again"]), _plain(made["of_these_finished"])
+        each = f"{_plain(made['per_request'])} a request"
+        table.add_row("attempts", f"{_plain(made['total'])}, {each}; {again} requests tried again, {well} finished")
+    wasted = score.get("wasted", {})
+    if wasted.get("gpu_s"):
+        share = _percent(wasted["gpu_s"] / wasted["busy_gpu_s"])
+        table.add_row("wasted", f"{_plain(wasted['gpu_s'])} GPU s, {share} of the time in steps")
+
+
 def _outcome(score: Mapping[str, Any]) -> Table:
     counts = dict(score["requests"])
     total = counts.pop("total")
@@ -116,6 +132,7 @@ def _outcome(score: Mapping[str, Any]) -> Table:
     choices, slo = score["choices"], score["slo"]
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     table.add_row("requests", f"{_plain(total)}: {ends}")
+    _users(table, score)
     table.add_row("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"]))
     if slo is not None:
         bounds = ", ".join(
