@@ -22,20 +22,29 @@ from llmsim.users import Users
 
 @dataclass(frozen=True)
 class ApiPath:
-    """Seconds between a client and the engine: HTTP and tokenising on the way in, detokenising and streaming out.
+    """What stands between clients and engines, API server or gateway: HTTP, tokenising, detokenising, streaming.
 
-    In vLLM an API server does both, in a process of its own beside the engine: it takes time of every request, none
-    of the engine's steps. Way out: each token reaches the client `response_s` after it was emitted.
+    It takes time of every request, none of the engine's steps. In: a request passes the limit (`gateway.Entrance`) and
+    `way_in_s`. Out: the sender of its instance handles each token (`gateway.Exit`), which reaches the client
+    `response_s` later. Users' patience is measured by tokens as they are emitted.
     """
 
     request_s: float = 0.0
     prompt_token_s: float = 0.0  #: on the way in, for each token of the prompt
     response_s: float = 0.0
+    output_token_s: float = 0.0  #: of the instance's sender, for each token on the way out, one after the other
+    max_concurrency: int | None = None  #: most requests that the gateway lets through at once; None: no limit
+    max_queue: int | None = None  #: most requests that wait for that, before others are rejected; None: no limit
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name in ("request_s", "prompt_token_s", "response_s", "output_token_s"):
+            value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"host {name} = {value}, expected seconds, not negative")
+        if self.max_concurrency is not None and self.max_concurrency < 1:
+            raise InputError(f"gateway max_concurrency = {self.max_concurrency}, expected at least 1")
+        if self.max_queue is not None and (self.max_concurrency is None or self.max_queue < 0):
+            raise InputError(f"gateway max_queue = {self.max_queue}, expected at least 0, beside max_concurrency")
 
     def way_in_s(self, prompt_tokens: int) -> float:
         """From sending a request to its entering the engine's queue."""
@@ -62,14 +71,12 @@ class Clients:
         users: Users,
         *,
         max_in_flight: int | None = None,
-        response_s: float = 0.0,
     ) -> None:
         self._clock = clock
         self._arrival_s = arrival_s
         self._prompt_tokens = prompt_tokens
         self._send = send
         self._users = users
-        self._response_s = response_s
         self._max_in_flight = max_in_flight
         self._acts = max_in_flight is not None or users.wait_for_ends  # on the end of a request
         self._in_flight = 0
@@ -99,14 +106,14 @@ class Clients:
             self._ready.append(request)
             self._send_ready()
 
-    def ended(self, request: Request) -> None:
-        """Note that the engine is done with a request; its client has the last token `response_s` later."""
+    def ended(self, request: Request, received_s: float) -> None:
+        """Note that the engine is done with a request; its client has the last token at `received_s`."""
         if not self._acts or self._closed or not math.isnan(request.left_s):
             return
-        if self._response_s == 0:
+        if received_s <= self._clock.now:
             self._over(request.id, request.ended_as)
         else:
-            received = self._clock.at(self._clock.now + self._response_s, ARRIVAL)
+            received = self._clock.at(received_s, ARRIVAL)
             received.callbacks.append(lambda _: self._over(request.id, request.ended_as))
 
     def left(self, request: Request) -> None:

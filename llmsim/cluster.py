@@ -15,11 +15,12 @@ from llmsim.clients import DIRECT, ApiPath, Clients
 from llmsim.clock import ARRIVAL, LEAVING, Clock
 from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
+from llmsim.gateway import Entrance, Exit
 from llmsim.latency.contract import LatencyModel
 from llmsim.memory import KVMemory
 from llmsim.prefix_cache import BlockKeys, PrefixCache
 from llmsim.record import Record, Recorder
-from llmsim.request import Outcome, Request, RequestView
+from llmsim.request import NEVER_S, Outcome, Request, RequestView
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.stepwise import StepwiseInstance
@@ -115,6 +116,11 @@ class Cluster:
         self._router = router
         self._api = api
         self._way_in = api.request_s > 0 or api.prompt_token_s > 0
+        self._at: dict[int, Instance] = {}  # where requests have been sent to, until they end
+        self._entrance: Entrance | None = None
+        if api.max_concurrency is not None:
+            self._entrance = Entrance(api.max_concurrency, api.max_queue, self._admit)
+        self._exit = Exit(api.output_token_s, len(instances)) if api.output_token_s > 0 else None
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
         self.clock = Clock()
         arrival_s, prompt_tokens = attempts.arrival_s, attempts.prompt_tokens
@@ -135,6 +141,7 @@ class Cluster:
                 recorder=self.recorder,
                 output_tokens=output_tokens,
                 on_end=self._ended,
+                on_tokens=None if self._exit is None else self._exit.emitted,
             )
             for number, (spec, memory) in enumerate(zip(instances, memories, strict=True))
         ]
@@ -145,10 +152,13 @@ class Cluster:
             self._send,
             users,
             max_in_flight=max_in_flight,
-            response_s=api.response_s,
         )
         #: (attempts,) when each entered its engine's queue; NaN: not yet
-        self.queued_s = np.full(len(attempts), np.nan) if self._way_in else self.clients.sent_s
+        self.queued_s = self.clients.sent_s
+        if self._way_in or self._entrance is not None:
+            self.queued_s = np.full(len(attempts), np.nan)
+        #: (attempts,) when each passed the gateway's limit; NaN: not yet
+        self.admitted_s = np.full(len(attempts) if self._entrance is not None else 0, np.nan)
         self.fleet = Fleet(self.clock, self.instances, rng)
         self.ended = 0
         self.last_end_s = 0.0
@@ -163,6 +173,8 @@ class Cluster:
             policy = type(self.instances[0].scheduler).__name__
             raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")
         times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s}
+        if self._entrance is not None:
+            times["admitted_s"] = self.admitted_s
         return self.recorder.finish(self.last_end_s, times | self._whose())
 
     def _whose(self) -> dict[str, NDArray[np.int64]]:
@@ -179,17 +191,34 @@ class Cluster:
     def _close(self, until_s: float) -> None:
         """End the run: whoever is still somewhere is unfinished."""
         never_sent = self.clients.close()
+        never_admitted = [] if self._entrance is None else self._entrance.close()
         for instance in self.instances:
             instance.close(until_s)
         for request, instance in self._under_way.values():
             self.recorder.ended(request, instance.number, _outcome(request), until_s, "")
             self._ended(instance.number, request, until_s)
-        for request in never_sent:
-            self.recorder.ended(request, NOWHERE, Outcome.UNFINISHED, until_s, "")
+        for request in [*never_admitted, *never_sent]:
+            self.recorder.ended(request, NOWHERE, _outcome(request), until_s, "")
             self.last_end_s = until_s
 
     def _send(self, request: Request) -> None:
-        """Take a request from a client to the instance that the router picks."""
+        """Take a request from a client to an instance, through the gateway's limit, if there is one."""
+        self._present.add(request.id)
+        if self._entrance is None:
+            self._admit(request)
+        elif not self._entrance.enter(request):
+            self._turn_away(request, Outcome.REJECTED, f"{self._api.max_queue} requests wait at the gateway already")
+        if self._patience is not None:
+            self._watch_present(request, self._patience)
+
+    def _turn_away(self, request: Request, outcome: Outcome, reason: str) -> None:
+        """End a request that has been on no instance."""
+        request.ended_as = outcome
+        self.recorder.ended(request, NOWHERE, outcome, self.clock.now, reason)
+        self._ended(NOWHERE, request, self.clock.now)
+
+    def _admit(self, request: Request) -> None:
+        """Take a request to the instance that the router picks."""
         chosen = self._router.route(request, self.fleet)
         if not 0 <= chosen < self.fleet.size:
             raise PolicyError(
@@ -197,16 +226,17 @@ class Cluster:
                 f"instance {chosen}, expected 0 to {self.fleet.size - 1}"
             )
         self.fleet.sent(chosen)
-        instance = self.instances[chosen]
-        self._present.add(request.id)
+        instance = self._at[request.id] = self.instances[chosen]
+        if self._entrance is not None:
+            self.admitted_s[request.id] = self.clock.now
         if self._way_in:
             self._under_way[request.id] = (request, instance)
             there = self.clock.at(self.clock.now + self._api.way_in_s(request.prompt_tokens), ARRIVAL)
             there.callbacks.append(lambda _: self._submit(request, instance))
         else:
+            if self._entrance is not None:
+                self.queued_s[request.id] = self.clock.now
             instance.submit(request)
-        if self._patience is not None:
-            self._watch_present(request, instance, self._patience)
 
     def _submit(self, request: Request, instance: Instance) -> None:
         """Hand a request that was under way to its instance."""
@@ -216,9 +246,10 @@ class Cluster:
         if self._patience is not None and request.left_s + self._patience.cancel_delay_s <= self.clock.now:
             instance.cancel(request.id)  # its user left before it was there
 
-    def _watch(self, request: Request, instance: Instance, patience: Patience) -> None:
+    def _watch(self, request: Request, patience: Patience) -> None:
         """Look at a user's patience again when it may run out, or now let the user leave."""
-        now_s, last_s = self.clock.now, instance.last_token_s(request)
+        instance = self._at.get(request.id)
+        now_s, last_s = self.clock.now, NEVER_S if instance is None else instance.last_token_s(request)
         first_s, next_s = (float(of[request.id]) for of in (patience.first_token_s, patience.next_token_s))
         if isnan(last_s):
             ends_s = request.arrival_s + first_s
@@ -226,32 +257,59 @@ class Cluster:
         else:
             look_s = ends_s = last_s + next_s
         if now_s >= ends_s:
-            self._leave(request, instance, patience.cancel_delay_s)
+            self._leave(request, patience.cancel_delay_s)
         elif look_s < FOR_EVER_S:
             look = self.clock.at(look_s, LEAVING)
-            look.callbacks.append(lambda _: self._watch_present(request, instance, patience))
+            look.callbacks.append(lambda _: self._watch_present(request, patience))
 
-    def _watch_present(self, request: Request, instance: Instance, patience: Patience) -> None:
+    def _watch_present(self, request: Request, patience: Patience) -> None:
         if request.id in self._present:
-            self._watch(request, instance, patience)
+            self._watch(request, patience)
 
-    def _leave(self, request: Request, instance: Instance, cancel_delay_s: float) -> None:
+    def _leave(self, request: Request, cancel_delay_s: float) -> None:
         request.left_s = self.clock.now
         self.clients.left(request)
         if cancel_delay_s == 0:
-            instance.cancel(request.id)
+            self._cancel(request)
         else:
             told = self.clock.at(self.clock.now + cancel_delay_s, LEAVING)
-            told.callbacks.append(lambda _: instance.cancel(request.id))
+            told.callbacks.append(lambda _: self._cancel(request))
+
+    def _cancel(self, request: Request) -> None:
+        """Tell whoever has a request that its user has left."""
+        if request.id in self._at:
+            self._at[request.id].cancel(request.id)
+        elif self._entrance is not None and self._entrance.drop(request.id) is not None:
+            self._turn_away(request, Outcome.CANCELLED, "")
 
     def _ended(self, number: int, request: Request, end_s: float) -> None:
-        self.fleet.ended(number)
         self._present.discard(request.id)
         self.ended += 1
         self.last_end_s = max(self.last_end_s, end_s)
         if self._on_progress is not None and self.ended % 256 == 0:
             self._on_progress(self.ended)
-        self.clients.ended(request)
+        received_s = self._received_s(number, request)
+        if number != NOWHERE:
+            del self._at[request.id]
+            self.fleet.ended(number)
+            if self._entrance is not None:
+                self._leave_gateway(self._entrance, received_s)
+        self.clients.ended(request, received_s)
+
+    def _received_s(self, number: int, request: Request) -> float:
+        """When the client of a request that ends now has its last token, or the news."""
+        now_s = self.clock.now
+        if self._exit is not None and request.ended_as == Outcome.FINISHED:
+            now_s = self._exit.sent_s(number)
+        return now_s + self._api.response_s
+
+    def _leave_gateway(self, entrance: Entrance, at_s: float) -> None:
+        """Give a request's place in the gateway to somebody else, now or later."""
+        if at_s <= self.clock.now:
+            entrance.leave()
+        else:
+            left = self.clock.at(at_s, ARRIVAL)
+            left.callbacks.append(lambda _: entrance.leave())
 
 
 def _outcome(request: Request) -> Outcome:

@@ -53,6 +53,7 @@ class Instance:
         recorder: Recorder,
         output_tokens: Sequence[int],
         on_end: Callable[[int, Request, float], None],
+        on_tokens: Callable[[int, Sequence[float], int, int], None] | None = None,
     ) -> None:
         self.clock = clock
         self.number = number
@@ -74,6 +75,7 @@ class Instance:
         self._last_decode_s = NEVER_S
         self._output_tokens = output_tokens  # the truth, by request id; no policy can reach it
         self._on_end = on_end
+        self._on_tokens = on_tokens
         self._stretch: Stretch | None = None  # None: idle
         self._wake: simpy.Event | None = None  # not None: what an arrival may bring forward
         clock.process(self.serve())
@@ -412,6 +414,9 @@ class Instance:
         else:
             decoding = context = 0
         recorder.stretch(number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
+        if self._on_tokens is not None:
+            heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
+            self._on_tokens(number, boundaries_s, steps, decoding + heads)
         return (end_s - start_s) / (prefill_tokens + decoding) if prefill_tokens else 0.0
 
     # Refusals ----------------------------------------------------------------------------------------------

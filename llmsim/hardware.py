@@ -132,6 +132,7 @@ class HostTimes(Profile):
     request_s: Time = 0.0  #: from a request's sending to its entering the engine's queue
     prompt_token_s: Time = 0.0  #: as much again for each token of the prompt
     response_s: Time = 0.0  #: from a token's emission to its reaching the client
+    output_token_s: Time = 0.0  #: before that, each token of an instance, one after the other
 
 
 class HostProfile(HostTimes):

@@ -20,6 +20,8 @@ LATENCIES = {
     "tbt_s": ("TBT of all gaps, ms", 1e-3),
     "e2e_s": ("E2E, s", 1.0),
     "queueing_s": ("queueing, s", 1.0),
+    "engine_ttft_s": ("TTFT at the engine, ms", 1e-3),
+    "gateway_queueing_s": ("queueing at the gateway, s", 1.0),
     "client_queueing_s": ("queueing at the client, s", 1.0),
 }
 QUANTILES = ("mean", "p50", "p90", "p99")

@@ -141,9 +141,9 @@ def make_host(scenario: Scenario) -> hardware.HostTimes:
 
 
 def make_api(scenario: Scenario) -> ApiPath:
-    """The way between clients and engines."""
-    host = make_host(scenario)
-    return ApiPath(host.request_s, host.prompt_token_s, host.response_s)
+    """The way between clients and engines: the host's times and the gateway's limits."""
+    times = make_host(scenario).model_dump(exclude={"step_s", "sequence_s"})
+    return ApiPath(**times, **scenario.gateway.model_dump())
 
 
 def make_scheduler(scenario: Scenario, policy: type[Scheduler] | None = None) -> Scheduler:

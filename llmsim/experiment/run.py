@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import simulate
 from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
@@ -26,6 +27,7 @@ from llmsim.experiment.assemble import (
     make_workload,
 )
 from llmsim.experiment.verdict import reported, verdict
+from llmsim.gateway import handed_out
 from llmsim.metrics import attempts, gpu_time
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
@@ -68,11 +70,12 @@ def delivered(scenario: Scenario, record: Record) -> Timelines:
 
     Waits count from where the scenario measures: `arrival_s` is the arrival at the client, or the sending.
     """
-    emitted = record.timelines()
+    api = make_api(scenario)
+    emitted = handed_out(record, api.output_token_s)
     if scenario.measured_from == "sent":  # what was never sent has waited for nothing yet
         sent_s = record.requests["sent_s"]
         emitted = replace(emitted, arrival_s=np.where(np.isnan(sent_s), emitted.end_s, sent_s))
-    received = shifted(emitted, make_api(scenario).response_s)
+    received = shifted(emitted, api.response_s)
     return until_left(make_delivery(scenario)(received), record.requests["left_s"])
 
 
@@ -111,7 +114,7 @@ def run(
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
-    result.score["verdict"] = verdict(record, window).to_dict()
+    result.score["verdict"] = verdict(record, window, output_token_s=make_api(scenario).output_token_s).to_dict()
     wall_s = time.perf_counter() - started_s
     result.score.update({"num_gpu_blocks": blocks, "simulated_s": record.end_s, "wall_s": wall_s})
     return result
@@ -143,6 +146,8 @@ def score_delivered(
     further = {"attempts": attempts.attempts_made(requests), "conversations": attempts.conversations(requests)}
     values |= {name: counts for name, counts in further.items() if counts is not None}
     values["client_queueing_s"] = client_queueing(record, scenario)
+    if (api := make_api(scenario)) != DIRECT:
+        values |= beside_the_gateway(record, api)
     values["wasted"] = wasted(record, scenario.cluster.tensor_parallel_size)
     if scenario.cluster.prefix_caching:
         values["prefix_cache"] = prefix_cache(record, scenario)
@@ -183,6 +188,25 @@ def prefix_cache(record: Record, scenario: Scenario) -> dict[str, float | int | 
         size = FORMATS["mooncake"].hashed_tokens
         blocks = int(np.ceil(prompt / size).sum())
         values["trace_block_hit_ratio"] = number(np.ceil(cached / size).sum() / blocks) if blocks else None
+    return values
+
+
+def beside_the_gateway(record: Record, api: ApiPath) -> dict[str, dict[str, float | int | None]]:
+    """Summaries of all attempts as an engine sees them: TTFT from its queue to its GPU, and the wait at the gateway.
+
+    What has not come so far is censored: at the end of the attempt.
+    """
+    requests = record.requests
+    there = ~np.isnan(requests["queued_s"])
+    ttft_s = requests["first_token_s"] - requests["queued_s"]
+    never = np.isnan(ttft_s)
+    ended_s = requests["end_s"] - requests["queued_s"]
+    values = {"engine_ttft_s": summary(ttft_s[~never], ended_s[never & there])}
+    if api.max_concurrency is not None:
+        waits_s = requests["admitted_s"] - requests["sent_s"]
+        given_up_s = np.fmin(requests["left_s"], requests["end_s"]) - requests["sent_s"]
+        waiting = np.isnan(waits_s) & ~np.isnan(given_up_s) & (requests["outcome"] != Outcome.REJECTED)
+        values["gateway_queueing_s"] = summary(waits_s[~np.isnan(waits_s)], given_up_s[waiting])
     return values
 
 

@@ -220,6 +220,23 @@ class Host(Table):
     prompt_token_s: NotNegative | None = None
     #: the API server, from a token's emission to its reaching the client
     response_s: NotNegative | None = None
+    #: before that, the API server's sender for each output token of an instance, one after the other
+    output_token_s: NotNegative | None = None
+
+
+class Gateway(Table):
+    """The limits of what stands between clients and engines; its times are those of [host] but step_s, sequence_s."""
+
+    #: most requests that it lets through at once; the others queue, before the router sees them
+    max_concurrency: Count | None = None
+    #: most requests in that queue; further ones are rejected
+    max_queue: Annotated[int, Field(ge=0, le=10**9)] | None = None
+
+    @model_validator(mode="after")
+    def _queue_needs_a_limit(self) -> Gateway:
+        if self.max_queue is not None and self.max_concurrency is None:
+            raise ValueError("max_queue without max_concurrency: nobody would ever queue; expected both")
+        return self
 
 
 class SchedulerChoice(Table):
@@ -341,6 +358,7 @@ class Scenario(Table):
     clients: Clients = Clients()
     cluster: Cluster = Cluster()
     host: Host = Host()
+    gateway: Gateway = Gateway()
     scheduler: SchedulerChoice = SchedulerChoice()
     patience: Patience = Patience()
     retries: Retries = Retries()

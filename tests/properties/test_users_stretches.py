@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.clients import DIRECT, ApiPath
+from llmsim.gateway import handed_out
 from llmsim.request import Outcome
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.random import Random
@@ -34,7 +35,15 @@ SCHEDULERS = [
     Abandoning(Fcfs(), Deadlines(e2e_s=2.0)),
 ]
 ROUTERS = [RoundRobin(), Random(), LeastOutstanding()]
-PATHS = [DIRECT, DIRECT, ApiPath(request_s=0.125), ApiPath(0.02, 0.001, 0.125), ApiPath(response_s=0.25)]
+PATHS = [
+    DIRECT,
+    ApiPath(request_s=0.125),
+    ApiPath(0.02, 0.001, 0.125),
+    ApiPath(max_concurrency=2),
+    ApiPath(0.02, 0.001, 0.125, max_concurrency=1, max_queue=2),
+    ApiPath(response_s=0.125, output_token_s=0.0625, max_concurrency=3, max_queue=0),
+    ApiPath(output_token_s=0.003),
+]
 
 
 @st.composite
@@ -123,15 +132,17 @@ def test_stretches_equal_single_steps(
     stretches, single = (serve(requests, scheduler, stretches=on, **options) for on in (True, False))
 
     assert same(stretches, single)
-    check_followers(stretches, requests, options["retries"], api.response_s, cut_off=until_s is not None)
+    check_followers(stretches, requests, options["retries"], api, cut_off=until_s is not None)
 
 
-def check_followers(record, requests, again, response_s, *, cut_off):
+def check_followers(record, requests, again, api, *, cut_off):
     """Whoever is in the record is there because of another one that ended as it must, and nobody is missing."""
     rows = record.requests
     attempts = 1 if again is None else again.attempts
     there = {(i, a): row for row, (i, a) in enumerate(zip(rows["request"], rows["attempt"], strict=True))}
-    over_s = np.fmin(rows["left_s"], rows["end_s"] + response_s)
+    finished = rows["outcome"] == Outcome.FINISHED
+    end_s = np.where(finished, handed_out(record, api.output_token_s).end_s, rows["end_s"])
+    over_s = np.fmin(rows["left_s"], end_s + api.response_s)
     sessions = requests.sessions
     for (i, a), row in there.items():
         before = sessions.after[i]
