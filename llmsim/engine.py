@@ -201,7 +201,7 @@ class Instance:
         if self._stretch is not None:
             self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
-                self._emit()
+                self._emit_tokens(self._stretch)  # whoever is to be cancelled is so at a boundary that never comes
         for request in [*self.running.values(), *self.waiting.values()]:
             self._withdraw(request)
             self._end(request, Outcome.UNFINISHED, until_s)

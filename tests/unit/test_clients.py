@@ -131,3 +131,12 @@ def test_who_comes_because_somebody_was_given_up_is_seen_at_the_next_step():
 def test_api_times_must_be_seconds(value):
     with pytest.raises(InputError, match=r"host response_s = .*, expected seconds, not negative"):
         ApiPath(response_s=value)
+
+
+def test_whoever_the_server_learns_to_be_gone_after_the_last_whole_step_ends_with_the_run():
+    patience = Patience(np.array([math.inf, 0.3]), np.array([math.inf, math.inf]), cancel_delay_s=0.125)
+    got = both(workload((0, 10, 9), (0.01, 10, 9)), ChunkedPrefill(max_num_seqs=1), patience=patience, until_s=0.45)
+
+    assert got["left_s"][1] == 0.01 + 0.3  # told at 0.435 s, after the step that ends at 0.375 s
+    assert got["outcome"].tolist() == [Outcome.UNFINISHED, Outcome.CANCELLED]
+    assert got["end_s"].tolist() == [0.45, 0.45]
