@@ -62,6 +62,11 @@ class Abandoning(Scheduler):
         self.foresee = foresee
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
 
+    @property
+    def most_running(self) -> int | None:
+        """Ask the other scheduler."""
+        return self.scheduler.most_running
+
     def schedule(self, view: InstanceView) -> Decision:
         """Drop those who are late; if nobody is, let the other scheduler decide, until somebody may be."""
         late: set[int] = set()
@@ -74,6 +79,8 @@ class Abandoning(Scheduler):
         if late:
             return Decision(abandon=frozenset(late), decode=False)
         decision = self.scheduler.schedule(view)
+        if decision.preempt:
+            review_s = view.now_s  # who waits again may have to be dropped sooner: ask at the next boundary
         if review_s == FOR_EVER_S or (decision.review_at_s is not None and decision.review_at_s <= review_s):
             return decision
         return decision._replace(review_at_s=review_s)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from llmsim.clients import DIRECT, ApiPath, Clients
 from llmsim.clock import ARRIVAL, LEAVING, Clock
+from llmsim.disaggregation import Disaggregation, Exchange, Network, Role
 from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
 from llmsim.gateway import Entrance, Exit
@@ -43,6 +44,9 @@ class InstanceSpec:
     max_model_len: int  #: most tokens, prompt and output, of a request
     block_tokens: int = 16
     prefix_caching: bool = False  #: whether blocks are kept for requests that begin alike
+    pool: str = "all"  #: name of the pool that it belongs to
+    role: Role = "mixed"  #: what it does with arrivals and with computed prompts
+    gpus: int = 1  #: over which its model is spread
 
 
 def simulate(
@@ -57,14 +61,16 @@ def simulate(
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
     retries: Retries | None = None,
+    disaggregation: Disaggregation | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
 
     `rng` is the router's stream. `patience` lets users leave, counted from when they send. Clients have at most
-    `max_in_flight` requests under way at once; `api` is the way between them and the engine. Without `stretches` every
-    step is simulated on its own, with the same result. The run ends when all requests have ended, or at `until_s`
-    seconds (requests that arrive later take no part; those still in the system count as unfinished). `on_progress` is
+    `max_in_flight` requests under way at once; `api` is the way between them and the engine. `disaggregation` is needed
+    where instances have roles. With `retries` users try again. Without `stretches` every step is simulated on its own,
+    with the same result. The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later
+    take no part; those still in the system count as unfinished). `on_progress` is
     told now and then how many requests have ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
@@ -81,6 +87,7 @@ def simulate(
         max_in_flight=max_in_flight,
         api=api,
         retries=retries,
+        disaggregation=disaggregation,
     )
     return cluster.run()
 
@@ -102,6 +109,7 @@ class Cluster:
         max_in_flight: int | None = None,
         api: ApiPath = DIRECT,
         retries: Retries | None = None,
+        disaggregation: Disaggregation | None = None,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
         if n == 0:
@@ -112,11 +120,10 @@ class Cluster:
         self._until_s = until_s
         self._on_progress = on_progress
         self._patience = None if patience is None else patience.repeated(n, users.attempts)
-        self._present: set[int] = set()  # requests in the system
+        self._present: dict[int, Instance] = {}  # where each request in the system is
         self._router = router
         self._api = api
         self._way_in = api.request_s > 0 or api.prompt_token_s > 0
-        self._at: dict[int, Instance] = {}  # where requests have been sent to, until they end
         self._entrance: Entrance | None = None
         if api.max_concurrency is not None:
             self._entrance = Entrance(api.max_concurrency, api.max_queue, self._admit)
@@ -141,6 +148,7 @@ class Cluster:
                 recorder=self.recorder,
                 output_tokens=output_tokens,
                 on_end=self._ended,
+                gpus=spec.gpus,
                 on_tokens=None if self._exit is None else self._exit.emitted,
             )
             for number, (spec, memory) in enumerate(zip(instances, memories, strict=True))
@@ -159,9 +167,47 @@ class Cluster:
             self.queued_s = np.full(len(attempts), np.nan)
         #: (attempts,) when each passed the gateway's limit; NaN: not yet
         self.admitted_s = np.full(len(attempts) if self._entrance is not None else 0, np.nan)
-        self.fleet = Fleet(self.clock, self.instances, rng)
+        roles = [spec.role for spec in instances]
+        self.fleet = Fleet(
+            self.clock, [i for i, role in zip(self.instances, roles, strict=True) if role != "decode"], rng
+        )
+        #: the fleet that an instance belongs to, and its number in there
+        self._berths = {instance.number: (self.fleet, n) for n, instance in enumerate(self.fleet.instances)}
+        if disaggregation is not None:
+            if self._exit is not None:
+                raise InputError("host.output_token_s: senders of instances that hand requests over are not modelled")
+            self._disaggregate(disaggregation, roles, rng)
         self.ended = 0
         self.last_end_s = 0.0
+
+    def _disaggregate(self, rules: Disaggregation, roles: Sequence[Role], rng: np.random.Generator) -> None:
+        """Give every instance an exchange with the others, and those that decode a fleet of their own."""
+        decoding = [instance for instance, role in zip(self.instances, roles, strict=True) if role == "decode"]
+        fleet = Fleet(self.clock, decoding, rng)
+        self._berths |= {instance.number: (fleet, n) for n, instance in enumerate(decoding)}
+        network = Network(self.clock, rules.link)
+
+        def choose(request: Request) -> Exchange:
+            exchange = decoding[self._routed(rules.router, request, fleet)].exchange
+            assert exchange is not None
+            return exchange
+
+        for instance, role in zip(self.instances, roles, strict=True):
+            instance.exchange = Exchange(
+                instance,
+                role,
+                network=network,
+                rules=rules,
+                choose=choose,
+                on_moved=self._moved,
+                recorder=self.recorder,
+            )
+
+    def _moved(self, request: Request, source: int, target: int) -> None:
+        for number, count in ((source, Fleet.ended), (target, Fleet.sent)):
+            fleet, berth = self._berths[number]
+            count(fleet, berth)
+        self._present[request.id] = self.instances[target]
 
     def run(self) -> Record:
         """Serve everybody; return the record."""
@@ -193,6 +239,8 @@ class Cluster:
         never_sent = self.clients.close()
         never_admitted = [] if self._entrance is None else self._entrance.close()
         for instance in self.instances:
+            instance.stop(until_s)
+        for instance in self.instances:
             instance.close(until_s)
         for request, instance in self._under_way.values():
             self.recorder.ended(request, instance.number, _outcome(request), until_s, "")
@@ -203,7 +251,6 @@ class Cluster:
 
     def _send(self, request: Request) -> None:
         """Take a request from a client to an instance, through the gateway's limit, if there is one."""
-        self._present.add(request.id)
         if self._entrance is None:
             self._admit(request)
         elif not self._entrance.enter(request):
@@ -219,14 +266,9 @@ class Cluster:
 
     def _admit(self, request: Request) -> None:
         """Take a request to the instance that the router picks."""
-        chosen = self._router.route(request, self.fleet)
-        if not 0 <= chosen < self.fleet.size:
-            raise PolicyError(
-                f"{type(self._router).__name__} at t={self.clock.now:.6f} s: request {request.id} was sent to "
-                f"instance {chosen}, expected 0 to {self.fleet.size - 1}"
-            )
+        chosen = self._routed(self._router, request, self.fleet)
         self.fleet.sent(chosen)
-        instance = self._at[request.id] = self.instances[chosen]
+        instance = self._present[request.id] = self.fleet.instances[chosen]
         if self._entrance is not None:
             self.admitted_s[request.id] = self.clock.now
         if self._way_in:
@@ -238,6 +280,15 @@ class Cluster:
                 self.queued_s[request.id] = self.clock.now
             instance.submit(request)
 
+    def _routed(self, router: Router, request: Request, fleet: Fleet) -> int:
+        chosen = router.route(request, fleet)
+        if not 0 <= chosen < fleet.size:
+            raise PolicyError(
+                f"{type(router).__name__} at t={self.clock.now:.6f} s: request {request.id} was sent to "
+                f"instance {chosen}, expected 0 to {fleet.size - 1}"
+            )
+        return chosen
+
     def _submit(self, request: Request, instance: Instance) -> None:
         """Hand a request that was under way to its instance."""
         del self._under_way[request.id]
@@ -246,9 +297,8 @@ class Cluster:
         if self._patience is not None and request.left_s + self._patience.cancel_delay_s <= self.clock.now:
             instance.cancel(request.id)  # its user left before it was there
 
-    def _watch(self, request: Request, patience: Patience) -> None:
+    def _watch(self, request: Request, instance: Instance | None, patience: Patience) -> None:
         """Look at a user's patience again when it may run out, or now let the user leave."""
-        instance = self._at.get(request.id)
         now_s, last_s = self.clock.now, NEVER_S if instance is None else instance.last_token_s(request)
         first_s, next_s = (float(of[request.id]) for of in (patience.first_token_s, patience.next_token_s))
         if isnan(last_s):
@@ -263,8 +313,10 @@ class Cluster:
             look.callbacks.append(lambda _: self._watch_present(request, patience))
 
     def _watch_present(self, request: Request, patience: Patience) -> None:
-        if request.id in self._present:
-            self._watch(request, patience)
+        instance = self._present.get(request.id)
+        queues = self._entrance is not None and request.id in self._entrance.waiting
+        if instance is not None or queues:
+            self._watch(request, instance, patience)
 
     def _leave(self, request: Request, cancel_delay_s: float) -> None:
         request.left_s = self.clock.now
@@ -277,21 +329,22 @@ class Cluster:
 
     def _cancel(self, request: Request) -> None:
         """Tell whoever has a request that its user has left."""
-        if request.id in self._at:
-            self._at[request.id].cancel(request.id)
+        instance = self._present.get(request.id)
+        if instance is not None:
+            instance.cancel(request.id)
         elif self._entrance is not None and self._entrance.drop(request.id) is not None:
             self._turn_away(request, Outcome.CANCELLED, "")
 
     def _ended(self, number: int, request: Request, end_s: float) -> None:
-        self._present.discard(request.id)
+        self._present.pop(request.id, None)
         self.ended += 1
         self.last_end_s = max(self.last_end_s, end_s)
         if self._on_progress is not None and self.ended % 256 == 0:
             self._on_progress(self.ended)
         received_s = self._received_s(number, request)
         if number != NOWHERE:
-            del self._at[request.id]
-            self.fleet.ended(number)
+            fleet, berth = self._berths[number]
+            fleet.ended(berth)
             if self._entrance is not None:
                 self._leave_gateway(self._entrance, received_s)
         self.clients.ended(request, received_s)
@@ -347,7 +400,7 @@ class Fleet:
     def __init__(self, clock: Clock, instances: Sequence[Instance], rng: np.random.Generator) -> None:
         size = len(instances)
         self._clock = clock
-        self._instances = instances
+        self.instances = instances  #: by their number in this fleet
         self._outstanding = np.zeros(size, dtype=np.int64)
         self.outstanding: NDArray[np.int64] = self._outstanding.view()
         self.outstanding.flags.writeable = False
@@ -360,7 +413,7 @@ class Fleet:
         return self._clock.now
 
     def cached_tokens(self, number: int, request: RequestView) -> int:
-        return self._instances[number].cached_tokens(request)
+        return self.instances[number].cached_tokens(request)
 
     def sent(self, number: int) -> None:
         """Note that a request was sent to an instance."""

@@ -19,6 +19,7 @@ import simpy
 
 from llmsim.clock import FIRST_INSTANCE, Clock
 from llmsim.decode_batch import Batch, DecodeBatch
+from llmsim.disaggregation import Exchange
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.memory import KVMemory
@@ -54,6 +55,7 @@ class Instance:
         output_tokens: Sequence[int],
         on_end: Callable[[int, Request, float], None],
         on_tokens: Callable[[int, Sequence[float], int, int], None] | None = None,
+        gpus: int = 1,
     ) -> None:
         self.clock = clock
         self.number = number
@@ -76,8 +78,10 @@ class Instance:
         self._output_tokens = output_tokens  # the truth, by request id; no policy can reach it
         self._on_end = on_end
         self._on_tokens = on_tokens
+        self._gpus = gpus
         self._stretch: Stretch | None = None  # None: idle
         self._wake: simpy.Event | None = None  # not None: what an arrival may bring forward
+        self.exchange: Exchange | None = None  # with other instances, in a disaggregated cluster
         clock.process(self.serve())
 
     # The main loop -----------------------------------------------------------------------------------------
@@ -91,11 +95,15 @@ class Instance:
 
     def _decide(self) -> Decision | None:
         """Ask the scheduler, if there is anything to schedule, and move requests as it says."""
+        if self.exchange is not None:
+            self.exchange.settle()
         if not (self.waiting or self.running):
             return None
         decision = self.scheduler.schedule(self._view.updated(self))
         if decision.abandon or decision.preempt or decision.hold or self.held:
             self._carry_out(decision)
+            if decision.preempt and self.cache is not None:  # a victim that shares blocks may need less than it gave
+                return decision._replace(review_at_s=self.now_s)
         return decision
 
     def _compute(self, decision: Decision | None) -> simpy.Event:
@@ -125,23 +133,23 @@ class Instance:
             self._drop_cancelled()
 
     def _emit_tokens(self, stretch: Stretch) -> None:
-        token_s = self._record(stretch)
+        token_gpu_s = self._record(stretch)
         self.now_s = stretch.boundaries_s[stretch.steps]
         if stretch.decode:
             self._last_decode_s = self.now_s
             for id in self.batch.advance(stretch.steps):
                 self._finish(self.running[id])
         for request, tokens in stretch.prefill:
-            self._emit_prefill(request, tokens, token_s)
+            self._emit_prefill(request, tokens, token_gpu_s)
         self._stretch = None
 
     # Called by the cluster ---------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
         """Queue a request, or reject it with the reason why it can never be served."""
-        reason = self._why_never(request)
+        reason = self.why_never(request)
         if reason is not None:
-            self._end(request, Outcome.REJECTED, self.clock.now, reason)
+            self.end(request, Outcome.REJECTED, self.clock.now, reason)
             return
         self.waiting[request.id] = request
         if self._wake is not None:
@@ -150,6 +158,10 @@ class Instance:
     def cancel(self, id: int) -> None:
         """Take a request out at the next step boundary: its user has left."""
         self._cancelled.append(id)
+        self.look_up()
+
+    def look_up(self) -> None:
+        """Decide anew at the next step boundary: something has happened."""
         if self._wake is not None:
             self._cut(self._wake)
 
@@ -196,15 +208,43 @@ class Instance:
         clock.bring_forward(wake, boundary_s, self._rank)
         self._wake = None
 
-    def close(self, until_s: float) -> None:
-        """End the run: emit the steps that ended by `until_s`, and count everybody still here as unfinished."""
+    def stop(self, until_s: float) -> None:
+        """End the run: emit the steps that ended by `until_s`."""
+        self._cancelled.clear()  # they were to leave at the end of a step that is cut off
         if self._stretch is not None:
             self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
-                self._emit_tokens(self._stretch)  # whoever is to be cancelled is so at a boundary that never comes
+                self._emit_tokens(self._stretch)  # who is cancelled leaves at the next boundary: after the end
+
+    def close(self, until_s: float) -> None:
+        """When all instances have stopped: count everybody still here as unfinished."""
         for request in [*self.running.values(), *self.waiting.values()]:
             self._withdraw(request)
-            self._end(request, Outcome.UNFINISHED, until_s)
+            self.end(request, Outcome.UNFINISHED, until_s)
+        for request in self.exchange.close() if self.exchange is not None else ():
+            self.end(request, Outcome.UNFINISHED, until_s)
+
+    # Called by its exchange --------------------------------------------------------------------------------
+
+    def reserve(self, id: int, tokens: int) -> int:
+        """Take memory for the first tokens of a request; return how many of them it has here already."""
+        found = 0 if self.cache is None else self.cache.attach(id, tokens + 1)
+        self.memory.take(self.memory.blocks_for(tokens) - self.memory.blocks_for(found))
+        return found
+
+    def take_over(self, request: Request) -> None:
+        """Let a request decode from now on whose keys and values are here."""
+        self.running[request.id] = request
+        if self.cache is not None:
+            self.cache.fill(request.id, request.prefilled_tokens)
+        self.batch.join(request, self._output_tokens[request.id] - request.emitted_before)
+
+    def give_back(self, id: int, tokens: int) -> None:
+        """Take back the memory of a request's first tokens."""
+        if self.cache is None:
+            self.memory.give_back(self.memory.blocks_for(tokens))
+        else:
+            self.cache.release(id, tokens)
 
     # Carrying out a decision -------------------------------------------------------------------------------
 
@@ -213,7 +253,7 @@ class Instance:
         for id in sorted(decision.abandon):
             request = self._known(id, "abandoned")
             self._withdraw(request)
-            self._end(request, Outcome.ABANDONED, self.now_s)
+            self.end(request, Outcome.ABANDONED, self.now_s)
         for id in decision.preempt:
             self._preempt(id)
         for id in sorted(self.held.keys() - decision.hold):
@@ -308,7 +348,7 @@ class Instance:
         if request is None:
             raise self._wrong(f"request {id} is to prefill, but is neither waiting nor prefilling")
         self.running[id] = self.prefilling[id] = request
-        if request.preemptions == 0:
+        if request.preemptions == 0 and request.emitted_before == 0:
             request.first_scheduled_s = self.now_s
         return request
 
@@ -327,15 +367,15 @@ class Instance:
         request.cached_tokens += max(0, cached - request.most_computed_tokens)
         return to_prefill - cached
 
-    def _emit_prefill(self, request: Request, tokens: int, token_s: float) -> None:
+    def _emit_prefill(self, request: Request, tokens: int, token_gpu_s: float) -> None:
         """Account for a chunk; if it completes the prefill, the next token leaves with it."""
         computed = request.prefilled_tokens
         request.prefilled_tokens = computed + tokens
-        request.prefill_s += tokens * token_s
+        request.prefill_gpu_s += tokens * token_gpu_s
         if computed < request.most_computed_tokens:
             again = min(tokens, request.most_computed_tokens - computed)
             request.recomputed_tokens += again
-            request.recomputed_s += again * token_s
+            request.recomputed_gpu_s += again * token_gpu_s
         if request.prefilled_tokens < request.prompt_tokens + request.emitted_before:
             return
         id = request.id
@@ -345,16 +385,26 @@ class Instance:
         if request.emitted_before == 1:
             request.first_token_s = self.now_s
         left = self._output_tokens[id] - request.emitted_before
+        if left and self.exchange is not None and self.exchange.sends:
+            self._hand_over(request, self.exchange)
+            return
         self.batch.join(request, left)
         if left == 0:
             self._finish(request)
+
+    def _hand_over(self, request: Request, exchange: Exchange) -> None:
+        """Send a request elsewhere to decode; its token times here end with the head."""
+        del self.running[request.id]
+        self.recorder.segment(request.id, self.number, request.head_s, 0, 0)
+        request.head_s = NEVER_S
+        exchange.hand_over(request)
 
     # Leaving -----------------------------------------------------------------------------------------------
 
     def _finish(self, request: Request) -> None:
         del self.running[request.id]
         self._release(request)
-        self._end(request, Outcome.FINISHED, self.now_s)
+        self.end(request, Outcome.FINISHED, self.now_s)
 
     def _withdraw(self, request: Request) -> None:
         """Take a request out of the queue or of the running ones, whatever its state."""
@@ -370,10 +420,7 @@ class Instance:
         """Take a request's memory back, and close what is open of its token times."""
         if request.clock is not None:
             self._leave_batch(request)
-        if self.cache is None:
-            self.memory.give_back(self.memory.blocks_for(request.prefilled_tokens))
-        else:
-            self.cache.release(request.id, request.prefilled_tokens)
+        self.give_back(request.id, request.prefilled_tokens)
 
     def _leave_batch(self, request: Request) -> None:
         joined_step = request.joined_step
@@ -389,10 +436,14 @@ class Instance:
             request = self.running.get(id) or self.waiting.get(id)
             if request is not None:
                 self._withdraw(request)
-                self._end(request, Outcome.CANCELLED, self.now_s)
+            elif self.exchange is not None:
+                request = self.exchange.drop(id)
+            if request is not None:
+                self.end(request, Outcome.CANCELLED, self.now_s)
         self._cancelled.clear()
 
-    def _end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
+    def end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
+        """Note that a request has ended."""
         if not isnan(request.left_s):  # its user left first, whatever became of it then
             outcome = Outcome.CANCELLED
         if self.cache is not None:
@@ -402,7 +453,7 @@ class Instance:
         self._on_end(self.number, request, end_s)
 
     def _record(self, stretch: Stretch) -> float:
-        """Write the steps down; return the seconds that a step with prefill spent on each of its tokens."""
+        """Write the steps down; return the GPU seconds that a step with prefill spent on each of its tokens."""
         batch, memory, recorder = self.batch, self.memory, self.recorder
         steps, boundaries_s, number = stretch.steps, stretch.boundaries_s, self.number
         prefill_tokens = sum(tokens for _, tokens in stretch.prefill) if stretch.prefill else 0
@@ -417,11 +468,12 @@ class Instance:
         if self._on_tokens is not None:
             heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
             self._on_tokens(number, boundaries_s, steps, decoding + heads)
-        return (end_s - start_s) / (prefill_tokens + decoding) if prefill_tokens else 0.0
+        return self._gpus * (end_s - start_s) / (prefill_tokens + decoding) if prefill_tokens else 0.0
 
     # Refusals ----------------------------------------------------------------------------------------------
 
-    def _why_never(self, request: Request) -> str | None:
+    def why_never(self, request: Request) -> str | None:
+        """Return why a request can never be served here, or None."""
         tokens = request.prompt_tokens + self._output_tokens[request.id]
         if tokens > self.max_model_len:
             return f"prompt and output are {tokens} tokens, max_model_len is {self.max_model_len}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llmsim.errors import InputError, nearest
 
@@ -133,6 +133,14 @@ class HostTimes(Profile):
     prompt_token_s: Time = 0.0  #: as much again for each token of the prompt
     response_s: Time = 0.0  #: from a token's emission to its reaching the client
     output_token_s: Time = 0.0  #: before that, each token of an instance, one after the other
+    eager_step_s: Time = 0.0  #: each step of more tokens than the largest CUDA graph, whose kernels the host launches
+    max_cudagraph_capture_size: Count | None = None  #: tokens of the largest graph; vLLM: min(2 x max_num_seqs, 512)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> HostTimes:
+        if (self.eager_step_s > 0) != (self.max_cudagraph_capture_size is not None):
+            raise ValueError("eager_step_s and max_cudagraph_capture_size belong together; expected both or neither")
+        return self
 
 
 class HostProfile(HostTimes):

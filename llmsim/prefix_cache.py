@@ -82,6 +82,10 @@ class PrefixCache(KVMemory):
         self._queue: OrderedDict[int, int] = OrderedDict({0: -total_blocks})
         self._serial = 0
 
+    def keys(self, request: int) -> list[int]:
+        """Keys of the blocks of a request that others may find, or it may find again itself."""
+        return self._keys.of(request)
+
     # Looking -----------------------------------------------------------------------------------------------
 
     def cached_blocks(self, request: int, tokens: int, beside: Set[int] = frozenset()) -> int:
@@ -99,12 +103,15 @@ class PrefixCache(KVMemory):
     def blocks_in_use(self, request: int, blocks: int, beside: Set[int]) -> int:
         """How many of the blocks that a request finds somebody holds; the others are free until it does."""
         keys, holders = self._keys.of(request), self._holders
-        return bisect_left(range(blocks), True, key=lambda n: keys[n] not in holders and keys[n] not in beside)
+        in_use = bisect_left(range(blocks), True, key=lambda place: keys[place] not in holders)
+        while in_use < blocks and keys[in_use] in beside:
+            in_use += 1
+        return in_use
 
-    def filled(self, request: int, computed_tokens: int, tokens: int) -> list[int]:
-        """Keys of the blocks of a request that this many more tokens fill."""
-        size = self.block_tokens
-        return self._keys.of(request)[computed_tokens // size : (computed_tokens + tokens) // size]
+    def new_keys(self, request: int, first: int, computed_tokens: int) -> list[int]:
+        """Keys that get a holder if a request computes so many tokens, from its block number `first` on."""
+        keys = self._keys.of(request)[first : computed_tokens // self.block_tokens]
+        return [key for key in keys if key not in self._idle]  # of the others there is a free copy, which goes first
 
     def freed_by(self, computed_tokens: Mapping[int, int]) -> int:
         """How many blocks become free if these running requests (id -> tokens in memory) give theirs back."""
@@ -125,13 +132,15 @@ class PrefixCache(KVMemory):
         """Hold the blocks that a request finds; return how many of its `tokens` they spare it, all told."""
         held = self._held.get(request, 0)
         found = self.cached_blocks(request, tokens)
+        holders, queue, take = self._holders, self._queue, self._idle.pop
+        idle_before = len(self._idle)
         for key in self._keys.of(request)[held:found]:
-            if key in self._holders:
-                self._holders[key] += 1
+            if key in holders:
+                holders[key] += 1
             else:
-                del self._queue[self._idle.pop(key)]
-                self._holders[key] = 1
-                self.free_blocks -= 1
+                del queue[take(key)]
+                holders[key] = 1
+        self.free_blocks -= idle_before - len(self._idle)
         self._held[request] = found
         return found * self.block_tokens
 
@@ -146,28 +155,28 @@ class PrefixCache(KVMemory):
                 self._holders[key] += 1
                 self._copies[key] = self._copies.get(key, 1) + 1
                 continue
-            if key in self._idle:
-                self._queue[self._idle.pop(key)] = -1  # the older copy stays free, without a name
+            self._outdate(key)
             self._holders[key] = 1
         self._held[request] = full
 
     def release(self, request: int, computed_tokens: int) -> None:
         """Take back what a request holds, its last block first."""
-        self.fill(request, computed_tokens)
-        held = self._held.pop(request)
-        self.give_back(max(0, self.blocks_for(computed_tokens) - held))  # less than 0 if a step was cut off
-        holders, freed = self._holders, 0
-        for key in reversed(self._keys.of(request)[:held]):
+        keys, held, holders = self._keys.of(request), self._held.pop(request), self._holders
+        new = [key for key in keys[held : computed_tokens // self.block_tokens] if key not in holders]
+        self.give_back(max(0, self.blocks_for(computed_tokens) - held - len(new)))  # below 0 if a step was cut off
+        for key in new:
+            self._outdate(key)
+        unheld = new[::-1]
+        for key in reversed(keys[:held]):
             left = holders[key] - 1
-            if left:
-                holders[key] = left
-                if self._copies.get(key, 1) > left:
-                    self._drop_copy(key)
-            else:
+            if not left:
                 del holders[key]
-                self._idle[key] = self._append(key)
-                freed += 1
-        self.free_blocks += freed
+                unheld.append(key)
+            else:
+                holders[key] = left
+                if key in self._copies and self._copies[key] > left:
+                    self._drop_copy(key)
+        self._queue_up(unheld)
 
     def name_own(self, request: int, computed_tokens: int) -> None:
         """Before a preemption: give every full block a key, so that the request may find it when it is resumed."""
@@ -216,6 +225,19 @@ class PrefixCache(KVMemory):
         self._queue[self._serial] = entry
         return self._serial
 
+    def _queue_up(self, keys: list[int]) -> None:
+        """Put blocks at the end of the queue that keep their keys."""
+        places = range(self._serial + 1, self._serial + 1 + len(keys))
+        self._queue.update(zip(places, keys, strict=True))
+        self._idle.update(zip(keys, places, strict=True))
+        self._serial += len(keys)
+        self.free_blocks += len(keys)
+
+    def _outdate(self, key: int) -> None:
+        """Where a block is computed again, the older copy stays in its place without a name."""
+        if key in self._idle:
+            self._queue[self._idle.pop(key)] = -1
+
     def _drop_copy(self, key: int) -> None:
         self._copies[key] -= 1
         if self._copies[key] == 1:
@@ -236,20 +258,27 @@ class CachedAdmission:
     def __init__(self, cache: PrefixCache) -> None:
         self._cache = cache
         self._taken: set[int] = set()  # keys that requests of this step hold by then
+        self._asked = (-1, 0, 0)  # the latest request, the blocks that it finds, and those of them in use
 
     def found(self, request: RequestView) -> tuple[int, int]:
         """Tokens that the request need not compute, and how many of their blocks are in use already."""
-        blocks = self._cache.cached_blocks(request.id, request.tokens_to_prefill, self._taken)
-        return blocks * self._cache.block_tokens, self._cache.blocks_in_use(request.id, blocks, self._taken)
+        cache, id = self._cache, request.id
+        blocks = cache.cached_blocks(id, request.tokens_to_prefill, self._taken)
+        in_use = cache.blocks_in_use(id, blocks, self._taken) if blocks else 0
+        self._asked = (id, blocks, in_use)
+        return blocks * cache.block_tokens, in_use
 
     def add(self, request: RequestView, tokens: int) -> None:
         """Go on from where this request computes so many tokens in this step."""
-        if request.computed_tokens:  # it has been admitted: what it holds is known
-            self._taken.update(self._cache.filled(request.id, request.computed_tokens, tokens))
-        else:
-            cached_tokens, in_use = self.found(request)
-            size = self._cache.block_tokens
-            self._taken.update(self._cache.filled(request.id, in_use * size, cached_tokens - in_use * size + tokens))
+        cache, computed = self._cache, request.computed_tokens
+        first = computed // cache.block_tokens
+        if not computed:  # it is admitted, and holds what it finds
+            if self._asked[0] != request.id:
+                self.found(request)
+            _, first, in_use = self._asked
+            self._taken.update(cache.keys(request.id)[in_use:first])
+            computed = first * cache.block_tokens
+        self._taken.update(cache.new_keys(request.id, first, computed + tokens))
 
 
 class _NoCache:

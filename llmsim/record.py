@@ -8,7 +8,7 @@ A request has one segment more for every preemption, hold or migration.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from struct import Struct, pack
 from typing import Any
@@ -126,6 +126,17 @@ SEGMENT_COLUMNS = {
     "first_step": np.int64,
     "steps": np.int64,
 }
+TRANSFER_COLUMNS = {
+    "request": np.int64,
+    "source": np.int64,  #: instance that has computed the prompt
+    "target": np.int64,  #: instance that was to decode
+    "offered_s": np.float64,  #: end of the prefill
+    "start_s": np.float64,  #: when the transfer began; NaN: it never did
+    "end_s": np.float64,  #: when all of it was there, or would have been
+    "joined_s": np.float64,  #: when decoding began there; NaN: it never did
+    "tokens": np.int64,  #: whose keys and values the source had
+    "bytes": np.int64,  #: sent; less than all tokens' where the target had some of them in its prefix cache
+}
 ENDED_COLUMNS = {
     "first_scheduled_s": np.float64,
     "first_token_s": np.float64,
@@ -137,8 +148,8 @@ ENDED_COLUMNS = {
     "recomputed_tokens": np.int64,  #: computed again after a preemption
     "computed_tokens": np.int64,  #: computed at all, again included
     "cached_tokens": np.int64,  #: not computed: found in the prefix cache
-    "prefill_s": np.float64,  #: its tokens' share of the time of its prefill steps
-    "recomputed_s": np.float64,  #: the part of it that went into tokens computed again
+    "prefill_gpu_s": np.float64,  #: its tokens' share of its prefill steps, seconds of each GPU
+    "recomputed_gpu_s": np.float64,  #: the part of it that went into tokens computed again
     "left_s": np.float64,  #: when the user left; NaN: stayed
     "instance": np.int64,
 }
@@ -154,6 +165,8 @@ class Record:
     step_ends_s: tuple[Floats, ...]  #: per instance, the end of each decode step
     reasons: tuple[str, ...]  #: what the numbers in requests["reason"] stand for
     end_s: float  #: when the last request ended, or the run was stopped
+    #: one row per handover between instances, `TRANSFER_COLUMNS`; without rows in a cluster that is not disaggregated
+    transfers: dict[str, NDArray[Any]] = field(default_factory=lambda: Rows(TRANSFER_COLUMNS).columns())
 
     def timelines(self) -> Timelines:
         """Token times as they left the GPU."""
@@ -218,10 +231,12 @@ class Recorder:
         self._ended = Rows({"id": np.int64, **ENDED_COLUMNS})
         self._segments = Rows(SEGMENT_COLUMNS)
         self._steps = Rows(STEP_COLUMNS)
+        self._transfers = Rows(TRANSFER_COLUMNS)
         self._reasons: dict[str, int] = {"": 0}
         self.segment = self._segments.add  #: note a range of token times: a row of `SEGMENT_COLUMNS`
         self.step_ends_s = [Times() for _ in range(instances)]  #: per instance, the end of each decode step
         self.stretch = self._steps.add  #: note a step or stretch: a row of `STEP_COLUMNS`
+        self.transfer = self._transfers.add  #: note a handover: a row of `TRANSFER_COLUMNS`
 
     def ended(self, request: Request, instance: int, outcome: Outcome, end_s: float, reason: str) -> None:
         """Note how a request ended."""
@@ -239,8 +254,8 @@ class Recorder:
             recomputed,
             recomputed + (computed if computed > most else most) - request.cached_tokens,
             request.cached_tokens,
-            request.prefill_s,
-            request.recomputed_s,
+            request.prefill_gpu_s,
+            request.recomputed_gpu_s,
             request.left_s,
             instance,
         )
@@ -257,7 +272,9 @@ class Recorder:
         row = np.full(len(self._given["arrival_s"]), -1)
         row[id] = np.arange(len(id))
         segments = self._segments.columns()
-        segments["request"] = row[segments["request"]]
+        transfers = self._transfers.columns()
+        for table in (segments, transfers):
+            table["request"] = row[table["request"]]
         known = {name: column[id] for name, column in {**self._given, **further}.items()}
         return Record(
             requests=known | {name: column[order] for name, column in ended.items()},
@@ -266,4 +283,5 @@ class Recorder:
             step_ends_s=tuple(ends.column() for ends in self.step_ends_s),
             reasons=tuple(self._reasons),
             end_s=end_s,
+            transfers=transfers,
         )

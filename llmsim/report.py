@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmsim.experiment import Result
-from llmsim.scenario import Scenario
+from llmsim.scenario import Cluster, Pool, Scenario
 
 #: key in the score -> words, seconds in the unit shown
 LATENCIES = {
@@ -30,10 +30,12 @@ QUANTILES = ("mean", "p50", "p90", "p99")
 def show(result: Result, folder: Path | None, console: Console | None = None, *, force: bool = False) -> None:
     """Print the result of one run, and where its files are; P99s only of a steady run, unless forced."""
     console = console or Console(highlight=False)
-    console.print(f"\n[bold]{result.scenario.name}[/bold]\n{_setting(result.scenario)}")
+    console.print(f"\n[bold]{result.scenario.name}[/bold]\n{setting(result.scenario)}")
     score = result.reported(force=force)
     console.print(_latencies(score))
     console.print(_outcome(score))
+    if "pools" in score:
+        console.print(_pools(score["pools"]))
     console.print(f"{verdict_line(score['verdict'])}", soft_wrap=True)
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True)
@@ -59,7 +61,7 @@ def verdict_line(verdict: Mapping[str, Any]) -> str:
     if evidence.get("utilisation") is not None:
         seen.append(f"instances {100 * evidence['utilisation']:.0f} % busy")
     if "drain_s" in evidence:
-        seen.append(f"drained {_plain(evidence['drain_s'])} s after the last arrival")
+        seen.append(f"drained {plain(evidence['drain_s'])} s after the last arrival")
     tails = "; P99s withheld, --force shows them" if "withheld" in verdict else ""
     tails = "; P99s marked * are not to be relied on" if "forced" in verdict else tails
     return f"[bold]{words}[/bold]: {'; '.join([verdict['reason'], *seen])}{tails}"
@@ -71,7 +73,7 @@ def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console 
     table = Table(box=box.SIMPLE_HEAD, show_header=False, title=str(stats["source"]), title_justify="left")
     for key, value in stats.items():
         if key != "source" and not isinstance(value, Mapping):
-            table.add_row(key, _plain(value))
+            table.add_row(key, plain(value))
     console.print(table)
     lengths = Table(box=box.SIMPLE_HEAD)
     lengths.add_column("")
@@ -79,20 +81,39 @@ def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console 
     for column in columns:
         lengths.add_column(column, justify="right")
     for key in ("prompt_tokens", "output_tokens"):
-        lengths.add_row(key, *(_plain(stats[key][column]) for column in columns))
+        lengths.add_row(key, *(plain(stats[key][column]) for column in columns))
     console.print(lengths)
     if picture is not None:
         console.print(f"picture: {picture}", soft_wrap=True)
 
 
-def _setting(scenario: Scenario) -> str:
-    cluster = scenario.cluster
+def setting(scenario: Scenario) -> str:
+    """Say what serves."""
+    scheduler, router = scenario.scheduler, scenario.cluster.router
+    behind = f"{router}, {_with_options(scheduler.name, scheduler.options)}, seed {scenario.seed}"
+    if not scenario.pool:
+        return f"{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}"
+    pools = (f"{pool.name}: {_gpus(cluster)}{_own_scheduler(pool)}" for pool, cluster in scenario.pools)
+    return "\n".join((f"{scenario.cluster.model}, {behind}", *pools))
+
+
+def _gpus(cluster: Cluster) -> str:
     parallel = f" (TP{cluster.tensor_parallel_size})" if cluster.tensor_parallel_size > 1 else ""
-    options = ", ".join(f"{key} {value}" for key, value in scenario.scheduler.options.items())
-    return (
-        f"{cluster.instances} x {cluster.gpu}{parallel}, {cluster.model}, {cluster.router}, "
-        f"{scenario.scheduler.name}{f' ({options})' if options else ''}, seed {scenario.seed}"
-    )
+    return f"{cluster.instances} x {cluster.gpu}{parallel}"
+
+
+def _own_scheduler(pool: Pool) -> str:
+    own = pool.scheduler
+    said = _with_options(own.name, own.options) if own.name else _options(own.options)
+    return f", {said}" if said else ""
+
+
+def _with_options(name: str, options: Mapping[str, Any]) -> str:
+    return f"{name} ({_options(options)})" if options else name
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in options.items())
 
 
 def _latencies(score: Mapping[str, Any]) -> Table:
@@ -105,59 +126,86 @@ def _latencies(score: Mapping[str, Any]) -> Table:
         row = score.get(key)
         if row is not None:
             values = (
-                _plain(None if row[q] is None else row[q] / scale) + marks.get(f"{key}.{q}", "") for q in QUANTILES
+                plain(None if row[q] is None else row[q] / scale) + marks.get(f"{key}.{q}", "") for q in QUANTILES
             )
-            table.add_row(words, *values, _plain(row["n"]))
+            table.add_row(words, *values, plain(row["n"]))
     return table
 
 
-def _users(table: Table, score: Mapping[str, Any]) -> None:
+def _users(score: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Say how conversations and attempts went, and what was for nothing."""
     if talks := score.get("conversations"):
-        ways = ", ".join(f"{_plain(talks[way])} {way}" for way in ("complete", "broken", "unfinished") if talks[way])
-        never = f"; {_plain(talks['turns_never_sent'])} turns never sent" if talks["turns_never_sent"] else ""
-        table.add_row("conversations", f"{_plain(talks['total'])}: {ways}{never}")
+        ways = ", ".join(f"{plain(talks[way])} {way}" for way in ("complete", "broken", "unfinished") if talks[way])
+        never = f"; {plain(talks['turns_never_sent'])} turns never sent" if talks["turns_never_sent"] else ""
+        yield "conversations", f"{plain(talks['total'])}: {ways}{never}"
     if made := score.get("attempts"):
-        again, well = _plain(made["requests_tried_again"]), _plain(made["of_these_finished"])
-        each = f"{_plain(made['per_request'])} a request"
-        table.add_row("attempts", f"{_plain(made['total'])}, {each}; {again} requests tried again, {well} finished")
+        again, well = plain(made["requests_tried_again"]), plain(made["of_these_finished"])
+        each = f"{plain(made['per_request'])} a request"
+        yield "attempts", f"{plain(made['total'])}, {each}; {again} requests tried again, {well} finished"
     wasted = score.get("wasted", {})
     if wasted.get("gpu_s"):
         share = _percent(wasted["gpu_s"] / wasted["busy_gpu_s"])
-        table.add_row("wasted", f"{_plain(wasted['gpu_s'])} GPU s, {share} of the time in steps")
+        yield "wasted", f"{plain(wasted['gpu_s'])} GPU s, {share} of the time in steps"
 
 
 def _outcome(score: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    for row in outcome_rows(score):
+        table.add_row(*row)
+    if "wall_s" in score:
+        table.add_row("simulated", f"{plain(score['simulated_s'])} s in {plain(score['wall_s'])} s")
+    return table
+
+
+def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say how requests ended and what was served, and by which choices: names and words."""
     counts = dict(score["requests"])
     total = counts.pop("total")
-    ends = ", ".join(f"{_plain(count)} {name}" for name, count in counts.items() if count)
+    ends = ", ".join(f"{plain(count)} {name}" for name, count in counts.items() if count)
     choices, slo = score["choices"], score["slo"]
-    table = Table(box=box.SIMPLE_HEAD, show_header=False)
-    table.add_row("requests", f"{_plain(total)}: {ends}")
-    _users(table, score)
-    table.add_row("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"]))
+    rows = [
+        ("requests", f"{plain(total)}: {ends}"),
+        *_users(score),
+        ("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"])),
+    ]
     if slo is not None:
         bounds = ", ".join(
             f"{name.removesuffix('_s').upper()} ≤ {bound:g} s"
             for name, bound in choices["slo"].items()
             if bound is not None
         )
-        table.add_row("SLO attainment", f"{_percent(slo['attainment'])} of all requests: {bounds}")
-        table.add_row("goodput", _rate(slo["goodput_tokens_per_s"], slo["goodput_requests_per_s"]))
+        rows.append(("SLO attainment", f"{_percent(slo['attainment'])} of all requests: {bounds}"))
+        rows.append(("goodput", _rate(slo["goodput_tokens_per_s"], slo["goodput_requests_per_s"])))
     user, window = choices["user"], choices["window"]
     offset = f" + {user['offset_s']:g} s" if user["offset_s"] else ""
     reader = f"{user['tokens_per_s']:g} tokens/s from {user['anchor']}{offset}, alpha {user['alpha']:g}"
-    table.add_row("smooth goodput", f"{_plain(score['smooth_goodput_tokens_per_s'])} tokens/s")
-    table.add_row("  its reader", f"{reader}, {user['penalty']}")
-    table.add_row("window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s")
+    rows.append(("smooth goodput", f"{plain(score['smooth_goodput_tokens_per_s'])} tokens/s"))
+    rows.append(("  its reader", f"{reader}, {user['penalty']}"))
+    rows.append(("window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s"))
     if window["kind"] == "arrivals":
-        table.add_row("", "goodputs: who arrives in it; throughput: what leaves in it")
+        rows.append(("", "goodputs: who arrives in it; throughput: what leaves in it"))
     if choices.get("measured_from") == "sent":
-        table.add_row("latencies", "from the sending of a request, not its arrival at the client")
+        rows.append(("latencies", "from the sending of a request, not its arrival at the client"))
+    if stages := score.get("stages"):
+        rows.append(("stages", _stages(stages)))
+        rows.append(("", f"{plain(stages['joined'])} of {plain(stages['handed_over'])} handovers decoded there"))
     if cache := score.get("prefix_cache"):
-        table.add_row("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found")
-    if "wall_s" in score:
-        table.add_row("simulated", f"{_plain(score['simulated_s'])} s in {_plain(score['wall_s'])} s")
+        rows.append(("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found"))
+    return rows
+
+
+def _pools(pools: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("pool")
+    for head in ("instances", "requests", "finished", "tokens", "mean TTFT, ms", "busy"):
+        table.add_column(head, justify="right")
+    for name, pool in pools.items():
+        first, last = pool["instances"]
+        ttft = None if pool["mean_ttft_s"] is None else pool["mean_ttft_s"] / 1e-3
+        counts = (plain(pool[key]) for key in ("requests", "finished", "output_tokens"))
+        table.add_row(
+            name.replace("[", r"\["), plain(last - first), *counts, plain(ttft), _percent(pool["utilisation"])
+        )
     return table
 
 
@@ -198,19 +246,27 @@ def _exactly(value: float | bool | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or isinstance(value, int):
-        return _plain(value)
+        return plain(value)
     return f"{round(value, 3) + 0.0:.3f}"
 
 
 def _rate(tokens_per_s: float | None, requests_per_s: float | None) -> str:
-    return f"{_plain(tokens_per_s)} tokens/s, {_plain(requests_per_s)} requests/s"
+    return f"{plain(tokens_per_s)} tokens/s, {plain(requests_per_s)} requests/s"
+
+
+def _stages(stages: Mapping[str, Any]) -> str:
+    """Mean of each stage, in order."""
+    parts = {
+        name.removesuffix("_s").replace("_", " "): row["mean"] for name, row in stages.items() if name[-2:] == "_s"
+    }
+    return ", ".join(f"{name} {plain(mean)} s" for name, mean in parts.items())
 
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f} %"
 
 
-def _plain(value: float | str | None) -> str:
+def plain(value: float | str | None) -> str:
     """Three significant digits or all before the point; whole numbers in full."""
     if value is None:
         return "–"

@@ -39,7 +39,7 @@ def show(name: str, audit: Audit, console: Console | None = None) -> None:
     for row in audit.rows:
         unit = f", {row.metric.unit.replace('tokens', 'tok')}" if row.metric.unit else ""
         cells = [cell for key in audit.users for cell in _cells(row.after[key], short)]
-        table.add_row(f"{row.metric.words}{unit}", _plain(row.as_is), *cells)
+        table.add_row(f"{row.metric.words}{unit}", plain(row.as_is), *cells)
     console.print(table)
     console.print(f"{SIGNS if short else ''}{NOTE}", soft_wrap=True, style="dim")
     for line in words(audit):
@@ -59,7 +59,7 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
     for row in shares:
         cells = (f"{100 * share:.0f} %" for share in row["share"].values())
         unit = f", {row['unit']}" if row["unit"] else ""
-        table.add_row(f"{row['words']}{unit}", _plain(row["baseline"]), _plain(row["claimed"]), *cells)
+        table.add_row(f"{row['words']}{unit}", plain(row["baseline"]), plain(row["claimed"]), *cells)
     console.print(table)
     doubtful = [row["words"] for row in shares if max(row["share"].values()) >= LARGE_SHARE]
     if doubtful:
@@ -100,7 +100,7 @@ def words(audit: Audit) -> list[str]:
 
 def _gain(row: Row, key: str) -> str:
     unit = f" {row.metric.unit}" if row.metric.unit else ""
-    return f"{row.metric.words} from {_plain(row.as_is)} to {_plain(row.after[key].value)}{unit}"
+    return f"{row.metric.words} from {plain(row.as_is)} to {plain(row.after[key].value)}{unit}"
 
 
 def _cells(change: Change, short: bool) -> tuple[str, ...]:
@@ -110,12 +110,13 @@ def _cells(change: Change, short: bool) -> tuple[str, ...]:
     arrow = {"up": "▲", "down": "▼"}.get(change.direction, "")
     if short:
         sign = "[red]![/red]" if change.gameable else ("+" if change.improves else "-")
-        return (f"{_plain(change.value)} {arrow}{sign if arrow else ''}",)
+        return (f"{plain(change.value)} {arrow}{sign if arrow else ''}",)
     verdict = "[red]gameable[/red]" if change.gameable else ("better" if change.improves else "worse")
-    return f"{_plain(change.value)} {arrow}", verdict if arrow else ""
+    return f"{plain(change.value)} {arrow}", verdict if arrow else ""
 
 
-def _plain(value: float | None) -> str:
+def plain(value: float | None) -> str:
+    """A metric's value: shares with four decimals, the rest with three digits."""
     if value is None:
         return "–"
     if abs(value) >= 100:

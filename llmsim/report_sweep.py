@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from llmsim.statistics import Interval, mean
+from llmsim.statistics import STEADY, Interval, mean
 from llmsim.sweeping import TABLE, Swept, in_words
 
 #: column -> head, factor from the column's unit
 SHOWN = {
     "ttft_s.p99": ("TTFT p99, s", 1.0),
     "slo.attainment": ("SLO, %", 100.0),
-    "slo.goodput_tokens_per_s": ("goodput, tok/s", 1.0),
     "smooth_goodput_tokens_per_s": ("smooth g., tok/s", 1.0),
 }
 #: a longer table is for the file
@@ -37,32 +37,39 @@ def show(swept: Swept, folder: Path, pictures: Sequence[Path], console: Console 
         table.add_column(_plain_text(_narrow(field.rpartition(".")[2])), justify="right", no_wrap=True)
     for head, _ in SHOWN.values():
         table.add_column(head.replace(", ", ",\n"), justify="right", no_wrap=True)
-    rows = list(groups(swept))
-    for fields, intervals in rows[:ROWS]:
-        table.add_row(*(_plain_text(in_words(value)) for value in fields.values()), *map(in_short, intervals.values()))
+    table.add_column("verdict", no_wrap=True)
+    rows = list(groups(swept.rows, sweep.fields, len(sweep.seeds)))
+    for fields, intervals, said in rows[:ROWS]:
+        values = (_plain_text(in_words(value)) for value in fields.values())
+        table.add_row(*values, *map(in_short, intervals.values()), said)
     console.print(table)
     if len(rows) > ROWS:
         console.print(f"and {len(rows) - ROWS:,} more rows")
     if len(sweep.seeds) > 1:
         console.print(f"means over {len(sweep.seeds)} seeds ± half of the 95 % interval", style="dim")
+    if any(said != STEADY for _, _, said in rows):
+        console.print("P99s only of points whose runs are all steady; --force shows the others", style="dim")
     for file in (folder / TABLE, *pictures):
         console.print(f"  {file}", soft_wrap=True, markup=False)
 
 
-def groups(swept: Swept) -> Iterator[tuple[Mapping[str, Any], dict[str, Interval | None]]]:
-    """Yield the fields of each point and, for each column shown, its interval over the seeds.
+def groups(
+    rows: Sequence[Mapping[str, Any]], fields: Sequence[str], seeds: int
+) -> Iterator[tuple[dict[str, Any], dict[str, Interval | None], str]]:
+    """Yield each point: its fields, an interval over the seeds for each column shown, and the verdicts in words.
 
-    None where a run has no such number: a mean of the others would be one of another question.
+    None where a run has no such number, or withholds it: a mean of the others would be one of another question.
     """
-    seeds = len(swept.sweep.seeds)
-    for i in range(0, len(swept.rows), seeds):
-        of_point = swept.rows[i : i + seeds]
-        fields = {name: of_point[0][name] for name in swept.sweep.fields}
+    for i in range(0, len(rows), seeds):
+        of_point = rows[i : i + seeds]
         intervals = {}
         for column, (_, factor) in SHOWN.items():
             values = [row[column] for row in of_point if row.get(column) is not None]
             intervals[column] = mean([factor * value for value in values]) if len(values) == seeds else None
-        yield fields, intervals
+        answers = Counter(row["verdict.answer"] for row in of_point)
+        doubtful = {answer: n for answer, n in sorted(answers.items()) if answer != STEADY}
+        said = ", ".join(answer if n == seeds else f"{n}/{seeds} {answer}" for answer, n in doubtful.items()) or STEADY
+        yield {name: of_point[0][name] for name in fields}, intervals, said
 
 
 def in_short(interval: Interval | None) -> str:

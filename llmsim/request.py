@@ -88,10 +88,10 @@ class Request:
         "left_s",
         "most_computed_tokens",
         "preemptions",
-        "prefill_s",
+        "prefill_gpu_s",
         "prefilled_tokens",
         "prompt_tokens",
-        "recomputed_s",
+        "recomputed_gpu_s",
         "recomputed_tokens",
     )
 
@@ -103,8 +103,8 @@ class Request:
         self.first_token_s = NEVER_S
         self.preemptions = 0
         self.recomputed_tokens = 0
-        self.prefill_s = 0.0  #: its share of the steps that computed its prompt, again included
-        self.recomputed_s = 0.0  #: the part of it that went into computing again
+        self.prefill_gpu_s = 0.0  #: its share of the steps that computed its prompt, again included
+        self.recomputed_gpu_s = 0.0  #: the part of it that went into computing again
         self.cached_tokens = 0  #: never computed for it: found in the prefix cache
         self.most_computed_tokens = 0  #: the most that it ever had in memory when it was preempted
         self.prefilled_tokens = 0

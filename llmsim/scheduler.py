@@ -145,6 +145,11 @@ class Scheduler(ABC):
     def schedule(self, view: InstanceView) -> Decision:
         """Decide the next step."""
 
+    @property
+    def most_running(self) -> int | None:
+        """Most requests that this policy lets run at once; None: no such limit. For those that come from elsewhere."""
+        return None
+
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
         """Return why this policy can never serve a request that has just arrived (it is then rejected), or None.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import Cluster, InstanceSpec
+from llmsim.disaggregation import Disaggregation, Role
 from llmsim.gateway import handed_out
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.prefix_cache import PrefixCache
@@ -69,6 +70,8 @@ def serve(
     api: ApiPath = DIRECT,
     prefix_caching: bool = False,
     retries: Retries | None = None,
+    roles: Sequence[Role] = (),
+    disaggregation: Disaggregation | None = None,
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
     spec = InstanceSpec(
@@ -76,7 +79,7 @@ def serve(
     )
     cluster = Cluster(
         requests,
-        [spec] * instances,
+        [replace(spec, role=role) for role in roles] if roles else [spec] * instances,
         router or RoundRobin(),
         np.random.default_rng(0),
         stretches=stretches,
@@ -86,6 +89,7 @@ def serve(
         max_in_flight=max_in_flight,
         api=api,
         retries=retries,
+        disaggregation=disaggregation,
     )
     record = cluster.run()
     check_record(record)
@@ -100,7 +104,9 @@ def serve(
 def _check_drained(cluster: Cluster, cut_off: bool) -> None:
     """All have ended: nobody is in a queue, and every KV block is free unless a step was cut off half-way."""
     for instance in cluster.instances:
-        left = (*instance.waiting, *instance.running, *instance.prefilling, *instance.held)
+        left = [*instance.waiting, *instance.running, *instance.prefilling, *instance.held]
+        if instance.exchange is not None and not cut_off:
+            left += [*instance.exchange.offered, *instance.exchange.incoming, *instance.exchange.outgoing]
         assert not left, f"requests {left} have ended, yet are on instance {instance.number}"
         memory = instance.memory
         assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are held by nobody"
@@ -213,9 +219,11 @@ def present_s(record: Record) -> float:
     """
     requests, steps = record.requests, record.steps
     area_s = float(np.sum((steps["waiting"] + steps["running"]) * (steps["end_s"] - steps["start_s"])))
+    first = requests["instance"].copy()
+    first[record.transfers["request"][::-1]] = record.transfers["source"][::-1]  # where they were before they moved
     for instance in range(len(record.step_ends_s)):
         own = steps["instance"] == instance
-        came = (requests["instance"] == instance) & (requests["outcome"] != Outcome.REJECTED)
+        came = (first == instance) & (requests["outcome"] != Outcome.REJECTED)
         if own.any():  # a row counts who is there at its end, also before they came
             area_s -= _before_arrival_s(requests["queued_s"][came], steps["start_s"][own], steps["end_s"][own])
     return area_s
@@ -224,12 +232,11 @@ def present_s(record: Record) -> float:
 def _before_arrival_s(arrival_s: Floats, start_s: Floats, end_s: Floats) -> float:
     """Sum the times from a row's start to each arrival during it, or at its very end: arrivals go before step ends.
 
-    A row that the end of the run cut off counts who was there then, also those who came after its last step.
+    The last row may count arrivals after its end, too: those in a step that the end of the run cut off.
     """
     row = np.searchsorted(start_s, arrival_s, side="left") - 1
-    came_s = np.where(row == len(end_s) - 1, np.minimum(arrival_s, end_s[-1]), arrival_s)
-    during = (row >= 0) & (came_s <= end_s[row])
-    return float((came_s - start_s[row])[during].sum())
+    during = (row >= 0) & ((arrival_s <= end_s[row]) | (row == len(end_s) - 1))
+    return float(np.nansum((np.minimum(arrival_s, end_s[row]) - start_s[row])[during]))
 
 
 def same(one: Record, other: Record) -> bool:
@@ -238,6 +245,7 @@ def same(one: Record, other: Record) -> bool:
         all(np.array_equal(one.requests[name], other.requests[name], equal_nan=True) for name in one.requests)
         and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(_segments(one), _segments(other), strict=True))
         and all(np.array_equal(a, b) for a, b in zip(one.step_ends_s, other.step_ends_s, strict=True))
+        and all(np.array_equal(one.transfers[n], other.transfers[n], equal_nan=True) for n in one.transfers)
         and one.end_s == other.end_s
     )
 
@@ -254,6 +262,11 @@ class Witness(Scheduler):
         self._scheduler = scheduler
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
         self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
+
+    @property
+    def most_running(self) -> int | None:
+        """Ask the other scheduler."""
+        return self._scheduler.most_running
 
     def schedule(self, view: InstanceView) -> Decision:
         """Ask twice."""

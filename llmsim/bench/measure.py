@@ -17,6 +17,7 @@ import simpy
 
 from llmsim.cluster import simulate
 from llmsim.experiment import assemble
+from llmsim.experiment.instances import make_instances
 from llmsim.metrics.score import score
 from llmsim.record import Record
 from llmsim.scenario import Scenario
@@ -152,7 +153,7 @@ def _timed(
     slo, user, window = assemble.make_slo(scenario), assemble.make_user(scenario), assemble.make_window(scenario)
     gc.collect()
     started_s = time.perf_counter()
-    instances = assemble.make_instances(scenario, assemble.make_scheduler(scenario))
+    instances = make_instances(scenario)
     router = assemble.make_router(scenario)
     record = simulate(drawn, instances, router, routing, stretches=stretches, on_progress=progress)
     simulated_s = time.perf_counter()

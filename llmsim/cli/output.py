@@ -72,7 +72,7 @@ class ProgressBar:
             self._start(total)
         assert self._bar is not None
         assert self._task is not None
-        self._bar.update(self._task, completed=done)
+        self._bar.update(self._task, completed=done, total=total)
 
     def _start(self, total: int) -> None:
         from rich.console import Console

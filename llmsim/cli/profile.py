@@ -133,6 +133,48 @@ def fit(
         )
 
 
+@app.command("from-bench")
+def from_bench(
+    result: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RESULT",
+            help="Measured requests: JSON of vLLM's benchmark with details, timelines, or a CSV (arrival_s, "
+            "prompt_tokens, output_tokens, ttft_s, e2e_s).",
+        ),
+    ],
+    scenario: Annotated[str, typer.Option(help="The engine that was measured; its workload and host are not used.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The host's profile, TOML, for host.profile=FILE.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario. Repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the host's times (per step, per sequence in it, per request) to one measured run."""
+    from llmsim.scenario import Host, load_scenario
+    from llmsim.validation.host_fit import write_host
+    from llmsim.validation.measured_run import read_run
+    from llmsim.validation.result import APART, compare_result, host_of, loads
+
+    run, described = read_run(result), load_scenario(scenario, changes or [])
+    with replacing(out) as scratch:
+        host = host_of(run, described)
+        write_host(scratch, out.stem, host, f"llmsim profile from-bench: {len(run.workload)} requests of {run.name}")
+    fitted = compare_result(run, described.model_copy(update={"host": Host(**host.model_dump())}))
+    low, high = loads(run)
+    if as_json:
+        rows = [dict(row) for row in fitted.rows]
+        print_json(
+            {"profile": str(out), "host": host.model_dump(), "in_flight": [low, high], "on_the_fitted_run": rows}
+        )
+        return
+    print(f"{out}: " + ", ".join(f"{name} = {value:.3g}" for name, value in host.model_dump().items() if value))
+    if high < APART * low:
+        print(f"  step_s and sequence_s are not told apart: {low:.0f} to {high:.0f} requests in flight all the time")
+    for check in fitted.checks:
+        print(f"  {check.name}: {check.value:+.1f} % on the run that was fitted, which proves nothing")
+
+
 def _rows(times: LatencyModel) -> list[dict[str, Any]]:
     decodes = [
         {"step": f"decode {n} x context {CONTEXT_TOKENS}", "time_s": times.step_time_s((), n, n * CONTEXT_TOKENS)}

@@ -55,6 +55,9 @@ def sweep(
     scheduler_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Run the scheduler of this Python file.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Show P99s even of runs that are overloaded or too short; they are marked.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON, nothing else.")] = False,
 ) -> None:
     """Run a scenario at every point of its [sweep] table; run again, it does what is left to do."""
@@ -74,7 +77,8 @@ def sweep(
             folder,
             executors=executors,
             in_flight=in_flight,
-            command=_command(scenario, changed, axes or [], seeds, scheduler_file, folder),
+            command=_command(scenario, changed, axes or [], seeds, scheduler_file, folder, force),
+            force=force,
             progress=progress,
             said=lambda line: print(line, file=sys.stderr),
         )
@@ -105,7 +109,13 @@ def _cores() -> int:
 
 
 def _command(
-    scenario: str, changes: list[str], axes: list[str], seeds: int | None, scheduler_file: Path | None, folder: Path
+    scenario: str,
+    changes: list[str],
+    axes: list[str],
+    seeds: int | None,
+    scheduler_file: Path | None,
+    folder: Path,
+    force: bool,
 ) -> str:
     """The command that asks for these points; where they were run is no part of it."""
     words = ["llmsim", "sweep", scenario]
@@ -113,4 +123,5 @@ def _command(
         words += [word for value in values for word in (option, value)]
     words += ["--seeds", str(seeds)] if seeds is not None else []
     words += ["--scheduler-file", str(scheduler_file)] if scheduler_file else []
+    words += ["--force"] if force else []
     return shlex.join([*words, "--out", str(folder)])

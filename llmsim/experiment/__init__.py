@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from llmsim.experiment.assemble import make_host, make_policy, make_slo, make_user, make_window, make_workload
 from llmsim.experiment.run import Result, check, delivered, run
-from llmsim.experiment.store import check_folder, read_record, read_scenario, staged, write
+from llmsim.experiment.store import MARK as SCENARIO_FILE
+from llmsim.experiment.store import check_folder, read_record, read_scenario, read_score, staged, write
+from llmsim.experiment.verdict import reported
 
 __all__ = [
+    "SCENARIO_FILE",
     "Result",
     "check",
     "check_folder",
@@ -19,6 +22,8 @@ __all__ = [
     "make_workload",
     "read_record",
     "read_scenario",
+    "read_score",
+    "reported",
     "run",
     "staged",
     "write",

@@ -13,13 +13,9 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from llmsim import delivery, discovery, hardware
-from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.clients import ApiPath
-from llmsim.cluster import InstanceSpec
+from llmsim.disaggregation import Disaggregation, Link
 from llmsim.errors import InputError
-from llmsim.latency.build import build_latency
-from llmsim.latency.contract import LatencyModel
-from llmsim.latency.host import Host
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
@@ -27,8 +23,8 @@ from llmsim.record import Timelines
 from llmsim.request import Outcome
 from llmsim.router import Router
 from llmsim.scenario import (
-    Abandonment,
     ClosedArrivals,
+    EngineHost,
     PacedDelivery,
     Scenario,
     Sessions,
@@ -36,7 +32,6 @@ from llmsim.scenario import (
     TraceWorkload,
 )
 from llmsim.scenario.messages import Place, input_error
-from llmsim.scheduler import Scheduler
 from llmsim.workload.contract import Workload
 from llmsim.workload.conversations import Number, Plan, Wait, converse
 from llmsim.workload.patience import FOR_EVER_S, Patience, draw_patience
@@ -54,7 +49,7 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
     if isinstance(chosen, TraceWorkload):
         from llmsim.workload.traces import read_trace  # loads pandas and pyarrow
 
-        with _blaming(scenario, "workload", "trace"):
+        with blaming(scenario, "workload", "trace"):
             return read_trace(
                 chosen.trace,
                 format=chosen.format,
@@ -64,9 +59,9 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
                 limit=chosen.limit,
             )
     if chosen.sessions is not None:
-        with _blaming(scenario, "workload", "sessions"):
+        with blaming(scenario, "workload", "sessions"):
             return make_conversations(chosen, chosen.sessions, streams)
-    with _blaming(scenario, "workload"):
+    with blaming(scenario, "workload"):
         drawn = synthesize(
             streams,
             requests=chosen.requests,
@@ -96,81 +91,27 @@ def make_conversations(chosen: SyntheticWorkload, sessions: Sessions, streams: S
     return converse(streams, plan, requests=chosen.requests, begin=begin, lengths=lengths)
 
 
-def make_instances(scenario: Scenario, scheduler: Scheduler) -> list[InstanceSpec]:
-    """Describe the instances: all alike."""
-    cluster = scenario.cluster
-    with _blaming(scenario, "cluster", "gpu"):
-        gpu = hardware.load_gpu(cluster.gpu)
-    with _blaming(scenario, "cluster", "model"):
-        model = hardware.load_model(cluster.model)
-    blocks = cluster.num_gpu_blocks
-    if blocks is None:
-        with _blaming(scenario, "cluster", "model"):
-            blocks = hardware.kv_blocks(
-                gpu,
-                model,
-                tensor_parallel_size=cluster.tensor_parallel_size,
-                gpu_memory_utilization=cluster.gpu_memory_utilization,
-                block_tokens=cluster.block_size,
-            )
-    with _blaming(scenario, "cluster", "latency"):
-        latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
-    host = make_host(scenario)
-    if host.step_s or host.sequence_s:
-        latency = Host(latency, host.step_s, host.sequence_s)
-    spec = InstanceSpec(
-        scheduler=with_abandonment(scenario, scheduler, latency),
-        latency=latency,
-        num_gpu_blocks=blocks,
-        block_tokens=cluster.block_size,
-        max_model_len=cluster.max_model_len or model.max_model_len,
-        prefix_caching=cluster.prefix_caching,
-    )
-    return [spec] * cluster.instances
+def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes:
+    """The host's times: those of the profile, if one is named, with what the scenario says otherwise.
 
-
-def make_host(scenario: Scenario) -> hardware.HostTimes:
-    """The host's times: those of the profile, if one is named, with what the scenario says otherwise."""
-    changes = scenario.host.model_dump(exclude_none=True, exclude={"profile"})
-    named = scenario.host.profile
-    if named is None:
-        return hardware.HostTimes(**changes)
-    with _blaming(scenario, "host", "profile"):
-        profile = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
-    return hardware.HostTimes(**(profile | changes))
+    Of the engines of a pool, by its number: with what that says otherwise yet, a profile of its own before all else.
+    """
+    own = scenario.pool[pool].host if pool is not None and scenario.pool else EngineHost()
+    changes = own.model_dump(exclude_none=True, exclude={"profile"})
+    if own.profile is None:
+        changes = scenario.host.model_dump(exclude_none=True, exclude={"profile"}) | changes
+    named = own.profile or scenario.host.profile
+    times: dict[str, Any] = {}
+    if named is not None:
+        with blaming(scenario, *(("pool", str(pool)) if own.profile else ()), "host", "profile"):
+            times = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
+    return hardware.read_record(hardware.HostTimes, times | changes, scenario.place("host") + "host")
 
 
 def make_api(scenario: Scenario) -> ApiPath:
     """The way between clients and engines: the host's times and the gateway's limits."""
-    times = make_host(scenario).model_dump(exclude={"step_s", "sequence_s"})
+    times = make_host(scenario).model_dump(include={field.name for field in dataclasses.fields(ApiPath)})
     return ApiPath(**times, **scenario.gateway.model_dump())
-
-
-def make_scheduler(scenario: Scenario, policy: type[Scheduler] | None = None) -> Scheduler:
-    """Find the scheduler by its name, unless it is given, and set its options."""
-    if policy is None:
-        with _blaming(scenario, "scheduler", "name"):
-            policy = discovery.find("llmsim.schedulers", scenario.scheduler.name, Scheduler)  # type: ignore[type-abstract]
-    return make_policy(policy, scenario.scheduler.options, lambda keys: scenario.place(*keys), ("scheduler",))
-
-
-def with_abandonment(scenario: Scenario, scheduler: Scheduler, latency: LatencyModel) -> Scheduler:
-    """Put the wrapper that gives up on requests around a scheduler, if the scenario asks for it."""
-    chosen = scenario.abandonment
-    if not isinstance(chosen, Abandonment):
-        return scheduler
-    slo = scenario.slo
-    deadlines = Deadlines(chosen.ttft_s or slo.ttft_s, chosen.e2e_s or slo.e2e_s, chosen.tokens_per_s)
-    if deadlines == Deadlines():
-        raise InputError(
-            f"{scenario.where('abandonment')}no deadline to miss; expected ttft_s, e2e_s or tokens_per_s, "
-            "or slo.ttft_s or slo.e2e_s"
-        )
-    foresee = latency if chosen.policy == "must_miss" else None
-    wrapped = Abandoning(scheduler, deadlines, waiting=chosen.waiting, running=chosen.running, foresee=foresee)
-    if foresee is not None and scenario.cluster.prefix_caching:
-        wrapped.asks_every_step = True  # type: ignore[misc]  # decoding evicts what waiting requests would have found
-    return wrapped
 
 
 def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -> Patience | None:
@@ -190,16 +131,30 @@ def make_retries(scenario: Scenario, rng: np.random.Generator, requests: int) ->
     chosen = scenario.retries
     if chosen.max_attempts == 1:
         return None
-    with _blaming(scenario, "retries"):
+    with blaming(scenario, "retries"):
         backoff_s = draw_backoffs(rng, requests, **chosen.model_dump(exclude={"on"}))
     return Retries(backoff_s, frozenset(Outcome[name.upper()] for name in chosen.on))
 
 
 def make_router(scenario: Scenario) -> Router:
     """Find the router by its name."""
-    with _blaming(scenario, "cluster", "router"):
+    with blaming(scenario, "cluster", "router"):
         policy = discovery.find("llmsim.routers", scenario.cluster.router, Router)  # type: ignore[type-abstract]
     return policy()
+
+
+def make_disaggregation(scenario: Scenario) -> Disaggregation | None:
+    """How prefill and decode instances work together; None where there are none."""
+    chosen = scenario.kv_transfer
+    if chosen is None:
+        return None
+    with blaming(scenario, "kv_transfer", "router"):
+        router = discovery.find("llmsim.routers", chosen.router, Router)  # type: ignore[type-abstract]
+    with blaming(scenario, "cluster", "model"):
+        model = hardware.load_model(scenario.cluster.model)
+    layers = model.num_hidden_layers if chosen.overlap == "layers" else 1
+    link = Link(chosen.bandwidth_gb_per_s * 1e9, chosen.latency_s, layers)
+    return Disaggregation(link, model.kv_bytes_per_token, router(), chosen.when_full)
 
 
 def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:
@@ -217,13 +172,13 @@ def make_slo(scenario: Scenario) -> Slo:
 
 def make_user(scenario: Scenario) -> User:
     """The reader as the metrics take them."""
-    with _blaming(scenario, "user"):
+    with blaming(scenario, "user"):
         return User(**scenario.user.model_dump())
 
 
 def make_window(scenario: Scenario) -> Window:
     """The window as the metrics take it."""
-    with _blaming(scenario, "window"):
+    with blaming(scenario, "window"):
         return Window(**scenario.window.model_dump())
 
 
@@ -257,7 +212,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 @contextmanager
-def _blaming(scenario: Scenario, *keys: str) -> Iterator[None]:
+def blaming(scenario: Scenario, *keys: str) -> Iterator[None]:
     """Put the place of a key before the message of an error that its value causes."""
     try:
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,22 +16,24 @@ from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
     make_api,
     make_delivery,
-    make_instances,
+    make_disaggregation,
     make_patience,
     make_retries,
     make_router,
-    make_scheduler,
     make_slo,
     make_user,
     make_window,
     make_workload,
 )
+from llmsim.experiment.instances import make_instances
+from llmsim.experiment.pools import gpus_of_instances, pool_scores
 from llmsim.experiment.verdict import reported, verdict
 from llmsim.gateway import handed_out
 from llmsim.metrics import attempts, gpu_time
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.stages import stages
 from llmsim.metrics.statistics import number, summary
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
@@ -51,7 +53,7 @@ class Result:
 
     scenario: Scenario
     record: Record
-    num_gpu_blocks: int  #: KV blocks of one instance
+    num_gpu_blocks: tuple[int, ...]  #: KV blocks of each instance
     #: JSON values; `wall_s` is the only one that differs between two runs. `verdict` says whether to believe its P99s
     score: dict[str, Any]
 
@@ -92,11 +94,10 @@ def run(
     InputError for what the scenario asks and cannot have.
     """
     started_s = time.perf_counter()
-    policy = make_scheduler(scenario, scheduler)
     router = make_router(scenario)
     slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
-    instances = make_instances(scenario, policy)
-    blocks = instances[0].num_gpu_blocks
+    instances = make_instances(scenario, scheduler)
+    blocks = tuple(instance.num_gpu_blocks for instance in instances)
     draws = streams(scenario.seed)
     workload = make_workload(scenario, draws)
     record = simulate(
@@ -110,21 +111,28 @@ def run(
         max_in_flight=scenario.max_in_flight,
         api=make_api(scenario),
         retries=make_retries(scenario, draws.retries, len(workload)),
+        disaggregation=make_disaggregation(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
-    result.score["verdict"] = verdict(record, window, output_token_s=make_api(scenario).output_token_s).to_dict()
-    wall_s = time.perf_counter() - started_s
-    result.score.update({"num_gpu_blocks": blocks, "simulated_s": record.end_s, "wall_s": wall_s})
+    result.score["verdict"] = verdict(
+        record, window, result.delivered.arrival_s, output_token_s=make_api(scenario).output_token_s
+    ).to_dict()
+    if scenario.pool:
+        result.score["pools"] = pool_scores(result.delivered, record, scenario, blocks)
+    else:
+        result.score["num_gpu_blocks"] = blocks[0]
+    result.score.update({"simulated_s": record.end_s, "wall_s": time.perf_counter() - started_s})
     return result
 
 
 def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
     """Assemble everything that a run is made of but its requests: InputError for what cannot be had."""
     make_router(scenario)
+    make_disaggregation(scenario)
     make_slo(scenario), make_user(scenario), make_window(scenario)
-    make_instances(scenario, make_scheduler(scenario, scheduler))
+    make_instances(scenario, scheduler)
 
 
 def score_delivered(
@@ -148,8 +156,10 @@ def score_delivered(
     values["client_queueing_s"] = client_queueing(record, scenario)
     if (api := make_api(scenario)) != DIRECT:
         values |= beside_the_gateway(record, api)
-    values["wasted"] = wasted(record, scenario.cluster.tensor_parallel_size)
-    if scenario.cluster.prefix_caching:
+    values["wasted"] = wasted(record, gpus_of_instances(scenario))
+    if scenario.kv_transfer is not None:
+        values["stages"] = stages(record)
+    if any(cluster.prefix_caching for _, cluster in scenario.pools):
         values["prefix_cache"] = prefix_cache(record, scenario)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
     values["choices"]["measured_from"] = scenario.measured_from
@@ -210,11 +220,11 @@ def beside_the_gateway(record: Record, api: ApiPath) -> dict[str, dict[str, floa
     return values
 
 
-def wasted(record: Record, gpus: int) -> dict[str, int | float]:
+def wasted(record: Record, gpus: Sequence[int]) -> dict[str, int | float]:
     """Count the work that served nobody.
 
     `computed_tokens`: computed for requests that did not finish, or computed again after a preemption. `output_tokens`:
-    emitted to users who did not get all of their tokens. `gpu_s`: the time of `gpus` for each instance that went into
+    emitted to users who did not get all of their tokens. `gpu_s`: the time of the instances' `gpus` that went into
     the former, of `busy_gpu_s` in all (`metrics.gpu_time` has the rule).
     """
     requests = record.requests
@@ -223,6 +233,6 @@ def wasted(record: Record, gpus: int) -> dict[str, int | float]:
     return {
         "computed_tokens": int(computed.sum()),
         "output_tokens": int(requests["emitted_tokens"][~served].sum()),
-        "gpu_s": gpu_time.wasted_s(record) * gpus,
-        "busy_gpu_s": gpu_time.busy_s(record) * gpus,
+        "gpu_s": gpu_time.wasted_gpu_s(record, gpus),
+        "busy_gpu_s": gpu_time.busy_gpu_s(record, gpus),
     }

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from llmsim.errors import InputError
+from llmsim.experiment.pools import pool_of_instances
 from llmsim.metrics import ranges
-from llmsim.record import SEGMENT_COLUMNS, Record, Timelines, expand
+from llmsim.record import SEGMENT_COLUMNS, TRANSFER_COLUMNS, Record, Timelines, expand
 from llmsim.request import Outcome
 from llmsim.scenario import ImmediateDelivery, Scenario
 from llmsim.scenario.messages import input_error
@@ -28,6 +30,9 @@ OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 #: the file whose presence makes a folder a result
 MARK = "scenario.json"
 DELIVERED_TOKENS = "delivered_tokens.parquet"
+TRANSFERS = "transfers.parquet"
+#: tables that only some runs have
+SOME = (DELIVERED_TOKENS, TRANSFERS)
 #: table -> columns without which a result cannot be scored again
 NEEDED = {
     "requests": (
@@ -39,6 +44,7 @@ NEEDED = {
     "step_ends": ("instance", "end_s"),
 }
 #: columns of requests.parquet that follow from the record and the delivery policy
+NOBODYS = -1  #: in place of the number of a word: there is none
 DELIVERED_COLUMNS = ("delivered_tokens", "first_token_delivered_s", "last_token_delivered_s")
 
 
@@ -49,7 +55,12 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
     """
     record = result.record
     requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests, **_deliveries(result)}
-    _write_table(folder / "requests.parquet", requests, outcome=OUTCOMES, reason=record.reasons)
+    words = {"outcome": OUTCOMES, "reason": record.reasons}
+    if result.scenario.pool:
+        numbers = record.requests["instance"]
+        requests["pool"] = np.where(numbers < 0, NOBODYS, pool_of_instances(result.scenario)[numbers])
+        words["pool"] = tuple(pool.name for pool in result.scenario.pool)
+    _write_table(folder / "requests.parquet", requests, **words)
     _write_table(folder / "steps.parquet", record.steps)
     _write_table(folder / "segments.parquet", record.segments)
     counts = [len(ends) for ends in record.step_ends_s]
@@ -58,6 +69,8 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
         "end_s": np.concatenate([np.empty(0), *record.step_ends_s]),
     }
     _write_table(folder / "step_ends.parquet", step_ends)
+    if result.scenario.kv_transfer is not None:
+        _write_table(folder / TRANSFERS, record.transfers)
     if not isinstance(result.scenario.delivery, ImmediateDelivery):
         _write_table(folder / DELIVERED_TOKENS, _delivered_tokens(result.delivered))
     write_json(folder / MARK, result.scenario.model_dump(mode="json"))
@@ -71,17 +84,20 @@ def read_record(folder: Path) -> Record:
     requests, ends = tables["requests"], tables["step_ends"]
     reasons, requests["reason"] = np.unique(requests["reason"], return_inverse=True)
     requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)
-    for name in ("id", *DELIVERED_COLUMNS):
+    for name in ("id", "pool", *DELIVERED_COLUMNS):
         requests.pop(name, None)
     instances = int(max(ends["instance"].max(initial=-1), requests["instance"].max(initial=-1))) + 1
-    return Record(
+    record = Record(
         requests=requests,
         segments=tables["segments"],
         steps=tables["steps"],
         step_ends_s=tuple(ends["end_s"][ends["instance"] == number] for number in range(instances)),
         reasons=tuple(reasons),
-        end_s=_read_end_s(folder / "score.json"),
+        end_s=float(read_score(folder)["simulated_s"]),
     )
+    if (folder / TRANSFERS).is_file():
+        record = replace(record, transfers=_read_table(folder / TRANSFERS, tuple(TRANSFER_COLUMNS)))
+    return record
 
 
 def read_scenario(folder: Path) -> Scenario:
@@ -98,13 +114,18 @@ def read_scenario(folder: Path) -> Scenario:
         raise input_error(error, Scenario, lambda _: f"{file}: ") from None
 
 
-def _read_end_s(file: Path) -> float:
+def read_score(folder: Path) -> dict[str, Any]:
+    """Read back the score of a result; InputError if the folder has none."""
+    _check_result(folder)
+    file = folder / "score.json"
     try:
-        return float(json.loads(file.read_text(encoding="utf-8"))["simulated_s"])
+        score: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        float(score["simulated_s"])
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{file}: expected the score of a run, in JSON, with simulated_s") from None
+    return score
 
 
 def _check_result(folder: Path) -> None:
@@ -156,7 +177,8 @@ def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
     try:
         yield scratch
         if folder.is_dir():
-            (folder / DELIVERED_TOKENS).unlink(missing_ok=True)  # only paced runs write it anew
+            for name in SOME:
+                (folder / name).unlink(missing_ok=True)
             for file in sorted(scratch.iterdir()):
                 os.replace(file, folder / file.name)
         else:
@@ -167,12 +189,14 @@ def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
 
 
 def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) -> None:
-    """Write columns; those named in `words` hold numbers that stand for these words."""
+    """Write columns; those named in `words` hold numbers that stand for these words, or for none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     arrays = {
-        name: pa.DictionaryArray.from_arrays(np.asarray(column, dtype=np.int32), pa.array(words[name]))
+        name: pa.DictionaryArray.from_arrays(
+            pa.array(column, pa.int32(), mask=np.asarray(column) == NOBODYS), pa.array(words[name])
+        )
         if name in words
         else pa.array(column)
         for name, column in columns.items()

@@ -10,24 +10,26 @@ import numpy as np
 from llmsim.gateway import handed_out
 from llmsim.metrics import ranges
 from llmsim.metrics.window import Window
-from llmsim.record import Record
+from llmsim.record import Floats, Record
 from llmsim.statistics import Verdict, judge
 
 #: tables of the score with percentiles of the far tail, which need a steady state
 WITH_TAILS = (
-    *("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "idle_latency_s"),
+    *("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "client_queueing_s", "idle_latency_s"),
     *("engine_ttft_s", "gateway_queueing_s"),
 )
 TAILS = ("p99",)
 
 
-def verdict(record: Record, window: Window, *, output_token_s: float = 0.0) -> Verdict:
+def verdict(record: Record, window: Window, arrival_s: Floats | None = None, *, output_token_s: float = 0.0) -> Verdict:
     """Judge a run from its first to its last arrival, or within the bounds that its window gives.
 
+    `arrival_s`: (requests,) where waits count from, if not from the record's arrivals; in a closed loop, the sending.
     A request waits until it is scheduled, and again while its first token waits for the gateway's sender.
     """
     requests = record.requests
-    arrival_s, waits_until_s, end_s = (requests[name] for name in ("arrival_s", "first_scheduled_s", "end_s"))
+    arrival_s = requests["arrival_s"] if arrival_s is None else arrival_s
+    waits_until_s, end_s = requests["first_scheduled_s"], requests["end_s"]
     if output_token_s > 0:
         sent = handed_out(record, output_token_s)
         held_s = ranges.first_token_s(sent, ranges.layout(sent)) - requests["first_token_s"]
@@ -44,13 +46,15 @@ def verdict(record: Record, window: Window, *, output_token_s: float = 0.0) -> V
     )
 
 
-def utilisation(record: Record, start_s: float, stop_s: float) -> float | None:
-    """Share of the time from `start_s` to `stop_s` in which an instance was in a step, over all instances."""
+def utilisation(record: Record, start_s: float, stop_s: float, instances: range | None = None) -> float | None:
+    """Share of the time from `start_s` to `stop_s` in which an instance was in a step, over all instances, or some."""
     if stop_s <= start_s:
         return None
     steps = record.steps
     busy_s = np.minimum(steps["end_s"], stop_s) - np.maximum(steps["start_s"], start_s)
-    return float(np.maximum(busy_s, 0.0).sum()) / ((stop_s - start_s) * len(record.step_ends_s))
+    numbers = instances or range(len(record.step_ends_s))
+    counted = (steps["instance"] >= numbers.start) & (steps["instance"] < numbers.stop)
+    return float(np.maximum(busy_s[counted], 0.0).sum()) / ((stop_s - start_s) * len(numbers))
 
 
 def reported(score: Mapping[str, Any], *, force: bool = False) -> dict[str, Any]:

@@ -32,6 +32,8 @@ ELEMENTWISE_BANDWIDTH = 0.8  #: of the peak
 ELEMENTWISE_LAUNCH_S = 3e-6
 HEAD_SEQUENCES = 1024  #: the head's and decode attention's largest batch that is kept
 SMALLEST_CONTEXT = 64  #: below it, decode attention is all launch
+#: bytes of a weight -> type of the matrix products of the layers; the head stays in bf16, as in published checkpoints
+WEIGHTS = {2: "bfloat16", 1: "fp8"}
 LARGEST_CONTEXT = 131072
 MANY_PROMPTS_TOKENS = 8192  #: batch whose average gives the time of one more prompt
 PRUNE = 0.002  #: points that a straight line between their neighbours gives this well are left out
@@ -48,8 +50,8 @@ def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: i
     Raises InputError where operators of this GPU, these heads or this many GPUs were not measured.
     """
     check_tensor_parallel(model, tensor_parallel_size)
-    if (model.head_dim, model.weight_bytes_per_parameter, model.kv_bytes_per_value) != (128, 2, 2):
-        raise InputError(f"{model.name}: only head_dim = 128 with bf16 weights and KV cache was measured")
+    if (model.head_dim, model.kv_bytes_per_value) != (128, 2) or model.weight_bytes_per_parameter not in WEIGHTS:
+        raise InputError(f"{model.name}: only head_dim = 128 with bf16 KV cache, bf16 or fp8 weights was measured")
     if gpu.operator_tables is None:
         raise InputError(f"{gpu.name}: operator_tables is missing, the folder of its measured operators")
     operators = Operators(ops_dir, gpu.operator_tables)
@@ -60,7 +62,7 @@ def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: i
         gpu=gpu.name,
         model=model.name,
         tensor_parallel_size=tensor_parallel_size,
-        provenance=_provenance(operators, prefill_folder, heads),
+        provenance=_provenance(operators, prefill_folder, heads, WEIGHTS[int(model.weight_bytes_per_parameter)]),
         linear=_linear(operators, gpu, model, tensor_parallel_size),
         head=_head(operators, model, tensor_parallel_size),
         prefill_attention=_prefill(prefill, model.num_hidden_layers),
@@ -68,7 +70,7 @@ def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: i
     )
 
 
-def _provenance(operators: Operators, prefill_folder: str, heads: tuple[int, int]) -> StepProvenance:
+def _provenance(operators: Operators, prefill_folder: str, heads: tuple[int, int], weights: str) -> StepProvenance:
     notes = [
         "element-wise work: bytes / (0.8 x memory bandwidth) + 3 us a call",
         "noise that makes more work faster is averaged out (isotonic regression)",
@@ -79,10 +81,11 @@ def _provenance(operators: Operators, prefill_folder: str, heads: tuple[int, int
         notes.append(f"decode attention of {heads[1]} KV heads: {heads[1] / most:g} x that of {most} (+-15 %)")
     if prefill_folder != operators.root.name:
         notes.append(f"prefill attention from {prefill_folder}: that of {operators.root.name} beats the GPU's peak")
+    kinds = "bf16" if weights == "bfloat16" else f"bf16, weights {weights}"
     return StepProvenance(
         source="operator latencies of github.com/ai-dynamo/aiconfigurator, composed by llmsim",
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        operators=f"{operators.root.name}/*/vllm/{operators.version}/*_perf.parquet, bf16, medians",
+        operators=f"{operators.root.name}/*/vllm/{operators.version}/*_perf.parquet, {kinds}, medians",
         engine=f"vLLM {operators.version} kernels; GPU time only",
         license="Apache-2.0 (aiconfigurator)",
         notes=tuple(notes),
@@ -99,7 +102,8 @@ def _linear(operators: Operators, gpu: Gpu, model: Model, gpus: int) -> LinearTi
         (model.mlp_projections_up * inner, h),
         (h, inner),
     ]
-    curves = [operators.gemm_s(n, k) for n, k in products]
+    dtype = WEIGHTS[int(model.weight_bytes_per_parameter)]
+    curves = [operators.gemm_s(n, k, dtype) for n, k in products]
     tokens = curves[0][0]
     reduce_s: tuple[Floats, Floats] | None = None
     if gpus > 1:

@@ -14,25 +14,36 @@ from llmsim.latency.contract import Chunk, LatencyModel
 class Host(LatencyModel):
     """GPU time plus `step_s` a step and `sequence_s` for each sequence in it, prefilling or decoding.
 
-    For engines whose host waits for the GPU and the GPU for the host; one that overlaps both hides most of it.
+    A step of more tokens than the largest CUDA graph takes `eager_step_s` more: the host launches its kernels one by
+    one (vLLM's `max_cudagraph_capture_size`). For engines whose host waits for the GPU and the GPU for the host; one
+    that overlaps both hides most of it.
     """
 
     gpu: LatencyModel
     step_s: float = 0.0
     sequence_s: float = 0.0
+    eager_step_s: float = 0.0
+    max_cudagraph_capture_size: int | None = None  #: tokens; None: every step is in a graph
 
     def __post_init__(self) -> None:
-        for name in ("step_s", "sequence_s"):
+        for name in ("step_s", "sequence_s", "eager_step_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"host {name} = {value}, expected seconds, not negative")
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
         """Seconds of one step, as the contract says."""
-        host_s = self.step_s + self.sequence_s * (decoding + len(prefill))
+        tokens = decoding + sum(tokens for _, tokens in prefill)
+        host_s = self.host_s(decoding + len(prefill), tokens)
         return self.gpu.step_time_s(prefill, decoding, context_tokens) + host_s
 
     def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
         """Seconds of `steps` decode steps in a row, as the contract says."""
-        host_s = self.step_s + self.sequence_s * decoding
+        host_s = self.host_s(decoding, decoding)
         return [gpu_s + host_s for gpu_s in self.gpu.decode_times_s(decoding, context_tokens, steps)]
+
+    def host_s(self, sequences: int, tokens: int) -> float:
+        """Seconds of the host in a step of so many tokens."""
+        host_s = self.step_s + self.sequence_s * sequences
+        most = self.max_cudagraph_capture_size
+        return host_s if most is None or tokens <= most else host_s + self.eager_step_s

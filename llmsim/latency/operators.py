@@ -1,6 +1,7 @@
 """Measured operator latencies of one GPU: aiconfigurator's Parquet tables, as curves against their size.
 
-Medians in bf16. Times in seconds, per operator call; one attention call is one layer.
+Medians in bf16, but for matrix products, which may be asked for in another type. Times in seconds, per operator call;
+one attention call is one layer.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ class Operators:
         """Largest number of KV heads that decode attention was measured with."""
         return max(kv for _, kv in self._heads("generation_attention"))
 
-    def gemm_s(self, n: float, k: float) -> tuple[Floats, Floats]:
+    def gemm_s(self, n: float, k: float, dtype: str = "bfloat16") -> tuple[Floats, Floats]:
         """(m, seconds) of an m×k by k×n product, bilinear in (n, k) between measured points.
 
+        `dtype` is that of the weights: bfloat16, fp8, fp8_block.
         Beyond the largest measured n the time grows in proportion (vocabularies are wider than any table).
         """
-        table = self._table("gemm", "m", ["n", "k"])
+        table = self._gemm_table(dtype)
         columns = table.columns
         low_n, high_n, at_n = _around(columns.get_level_values(0).unique(), n)
         low_k, high_k, at_k = _around(columns.get_level_values(1).unique(), k)
@@ -58,6 +60,12 @@ class Operators:
         assert isinstance(time_s, pd.Series)
         time_s = time_s.dropna() * beyond
         return time_s.index.to_numpy(np.float64), time_s.to_numpy(np.float64)
+
+    def _gemm_table(self, dtype: str) -> pd.DataFrame:
+        table = self._table("gemm", "m", ["gemm_dtype", "n", "k"])
+        if dtype not in table.columns.get_level_values(0):
+            raise InputError(f"{self.root}: matrix products in {dtype} were not measured")
+        return table.loc[:, [dtype]].droplevel(0, axis="columns")
 
     def prefill_attention_s(self, heads: int, kv_heads: int) -> pd.DataFrame:
         """Seconds, prompt tokens × sequences, for prompts without a cached prefix. NaN where not measured."""
@@ -124,9 +132,8 @@ def _columns(table: pd.DataFrame, heads: int, kv_heads: int) -> pd.DataFrame:
 
 
 def _bf16(data: pd.DataFrame) -> pd.DataFrame:
-    """Keep what a bf16 model with full attention and heads of 128 runs; add the context of decode steps."""
+    """Keep what a model with bf16 caches, full attention and heads of 128 runs; add the context of decode steps."""
     wanted = {
-        "gemm_dtype": "bfloat16",
         "attn_dtype": "bfloat16",
         "kv_cache_dtype": "bfloat16",
         "allreduce_dtype": "bfloat16",

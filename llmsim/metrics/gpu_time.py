@@ -7,36 +7,38 @@ shorten a step by less than its share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from llmsim.record import Floats, Record
 from llmsim.request import Outcome
 
 
-def busy_s(record: Record) -> float:
-    """Time in steps, summed over instances, seconds."""
-    return float(np.sum(record.steps["end_s"] - record.steps["start_s"]))
+def busy_gpu_s(record: Record, gpus: Sequence[int]) -> float:
+    """Time in steps, summed over instances with so many GPUs each, seconds."""
+    steps = record.steps
+    return float(np.sum((steps["end_s"] - steps["start_s"]) * np.array(gpus)[steps["instance"]]))
 
 
-def spent_s(record: Record) -> Floats:
+def spent_gpu_s(record: Record, gpus: Sequence[int]) -> Floats:
     """Time spent on each request, (N,) seconds: on its prefills and its decode steps."""
-    before = _through(record)
+    before = _through(record, gpus)
     offsets = np.cumsum([0, *(len(ends) for ends in record.step_ends_s)])
-    segments = record.segments
+    segments, prefill_gpu_s = record.segments, record.requests["prefill_gpu_s"]
     start = segments["first_step"] + offsets[segments["instance"]]
-    decode_s = before[start + segments["steps"]] - before[start]
-    requests = record.requests
-    return requests["prefill_s"] + np.bincount(segments["request"], decode_s, len(requests["prefill_s"]))
+    decode_gpu_s = before[start + segments["steps"]] - before[start]
+    return prefill_gpu_s + np.bincount(segments["request"], decode_gpu_s, len(prefill_gpu_s))
 
 
-def wasted_s(record: Record) -> float:
+def wasted_gpu_s(record: Record, gpus: Sequence[int]) -> float:
     """Time spent on requests that did not finish, and on tokens computed again after a preemption, seconds."""
     requests = record.requests
     served = requests["outcome"] == Outcome.FINISHED
-    return float(np.where(served, requests["recomputed_s"], spent_s(record)).sum())
+    return float(np.where(served, requests["recomputed_gpu_s"], spent_gpu_s(record, gpus)).sum())
 
 
-def _through(record: Record) -> Floats:
+def _through(record: Record, gpus: Sequence[int]) -> Floats:
     """Running sum of a decoding sequence's share of the decode steps, instance after instance: (steps + 1,) seconds."""
     steps = record.steps
     shares = [np.zeros(1)]
@@ -46,5 +48,5 @@ def _through(record: Record) -> Floats:
         lengths_s = np.diff(ends_s, prepend=0.0)
         first = np.flatnonzero(np.diff(row, prepend=-1))
         lengths_s[first] = ends_s[first] - steps["start_s"][row[first]]
-        shares.append(lengths_s / (steps["decoding"][row] + steps["prefill_tokens"][row]))
+        shares.append(gpus[instance] * lengths_s / (steps["decoding"][row] + steps["prefill_tokens"][row]))
     return np.cumsum(np.concatenate(shares))

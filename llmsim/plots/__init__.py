@@ -6,6 +6,7 @@ from llmsim.plots.audit import audit_figure
 from llmsim.plots.distributions import latency_figure
 from llmsim.plots.load import load_figure
 from llmsim.plots.pictures import draw, run_latencies, run_load, run_timelines
+from llmsim.plots.plan import pareto_figure
 from llmsim.plots.step_times import MeasuredStep, step_times_figure
 from llmsim.plots.style import save
 from llmsim.plots.timelines import spread, timelines_figure
@@ -18,6 +19,7 @@ __all__ = [
     "draw",
     "latency_figure",
     "load_figure",
+    "pareto_figure",
     "run_latencies",
     "run_load",
     "run_timelines",

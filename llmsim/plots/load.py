@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,12 @@ SINGLY = 4
 
 
 def load_figure(
-    steps: Mapping[str, NDArray[Any]], requests: Mapping[str, NDArray[Any]], *, num_gpu_blocks: int
+    steps: Mapping[str, NDArray[Any]], requests: Mapping[str, NDArray[Any]], *, num_gpu_blocks: Sequence[int]
 ) -> Figure:
     """Draw running and waiting requests and the share of KV blocks in use over time, from a run's tables.
 
     Running and waiting are sums over the instances; KV blocks are drawn per instance, or for many of them as
-    mean and range. `num_gpu_blocks` is what one instance has.
+    mean and range. `num_gpu_blocks` is what each instance has.
     """
     figure = new_figure(10.5, 4.8)
     queue, memory = figure.subplots(2, 1, sharex=True)
@@ -34,7 +34,8 @@ def load_figure(
     queue.step(time_s, waiting, where="post", color=ORANGE, linewidth=1, label="waiting")
     queue.legend(loc="upper right", **LEGEND)
     tidy(queue, x="", y="requests", title="Load and queue, all instances")
-    used = 100.0 * sampled(steps, "kv_blocks_used", time_s) / num_gpu_blocks
+    rows = sampled(steps, "kv_blocks_used", time_s)
+    used = 100.0 * rows / np.asarray(num_gpu_blocks)[: len(rows), None]
     if len(used) > SINGLY:
         memory.fill_between(time_s, used.min(axis=0), used.max(axis=0), color=GREEN, alpha=0.25, linewidth=0)
         memory.plot(time_s, used.mean(axis=0), color=GREEN, linewidth=1, label=f"mean and range of {len(used)}")
@@ -43,7 +44,8 @@ def load_figure(
             memory.plot(time_s, row, color=COLOURS[number], linewidth=1, label=f"instance {number}")
     memory.legend(loc="upper right", **LEGEND)
     memory.set_ylim(0, min(102.0, max(2.0, 1.3 * used.max(initial=0.0))))  # a band near 0 is to be seen too
-    tidy(memory, x="time (s)", y="% of blocks", title=f"KV memory ({num_gpu_blocks:,} blocks each)")
+    each = " to ".join(f"{blocks:,}" for blocks in sorted({min(num_gpu_blocks), max(num_gpu_blocks)}))
+    tidy(memory, x="time (s)", y="% of blocks", title=f"KV memory ({each} blocks each)")
     return figure
 
 

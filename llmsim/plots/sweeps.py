@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from llmsim.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
-from llmsim.statistics import Interval, mean
-from llmsim.sweeping import Axis, Swept, in_words
+from llmsim.statistics import STEADY, Interval, mean
+from llmsim.sweeping import CURVES, HEAT_MAPS, Axis, Swept, in_words
 
 #: column -> words, factor from the column's unit
 METRICS = {
@@ -25,12 +26,11 @@ METRICS = {
     "slo.goodput_tokens_per_s": ("goodput (tokens/s)", 1.0),
     "smooth_goodput_tokens_per_s": ("smooth goodput (tokens/s)", 1.0),
 }
-CURVES, HEAT_MAPS = "curves.png", "heat_maps.png"
 #: values that span more than this are drawn on a logarithmic axis
 DECADES_APART = 20.0
 #: more lines in a panel than this cannot be told apart; more cells cannot be read
 LINES, CELLS = 8, 12
-WITHHELD = "no value"
+WITHHELD = "withheld"
 
 #: values of the axes, by position -> the interval over seeds; None where a run has no such number
 Cells = Mapping[tuple[int, ...], Interval | None]
@@ -42,6 +42,7 @@ class Panel:
 
     words: str
     cells: Cells
+    unsteady: Set[tuple[int, ...]]  #: where not all runs are steady
 
 
 def draw_sweep(swept: Swept, folder: Path) -> list[Path]:
@@ -65,13 +66,16 @@ def panels_of(swept: Swept) -> Iterator[Panel]:
     """Gather the runs of each point, an interval over seeds for each metric."""
     sizes = [len(axis.values) for axis in swept.sweep.axes]
     seeds = len(swept.sweep.seeds)
+    places = list(np.ndindex(*sizes))
+    runs = {place: swept.rows[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
+    unsteady = {place for place in places if any(row["verdict.answer"] != STEADY for row in runs[place])}
     for column, (words, factor) in METRICS.items():
         cells: dict[tuple[int, ...], Interval | None] = {}
-        for i, place in enumerate(np.ndindex(*sizes)):
-            values = [row.get(column) for row in swept.rows[i * seeds : (i + 1) * seeds]]
+        for place in places:
+            values = [row.get(column) for row in runs[place]]
             known = [factor * value for value in values if value is not None]
             cells[place] = mean(known) if len(known) == seeds else None
-        yield Panel(words, cells)
+        yield Panel(words, cells, unsteady)
 
 
 def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
@@ -83,7 +87,14 @@ def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
     if len(axes) == 2:
         handles, labels = grid[0].get_legend_handles_labels()
         title = ", ".join(axes[1 - along].names)
-        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=4, **LEGEND)
+        figure.legend(
+            handles,
+            labels,
+            title=f"{title}   (hollow: not all runs are steady)",
+            loc="outside lower center",
+            ncols=4,
+            **LEGEND,
+        )
     return figure
 
 
@@ -122,14 +133,26 @@ def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> No
     others = len(axes[1 - along].values) if len(axes) == 2 else 1
     labels = _labels(axes[1 - along]) if len(axes) == 2 else [""]
     for line in range(min(others, LINES)):
-        places = [(i,) if len(axes) == 1 else ((i, line) if along == 0 else (line, i)) for i in range(len(x))]
-        shown = sorted((x[i], one) for i, place in enumerate(places) if (one := panel.cells[place]) is not None)
+        places = [(i,) if len(axes) == 1 else ((i, line) if along == 0 else (line, i)) for i in np.argsort(x)]
+        shown = [(x[place[along]], one) for place in places if (one := panel.cells[place]) is not None]
         _line(axes_of, [at for at, _ in shown], [one for _, one in shown], COLOURS[line], labels[line])
+        hollow = [
+            (x[place[along]], one.estimate)
+            for place in places
+            if place in panel.unsteady
+            if (one := panel.cells[place])
+        ]
+        axes_of.plot(*zip(*hollow, strict=True) if hollow else ([], []), "o", color=COLOURS[line], mfc="white", ms=5)
+    if not any(panel.cells.values()):
+        axes_of.text(0.5, 0.5, "withheld: no point is steady", transform=axes_of.transAxes, ha="center", color=GREY)
     tidy(axes_of, x="\n".join(axis.names), y="", title=panel.words)
     if not numeric:
         axes_of.set_xticks(x, _labels(axis), fontsize="small")
     elif min(x) > 0 and max(x) > DECADES_APART * min(x):
         axes_of.set_xscale("log")
+        if len(x) <= LINES:
+            axes_of.set_xticks(x, _labels(axis), fontsize="small")
+            axes_of.xaxis.set_minor_formatter(NullFormatter())
     _limit(axes_of, panel)
 
 

@@ -9,6 +9,7 @@ from llmsim.scenario.model import (
     ClosedArrivals,
     Cluster,
     ConstantArrivals,
+    DiurnalArrivals,
     FixedLengths,
     GammaArrivals,
     Gateway,
@@ -17,6 +18,7 @@ from llmsim.scenario.model import (
     LognormalLengths,
     OnOffArrivals,
     PacedDelivery,
+    PiecewiseArrivals,
     PoissonArrivals,
     Scenario,
     SchedulerChoice,
@@ -28,6 +30,7 @@ from llmsim.scenario.model import (
     User,
     Window,
 )
+from llmsim.scenario.pools import EngineHost, Pool
 from llmsim.scenario.users import Retries, Sessions
 
 __all__ = [
@@ -36,6 +39,8 @@ __all__ = [
     "ClosedArrivals",
     "Cluster",
     "ConstantArrivals",
+    "DiurnalArrivals",
+    "EngineHost",
     "FixedLengths",
     "GammaArrivals",
     "Gateway",
@@ -44,7 +49,9 @@ __all__ = [
     "LognormalLengths",
     "OnOffArrivals",
     "PacedDelivery",
+    "PiecewiseArrivals",
     "PoissonArrivals",
+    "Pool",
     "Retries",
     "Scenario",
     "SchedulerChoice",

@@ -22,9 +22,12 @@ Keys = tuple[str, ...]
 COMMAND_LINE = "command line: "
 
 _ROOT = Path(__file__).parents[1]
-_HEADER = re.compile(r"^\s*\[\[?\s*([^\]#]+?)\s*\]")
+_HEADER = re.compile(r"^\s*\[(\[?)\s*([^\]#]+?)\s*\]")
 _ASSIGNMENT = re.compile(r"""^\s*([\w.\s"'-]+?)\s*=""")
 _INLINE_KEY = re.compile(r"""[{,]\s*([\w"'-]+)\s*=""")
+
+
+NOTHING = "null"  #: as a change: without this key
 
 
 def scenario_names() -> dict[str, Path]:
@@ -71,10 +74,9 @@ class Source:
         data = {key: value for key, value in copy.deepcopy(dict(self.data)).items() if key not in Scenario.beside}
         if any(change.keys == ("workload", "trace") for change in changes):
             _make_room_for_trace(data)
-        for change in changes:
-            _set(data, change)
+        changed = {_set(data, change): change.place for change in changes}
         data.setdefault("name", self.file.stem)
-        place = Places(str(self.file), self.lines, {change.keys: change.place for change in changes})
+        place = Places(str(self.file), self.lines, changed)
         _locate_trace(data, self.file, place)
         try:
             scenario = Scenario.model_validate(data)
@@ -91,8 +93,8 @@ class Source:
 def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     """Read, override and validate one scenario.
 
-    An override is ``key.path=value``, the value in TOML or a bare string. One that names a trace takes the
-    place of the file's synthetic workload. A relative trace path is looked for in the current folder,
+    An override is ``key.path=value``, the value in TOML or a bare string; ``null`` takes the key out. One that names a
+    trace takes the place of the file's synthetic workload. A relative trace path is looked for in the current folder,
     then in the scenario's. Raises InputError with file, line and key.
     """
     return read_source(path).scenario([parse_change(text) for text in overrides])
@@ -124,8 +126,12 @@ def _json_table(text: str) -> dict[str, Any]:
 
 
 def line_numbers(text: str) -> dict[Keys, int]:
-    """Find the line, from 1, of every key in a valid TOML text (tomllib tells none)."""
+    """Find the line, from 1, of every key in a valid TOML text (tomllib tells none).
+
+    A key of the n-th ``[[table]]`` is found under ("table", "n", key), n from 0; that of the first also without n.
+    """
     found: dict[Keys, int] = {}
+    arrays: dict[Keys, int] = {}  # [[table]] -> number of the one that lines belong to
     table: Keys = ()
     in_string = False
     for number, line in enumerate(text.splitlines(), start=1):
@@ -133,15 +139,28 @@ def line_numbers(text: str) -> dict[Keys, int]:
         in_string ^= (line.count('"""') + line.count("'''")) % 2 == 1
         if starts_inside:
             continue
+        keys: list[Keys] = []
         if header := _HEADER.match(line):
-            table = split_key(header[1])
-            found.setdefault(table, number)
+            table = split_key(header[2])
+            if header[1]:
+                arrays[table] = arrays.get(table, -1) + 1
+            keys.append(table)
         elif assignment := _ASSIGNMENT.match(line):
             key = (*table, *split_key(assignment[1]))
+            inner = _INLINE_KEY.finditer(line, assignment.end())
+            keys += [key, *((*key, *split_key(one[1])) for one in inner)]
+        for key in keys:
             found.setdefault(key, number)
-            for inner in _INLINE_KEY.finditer(line, assignment.end()):
-                found.setdefault((*key, *split_key(inner[1])), number)
+            found.setdefault(_numbered(key, arrays), number)
     return found
+
+
+def _numbered(keys: Keys, arrays: Mapping[Keys, int]) -> Keys:
+    """Put the number of each [[table]] after its name."""
+    path: list[str] = []
+    for i, key in enumerate(keys, start=1):
+        path += [key, str(arrays[keys[:i]])] if keys[:i] in arrays else [key]
+    return tuple(path)
 
 
 def split_key(dotted: str) -> Keys:
@@ -174,15 +193,35 @@ def _make_room_for_trace(data: dict[str, Any]) -> None:
         data["workload"] = {key: value for key, value in table.items() if key not in SYNTHETIC_KEYS}
 
 
-def _set(data: dict[str, Any], change: Change) -> None:
-    table = data
-    for key in change.keys[:-1]:
-        inner = table.setdefault(key, {})
-        if not isinstance(inner, dict):
-            said = "--set " if change.place == COMMAND_LINE else change.place
-            raise InputError(f"{said}{'.'.join(change.keys)}: '{key}' is {inner!r}, which has no keys of its own")
-        table = inner
-    table[change.keys[-1]] = copy.deepcopy(change.value)
+def _set(data: dict[str, Any], change: Change) -> Keys:
+    """Make a change; return its keys, with the number of a [[table]] where they have its name."""
+    table: Any = data
+    path: list[Any] = []
+    said = f"{'--set ' if change.place == COMMAND_LINE else change.place}{'.'.join(change.keys)}: "
+    for depth, key in enumerate(change.keys, start=1):
+        if isinstance(table, list):
+            path.append(_number(table, key, said))
+        elif isinstance(table, dict):
+            path.append(key)
+        else:
+            raise InputError(f"{said}'{path[-1]}' is {table!r}, which has no keys of its own")
+        if depth < len(change.keys):
+            table = table[path[-1]] if isinstance(table, list) else table.setdefault(key, {})
+    if change.value == NOTHING and isinstance(table, dict):
+        table.pop(key, None)
+    else:
+        table[path[-1]] = copy.deepcopy(change.value)
+    return tuple(map(str, path))
+
+
+def _number(tables: Sequence[Any], key: str, said: str) -> int:
+    """Which of the [[tables]] has this name, or this number."""
+    names = [str(table.get("name")) if isinstance(table, dict) else "" for table in tables]
+    if key in names:
+        return names.index(key)
+    if key.isdecimal() and int(key) < len(tables):
+        return int(key)
+    raise InputError(f"{said}none is named '{key}'{nearest(key, names)}")
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
         return "missing"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{_short(given)}: expected a table"
+    if kind == "tuple_type":
+        return f"{_short(given)}: expected tables [[{error['loc'][-1]}]], one for each"
     wanted = (
         error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a number greater")
     )

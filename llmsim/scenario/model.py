@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
+from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
-from llmsim.scenario.fields import Count, MeanTokens, NotNegative, Positive, Table
+from llmsim.scenario.pools import KvTransfer, Pool
+from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
 from llmsim.scenario.users import Patience, Retries, Sessions
+
+#: name of the pool of a scenario without [[pool]]
+ONE_POOL = "all"
 
 
 class PoissonArrivals(Table):
@@ -222,6 +226,10 @@ class Host(Table):
     response_s: NotNegative | None = None
     #: before that, the API server's sender for each output token of an instance, one after the other
     output_token_s: NotNegative | None = None
+    #: the engine, for each step of more tokens than its largest CUDA graph, whose kernels the host launches one by one
+    eager_step_s: NotNegative | None = None
+    #: tokens of the largest graph; vLLM's default is min(2 x max_num_seqs, 512)
+    max_cudagraph_capture_size: Count | None = None
 
 
 class Gateway(Table):
@@ -357,6 +365,9 @@ class Scenario(Table):
     workload: Workload = SyntheticWorkload()
     clients: Clients = Clients()
     cluster: Cluster = Cluster()
+    #: [[pool]] tables; none: the cluster is one pool
+    pool: Annotated[tuple[Pool, ...], Field(strict=False)] = ()
+    kv_transfer: KvTransfer | None = None
     host: Host = Host()
     gateway: Gateway = Gateway()
     scheduler: SchedulerChoice = SchedulerChoice()
@@ -369,13 +380,41 @@ class Scenario(Table):
     window: Window = Window()
 
     #: tables that may stand beside these in a file: what to ask of the experiment, read by commands of their own
-    beside: ClassVar[tuple[str, ...]] = ("sweep",)
+    beside: ClassVar[tuple[str, ...]] = ("plan", "sweep")
 
     @model_validator(mode="after")
     def _one_cap(self) -> Scenario:
         if self._concurrency is not None and self.clients.max_in_flight is not None:
             raise ValueError("clients.max_in_flight and closed arrivals exclude each other: concurrency is their cap")
         return self
+
+    @field_validator("pool")
+    @classmethod
+    def _told_apart(cls, pools: tuple[Pool, ...]) -> tuple[Pool, ...]:
+        names = [pool.name for pool in pools]
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        if twice:
+            raise ValueError(f"two pools are named '{twice[0]}'; expected a name for each")
+        return pools
+
+    @model_validator(mode="after")
+    def _whole_when_disaggregated(self) -> Scenario:
+        roles = {pool.role for pool in self.pool}
+        if not roles & {"prefill", "decode"}:
+            if self.kv_transfer is not None:
+                raise ValueError("kv_transfer is for pools with role = 'prefill' and 'decode', and there are none")
+            return self
+        for role in ("prefill", "decode"):
+            if role not in roles:
+                raise ValueError(f"no pool has role = '{role}'; prefill and decode pools need each other")
+        if self.kv_transfer is None:
+            raise ValueError("pools for prefill and decode need [kv_transfer] with bandwidth_gb_per_s")
+        return self
+
+    @property
+    def pools(self) -> tuple[tuple[Pool, Cluster], ...]:
+        """Every pool, with [cluster] as that pool has it; instances are numbered in this order, pool by pool."""
+        return tuple((pool, pool.over(self.cluster)) for pool in self.pool or (Pool(name=ONE_POOL),))
 
     @property
     def _concurrency(self) -> int | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llmsim.scenario.fields import Count, NotNegative, Positive, Table
+from llmsim.scenario.table import Count, NotNegative, Positive, Table
 
 Failure = Literal["rejected", "abandoned", "cancelled"]
 

@@ -31,6 +31,11 @@ class ChunkedPrefill(Scheduler):
                 f"max_num_seqs ({self.max_num_seqs}): every running request decodes a token in each step"
             )
 
+    @property
+    def most_running(self) -> int | None:
+        """As many as there are seats."""
+        return self.max_num_seqs
+
     def schedule(self, view: InstanceView) -> Decision:
         """Running requests first, then the queue."""
         if not (view.num_waiting or view.num_prefilling) and view.decode_blocks <= view.free_blocks:

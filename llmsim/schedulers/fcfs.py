@@ -27,6 +27,11 @@ class Fcfs(Scheduler):
         positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)
         share(watermark=self.watermark)
 
+    @property
+    def most_running(self) -> int | None:
+        """As many as there are seats."""
+        return self.max_num_seqs
+
     def schedule(self, view: InstanceView) -> Decision:
         """Prompts if any fits, else decode."""
         prefill = self._whole_prompts(view) if view.num_waiting else {}

@@ -16,6 +16,11 @@ class Static(Scheduler):
     def __post_init__(self) -> None:
         positive(max_num_seqs=self.max_num_seqs)
 
+    @property
+    def most_running(self) -> int | None:
+        """As many as there are seats."""
+        return self.max_num_seqs
+
     def schedule(self, view: InstanceView) -> Decision:
         """Start a batch when the last one is done, else decode."""
         if view.num_running:

@@ -12,6 +12,7 @@ from llmsim.statistics.intervals import (
     mean,
     paired_difference,
     probability_at_least,
+    probability_share_at_least,
     quantile,
 )
 from llmsim.statistics.series import batch_means, independent_batches, mean_of_series, mser5, time_averages
@@ -33,6 +34,7 @@ __all__ = [
     "mser5",
     "paired_difference",
     "probability_at_least",
+    "probability_share_at_least",
     "quantile",
     "time_averages",
 ]

@@ -165,6 +165,18 @@ def probability_at_least(values: ArrayLike, bound: float) -> float:
     return float(special.stdtr(n - 1, above / error))
 
 
+def probability_share_at_least(share: float, of: float, bound: float) -> float:
+    """How probable it is that a share behind `of` independent requests, `share` of which met, is at least `bound`.
+
+    The posterior Beta(met + 1/2, missed + 1/2) of Jeffreys' prior: what the count alone can tell, even where all met.
+    """
+    if not 0 < bound < 1:
+        return 1.0 if share >= bound else 0.0
+    from scipy import special
+
+    return float(special.betaincc(share * of + 0.5, (1 - share) * of + 0.5, bound))
+
+
 def student_t(probability: float, degrees: int) -> float:
     """Quantile of Student's t."""
     from scipy import special

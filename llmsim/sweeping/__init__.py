@@ -6,12 +6,15 @@ from llmsim.sweeping.axes import Axis
 from llmsim.sweeping.definition import Point, Sweep, in_words, read_sweep
 from llmsim.sweeping.executors import dask, in_this_process, process_pool
 from llmsim.sweeping.run import Swept, run_sweep
-from llmsim.sweeping.store import MARK, TABLE
+from llmsim.sweeping.store import CURVES, HEAT_MAPS, MARK, TABLE, Kept, read_kept
 
 __all__ = [
+    "CURVES",
+    "HEAT_MAPS",
     "MARK",
     "TABLE",
     "Axis",
+    "Kept",
     "Point",
     "Sweep",
     "Swept",
@@ -19,6 +22,7 @@ __all__ = [
     "in_this_process",
     "in_words",
     "process_pool",
+    "read_kept",
     "read_sweep",
     "run_sweep",
 ]

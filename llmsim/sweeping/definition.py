@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,14 +16,15 @@ from llmsim import experiment
 from llmsim.discovery import load_file
 from llmsim.errors import InputError
 from llmsim.scenario import Scenario, TraceWorkload
-from llmsim.scenario.fields import Count
 from llmsim.scenario.load import COMMAND_LINE, Change, Keys, Source, parse_change, read_source
+from llmsim.scenario.table import Count, Table
 from llmsim.scheduler import Scheduler
 from llmsim.sweeping.axes import Axis, parse_axis, read_axes, read_zip
 from llmsim.sweeping.keys import PROFILES, is_file_name, key_of
 
 #: more runs than this are a slip of the pen
 MOST_POINTS = 1_000_000
+T = TypeVar("T", bound=Table)
 SEEDS: TypeAdapter[Any] = TypeAdapter(Count)
 
 
@@ -183,9 +184,21 @@ def _points(
 
 def _with_whole_paths(scenario: Scenario) -> Scenario:
     """Name files so that a process elsewhere on the machine finds them."""
-    cluster, workload = scenario.cluster, scenario.workload
-    profiles = {key: str(Path(name).resolve()) for key in PROFILES if is_file_name(name := getattr(cluster, key))}
-    changed: dict[str, Any] = {"cluster": cluster.model_copy(update=profiles)} if profiles else {}
+    workload = scenario.workload
+    changed: dict[str, Any] = {
+        "cluster": _whole(scenario.cluster, PROFILES),
+        "host": _whole(scenario.host, ("profile",)),
+        "pool": tuple(
+            _whole(pool, PROFILES).model_copy(update={"host": _whole(pool.host, ("profile",))})
+            for pool in scenario.pool
+        ),
+    }
     if isinstance(workload, TraceWorkload):
         changed["workload"] = workload.model_copy(update={"trace": str(Path(workload.trace).resolve())})
     return scenario.model_copy(update=changed)
+
+
+def _whole(table: T, keys: Sequence[str]) -> T:
+    names = {key: getattr(table, key, None) for key in keys}
+    files = {key: str(Path(name).resolve()) for key, name in names.items() if name is not None and is_file_name(name)}
+    return table.model_copy(update=files) if files else table

@@ -41,6 +41,20 @@ def in_this_process() -> Iterator[Executor]:
     yield InThisProcess()
 
 
+class _Pool(ProcessPoolExecutor):
+    """A pool whose processes never see Ctrl-C: it is for the sweep, which ends them."""
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Submit; a process that this starts inherits that the signal is blocked, from its very first moment."""
+        if not hasattr(signal, "pthread_sigmask"):
+            return super().submit(fn, *args, **kwargs)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def process_pool(jobs: int) -> Iterator[Executor]:
     """Fresh processes of this machine, which end with this one, however it ends.
@@ -49,7 +63,7 @@ def process_pool(jobs: int) -> Iterator[Executor]:
     """
     spawn = multiprocessing.get_context("spawn")
     theirs, ours = spawn.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with, initargs=(theirs,))
+    pool = _Pool(jobs, mp_context=spawn, initializer=_end_with, initargs=(theirs,))
     try:
         yield pool
         pool.shutdown(wait=True)
@@ -61,7 +75,7 @@ def process_pool(jobs: int) -> Iterator[Executor]:
 
 def _end_with(parent: Connection) -> None:
     """End this worker at once when the other end of a pipe closes: the sweep was stopped, or killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep, which tells its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
 
     def wait() -> None:
         parent.poll(None)

@@ -19,7 +19,7 @@ from llmsim.latency.profile import profile_path
 from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.scheduler import Scheduler
 
-#: keys of [cluster] that name a profile, or a file with one
+#: keys that name a profile, or a file with one
 PROFILES = ("gpu", "model")
 #: parts of the package that no number of a run goes through
 APART = frozenset(
@@ -34,7 +34,7 @@ def key_of(scenario: Scenario, scheduler_file: Path | None = None) -> str:
         "llmsim": llmsim.__version__,
         "code": code_hash(),
         "scenario": json.loads(scenario.model_dump_json()),
-        "reads": {what: _hash_of(file) for what, file in _files(scenario, scheduler_file).items()},
+        "reads": {what: _hash_of(file) for what, file in files_of(scenario, scheduler_file).items()},
     }
     if isinstance(scenario.workload, TraceWorkload):
         del parts["scenario"]["workload"]["trace"]  # its content counts, wherever it lies
@@ -57,28 +57,42 @@ def code_hash() -> str:
     return whole.hexdigest()[:32]
 
 
-def is_file_name(profile: str) -> bool:
-    """Whether the name of a GPU or model is that of a file."""
-    return profile.endswith((".toml", ".json"))
+def is_file_name(profile: str | None) -> bool:
+    """Whether the name of a profile is that of a file."""
+    return profile is not None and profile.endswith((".toml", ".json"))
 
 
-def _files(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]:
+def files_of(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]:
     """What a run reads besides the scenario."""
-    cluster = scenario.cluster
-    found = {
-        kind: Path(name) if is_file_name(name) else hardware.profiles_dir() / f"{kind}s" / f"{name}.toml"
-        for kind in PROFILES
-        for name in [getattr(cluster, kind)]
-    }
-    if cluster.latency == "table":
-        gpu, model = hardware.load_gpu(cluster.gpu), hardware.load_model(cluster.model)
-        found["steps"] = profile_path(gpu.name, model.name, cluster.tensor_parallel_size)
+    found: dict[str, Path] = {}
+    for number, (pool, cluster) in enumerate(scenario.pools):
+        for kind in PROFILES:
+            found[f"{kind} {number}"] = _profile(f"{kind}s", getattr(cluster, kind))
+        if cluster.latency == "table":
+            state = "".join(_hash_of(found[f"{kind} {number}"]) for kind in PROFILES)
+            found[f"steps {number}"] = _steps(cluster.gpu, cluster.model, cluster.tensor_parallel_size, state)
+        for host in (scenario.host.profile, pool.host.profile):
+            if host is not None:
+                found[f"host {host}"] = _profile("hosts", host)
+        name = pool.scheduler.name
+        if name is not None and (policy := _plugin(name)) is not None:
+            found[f"scheduler {number}"] = policy
     if isinstance(scenario.workload, TraceWorkload):
         found["trace"] = Path(scenario.workload.trace)
     policy = scheduler_file or _plugin(scenario.scheduler.name)
     if policy is not None:
         found["scheduler"] = policy
     return found
+
+
+def _profile(folder: str, name: str) -> Path:
+    return Path(name) if is_file_name(name) else hardware.profiles_dir() / folder / f"{name}.toml"
+
+
+@lru_cache(maxsize=256)
+def _steps(gpu: str, model: str, tensor_parallel_size: int, state: str) -> Path:
+    """The file of measured step times; GPU and model have the names that their profiles, in this state, give them."""
+    return profile_path(hardware.load_gpu(gpu).name, hardware.load_model(model).name, tensor_parallel_size)
 
 
 @lru_cache(maxsize=64)

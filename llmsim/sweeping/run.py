@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,15 @@ def run_sweep(
     executors: Executors = in_this_process,
     in_flight: int = 1,
     command: str = "",
+    force: bool = False,
     progress: Callable[[int, int], None] | None = None,
     said: Callable[[str], None] | None = None,
 ) -> Swept:
     """Run the points that `folder` lacks and write its table; the same rows whichever the executor.
 
-    `in_flight` points are handed out at a time. `progress` is told of points run, and of all to run; `said` gets
-    lines for a person. Raises InputError for a folder that cannot be written, LlmsimError if points failed and
-    Interrupted for Ctrl-C: then all that was done is kept.
+    P99s of runs that are not steady are withheld unless `force`. `in_flight` points are handed out at a time.
+    `progress` is told of points run, and of all to run; `said` gets lines for a person. Raises InputError for a folder
+    that cannot be written, LlmsimError if points failed and Interrupted for Ctrl-C: then all that was done is kept.
     """
     with opened(folder) as store:
         store.begin(sweep, command)
@@ -54,25 +56,28 @@ def run_sweep(
         others = store.others(sweep.points)
         for line in _beginning(sweep, len(left), damaged, others, folder):
             (said or _nobody)(line)
-        bench = _Bench(store, sweep, scores, len(left), progress)
-        drive = Drive(executors, in_flight, bench.done, sweep.scheduler_file)
-        try:
-            failures = drive.run(left)
-        except KeyboardInterrupt:
-            bench.write_so_far()
-            raise Interrupted(f"interrupted; {_kept(sweep, scores, folder)}") from None
-        except LlmsimError as error:
-            raise InputError(f"{error}; {_kept(sweep, scores, folder)}") from None
-        if failures:
-            bench.write_so_far()
-            raise LlmsimError(f"{_told(failures)}; {_kept(sweep, scores, folder)}")
-        rows = rows_of(sweep.points, scores)
-        try:
+        bench = _Bench(store, sweep, scores, len(left), progress, force)
+        with _telling_what_is_kept(bench):
+            failures = Drive(executors, in_flight, bench.done, sweep.scheduler_file).run(left)
+            if failures:
+                bench.write_so_far()
+                raise LlmsimError(_told(failures))
+            rows = bench.rows()
             write_table(rows, folder / TABLE)
-        except InputError as error:
-            raise InputError(f"{error}; {_kept(sweep, scores, folder)}") from None
         (folder / TABLE_SO_FAR).unlink(missing_ok=True)
-        return Swept(sweep, rows, len(left), others)
+        return Swept(sweep, rows, bench.ran, others)
+
+
+@contextmanager
+def _telling_what_is_kept(bench: _Bench) -> Iterator[None]:
+    """Say of whatever ends a sweep early what is kept, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        bench.write_so_far()
+        raise Interrupted(f"interrupted; {bench.kept()}") from None
+    except LlmsimError as error:
+        raise type(error)(f"{error}; {bench.kept()}") from None
 
 
 def write_table(rows: list[dict[str, Any]], file: Path) -> None:
@@ -96,25 +101,37 @@ class _Bench:
         scores: dict[str, dict[str, Any]],
         left: int,
         progress: Callable[[int, int], None] | None,
+        force: bool,
     ) -> None:
+        self._force = force
         self._store, self._sweep, self._scores, self._progress = store, sweep, scores, progress
         self._left = left
-        self._done = 0
+        self.ran = 0
         self._written_s = time.monotonic()
 
     def done(self, point: Point, score: Mapping[str, Any]) -> None:
         self._store.keep(point, score)
         self._scores[point.key] = dict(score)
-        self._done += 1
+        self.ran += 1
         if self._progress is not None:
-            self._progress(self._done, self._left)
+            self._progress(self.ran, self._left)
         if time.monotonic() - self._written_s > SO_FAR_EVERY_S:
             self.write_so_far()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of what is done."""
+        return rows_of(self._sweep.points, self._scores, force=self._force)
+
+    def kept(self) -> str:
+        """What is kept, and how to go on."""
+        points = {point.key for point in self._sweep.points}
+        done, folder = len(points & self._scores.keys()), self._store.folder
+        return f"{done:,} of {len(points):,} points are kept in {folder}, the same command goes on from there"
 
     def write_so_far(self) -> None:
         """Write a table of what is done, for who cannot wait: a copy, so that it may fail."""
         self._written_s = time.monotonic()
-        rows = rows_of(self._sweep.points, self._scores)
+        rows = self.rows()
         try:
             if rows:
                 write_table(rows, self._store.folder / TABLE_SO_FAR)
@@ -132,12 +149,6 @@ def _beginning(sweep: Sweep, left: int, damaged: int, others: int, folder: Path)
     if others:
         lines.append(f"{others:,} point files of other definitions or versions are left alone in {folder / 'points'}")
     return lines
-
-
-def _kept(sweep: Sweep, scores: Mapping[str, Any], folder: Path) -> str:
-    points = {point.key for point in sweep.points}
-    done = len(points & scores.keys())
-    return f"{done:,} of {len(points):,} points are kept in {folder}, the same command goes on from there"
 
 
 def _told(failures: list[Failure]) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from llmsim.sweeping.keys import code_hash
 MARK = "sweep.json"
 TABLE = "sweep.parquet"
 TABLE_SO_FAR = "sweep_so_far.parquet"
+CURVES, HEAT_MAPS = "curves.png", "heat_maps.png"
 POINTS = "points"
 LOCK = ".lock"
 
@@ -75,7 +77,7 @@ class Store:
         mark = self.folder / MARK
         before = _read(mark)
         if before is None or before.get("points") != said["points"] or before.get("axes") != said["axes"]:
-            for file in (TABLE, TABLE_SO_FAR, *(path.name for path in self.folder.glob("*.png"))):
+            for file in (TABLE, TABLE_SO_FAR, CURVES, HEAT_MAPS):
                 (self.folder / file).unlink(missing_ok=True)
         if before != said:
             with replaced(mark) as scratch:
@@ -94,6 +96,33 @@ def described(sweep: Sweep, command: str) -> dict[str, Any]:
         "points": [point.key for point in sweep.points],
         "first_scenario": sweep.points[0].scenario.model_dump(mode="json"),
     }
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A sweep as it lies in a folder."""
+
+    said: dict[str, Any]  #: as of `described`
+    rows: list[dict[str, Any]]
+    finished: bool
+
+
+def read_kept(folder: Path) -> Kept:
+    """Read what a sweep found, all of it or what there is so far; InputError if the folder holds no sweep."""
+    said = _read(folder / MARK)
+    if said is None or not {"axes", "seeds", "points", "first_scenario"} <= said.keys():
+        raise InputError(f"{folder / MARK}: expected what llmsim sweep has written")
+    file = next((folder / name for name in (TABLE, TABLE_SO_FAR) if (folder / name).is_file()), None)
+    if file is None:
+        return Kept(said, [], finished=False)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(file).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    return Kept(said, rows, finished=file.name == TABLE)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmsim.experiment import reported
 from llmsim.sweeping.definition import Point
 
 if TYPE_CHECKING:
@@ -26,10 +27,15 @@ def flat(score: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", value
 
 
-def rows_of(points: Sequence[Point], scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of those points whose scores are there, in the order of the points."""
+def rows_of(
+    points: Sequence[Point], scores: Mapping[str, Mapping[str, Any]], *, force: bool = False
+) -> list[dict[str, Any]]:
+    """Return the rows of those points whose scores are there, in the order of the points.
+
+    P99s of runs that are not steady are withheld (None) unless forced; ``verdict.answer`` and ``.reason`` tell which.
+    """
     return [
-        {**point.axes, "seed": point.scenario.seed, **dict(flat(scores[point.key]))}
+        {**point.axes, "seed": point.scenario.seed, **dict(flat(reported(scores[point.key], force=force)))}
         for point in points
         if point.key in scores
     ]

@@ -6,7 +6,10 @@ and E2E), so that all of it is counted as way in. What the GPU takes is not fitt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import datetime
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,45 +17,48 @@ from llmsim.hardware import HostTimes
 from llmsim.validation.replay import Floats
 
 NAMES = ("step_s", "sequence_s", "request_s")
-SCALE = np.array([1e-3, 1e-5, 1e-2])  #: what is a noticeable change of each
-STEPS, NUDGE = 8, 0.2
-DAMPING = 1e-4  #: of the squared residuals' curvature: keeps constants apart that the run cannot tell apart
+#: what is a noticeable change of each
+SCALE = {"step_s": 1e-3, "sequence_s": 4e-5, "request_s": 1e-2, "eager_step_s": 2e-3}
+STEPS, NUDGE = 12, 0.5
+WORTH, PATIENCE = 1e-2, 3  #: stop after so many steps that each gain less than this share
+DAMPING = 1e-6  #: Levenberg's: what the run does not determine stays where it is
 
 #: from host times to what clients see
 Predict = Callable[[HostTimes], Floats]
 
 
-def fit_host(predict: Predict, measured: Floats) -> HostTimes:
-    """Return the times, none negative, with the least sum of squared relative errors of `predict` against `measured`.
+def fit_host(predict: Predict, measured: Floats, names: Sequence[str] = NAMES) -> HostTimes:
+    """Return the times of these `names`, none negative, with the least sum of squared relative errors
+    of `predict` against `measured`.
 
-    Gauss-Newton with derivatives by differences, since predictions come from a simulation; the best point is kept.
+    Levenberg's method; derivatives by differences, since predictions come from a simulation; the best point is kept.
     """
 
     def errors(point: Floats) -> Floats:
-        return predict(_times(point)) / measured - 1
+        return predict(_times(names, point)) / measured - 1
 
-    point = np.zeros(len(NAMES))
-    best, left = point, errors(point)
+    point = np.zeros(len(names))
+    start = errors(point)
+    best, left, stale = point, start @ start, 0
     for _ in range(STEPS):
-        start = errors(point)
-        slopes = np.stack([(errors(point + nudge) - start) / NUDGE for nudge in NUDGE * np.eye(len(NAMES))], axis=1)
+        slopes = np.stack([(errors(point + nudge) - start) / NUDGE for nudge in NUDGE * np.eye(len(names))], axis=1)
         point = _solved(point, slopes, start)
-        now = errors(point)
-        if now @ now < left @ left:
-            gain = left @ left - now @ now
-            best, left = point, now
-            if gain < 1e-3 * (left @ left):
-                break
-    return _times(best)
+        start = errors(point)
+        stale = 0 if start @ start < left * (1 - WORTH) else stale + 1
+        if start @ start < left:
+            best, left = point, start @ start
+        if stale == PATIENCE:
+            break
+    return _times(names, best)
 
 
 def _solved(point: Floats, slopes: Floats, errors: Floats) -> Floats:
-    """One Gauss-Newton step; constants that would become negative stay at 0, and the others are solved again."""
+    """One step; constants that would become negative stay at 0, and the others are solved again."""
     free = np.ones(len(point), dtype=bool)
     while True:
         a = np.concatenate([slopes[:, free], np.sqrt(DAMPING) * np.eye(free.sum())])
         target = slopes @ point - errors
-        b = np.concatenate([target, np.zeros(free.sum())])
+        b = np.concatenate([target, np.sqrt(DAMPING) * point[free]])
         solved = np.zeros(len(point))
         solved[free] = np.linalg.lstsq(a, b, rcond=None)[0]
         if (solved >= 0).all():
@@ -60,5 +66,15 @@ def _solved(point: Floats, slopes: Floats, errors: Floats) -> Floats:
         free &= solved > 0
 
 
-def _times(point: Floats) -> HostTimes:
-    return HostTimes(**{name: float(value) for name, value in zip(NAMES, point * SCALE, strict=True)})
+def _times(names: Sequence[str], point: Floats) -> HostTimes:
+    """The largest CUDA graph, which `eager_step_s` goes with, is the engine's affair: `predict` knows it."""
+    values = {name: float(value) * SCALE[name] for name, value in zip(names, point, strict=True)}
+    return HostTimes().model_copy(update=values)
+
+
+def write_host(path: Path, name: str, host: HostTimes, source: str) -> None:
+    """Write a host's profile, as `hardware.load_host` reads it."""
+    times = [f"{key} = {value:.4g}" for key, value in host.model_dump().items() if value]
+    date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    lines = [f"name = {json.dumps(name)}", *times, "", "[provenance]", f"source = {json.dumps(source)}"]
+    path.write_text("\n".join([*lines, f'date = "{date}"', ""]), encoding="utf-8")

@@ -12,10 +12,13 @@ import numpy as np
 from llmsim.errors import InputError
 from llmsim.workload.arrivals import gamma
 from llmsim.workload.contract import Workload
+from llmsim.workload.prefixes import Prefixes
 
 FOLDER = "groundtruth/kubecon_h100"
 STAGES = 7
 OUTPUT_TOKENS = 64  #: forced; the report counts tokens of the text anew, and differs
+PROMPTS, SHARING = 100, 10  #: different prompts, sent in turns; prompts with the same system prompt
+SYSTEM_SHARE = 128 / (128 + 64)  #: of a prompt: the system prompt's
 SATURATED = 0.95  #: completed per requested rate, below which a stage counts as saturated
 
 
@@ -31,10 +34,8 @@ class Stage:
     requests_per_s: float  #: completed
     ttft_s: float  #: mean, from sending, as `e2e_s`
     e2e_s: float
-    #: percentile 50 of the gaps between two tokens: 75 of the report, half of whose gaps are within one token
-    gap_p50_s: float
-    gap_p90_s: float  #: 95 of the report
-    gap_p98_s: float  #: 99 of the report
+    #: percentiles 50, 90, 98 of the gaps between tokens: 75, 95, 99 of the report, half of whose gaps are within one
+    gaps_s: tuple[float, float, float]
 
     @property
     def name(self) -> str:
@@ -56,7 +57,21 @@ class Stage:
         rng = np.random.default_rng(seed)
         arrival_s = gamma(rng, self.requests, rate_per_s=self.rate_per_s, burstiness=1.0, rescale=True)
         tokens = np.full(self.requests, 1, dtype=np.int64)
-        return Workload(arrival_s, tokens * self.prompt_tokens, tokens * OUTPUT_TOKENS, self.name)
+        prefixes = self._prefixes(rng) if self.prefix_caching else None
+        return Workload(arrival_s, tokens * self.prompt_tokens, tokens * OUTPUT_TOKENS, self.name, prefixes)
+
+    @property
+    def prefix_caching(self) -> bool:
+        """Whether the engine kept KV blocks for prompts that begin alike."""
+        return self.run == "chunked_prefix"
+
+    def _prefixes(self, rng: np.random.Generator) -> Prefixes:
+        """All prompts are one of `PROMPTS`, whole; each ten of them begin with the same system prompt."""
+        prompt = np.resize(rng.permutation(PROMPTS), self.requests)
+        ids = np.stack([prompt // SHARING, PROMPTS // SHARING + prompt], axis=1).reshape(-1)
+        system_tokens = round(self.prompt_tokens * SYSTEM_SHARE)
+        ends = np.tile([system_tokens, self.prompt_tokens], self.requests)
+        return Prefixes(ids, ends, 2 * np.arange(self.requests + 1))
 
 
 def read_stages(data_dir: Path, run: str) -> list[Stage]:
@@ -90,7 +105,9 @@ def _read(path: Path, run: str, number: int) -> Stage:
         requests_per_s=value("successes", "throughput", "requests_per_sec"),
         ttft_s=value(*latency, "time_to_first_token", "mean"),
         e2e_s=value(*latency, "request_latency", "mean"),
-        gap_p50_s=value(*latency, "inter_token_latency", "p75"),
-        gap_p90_s=value(*latency, "inter_token_latency", "p95"),
-        gap_p98_s=value(*latency, "inter_token_latency", "p99"),
+        gaps_s=(
+            value(*latency, "inter_token_latency", "p75"),
+            value(*latency, "inter_token_latency", "p95"),
+            value(*latency, "inter_token_latency", "p99"),
+        ),
     )

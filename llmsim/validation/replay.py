@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import InstanceSpec, simulate
-from llmsim.record import Record
+from llmsim.record import Record, expand
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.workload.contract import Workload
 
@@ -60,4 +60,7 @@ def served(workload: Workload, instance: InstanceSpec, max_in_flight: int | None
 def gaps_s(record: Record) -> Floats:
     """All gaps between two tokens of a request, one request after the other."""
     times = record.timelines()
-    return np.concatenate([np.diff(times.token_times_s(request)) for request in range(len(times))])
+    times_s, _ = expand(times.times_s, times.head_s, times.start, times.count)
+    request = np.repeat(times.request, times.count + ~np.isnan(times.head_s))
+    gaps: Floats = np.diff(times_s)[request[1:] == request[:-1]]
+    return gaps

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmsim import statistics
 from llmsim.errors import InputError
@@ -105,6 +107,16 @@ def test_the_probability_of_a_bound_is_that_of_the_t_table():
     assert statistics.probability_at_least(values, values.mean() + 2.262 * error) == pytest.approx(0.025, abs=2e-5)
     assert statistics.probability_at_least([5.0, 5.0], 5.0) == 1.0
     assert statistics.probability_at_least([5.0], 0.0) == 0.5
+
+
+@given(of=st.integers(1, 50), met=st.floats(0, 1), bound=st.floats(0.01, 0.99))
+def test_the_probability_of_a_share_lies_between_those_of_one_less_and_one_more(of, met, bound):
+    """Jeffreys' posterior lies between the exact binomial tails: P(X >= met | bound) with and without met itself."""
+    met = round(met * of)
+    found = statistics.probability_share_at_least(met / of, of, bound)
+    tails = [math.comb(of, k) * bound**k * (1 - bound) ** (of - k) for k in range(of + 1)]
+
+    assert sum(tails[:met]) - 1e-9 <= found <= sum(tails[: met + 1]) + 1e-9
 
 
 @pytest.mark.parametrize(

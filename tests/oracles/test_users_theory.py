@@ -78,8 +78,8 @@ def test_whoever_cannot_wait_tries_as_often_as_allowed_and_wastes_every_attempt(
     assert len(record.requests["attempt"]) == waits.sum() + attempts * (~waits).sum()
     assert (record.requests["outcome"] == Outcome.FINISHED).sum() == waits.sum()
     # each attempt of 1 s computes to its end, since a step is atomic; those of users who left are thrown away
-    assert gpu_time.wasted_s(record) == pytest.approx(attempts * (~waits).sum() * 1.0)
-    assert gpu_time.busy_s(record) == pytest.approx(len(record.requests["attempt"]) * 1.0)
+    assert gpu_time.wasted_gpu_s(record, [1, 1]) == pytest.approx(attempts * (~waits).sum() * 1.0)
+    assert gpu_time.busy_gpu_s(record, [1, 1]) == pytest.approx(len(record.requests["attempt"]) * 1.0)
 
 
 @pytest.mark.parametrize("blocks", [25, 1000])
@@ -104,12 +104,12 @@ def test_the_time_spent_on_requests_adds_up_to_the_time_in_steps(blocks, prefix_
         patience=patience,
         prefix_caching=prefix_caching,
     )
-    spent_s = gpu_time.spent_s(record)
+    spent_s = gpu_time.spent_gpu_s(record, [1, 1])
 
     assert (record.requests["preemptions"].sum() > 0) == (blocks == 25)
-    assert spent_s.sum() == pytest.approx(gpu_time.busy_s(record), rel=1e-9)
-    assert (spent_s >= record.requests["recomputed_s"]).all()
-    assert 0 < gpu_time.wasted_s(record) < gpu_time.busy_s(record)
+    assert spent_s.sum() == pytest.approx(gpu_time.busy_gpu_s(record, [1, 1]), rel=1e-9)
+    assert (spent_s >= record.requests["recomputed_gpu_s"]).all()
+    assert 0 < gpu_time.wasted_gpu_s(record, [1, 1]) < gpu_time.busy_gpu_s(record, [1, 1])
 
 
 def test_backoffs_double_up_to_their_bound_and_jitter_shortens_them_evenly():

@@ -62,7 +62,7 @@ def workloads(draw):
     return Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     requests=workloads(),
     scheduler=st.sampled_from(SCHEDULERS),
@@ -118,3 +118,15 @@ def test_the_property_is_tried_where_an_end_on_one_instance_is_an_arrival_at_a_b
 
     assert same(*records)
     assert sum(elsewhere) > 10
+
+
+def test_who_leaves_in_a_step_that_the_end_of_the_run_cuts_off_is_still_there_at_the_end():
+    requests = Workload(np.array([0.0]), np.array([1]), np.array([9]), "one")
+    patience = Patience(np.array([0.1]), np.array([0.2]), 0.3)  # leaves at 0.1, its engine hears of it at 0.4
+    records = [
+        serve(requests, ChunkedPrefill(), latency=CONSTANT, patience=patience, until_s=0.45, stretches=on)
+        for on in (True, False)
+    ]
+
+    assert same(*records)
+    assert [record.requests["end_s"].tolist() for record in records] == [[0.45], [0.45]]

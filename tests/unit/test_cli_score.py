@@ -105,7 +105,7 @@ def test_kinds_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_is_scored_again_under_another_slo(capsys: pytest.CaptureFixture[str]) -> None:
     Path("small.toml").write_text(SMALL)
     assert main(["run", "small.toml", "--out", "out", "--set", "delivery.policy=paced", "--set",
-                 "delivery.tbt_s=0.05"]) == 0  # fmt: skip
+                 "delivery.tbt_s=0.05", "--force"]) == 0  # fmt: skip
     capsys.readouterr()
     first = json.loads(Path("out/score.json").read_text())
 

@@ -133,10 +133,11 @@ def test_api_times_must_be_seconds(value):
         ApiPath(response_s=value)
 
 
-def test_whoever_the_server_learns_to_be_gone_after_the_last_whole_step_ends_with_the_run():
-    patience = Patience(np.array([math.inf, 0.3]), np.array([math.inf, math.inf]), cancel_delay_s=0.125)
-    got = both(workload((0, 10, 9), (0.01, 10, 9)), ChunkedPrefill(max_num_seqs=1), patience=patience, until_s=0.45)
+def test_who_is_cancelled_after_the_last_boundary_is_there_until_the_run_ends():
+    # tokens at 0.125, 0.25, 0.375 s; the user leaves at 0.1 s, which the engine learns at 0.4 s, in its fourth step
+    patience = Patience(np.array([0.1]), np.array([math.inf]), cancel_delay_s=0.3)
+    got = both(workload((0, 1, 4)), until_s=0.45, patience=patience)
 
-    assert got["left_s"][1] == 0.01 + 0.3  # told at 0.435 s, after the step that ends at 0.375 s
-    assert got["outcome"].tolist() == [Outcome.UNFINISHED, Outcome.CANCELLED]
-    assert got["end_s"].tolist() == [0.45, 0.45]
+    assert got["outcome"].tolist() == [Outcome.CANCELLED]
+    assert got["end_s"].tolist() == [0.45]
+    assert got["emitted_tokens"].tolist() == [3]

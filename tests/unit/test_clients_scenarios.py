@@ -86,6 +86,8 @@ def test_a_host_profile_is_read_and_single_values_take_its_place(tmp_path):
     ("change", "message"),
     [
         ("host.step_s=-1", "host.step_s"),
+        ("host.eager_step_s=0.1", "belong together"),
+        ("host.max_cudagraph_capture_size=256", "belong together"),
         ("host.step=1", "did you mean 'step_s'"),
         ("host.profile=vlm", "no host profile named 'vlm'"),
         ("clients.max_in_flight=0", "clients.max_in_flight"),

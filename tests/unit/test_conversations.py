@@ -163,7 +163,7 @@ def test_attempts_and_requests_are_counted_apart_and_read_back_alike(tmp_path):
     assert sum(made["requests_by_attempts"]) == 150
     assert made["finished"] == result.score["requests"]["finished"]
     assert 0 < result.score["wasted"]["gpu_s"] < result.score["wasted"]["busy_gpu_s"]
-    for name in ("request", "attempt", "prefill_s"):
+    for name in ("request", "attempt", "prefill_gpu_s"):
         assert np.array_equal(again.requests[name], result.record.requests[name])
 
 

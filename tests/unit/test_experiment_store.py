@@ -41,7 +41,7 @@ def small_result() -> Result:
         end_s=2.0,
     )
     score = {"simulated_s": 2.0, "wall_s": 0.1, "verdict": {"answer": "steady"}}
-    return Result(Scenario(), record, 100, score)
+    return Result(Scenario(), record, (100,), score)
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:

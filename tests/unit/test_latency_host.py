@@ -29,3 +29,12 @@ def test_host_times_in_a_row_equal_single_ones_to_the_bit() -> None:
 def test_host_time_must_be_seconds(value: float) -> None:
     with pytest.raises(InputError, match="host sequence_s = "):
         Host(Constant(0.01), sequence_s=value)
+
+
+def test_a_step_of_more_tokens_than_the_largest_graph_takes_longer() -> None:
+    host = Host(GPU, step_s=0.003, eager_step_s=0.002, max_cudagraph_capture_size=100)
+    graph, eager = host.step_time_s([(0, 92)], 8, 900), host.step_time_s([(0, 93)], 8, 900)
+
+    assert graph == GPU.step_time_s([(0, 92)], 8, 900) + 0.003
+    assert eager == GPU.step_time_s([(0, 93)], 8, 900) + (0.003 + 0.002)
+    assert host.decode_times_s(101, 9000, 2)[0] == GPU.step_time_s((), 101, 9000) + (0.003 + 0.002)

@@ -91,7 +91,7 @@ def test_load_is_drawn_for_one_instance_and_for_many(instances: int, tmp_path: P
         **{name: np.full(instances, 10) for name in ("running", "kv_blocks_used")},
     }
     requests = {"arrival_s": np.zeros(12 * instances), "end_s": np.ones(12 * instances)}
-    figure = load_figure(steps, requests, num_gpu_blocks=40)
+    figure = load_figure(steps, requests, num_gpu_blocks=[40] * instances)
     queue, memory = figure.axes
 
     assert queue.lines[0].get_ydata()[0] == 10 * instances

@@ -236,6 +236,10 @@ def test_lines_of_keys_are_found_through_comments_strings_and_dots() -> None:
             "z = { deep = { deeper = 5 } }",
             "[[two]]",
             "w = 6",
+            "[[two]]",
+            "v = 7",
+            "[two.inner]",
+            "u = 8",
         ]
     )
 
@@ -248,7 +252,16 @@ def test_lines_of_keys_are_found_through_comments_strings_and_dots() -> None:
         ("one", "z", "deep"): 8,
         ("one", "z", "deeper"): 8,
         ("two",): 9,
+        ("two", "0"): 9,
         ("two", "w"): 10,
+        ("two", "0", "w"): 10,
+        ("two", "1"): 11,
+        ("two", "1", "v"): 12,
+        ("two", "v"): 12,
+        ("two", "1", "inner"): 13,
+        ("two", "inner"): 13,
+        ("two", "1", "inner", "u"): 14,
+        ("two", "inner", "u"): 14,
     }
 
 
@@ -265,3 +278,8 @@ def test_shipped_scenarios_are_valid_and_found_by_name() -> None:
 def test_a_scenario_that_needs_its_trace_says_so() -> None:
     with pytest.raises(InputError, match=r"line \d+: workload.trace: missing; give the file with --set"):
         load_scenario("mooncake_conversation")
+
+
+def test_users_without_a_text_of_their_own_cannot_be_told_apart():
+    with pytest.raises(InputError, match=r"3 users with user_tokens = 0 cannot be told apart"):
+        load_scenario("prefix_caching", ["workload.prefixes.users=3", "workload.prefixes.user_tokens=0"])

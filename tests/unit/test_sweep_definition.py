@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import sys
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment import make_workload
+from llmsim.hardware import profiles_dir
 from llmsim.scenario import load_scenario
 from llmsim.sweeping import read_sweep
 from llmsim.sweeping.axes import Range
+from llmsim.sweeping.keys import files_of
+from llmsim.sweeping.work import run_task, task_of
 from llmsim.workload.streams import streams
 
+PACKAGE = Path(llmsim.__file__).resolve().parent
 TEXT = """\
 name = "small"
 seed = 7
@@ -192,3 +198,29 @@ def test_the_content_of_files_is_part_of_a_key_and_their_place_is_not(tmp_path: 
     assert second != first
     (tmp_path / "gpu.toml").write_text(gpu.read_text().replace("memory_bytes = 8", "memory_bytes = 7"))
     assert key("same.csv") not in (first, second)
+
+
+def test_every_file_that_a_run_opens_is_part_of_its_key(tmp_path: Path) -> None:
+    """The interpreter tells which files are opened; those of the package are hashed as its code."""
+    policy, trace = tmp_path / "policy.py", tmp_path / "t.csv"
+    policy.write_text("from llmsim.schedulers.fcfs import Fcfs\n\nclass Mine(Fcfs):\n    pass\n")
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0.5,100,10\n")
+    host = tmp_path / "host.toml"
+    host.write_text('name = "mine"\nstep_s = 0.001\nprovenance = { source = "a test", date = "2026-01-01" }\n')
+    changes = [f"workload.trace={trace}", f"host.profile={host}"]
+    point = read_sweep("quickstart", changes, ["cluster.instances=1"], scheduler_file=policy).points[0]
+    opened: set[Path] = set()
+    watching = True
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event == "open" and isinstance(arguments[0], str | Path):
+            opened.add(Path(arguments[0]).resolve())
+
+    sys.addaudithook(watch)
+    run_task(task_of(point, policy))
+    watching = False
+
+    data = {file for file in opened if file.suffix in (".toml", ".json", ".csv", ".jsonl", ".gz")}
+    data -= {file for file in data if PACKAGE in file.parents and "_data" not in file.parts}
+    assert data <= {file.resolve() for file in files_of(point.scenario, policy).values()}
+    assert {trace, host, profiles_dir() / "steps/a100-sxm4-80gb/llama-3.1-8b-tp1.json"} <= data

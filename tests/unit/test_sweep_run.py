@@ -104,7 +104,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     folder, chance = tmp_path / "sweep", random.Random(int(jobs))
     before: dict[str, tuple[int, int]] = {}
-    for count in (1, 6, 12):
+    for count in (2, 11):
         process = command(file, "--jobs", jobs, "--out", folder)
         await_points(folder, count, process)
         time.sleep(chance.uniform(0, 0.01))
@@ -113,7 +113,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_bytes(
         now = kept(folder)
         assert before.items() <= now.items()  # nothing was done twice
         before = now
-    assert len(before) >= 12
+    assert len(before) >= 11
     assert not (folder / "sweep.parquet").exists() or len(before) == POINTS
 
     code, said = finished(command(file, "--jobs", jobs, "--out", folder))
@@ -186,7 +186,10 @@ def test_pandas_reads_axes_seed_and_the_scores_of_llmsim_run(
     assert (row["workload.arrivals.rate_per_s"], row["scheduler.name"], row["seed"]) == (8.5, "chunked_prefill", 1)
     assert main(["run", str(file), "--set", "workload.arrivals.rate_per_s=8.5", "--seed", "1", "--json"]) == 0
     score = json.loads(capsys.readouterr().out)
-    assert row["ttft_s.p99"] == score["ttft_s"]["p99"]
+    assert row["ttft_s.p90"] == score["ttft_s"]["p90"]
+    assert (score["verdict"]["answer"], score["ttft_s"]["p99"]) == ("too short", None)
+    assert row["verdict.answer"] == "too short"
+    assert pd.isna(row["ttft_s.p99"])
     assert row["slo.attainment_by_bound.tbt_s"] == score["slo"]["attainment_by_bound"]["tbt_s"]
     assert row["requests.finished"] == 60
 
@@ -234,7 +237,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(file: Path, tmp_path: Path, l
     before = kept(folder)
     point_bytes = min(file.stat().st_size for file in (folder / "points").iterdir())
     assert (folder / "sweep.json").stat().st_size < point_bytes - 400
-    limit_bytes = point_bytes - 1 if limited == "point" else (folder / "sweep.parquet").stat().st_size // 2
+    limit_bytes = point_bytes - 400 if limited == "point" else (folder / "sweep.parquet").stat().st_size // 2
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
@@ -273,7 +276,7 @@ def test_a_worker_that_dies_by_accident_costs_nothing_but_time(file: Path, tmp_p
     swept = run_sweep(sweep, tmp_path / "sweep", executors=lambda: process_pool(2), in_flight=4)
 
     assert (tmp_path / "once").exists()
-    assert swept.ran == 3
+    assert (swept.ran, len(swept.rows)) == (3, 3)
 
 
 def test_a_point_that_kills_its_workers_is_named_and_the_others_are_kept(file: Path, tmp_path: Path) -> None:

@@ -118,3 +118,23 @@ def test_missing_file_and_folder_are_named(tmp_path):
         read_trace(tmp_path / "none.csv")
     with pytest.raises(InputError, match="is a folder, expected a trace file"):
         read_trace(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("hashes", "shown"),
+    [
+        ("[1, 2, 3]", r"\[1, 2, 3\]"),  # 600 tokens are two blocks
+        ("[1, 2.5]", r"\[1, 2.5\]"),
+        ("[1, null]", r"\[1, null\]"),
+        ('"12"', "'12'"),
+        ("7", "7"),
+        (f"[1, {2**63}]", r"\[1, 9223372036854775808\]"),
+    ],
+)
+def test_hashes_that_do_not_fit_the_prompt(tmp_path, hashes, shown):
+    good = '{"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [1, 2]}\n'
+    file = tmp_path / "trace.jsonl"
+    file.write_text(good + good.replace("[1, 2]", hashes))
+
+    with pytest.raises(InputError, match=rf"trace.jsonl, line 2: hash_ids is {shown}, expected a list of whole num"):
+        read_trace(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ JSONL = (
 )
 MOONCAKE = (
     '{"timestamp": 500, "input_length": 10, "output_length": 1, "hash_ids": [0]}\n'
-    '{"timestamp": 2000, "input_length": 20, "output_length": 2, "hash_ids": [1, 2]}\n'
+    '{"timestamp": 2000, "input_length": 20, "output_length": 2, "hash_ids": [1]}\n'
     '{"timestamp": 1000, "input_length": 30, "output_length": 3, "hash_ids": []}\n'
     '{"timestamp": 2000, "input_length": 40, "output_length": 4}\n'
 )
@@ -123,3 +124,28 @@ def test_a_hundred_thousand_rows_take_well_under_a_second(write):
 
     assert time.process_time() - start < 1.0
     assert np.array_equal(workload.arrival_s, np.arange(100_000) / 7)
+
+
+def test_hash_ids_say_which_prompts_begin_alike(tmp_path):
+    rows = [(0, 600, [7, 8]), (1000, 1200, [7, 9, 3]), (2000, 300, None), (3000, 1024, [7, 9])]
+    file = tmp_path / "trace.jsonl"
+    file.write_text(
+        "".join(
+            json.dumps({"timestamp": t, "input_length": n, "output_length": 1, **({"hash_ids": ids} if ids else {})})
+            + "\n"
+            for t, n, ids in rows
+        )
+    )
+    prefixes = read_trace(file, start_s=1.0).prefixes
+
+    assert prefixes.ends.tolist() == [512, 1024, 1200, 512, 1024]
+    assert prefixes.start.tolist() == [0, 3, 3, 5]
+    assert prefixes.ids[:2].tolist() == prefixes.ids[3:].tolist()
+    assert read_trace(file, start_s=2.0, limit=1).prefixes.ids.tolist() == []
+
+
+def test_a_trace_without_hash_ids_has_no_prefixes(tmp_path):
+    file = tmp_path / "trace.jsonl"
+    file.write_text('{"timestamp": 0, "input_length": 600, "output_length": 5}\n')
+
+    assert read_trace(file).prefixes is None

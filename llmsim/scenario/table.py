@@ -1,4 +1,4 @@
-"""Kinds of values that scenarios have, and the table that they stand in."""
+"""What the tables of a scenario have in common: strictness, and ranges of numbers."""
 
 from __future__ import annotations
 

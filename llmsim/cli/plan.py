@@ -1,0 +1,59 @@
+"""`llmsim plan`: how many instances a load needs, or how much load a cluster carries, and how sure that is."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmsim.cli.output import ProgressBar, print_json
+from llmsim.cli.run import RESULTS, folder_name
+
+
+def plan(
+    scenario: Annotated[
+        str, typer.Argument(metavar="SCENARIO", help="A TOML file with a table [plan], or a shipped scenario's name.")
+    ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as plan.find=load. Repeatable."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one. Same answer.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for tables and picture.", show_default="results/NAME-plan; none with --json"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON, nothing else.")] = False,
+) -> None:
+    """Find the fewest instances for a load, or the largest load for a cluster, within targets.
+
+    Runs are added and lengthened until the answer is as sure as asked, or refused with the reason. The exit code is 0
+    either way: a refusal is a result.
+    """
+    from llmsim import experiment, planning
+    from llmsim.planning.store import to_dict
+    from llmsim.sweeping import in_this_process, process_pool
+
+    question = planning.read_plan(scenario, changes or [])
+    folder = out if out is not None or as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
+    with ExitStack() as stack:
+        scratch = stack.enter_context(experiment.staged(folder, planning.MARK)) if folder is not None else None
+        executor = stack.enter_context(in_this_process() if jobs == 1 else process_pool(jobs))
+        progress = stack.enter_context(ProgressBar("clusters tried"))
+        planned = planning.make_plan(question, executor, progress)
+        if scratch is not None:
+            from llmsim import plots
+
+            planning.write(planned, scratch)
+            rows = list(planning.evaluation_rows(planned))
+            plots.save(plots.pareto_figure(rows, find=question.table.find), scratch / "pareto.png")
+    if as_json:
+        print_json(to_dict(planned))
+    else:
+        from llmsim import report_plan
+
+        report_plan.show(planned, folder)

@@ -1,0 +1,114 @@
+"""The instances of a scenario's pools, with their schedulers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmsim import discovery, hardware
+from llmsim.abandonment import Abandoning, Deadlines
+from llmsim.cluster import InstanceSpec
+from llmsim.errors import InputError
+from llmsim.experiment.assemble import blaming, make_host, make_policy
+from llmsim.latency.build import build_latency
+from llmsim.latency.contract import LatencyModel
+from llmsim.latency.host import Host
+from llmsim.scenario import Abandonment, Cluster, Pool, Scenario
+from llmsim.scheduler import Scheduler
+
+Policy = type[Scheduler]
+
+
+def make_instances(scenario: Scenario, policy: Policy | None = None) -> list[InstanceSpec]:
+    """Describe the instances, pool by pool; `policy` takes the place of the scheduler that [scheduler] names."""
+    specs: list[InstanceSpec] = []
+    for number, (pool, cluster) in enumerate(scenario.pools):
+        spec = _instance(scenario, number, pool, cluster, make_scheduler(scenario, policy, number))
+        specs += [spec] * cluster.instances
+    return specs
+
+
+def _instance(scenario: Scenario, number: int, pool: Pool, cluster: Cluster, scheduler: Scheduler) -> InstanceSpec:
+    def keys(*names: str) -> tuple[str, ...]:
+        """The first of these that the pool says itself, or else the first of them in [cluster]."""
+        own = [name for name in names if getattr(pool, name, None) is not None]
+        return ("pool", str(number), own[0]) if own else ("cluster", names[0])
+
+    with blaming(scenario, *keys("gpu")):
+        gpu = hardware.load_gpu(cluster.gpu)
+    with blaming(scenario, "cluster", "model"):
+        model = hardware.load_model(cluster.model)
+    blocks = cluster.num_gpu_blocks
+    if blocks is None:
+        with blaming(scenario, *keys("model", "tensor_parallel_size", "gpu", "gpu_memory_utilization")):
+            blocks = hardware.kv_blocks(
+                gpu,
+                model,
+                tensor_parallel_size=cluster.tensor_parallel_size,
+                gpu_memory_utilization=cluster.gpu_memory_utilization,
+                block_tokens=cluster.block_size,
+            )
+    with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
+        latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
+    host = make_host(scenario, number)
+    if host.step_s or host.sequence_s or host.eager_step_s:
+        latency = Host(latency, host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size)
+    return InstanceSpec(
+        scheduler=with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching),
+        latency=latency,
+        num_gpu_blocks=blocks,
+        block_tokens=cluster.block_size,
+        max_model_len=cluster.max_model_len or model.max_model_len,
+        prefix_caching=cluster.prefix_caching,
+        pool=pool.name,
+        role=pool.role,
+        gpus=cluster.tensor_parallel_size,
+    )
+
+
+def make_scheduler(scenario: Scenario, policy: Policy | None = None, number: int = 0) -> Scheduler:
+    """Make the scheduler of a pool, by its number: [scheduler]'s, with what the pool says otherwise.
+
+    `policy` takes the place of the one that [scheduler] names, also in pools that name the same.
+    """
+    of_pool = scenario.pool[number].scheduler if scenario.pool else None
+    shared = scenario.scheduler
+    if of_pool is None or of_pool.name in (None, shared.name):
+        scheduler = _scheduler(scenario, policy, shared.name, shared.options, ("scheduler",))
+        if of_pool is None or not of_pool.options:
+            return scheduler
+        return _scheduler(
+            scenario, type(scheduler), shared.name, shared.options | of_pool.options, ("pool", str(number), "scheduler")
+        )
+    assert of_pool.name is not None
+    return _scheduler(scenario, None, of_pool.name, of_pool.options, ("pool", str(number), "scheduler"))
+
+
+def _scheduler(
+    scenario: Scenario, policy: Policy | None, name: str, options: Mapping[str, Any], prefix: tuple[str, ...]
+) -> Scheduler:
+    if policy is None:
+        with blaming(scenario, *prefix, "name"):
+            policy = discovery.find("llmsim.schedulers", name, Scheduler)  # type: ignore[type-abstract]
+    return make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
+
+
+def with_abandonment(
+    scenario: Scenario, scheduler: Scheduler, latency: LatencyModel, *, prefix_caching: bool = False
+) -> Scheduler:
+    """Put the wrapper that gives up on requests around a scheduler, if the scenario asks for it."""
+    chosen = scenario.abandonment
+    if not isinstance(chosen, Abandonment):
+        return scheduler
+    slo = scenario.slo
+    deadlines = Deadlines(chosen.ttft_s or slo.ttft_s, chosen.e2e_s or slo.e2e_s, chosen.tokens_per_s)
+    if deadlines == Deadlines():
+        raise InputError(
+            f"{scenario.where('abandonment')}no deadline to miss; expected ttft_s, e2e_s or tokens_per_s, "
+            "or slo.ttft_s or slo.e2e_s"
+        )
+    foresee = latency if chosen.policy == "must_miss" else None
+    wrapped = Abandoning(scheduler, deadlines, waiting=chosen.waiting, running=chosen.running, foresee=foresee)
+    if foresee is not None and prefix_caching:
+        wrapped.asks_every_step = True  # type: ignore[misc]  # decoding evicts what waiting requests would have found
+    return wrapped

@@ -1,0 +1,98 @@
+"""What a cluster has least of: memory, seats, or time for prefill, decoding or the host."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim import experiment
+from llmsim.experiment.instances import make_instances
+from llmsim.latency.contract import LatencyModel
+from llmsim.latency.host import Host
+from llmsim.record import Record
+from llmsim.scenario import Scenario
+
+#: memory or seats bind if they are full for this share of the busy time
+OFTEN = 0.5
+FULL = 0.95
+#: or if this share of requests is preempted
+MANY_PREEMPTED = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Shares of the time in which instances are busy, until the last arrival."""
+
+    prefill: float  #: that steps take longer because of the prompts in them
+    decode: float  #: of steps without what prompts and the host add
+    host: float  #: of the host's part, where the latency model knows it
+    memory_full: float  #: with more than 95 % of KV blocks in use
+    seats_full: float  #: with as many running as the scheduler allows
+    preempted: float  #: share of requests
+
+    @property
+    def name(self) -> str:
+        """What binds: memory or seats if they are full often, else what takes most of the time."""
+        if self.memory_full >= OFTEN or self.preempted >= MANY_PREEMPTED:
+            return "memory"
+        if self.seats_full >= OFTEN:
+            return "seats"
+        shares = {"prefill": self.prefill, "decode": self.decode, "host": self.host}
+        return max(shares, key=lambda name: shares[name])
+
+    def __str__(self) -> str:
+        times = f"of the time prefill takes {self.prefill:.0%}, decoding {self.decode:.0%}, the host {self.host:.0%}"
+        full = f"KV memory is full {self.memory_full:.0%} of it, max_num_seqs {self.seats_full:.0%}"
+        return f"{self.name} ({times}; {full}; {self.preempted:.1%} of requests preempted)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"name": self.name, **asdict(self)}
+
+
+def what_binds(scenario: Scenario) -> Binding:
+    """Run a scenario and see what it has least of."""
+    result = experiment.run(scenario)
+    instance = make_instances(scenario)[0]
+    return binding_of(result.record, instance.latency, instance.num_gpu_blocks, instance.scheduler.most_running)
+
+
+def binding_of(record: Record, latency: LatencyModel, num_gpu_blocks: int, seats: int | None) -> Binding:
+    """See what a run had least of, from its steps; `seats` is the most that its scheduler lets run."""
+    keep = record.steps["start_s"] <= record.requests["arrival_s"].max()
+    steps = {name: column[keep] for name, column in record.steps.items()}
+    took_s = steps["end_s"] - steps["start_s"]
+    busy_s = max(float(took_s.sum()), 1e-300)
+    host_s = _host_s(steps, latency)
+    prefill_s = _prefill_s(steps, took_s, latency)
+
+    def share(of_time: NDArray[np.bool_]) -> float:
+        return float(took_s[of_time].sum()) / busy_s
+
+    return Binding(
+        prefill=prefill_s / busy_s,
+        decode=max(0.0, busy_s - prefill_s - host_s) / busy_s,
+        host=host_s / busy_s,
+        memory_full=share(steps["kv_blocks_used"] > FULL * num_gpu_blocks),
+        seats_full=0.0 if seats is None else share(steps["running"] >= seats),
+        preempted=float(np.mean(record.requests["preemptions"] > 0)),
+    )
+
+
+def _prefill_s(steps: dict[str, NDArray[Any]], took_s: NDArray[np.float64], latency: LatencyModel) -> float:
+    """Seconds by which steps with prompts in them take longer than they would without."""
+    mixed = np.flatnonzero(steps["prefill_tokens"] > 0)
+    pairs = zip(steps["decoding"][mixed].tolist(), steps["context_tokens"][mixed].tolist(), strict=True)
+    without_s = [latency.step_time_s((), decoding, context) if decoding else 0.0 for decoding, context in pairs]
+    return float(np.maximum(took_s[mixed] - np.array(without_s), 0.0).sum())
+
+
+def _host_s(steps: dict[str, NDArray[Any]], latency: LatencyModel) -> float:
+    """Seconds that the host takes for steps and decoding sequences; those that prefill count as prefill."""
+    if not isinstance(latency, Host):
+        return 0.0
+    host_s = [latency.host_s(n, n) if n else 0.0 for n in steps["decoding"].tolist()]
+    return float(np.dot(steps["steps"], host_s))

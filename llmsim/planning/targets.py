@@ -1,0 +1,119 @@
+"""Targets: comparisons like ``ttft_s.p99 <= 0.5`` on the numbers of a run, under the names that its score has."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmsim.errors import InputError, nearest
+from llmsim.metrics import latency, ranges
+from llmsim.metrics.slo import Slo
+from llmsim.metrics.statistics import weighted_percentile
+from llmsim.record import Floats, Timelines
+from llmsim.statistics import probability_at_least, probability_share_at_least
+
+#: latencies, of which a target may ask for the mean or any percentile
+LATENCIES = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s")
+#: other numbers of a score, where they stand in it
+NUMBERS = {
+    "slo.attainment": ("slo", "attainment"),
+    **{f"slo.attainment_by_bound.{bound}": ("slo", "attainment_by_bound", bound) for bound in Slo.__slots__},
+    "slo.goodput_tokens_per_s": ("slo", "goodput_tokens_per_s"),
+    "slo.goodput_requests_per_s": ("slo", "goodput_requests_per_s"),
+    "smooth_goodput_tokens_per_s": ("smooth_goodput_tokens_per_s",),
+    "output_tokens_per_s": ("output_tokens_per_s",),
+    "requests_per_s": ("requests_per_s",),
+}
+_TARGET = re.compile(r"^\s*([\w.]+)\s*(<=|>=)\s*(\S+)\s*$")
+_PERCENTILE = re.compile(r"^p(\d{1,2}(?:\.\d+)?)$")
+_SCORED = ("mean", "p50", "p90", "p99")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A number of a run and its bound."""
+
+    metric: str
+    at_least: bool  #: False: at most
+    bound: float
+
+    def probability(self, values: Floats, requests: int) -> float:
+        """How probable it is that the metric's mean over runs keeps the bound, from one value a run, (n,).
+
+        By the t distribution; an attainment is moreover never surer than its number of requests allows, which counts
+        where all runs say the same, such as 100 %. 0 if a value is not finite: a percentile that was not reached.
+        """
+        if not np.isfinite(values).all():
+            return 0.0
+        sign = 1.0 if self.at_least else -1.0
+        by_runs = probability_at_least(sign * values, sign * self.bound)
+        if self.at_least and self.metric.startswith("slo.attainment"):
+            return min(by_runs, probability_share_at_least(float(values.mean()), requests, self.bound))
+        return by_runs
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'>=' if self.at_least else '<='} {self.bound:g}"
+
+
+def parse_target(text: str, where: str, slo: Slo) -> Target:
+    """Read a target; InputError, led by `where`, with the nearest right name, or for a bound that the SLO lacks."""
+    found = _TARGET.match(text)
+    if not found:
+        raise InputError(f"{where}{text!r}: expected a comparison such as ttft_s.p99 <= 0.5 (with <= or >=)")
+    metric, sign, bound = found.groups()
+    table, _, number = metric.partition(".")
+    if table in LATENCIES:
+        if number != "mean" and not _percentile(number):
+            raise InputError(f"{where}{metric}: expected {table}.mean or a percentile such as {table}.p99")
+    elif metric not in NUMBERS:
+        known = [*NUMBERS, *(f"{name}.{part}" for name in LATENCIES for part in _SCORED)]
+        raise InputError(f"{where}unknown metric {metric}{nearest(metric, known)}")
+    elif table == "slo" and "by_bound" in metric and getattr(slo, metric.rpartition(".")[2]) is None:
+        raise InputError(f"{where}{metric}: [slo] has no such bound")
+    try:
+        value = float(bound)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where}{text!r}: {bound} is no number to compare with")
+    return Target(metric, sign == ">=", value)
+
+
+def _percentile(number: str) -> float | None:
+    found = _PERCENTILE.match(number)
+    return float(found[1]) if found and 0 < float(found[1]) < 100 else None
+
+
+def value(metric: str, score: Mapping[str, Any], delivered: Timelines, first_scheduled_s: Floats) -> float:
+    """Return a metric of a run: from its score, or, for another percentile, from those requests that it counts.
+
+    `delivered` and `first_scheduled_s` are those of the counted requests. inf where more requests than the percentile
+    leaves out never got what it measures.
+    """
+    table, _, number = metric.partition(".")
+    if metric in NUMBERS or number in _SCORED:
+        found: Any = score
+        for key in NUMBERS.get(metric, (table, number)):
+            found = found[key]
+        return math.inf if found is None else float(found)
+    share = _percentile(number)
+    assert share is not None
+    if table == "tbt_s":
+        return weighted_percentile(ranges.Gaps(delivered, ranges.layout(delivered)), [share])[0]
+    if table == "queueing_s":
+        waits_s = latency.queueing_s(delivered, first_scheduled_s)
+    else:
+        waits_s = getattr(latency, table)(delivered)
+    if table == "tpot_s":  # one token or none: no time per token
+        waits_s = waits_s[~np.isnan(waits_s)]
+    waits_s = np.where(np.isnan(waits_s), np.inf, waits_s)
+    if not len(waits_s):
+        return math.inf
+    if np.isfinite(waits_s).all():
+        return float(np.percentile(waits_s, share))
+    return float(np.percentile(waits_s, share, method="higher"))  # nothing lies between a number and infinity

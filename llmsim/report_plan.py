@@ -1,0 +1,69 @@
+"""A plan as tables that a person reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmsim.planning import Planned
+from llmsim.planning.evaluate import Evaluation
+from llmsim.planning.plan import Answer
+from llmsim.planning.words import in_words, sentence
+
+
+def show(planned: Planned, folder: Path | None, console: Console | None = None) -> None:
+    """Print the answer, every candidate with what it costs and what binds it, and what was looked at."""
+    console = console or Console(highlight=False)
+    console.print(f"\n[bold]{planned.question.scenario.name}[/bold]")
+    console.print(sentence(planned), soft_wrap=True)
+    for answer in planned.answers:
+        console.print(f"\n[bold]{answer.candidate.hardware}, {answer.candidate.scheduler}[/bold]", soft_wrap=True)
+        console.print(in_words(answer, planned.question.targets), soft_wrap=True)
+        if answer.binding is not None:
+            console.print(f"binds: {answer.binding}", soft_wrap=True)
+        console.print(_table(answer))
+    console.print(
+        "cost by list prices of hardware_profiles or plan.price_usd_per_hour, for output tokens; P: probability that "
+        "the mean over runs keeps every target; runs that are overloaded or too short meet none",
+        style="dim",
+        soft_wrap=True,
+    )
+    if folder is not None:
+        console.print(f"tables and picture: {folder}", soft_wrap=True)
+
+
+def _table(answer: Answer) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    for head in ("inst.", "rate/s", "", "P", "runs", "requests", "USD/h", "USD/Mtok", "user tok/s"):
+        table.add_column(head, justify="left" if not head else "right", no_wrap=True)
+    for evaluation in answer.evaluations:
+        table.add_row(*_cells(answer, evaluation))
+    return table
+
+
+def _cells(answer: Answer, evaluation: Evaluation) -> tuple[str, ...]:
+    probability = evaluation.probability
+    chosen = "[bold]carries[/bold]" if evaluation is answer.carries else _short(evaluation)
+    return (
+        str(evaluation.instances),
+        f"{evaluation.rate_per_s:g}",
+        chosen,
+        "–" if probability is None else f"{probability:.3f}",
+        str(len(evaluation.runs)),
+        f"{evaluation.runs[0].requests:,}",
+        f"{answer.usd_per_hour(evaluation):,.2f}",
+        _plain(answer.usd_per_million_tokens(evaluation)),
+        _plain(answer.user_tokens_per_s(evaluation)),
+    )
+
+
+def _short(evaluation: Evaluation) -> str:
+    kind = evaluation.reason.partition(":")[0]
+    return kind if kind in ("overloaded", "too short") else evaluation.answer
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

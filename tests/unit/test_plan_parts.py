@@ -1,0 +1,267 @@
+"""Search, rules, targets, costs and bottlenecks of plans, each on its own."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmsim.errors import InputError
+from llmsim.latency.fitted import Constant
+from llmsim.latency.host import Host
+from llmsim.metrics.slo import Slo
+from llmsim.planning import CARRIES, FAILS, UNDECIDED, Answer, Candidate, Evaluation, Evaluator, Rules, boundary
+from llmsim.planning.binding import binding_of
+from llmsim.planning.measure import Measured
+from llmsim.planning.targets import Target, parse_target, value
+from llmsim.planning.words import in_words
+from llmsim.plots.plan import frontier, pareto_figure
+from llmsim.record import Timelines
+from llmsim.scenario import Scenario
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.testing import serve, workload
+
+
+@given(threshold=st.integers(1, 70), start=st.integers(1, 64))
+def test_the_boundary_is_found_with_few_looks(threshold, start):
+    looked = []
+
+    def holds(n):
+        looked.append(n)
+        return n >= threshold
+
+    good, bad = boundary(
+        holds,
+        start,
+        easier=lambda n: min(2 * n, 64) if n < 64 else None,
+        harder=lambda n: n // 2 if n > 1 else None,
+        between=lambda good, bad: (good + bad) // 2 if good - bad > 1 else None,
+    )
+
+    assert good == (threshold if threshold <= 64 else None)
+    assert bad == (None if threshold == 1 else min(threshold - 1, 64))
+    assert len(looked) == len(set(looked)) <= 13
+
+
+RULES = Rules(confidence=0.95, least_seeds=4, most_seeds=16, first_requests=1000, most_requests=20_000)
+TARGET = Target("slo.attainment", at_least=True, bound=0.99)
+
+
+def evaluated(answer_of, value_of=lambda seed: 1.0, targets=(TARGET,), rules=RULES):
+    """Evaluate on runs whose answers and values are given; also return (requests, seed) of each run, in order."""
+    asked = []
+
+    def values(seed):
+        return {target.metric: value_of(seed) for target in targets}
+
+    def measure(runs):
+        asked.extend(runs)
+        return [
+            Measured(s, n, a := answer_of(n, s), "why", values(s) if a == "steady" else {}, {"requests": n})
+            for n, s in runs
+        ]
+
+    return Evaluator(rules, targets, measure)(4, 10.0, lambda n, seed: (n, seed)), asked
+
+
+def test_clear_cases_take_the_least_seeds_and_the_first_length():
+    found, asked = evaluated(lambda n, s: "steady")
+
+    assert (found.answer, found.probability) == (CARRIES, pytest.approx(1.0))
+    assert asked == [(1000, seed) for seed in range(4)]
+
+
+def test_runs_in_which_all_requests_meet_are_no_surer_than_their_number():
+    """100 % of 4,000 requests: at least 99.9 % with 1 - 0.999^4000 = 0.98; of 99.99 % they know next to nothing."""
+    answers = {}
+    for bound in (0.999, 0.9999):
+        target = Target("slo.attainment", at_least=True, bound=bound)
+        answers[bound], _ = evaluated(lambda n, s: "steady", targets=(target,), rules=Rules(0.95, 4, 4, 1000, 1000))
+
+    assert answers[0.999].probability == pytest.approx(1 - 0.999**4000, abs=0.02)
+    assert answers[0.999].answer == CARRIES
+    assert answers[0.9999].answer == UNDECIDED
+
+
+def test_close_cases_take_more_seeds_then_longer_runs_and_are_told_as_undecided():
+    found, asked = evaluated(lambda n, s: "steady", lambda seed: 0.98 if seed % 2 else 1.0)
+
+    assert found.answer == UNDECIDED
+    assert found.probability == pytest.approx(0.5, abs=0.01)
+    assert {n: sum(1 for m, _ in asked if m == n) for n, _ in asked} == {1000: 16, 4000: 16, 16_000: 16, 20_000: 16}
+
+
+def test_runs_are_lengthened_until_they_are_steady():
+    found, asked = evaluated(lambda n, s: "steady" if n >= 16_000 else "too short")
+
+    assert found.answer == CARRIES
+    assert asked[:3] == [(1000, 0), (4000, 0), (16_000, 0)]
+
+
+@pytest.mark.parametrize("value_of", [lambda seed: 1.0, lambda seed: 0.0])
+@pytest.mark.parametrize("answer", ["too short", "overloaded"])
+def test_what_is_not_steady_never_meets_a_target(answer, value_of):
+    found, _ = evaluated(lambda n, s: answer, value_of)
+
+    assert found.answer == (FAILS if answer == "overloaded" else UNDECIDED)
+    assert found.probability == (0.0 if answer == "overloaded" else None)
+    assert found.mean("slo.attainment") is None
+
+
+def test_a_single_overloaded_run_among_others_settles_nothing():
+    found, _ = evaluated(lambda n, s: "overloaded" if s == 0 else "steady")
+
+    assert (found.answer, found.probability) == (UNDECIDED, None)
+    assert "disagree" in found.reason
+
+
+def test_several_targets_together_are_as_probable_as_bonferroni_allows():
+    """Each alone holds with 0.97 at most by the t distribution; together no more than 0.94 is sure."""
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0, 1, 4)
+    draws = (draws - draws.mean()) / draws.std(ddof=1) * 2
+    draws += 2.95  # 2.95 standard errors of 1 above 0: P = 0.97 with 3 degrees of freedom
+    one, other = (Target(name, at_least=True, bound=0.0) for name in ("output_tokens_per_s", "requests_per_s"))
+    few = Rules(0.95, 4, 4, 1000, 1000)
+    alone, _ = evaluated(lambda n, s: "steady", lambda s: draws[s], (one,), few)
+    both, _ = evaluated(lambda n, s: "steady", lambda s: draws[s], (one, other), few)
+
+    assert (alone.answer, both.answer) == (CARRIES, UNDECIDED)
+    assert alone.probability == pytest.approx(0.97, abs=0.001)
+    assert both.probability == pytest.approx(2 * alone.probability - 1)
+
+
+SLO = Slo(ttft_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("ttft_s.p99 <= 0.5", Target("ttft_s.p99", False, 0.5)),
+        (" slo.attainment>=0.99 ", Target("slo.attainment", True, 0.99)),
+        ("tbt_s.p99.9 <= 1e-1", Target("tbt_s.p99.9", False, 0.1)),
+        ("slo.attainment_by_bound.ttft_s >= 0.9", Target("slo.attainment_by_bound.ttft_s", True, 0.9)),
+    ],
+)
+def test_targets_are_read(text, target):
+    assert parse_target(text, "", SLO) == target
+    assert parse_target(str(target), "", SLO) == target
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ttft_s.p99 < 0.5", "expected a comparison such as"),
+        ("ttft.p99 <= 0.5", "did you mean 'ttft_s.p99'?"),
+        ("slo.atainment >= 1", "did you mean 'slo.attainment'?"),
+        ("ttft_s.p100 <= 1", "ttft_s.mean or a percentile"),
+        ("ttft_s.max <= 1", "ttft_s.mean or a percentile"),
+        ("ttft_s.p99 <= nan", "no number"),
+        ("ttft_s.p99 <= soon", "no number"),
+        ("slo.attainment_by_bound.tbt_s >= 1", r"\[slo\] has no such bound"),
+    ],
+)
+def test_targets_that_are_none_are_told(text, said):
+    with pytest.raises(InputError, match=f"^here: .*{said}"):
+        parse_target(text, "here: ", SLO)
+
+
+def test_any_percentile_is_numpys_and_unreached_ones_are_infinite():
+    came = np.zeros(5)
+    tokens = [[1.0, 1.5], [2.0, 2.5], [3.0, 3.7], [4.0, 4.1], []]
+    timelines = Timelines.from_token_times(came, tokens)
+    scheduled_s = np.array([0.5, 1.5, 2.5, 3.5, np.nan])
+
+    assert value("ttft_s.p70", {}, timelines, scheduled_s) == 4.0
+    assert value("ttft_s.p95", {}, timelines, scheduled_s) == math.inf
+    assert value("tbt_s.p95", {}, timelines, scheduled_s) == pytest.approx(np.percentile([0.5, 0.5, 0.7, 0.1], 95))
+    assert value("tpot_s.p20", {}, timelines, scheduled_s) == pytest.approx(np.percentile([0.5, 0.5, 0.7, 0.1], 20))
+    assert value("queueing_s.p75", {}, timelines, scheduled_s) == 3.5
+    assert value("slo.attainment", {"slo": {"attainment": 0.25}}, timelines, scheduled_s) == 0.25
+    assert value("ttft_s.p99", {"ttft_s": {"p99": None}}, timelines, scheduled_s) == math.inf
+
+
+def test_a_percentile_that_is_not_reached_is_never_kept():
+    assert Target("ttft_s.p99", False, 1e9).probability(np.array([0.1, math.inf, 0.1]), 900) == 0.0
+
+
+def steady(instances, rate_per_s, answer, probability, tokens_per_s=1000.0):
+    values = {"output_tokens_per_s": tokens_per_s, "tpot_s.p50": 0.02}
+    return Evaluation(instances, rate_per_s, answer, probability, "why", (Measured(0, 500, "steady", "", values, {}),))
+
+
+def test_costs_by_hand():
+    """3 instances of 2 GPUs at 2.50 USD: 15 USD an hour; 1,000 tokens/s are 3.6 million an hour."""
+    scenario = Scenario()
+    cluster = scenario.cluster.model_copy(update={"tensor_parallel_size": 2})
+    candidate = Candidate(scenario.model_copy(update={"cluster": cluster}), 2.5)
+    evaluation = steady(3, 10.0, CARRIES, 0.97)
+    answer = Answer("instances", candidate, evaluation, None, (evaluation,), None)
+
+    assert answer.usd_per_hour(evaluation) == 15.0
+    assert answer.usd_per_million_tokens(evaluation) == pytest.approx(15 / 3.6)
+    assert answer.user_tokens_per_s(evaluation) == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize(
+    ("find", "carries", "neighbour", "said"),
+    [
+        ("instances", (5, 130.0, CARRIES, 0.97), (4, 130.0, FAILS, 0.02), r"5 x a100-sxm4-80gb carry 130/s with "
+         r"P\(slo.attainment >= 0.99\) = 0.970; P\(4 suffice\) = 0.020"),
+        ("instances", (1, 2.0, CARRIES, 1.0), None, r"> 0.999; fewer there cannot be"),
+        ("instances", (5, 130.0, CARRIES, 0.97), (4, 130.0, UNDECIDED, 0.6), r"P\(4 suffice\) = 0.600, whether 4 "
+         r"suffice could not be told \(why; raise plan.most_seeds\)"),
+        ("load", (4, 90.0, CARRIES, 0.96), (4, 92.0, UNDECIDED, None), r"whether they carry 92/s could not be told "
+         r"\(why; raise plan.most_requests\)"),
+        ("load", (4, 90.0, CARRIES, 0.96), (4, 92.0, FAILS, 0.01), r"P\(92/s\) = 0.010"),
+        ("instances", None, (256, 9.0, FAILS, 0.0), r"256 x .* \(chunked_prefill\) carry 9/s with P < 0.001: why"),
+        ("instances", None, (8, 9.0, UNDECIDED, None), r"whether 8 x .* carry 9/s could not be told: why"),
+    ],
+)  # fmt: skip
+def test_answers_in_words(find, carries, neighbour, said):
+    both = [None if one is None else steady(*one) for one in (carries, neighbour)]
+    answer = Answer(find, Candidate(Scenario(), 1.0), *both, tuple(one for one in both if one), None)
+
+    assert answer.settled == (carries is not None and (neighbour is None or neighbour[2] == FAILS))
+    assert re.search(said, in_words(answer, (TARGET,)))
+
+
+def test_what_binds_by_hand():
+    """Steps of 10 ms, 1 ms for each prompt token, 2 ms of host a step: seats are full, then memory is."""
+    latency = Host(Constant(step_s=0.008, prefill_token_s=0.001), step_s=0.002)
+    requests = workload(*[(0.0, 10, 50)] * 4, (9.0, 10, 2))
+    record = serve(requests, ChunkedPrefill(max_num_seqs=2), latency=latency, num_gpu_blocks=100)
+    busy = binding_of(record, latency, num_gpu_blocks=100, seats=2)
+
+    assert busy.prefill + busy.decode + busy.host == pytest.approx(1.0)
+    # two rounds: a step with two prompts (30 ms), then 49 of 10 ms; at last a step with one prompt (20 ms)
+    busy_s = 2 * (0.030 + 49 * 0.010) + 0.020
+    assert busy.prefill == pytest.approx((2 * 0.030 + 0.020) / busy_s)
+    assert busy.host == pytest.approx(2 * 49 * 0.002 / busy_s)
+    assert busy.seats_full > 0.95
+    assert busy.name == "seats"
+    assert binding_of(record, latency, num_gpu_blocks=2, seats=2).name == "memory"
+
+
+def test_the_frontier_is_what_nothing_beats_in_both():
+    points = [(10.0, 1.0), (20.0, 2.0), (15.0, 2.5), (20.0, 3.0), (5.0, 1.0)]
+
+    assert frontier(points) == [(10.0, 1.0), (20.0, 2.0)]
+    assert frontier([]) == []
+
+
+def test_the_picture_has_a_point_for_each_steady_evaluation():
+    row = {"gpu": "h100", "tensor_parallel_size": 2, "scheduler": "fcfs", "instances": 3, "rate_per_s": 9.0}
+    rows = [
+        {**row, "answer": "carries", "usd_per_million_tokens": 1.0, "user_tokens_per_s": 40.0},
+        {**row, "instances": 4, "answer": "fails", "usd_per_million_tokens": 2.0, "user_tokens_per_s": 50.0},
+        {**row, "instances": 5, "answer": "fails", "usd_per_million_tokens": None, "user_tokens_per_s": None},
+    ]
+    (axes,) = pareto_figure(rows, find="instances").axes
+
+    assert {text.get_text() for text in axes.texts} == {"3", "4"}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["h100 TP2, fcfs", "nothing better in both"]

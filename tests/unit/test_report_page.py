@@ -1,0 +1,188 @@
+"""A report stands alone: checked by a parser that is not ours, and in a browser where there is one."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from llmsim.cli import main
+from llmsim.page.html import VOID, element
+
+EVIL = '<script>alert("x")</script> & "quoted" [bold]'
+SMALL = f"""\
+name = {json.dumps(EVIL)}
+[workload]
+requests = 40
+arrivals = {{ process = "poisson", rate_per_s = 8.0 }}
+lengths = {{ source = "fixed", prompt_tokens = 200, output_tokens = 20 }}
+[cluster]
+latency = "roofline"
+[sweep]
+"scheduler.max_num_batched_tokens" = [256, 512]
+seeds = 2
+"""
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would see; fails where elements are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("wbr", "b", "code"):
+            self.words.append(" ")
+        if tag not in VOID | {"wbr"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def sources(self) -> list[str]:
+        return [value or "" for _, given in self.tags for key, value in given.items() if key in ("src", "href", "data")]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run and a sweep, both reported."""
+    base = tmp_path_factory.mktemp("pages")
+    (base / "small.toml").write_text(SMALL)
+    assert main(["run", str(base / "small.toml"), "--out", str(base / "run")]) == 0
+    assert main(["sweep", str(base / "small.toml"), "--jobs", "1", "--out", str(base / "sweep")]) == 0
+    for name in ("run", "sweep"):
+        assert main(["report", str(base / name)]) == 0
+    return base
+
+
+@pytest.mark.parametrize("name", ["run", "sweep"])
+def test_a_page_needs_nothing_else_and_runs_nothing(folders: Path, name: str) -> None:
+    text = (folders / name / "report.html").read_text()
+    read = Reader(text)
+
+    assert text.startswith("<!DOCTYPE html>")
+    assert all(source.startswith("data:image/png;base64,") for source in read.sources())
+    assert len(read.sources()) == {"run": 3, "sweep": 1}[name]
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"data:image/png;base64,[^\"]*", "", text))
+    assert not {"script", "link", "iframe", "object", "form", "base"} & {tag for tag, _ in read.tags}
+    policies = [given["content"] for _, given in read.tags if given.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+    assert EVIL in read.text  # as text
+    assert any(given.get("name") == "viewport" for _, given in read.tags)
+
+
+def test_the_page_of_a_run_says_what_its_files_say(folders: Path) -> None:
+    score = json.loads((folders / "run/score.json").read_text())
+    read = Reader((folders / "run/report.html").read_text())
+
+    assert f"Too short to say: {score['verdict']['reason']}." in read.text
+    assert "P99s are withheld" in read.text
+    assert f"{100 * score['slo']['attainment']:.2f} % SLO attainment" in read.text
+    assert "40: 40 finished" in read.text
+    assert "Dropping each request when it first misses its SLO" in read.text
+    assert "workload.arrivals.rate_per_s 8.0" in read.text
+
+
+def test_the_command_of_a_page_gives_the_same_run(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = Reader((folders / "run/report.html").read_text())
+    monkeypatch.chdir(folders)
+    asked = re.search(r"llmsim (run run/scenario.json --out run-again)", read.text)
+    assert asked is not None
+
+    assert main(asked[1].split()) == 0
+
+    capsys.readouterr()
+    for file in ("scenario.json", "requests.parquet", "segments.parquet", "step_ends.parquet"):
+        assert (folders / "run-again" / file).read_bytes() == (folders / "run" / file).read_bytes()
+
+
+def test_the_page_of_a_sweep_has_its_table_axes_and_command(folders: Path) -> None:
+    read = Reader((folders / "sweep/report.html").read_text())
+
+    assert "Runs: 4 too short." in read.text
+    assert "scheduler.max_num_batched_tokens 256, 512" in read.text
+    assert f"llmsim sweep {folders / 'small.toml'} --out {folders / 'sweep'}" in read.text
+    assert len([tag for tag, _ in read.tags if tag == "tr"]) == 3
+
+
+def test_a_page_has_the_same_bytes_every_time_and_only_readable_results_get_one(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again.html"
+    assert main(["report", str(folders / "run"), "--out", str(again)]) == 0
+    assert again.read_bytes() == (folders / "run/report.html").read_bytes()
+    capsys.readouterr()
+
+    for place, words in ((tmp_path, "holds no result"), (tmp_path / "none", "no such folder")):
+        assert main(["report", str(place)]) == 2
+        assert words in capsys.readouterr().err
+    shutil.copytree(folders / "run", tmp_path / "broken")
+    (tmp_path / "broken/score.json").write_text("{")
+    (tmp_path / "broken/report.html").unlink()
+    assert main(["report", str(tmp_path / "broken")]) == 2
+    assert "expected the score of a run" in capsys.readouterr().err
+    assert not (tmp_path / "broken/report.html").exists()
+
+
+def test_an_unfinished_sweep_says_so(folders: Path, tmp_path: Path) -> None:
+    shutil.copytree(folders / "sweep", tmp_path / "half")
+    for name in ("sweep.parquet", "curves.png"):
+        (tmp_path / "half" / name).unlink()
+    assert main(["report", str(tmp_path / "half")]) == 0
+
+    assert "Unfinished: 0 of 4 runs are done." in Reader((tmp_path / "half/report.html").read_text()).text
+
+
+def test_text_is_escaped_wherever_it_stands() -> None:
+    assert element("p", "<b>", element("b", "&"), title='"') == '<p title="&quot;">&lt;b&gt;<b>&amp;</b></p>'
+
+
+@pytest.mark.parametrize("name", ["run", "sweep"])
+def test_no_page_is_wider_than_a_phone(folders: Path, tmp_path: Path, name: str) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    page = (folders / name / "report.html").read_text().replace("<details>", "<details open>")
+    (tmp_path / "page.html").write_text(page)
+    measure = (
+        "const page = frames[0].document, seen = [...page.images].filter(one => one.naturalWidth > 0).length;"
+        "document.title = `${frames[0].innerWidth} ${page.documentElement.clientWidth} "
+        "${page.documentElement.scrollWidth} ${seen}`"
+    )
+    (tmp_path / "frame.html").write_text(  # a window cannot be as narrow as a phone, a frame can
+        f'<iframe src="page.html" style="width:390px;height:844px;border:0" onload="{measure}"></iframe>'
+    )
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
+    done = subprocess.run(
+        [browser, *options, (tmp_path / "frame.html").as_uri()], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    found = re.search(r"<title>(\d+) (\d+) (\d+) (\d+)</title>", done.stdout)
+    assert found is not None
+    window, page_width, content, pictures = map(int, found.groups())
+    assert window == 390
+    assert content == page_width <= window  # less a scroll bar
+    assert pictures == {"run": 3, "sweep": 1}[name]

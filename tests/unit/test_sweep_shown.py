@@ -1,0 +1,129 @@
+"""What a sweep shows: intervals worked out by hand, pictures, P99s only where runs are steady."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmsim.cli import main
+from llmsim.plots.sweeps import panels_of
+from llmsim.report_sweep import groups, in_short
+from llmsim.statistics import Interval
+from llmsim.sweeping import Swept, read_sweep, run_sweep
+
+TEXT = """\
+name = "shown"
+[workload]
+requests = 50
+arrivals = { process = "poisson", rate_per_s = 8.0 }
+lengths = { source = "sharegpt" }
+[cluster]
+latency = "roofline"
+[sweep]
+"scheduler.name" = ["fcfs", "chunked_prefill"]
+"workload.arrivals.rate_per_s" = [4, 8, 16]
+seeds = 3
+"""
+#: 97.5 % point of Student's t with two degrees of freedom, of any printed table
+T2 = 4.303
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "shown.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def half_width(values: list[float]) -> float:
+    return T2 * math.sqrt(sum((v - sum(values) / 3) ** 2 for v in values) / 2 / 3)
+
+
+def test_intervals_over_seeds_are_students(file: Path, tmp_path: Path) -> None:
+    swept = run_sweep(read_sweep(file), tmp_path / "sweep")
+    table = pd.read_parquet(tmp_path / "sweep/sweep.parquet")
+    picked = table[(table["scheduler.name"] == "chunked_prefill") & (table["workload.arrivals.rate_per_s"] == 16)]
+    values = picked["smooth_goodput_tokens_per_s"].tolist()
+
+    fields, intervals, verdict = list(groups(swept.rows, swept.sweep.fields, 3))[5]
+    cell = next(panel for panel in panels_of(swept) if panel.words.startswith("smooth")).cells[1, 2]
+
+    assert fields == {"scheduler.name": "chunked_prefill", "workload.arrivals.rate_per_s": 16}
+    assert verdict == "too short"
+    assert intervals["ttft_s.p99"] is None
+    for interval in (intervals["smooth_goodput_tokens_per_s"], cell):
+        assert interval is not None
+        assert interval.estimate == pytest.approx(np.mean(values))
+        assert interval.half_width == pytest.approx(half_width(values), rel=1e-3)
+
+
+def test_p99s_are_withheld_unless_forced_and_the_points_are_not_run_again(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: list[dict[str, Any]] = []
+    for force in ([], ["--force"]):
+        assert main(["sweep", str(file), "--out", str(tmp_path / "x"), "--jobs", "1", "--json", *force]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    withheld, forced = found
+
+    assert (withheld["ran"], forced["ran"]) == (18, 0)
+    for before, after in zip(withheld["rows"], forced["rows"], strict=True):
+        assert before["verdict.answer"] == after["verdict.answer"] == "too short"
+        assert before["ttft_s.p99"] is None
+        assert after["ttft_s.p99"] >= after["ttft_s.p90"]
+
+
+@pytest.mark.parametrize(
+    ("axes", "pictures"),
+    [
+        (["scheduler.name=fcfs", "workload.arrivals.rate_per_s=4,8"], {"curves.png", "heat_maps.png"}),
+        (["cluster.instances=1,2", "scheduler.name=fcfs", "workload.arrivals.rate_per_s=4"], set()),
+    ],
+)
+def test_the_command_prints_a_row_a_point_and_draws_one_or_two_axes(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], axes: list[str], pictures: set[str]
+) -> None:
+    options = [word for axis in axes for word in ("--axis", axis)]
+    folder = tmp_path / "x"
+
+    assert main(["sweep", str(file), "--out", str(folder), "--jobs", "1", "--seeds", "1", *options]) == 0
+
+    out = capsys.readouterr().out
+    assert out.count("too short") == 2
+    assert "2 points, 2 of them run now" in out
+    assert {path.name for path in folder.glob("*.png")} == pictures
+    for picture in folder.glob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_are_the_same_bytes_every_time(file: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        assert main(["sweep", str(file), "--out", str(tmp_path / name), "--jobs", "1"]) == 0
+    for name in ("curves.png", "heat_maps.png", "sweep.parquet"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "expected"),
+    [
+        (1234.5, 87.0, "1,234 ± 87"),
+        (0.1234, 0.0123, "0.12 ± 0.01"),
+        (5.0, 0.0, "5.000 ± 0.000"),
+        (5.25, math.inf, "5.25"),
+    ],
+)
+def test_an_interval_is_told_to_its_first_unsure_digit(mean: float, half: float, expected: str) -> None:
+    assert in_short(Interval(mean, mean - half, mean + half, 0.95, 3)) == expected
+
+
+def test_a_sweep_keeps_swept_rows_in_order_of_the_axes(file: Path, tmp_path: Path) -> None:
+    swept: Swept = run_sweep(read_sweep(file), tmp_path / "sweep")
+
+    order = [(row["scheduler.name"], row["workload.arrivals.rate_per_s"], row["seed"]) for row in swept.rows]
+    assert order == [(s, r, n) for s in ("fcfs", "chunked_prefill") for r in (4, 8, 16) for n in (0, 1, 2)]

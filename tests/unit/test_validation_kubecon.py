@@ -1,0 +1,153 @@
+"""`validate kubecon` and `closed-loop` on made-up measurements, and their readers on what can be wrong with files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmsim.errors import InputError
+from llmsim.hardware import HostTimes
+from llmsim.validation import Point
+from llmsim.validation.cases import closed_loop, kubecon
+from llmsim.validation.kubecon_runs import FOLDER, _read, read_stages
+from llmsim.validation.silicon_runs import read_runs
+
+SATURATING = 200.0
+TRUE = HostTimes(step_s=0.001, sequence_s=3e-5, request_s=0.02, eager_step_s=0.002, max_cudagraph_capture_size=256)
+
+
+def write_stage(folder: Path, number: int, rate_per_s: float, engine: kubecon.Engine | None, run: str) -> None:
+    """Write a stage of 5 s as our own engine with known host times would have been measured."""
+    count = int(5 * rate_per_s)
+    report = {
+        "load_summary": {"count": count, "requested_rate": rate_per_s},
+        "successes": {
+            "prompt_len": {"mean": 204.1},
+            "throughput": {"requests_per_sec": rate_per_s},
+            "latency": {
+                "time_to_first_token": {"mean": 0.03},
+                "request_latency": {"mean": 0.5},
+                "inter_token_latency": {"p75": 0.01, "p95": 0.02, "p99": 0.03},
+            },
+        },
+    }
+    path = folder / f"stage_{number}_lifecycle_metrics.json"
+    path.write_text(json.dumps(report))
+    if engine is not None:
+        stage = _read(path, run, number)
+        seen = engine.serve(stage, TRUE)
+        gaps_s = dict(zip(("p75", "p95", "p99"), engine.gaps_s(stage, TRUE).tolist(), strict=True))
+        report["successes"]["latency"]["inter_token_latency"] = gaps_s
+        report["successes"]["latency"]["time_to_first_token"]["mean"] = seen.ttft_s
+        report["successes"]["latency"]["request_latency"]["mean"] = seen.e2e_s
+        kept_up = rate_per_s < SATURATING
+        report["successes"]["throughput"]["requests_per_sec"] = rate_per_s if kept_up else seen.requests_per_s
+        path.write_text(json.dumps(report))
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    data, engine = tmp_path_factory.mktemp("data"), kubecon.Engine()
+    patch = pytest.MonkeyPatch()
+    patch.setattr(kubecon, "SEEDS", (1,))
+    for run in kubecon.MAX_NUM_SEQS:
+        folder = data / FOLDER / run
+        folder.mkdir(parents=True)
+        for number, rate_per_s in enumerate((1, 31, 62, 90, 20, 200, 10)):
+            write_stage(folder, number, rate_per_s, engine, run)
+    yield data
+    patch.undo()
+
+
+def test_kubecon_finds_the_host_that_made_the_runs_and_then_predicts_the_rest(made_up: Path) -> None:
+    done: list[int] = []
+    report = kubecon.compare(made_up, lambda part, total: done.append(part))
+    fitted = {constant.name: constant.value for constant in report.fitted}
+
+    assert fitted["host step_s"] == pytest.approx(TRUE.step_s, rel=0.1)
+    assert fitted["host eager_step_s"] == pytest.approx(TRUE.eager_step_s, rel=0.1)
+    assert fitted["host request_s"] == pytest.approx(TRUE.request_s, rel=0.05)
+    assert report.passed
+    assert done == list(range(22))
+    roles = {(point.label, point.role) for point in report.points}
+    assert {label for label, role in roles if role == "fitted"} == {f"seqs128 at {rate}/s" for rate in (1, 31, 62)}
+    saturated = [check.name for check in report.checks if "throughput" in check.name]
+    assert saturated == [name for name in saturated if "at 200/s" in name]
+    assert len(saturated) == 3
+
+
+def test_inference_perfs_constant_load_has_exponential_gaps_that_fill_the_stage(made_up: Path) -> None:
+    stage = read_stages(made_up, "seqs128")[2]
+    work = stage.workload(5)
+    gaps_s = np.diff(work.arrival_s, prepend=0.0)
+
+    assert work.arrival_s[-1] == pytest.approx(stage.requests / stage.rate_per_s)
+    assert gaps_s.std() / gaps_s.mean() == pytest.approx(1.0, abs=0.15)
+    assert set(work.prompt_tokens) == {204}
+
+
+def test_a_stage_without_a_number_is_told_in_a_line(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER / "seqs128"
+    folder.mkdir(parents=True)
+    with pytest.raises(InputError, match="No such file"):
+        read_stages(tmp_path, "seqs128")
+    (folder / "stage_0_lifecycle_metrics.json").write_text('{"load_summary": {"count": 3}}')
+    with pytest.raises(InputError, match=r"expected a number at load_summary\.requested_rate"):
+        read_stages(tmp_path, "seqs128")
+
+
+ROW = {
+    "backend": "vllm",
+    "backend_version": "1",
+    "model_path": "Qwen/Qwen3-32B",
+    "system": "h100_sxm",
+    "mode": "agg",
+    "isl": 100,
+    "osl": 10,
+    "gemm_quant_mode": None,
+    "batch_size": 8,
+    "tp_size": 2,
+    "silicon_ttft_ms": 90.0,
+    "silicon_tpot_ms": 10.0,
+}
+
+
+def write_rows(data: Path, rows: list[dict]) -> None:
+    folder = data / "groundtruth/aiconfigurator_silicon"
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / "silicon_refs.csv", index=False)
+    pd.DataFrame(rows).to_csv(folder / "silicon_sample.csv.gz", index=False)
+
+
+def test_closed_loop_runs_are_read_once_and_only_those_that_can_be_predicted(tmp_path: Path) -> None:
+    others = [{"mode": "disagg"}, {"model_path": "moe"}, {"system": "b200_sxm"}, {"gemm_quant_mode": "nvfp4"}]
+    write_rows(tmp_path, [ROW, ROW | {"gemm_quant_mode": "fp8"}, *(ROW | other for other in others)])
+    runs = read_runs(tmp_path)
+
+    assert [run.group for run in runs] == ["H100 vllm qwen3-32b bf16", "H100 vllm qwen3-32b fp8"]
+    assert runs[0].requests_per_s() == pytest.approx(8 / (0.090 + 9 * 0.010))
+    assert runs[1].hardware()[1].weight_bytes_per_parameter == 1
+    assert not runs[0].workload().arrival_s.any()
+
+
+def test_errors_by_group_are_medians_of_absolute_errors(tmp_path: Path) -> None:
+    write_rows(tmp_path, [ROW | {"batch_size": n} for n in (8, 16, 32)])
+    runs = read_runs(tmp_path)
+    points = [
+        Point(run.group, run.label, "s", 0.01, 0.01 * (1 + e)) for run, e in zip(runs, (-0.2, 0.01, 0.1), strict=True)
+    ]
+    (row,) = closed_loop._rows(runs, points, [0.005] * 3)
+
+    assert row["median_percent"] == pytest.approx(10)
+    assert row["bias_error_percent"] == pytest.approx(1)
+    assert row["GPU_alone_percent"] == pytest.approx(50)
+
+
+def test_other_tables_are_refused(tmp_path: Path) -> None:
+    write_rows(tmp_path, [{key: value for key, value in ROW.items() if key != "osl"}])
+    with pytest.raises(InputError, match="has no column osl"):
+        read_runs(tmp_path)
