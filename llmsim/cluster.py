@@ -116,7 +116,7 @@ class Cluster:
             raise InputError(f"{workload.source}: nobody arrives before until_s = {until_s}")
         self._users = users = Users(n, workload.sessions, retries)
         self._workload, self._requests = workload, n
-        attempts = workload.repeated(n, users.attempts)
+        self._attempts = attempts = workload.repeated(n, users.attempts)
         self._until_s = until_s
         self._on_progress = on_progress
         self._patience = None if patience is None else patience.repeated(n, users.attempts)
@@ -133,6 +133,9 @@ class Cluster:
         arrival_s, prompt_tokens = attempts.arrival_s, attempts.prompt_tokens
         if users.wait_for_ends:
             arrival_s = arrival_s.copy()  # clients put in when those who wait for others arrive
+        for spec in instances:
+            if spec.scheduler.needs_prediction and workload.predicted_output_tokens is None:
+                raise InputError(f"{type(spec.scheduler).__name__} needs predicted output lengths, and there are none")
         self.recorder = Recorder(arrival_s, prompt_tokens, attempts.output_tokens, len(instances))
         output_tokens = attempts.output_tokens.tolist()
         kind = Instance if stretches else StepwiseInstance
@@ -221,7 +224,7 @@ class Cluster:
         times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s}
         if self._entrance is not None:
             times["admitted_s"] = self.admitted_s
-        return self.recorder.finish(self.last_end_s, times | self._whose())
+        return self.recorder.finish(self.last_end_s, times | self._whose() | self._attempts.told(len(self._attempts)))
 
     def _whose(self) -> dict[str, NDArray[np.int64]]:
         """Columns, by id, that say which request of the workload an attempt is at, and of which conversation."""
@@ -266,6 +269,7 @@ class Cluster:
 
     def _admit(self, request: Request) -> None:
         """Take a request to the instance that the router picks."""
+        self._attempts.tell(request)
         chosen = self._routed(self._router, request, self.fleet)
         self.fleet.sent(chosen)
         instance = self._present[request.id] = self.fleet.instances[chosen]

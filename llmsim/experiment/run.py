@@ -25,12 +25,13 @@ from llmsim.experiment.assemble import (
     make_window,
     make_workload,
 )
+from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.pools import gpus_of_instances, pool_scores
 from llmsim.experiment.verdict import reported, verdict
 from llmsim.gateway import handed_out
 from llmsim.metrics import attempts, gpu_time
-from llmsim.metrics.score import score
+from llmsim.metrics.score import score, score_classes
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.stages import stages
@@ -143,14 +144,16 @@ def score_delivered(
     tries = scenario.retries
     on = [Outcome[name.upper()] for name in tries.on]
     end_s = max(record.end_s, run_end_s(delivered))
-    values = score(
-        attempts.whole(delivered, requests, attempts=tries.max_attempts, on=on, end_s=end_s),
-        slo=slo,
-        user=user,
-        window=window,
-        first_scheduled_s=requests["first_scheduled_s"][attempts.final(requests)],
-        end_s=end_s,
-    )
+    last = attempts.final(requests)
+    whole = attempts.whole(delivered, requests, attempts=tries.max_attempts, on=on, end_s=end_s)
+    scheduled_s = requests["first_scheduled_s"][last]
+    values = score(whole, slo=slo, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s)
+    if classes := {name: (mine[last], bounds) for name, (mine, bounds) in classes_of(record, scenario).items()}:
+        values["classes"] = score_classes(
+            whole, classes, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
+        )
+    if told := prediction_of(record, scenario):
+        values["prediction"] = told
     further = {"attempts": attempts.attempts_made(requests), "conversations": attempts.conversations(requests)}
     values |= {name: counts for name, counts in further.items() if counts is not None}
     values["client_queueing_s"] = client_queueing(record, scenario)

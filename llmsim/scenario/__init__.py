@@ -23,7 +23,6 @@ from llmsim.scenario.model import (
     Scenario,
     SchedulerChoice,
     SharedPrefixes,
-    Slo,
     SyntheticWorkload,
     TraceWorkload,
     TrafficLengths,
@@ -31,6 +30,7 @@ from llmsim.scenario.model import (
     Window,
 )
 from llmsim.scenario.pools import EngineHost, Pool
+from llmsim.scenario.requests import RequestClass, Slo
 from llmsim.scenario.users import Retries, Sessions
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "PiecewiseArrivals",
     "PoissonArrivals",
     "Pool",
+    "RequestClass",
     "Retries",
     "Scenario",
     "SchedulerChoice",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from llmsim.scenario.pools import KvTransfer, Pool
+from llmsim.scenario.requests import Classes, NoPrediction, Prediction, Slo
 from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
 from llmsim.scenario.users import Patience, Retries, Sessions
 
@@ -135,6 +136,7 @@ class SyntheticWorkload(Table):
     requests: Count = 1000
     arrivals: Arrivals = PoissonArrivals(rate_per_s=1.0)
     lengths: Lengths = TrafficLengths()
+    classes: Classes = ()
     #: prepended to the prompts of `lengths`
     prefixes: SharedPrefixes | None = None
     #: conversations; left out, each request stands alone
@@ -160,9 +162,11 @@ class TraceWorkload(Table):
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
     limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+    classes: Classes = ()
 
 
-SYNTHETIC_KEYS = frozenset(SyntheticWorkload.model_fields)
+SYNTHETIC_KEYS = SyntheticWorkload.model_fields.keys() - TraceWorkload.model_fields.keys()
+TRACE_KEYS = TraceWorkload.model_fields.keys() - SyntheticWorkload.model_fields.keys()
 
 
 def _kind_of_workload(table: Any) -> str:
@@ -171,8 +175,7 @@ def _kind_of_workload(table: Any) -> str:
         return "trace" if isinstance(table, TraceWorkload) else "synthetic"
     if "trace" in table:
         return "trace"
-    of_trace = TraceWorkload.model_fields.keys() & table.keys()
-    return "trace" if of_trace and not SYNTHETIC_KEYS & table.keys() else "synthetic"
+    return "trace" if TRACE_KEYS & table.keys() and not SYNTHETIC_KEYS & table.keys() else "synthetic"
 
 
 Workload = Annotated[
@@ -258,21 +261,6 @@ class SchedulerChoice(Table):
     def options(self) -> dict[str, Any]:
         """The policy's options as given."""
         return dict(self.model_extra or {})
-
-
-class Slo(Table):
-    """Bounds that a request must meet, all of those given, to count as served well."""
-
-    ttft_s: Positive | None = None
-    tbt_s: Positive | None = None
-    tpot_s: Positive | None = None
-    e2e_s: Positive | None = None
-
-    @model_validator(mode="after")
-    def _one_at_least(self) -> Slo:
-        if all(bound is None for bound in self.__dict__.values()):
-            raise ValueError("no bound; give at least one of ttft_s, tbt_s, tpot_s, e2e_s")
-        return self
 
 
 class User(Table):
@@ -363,6 +351,7 @@ class Scenario(Table):
     #: cut the run off at this time; what is still in the system then is unfinished
     until_s: Positive | None = None
     workload: Workload = SyntheticWorkload()
+    prediction: Prediction = NoPrediction()
     clients: Clients = Clients()
     cluster: Cluster = Cluster()
     #: [[pool]] tables; none: the cluster is one pool

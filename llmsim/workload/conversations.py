@@ -146,7 +146,8 @@ def _in_order(
     after = np.where(before == NOBODY, NOBODY, place[before])[order]
     sessions = Sessions(after, gaps_s[order], conversation[order])
     prefixes = _repeating(prompts + answers, conversation).take(order) if history else None
-    return Workload(earliest_s[order], prompts[order], answers[order], "synthetic conversations", prefixes, sessions)
+    columns = (earliest_s[order], prompts[order], answers[order])
+    return Workload(*columns, "synthetic conversations", prefixes, sessions=sessions)
 
 
 def _repeating(ends: Ints, conversation: Ints) -> Prefixes:

@@ -22,6 +22,7 @@ class Streams:
     users: np.random.Generator  #: patience
     predictions: np.random.Generator  #: errors of predicted output lengths
     prefixes: np.random.Generator  #: whose prefix a request begins with
+    classes: np.random.Generator  #: which class each request is of
     sessions: np.random.Generator  #: turns, think times, tool gaps
     retries: np.random.Generator  #: backoffs
 

@@ -66,7 +66,7 @@ def workloads(draw):
     ends = np.array(prompts) + np.array(outputs)
     prefixes = Prefixes(np.array(conversation), ends, np.arange(n + 1))
     arrival_s = np.cumsum(np.array([0, *gaps[1:]]) * gap_s)
-    return Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis", prefixes, sessions)
+    return Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis", prefixes, sessions=sessions)
 
 
 @st.composite
