@@ -108,6 +108,8 @@ def test_diurnal_arrivals_follow_the_integral_of_their_rate(amplitude, peak_s):
         return (x + amplitude / omega * (sin(omega * (x - peak_s)) + sin(omega * peak_s))) / period_s
 
     assert_poisson_with_these_phases(arrival_s, cdf, RATE_PER_S * period_s, period_s)
+    through = RATE_PER_S * period_s * np.array([cdf(t) for t in arrival_s])  # from 0 on: a process of rate 1
+    assert through == pytest.approx(np.cumsum(np.random.default_rng(8).exponential(1.0, N)), abs=1e-6)
 
 
 def test_piecewise_arrivals_follow_the_integral_of_their_rate():
