@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.clients import DIRECT, ApiPath
+from llmsim.disaggregation import Disaggregation, Link
 from llmsim.gateway import handed_out
 from llmsim.request import Outcome
 from llmsim.routers.least_outstanding import LeastOutstanding
@@ -44,6 +45,7 @@ PATHS = [
     ApiPath(response_s=0.125, output_token_s=0.0625, max_concurrency=3, max_queue=0),
     ApiPath(output_token_s=0.003),
 ]
+DISAGGREGATED = Disaggregation(Link(1.0e5, 0.125), 1000, RoundRobin())
 
 
 @st.composite
@@ -97,6 +99,7 @@ def retrying(drawn, requests):
     until_s=st.sampled_from([None, None, 1.0, 3.3]),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (1.01, np.inf, 0.125), (0.1, 0.2, 0.3)]),
     prefix_caching=st.booleans(),
+    roles=st.sampled_from([(), (), ("prefill", "decode"), ("mixed", "decode", "prefill")]),
 )
 def test_stretches_equal_single_steps(
     requests,
@@ -112,6 +115,7 @@ def test_stretches_equal_single_steps(
     until_s,
     patience,
     prefix_caching,
+    roles,
 ):
     if patience is not None:
         first_s, next_s, delay_s = patience
@@ -129,6 +133,9 @@ def test_stretches_equal_single_steps(
         "prefix_caching": prefix_caching,
         "retries": None if again is None else retrying(again, requests),
     }
+    if roles:
+        options |= {"instances": len(roles), "roles": roles, "disaggregation": DISAGGREGATED}
+        assume(api.output_token_s == 0)
     stretches, single = (serve(requests, scheduler, stretches=on, **options) for on in (True, False))
 
     assert same(stretches, single)
