@@ -62,6 +62,7 @@ def _instance(scenario: Scenario, number: int, pool: Pool, cluster: Cluster, sch
         prefix_caching=cluster.prefix_caching,
         pool=pool.name,
         role=pool.role,
+        gpus=cluster.tensor_parallel_size,
     )
 
 
