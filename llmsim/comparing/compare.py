@@ -106,7 +106,7 @@ def known_metrics(scenario: Scenario) -> list[str]:
     )
     if scenario.clients.max_in_flight is not None:
         of_one["client_queueing_s"] = of_one["queueing_s"]
-    of_one["wasted"] = {"computed_tokens": 0, "output_tokens": 0}
+    of_one["wasted"] = {"computed_tokens": 0, "output_tokens": 0, "gpu_s": 0.0, "busy_gpu_s": 0.0}
     if scenario.cluster.prefix_caching:
         of_trace = {"trace_block_hit_ratio": None} if isinstance(scenario.workload, TraceWorkload) else {}
         of_one["prefix_cache"] = {"cached_tokens": 0, "hit_ratio": None, **of_trace}
