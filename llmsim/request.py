@@ -33,6 +33,10 @@ class RequestView(Protocol):
         """When it reached the cluster, seconds from the start of the run."""
 
     @property
+    def user(self) -> int:
+        """Number of who asks, as a cookie or a session id tells; its own id where nothing does."""
+
+    @property
     def prompt_tokens(self) -> int:
         """Tokens in the prompt."""
 
@@ -103,10 +107,12 @@ class Request:
         "prompt_tokens",
         "recomputed_gpu_s",
         "recomputed_tokens",
+        "user",
     )
 
     def __init__(self, id: int, arrival_s: float, prompt_tokens: int) -> None:
         self.id = id
+        self.user = id
         self.arrival_s = arrival_s
         self.prompt_tokens = prompt_tokens
         self.predicted_output_tokens: int | None = None

@@ -12,16 +12,14 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from llmsim import delivery, discovery, hardware
+from llmsim import delivery, hardware
 from llmsim.clients import ApiPath
-from llmsim.disaggregation import Disaggregation, Link
 from llmsim.errors import InputError
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
 from llmsim.request import Outcome
-from llmsim.router import Router
 from llmsim.scenario import (
     ClosedArrivals,
     EngineHost,
@@ -161,27 +159,6 @@ def make_retries(scenario: Scenario, rng: np.random.Generator, requests: int) ->
     with blaming(scenario, "retries"):
         backoff_s = draw_backoffs(rng, requests, **chosen.model_dump(exclude={"on"}))
     return Retries(backoff_s, frozenset(Outcome[name.upper()] for name in chosen.on))
-
-
-def make_router(scenario: Scenario) -> Router:
-    """Find the router by its name."""
-    with blaming(scenario, "cluster", "router"):
-        policy = discovery.find("llmsim.routers", scenario.cluster.router, Router)  # type: ignore[type-abstract]
-    return policy()
-
-
-def make_disaggregation(scenario: Scenario) -> Disaggregation | None:
-    """How prefill and decode instances work together; None where there are none."""
-    chosen = scenario.kv_transfer
-    if chosen is None:
-        return None
-    with blaming(scenario, "kv_transfer", "router"):
-        router = discovery.find("llmsim.routers", chosen.router, Router)  # type: ignore[type-abstract]
-    with blaming(scenario, "cluster", "model"):
-        model = hardware.load_model(scenario.cluster.model)
-    layers = model.num_hidden_layers if chosen.overlap == "layers" else 1
-    link = Link(chosen.bandwidth_gb_per_s * 1e9, chosen.latency_s, layers)
-    return Disaggregation(link, model.kv_bytes_per_token, router(), chosen.when_full)
 
 
 def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:

@@ -29,7 +29,7 @@ from llmsim.scenario.model import (
     User,
     Window,
 )
-from llmsim.scenario.pools import EngineHost, Pool
+from llmsim.scenario.pools import EngineHost, Pool, RouterChoice
 from llmsim.scenario.requests import RequestClass, Slo
 from llmsim.scenario.users import Retries, Sessions
 
@@ -54,6 +54,7 @@ __all__ = [
     "Pool",
     "RequestClass",
     "Retries",
+    "RouterChoice",
     "Scenario",
     "SchedulerChoice",
     "Sessions",

@@ -30,12 +30,16 @@ class Workload:
     classes: Classes | None = None  #: None: all are alike
     sessions: Sessions | None = None  #: which requests come after others; None: all come by themselves
 
+    user: NDArray[np.int64] | None = None  #: number of who asks; None: nobody knows
+
     def __post_init__(self) -> None:
         n = len(self.arrival_s)
         if n == 0:
             raise InputError(f"{self.source}: no requests")
         if not len(self.prompt_tokens) == len(self.output_tokens) == n:
             raise InputError(f"{self.source}: columns differ in length")
+        if self.user is not None and len(self.user) != n:
+            raise InputError(f"{self.source}: users of {len(self.user)} requests, expected {n}")
         if self.prefixes is not None and len(self.prefixes) != n:
             raise InputError(f"{self.source}: prefixes of {len(self.prefixes)} requests, expected {n}")
         for name, column in self.told(n + 1).items():
@@ -66,11 +70,13 @@ class Workload:
         return len(self.arrival_s)
 
     def tell(self, request: Request) -> None:
-        """Put on a request what its cluster knows of it beside the prompt: never more than prediction and priority."""
+        """Put on a request what its cluster knows of it beside the prompt: prediction, priority and user."""
         if self.predicted_output_tokens is not None:
             request.predicted_output_tokens = int(self.predicted_output_tokens[request.id])
         if self.classes is not None:
             request.priority = self.classes.priorities[self.classes.of_request[request.id]]
+        if self.user is not None:
+            request.user = int(self.user[request.id])
 
     def told(self, requests: int) -> dict[str, NDArray[np.int64]]:
         """Return the same as columns of the first so many requests; `class` holds numbers of `classes.names`."""
