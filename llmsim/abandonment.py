@@ -13,6 +13,7 @@ from math import nextafter
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import RequestView
 from llmsim.scheduler import Decision, InstanceView, Scheduler
+from llmsim.waiting import WaitingQueue
 
 FOR_EVER_S = float("inf")
 
@@ -61,6 +62,7 @@ class Abandoning(Scheduler):
         self.running = running
         self.foresee = foresee
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
+        self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
 
     @property
     def most_running(self) -> int | None:
@@ -79,6 +81,8 @@ class Abandoning(Scheduler):
         if late:
             return Decision(abandon=frozenset(late), decode=False)
         decision = self.scheduler.schedule(view)
+        if decision.preempt:
+            review_s = view.now_s  # who waits again may have to be dropped sooner: ask at the next boundary
         if review_s == FOR_EVER_S or (decision.review_at_s is not None and decision.review_at_s <= review_s):
             return decision
         return decision._replace(review_at_s=review_s)
@@ -95,6 +99,10 @@ class Abandoning(Scheduler):
             yield request, due_s
         for request in view.running if self.running else ():
             yield request, self.deadlines.next_s(request)
+
+    def new_queue(self) -> WaitingQueue:
+        """Let the other scheduler order the queue."""
+        return self.scheduler.new_queue()
 
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
         """Ask the other scheduler."""

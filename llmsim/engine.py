@@ -9,7 +9,6 @@ next step boundary.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -64,7 +63,7 @@ class Instance:
         self.max_model_len = max_model_len
         self.recorder = recorder
         self.now_s = clock.now  # the current step boundary
-        self.waiting: OrderedDict[int, Request] = OrderedDict()
+        self.waiting = scheduler.new_queue()
         self.running: dict[int, Request] = {}  # admitted, in order of admission
         self.prefilling: dict[int, Request] = {}  # those of them whose prefill is not complete
         self.held: dict[int, Request] = {}  # those of them that could decode but sit out
@@ -226,13 +225,16 @@ class Instance:
         clock.bring_forward(wake, boundary_s, self._rank)
         self._wake = None
 
-    def close(self, until_s: float) -> None:
-        """End the run: emit the steps that ended by `until_s`, and count everybody still here as unfinished."""
+    def stop(self, until_s: float) -> None:
+        """End the run: emit the steps that ended by `until_s`."""
         self._cancelled.clear()  # they were to leave at the end of a step that is cut off
         if self._stretch is not None:
             self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
             if self._stretch.steps:
                 self._emit_tokens(self._stretch)  # who is cancelled leaves at the next boundary: after the end
+
+    def close(self, until_s: float) -> None:
+        """When all instances have stopped: count everybody still here as unfinished."""
         for request in [*self.running.values(), *self.waiting.values()]:
             self._withdraw(request)
             self.end(request, Outcome.UNFINISHED, until_s)

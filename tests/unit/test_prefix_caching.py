@@ -229,3 +229,28 @@ def test_less_to_compute_is_less_time_to_the_first_token():
 
     assert ttft_s(on).mean() < ttft_s(off).mean()
     assert on.requests["cached_tokens"].sum() == (200 - 4) * 192
+
+
+def test_a_router_that_asks_in_mid_stretch_hears_what_has_been_evicted_by_then():
+    """Instance 0 knows a text in 6 of 15 blocks; a request grows to 14 on it, in one stretch: one block of it is left.
+
+    That is too little to follow, so whoever has that text next goes where nobody is. In the state in which the stretch
+    began, all of it was still there.
+    """
+    requests = sharing(workload((0.0, 100, 1), (1.0, 16, 199), (2.98, 100, 1)), [(0, 96)], [], [(0, 96)])
+    records = [
+        serve(
+            requests,
+            ChunkedPrefill(),
+            num_gpu_blocks=15,
+            instances=2,
+            router=PrefixAware(),
+            stretches=stretches,
+            prefix_caching=True,
+        )
+        for stretches in (True, False)
+    ]
+
+    assert same(*records)
+    assert records[0].requests["instance"].tolist() == [0, 0, 1]
+    assert len(records[0].steps["steps"]) < 10  # it was a stretch
