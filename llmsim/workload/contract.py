@@ -55,7 +55,7 @@ class Workload:
         return len(self.arrival_s)
 
     def tell(self, request: Request) -> None:
-        """Put on a request what its cluster knows of it beside the prompt: who asks, prediction and priority, no more."""
+        """Put on a request what its cluster knows of it beside the prompt: who asks, prediction, priority, no more."""
         if self.user is not None:
             request.user = int(self.user[request.id])
         if self.predicted_output_tokens is not None:
