@@ -55,13 +55,13 @@ class Workload:
         return len(self.arrival_s)
 
     def tell(self, request: Request) -> None:
-        """Put on a request what its cluster knows of it beside the prompt: who asks, prediction, priority, no more."""
-        if self.user is not None:
-            request.user = int(self.user[request.id])
+        """Put on a request what its cluster knows of it beside the prompt: prediction, priority and user."""
         if self.predicted_output_tokens is not None:
             request.predicted_output_tokens = int(self.predicted_output_tokens[request.id])
         if self.classes is not None:
             request.priority = self.classes.priorities[self.classes.of_request[request.id]]
+        if self.user is not None:
+            request.user = int(self.user[request.id])
 
     def told(self, requests: int) -> dict[str, NDArray[np.int64]]:
         """Return the same as columns of the first so many requests; `class` holds numbers of `classes.names`."""
