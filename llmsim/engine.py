@@ -9,11 +9,10 @@ next step boundary.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import isnan
+from math import inf, isnan
 
 import simpy
 
@@ -54,6 +53,8 @@ class Instance:
         recorder: Recorder,
         output_tokens: Sequence[int],
         on_end: Callable[[int, Request, float], None],
+        on_tokens: Callable[[int, Sequence[float], int, int], None] | None = None,
+        gpus: int = 1,
     ) -> None:
         self.clock = clock
         self.number = number
@@ -64,17 +65,22 @@ class Instance:
         self.max_model_len = max_model_len
         self.recorder = recorder
         self.now_s = clock.now  # the current step boundary
-        self.waiting: OrderedDict[int, Request] = OrderedDict()
+        self.waiting = scheduler.new_queue()
         self.running: dict[int, Request] = {}  # admitted, in order of admission
         self.prefilling: dict[int, Request] = {}  # those of them whose prefill is not complete
         self.held: dict[int, Request] = {}  # those of them that could decode but sit out
         self.batch = self._new_batch()  # those of them that decode
+        self.waiting_tokens = 0  # of the prompts of those who wait
+        self.report_due_s = inf  # from then on, a report must be written before anything changes
+        self.on_report_due: Callable[[Instance], None] = lambda _: None
         self._view = View(self)
         self._rank = FIRST_INSTANCE + number
         self._cancelled: list[int] = []  # to be taken out at the next step boundary
         self._last_decode_s = NEVER_S
         self._output_tokens = output_tokens  # the truth, by request id; no policy can reach it
         self._on_end = on_end
+        self._on_tokens = on_tokens
+        self._gpus = gpus
         self._stretch: Stretch | None = None  # None: idle
         self._wake: simpy.Event | None = None  # not None: what an arrival may bring forward
         self.exchange: Exchange | None = None  # with other instances, in a disaggregated cluster
@@ -119,6 +125,8 @@ class Instance:
 
     def _emit(self) -> None:
         """Let the tokens of the steps that just ended leave the GPU."""
+        if self.clock.now >= self.report_due_s:
+            self.on_report_due(self)
         self._wake = None
         stretch = self._stretch
         if stretch is None:
@@ -129,27 +137,33 @@ class Instance:
             self._drop_cancelled()
 
     def _emit_tokens(self, stretch: Stretch) -> None:
-        self._record(stretch)
+        token_gpu_s = self._record(stretch)
+        self._stretch = None  # who routes because somebody finishes sees its steps as taken
         self.now_s = stretch.boundaries_s[stretch.steps]
         if stretch.decode:
             self._last_decode_s = self.now_s
             for id in self.batch.advance(stretch.steps):
                 self._finish(self.running[id])
         for request, tokens in stretch.prefill:
-            self._emit_prefill(request, tokens)
-        self._stretch = None
+            self._emit_prefill(request, tokens, token_gpu_s)
 
     # Called by the cluster ---------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
         """Queue a request, or reject it with the reason why it can never be served."""
+        if self.clock.now >= self.report_due_s:
+            self.on_report_due(self)
         reason = self.why_never(request)
         if reason is not None:
             self.end(request, Outcome.REJECTED, self.clock.now, reason)
             return
+        self.enqueue(request)
+        self.look_up()
+
+    def enqueue(self, request: Request) -> None:
+        """Put a request at the end of the queue."""
         self.waiting[request.id] = request
-        if self._wake is not None:
-            self._cut(self._wake)
+        self.waiting_tokens += request.prompt_tokens
 
     def cancel(self, id: int) -> None:
         """Take a request out at the next step boundary: its user has left."""
@@ -181,6 +195,17 @@ class Instance:
             steps = self._next_boundary(stretch, stretch.steps + 1) - 1
             cache.evict_ahead(self.batch.blocks_within(steps))
         return cache.cached_blocks(request.id, request.tokens_to_prefill) * cache.block_tokens
+
+    def free_blocks(self, before_s: float | None = None) -> int:
+        """KV blocks that are free now, or were before a time since which nothing but decode steps happened."""
+        stretch = self._stretch
+        if stretch is None or not stretch.decode:
+            return self.memory.free_blocks
+        if before_s is None:
+            steps = self._next_boundary(stretch, stretch.steps + 1) - 1
+        else:
+            steps = bisect_left(stretch.boundaries_s, before_s, 1, stretch.steps + 1) - 1
+        return self.memory.free_blocks - self.batch.blocks_within(steps)
 
     def _next_boundary(self, stretch: Stretch, most: int) -> int:
         """Which boundary of a stretch comes next, at most `most`.
@@ -271,6 +296,7 @@ class Instance:
         request.preemptions += 1
         self.waiting[id] = request
         self.waiting.move_to_end(id, last=False)
+        self.waiting_tokens += request.prompt_tokens
 
     def _hold(self, id: int) -> None:
         request = self._known(id, "held")
@@ -343,6 +369,7 @@ class Instance:
         request = self.waiting.pop(id, None)
         if request is None:
             raise self._wrong(f"request {id} is to prefill, but is neither waiting nor prefilling")
+        self.waiting_tokens -= request.prompt_tokens
         self.running[id] = self.prefilling[id] = request
         if request.preemptions == 0 and request.emitted_before == 0:
             request.first_scheduled_s = self.now_s
@@ -363,12 +390,15 @@ class Instance:
         request.cached_tokens += max(0, cached - request.most_computed_tokens)
         return to_prefill - cached
 
-    def _emit_prefill(self, request: Request, tokens: int) -> None:
+    def _emit_prefill(self, request: Request, tokens: int, token_gpu_s: float) -> None:
         """Account for a chunk; if it completes the prefill, the next token leaves with it."""
         computed = request.prefilled_tokens
         request.prefilled_tokens = computed + tokens
+        request.prefill_gpu_s += tokens * token_gpu_s
         if computed < request.most_computed_tokens:
-            request.recomputed_tokens += min(tokens, request.most_computed_tokens - computed)
+            again = min(tokens, request.most_computed_tokens - computed)
+            request.recomputed_tokens += again
+            request.recomputed_gpu_s += again * token_gpu_s
         if request.prefilled_tokens < request.prompt_tokens + request.emitted_before:
             return
         id = request.id
@@ -402,7 +432,9 @@ class Instance:
     def _withdraw(self, request: Request) -> None:
         """Take a request out of the queue or of the running ones, whatever its state."""
         id = request.id
-        if self.waiting.pop(id, None) is None:
+        if self.waiting.pop(id, None) is not None:
+            self.waiting_tokens -= request.prompt_tokens
+        else:
             del self.running[id]
             self.prefilling.pop(id, None)
             if self.held.pop(id, None) is not None:
@@ -441,10 +473,12 @@ class Instance:
             outcome = Outcome.CANCELLED
         if self.cache is not None:
             self.cache.forget(request.id)
+        request.ended_as = outcome
         self.recorder.ended(request, self.number, outcome, end_s, reason)
         self._on_end(self.number, request, end_s)
 
-    def _record(self, stretch: Stretch) -> None:
+    def _record(self, stretch: Stretch) -> float:
+        """Write the steps down; return the GPU seconds that a step with prefill spent on each of its tokens."""
         batch, memory, recorder = self.batch, self.memory, self.recorder
         steps, boundaries_s, number = stretch.steps, stretch.boundaries_s, self.number
         prefill_tokens = sum(tokens for _, tokens in stretch.prefill) if stretch.prefill else 0
@@ -456,6 +490,10 @@ class Instance:
         else:
             decoding = context = 0
         recorder.stretch(number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
+        if self._on_tokens is not None:
+            heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
+            self._on_tokens(number, boundaries_s, steps, decoding + heads)
+        return self._gpus * (end_s - start_s) / (prefill_tokens + decoding) if prefill_tokens else 0.0
 
     # Refusals ----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from llmsim.experiment import Result
+from llmsim.experiment import Result, router_choice
 from llmsim.scenario import Cluster, Pool, Scenario
 
 #: key in the score -> words, seconds in the unit shown
@@ -20,6 +20,8 @@ LATENCIES = {
     "tbt_s": ("TBT of all gaps, ms", 1e-3),
     "e2e_s": ("E2E, s", 1.0),
     "queueing_s": ("queueing, s", 1.0),
+    "engine_ttft_s": ("TTFT at the engine, ms", 1e-3),
+    "gateway_queueing_s": ("queueing at the gateway, s", 1.0),
     "client_queueing_s": ("queueing at the client, s", 1.0),
 }
 QUANTILES = ("mean", "p50", "p90", "p99")
@@ -32,6 +34,7 @@ def show(result: Result, folder: Path | None, console: Console | None = None, *,
     score = result.reported(force=force)
     console.print(_latencies(score))
     console.print(_outcome(score))
+    _show_classes(score, console)
     if "pools" in score:
         console.print(_pools(score["pools"]))
     console.print(f"{verdict_line(score['verdict'])}", soft_wrap=True)
@@ -47,6 +50,7 @@ def show_score(score: Mapping[str, Any], console: Console | None = None) -> None
     console.print(f"\n[bold]{score['name']}[/bold]\ntimes {score['choices']['times']}", soft_wrap=True)
     console.print(_latencies(score))
     console.print(_outcome(score))
+    _show_classes(score, console)
     if score.get("per_request"):
         console.print(_per_request(score["per_request"], score["choices"]["user"]))
 
@@ -87,12 +91,25 @@ def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console 
 
 def setting(scenario: Scenario) -> str:
     """Say what serves."""
-    scheduler, router = scenario.scheduler, scenario.cluster.router
-    behind = f"{router}, {_with_options(scheduler.name, scheduler.options)}, seed {scenario.seed}"
+    scheduler = _with_options(scenario.scheduler.name, scenario.scheduler.options)
+    behind = f"{_router(scenario)}, {scheduler}, seed {scenario.seed}"
     if not scenario.pool:
         return f"{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}"
     pools = (f"{pool.name}: {_gpus(cluster)}{_own_scheduler(pool)}" for pool, cluster in scenario.pools)
     return "\n".join((f"{scenario.cluster.model}, {behind}", *pools))
+
+
+def _router(scenario: Scenario) -> str:
+    """The router, and how old its news are, where there is more than one instance to tell apart."""
+    choice = router_choice(scenario)
+    name = _with_options(choice["name"], choice["options"])
+    if sum(cluster.instances for _, cluster in scenario.pools) == 1 or choice["reports"] is None:
+        return name
+    caches = ", caches: oracle" if choice["caches"] else ""
+    if choice["reports"] == "oracle":
+        return f"{name} (reports: oracle{caches})"
+    own = "and" if choice["count_own_sends"] else "without"
+    return f"{name} (reports every {choice['report_age_s']:g} s {own} its own sends since{caches})"
 
 
 def _gpus(cluster: Cluster) -> str:
@@ -130,6 +147,22 @@ def _latencies(score: Mapping[str, Any]) -> Table:
     return table
 
 
+def _users(score: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say how conversations and attempts went, and what was for nothing."""
+    if talks := score.get("conversations"):
+        ways = ", ".join(f"{plain(talks[way])} {way}" for way in ("complete", "broken", "unfinished") if talks[way])
+        never = f"; {plain(talks['turns_never_sent'])} turns never sent" if talks["turns_never_sent"] else ""
+        yield "conversations", f"{plain(talks['total'])}: {ways}{never}"
+    if made := score.get("attempts"):
+        again, well = plain(made["requests_tried_again"]), plain(made["of_these_finished"])
+        each = f"{plain(made['per_request'])} a request"
+        yield "attempts", f"{plain(made['total'])}, {each}; {again} requests tried again, {well} finished"
+    wasted = score.get("wasted", {})
+    if wasted.get("gpu_s"):
+        share = _percent(wasted["gpu_s"] / wasted["busy_gpu_s"])
+        yield "wasted", f"{plain(wasted['gpu_s'])} GPU s, {share} of the time in steps"
+
+
 def _outcome(score: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     for row in outcome_rows(score):
@@ -147,6 +180,7 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     choices, slo = score["choices"], score["slo"]
     rows = [
         ("requests", f"{plain(total)}: {ends}"),
+        *_users(score),
         ("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"])),
     ]
     if slo is not None:
@@ -167,6 +201,8 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("", "goodputs: who arrives in it; throughput: what leaves in it"))
     if choices.get("measured_from") == "sent":
         rows.append(("latencies", "from the sending of a request, not its arrival at the client"))
+    if told := score.get("prediction"):
+        rows.append(("output lengths", prediction_in_words(told)))
     if stages := score.get("stages"):
         rows.append(("stages", _stages(stages)))
         rows.append(("", f"{plain(stages['joined'])} of {plain(stages['handed_over'])} handovers decoded there"))
@@ -188,6 +224,33 @@ def _pools(pools: Mapping[str, Mapping[str, Any]]) -> Table:
             name.replace("[", r"\["), plain(last - first), *counts, plain(ttft), _percent(pool["utilisation"])
         )
     return table
+
+
+def prediction_in_words(told: Mapping[str, Any]) -> str:
+    """Say what policies were told of output lengths; that it was the truth, where it was."""
+    if told["oracle"]:
+        return "ORACLE: policies see the true ones"
+    off = f"off by {plain(told['mean_absolute_error_tokens'])} tokens in the mean"
+    how = f"log-normal errors, sigma {told['sigma']:g}" if told["sigma"] else "never the wrong one"
+    buckets = f"{len(told['edges_tokens']) + 1} buckets, " if told["predictor"] == "bucketed" else ""
+    return f"predicted ({buckets}{how}), {off}"
+
+
+def _show_classes(score: Mapping[str, Any], console: Console) -> None:
+    """Print a row for each class of requests, if there are classes."""
+    if not score.get("classes"):
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    table.add_column("class,\ntimes in s", overflow="fold")
+    for head in ("n", "TTFT p50", "TTFT p99", "TBT p99", "E2E p50", "SLO", "goodput,\ntokens/s"):
+        table.add_column(head, justify="right")
+    for name, of in score["classes"].items():
+        waits = (("ttft_s", "p50"), ("ttft_s", "p99"), ("tbt_s", "p99"), ("e2e_s", "p50"))
+        cells = (plain(of[table_of][q]) for table_of, q in waits)
+        slo = of["slo"] or {"attainment": None, "goodput_tokens_per_s": None}
+        met = (_percent(slo["attainment"]), plain(slo["goodput_tokens_per_s"]))
+        table.add_row(name, plain(of["requests"]["total"]), *cells, *met)
+    console.print(table)
 
 
 #: key of a row -> head of its column: twelve of them in 80 characters

@@ -33,8 +33,20 @@ class RequestView(Protocol):
         """When it reached the cluster, seconds from the start of the run."""
 
     @property
+    def user(self) -> int:
+        """Number of who asks, as a cookie or a session id tells; its own id where nothing does."""
+
+    @property
     def prompt_tokens(self) -> int:
         """Tokens in the prompt."""
+
+    @property
+    def predicted_output_tokens(self) -> int | None:
+        """What the deployment's predictor says of its output length; None where there is no predictor."""
+
+    @property
+    def priority(self) -> int:
+        """Of its class, as in vLLM: the lower value goes first; 0 where there are no classes."""
 
     @property
     def emitted_tokens(self) -> int:
@@ -77,6 +89,7 @@ class Request:
         "cached_tokens",
         "clock",
         "emitted_before",
+        "ended_as",
         "first_scheduled_s",
         "first_token_s",
         "head_s",
@@ -86,20 +99,30 @@ class Request:
         "last_token_s",
         "left_s",
         "most_computed_tokens",
+        "predicted_output_tokens",
         "preemptions",
+        "prefill_gpu_s",
         "prefilled_tokens",
+        "priority",
         "prompt_tokens",
+        "recomputed_gpu_s",
         "recomputed_tokens",
+        "user",
     )
 
     def __init__(self, id: int, arrival_s: float, prompt_tokens: int) -> None:
         self.id = id
+        self.user = id
         self.arrival_s = arrival_s
         self.prompt_tokens = prompt_tokens
+        self.predicted_output_tokens: int | None = None
+        self.priority = 0
         self.first_scheduled_s = NEVER_S
         self.first_token_s = NEVER_S
         self.preemptions = 0
         self.recomputed_tokens = 0
+        self.prefill_gpu_s = 0.0  #: its share of the steps that computed its prompt, again included
+        self.recomputed_gpu_s = 0.0  #: the part of it that went into computing again
         self.cached_tokens = 0  #: never computed for it: found in the prefix cache
         self.most_computed_tokens = 0  #: the most that it ever had in memory when it was preempted
         self.prefilled_tokens = 0
@@ -109,6 +132,7 @@ class Request:
         self.clock: StepClock | None = None  #: its instance's, while it decodes
         self.last_token_s = NEVER_S  #: when its latest token was emitted, as of when it last joined or left the batch
         self.left_s = NEVER_S  #: when its user left
+        self.ended_as = Outcome.UNFINISHED  #: so far
         self.head_s = NEVER_S  #: when the token that its latest prefill yielded was emitted
 
     @property

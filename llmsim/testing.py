@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.disaggregation import Disaggregation, Role
+from llmsim.fleet import ORACLE, Reports
+from llmsim.gateway import handed_out
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.prefix_cache import PrefixCache
 from llmsim.record import Floats, Record
@@ -20,8 +22,11 @@ from llmsim.router import FleetView, Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, InstanceView, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.waiting import WaitingQueue
+from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from llmsim.workload.retries import Retries
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,9 @@ def serve(
     patience: Patience | None = None,
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
+    reports: Reports = ORACLE,
     prefix_caching: bool = False,
+    retries: Retries | None = None,
     roles: Sequence[Role] = (),
     disaggregation: Disaggregation | None = None,
 ) -> Record:
@@ -85,11 +92,14 @@ def serve(
         on_progress=None,
         max_in_flight=max_in_flight,
         api=api,
+        retries=retries,
+        reports=reports,
         disaggregation=disaggregation,
     )
     record = cluster.run()
     check_record(record)
     _check_in_flight(record, max_in_flight)
+    _check_gateway(record, api)
     _check_drained(cluster, cut_off=until_s is not None)
     used = record.steps["kv_blocks_used"]
     assert ((used >= 0) & (used <= num_gpu_blocks)).all(), "KV blocks used are not between none and all"
@@ -107,7 +117,7 @@ def _check_drained(cluster: Cluster, cut_off: bool) -> None:
         assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are held by nobody"
         if isinstance(memory, PrefixCache):
             memory.check()
-    assert not cluster.fleet.outstanding.any(), "requests have ended, yet are outstanding"
+    assert cluster.fleet.in_system == 0, "requests have ended, yet are outstanding"
 
 
 def check_record(record: Record) -> None:
@@ -126,6 +136,24 @@ def _check_in_flight(record: Record, max_in_flight: int | None) -> None:
     sent_s = sent_s[~np.isnan(sent_s)]
     in_flight = np.arange(1, len(sent_s) + 1) - np.searchsorted(gone_s, sent_s, side="right")
     assert max_in_flight is None or (in_flight <= max_in_flight).all(), "more in flight than the clients allow"
+
+
+def _check_gateway(record: Record, api: ApiPath) -> None:
+    """Whenever a request is admitted, so many at most are between their admission and their last token's arrival."""
+    requests = record.requests
+    admitted_s = requests.get("admitted_s", np.empty(0))
+    assert (api.max_concurrency is None) == (len(admitted_s) == 0), "admission times without a limit, or none with it"
+    entered = ~np.isnan(admitted_s)
+    if api.max_concurrency is None or not entered.any():
+        return
+    finished = requests["outcome"] == Outcome.FINISHED
+    gone_s = np.where(finished, handed_out(record, api.output_token_s).end_s, requests["end_s"])
+    gone_s = np.sort((gone_s + np.where(np.isnan(requests["left_s"]), api.response_s, 0.0))[entered])
+    admitted_s = np.sort(admitted_s[entered])
+    inside = np.arange(1, len(admitted_s) + 1) - np.searchsorted(gone_s, admitted_s, side="right")
+    assert (inside <= api.max_concurrency).all(), "more at once than the gateway lets through"
+    ahead = (requests["admitted_s"] < requests["sent_s"]) | (requests["queued_s"] < requests["admitted_s"])
+    assert not ahead.any(), "admitted before it was sent, or queued before it was admitted"
 
 
 def _check_requests(record: Record) -> None:
@@ -238,6 +266,7 @@ class Witness(Scheduler):
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
+        self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
         self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
 
     @property
@@ -253,6 +282,10 @@ class Witness(Scheduler):
         assert before == _snapshot(view), "the policy changed what it may only read"
         self.decisions.append((view.now_s, decision))
         return decision
+
+    def new_queue(self) -> WaitingQueue:
+        """Pass through."""
+        return self._scheduler.new_queue()
 
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
         """Pass through."""
@@ -293,7 +326,16 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
 
 def _drawn(rng: np.random.Generator, n: int, rate_per_s: float) -> Workload:
     arrival_s = np.cumsum(rng.exponential(1 / rate_per_s, n))
-    return Workload(arrival_s, rng.integers(1, 300, n), rng.integers(1, 120, n), "check")
+    prompts, outputs = rng.integers(1, 300, n), rng.integers(1, 120, n)
+    return with_guesses(Workload(arrival_s, prompts, outputs, "check"))
+
+
+def with_guesses(requests: Workload, seed: int = 0) -> Workload:
+    """Give every request a prediction that has little to do with its length, and one of three priorities."""
+    rng = np.random.default_rng(seed)
+    n = len(requests)
+    classes = Classes(rng.integers(0, 3, n), ("first", "second", "third"), (0, 1, 2))
+    return replace(requests, predicted_output_tokens=rng.integers(1, 120, n), classes=classes)
 
 
 class RouterWitness(Router):
@@ -305,26 +347,31 @@ class RouterWitness(Router):
     def route(self, request: RequestView, fleet: FleetView) -> int:
         """Ask twice, with the same random numbers."""
         draws = fleet.rng.bit_generator.state
-        before = fleet.outstanding.copy()
+        before = _seen(fleet)
         chosen = self._router.route(request, fleet)
         after = fleet.rng.bit_generator.state
         fleet.rng.bit_generator.state = draws
         assert chosen == self._router.route(request, fleet), "the same view, another instance"
         assert fleet.rng.bit_generator.state == after, "the same view, another number of draws"
-        assert np.array_equal(before, fleet.outstanding), "the policy changed what it may only read"
+        assert np.array_equal(before, _seen(fleet)), "the policy changed what it may only read"
         there = isinstance(chosen, int | np.integer) and 0 <= chosen < fleet.size
         assert there, f"{chosen!r}: expected an instance from 0 to {fleet.size - 1}"
         return chosen
 
 
+def _seen(fleet: FleetView) -> NDArray[np.int64]:
+    rows = (fleet.outstanding, fleet.waiting, fleet.waiting_tokens, fleet.running, fleet.free_blocks)
+    return np.array(rows)
+
+
 def check_router(router: Router, *, seed: int = 0) -> None:
-    """Raise unless a router keeps the contract on fleets of 1, 2 and 5 instances, idle and crowded.
+    """Raise unless a router keeps the contract on fleets of 1, 2 and 5 instances, idle and crowded, with old news too.
 
     It names an instance that there is, as a whole number, keeps no state and changes nothing.
     """
     rng = np.random.default_rng(seed)
-    for instances in (1, 2, 5):
+    for instances, reports in ((1, ORACLE), (2, ORACLE), (5, ORACLE), (5, Reports(0.5)), (5, Reports(0.5, False))):
         for rate_per_s in (2.0, 200.0):
             requests = _drawn(rng, 40, rate_per_s)
             scheduler = ChunkedPrefill(max_num_seqs=4)
-            serve(requests, scheduler, instances=instances, router=RouterWitness(router))
+            serve(requests, scheduler, instances=instances, router=RouterWitness(router), reports=reports)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from llmsim.experiment.assemble import make_host, make_policy, make_slo, make_user, make_window, make_workload
+from llmsim.experiment.assemble import make_api, make_host, make_policy, make_slo, make_user, make_window, make_workload
+from llmsim.experiment.by_class import classes_of, prediction_of
+from llmsim.experiment.routing import router_choice
 from llmsim.experiment.run import Result, check, delivered, run
 from llmsim.experiment.store import MARK as SCENARIO_FILE
 from llmsim.experiment.store import check_folder, read_record, read_scenario, read_score, staged, write
@@ -13,17 +15,21 @@ __all__ = [
     "Result",
     "check",
     "check_folder",
+    "classes_of",
     "delivered",
+    "make_api",
     "make_host",
     "make_policy",
     "make_slo",
     "make_user",
     "make_window",
     "make_workload",
+    "prediction_of",
     "read_record",
     "read_scenario",
     "read_score",
     "reported",
+    "router_choice",
     "run",
     "staged",
     "write",

@@ -12,19 +12,32 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from llmsim import delivery, discovery, hardware
+from llmsim import delivery, hardware
 from llmsim.clients import ApiPath
-from llmsim.disaggregation import Disaggregation, Link
 from llmsim.errors import InputError
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
-from llmsim.router import Router
-from llmsim.scenario import EngineHost, PacedDelivery, Scenario, TraceWorkload
+from llmsim.request import Outcome
+from llmsim.scenario import (
+    ClosedArrivals,
+    EngineHost,
+    PacedDelivery,
+    RequestClass,
+    Scenario,
+    Sessions,
+    SyntheticWorkload,
+    TraceWorkload,
+)
 from llmsim.scenario.messages import Place, input_error
+from llmsim.workload import classes
+from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
+from llmsim.workload.conversations import Number, Plan, Wait, converse
 from llmsim.workload.patience import FOR_EVER_S, Patience, draw_patience
+from llmsim.workload.prediction import predict
+from llmsim.workload.retries import Retries, draw_backoffs
 from llmsim.workload.shared_prefixes import with_shared_prefixes
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
@@ -33,7 +46,30 @@ P = TypeVar("P")
 
 
 def make_workload(scenario: Scenario, streams: Streams) -> Workload:
-    """Read the trace or draw the requests; the scheduler and the cluster have no say in them."""
+    """Read the trace or draw the requests, with all that is told of them; scheduler and cluster have no say in it."""
+    bare = _make_requests(scenario, streams)
+    with blaming(scenario, "prediction"):
+        options = scenario.prediction.model_dump()
+        predicted = predict(streams.predictions, bare.output_tokens, **options)
+    given = make_classes(scenario, streams.classes, bare)
+    return dataclasses.replace(bare, predicted_output_tokens=predicted, classes=given)
+
+
+def make_classes(scenario: Scenario, rng: np.random.Generator, requests: Workload) -> Classes | None:
+    """Put each request in one of the scenario's classes, if it has any."""
+    given = scenario.workload.classes
+    if not given:
+        return None
+    weights = [each.weight for each in given if each.weight is not None]
+    if weights:
+        of_request = classes.draw(rng, len(requests), weights)
+    else:
+        longest = [each.max_prompt_tokens for each in given if each.max_prompt_tokens is not None]
+        of_request = classes.by_prompt(requests.prompt_tokens, longest)
+    return Classes(of_request, tuple(each.name for each in given), tuple(each.priority for each in given))
+
+
+def _make_requests(scenario: Scenario, streams: Streams) -> Workload:
     chosen = scenario.workload
     if isinstance(chosen, TraceWorkload):
         from llmsim.workload.traces import read_trace  # loads pandas and pyarrow
@@ -47,6 +83,9 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
                 duration_s=chosen.duration_s,
                 limit=chosen.limit,
             )
+    if chosen.sessions is not None:
+        with blaming(scenario, "workload", "sessions"):
+            return make_conversations(chosen, chosen.sessions, streams)
     with blaming(scenario, "workload"):
         drawn = synthesize(
             streams,
@@ -57,6 +96,24 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
     if chosen.prefixes is None:
         return drawn
     return with_shared_prefixes(streams.prefixes, drawn, **chosen.prefixes.model_dump())
+
+
+def make_conversations(chosen: SyntheticWorkload, sessions: Sessions, streams: Streams) -> Workload:
+    """Draw conversations; with closed arrivals, so many users have one after the other."""
+    waits = {name: Wait(**wait.model_dump()) for name in ("think", "pause") if (wait := getattr(sessions, name))}
+    if sessions.tools is not None:
+        waits["tool"] = Wait(**sessions.tools.gap.model_dump())
+    plan = Plan(
+        turns=Number(**sessions.turns.model_dump()),
+        calls=Number(1, "fixed") if sessions.tools is None else Number(**sessions.tools.calls.model_dump()),
+        history=sessions.history,
+        max_context_tokens=sessions.max_context_tokens,
+        **waits,
+    )
+    users = chosen.arrivals.concurrency if isinstance(chosen.arrivals, ClosedArrivals) else None
+    begin = users or arrival_process(**chosen.arrivals.model_dump())
+    lengths = length_source(**chosen.lengths.model_dump())
+    return converse(streams, plan, requests=chosen.requests, begin=begin, lengths=lengths)
 
 
 def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes:
@@ -77,9 +134,9 @@ def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes
 
 
 def make_api(scenario: Scenario) -> ApiPath:
-    """The way between clients and engines."""
-    host = make_host(scenario)
-    return ApiPath(host.request_s, host.prompt_token_s, host.response_s)
+    """The way between clients and engines: the host's times and the gateway's limits."""
+    times = make_host(scenario).model_dump(include={field.name for field in dataclasses.fields(ApiPath)})
+    return ApiPath(**times, **scenario.gateway.model_dump())
 
 
 def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -> Patience | None:
@@ -94,25 +151,14 @@ def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -
     return Patience(first, following, chosen.cancel_delay_s)
 
 
-def make_router(scenario: Scenario) -> Router:
-    """Find the router by its name."""
-    with blaming(scenario, "cluster", "router"):
-        policy = discovery.find("llmsim.routers", scenario.cluster.router, Router)  # type: ignore[type-abstract]
-    return policy()
-
-
-def make_disaggregation(scenario: Scenario) -> Disaggregation | None:
-    """How prefill and decode instances work together; None where there are none."""
-    chosen = scenario.kv_transfer
-    if chosen is None:
+def make_retries(scenario: Scenario, rng: np.random.Generator, requests: int) -> Retries | None:
+    """Draw how long users wait before they try again, if they do."""
+    chosen = scenario.retries
+    if chosen.max_attempts == 1:
         return None
-    with blaming(scenario, "kv_transfer", "router"):
-        router = discovery.find("llmsim.routers", chosen.router, Router)  # type: ignore[type-abstract]
-    with blaming(scenario, "cluster", "model"):
-        model = hardware.load_model(scenario.cluster.model)
-    layers = model.num_hidden_layers if chosen.overlap == "layers" else 1
-    link = Link(chosen.bandwidth_gb_per_s * 1e9, chosen.latency_s, layers)
-    return Disaggregation(link, model.kv_bytes_per_token, router(), chosen.when_full)
+    with blaming(scenario, "retries"):
+        backoff_s = draw_backoffs(rng, requests, **chosen.model_dump(exclude={"on"}))
+    return Retries(backoff_s, frozenset(Outcome[name.upper()] for name in chosen.on))
 
 
 def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:
@@ -123,9 +169,10 @@ def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:
     return delivery.immediate
 
 
-def make_slo(scenario: Scenario) -> Slo:
-    """The bounds as the metrics take them."""
-    return Slo(**scenario.slo.model_dump())
+def make_slo(scenario: Scenario, given: RequestClass | None = None) -> Slo:
+    """The bounds as the metrics take them: of all requests, or of a class that has its own."""
+    bounds = given.slo if given is not None and given.slo is not None else scenario.slo
+    return Slo(**bounds.model_dump())
 
 
 def make_user(scenario: Scenario) -> User:

@@ -62,6 +62,7 @@ def _instance(scenario: Scenario, number: int, pool: Pool, cluster: Cluster, sch
         prefix_caching=cluster.prefix_caching,
         pool=pool.name,
         role=pool.role,
+        gpus=cluster.tensor_parallel_size,
     )
 
 
@@ -89,6 +90,11 @@ def _scheduler(
     if policy is None:
         with blaming(scenario, *prefix, "name"):
             policy = discovery.find("llmsim.schedulers", name, Scheduler)  # type: ignore[type-abstract]
+    if policy.needs_prediction and scenario.prediction.predictor == "none":
+        raise InputError(
+            f"{scenario.where(*prefix, 'name')}{name} needs predicted output lengths; "
+            "expected a [prediction] table, such as predictor = 'noisy' with sigma = 0.5"
+        )
     return make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
 
 

@@ -7,9 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
-from llmsim.scenario.pools import KvTransfer, Pool
+from llmsim.scenario.pools import KvTransfer, Pool, RouterChoice
+from llmsim.scenario.requests import Classes, NoPrediction, Prediction, Slo
 from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
+from llmsim.scenario.users import Patience, Retries, Sessions
 
+DEFAULT_ROUTER = "round_robin"
 #: name of the pool of a scenario without [[pool]]
 ONE_POOL = "all"
 
@@ -43,6 +46,25 @@ class OnOffArrivals(Table):
     rate_per_s: Positive
     on_s: Positive
     off_s: NotNegative
+
+
+class PiecewiseArrivals(Table):
+    """Poisson at a rate that changes: `rates_per_s[i]` from `from_s[i]` on, begun anew every `period_s`."""
+
+    process: Literal["piecewise"] = "piecewise"
+    from_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
+    rates_per_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
+    period_s: Positive | None = None
+
+
+class DiurnalArrivals(Table):
+    """Poisson at the rate of a day: `rate_per_s` on average, (1 + amplitude) times that at its peak."""
+
+    process: Literal["diurnal"] = "diurnal"
+    rate_per_s: Positive
+    amplitude: Annotated[float, Field(ge=0, le=1)]
+    period_s: Positive = 86_400.0
+    peak_s: NotNegative = 43_200.0
 
 
 class ClosedArrivals(Table):
@@ -79,7 +101,14 @@ class TrafficLengths(Table):
 
 
 Arrivals = Annotated[
-    PoissonArrivals | GammaArrivals | ConstantArrivals | OnOffArrivals | ClosedArrivals, Field(discriminator="process")
+    PoissonArrivals
+    | GammaArrivals
+    | ConstantArrivals
+    | OnOffArrivals
+    | PiecewiseArrivals
+    | DiurnalArrivals
+    | ClosedArrivals,
+    Field(discriminator="process"),
 ]
 Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
 
@@ -108,8 +137,21 @@ class SyntheticWorkload(Table):
     requests: Count = 1000
     arrivals: Arrivals = PoissonArrivals(rate_per_s=1.0)
     lengths: Lengths = TrafficLengths()
+    classes: Classes = ()
     #: prepended to the prompts of `lengths`
     prefixes: SharedPrefixes | None = None
+    #: conversations; left out, each request stands alone
+    sessions: Sessions | None = None
+
+    @model_validator(mode="after")
+    def _sessions_fit(self) -> SyntheticWorkload:
+        if self.sessions is None:
+            return self
+        if self.prefixes is not None:
+            raise ValueError("prefixes and sessions exclude each other: what turns share is their history")
+        if self.sessions.pause is not None and not isinstance(self.arrivals, ClosedArrivals):
+            raise ValueError("sessions.pause belongs to closed arrivals, whose users have many conversations")
+        return self
 
 
 class TraceWorkload(Table):
@@ -121,9 +163,11 @@ class TraceWorkload(Table):
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
     limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+    classes: Classes = ()
 
 
-SYNTHETIC_KEYS = frozenset(SyntheticWorkload.model_fields)
+SYNTHETIC_KEYS = SyntheticWorkload.model_fields.keys() - TraceWorkload.model_fields.keys()
+TRACE_KEYS = TraceWorkload.model_fields.keys() - SyntheticWorkload.model_fields.keys()
 
 
 def _kind_of_workload(table: Any) -> str:
@@ -132,8 +176,7 @@ def _kind_of_workload(table: Any) -> str:
         return "trace" if isinstance(table, TraceWorkload) else "synthetic"
     if "trace" in table:
         return "trace"
-    of_trace = TraceWorkload.model_fields.keys() & table.keys()
-    return "trace" if of_trace and not SYNTHETIC_KEYS & table.keys() else "synthetic"
+    return "trace" if TRACE_KEYS & table.keys() and not SYNTHETIC_KEYS & table.keys() else "synthetic"
 
 
 Workload = Annotated[
@@ -150,7 +193,8 @@ class Cluster(Table):
     instances: Annotated[int, Field(ge=1, le=100_000)] = 1
     tensor_parallel_size: Count = 1
     latency: Literal["table", "roofline"] = "table"
-    router: str = "round_robin"
+    #: short for router.name; without either, DEFAULT_ROUTER
+    router: str | None = None
     #: KV blocks of one instance; left out, they follow from GPU, model and gpu_memory_utilization
     num_gpu_blocks: Count | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -185,10 +229,27 @@ class Host(Table):
     prompt_token_s: NotNegative | None = None
     #: the API server, from a token's emission to its reaching the client
     response_s: NotNegative | None = None
+    #: before that, the API server's sender for each output token of an instance, one after the other
+    output_token_s: NotNegative | None = None
     #: the engine, for each step of more tokens than its largest CUDA graph, whose kernels the host launches one by one
     eager_step_s: NotNegative | None = None
     #: tokens of the largest graph; vLLM's default is min(2 x max_num_seqs, 512)
     max_cudagraph_capture_size: Count | None = None
+
+
+class Gateway(Table):
+    """The limits of what stands between clients and engines; its times are those of [host] but step_s, sequence_s."""
+
+    #: most requests that it lets through at once; the others queue, before the router sees them
+    max_concurrency: Count | None = None
+    #: most requests in that queue; further ones are rejected
+    max_queue: Annotated[int, Field(ge=0, le=10**9)] | None = None
+
+    @model_validator(mode="after")
+    def _queue_needs_a_limit(self) -> Gateway:
+        if self.max_queue is not None and self.max_concurrency is None:
+            raise ValueError("max_queue without max_concurrency: nobody would ever queue; expected both")
+        return self
 
 
 class SchedulerChoice(Table):
@@ -202,21 +263,6 @@ class SchedulerChoice(Table):
     def options(self) -> dict[str, Any]:
         """The policy's options as given."""
         return dict(self.model_extra or {})
-
-
-class Slo(Table):
-    """Bounds that a request must meet, all of those given, to count as served well."""
-
-    ttft_s: Positive | None = None
-    tbt_s: Positive | None = None
-    tpot_s: Positive | None = None
-    e2e_s: Positive | None = None
-
-    @model_validator(mode="after")
-    def _one_at_least(self) -> Slo:
-        if all(bound is None for bound in self.__dict__.values()):
-            raise ValueError("no bound; give at least one of ttft_s, tbt_s, tpot_s, e2e_s")
-        return self
 
 
 class User(Table):
@@ -295,36 +341,6 @@ class PacedDelivery(Table):
         return self
 
 
-class Wait(Table):
-    """How long users wait: a distribution over users."""
-
-    distribution: Literal["fixed", "exponential", "lognormal"] = "exponential"
-    mean_s: Positive
-    #: coefficient of variation, of a log-normal distribution only: 1 if not given
-    cv: Positive | None = None
-
-    @model_validator(mode="after")
-    def _cv_belongs(self) -> Wait:
-        if self.cv is not None and self.distribution != "lognormal":
-            raise ValueError(f"cv belongs to distribution 'lognormal', not to '{self.distribution}'")
-        return self
-
-
-class Patience(Table):
-    """Users who leave when they have waited too long."""
-
-    first_token: Wait | None = None
-    next_token: Wait | None = None
-    #: from when a user leaves to when the server learns of it
-    cancel_delay_s: NotNegative = 0.0
-
-    @model_validator(mode="after")
-    def _somebody_leaves(self) -> Patience:
-        if self.cancel_delay_s > 0 and self.first_token is None and self.next_token is None:
-            raise ValueError("cancel_delay_s needs users who leave; expected first_token or next_token")
-        return self
-
-
 GivingUp = Annotated[NoAbandonment | Abandonment, Field(discriminator="policy")]
 Delivery = Annotated[ImmediateDelivery | PacedDelivery, Field(discriminator="policy")]
 
@@ -337,14 +353,18 @@ class Scenario(Table):
     #: cut the run off at this time; what is still in the system then is unfinished
     until_s: Positive | None = None
     workload: Workload = SyntheticWorkload()
+    prediction: Prediction = NoPrediction()
     clients: Clients = Clients()
     cluster: Cluster = Cluster()
+    router: RouterChoice = RouterChoice()
     #: [[pool]] tables; none: the cluster is one pool
     pool: Annotated[tuple[Pool, ...], Field(strict=False)] = ()
     kv_transfer: KvTransfer | None = None
     host: Host = Host()
+    gateway: Gateway = Gateway()
     scheduler: SchedulerChoice = SchedulerChoice()
     patience: Patience = Patience()
+    retries: Retries = Retries()
     abandonment: GivingUp = NoAbandonment()
     delivery: Delivery = ImmediateDelivery()
     slo: Slo = Slo(ttft_s=1.0, tbt_s=0.1)
@@ -370,6 +390,17 @@ class Scenario(Table):
         return pools
 
     @model_validator(mode="after")
+    def _one_router(self) -> Scenario:
+        if self.router.name is not None and self.cluster.router is not None:
+            raise ValueError("router.name and cluster.router say the same thing; give one of them")
+        return self
+
+    @property
+    def router_name(self) -> str:
+        """Name of the router."""
+        return self.router.name or self.cluster.router or DEFAULT_ROUTER
+
+    @model_validator(mode="after")
     def _whole_when_disaggregated(self) -> Scenario:
         roles = {pool.role for pool in self.pool}
         if not roles & {"prefill", "decode"}:
@@ -391,7 +422,9 @@ class Scenario(Table):
     @property
     def _concurrency(self) -> int | None:
         arrivals = getattr(self.workload, "arrivals", None)
-        return arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None
+        if not isinstance(arrivals, ClosedArrivals) or getattr(self.workload, "sessions", None) is not None:
+            return None  # users who wait for their answers need no cap
+        return arrivals.concurrency
 
     @property
     def max_in_flight(self) -> int | None:
