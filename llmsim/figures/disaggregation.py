@@ -32,7 +32,7 @@ BLOCK_TOKENS = 16
 #: network, GB/s, and KV blocks on the decode side, from ample to scarce
 LINKS = (10.0, 5.0, 2.5, 1.25)
 MEMORIES = (4000, 3000, 2500, 2000)
-#: what is judged: 10 Gbit/s; and the blocks that an A100 of 40 GB would have left for Qwen2.5-14B
+#: what is judged: 10 Gbit/s; and about the blocks that an A100 of 40 GB would have left for Qwen2.5-14B
 SLOW, SMALL = f"{LINK}=1.25", f"{BLOCKS}=2000"
 
 
