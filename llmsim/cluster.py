@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from math import isnan
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmsim.clients import DIRECT, ApiPath, Clients
 from llmsim.clock import ARRIVAL, LEAVING, Clock
 from llmsim.disaggregation import Disaggregation, Exchange, Network, Role
 from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
+from llmsim.fleet import ORACLE, Fleet, Reports
 from llmsim.latency.contract import LatencyModel
 from llmsim.memory import KVMemory
 from llmsim.prefix_cache import BlockKeys, PrefixCache
 from llmsim.record import Record, Recorder
-from llmsim.request import Outcome, Request, RequestView
+from llmsim.request import Outcome, Request
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.stepwise import StepwiseInstance
@@ -56,17 +56,18 @@ def simulate(
     patience: Patience | None = None,
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
+    reports: Reports = ORACLE,
     disaggregation: Disaggregation | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
 
     `rng` is the router's stream. `patience` lets users leave, counted from when they send. Clients have at most
-    `max_in_flight` requests under way at once; `api` is the way between them and the engine. `disaggregation` is needed
-    where instances have roles. Without `stretches` every
-    step is simulated on its own, with the same result. The run ends when all requests have ended, or at `until_s`
-    seconds (requests that arrive later take no part; those still in the system count as unfinished). `on_progress` is
-    told now and then how many requests have ended.
+    `max_in_flight` requests under way at once; `api` is the way between them and the engine. `reports` says how old the
+    news is that routers have of the instances; `disaggregation` is needed where instances have roles. Without
+    `stretches` every step is simulated on its own, with the same result. The run ends when all requests have ended, or
+    at `until_s` seconds (requests that arrive later take no part; those still in the system count as unfinished).
+    `on_progress` is told now and then how many requests have ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
     """
@@ -81,6 +82,7 @@ def simulate(
         on_progress,
         max_in_flight=max_in_flight,
         api=api,
+        reports=reports,
         disaggregation=disaggregation,
     )
     return cluster.run()
@@ -102,6 +104,7 @@ class Cluster:
         *,
         max_in_flight: int | None = None,
         api: ApiPath = DIRECT,
+        reports: Reports = ORACLE,
         disaggregation: Disaggregation | None = None,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
@@ -114,6 +117,7 @@ class Cluster:
         self._patience = patience
         self._present: dict[int, Instance] = {}  # where each request in the system is
         self._router = router
+        self._user = workload.user
         self._api = api
         self._way_in = api.request_s > 0 or api.prompt_token_s > 0
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
@@ -143,9 +147,9 @@ class Cluster:
         #: (requests,) when each entered its engine's queue; NaN: not yet
         self.queued_s = np.full(n, np.nan) if self._way_in else self.clients.sent_s
         roles = [spec.role for spec in instances]
-        self.fleet = Fleet(
-            self.clock, [i for i, role in zip(self.instances, roles, strict=True) if role != "decode"], rng
-        )
+        self._pools = [spec.pool for spec in instances]
+        self._reports = reports
+        self.fleet = self._fleet([i for i, role in zip(self.instances, roles, strict=True) if role != "decode"], rng)
         #: the fleet that an instance belongs to, and its number in there
         self._berths = {instance.number: (self.fleet, n) for n, instance in enumerate(self.fleet.instances)}
         if disaggregation is not None:
@@ -153,10 +157,14 @@ class Cluster:
         self.ended = 0
         self.last_end_s = 0.0
 
+    def _fleet(self, instances: Sequence[Instance], rng: np.random.Generator) -> Fleet:
+        pools = [self._pools[instance.number] for instance in instances]
+        return Fleet(self.clock, instances, rng, pools=pools, reports=self._reports)
+
     def _disaggregate(self, rules: Disaggregation, roles: Sequence[Role], rng: np.random.Generator) -> None:
         """Give every instance an exchange with the others, and those that decode a fleet of their own."""
         decoding = [instance for instance, role in zip(self.instances, roles, strict=True) if role == "decode"]
-        fleet = Fleet(self.clock, decoding, rng)
+        fleet = self._fleet(decoding, rng)
         self._berths |= {instance.number: (fleet, n) for n, instance in enumerate(decoding)}
         network = Network(self.clock, rules.link)
 
@@ -177,9 +185,10 @@ class Cluster:
             )
 
     def _moved(self, request: Request, source: int, target: int) -> None:
-        for number, count in ((source, Fleet.ended), (target, Fleet.sent)):
-            fleet, berth = self._berths[number]
-            count(fleet, berth)
+        fleet, berth = self._berths[source]
+        fleet.ended(berth)
+        fleet, berth = self._berths[target]
+        fleet.sent(berth, 0)  # its prompt is computed
         self._present[request.id] = self.instances[target]
 
     def run(self) -> Record:
@@ -211,8 +220,10 @@ class Cluster:
 
     def _send(self, request: Request) -> None:
         """Take a request from a client to the instance that the router picks."""
+        if self._user is not None:
+            request.user = int(self._user[request.id])
         chosen = self._routed(self._router, request, self.fleet)
-        self.fleet.sent(chosen)
+        self.fleet.sent(chosen, request.prompt_tokens)
         instance = self._present[request.id] = self.fleet.instances[chosen]
         if self._way_in:
             self._under_way[request.id] = (request, instance)
@@ -224,6 +235,7 @@ class Cluster:
             self._watch_present(request, self._patience)
 
     def _routed(self, router: Router, request: Request, fleet: Fleet) -> int:
+        fleet.refresh()
         chosen = router.route(request, fleet)
         if not 0 <= chosen < fleet.size:
             raise PolicyError(
@@ -312,34 +324,3 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-class Fleet:
-    """What a router sees of the cluster (router.FleetView)."""
-
-    def __init__(self, clock: Clock, instances: Sequence[Instance], rng: np.random.Generator) -> None:
-        size = len(instances)
-        self._clock = clock
-        self.instances = instances  #: by their number in this fleet
-        self._outstanding = np.zeros(size, dtype=np.int64)
-        self.outstanding: NDArray[np.int64] = self._outstanding.view()
-        self.outstanding.flags.writeable = False
-        self.size = size
-        self.routed = 0
-        self.rng = rng
-
-    @property
-    def now_s(self) -> float:
-        return self._clock.now
-
-    def cached_tokens(self, number: int, request: RequestView) -> int:
-        return self.instances[number].cached_tokens(request)
-
-    def sent(self, number: int) -> None:
-        """Note that a request was sent to an instance."""
-        self.routed += 1
-        self._outstanding[number] += 1
-
-    def ended(self, number: int) -> None:
-        """Note that a request of an instance ended."""
-        self._outstanding[number] -= 1

@@ -207,7 +207,7 @@ class Exchange:
         source._let_go(handover)
         request.most_computed_tokens = max(request.most_computed_tokens, request.prefilled_tokens)
         request.prefilled_tokens = 0
-        self.instance.waiting[request.id] = request
+        self.instance.enqueue(request)
 
     # At any time -------------------------------------------------------------------------------------------
 

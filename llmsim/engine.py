@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import isnan
+from math import inf, isnan
 
 import simpy
 
@@ -69,6 +69,9 @@ class Instance:
         self.prefilling: dict[int, Request] = {}  # those of them whose prefill is not complete
         self.held: dict[int, Request] = {}  # those of them that could decode but sit out
         self.batch = self._new_batch()  # those of them that decode
+        self.waiting_tokens = 0  # of the prompts of those who wait
+        self.report_due_s = inf  # from then on, a report must be written before anything changes
+        self.on_report_due: Callable[[Instance], None] = lambda _: None
         self._view = View(self)
         self._rank = FIRST_INSTANCE + number
         self._cancelled: list[int] = []  # to be taken out at the next step boundary
@@ -119,6 +122,8 @@ class Instance:
 
     def _emit(self) -> None:
         """Let the tokens of the steps that just ended leave the GPU."""
+        if self.clock.now >= self.report_due_s:
+            self.on_report_due(self)
         self._wake = None
         stretch = self._stretch
         if stretch is None:
@@ -130,6 +135,7 @@ class Instance:
 
     def _emit_tokens(self, stretch: Stretch) -> None:
         self._record(stretch)
+        self._stretch = None  # who routes because somebody finishes sees its steps as taken
         self.now_s = stretch.boundaries_s[stretch.steps]
         if stretch.decode:
             self._last_decode_s = self.now_s
@@ -137,19 +143,24 @@ class Instance:
                 self._finish(self.running[id])
         for request, tokens in stretch.prefill:
             self._emit_prefill(request, tokens)
-        self._stretch = None
 
     # Called by the cluster ---------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
         """Queue a request, or reject it with the reason why it can never be served."""
+        if self.clock.now >= self.report_due_s:
+            self.on_report_due(self)
         reason = self.why_never(request)
         if reason is not None:
             self.end(request, Outcome.REJECTED, self.clock.now, reason)
             return
+        self.enqueue(request)
+        self.look_up()
+
+    def enqueue(self, request: Request) -> None:
+        """Put a request at the end of the queue."""
         self.waiting[request.id] = request
-        if self._wake is not None:
-            self._cut(self._wake)
+        self.waiting_tokens += request.prompt_tokens
 
     def cancel(self, id: int) -> None:
         """Take a request out at the next step boundary: its user has left."""
@@ -181,6 +192,17 @@ class Instance:
             steps = self._next_boundary(stretch, stretch.steps + 1) - 1
             cache.evict_ahead(self.batch.blocks_within(steps))
         return cache.cached_blocks(request.id, request.tokens_to_prefill) * cache.block_tokens
+
+    def free_blocks(self, before_s: float | None = None) -> int:
+        """KV blocks that are free now, or were before a time since which nothing but decode steps happened."""
+        stretch = self._stretch
+        if stretch is None or not stretch.decode:
+            return self.memory.free_blocks
+        if before_s is None:
+            steps = self._next_boundary(stretch, stretch.steps + 1) - 1
+        else:
+            steps = bisect_left(stretch.boundaries_s, before_s, 1, stretch.steps + 1) - 1
+        return self.memory.free_blocks - self.batch.blocks_within(steps)
 
     def _next_boundary(self, stretch: Stretch, most: int) -> int:
         """Which boundary of a stretch comes next, at most `most`.
@@ -271,6 +293,7 @@ class Instance:
         request.preemptions += 1
         self.waiting[id] = request
         self.waiting.move_to_end(id, last=False)
+        self.waiting_tokens += request.prompt_tokens
 
     def _hold(self, id: int) -> None:
         request = self._known(id, "held")
@@ -343,6 +366,7 @@ class Instance:
         request = self.waiting.pop(id, None)
         if request is None:
             raise self._wrong(f"request {id} is to prefill, but is neither waiting nor prefilling")
+        self.waiting_tokens -= request.prompt_tokens
         self.running[id] = self.prefilling[id] = request
         if request.preemptions == 0 and request.emitted_before == 0:
             request.first_scheduled_s = self.now_s
@@ -402,7 +426,9 @@ class Instance:
     def _withdraw(self, request: Request) -> None:
         """Take a request out of the queue or of the running ones, whatever its state."""
         id = request.id
-        if self.waiting.pop(id, None) is None:
+        if self.waiting.pop(id, None) is not None:
+            self.waiting_tokens -= request.prompt_tokens
+        else:
             del self.running[id]
             self.prefilling.pop(id, None)
             if self.held.pop(id, None) is not None:

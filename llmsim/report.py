@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from llmsim.experiment import Result
+from llmsim.experiment import Result, router_choice
 from llmsim.scenario import Cluster, Pool, Scenario
 
 #: key in the score -> words, seconds in the unit shown
@@ -87,12 +87,25 @@ def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console 
 
 def setting(scenario: Scenario) -> str:
     """Say what serves."""
-    scheduler, router = scenario.scheduler, scenario.cluster.router
-    behind = f"{router}, {_with_options(scheduler.name, scheduler.options)}, seed {scenario.seed}"
+    scheduler = _with_options(scenario.scheduler.name, scenario.scheduler.options)
+    behind = f"{_router(scenario)}, {scheduler}, seed {scenario.seed}"
     if not scenario.pool:
         return f"{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}"
     pools = (f"{pool.name}: {_gpus(cluster)}{_own_scheduler(pool)}" for pool, cluster in scenario.pools)
     return "\n".join((f"{scenario.cluster.model}, {behind}", *pools))
+
+
+def _router(scenario: Scenario) -> str:
+    """The router, and how old its news are, where there is more than one instance to tell apart."""
+    choice = router_choice(scenario)
+    name = _with_options(choice["name"], choice["options"])
+    if sum(cluster.instances for _, cluster in scenario.pools) == 1 or choice["reports"] is None:
+        return name
+    caches = ", caches: oracle" if choice["caches"] else ""
+    if choice["reports"] == "oracle":
+        return f"{name} (reports: oracle{caches})"
+    own = "and" if choice["count_own_sends"] else "without"
+    return f"{name} (reports every {choice['report_age_s']:g} s {own} its own sends since{caches})"
 
 
 def _gpus(cluster: Cluster) -> str:

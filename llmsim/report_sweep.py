@@ -47,6 +47,8 @@ def show(swept: Swept, folder: Path, pictures: Sequence[Path], console: Console 
         console.print(f"and {len(rows) - ROWS:,} more rows")
     if len(sweep.seeds) > 1:
         console.print(f"means over {len(sweep.seeds)} seeds ± half of the 95 % interval", style="dim")
+    if any(row.get("router_reports") == "oracle" for row in swept.rows):
+        console.print("reports of age 0 s: the router sees the present state (oracle)", style="dim")
     if any(said != STEADY for _, _, said in rows):
         console.print("P99s only of points whose runs are all steady; --force shows the others", style="dim")
     for file in (folder / TABLE, *pictures):

@@ -33,6 +33,10 @@ class RequestView(Protocol):
         """When it reached the cluster, seconds from the start of the run."""
 
     @property
+    def user(self) -> int:
+        """Number of who asks, as a cookie or a session id tells; its own id where nothing does."""
+
+    @property
     def prompt_tokens(self) -> int:
         """Tokens in the prompt."""
 
@@ -90,10 +94,12 @@ class Request:
         "prefilled_tokens",
         "prompt_tokens",
         "recomputed_tokens",
+        "user",
     )
 
     def __init__(self, id: int, arrival_s: float, prompt_tokens: int) -> None:
         self.id = id
+        self.user = id
         self.arrival_s = arrival_s
         self.prompt_tokens = prompt_tokens
         self.first_scheduled_s = NEVER_S

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,24 @@ from numpy.typing import NDArray
 from llmsim.request import RequestView
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """The steps by which the speed of an instance was measured beforehand."""
+
+    prompt_tokens: int = 2048  #: one prompt, alone
+    sequences: int = 32  #: decoding together
+    context_tokens: int = 1024  #: of each of them
+
+
+BENCHMARK = Benchmark()
+
+
 class FleetView(Protocol):
-    """What a router may read of the cluster."""
+    """What a router may read of the cluster.
+
+    `outstanding`, `waiting`, `waiting_tokens`, `running` and `free_blocks`, of shape (size,) and read only, are as old
+    as the scenario's reports, with the router's own sends since; or the present state, where reports have no age.
+    """
 
     @property
     def now_s(self) -> float:
@@ -28,7 +46,35 @@ class FleetView(Protocol):
 
     @property
     def outstanding(self) -> NDArray[np.int64]:
-        """Requests sent to each instance and not ended yet, shape (size,). Read only."""
+        """Requests sent to each instance and not ended yet."""
+
+    @property
+    def waiting(self) -> NDArray[np.int64]:
+        """Requests in the queue of each instance."""
+
+    @property
+    def waiting_tokens(self) -> NDArray[np.int64]:
+        """Prompt tokens of the requests in the queue of each instance."""
+
+    @property
+    def running(self) -> NDArray[np.int64]:
+        """Requests admitted by each instance."""
+
+    @property
+    def free_blocks(self) -> NDArray[np.int64]:
+        """KV blocks that are free on each instance."""
+
+    @property
+    def pools(self) -> Mapping[str, NDArray[np.int64]]:
+        """Numbers of the instances of each pool, in the order of the scenario."""
+
+    @property
+    def prefill_tokens_per_s(self) -> NDArray[np.float64]:
+        """How fast each instance computes a prompt, measured beforehand (`BENCHMARK`), shape (size,)."""
+
+    @property
+    def decode_tokens_per_s(self) -> NDArray[np.float64]:
+        """How fast each instance decodes, a whole batch together, measured beforehand (`BENCHMARK`), shape (size,)."""
 
     def cached_tokens(self, number: int, request: RequestView) -> int:
         """Tokens that a request would find in the prefix cache of an instance at this moment: news without age."""
@@ -40,6 +86,13 @@ class FleetView(Protocol):
 
 class Router(ABC):
     """One policy: one file in llmsim/routers/, named after the policy, with one subclass of this."""
+
+    #: what it looks at, so that results can say how old that is: "reports" (load, queue, memory), "caches" (prefixes)
+    reads: ClassVar[tuple[str, ...]] = ("reports",)
+
+    def pools_named(self) -> Mapping[str, str]:
+        """Return the pools that its options name, by option: the scenario must have them."""
+        return {}
 
     @abstractmethod
     def route(self, request: RequestView, fleet: FleetView) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.disaggregation import Disaggregation, Role
+from llmsim.fleet import ORACLE, Reports
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.prefix_cache import PrefixCache
 from llmsim.record import Floats, Record
@@ -66,6 +67,7 @@ def serve(
     patience: Patience | None = None,
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
+    reports: Reports = ORACLE,
     prefix_caching: bool = False,
     roles: Sequence[Role] = (),
     disaggregation: Disaggregation | None = None,
@@ -85,6 +87,7 @@ def serve(
         on_progress=None,
         max_in_flight=max_in_flight,
         api=api,
+        reports=reports,
         disaggregation=disaggregation,
     )
     record = cluster.run()
@@ -107,7 +110,7 @@ def _check_drained(cluster: Cluster, cut_off: bool) -> None:
         assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are held by nobody"
         if isinstance(memory, PrefixCache):
             memory.check()
-    assert not cluster.fleet.outstanding.any(), "requests have ended, yet are outstanding"
+    assert cluster.fleet.in_system == 0, "requests have ended, yet are outstanding"
 
 
 def check_record(record: Record) -> None:
@@ -305,26 +308,31 @@ class RouterWitness(Router):
     def route(self, request: RequestView, fleet: FleetView) -> int:
         """Ask twice, with the same random numbers."""
         draws = fleet.rng.bit_generator.state
-        before = fleet.outstanding.copy()
+        before = _seen(fleet)
         chosen = self._router.route(request, fleet)
         after = fleet.rng.bit_generator.state
         fleet.rng.bit_generator.state = draws
         assert chosen == self._router.route(request, fleet), "the same view, another instance"
         assert fleet.rng.bit_generator.state == after, "the same view, another number of draws"
-        assert np.array_equal(before, fleet.outstanding), "the policy changed what it may only read"
+        assert np.array_equal(before, _seen(fleet)), "the policy changed what it may only read"
         there = isinstance(chosen, int | np.integer) and 0 <= chosen < fleet.size
         assert there, f"{chosen!r}: expected an instance from 0 to {fleet.size - 1}"
         return chosen
 
 
+def _seen(fleet: FleetView) -> NDArray[np.int64]:
+    rows = (fleet.outstanding, fleet.waiting, fleet.waiting_tokens, fleet.running, fleet.free_blocks)
+    return np.array(rows)
+
+
 def check_router(router: Router, *, seed: int = 0) -> None:
-    """Raise unless a router keeps the contract on fleets of 1, 2 and 5 instances, idle and crowded.
+    """Raise unless a router keeps the contract on fleets of 1, 2 and 5 instances, idle and crowded, with old news too.
 
     It names an instance that there is, as a whole number, keeps no state and changes nothing.
     """
     rng = np.random.default_rng(seed)
-    for instances in (1, 2, 5):
+    for instances, reports in ((1, ORACLE), (2, ORACLE), (5, ORACLE), (5, Reports(0.5)), (5, Reports(0.5, False))):
         for rate_per_s in (2.0, 200.0):
             requests = _drawn(rng, 40, rate_per_s)
             scheduler = ChunkedPrefill(max_num_seqs=4)
-            serve(requests, scheduler, instances=instances, router=RouterWitness(router))
+            serve(requests, scheduler, instances=instances, router=RouterWitness(router), reports=reports)

@@ -18,6 +18,7 @@ import simpy
 from llmsim.cluster import simulate
 from llmsim.experiment import assemble
 from llmsim.experiment.instances import make_instances
+from llmsim.experiment.routing import make_router
 from llmsim.metrics.score import score
 from llmsim.record import Record
 from llmsim.scenario import Scenario
@@ -154,7 +155,7 @@ def _timed(
     gc.collect()
     started_s = time.perf_counter()
     instances = make_instances(scenario)
-    router = assemble.make_router(scenario)
+    router = make_router(scenario)
     record = simulate(drawn, instances, router, routing, stretches=stretches, on_progress=progress)
     simulated_s = time.perf_counter()
     first_scheduled_s = record.requests["first_scheduled_s"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmsim.experiment.assemble import make_host, make_policy, make_slo, make_user, make_window, make_workload
+from llmsim.experiment.routing import router_choice
 from llmsim.experiment.run import Result, check, delivered, run
 from llmsim.experiment.store import MARK as SCENARIO_FILE
 from llmsim.experiment.store import check_folder, read_record, read_scenario, read_score, staged, write
@@ -24,6 +25,7 @@ __all__ = [
     "read_scenario",
     "read_score",
     "reported",
+    "router_choice",
     "run",
     "staged",
     "write",

@@ -12,15 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from llmsim import delivery, discovery, hardware
+from llmsim import delivery, hardware
 from llmsim.clients import ApiPath
-from llmsim.disaggregation import Disaggregation, Link
 from llmsim.errors import InputError
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
-from llmsim.router import Router
 from llmsim.scenario import EngineHost, PacedDelivery, Scenario, TraceWorkload
 from llmsim.scenario.messages import Place, input_error
 from llmsim.workload.contract import Workload
@@ -92,27 +90,6 @@ def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -
         for stream, wait in zip(rng.spawn(2), (chosen.first_token, chosen.next_token), strict=True)
     )
     return Patience(first, following, chosen.cancel_delay_s)
-
-
-def make_router(scenario: Scenario) -> Router:
-    """Find the router by its name."""
-    with blaming(scenario, "cluster", "router"):
-        policy = discovery.find("llmsim.routers", scenario.cluster.router, Router)  # type: ignore[type-abstract]
-    return policy()
-
-
-def make_disaggregation(scenario: Scenario) -> Disaggregation | None:
-    """How prefill and decode instances work together; None where there are none."""
-    chosen = scenario.kv_transfer
-    if chosen is None:
-        return None
-    with blaming(scenario, "kv_transfer", "router"):
-        router = discovery.find("llmsim.routers", chosen.router, Router)  # type: ignore[type-abstract]
-    with blaming(scenario, "cluster", "model"):
-        model = hardware.load_model(scenario.cluster.model)
-    layers = model.num_hidden_layers if chosen.overlap == "layers" else 1
-    link = Link(chosen.bandwidth_gb_per_s * 1e9, chosen.latency_s, layers)
-    return Disaggregation(link, model.kv_bytes_per_token, router(), chosen.when_full)
 
 
 def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:

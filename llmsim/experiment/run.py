@@ -15,9 +15,7 @@ from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
     make_api,
     make_delivery,
-    make_disaggregation,
     make_patience,
-    make_router,
     make_slo,
     make_user,
     make_window,
@@ -25,7 +23,9 @@ from llmsim.experiment.assemble import (
 )
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.pools import pool_scores
+from llmsim.experiment.routing import caches_prefixes, make_disaggregation, make_reports, make_router, router_choice
 from llmsim.experiment.verdict import reported, verdict
+from llmsim.metrics.imbalance import outstanding_cv
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
@@ -105,11 +105,14 @@ def run(
         until_s=scenario.until_s,
         max_in_flight=scenario.max_in_flight,
         api=make_api(scenario),
+        reports=make_reports(scenario),
         disaggregation=make_disaggregation(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
+    alone = len(instances) == 1 or scenario.kv_transfer is not None  # requests that move are on two instances
+    result.score["imbalance"] = None if alone else imbalance(record, len(instances))
     result.score["verdict"] = verdict(record, window, result.delivered.arrival_s).to_dict()
     if scenario.pool:
         result.score["pools"] = pool_scores(result.delivered, record, scenario, blocks)
@@ -143,11 +146,20 @@ def score_delivered(
     values["wasted"] = wasted(record)
     if scenario.kv_transfer is not None:
         values["stages"] = stages(record)
-    if any(cluster.prefix_caching for _, cluster in scenario.pools):
+    if caches_prefixes(scenario):
         values["prefix_cache"] = prefix_cache(record, scenario)
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
+    values["choices"]["router"] = router_choice(scenario)
     values["choices"]["measured_from"] = scenario.measured_from
     return values
+
+
+def imbalance(record: Record, instances: int) -> dict[str, float | None]:
+    """How unevenly requests lay on the instances from the first to the last arrival."""
+    requests = record.requests
+    span_s = float(requests["arrival_s"].min()), float(requests["arrival_s"].max())
+    cv = outstanding_cv(requests["instance"], requests["sent_s"], requests["end_s"], instances, span_s)
+    return {"outstanding_cv": number(cv)}
 
 
 def client_queueing(record: Record, scenario: Scenario) -> dict[str, float | int | None] | None:

@@ -25,7 +25,10 @@ METRICS = {
     "slo.attainment": ("SLO attainment (%)", 100.0),
     "slo.goodput_tokens_per_s": ("goodput (tokens/s)", 1.0),
     "smooth_goodput_tokens_per_s": ("smooth goodput (tokens/s)", 1.0),
+    "imbalance.outstanding_cv": ("imbalance: CV of outstanding over instances", 1.0),
 }
+#: what a picture says beside the name of a field
+SAID = {"router.report_age_s": " (0: oracle)"}
 #: values that span more than this are drawn on a logarithmic axis
 DECADES_APART = 20.0
 #: more lines in a panel than this cannot be told apart; more cells cannot be read
@@ -70,6 +73,8 @@ def panels_of(swept: Swept) -> Iterator[Panel]:
     runs = {place: swept.rows[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
     unsteady = {place for place in places if any(row["verdict.answer"] != STEADY for row in runs[place])}
     for column, (words, factor) in METRICS.items():
+        if not any(column in row for row in swept.rows):
+            continue
         cells: dict[tuple[int, ...], Interval | None] = {}
         for place in places:
             values = [row.get(column) for row in runs[place]]
@@ -123,7 +128,10 @@ def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
 def _grid(panels: int, height_in: float) -> tuple[Figure, list[Axes]]:
     rows = math.ceil(panels / 3)
     figure = new_figure(11.0, height_in * rows)
-    return figure, list(figure.subplots(rows, 3, squeeze=False).flat)[:panels]
+    grid = list(figure.subplots(rows, 3, squeeze=False).flat)
+    for spare in grid[panels:]:
+        spare.remove()
+    return figure, grid[:panels]
 
 
 def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> None:
@@ -145,7 +153,7 @@ def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> No
         axes_of.plot(*zip(*hollow, strict=True) if hollow else ([], []), "o", color=COLOURS[line], mfc="white", ms=5)
     if not any(panel.cells.values()):
         axes_of.text(0.5, 0.5, "withheld: no point is steady", transform=axes_of.transAxes, ha="center", color=GREY)
-    tidy(axes_of, x="\n".join(axis.names), y="", title=panel.words)
+    tidy(axes_of, x="\n".join(f"{name}{SAID.get(name, '')}" for name in axis.names), y="", title=panel.words)
     if not numeric:
         axes_of.set_xticks(x, _labels(axis), fontsize="small")
     elif min(x) > 0 and max(x) > DECADES_APART * min(x):

@@ -8,6 +8,7 @@ at this moment; SGLang's keeps a tree of the prompts that it has sent, which tak
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,8 +19,12 @@ from llmsim.scheduler import positive, share
 
 @dataclass(frozen=True)
 class PrefixAware(Router):
-    """Cache first, unless load is uneven or there is little to gain; ties go to fewer requests, then lower numbers."""
+    """Cache first, unless load is uneven or there is little to gain; ties go to fewer requests, then lower numbers.
 
+    Load is as old as the scenario's reports, what is cached is always the present: results say so.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("reports", "caches")
     cache_threshold: float = 0.3  #: least share of the prompt that must be cached to be worth following
     balance_abs_threshold: int = 64  #: the fleet is out of balance if the busiest instance has so many requests more
     balance_rel_threshold: float = 1.5  #: and this many times those of the idlest

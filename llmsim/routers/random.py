@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from llmsim.request import RequestView
 from llmsim.router import FleetView, Router
@@ -11,6 +12,8 @@ from llmsim.router import FleetView, Router
 @dataclass(frozen=True)
 class Random(Router):
     """Every instance is equally likely."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def route(self, request: RequestView, fleet: FleetView) -> int:
         """Draw one."""

@@ -27,7 +27,7 @@ from llmsim.scenario.model import (
     User,
     Window,
 )
-from llmsim.scenario.pools import EngineHost, Pool
+from llmsim.scenario.pools import EngineHost, Pool, RouterChoice
 
 __all__ = [
     "Abandonment",
@@ -45,6 +45,7 @@ __all__ = [
     "PacedDelivery",
     "PoissonArrivals",
     "Pool",
+    "RouterChoice",
     "Scenario",
     "SchedulerChoice",
     "SharedPrefixes",

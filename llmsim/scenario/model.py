@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
-from llmsim.scenario.pools import KvTransfer, Pool
+from llmsim.scenario.pools import KvTransfer, Pool, RouterChoice
 from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
 
+DEFAULT_ROUTER = "round_robin"
 #: name of the pool of a scenario without [[pool]]
 ONE_POOL = "all"
 
@@ -150,7 +151,8 @@ class Cluster(Table):
     instances: Annotated[int, Field(ge=1, le=100_000)] = 1
     tensor_parallel_size: Count = 1
     latency: Literal["table", "roofline"] = "table"
-    router: str = "round_robin"
+    #: short for router.name; without either, DEFAULT_ROUTER
+    router: str | None = None
     #: KV blocks of one instance; left out, they follow from GPU, model and gpu_memory_utilization
     num_gpu_blocks: Count | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -339,6 +341,7 @@ class Scenario(Table):
     workload: Workload = SyntheticWorkload()
     clients: Clients = Clients()
     cluster: Cluster = Cluster()
+    router: RouterChoice = RouterChoice()
     #: [[pool]] tables; none: the cluster is one pool
     pool: Annotated[tuple[Pool, ...], Field(strict=False)] = ()
     kv_transfer: KvTransfer | None = None
@@ -368,6 +371,17 @@ class Scenario(Table):
         if twice:
             raise ValueError(f"two pools are named '{twice[0]}'; expected a name for each")
         return pools
+
+    @model_validator(mode="after")
+    def _one_router(self) -> Scenario:
+        if self.router.name is not None and self.cluster.router is not None:
+            raise ValueError("router.name and cluster.router say the same thing; give one of them")
+        return self
+
+    @property
+    def router_name(self) -> str:
+        """Name of the router."""
+        return self.router.name or self.cluster.router or DEFAULT_ROUTER
 
     @model_validator(mode="after")
     def _whole_when_disaggregated(self) -> Scenario:

@@ -1,4 +1,7 @@
-"""Pools of a heterogeneous cluster: what a pool leaves out is ``[cluster]``'s, ``[scheduler]``'s and ``[host]``'s."""
+"""Pools of a heterogeneous cluster, and the router before them.
+
+What a pool leaves out is ``[cluster]``'s, ``[scheduler]``'s and ``[host]``'s.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,24 @@ class PoolScheduler(Table):
     @property
     def options(self) -> dict[str, Any]:
         """The options as given."""
+        return dict(self.model_extra or {})
+
+
+class RouterChoice(Table):
+    """A router's name, how it learns of the instances, and its options: every other key, checked against the policy."""
+
+    model_config = ConfigDict(extra="allow")
+
+    #: left out: cluster.router
+    name: str | None = None
+    #: instances report every so many seconds, all together; 0: the router knows the present state (an oracle)
+    report_age_s: NotNegative = 0.0
+    #: whether the router adds what it has sent since the report (at age 0 there is nothing to add)
+    count_own_sends: bool = True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The policy's options as given."""
         return dict(self.model_extra or {})
 
 

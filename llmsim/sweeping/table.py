@@ -35,10 +35,21 @@ def rows_of(
     P99s of runs that are not steady are withheld (None) unless forced; ``verdict.answer`` and ``.reason`` tell which.
     """
     return [
-        {**point.axes, "seed": point.scenario.seed, **dict(flat(reported(scores[point.key], force=force)))}
+        {
+            **point.axes,
+            "seed": point.scenario.seed,
+            **dict(flat(reported(score, force=force))),
+            "router_reports": _reports(score),
+        }
         for point in points
-        if point.key in scores
+        if (score := scores.get(point.key)) is not None
     ]
+
+
+def _reports(score: Mapping[str, Any]) -> str | None:
+    """Whether the router saw an oracle, periodic reports or nothing (None)."""
+    reports: str | None = score.get("choices", {}).get("router", {}).get("reports")
+    return reports
 
 
 def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -11,7 +11,8 @@ import pandas as pd
 from llmsim import experiment
 from llmsim.cluster import simulate
 from llmsim.errors import InputError
-from llmsim.experiment.assemble import make_api, make_router
+from llmsim.experiment.assemble import make_api
+from llmsim.experiment.routing import make_reports, make_router
 from llmsim.experiment.instances import make_instances
 from llmsim.hardware import HostTimes
 from llmsim.interop.detect import read_measured
@@ -74,6 +75,7 @@ def predict(run: MeasuredRun, scenario: Scenario, host: HostTimes | None = None)
         make_router(scenario),
         streams(scenario.seed).routing,
         api=make_api(scenario),
+        reports=make_reports(scenario),
     )
     delivered = experiment.delivered(scenario, record)
     seen = Latencies.of(latency.ttft_s(delivered), latency.e2e_s(delivered), run.workload.output_tokens)

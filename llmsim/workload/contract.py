@@ -21,12 +21,16 @@ class Workload:
     source: str  #: where it came from, in words, for reports
     prefixes: Prefixes | None = None  #: which requests begin alike; None: nobody knows, or none do
 
+    user: NDArray[np.int64] | None = None  #: number of who asks; None: nobody knows
+
     def __post_init__(self) -> None:
         n = len(self.arrival_s)
         if n == 0:
             raise InputError(f"{self.source}: no requests")
         if not len(self.prompt_tokens) == len(self.output_tokens) == n:
             raise InputError(f"{self.source}: columns differ in length")
+        if self.user is not None and len(self.user) != n:
+            raise InputError(f"{self.source}: users of {len(self.user)} requests, expected {n}")
         if self.prefixes is not None and len(self.prefixes) != n:
             raise InputError(f"{self.source}: prefixes of {len(self.prefixes)} requests, expected {n}")
         if not (np.isfinite(self.arrival_s).all() and self.arrival_s[0] >= 0):

@@ -67,7 +67,7 @@ def test_a_pool_has_what_it_says_and_the_rest_of_cluster_scheduler_and_host(file
 
     assert [spec.pool for spec in (plain, big, again, old)] == ["plain", "big", "big", "old"]
     assert {spec.role for spec in (plain, big, old)} == {"mixed"}
-    a100, h100 = hardware.load_gpu("a100-sxm4-80gb"), hardware.load_gpu("h100-sxm-80gb")
+    a100 = hardware.load_gpu("a100-sxm4-80gb")
     llama = hardware.load_model("llama-3.1-8b")
     blocks = hardware.kv_blocks(a100, llama, tensor_parallel_size=1, gpu_memory_utilization=0.9, block_tokens=32)
     assert (plain.num_gpu_blocks, big.num_gpu_blocks, old.num_gpu_blocks) == (blocks, 77, blocks)
@@ -76,7 +76,7 @@ def test_a_pool_has_what_it_says_and_the_rest_of_cluster_scheduler_and_host(file
     assert isinstance(big.latency, Host)
     assert (plain.latency.step_s, plain.latency.sequence_s) == (0.25, 0.0)
     assert (big.latency.step_s, big.latency.sequence_s) == (0.25, 0.5)
-    assert h100.name in repr(big.latency.gpu) or big.latency.gpu != plain.latency.gpu
+    assert big.latency.gpu.step_time_s([(0, 2048)], 0, 0) < 0.5 * plain.latency.gpu.step_time_s([(0, 2048)], 0, 0)
     assert (plain.scheduler.max_num_seqs, plain.scheduler.max_num_batched_tokens) == (8, 512)
     assert (big.scheduler.max_num_seqs, big.scheduler.max_num_batched_tokens) == (3, 512)
     assert type(old.scheduler).__name__ == "Fcfs"

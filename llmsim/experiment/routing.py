@@ -1,0 +1,74 @@
+"""The routers of a scenario, and what they know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmsim import discovery, hardware
+from llmsim.disaggregation import Disaggregation, Link
+from llmsim.errors import InputError, nearest
+from llmsim.experiment.assemble import blaming, make_policy
+from llmsim.fleet import Reports
+from llmsim.router import Router
+from llmsim.scenario import Scenario
+
+
+def find_router(name: str) -> type[Router]:
+    """Find a router by its name."""
+    return discovery.find("llmsim.routers", name, Router)  # type: ignore[type-abstract]
+
+
+def make_router(scenario: Scenario) -> Router:
+    """Find the router by its name and set its options; InputError for a pool that it names and nobody has."""
+    chosen = scenario.router
+    with blaming(scenario, *(("cluster", "router") if chosen.name is None else ("router", "name"))):
+        policy = find_router(scenario.router_name)
+    router = make_policy(policy, chosen.options, lambda keys: scenario.place(*keys), ("router",))
+    there = [pool.name for pool, _ in scenario.pools if pool.role != "decode"]
+    for option, name in router.pools_named().items():
+        if name not in there:
+            raise InputError(f"{scenario.where('router', option)}no [[pool]] is named '{name}'{nearest(name, there)}")
+    return router
+
+
+def make_reports(scenario: Scenario) -> Reports:
+    """How the router learns of the instances."""
+    return Reports(scenario.router.report_age_s, scenario.router.count_own_sends)
+
+
+def make_disaggregation(scenario: Scenario) -> Disaggregation | None:
+    """How prefill and decode instances work together; None where there are none."""
+    chosen = scenario.kv_transfer
+    if chosen is None:
+        return None
+    with blaming(scenario, "kv_transfer", "router"):
+        router = find_router(chosen.router)
+    with blaming(scenario, "cluster", "model"):
+        model = hardware.load_model(scenario.cluster.model)
+    layers = model.num_hidden_layers if chosen.overlap == "layers" else 1
+    link = Link(chosen.bandwidth_gb_per_s * 1e9, chosen.latency_s, layers)
+    return Disaggregation(link, model.kv_bytes_per_token, router(), chosen.when_full)
+
+
+def router_choice(scenario: Scenario) -> dict[str, Any]:
+    """Who routes, and how old its news are: "oracle" where it sees the present state, which no deployment has.
+
+    `reports` and `caches` are None where neither the router nor that of decode instances looks at any.
+    """
+    chosen, reads = scenario.router, set(make_router(scenario).reads)
+    if scenario.kv_transfer is not None:
+        reads |= set(find_router(scenario.kv_transfer.router).reads)
+    age_s = chosen.report_age_s if "reports" in reads else None
+    return {
+        "name": scenario.router_name,
+        "options": chosen.options,
+        "reports": None if age_s is None else "periodic" if age_s else "oracle",
+        "report_age_s": age_s,
+        "count_own_sends": chosen.count_own_sends if age_s else None,
+        "caches": "oracle" if "caches" in reads and caches_prefixes(scenario) else None,
+    }
+
+
+def caches_prefixes(scenario: Scenario) -> bool:
+    """Whether any instance keeps KV blocks for requests that begin alike."""
+    return any(cluster.prefix_caching for _, cluster in scenario.pools)
