@@ -13,6 +13,7 @@ from math import nextafter
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import RequestView
 from llmsim.scheduler import Decision, InstanceView, Scheduler
+from llmsim.waiting import WaitingQueue
 
 FOR_EVER_S = float("inf")
 
@@ -61,6 +62,7 @@ class Abandoning(Scheduler):
         self.running = running
         self.foresee = foresee
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
+        self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
 
     @property
     def most_running(self) -> int | None:
@@ -97,6 +99,10 @@ class Abandoning(Scheduler):
             yield request, due_s
         for request in view.running if self.running else ():
             yield request, self.deadlines.next_s(request)
+
+    def new_queue(self) -> WaitingQueue:
+        """Let the other scheduler order the queue."""
+        return self.scheduler.new_queue()
 
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
         """Ask the other scheduler."""

@@ -117,12 +117,15 @@ class Cluster:
         self._patience = patience
         self._present: dict[int, Instance] = {}  # where each request in the system is
         self._router = router
-        self._user = workload.user
         self._api = api
         self._way_in = api.request_s > 0 or api.prompt_token_s > 0
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
         self.clock = Clock()
         output = workload.output_tokens[:n]
+        self._workload = workload
+        for spec in instances:
+            if spec.scheduler.needs_prediction and workload.predicted_output_tokens is None:
+                raise InputError(f"{type(spec.scheduler).__name__} needs predicted output lengths, and there are none")
         self.recorder = Recorder(arrival_s, prompt_tokens, output, len(instances))
         output_tokens = output.tolist()
         kind = Instance if stretches else StepwiseInstance
@@ -202,7 +205,7 @@ class Cluster:
             raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")
         record = self.recorder.finish(self.last_end_s)
         times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s}
-        return replace(record, requests=record.requests | times)
+        return replace(record, requests=record.requests | times | self._workload.told(self._requests))
 
     def _close(self, until_s: float) -> None:
         """End the run: whoever is still somewhere is unfinished."""
@@ -220,8 +223,7 @@ class Cluster:
 
     def _send(self, request: Request) -> None:
         """Take a request from a client to the instance that the router picks."""
-        if self._user is not None:
-            request.user = int(self._user[request.id])
+        self._workload.tell(request)
         chosen = self._routed(self._router, request, self.fleet)
         self.fleet.sent(chosen, request.prompt_tokens)
         instance = self._present[request.id] = self.fleet.instances[chosen]

@@ -9,7 +9,6 @@ next step boundary.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -64,7 +63,7 @@ class Instance:
         self.max_model_len = max_model_len
         self.recorder = recorder
         self.now_s = clock.now  # the current step boundary
-        self.waiting: OrderedDict[int, Request] = OrderedDict()
+        self.waiting = scheduler.new_queue()
         self.running: dict[int, Request] = {}  # admitted, in order of admission
         self.prefilling: dict[int, Request] = {}  # those of them whose prefill is not complete
         self.held: dict[int, Request] = {}  # those of them that could decode but sit out

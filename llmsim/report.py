@@ -32,6 +32,7 @@ def show(result: Result, folder: Path | None, console: Console | None = None, *,
     score = result.reported(force=force)
     console.print(_latencies(score))
     console.print(_outcome(score))
+    _show_classes(score, console)
     if "pools" in score:
         console.print(_pools(score["pools"]))
     console.print(f"{verdict_line(score['verdict'])}", soft_wrap=True)
@@ -47,6 +48,7 @@ def show_score(score: Mapping[str, Any], console: Console | None = None) -> None
     console.print(f"\n[bold]{score['name']}[/bold]\ntimes {score['choices']['times']}", soft_wrap=True)
     console.print(_latencies(score))
     console.print(_outcome(score))
+    _show_classes(score, console)
     if score.get("per_request"):
         console.print(_per_request(score["per_request"], score["choices"]["user"]))
 
@@ -180,6 +182,8 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("", "goodputs: who arrives in it; throughput: what leaves in it"))
     if choices.get("measured_from") == "sent":
         rows.append(("latencies", "from the sending of a request, not its arrival at the client"))
+    if told := score.get("prediction"):
+        rows.append(("output lengths", prediction_in_words(told)))
     if stages := score.get("stages"):
         rows.append(("stages", _stages(stages)))
         rows.append(("", f"{plain(stages['joined'])} of {plain(stages['handed_over'])} handovers decoded there"))
@@ -201,6 +205,33 @@ def _pools(pools: Mapping[str, Mapping[str, Any]]) -> Table:
             name.replace("[", r"\["), plain(last - first), *counts, plain(ttft), _percent(pool["utilisation"])
         )
     return table
+
+
+def prediction_in_words(told: Mapping[str, Any]) -> str:
+    """Say what policies were told of output lengths; that it was the truth, where it was."""
+    if told["oracle"]:
+        return "ORACLE: policies see the true ones"
+    off = f"off by {plain(told['mean_absolute_error_tokens'])} tokens in the mean"
+    how = f"log-normal errors, sigma {told['sigma']:g}" if told["sigma"] else "never the wrong one"
+    buckets = f"{len(told['edges_tokens']) + 1} buckets, " if told["predictor"] == "bucketed" else ""
+    return f"predicted ({buckets}{how}), {off}"
+
+
+def _show_classes(score: Mapping[str, Any], console: Console) -> None:
+    """Print a row for each class of requests, if there are classes."""
+    if not score.get("classes"):
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    table.add_column("class,\ntimes in s", overflow="fold")
+    for head in ("n", "TTFT p50", "TTFT p99", "TBT p99", "E2E p50", "SLO", "goodput,\ntokens/s"):
+        table.add_column(head, justify="right")
+    for name, of in score["classes"].items():
+        waits = (("ttft_s", "p50"), ("ttft_s", "p99"), ("tbt_s", "p99"), ("e2e_s", "p50"))
+        cells = (plain(of[table_of][q]) for table_of, q in waits)
+        slo = of["slo"] or {"attainment": None, "goodput_tokens_per_s": None}
+        met = (_percent(slo["attainment"]), plain(slo["goodput_tokens_per_s"]))
+        table.add_row(name, plain(of["requests"]["total"]), *cells, *met)
+    console.print(table)
 
 
 #: key of a row -> head of its column: twelve of them in 80 characters

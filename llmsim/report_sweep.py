@@ -45,6 +45,8 @@ def show(swept: Swept, folder: Path, pictures: Sequence[Path], console: Console 
     console.print(table)
     if len(rows) > ROWS:
         console.print(f"and {len(rows) - ROWS:,} more rows")
+    if any(row.get("prediction.oracle") for row in swept.rows):
+        console.print("ORACLE: in some or all of these points policies see the true output lengths")
     if len(sweep.seeds) > 1:
         console.print(f"means over {len(sweep.seeds)} seeds ± half of the 95 % interval", style="dim")
     if any(row.get("router_reports") == "oracle" for row in swept.rows):

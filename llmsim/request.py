@@ -41,6 +41,14 @@ class RequestView(Protocol):
         """Tokens in the prompt."""
 
     @property
+    def predicted_output_tokens(self) -> int | None:
+        """What the deployment's predictor says of its output length; None where there is no predictor."""
+
+    @property
+    def priority(self) -> int:
+        """Of its class, as in vLLM: the lower value goes first; 0 where there are no classes."""
+
+    @property
     def emitted_tokens(self) -> int:
         """Output tokens that have left the GPU so far."""
 
@@ -90,8 +98,10 @@ class Request:
         "last_token_s",
         "left_s",
         "most_computed_tokens",
+        "predicted_output_tokens",
         "preemptions",
         "prefilled_tokens",
+        "priority",
         "prompt_tokens",
         "recomputed_tokens",
         "user",
@@ -102,6 +112,8 @@ class Request:
         self.user = id
         self.arrival_s = arrival_s
         self.prompt_tokens = prompt_tokens
+        self.predicted_output_tokens: int | None = None
+        self.priority = 0
         self.first_scheduled_s = NEVER_S
         self.first_token_s = NEVER_S
         self.preemptions = 0

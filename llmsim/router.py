@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -90,8 +90,8 @@ class Router(ABC):
     #: what it looks at, so that results can say how old that is: "reports" (load, queue, memory), "caches" (prefixes)
     reads: ClassVar[tuple[str, ...]] = ("reports",)
 
-    def pools_named(self) -> Mapping[str, str]:
-        """Return the pools that its options name, by option: the scenario must have them."""
+    def pools_named(self) -> Mapping[str, Sequence[str]]:
+        """Return the names of pools that its options hold, by option: the scenario must have them."""
         return {}
 
     @abstractmethod

@@ -7,12 +7,13 @@ draws no random numbers, so that the same view always gives the same decision.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
+from llmsim.waiting import ArrivalQueue, WaitingQueue
 
 NO_CHUNKS: Mapping[int, int] = MappingProxyType({})
 
@@ -66,7 +67,10 @@ class InstanceView(Protocol):
 
     @property
     def waiting(self) -> Iterable[RequestView]:
-        """Requests without memory, in queue order: preempted ones first, then by arrival."""
+        """Requests without memory, in the order of the scheduler's queue: preempted ones first, then by arrival.
+
+        Looking at the first few costs no more than these few.
+        """
 
     @property
     def num_waiting(self) -> int:
@@ -140,10 +144,20 @@ class Scheduler(ABC):
 
     #: True: ask before every step. Costs the speed of stretches; for policies that change their mind unprompted.
     asks_every_step: ClassVar[bool] = False
+    #: True: reads `predicted_output_tokens`, and cannot do without
+    needs_prediction: ClassVar[bool] = False
 
     @abstractmethod
     def schedule(self, view: InstanceView) -> Decision:
         """Decide the next step."""
+
+    def new_queue(self) -> WaitingQueue:
+        """Return an empty queue for an instance: it decides the order of `InstanceView.waiting`.
+
+        As it is here: first come first served, and preempted requests to the head. A policy with another order returns
+        a `SortedQueue` of its own key, and need never sort.
+        """
+        return ArrivalQueue()
 
     @property
     def most_running(self) -> int | None:
@@ -172,15 +186,22 @@ def share(**options: float) -> None:
             raise InputError(f"{name} is {value}, expected a share: at least 0 and less than 1")
 
 
-def latest_to_preempt(view: InstanceView, prefill_blocks: Mapping[int, int] = NO_CHUNKS) -> tuple[int, ...]:
+def latest_to_preempt(
+    view: InstanceView,
+    prefill_blocks: Mapping[int, int] = NO_CHUNKS,
+    key: Callable[[RequestView], tuple[Any, ...]] | None = None,
+) -> tuple[int, ...]:
     """Return whom to preempt, the latest admitted first, so that the next step's KV blocks fit.
 
-    `prefill_blocks`: request id -> blocks that the step takes for its chunk; everybody else decodes.
+    `prefill_blocks`: request id -> blocks that the step takes for its chunk; everybody else decodes. With a `key`, the
+    greatest goes first instead of the latest.
     """
     needed = view.decode_blocks + sum(prefill_blocks.values())
     free = view.free_blocks
+    if needed <= free:
+        return ()
     victims: list[RequestView] = []
-    for request in view.running_latest_first if needed > free else ():
+    for request in view.running_latest_first if key is None else sorted(view.running, key=key, reverse=True):
         victims.append(request)
         needed -= prefill_blocks.get(request.id, view.blocks_to_decode(request))
         if needed <= free + view.blocks_freed(victims):

@@ -21,6 +21,8 @@ from llmsim.router import FleetView, Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, InstanceView, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.waiting import WaitingQueue
+from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 
@@ -241,6 +243,7 @@ class Witness(Scheduler):
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
+        self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
         self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
 
     @property
@@ -256,6 +259,10 @@ class Witness(Scheduler):
         assert before == _snapshot(view), "the policy changed what it may only read"
         self.decisions.append((view.now_s, decision))
         return decision
+
+    def new_queue(self) -> WaitingQueue:
+        """Pass through."""
+        return self._scheduler.new_queue()
 
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
         """Pass through."""
@@ -296,7 +303,16 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
 
 def _drawn(rng: np.random.Generator, n: int, rate_per_s: float) -> Workload:
     arrival_s = np.cumsum(rng.exponential(1 / rate_per_s, n))
-    return Workload(arrival_s, rng.integers(1, 300, n), rng.integers(1, 120, n), "check")
+    prompts, outputs = rng.integers(1, 300, n), rng.integers(1, 120, n)
+    return with_guesses(Workload(arrival_s, prompts, outputs, "check"))
+
+
+def with_guesses(requests: Workload, seed: int = 0) -> Workload:
+    """Give every request a prediction that has little to do with its length, and one of three priorities."""
+    rng = np.random.default_rng(seed)
+    n = len(requests)
+    classes = Classes(rng.integers(0, 3, n), ("first", "second", "third"), (0, 1, 2))
+    return replace(requests, predicted_output_tokens=rng.integers(1, 120, n), classes=classes)
 
 
 class RouterWitness(Router):

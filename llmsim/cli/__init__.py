@@ -8,7 +8,21 @@ from collections.abc import Sequence
 
 import typer
 
-from llmsim.cli import audit, bench, figures, listing, plan, profile, report, run, score, sweep, trace, validate
+from llmsim.cli import (
+    audit,
+    bench,
+    compare,
+    figures,
+    listing,
+    plan,
+    profile,
+    report,
+    run,
+    score,
+    sweep,
+    trace,
+    validate,
+)
 from llmsim.errors import Interrupted, LlmsimError
 
 app = typer.Typer(
@@ -28,6 +42,7 @@ def _top(context: typer.Context) -> None:
 
 app.command("run")(run.run)
 app.command("sweep")(sweep.sweep)
+app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)
 app.command("report")(report.report)
 app.command("score")(score.score)

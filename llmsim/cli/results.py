@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmsim.cli.choices import Choices
+    from llmsim.metrics.ranges import Bools
     from llmsim.metrics.slo import Slo
     from llmsim.metrics.smooth_goodput import User
     from llmsim.metrics.window import Window
@@ -28,21 +29,28 @@ class Opened:
     window: Window
     first_scheduled_s: Floats | None = None
     end_s: float | None = None  #: when the run ended, where that is known
+    #: classes of requests by name: which they are, and their SLO
+    classes: Mapping[str, tuple[Bools, Slo | None]] = field(default_factory=dict)
+    #: what policies were told of output lengths, where they were told anything
+    prediction: Mapping[str, Any] | None = None
     #: the same requests served otherwise, by name: for audits of what can be simulated
     others: Mapping[str, Timelines] = field(default_factory=dict)
 
     def score(self) -> dict[str, Any]:
         """Every default metric, and what it rests on."""
-        from llmsim.metrics.score import score
+        from llmsim.metrics.score import score, score_classes
 
+        scheduled_s, end_s = self.first_scheduled_s, self.end_s
+        user, window = self.user, self.window
         values = score(
-            self.timelines,
-            slo=self.slo,
-            user=self.user,
-            window=self.window,
-            first_scheduled_s=self.first_scheduled_s,
-            end_s=self.end_s,
+            self.timelines, slo=self.slo, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
         )
+        if self.classes:
+            values["classes"] = score_classes(
+                self.timelines, self.classes, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
+            )
+        if self.prediction is not None:
+            values["prediction"] = dict(self.prediction)
         values["choices"]["times"] = self.source
         return {"name": self.name, **values}
 
@@ -104,4 +112,8 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
         window=choices.window_or(experiment.make_window(scenario)),
         first_scheduled_s=record.requests["first_scheduled_s"],
         end_s=max(record.end_s, run_end_s(delivered)),
+        classes={
+            name: (mine, choices.slo_or(slo)) for name, (mine, slo) in experiment.classes_of(record, scenario).items()
+        },
+        prediction=experiment.prediction_of(record, scenario),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmsim.experiment.assemble import make_host, make_policy, make_slo, make_user, make_window, make_workload
+from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.routing import router_choice
 from llmsim.experiment.run import Result, check, delivered, run
 from llmsim.experiment.store import MARK as SCENARIO_FILE
@@ -14,6 +15,7 @@ __all__ = [
     "Result",
     "check",
     "check_folder",
+    "classes_of",
     "delivered",
     "make_host",
     "make_policy",
@@ -21,6 +23,7 @@ __all__ = [
     "make_user",
     "make_window",
     "make_workload",
+    "prediction_of",
     "read_record",
     "read_scenario",
     "read_score",

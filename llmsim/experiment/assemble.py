@@ -19,10 +19,13 @@ from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
-from llmsim.scenario import EngineHost, PacedDelivery, Scenario, TraceWorkload
+from llmsim.scenario import EngineHost, PacedDelivery, RequestClass, Scenario, TraceWorkload
 from llmsim.scenario.messages import Place, input_error
+from llmsim.workload import classes
+from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import FOR_EVER_S, Patience, draw_patience
+from llmsim.workload.prediction import predict
 from llmsim.workload.shared_prefixes import with_shared_prefixes
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
@@ -31,7 +34,30 @@ P = TypeVar("P")
 
 
 def make_workload(scenario: Scenario, streams: Streams) -> Workload:
-    """Read the trace or draw the requests; the scheduler and the cluster have no say in them."""
+    """Read the trace or draw the requests, with all that is told of them; scheduler and cluster have no say in it."""
+    bare = _make_requests(scenario, streams)
+    with blaming(scenario, "prediction"):
+        options = scenario.prediction.model_dump()
+        predicted = predict(streams.predictions, bare.output_tokens, **options)
+    given = make_classes(scenario, streams.classes, bare)
+    return dataclasses.replace(bare, predicted_output_tokens=predicted, classes=given)
+
+
+def make_classes(scenario: Scenario, rng: np.random.Generator, requests: Workload) -> Classes | None:
+    """Put each request in one of the scenario's classes, if it has any."""
+    given = scenario.workload.classes
+    if not given:
+        return None
+    weights = [each.weight for each in given if each.weight is not None]
+    if weights:
+        of_request = classes.draw(rng, len(requests), weights)
+    else:
+        longest = [each.max_prompt_tokens for each in given if each.max_prompt_tokens is not None]
+        of_request = classes.by_prompt(requests.prompt_tokens, longest)
+    return Classes(of_request, tuple(each.name for each in given), tuple(each.priority for each in given))
+
+
+def _make_requests(scenario: Scenario, streams: Streams) -> Workload:
     chosen = scenario.workload
     if isinstance(chosen, TraceWorkload):
         from llmsim.workload.traces import read_trace  # loads pandas and pyarrow
@@ -100,9 +126,10 @@ def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:
     return delivery.immediate
 
 
-def make_slo(scenario: Scenario) -> Slo:
-    """The bounds as the metrics take them."""
-    return Slo(**scenario.slo.model_dump())
+def make_slo(scenario: Scenario, given: RequestClass | None = None) -> Slo:
+    """The bounds as the metrics take them: of all requests, or of a class that has its own."""
+    bounds = given.slo if given is not None and given.slo is not None else scenario.slo
+    return Slo(**bounds.model_dump())
 
 
 def make_user(scenario: Scenario) -> User:

@@ -89,6 +89,11 @@ def _scheduler(
     if policy is None:
         with blaming(scenario, *prefix, "name"):
             policy = discovery.find("llmsim.schedulers", name, Scheduler)  # type: ignore[type-abstract]
+    if policy.needs_prediction and scenario.prediction.predictor == "none":
+        raise InputError(
+            f"{scenario.where(*prefix, 'name')}{name} needs predicted output lengths; "
+            "expected a [prediction] table, such as predictor = 'noisy' with sigma = 0.5"
+        )
     return make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
 
 

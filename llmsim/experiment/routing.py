@@ -25,8 +25,8 @@ def make_router(scenario: Scenario) -> Router:
         policy = find_router(scenario.router_name)
     router = make_policy(policy, chosen.options, lambda keys: scenario.place(*keys), ("router",))
     there = [pool.name for pool, _ in scenario.pools if pool.role != "decode"]
-    for option, name in router.pools_named().items():
-        if name not in there:
+    for option, named in router.pools_named().items():
+        for name in set(named) - set(there):
             raise InputError(f"{scenario.where('router', option)}no [[pool]] is named '{name}'{nearest(name, there)}")
     return router
 

@@ -21,12 +21,13 @@ from llmsim.experiment.assemble import (
     make_window,
     make_workload,
 )
+from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.pools import pool_scores
 from llmsim.experiment.routing import caches_prefixes, make_disaggregation, make_reports, make_router, router_choice
 from llmsim.experiment.verdict import reported, verdict
 from llmsim.metrics.imbalance import outstanding_cv
-from llmsim.metrics.score import score
+from llmsim.metrics.score import score, score_classes
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.stages import stages
@@ -134,14 +135,14 @@ def score_delivered(
     delivered: Timelines, record: Record, scenario: Scenario, *, slo: Slo, user: User, window: Window
 ) -> dict[str, Any]:
     """Score a run on its delivered token times; `choices.delivery` says how tokens got there."""
-    values = score(
-        delivered,
-        slo=slo,
-        user=user,
-        window=window,
-        first_scheduled_s=record.requests["first_scheduled_s"],
-        end_s=max(record.end_s, run_end_s(delivered)),
-    )
+    scheduled_s, end_s = record.requests["first_scheduled_s"], max(record.end_s, run_end_s(delivered))
+    values = score(delivered, slo=slo, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s)
+    if classes := classes_of(record, scenario):
+        values["classes"] = score_classes(
+            delivered, classes, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
+        )
+    if told := prediction_of(record, scenario):
+        values["prediction"] = told
     values["client_queueing_s"] = client_queueing(record, scenario)
     values["wasted"] = wasted(record)
     if scenario.kv_transfer is not None:

@@ -56,6 +56,8 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
     record = result.record
     requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests, **_deliveries(result)}
     words = {"outcome": OUTCOMES, "reason": record.reasons}
+    if result.scenario.workload.classes:
+        words["class"] = _classes(result.scenario)
     if result.scenario.pool:
         numbers = record.requests["instance"]
         requests["pool"] = np.where(numbers < 0, NOBODYS, pool_of_instances(result.scenario)[numbers])
@@ -86,6 +88,9 @@ def read_record(folder: Path) -> Record:
     requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)
     for name in ("id", "pool", *DELIVERED_COLUMNS):
         requests.pop(name, None)
+    if "class" in requests:
+        names = _classes(read_scenario(folder))
+        requests["class"] = np.array([names.index(name) for name in requests["class"]], dtype=np.int64)
     instances = int(max(ends["instance"].max(initial=-1), requests["instance"].max(initial=-1))) + 1
     record = Record(
         requests=requests,
@@ -112,6 +117,10 @@ def read_scenario(folder: Path) -> Scenario:
         raise InputError(f"{file}: not UTF-8 text") from None
     except ValidationError as error:
         raise input_error(error, Scenario, lambda _: f"{file}: ") from None
+
+
+def _classes(scenario: Scenario) -> tuple[str, ...]:
+    return tuple(each.name for each in scenario.workload.classes)
 
 
 def read_score(folder: Path) -> dict[str, Any]:

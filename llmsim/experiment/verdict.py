@@ -47,13 +47,24 @@ def utilisation(record: Record, start_s: float, stop_s: float, instances: range 
 
 
 def reported(score: Mapping[str, Any], *, force: bool = False) -> dict[str, Any]:
-    """Return a score as it may be shown: without P99s unless its run is steady, or with them and marked as `forced`."""
+    """Return a score as it may be shown: without P99s unless its run is steady, or with them and marked as `forced`.
+
+    What is withheld of the whole is withheld of each class.
+    """
     judged = score["verdict"]
     if judged["answer"] == "steady":
         return dict(score)
+    shown, tails = _without_tails(score, force)
+    if "classes" in score:
+        of_class = {name: _without_tails(values, force)[0] for name, values in score["classes"].items()}
+        shown["classes"] = {name: {**score["classes"][name], **values} for name, values in of_class.items()}
+    return {**score, **shown, "verdict": {**judged, "forced" if force else "withheld": tails}}
+
+
+def _without_tails(score: Mapping[str, Any], force: bool) -> tuple[dict[str, Any], list[str]]:
+    """Return the tables with tails, without these unless forced, and the names of the tails."""
     shown = {name: dict(score[name]) for name in WITH_TAILS if score.get(name) is not None}
     tails = [(name, tail) for name in shown for tail in TAILS if shown[name].get(tail) is not None]
     for name, tail in () if force else tails:
         shown[name][tail] = None
-    key = "forced" if force else "withheld"
-    return {**score, **shown, "verdict": {**judged, key: [f"{name}.{tail}" for name, tail in tails]}}
+    return shown, [f"{name}.{tail}" for name, tail in tails]

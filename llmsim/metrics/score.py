@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from llmsim.metrics import goodput, latency, ranges, smooth_goodput
 from llmsim.metrics import slo as slos
-from llmsim.metrics.ranges import Layout
+from llmsim.metrics.ranges import Bools, Layout
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.statistics import number, summary
@@ -36,6 +37,40 @@ def score(
     """
     span = resolve(window, timelines)
     end_s = run_end_s(timelines) if end_s is None else end_s
+    values = _score_within(timelines, span, slo, user, first_scheduled_s, end_s)
+    return {**values, "choices": _choices(slo, user, window, span, end_s)}
+
+
+def score_classes(
+    timelines: Timelines,
+    classes: Mapping[str, tuple[Bools, Slo | None]],
+    *,
+    user: User | None = None,
+    window: Window = ARRIVALS,
+    first_scheduled_s: Floats | None = None,
+    end_s: float | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Score each class of requests by itself: which they are, (N,), and their SLO, by name.
+
+    All classes have the window of the whole, so that their rates add up to its rates. Otherwise as `score`, with the
+    bounds of a class under `slo.bounds`.
+    """
+    whole = resolve(window, timelines)
+    end_s = run_end_s(timelines) if end_s is None else end_s
+    scores = {}
+    for name, (mine, slo) in classes.items():
+        span = replace(whole, counted=whole.counted[mine])
+        scheduled_s = None if first_scheduled_s is None else first_scheduled_s[mine]
+        values = _score_within(ranges.select(timelines, mine), span, slo, user, scheduled_s, end_s)
+        if slo is not None:
+            values["slo"]["bounds"] = asdict(slo)
+        scores[name] = values
+    return scores
+
+
+def _score_within(
+    timelines: Timelines, span: Span, slo: Slo | None, user: User | None, first_scheduled_s: Floats | None, end_s: float
+) -> dict[str, Any]:
     counted = ranges.select(timelines, span.counted)
     rows = ranges.layout(counted)
     return {
@@ -47,8 +82,7 @@ def score(
         ),
         "requests_per_s": number(goodput.finished_requests_per_s(timelines, span)),
         "slo": None if slo is None else _slo(counted, rows, slo, span),
-        **_smooth(counted, rows, user, span, end_s),
-        "choices": _choices(slo, user, window, span, end_s),
+        **score_reader(counted, rows, user, span, end_s),
     }
 
 
@@ -85,7 +119,8 @@ def _slo(timelines: Timelines, rows: Layout, slo: Slo, span: Span) -> dict[str, 
     }
 
 
-def _smooth(timelines: Timelines, rows: Layout, user: User | None, span: Span, end_s: float) -> dict[str, Any]:
+def score_reader(timelines: Timelines, rows: Layout, user: User | None, span: Span, end_s: float) -> dict[str, Any]:
+    """The part of a score that rests on the reader: of `timelines`, those counted, charged until `end_s` if dropped."""
     if user is None:
         return {"smooth_goodput_tokens_per_s": None, "idle_latency_s": None}
     idle_s = smooth_goodput.idle_latency_s(timelines, user, end_s=end_s, rows=rows)

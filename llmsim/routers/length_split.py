@@ -6,7 +6,7 @@ shortest queue within each side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +35,9 @@ class LengthSplit(Router):
         if (self.short is None) != (self.long is None):
             raise ValueError("short and long name a pool each; give both or neither")
 
-    def pools_named(self) -> Mapping[str, str]:
+    def pools_named(self) -> Mapping[str, Sequence[str]]:
         """Both sides."""
-        return {} if self.short is None or self.long is None else {"short": self.short, "long": self.long}
+        return {} if self.short is None or self.long is None else {"short": [self.short], "long": [self.long]}
 
     def route(self, request: RequestView, fleet: FleetView) -> int:
         """Choose the side, then its idlest instance."""

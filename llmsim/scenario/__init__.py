@@ -20,7 +20,6 @@ from llmsim.scenario.model import (
     Scenario,
     SchedulerChoice,
     SharedPrefixes,
-    Slo,
     SyntheticWorkload,
     TraceWorkload,
     TrafficLengths,
@@ -28,6 +27,7 @@ from llmsim.scenario.model import (
     Window,
 )
 from llmsim.scenario.pools import EngineHost, Pool, RouterChoice
+from llmsim.scenario.requests import RequestClass, Slo
 
 __all__ = [
     "Abandonment",
@@ -45,6 +45,7 @@ __all__ = [
     "PacedDelivery",
     "PoissonArrivals",
     "Pool",
+    "RequestClass",
     "RouterChoice",
     "Scenario",
     "SchedulerChoice",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from llmsim.scenario.pools import KvTransfer, Pool, RouterChoice
+from llmsim.scenario.requests import Classes, NoPrediction, Prediction, Slo
 from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
 
 DEFAULT_ROUTER = "round_robin"
@@ -109,6 +110,7 @@ class SyntheticWorkload(Table):
     requests: Count = 1000
     arrivals: Arrivals = PoissonArrivals(rate_per_s=1.0)
     lengths: Lengths = TrafficLengths()
+    classes: Classes = ()
     #: prepended to the prompts of `lengths`
     prefixes: SharedPrefixes | None = None
 
@@ -122,9 +124,11 @@ class TraceWorkload(Table):
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
     limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+    classes: Classes = ()
 
 
-SYNTHETIC_KEYS = frozenset(SyntheticWorkload.model_fields)
+SYNTHETIC_KEYS = SyntheticWorkload.model_fields.keys() - TraceWorkload.model_fields.keys()
+TRACE_KEYS = TraceWorkload.model_fields.keys() - SyntheticWorkload.model_fields.keys()
 
 
 def _kind_of_workload(table: Any) -> str:
@@ -133,8 +137,7 @@ def _kind_of_workload(table: Any) -> str:
         return "trace" if isinstance(table, TraceWorkload) else "synthetic"
     if "trace" in table:
         return "trace"
-    of_trace = TraceWorkload.model_fields.keys() & table.keys()
-    return "trace" if of_trace and not SYNTHETIC_KEYS & table.keys() else "synthetic"
+    return "trace" if TRACE_KEYS & table.keys() and not SYNTHETIC_KEYS & table.keys() else "synthetic"
 
 
 Workload = Annotated[
@@ -204,21 +207,6 @@ class SchedulerChoice(Table):
     def options(self) -> dict[str, Any]:
         """The policy's options as given."""
         return dict(self.model_extra or {})
-
-
-class Slo(Table):
-    """Bounds that a request must meet, all of those given, to count as served well."""
-
-    ttft_s: Positive | None = None
-    tbt_s: Positive | None = None
-    tpot_s: Positive | None = None
-    e2e_s: Positive | None = None
-
-    @model_validator(mode="after")
-    def _one_at_least(self) -> Slo:
-        if all(bound is None for bound in self.__dict__.values()):
-            raise ValueError("no bound; give at least one of ttft_s, tbt_s, tpot_s, e2e_s")
-        return self
 
 
 class User(Table):
@@ -339,6 +327,7 @@ class Scenario(Table):
     #: cut the run off at this time; what is still in the system then is unfinished
     until_s: Positive | None = None
     workload: Workload = SyntheticWorkload()
+    prediction: Prediction = NoPrediction()
     clients: Clients = Clients()
     cluster: Cluster = Cluster()
     router: RouterChoice = RouterChoice()

@@ -7,11 +7,17 @@ run out; a prompt is admitted only if all of it fits in memory, and one that doe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
 from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits, positive, share
+from llmsim.waiting import Key
+
+#: how many tokens of a step a prompt gets: of so many that it wants, and that the prompts before it have left; none, if
+#: that is below 1
+Grant = Callable[[RequestView, int, int], int]
 
 
 @dataclass(frozen=True)
@@ -40,40 +46,52 @@ class ChunkedPrefill(Scheduler):
         """Running requests first, then the queue."""
         if not (view.num_waiting or view.num_prefilling) and view.decode_blocks <= view.free_blocks:
             return DECODE
-        budget = self.max_num_batched_tokens - view.num_decoding
+        grant = self._grant(view)
+        budget = self.max_num_batched_tokens
         prefill: dict[int, int] = {}
         blocks: dict[int, int] = {}
         for request in view.prefilling:
-            tokens = min(request.tokens_to_prefill, budget)
+            tokens = grant(request, request.tokens_to_prefill, budget)
             if tokens > 0:
                 budget -= tokens
                 prefill[request.id] = tokens
                 blocks[request.id] = view.blocks_for(request.computed_tokens + tokens) - view.blocks_held(request)
         free = view.free_blocks - view.decode_blocks - sum(blocks.values())
         if free < 0:
-            victims = latest_to_preempt(view, blocks)
-            return Decision({id: n for id, n in prefill.items() if id not in victims}, preempt=victims)
-        self._admit(view, prefill, budget, free)
+            victims = latest_to_preempt(view, blocks, self._victims_key())
+            kept = {id: n for id, n in prefill.items() if id not in victims}
+            # the next step may have room for somebody smaller than these, if the queue puts him first
+            return Decision(kept, preempt=victims, review_at_s=view.now_s)
+        self._admit(view, prefill, grant, budget, free)
         return Decision(prefill)
 
-    def _admit(self, view: InstanceView, prefill: dict[int, int], budget: int, free: int) -> None:
+    def _admit(self, view: InstanceView, prefill: dict[int, int], grant: Grant, budget: int, free: int) -> None:
         seats = self.max_num_seqs - view.num_running
-        if budget <= 0 or seats <= 0:
+        if seats <= 0:
             return
         reserve = int(self.watermark * view.total_blocks) if view.num_running else 0
         admission = view.admission(prefill)
         for request in view.waiting:
             to_prefill = request.tokens_to_prefill
             cached, in_use = admission.found(request)
-            if budget <= 0 or seats <= 0 or view.blocks_for(to_prefill) - in_use + reserve > free:
+            tokens = grant(request, to_prefill - cached, budget)
+            if tokens <= 0 or seats <= 0 or view.blocks_for(to_prefill) - in_use + reserve > free:
                 return
-            tokens = min(to_prefill - cached, budget)
             admission.add(request, tokens)
             prefill[request.id] = tokens
             budget -= tokens
             seats -= 1
             free -= view.blocks_for(cached + tokens) - in_use
             reserve = int(self.watermark * view.total_blocks)  # guards those who run
+
+    def _grant(self, view: InstanceView) -> Grant:
+        """Say what prompts get of a step: all that those who decode leave."""
+        decoding = view.num_decoding
+        return lambda _, wanted, left: min(wanted, left - decoding)
+
+    def _victims_key(self) -> Key | None:
+        """Say who gives memory back where it runs short: those of the greatest key; None: the latest admitted."""
+        return None
 
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
         """Reject a prompt that the watermark keeps out even of an empty instance."""

@@ -23,8 +23,20 @@ from llmsim.scheduler import Scheduler
 PROFILES = ("gpu", "model")
 #: parts of the package that no number of a run goes through
 APART = frozenset(
-    {"bench", "cli", "figures", "interop", "page", "plots", "sweeping", "testing.py", "validation"}
-    | {"report.py", "report_audit.py", "report_sweep.py", "report_validation.py"}
+    {
+        "bench",
+        "cli",
+        "comparing",
+        "figures",
+        "interop",
+        "page",
+        "planning",
+        "plots",
+        "sweeping",
+        "testing.py",
+        "validation",
+    }
+    | {"report.py", "report_audit.py", "report_compare.py", "report_plan.py", "report_sweep.py", "report_validation.py"}
 )
 
 

@@ -12,8 +12,8 @@ from llmsim import experiment
 from llmsim.cluster import simulate
 from llmsim.errors import InputError
 from llmsim.experiment.assemble import make_api
-from llmsim.experiment.routing import make_reports, make_router
 from llmsim.experiment.instances import make_instances
+from llmsim.experiment.routing import make_reports, make_router
 from llmsim.hardware import HostTimes
 from llmsim.interop.detect import read_measured
 from llmsim.metrics import latency

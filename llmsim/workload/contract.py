@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError
+from llmsim.request import Request
+from llmsim.workload.classes import Classes
 from llmsim.workload.prefixes import Prefixes
 
 
@@ -20,6 +22,8 @@ class Workload:
     output_tokens: NDArray[np.int64]
     source: str  #: where it came from, in words, for reports
     prefixes: Prefixes | None = None  #: which requests begin alike; None: nobody knows, or none do
+    predicted_output_tokens: NDArray[np.int64] | None = None  #: what policies are told; None: nothing
+    classes: Classes | None = None  #: None: all are alike
 
     user: NDArray[np.int64] | None = None  #: number of who asks; None: nobody knows
 
@@ -33,6 +37,9 @@ class Workload:
             raise InputError(f"{self.source}: users of {len(self.user)} requests, expected {n}")
         if self.prefixes is not None and len(self.prefixes) != n:
             raise InputError(f"{self.source}: prefixes of {len(self.prefixes)} requests, expected {n}")
+        for name, column in self.told(n + 1).items():
+            if len(column) != n:
+                raise InputError(f"{self.source}: {n} requests, and a {name} for {len(column)}")
         if not (np.isfinite(self.arrival_s).all() and self.arrival_s[0] >= 0):
             raise InputError(f"{self.source}: arrival_s must be finite and not negative")
         if (np.diff(self.arrival_s) < 0).any():
@@ -46,3 +53,20 @@ class Workload:
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    def tell(self, request: Request) -> None:
+        """Put on a request what its cluster knows of it beside the prompt: who asks, prediction, priority, no more."""
+        if self.user is not None:
+            request.user = int(self.user[request.id])
+        if self.predicted_output_tokens is not None:
+            request.predicted_output_tokens = int(self.predicted_output_tokens[request.id])
+        if self.classes is not None:
+            request.priority = self.classes.priorities[self.classes.of_request[request.id]]
+
+    def told(self, requests: int) -> dict[str, NDArray[np.int64]]:
+        """Return the same as columns of the first so many requests; `class` holds numbers of `classes.names`."""
+        columns = {
+            "predicted_output_tokens": self.predicted_output_tokens,
+            "class": None if self.classes is None else self.classes.of_request,
+        }
+        return {name: column[:requests] for name, column in columns.items() if column is not None}

@@ -30,4 +30,6 @@ def with_shared_prefixes(
     ends = np.array([system_tokens, system_tokens + user_tokens])[:parts]
     prefixes = Prefixes(ids.T.reshape(-1), np.tile(ends, n), np.arange(n + 1) * parts)
     prompt_tokens = questions.prompt_tokens + system_tokens + user_tokens
-    return Workload(questions.arrival_s, prompt_tokens, questions.output_tokens, questions.source, prefixes, user)
+    return Workload(
+        questions.arrival_s, prompt_tokens, questions.output_tokens, questions.source, prefixes=prefixes, user=user
+    )

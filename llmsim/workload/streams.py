@@ -22,6 +22,7 @@ class Streams:
     users: np.random.Generator  #: patience, think times
     predictions: np.random.Generator  #: errors of predicted output lengths
     prefixes: np.random.Generator  #: whose prefix a request begins with
+    classes: np.random.Generator  #: which class each request is of
 
 
 def streams(seed: int) -> Streams:

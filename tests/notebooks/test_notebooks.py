@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-NAMES = ["1_first_run", "2_two_paradoxes", "3_paper_figures", "4_write_a_scheduler"]
+NAMES = ["1_first_run", "2_two_paradoxes", "3_paper_figures", "4_write_a_scheduler", "5_capacity_planning"]
 MOST_BYTES = 400_000
 
 
@@ -23,7 +23,7 @@ def check(file):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_there_are_four():
+def test_there_are_five():
     if not FOLDER.is_dir():
         pytest.skip("no notebooks beside these tests")
 

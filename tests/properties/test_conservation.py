@@ -16,7 +16,7 @@ from llmsim.memory import KVMemory
 from llmsim.request import Outcome
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
-from llmsim.testing import LinearSteps, serve
+from llmsim.testing import LinearSteps, serve, with_guesses
 from llmsim.workload.contract import Workload
 
 SCHEDULERS = discovery.names("llmsim.schedulers")
@@ -32,7 +32,7 @@ def workloads(draw):
     arrival_s = np.cumsum(draw(st.lists(st.floats(0, 1), min_size=n, max_size=n))) * gap_s
     prompts = draw(st.lists(st.integers(1, MAX_MODEL_LEN), min_size=n, max_size=n))
     outputs = draw(st.lists(st.integers(1, 80), min_size=n, max_size=n))
-    return Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis")
+    return with_guesses(Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis"))
 
 
 class Watched(KVMemory):

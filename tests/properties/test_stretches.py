@@ -14,10 +14,13 @@ from llmsim.routers.random import Random
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.schedulers.earliest_token_deadline import EarliestTokenDeadline
 from llmsim.schedulers.fcfs import Fcfs
+from llmsim.schedulers.priority import Priority
+from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
 from llmsim.schedulers.static import Static
 from llmsim.schedulers.token_delay import TokenDelay
-from llmsim.testing import LinearSteps, same, serve
+from llmsim.testing import LinearSteps, same, serve, with_guesses
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 
@@ -60,6 +63,12 @@ SCHEDULERS = [
     Fcfs(max_num_batched_tokens=200, max_num_seqs=5, watermark=0.0),
     Static(max_num_seqs=4),
     TokenDelay(tokens_per_s=4.0, lead_tokens=2),
+    ShortestPredictedFirst(max_num_batched_tokens=64, max_num_seqs=6),
+    ShortestPredictedFirst(aging_tokens_per_s=20.0, prompt_weight=0.5),
+    Priority(max_num_batched_tokens=64, max_num_seqs=6),
+    Priority(),
+    EarliestTokenDeadline(max_num_batched_tokens=8, max_num_seqs=6, tokens_per_s=3.0),
+    EarliestTokenDeadline(tokens_per_s=20.0, offset_s=0.5),
     Fidgety(),
 ]
 #: round numbers, so that arrivals and step ends coincide; and others, so that sums round
@@ -74,7 +83,8 @@ def workloads(draw):
     prompts = draw(st.lists(st.integers(1, 150), min_size=n, max_size=n))
     outputs = draw(st.lists(st.integers(1, 70), min_size=n, max_size=n))
     arrival_s = np.cumsum(np.array([0, *gaps[1:]]) * gap_s)
-    return Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis")
+    requests = Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis")
+    return with_guesses(requests, draw(st.integers(0, 3)))
 
 
 @settings(max_examples=400, deadline=None)
@@ -121,6 +131,7 @@ def test_stretches_equal_single_steps(
 def test_the_property_is_tried_under_memory_pressure(scheduler):
     rng = np.random.default_rng(1)
     requests = Workload(np.arange(40) * 0.01, rng.integers(1, 150, 40), rng.integers(1, 70, 40), "pressure")
+    requests = with_guesses(requests)
     records = [serve(requests, scheduler, num_gpu_blocks=20, stretches=stretches) for stretches in (True, False)]
 
     assert same(*records)

@@ -10,6 +10,7 @@ import pytest
 from llmsim.errors import InputError
 from llmsim.request import Request
 from llmsim.routers.length_split import LengthSplit
+from llmsim.routers.priority import Priority
 from llmsim.routers.session_affinity import SessionAffinity, hashed
 from llmsim.routers.shortest_expected_delay import ShortestExpectedDelay
 
@@ -52,7 +53,7 @@ def test_length_split_sends_long_prompts_to_their_pool_and_to_its_idlest():
 
     assert router.route(asked(100), fleet([5, 4, 0, 0], **pools)) == 1
     assert router.route(asked(101), fleet([0, 0, 9, 8], **pools)) == 3
-    assert router.pools_named() == {"short": "a", "long": "b"}
+    assert router.pools_named() == {"short": ["a"], "long": ["b"]}
 
 
 @pytest.mark.parametrize(("size", "short", "long"), [(1, 0, 0), (2, 0, 1), (3, 0, 2), (5, 0, 4)])
@@ -87,11 +88,27 @@ def test_few_users_move_when_an_instance_is_added_and_all_instances_have_their_s
 
 
 @pytest.mark.parametrize(
+    ("priority", "share", "expected"), [(0, False, 1), (0, True, 4), (1, False, 3), (7, True, 4), (-3, False, 1)]
+)
+def test_priorities_have_pools_and_may_use_those_of_later_classes(priority, share, expected):
+    pools = {"pools": {"a": np.array([0, 1]), "b": np.array([2, 3]), "c": np.array([4])}}
+    request = asked()
+    request.priority = priority
+
+    assert Priority(["a", "b", "c"], share).route(request, fleet([5, 4, 3, 2, 1], **pools)) == expected
+
+
+def test_without_pools_every_priority_may_go_everywhere():
+    assert Priority().route(asked(), fleet([5, 4, 6])) == 1
+
+
+@pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: SessionAffinity(load_factor=0.9), "load_factor = 0.9, expected at least 1"),
         (lambda: LengthSplit(short="a"), "short and long name a pool each"),
         (lambda: LengthSplit(threshold_tokens=0), "threshold_tokens is 0, expected more than 0"),
+        (lambda: Priority(["a", "a"]), "expected every pool once"),
         (lambda: ShortestExpectedDelay(0), "expected_output_tokens is 0, expected more than 0"),
     ],
 )

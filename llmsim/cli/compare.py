@@ -1,0 +1,106 @@
+"""`llmsim compare`: scenarios or schedulers on the same requests, pair by pair, with an exit code for CI."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmsim.cli.output import ProgressBar, print_json
+from llmsim.cli.run import RESULTS, folder_name
+
+if TYPE_CHECKING:
+    from llmsim.comparing import Comparison
+    from llmsim.comparing.runs import Executors
+
+#: exit code where a condition failed
+FAILED = 1
+
+
+def compare(
+    scenarios: Annotated[
+        list[str],
+        typer.Argument(metavar="A B…", help="TOML files or names of shipped scenarios; the others are held against A."),
+    ],
+    schedulers: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Compare schedulers on one scenario: names, or Python files (.py)."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value on all sides. Repeatable.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each side, with the same N seeds.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for tables and pictures.", show_default="results/NAME-compare; none with --json"
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help='Exit with 1 if this holds of a difference from A, by its estimate: "ttft_s.p99 > +5%" (relative), '
+            '"slo.attainment < -0.01" (in the unit of the metric). Repeatable.',
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY", help="Let sides differ in this key or table of the workload, users, SLO. Repeatable."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Show and judge P99s even of runs that are overloaded or too short.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, nothing else.")] = False,
+) -> int:
+    """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for whom."""
+    from llmsim import comparing, experiment
+
+    conditions = [comparing.parse_condition(text) for text in fail_if or []]
+    sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [])
+    folder = out if out is not None or as_json else RESULTS / f"{folder_name(sides[0].scenario.name)}-compare"
+    with ExitStack() as stack:
+        scratch = stack.enter_context(experiment.staged(folder, comparing.MARK)) if folder is not None else None
+        with ProgressBar("requests served") as progress:
+            comparison = comparing.compare(
+                sides,
+                seeds=seeds,
+                conditions=conditions,
+                force=force,
+                executors=_executors(min(jobs, seeds * len(sides))),
+                progress=progress,
+            )
+        names = [] if scratch is None else _keep(comparison, scratch, force=force)
+    if as_json:
+        print_json(comparing.as_json(comparison, force=force))
+    else:
+        from llmsim import report_compare
+
+        pictures = [] if folder is None else [folder / name for name in names]
+        report_compare.show(comparison, folder, pictures, force=force)
+    return FAILED if comparison.failed else 0
+
+
+def _names(schedulers: str | None) -> list[str]:
+    return [] if schedulers is None else [name.strip() for name in schedulers.split(",")]
+
+
+def _executors(jobs: int) -> Executors | None:
+    from llmsim.sweeping import process_pool
+
+    return None if jobs == 1 else partial(process_pool, jobs)
+
+
+def _keep(comparison: Comparison, scratch: Path, *, force: bool) -> list[str]:
+    """Write tables and pictures; return the names of the pictures."""
+    from llmsim import comparing
+    from llmsim.plots import compare as plots
+
+    comparing.write(comparison, scratch, force=force)
+    return [file.name for file in plots.draw_comparison(comparison, scratch, force=force)]

@@ -1,0 +1,105 @@
+"""The queue of an instance, in an order of the scheduler's choice, kept sorted as requests come and go.
+
+A policy that sorted thousands of waiting requests at every step would pay for it at every step. Its order, though,
+rarely changes while they wait: a key that stands still is worked out once for each request, when it joins.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from llmsim.request import Request, RequestView
+
+#: what a queue is sorted by: tuples of numbers, the least first
+Key = Callable[[RequestView], tuple[Any, ...]]
+
+
+class WaitingQueue(Protocol):
+    """What an instance needs of its queue: requests by id, in order."""
+
+    def __len__(self) -> int:
+        """How many wait."""
+
+    def __iter__(self) -> Iterator[int]:
+        """Ids in order."""
+
+    def __setitem__(self, id: int, request: Request, /) -> None:
+        """Let a request join, at the end where there is no other order."""
+
+    def get(self, id: int, /) -> Request | None:
+        """Return a request, or None if it does not wait."""
+
+    def pop(self, id: int, default: None, /) -> Request | None:
+        """Take a request out and return it, or None if it does not wait."""
+
+    def move_to_end(self, id: int, last: bool = True) -> None:
+        """Put a request that was preempted to the head (`last` is False), where there is no other order."""
+
+    def values(self) -> Iterable[Request]:
+        """Requests in order."""
+
+
+#: first come first served, preempted requests to the head
+ArrivalQueue = OrderedDict[int, Request]
+
+
+class SortedQueue:
+    """Requests sorted by a key, ties by id: a binary search to join or leave, and a shift of pointers.
+
+    A request's key is taken when it joins, and holds until it leaves.
+    """
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self._places: dict[int, tuple[tuple[Any, ...], int]] = {}  # id -> its entry in the order
+        self._requests: dict[int, Request] = {}
+        self._order: list[tuple[tuple[Any, ...], int]] = []
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[int]:
+        return (id for _, id in self._order)
+
+    def __setitem__(self, id: int, request: Request, /) -> None:
+        self.pop(id, None)
+        place = (self._key(request), id)
+        self._places[id] = place
+        self._requests[id] = request
+        insort(self._order, place)
+
+    def get(self, id: int, /) -> Request | None:
+        """Return a request, or None if it does not wait."""
+        return self._requests.get(id)
+
+    def pop(self, id: int, default: None = None, /) -> Request | None:
+        """Take a request out and return it, or None if it does not wait."""
+        place = self._places.pop(id, None)
+        if place is None:
+            return default
+        del self._order[bisect_left(self._order, place)]
+        return self._requests.pop(id)
+
+    def move_to_end(self, id: int, last: bool = True) -> None:
+        """Leave everybody where the key puts them, preempted requests too."""
+
+    def values(self) -> Iterable[Request]:
+        """Requests in order."""
+        return InOrder(self._order, self._requests)
+
+
+class InOrder:
+    """The requests of a sorted queue, in order. Looking at the first few costs no more than these few."""
+
+    __slots__ = ("_order", "_requests")
+
+    def __init__(self, order: Iterable[tuple[tuple[Any, ...], int]], requests: Mapping[int, Request]) -> None:
+        self._order = order
+        self._requests = requests
+
+    def __iter__(self) -> Iterator[Request]:
+        requests = self._requests
+        return (requests[id] for _, id in self._order)

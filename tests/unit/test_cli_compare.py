@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmsim.cli import main
+
+FILE = """\
+name = "little"
+[workload]
+requests = 60
+arrivals = { process = "poisson", rate_per_s = 8.0 }
+lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
+[cluster]
+latency = "roofline"
+"""
+
+
+@pytest.fixture
+def little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "little.toml").write_text(FILE)
+    return "little.toml"
+
+
+def test_compare_prints_tables_and_keeps_files(little: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", little, "--schedulers", "fcfs,static", "--seeds", "3"]) == 0
+    out = capsys.readouterr().out
+
+    assert "B (static) against A (fcfs)" in out
+    assert "over seeds" in out
+    assert "P99s withheld" in out
+    names = {file.name for file in Path("results/little-compare").iterdir()}
+    tables = {"differences.parquet", "runs.parquet", "groups.parquet", "requests.parquet"}
+    assert names == tables | {"compare.json", "differences.png", "who_pays.png", "most_changed.png"}
+
+
+def test_exit_code_says_whether_a_condition_failed(little: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["compare", little, "--schedulers", "fcfs,static", "--json"]
+
+    assert main([*asked, "--fail-if", "e2e_s.mean > +5%"]) == 1
+    failed = json.loads(capsys.readouterr().out)
+    assert failed["failed"] is True
+    assert failed["conditions"][0]["side"] == "B (static)"
+    assert main([*asked, "--fail-if", "e2e_s.mean > +1000%"]) == 0
+    assert json.loads(capsys.readouterr().out)["failed"] is False
+    assert main([*asked, "--fail-if", "ttft_s.p99 > +1000%"]) == 1, "60 requests have no P99"
+    assert main([*asked, "--fail-if", "ttft_s.p99 > +1000%", "--force"]) == 0
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["little.toml"],
+        ["little.toml", "nowhere.toml"],
+        ["little.toml", "little.toml", "--fail-if", "e2e.mean > 3"],
+        ["little.toml", "little.toml", "--fail-if", "e2e_s.mean"],
+        ["little.toml", "little.toml", "--seeds", "0"],
+        ["little.toml", "quickstart"],
+        ["little.toml", "--schedulers", "fcfs,sttic"],
+        ["little.toml", "little.toml", "--set", "cluster.gpu=x100"],
+        ["little.toml", "little.toml", "--out", "little.toml"],
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    little: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *arguments]) == 2
+    said = capsys.readouterr()
+
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert [file.name for file in Path().iterdir()] == [little] or not list(Path("results").iterdir())
+
+
+def test_one_steady_run_a_side_has_intervals_over_requests(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--set", "workload.requests=1000", "--set", "workload.arrivals.rate_per_s=1.5"]
+    assert main(["compare", "quickstart", "--schedulers", "chunked_prefill,fcfs", "--json", *few]) == 0
+    said = json.loads(capsys.readouterr().out)
+    rows = {row["metric"]: row for row in said["against"][0]["differences"]}
+
+    assert said["sides"][0]["verdicts"][0]["answer"] == "steady"
+    assert rows["e2e_s.mean"]["covers"] == "requests"
+    assert rows["e2e_s.mean"]["interval"]["low"] > 0
+    assert rows["e2e_s.p99"]["covers"] is None, "1,000 requests are too few to resample a P99"
+    assert rows["tbt_s.mean"]["covers"] is None, "no statistic of single requests"
+
+
+def test_three_sides_are_held_against_the_first(little: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", little, little, little, "--out", "out", "--jobs", "2"]) == 0
+    out = capsys.readouterr().out
+
+    assert "C (little.toml) against A (little.toml)" in out
+    assert "equal" not in out, "one run a side shows equal estimates, not certainty"
