@@ -10,6 +10,7 @@ from math import isnan
 
 import numpy as np
 
+from llmsim.autoscaling import Autoscaler, Autoscaling
 from llmsim.clients import DIRECT, ApiPath, Clients
 from llmsim.clock import ARRIVAL, LEAVING, Clock
 from llmsim.disaggregation import Disaggregation, Exchange, Network, Role
@@ -58,16 +59,17 @@ def simulate(
     api: ApiPath = DIRECT,
     reports: Reports = ORACLE,
     disaggregation: Disaggregation | None = None,
+    autoscaling: Autoscaling | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
 
     `rng` is the router's stream. `patience` lets users leave, counted from when they send. Clients have at most
     `max_in_flight` requests under way at once; `api` is the way between them and the engine. `reports` says how old the
-    news is that routers have of the instances; `disaggregation` is needed where instances have roles. Without
-    `stretches` every step is simulated on its own, with the same result. The run ends when all requests have ended, or
-    at `until_s` seconds (requests that arrive later take no part; those still in the system count as unfinished).
-    `on_progress` is told now and then how many requests have ended.
+    news is that routers have of the instances; `disaggregation` is needed where instances have roles; with
+    `autoscaling` instances come and go. Without `stretches` every step is simulated on its own, with the same result.
+    The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later take no part; those
+    still in the system count as unfinished). `on_progress` is told now and then how many requests have ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
     """
@@ -84,6 +86,7 @@ def simulate(
         api=api,
         reports=reports,
         disaggregation=disaggregation,
+        autoscaling=autoscaling,
     )
     return cluster.run()
 
@@ -106,6 +109,7 @@ class Cluster:
         api: ApiPath = DIRECT,
         reports: Reports = ORACLE,
         disaggregation: Disaggregation | None = None,
+        autoscaling: Autoscaling | None = None,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
         if n == 0:
@@ -157,6 +161,11 @@ class Cluster:
         self._berths = {instance.number: (self.fleet, n) for n, instance in enumerate(self.fleet.instances)}
         if disaggregation is not None:
             self._disaggregate(disaggregation, roles, rng)
+        self.autoscaler: Autoscaler | None = None
+        if autoscaling is not None:
+            if disaggregation is not None:
+                raise InputError("autoscaling is for instances that are all alike, not for prefill and decode")
+            self.autoscaler = Autoscaler(self.clock, self.fleet, autoscaling)
         self.ended = 0
         self.last_end_s = 0.0
 
@@ -205,7 +214,10 @@ class Cluster:
             raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")
         record = self.recorder.finish(self.last_end_s)
         times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s}
-        return replace(record, requests=record.requests | times | self._workload.told(self._requests))
+        record = replace(record, requests=record.requests | times | self._workload.told(self._requests))
+        if self.autoscaler is None:
+            return record
+        return replace(record, instance_states=self.autoscaler.finish(record.end_s))
 
     def _close(self, until_s: float) -> None:
         """End the run: whoever is still somewhere is unfinished."""
@@ -238,13 +250,14 @@ class Cluster:
 
     def _routed(self, router: Router, request: Request, fleet: Fleet) -> int:
         fleet.refresh()
-        chosen = router.route(request, fleet)
-        if not 0 <= chosen < fleet.size:
+        view = fleet if self.autoscaler is None else self.autoscaler.ready
+        chosen = router.route(request, view)
+        if not 0 <= chosen < view.size:
             raise PolicyError(
                 f"{type(router).__name__} at t={self.clock.now:.6f} s: request {request.id} was sent to "
-                f"instance {chosen}, expected 0 to {fleet.size - 1}"
+                f"instance {chosen}, expected 0 to {view.size - 1}"
             )
-        return chosen
+        return chosen if self.autoscaler is None else int(self.autoscaler.ready.numbers[chosen])
 
     def _submit(self, request: Request, instance: Instance) -> None:
         """Hand a request that was under way to its instance."""
@@ -291,6 +304,8 @@ class Cluster:
     def _ended(self, number: int, request: Request, end_s: float) -> None:
         fleet, berth = self._berths[number]
         fleet.ended(berth)
+        if self.autoscaler is not None:
+            self.autoscaler.ended(berth)
         self._present.pop(request.id, None)
         self.ended += 1
         self.last_end_s = max(self.last_end_s, end_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmsim.scenario.autoscaling import Autoscaling
 from llmsim.scenario.load import find_scenario, load_scenario, scenario_names
 from llmsim.scenario.model import (
     Abandonment,
@@ -31,6 +32,7 @@ from llmsim.scenario.requests import RequestClass, Slo
 
 __all__ = [
     "Abandonment",
+    "Autoscaling",
     "Clients",
     "ClosedArrivals",
     "Cluster",

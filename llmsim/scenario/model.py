@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
+from llmsim.scenario.autoscaling import Autoscaling
 from llmsim.scenario.pools import KvTransfer, Pool, RouterChoice
 from llmsim.scenario.requests import Classes, NoPrediction, Prediction, Slo
 from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
@@ -334,6 +335,8 @@ class Scenario(Table):
     #: [[pool]] tables; none: the cluster is one pool
     pool: Annotated[tuple[Pool, ...], Field(strict=False)] = ()
     kv_transfer: KvTransfer | None = None
+    #: left out: cluster.instances are always there
+    autoscaling: Autoscaling | None = None
     host: Host = Host()
     scheduler: SchedulerChoice = SchedulerChoice()
     patience: Patience = Patience()
@@ -385,6 +388,28 @@ class Scenario(Table):
         if self.kv_transfer is None:
             raise ValueError("pools for prefill and decode need [kv_transfer] with bandwidth_gb_per_s")
         return self
+
+    @model_validator(mode="after")
+    def _instances_within_bounds(self) -> Scenario:
+        chosen = self.autoscaling
+        if chosen is None:
+            return self
+        if self.pool:
+            raise ValueError("autoscaling is for instances that are all alike; expected [cluster] without [[pool]]")
+        first = self.cluster.instances
+        if not chosen.min_instances <= first <= chosen.max_instances:
+            raise ValueError(
+                f"cluster.instances = {first}, those that are ready at the start: expected from "
+                f"autoscaling.min_instances = {chosen.min_instances} to max_instances = {chosen.max_instances}"
+            )
+        return self
+
+    @property
+    def most_instances(self) -> int:
+        """How many instances there are at most at once, over all pools."""
+        if self.autoscaling is not None:
+            return self.autoscaling.max_instances
+        return sum(cluster.instances for _, cluster in self.pools)
 
     @property
     def pools(self) -> tuple[tuple[Pool, Cluster], ...]:
