@@ -18,7 +18,15 @@ from pydantic import ValidationError
 from llmsim.errors import InputError
 from llmsim.experiment.pools import pool_of_instances
 from llmsim.metrics import ranges
-from llmsim.record import INSTANCE_STATE_COLUMNS, SEGMENT_COLUMNS, TRANSFER_COLUMNS, InstanceState, Record, Timelines, expand
+from llmsim.record import (
+    INSTANCE_STATE_COLUMNS,
+    SEGMENT_COLUMNS,
+    TRANSFER_COLUMNS,
+    InstanceState,
+    Record,
+    Timelines,
+    expand,
+)
 from llmsim.request import Outcome
 from llmsim.scenario import ImmediateDelivery, Scenario
 from llmsim.scenario.messages import input_error

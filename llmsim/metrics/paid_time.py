@@ -29,9 +29,7 @@ def instance_seconds(
 def instances_at(states: States, time_s: Floats, of: tuple[InstanceState, ...] = PAID) -> Ints:
     """How many instances are in some states at given times, (times,): from a state's start on, up to its end."""
     mine = np.isin(states["state"], of)
-    began, ended = (
-        np.searchsorted(np.sort(states[name][mine]), time_s, side="right") for name in ("start_s", "end_s")
-    )
+    began, ended = (np.searchsorted(np.sort(states[name][mine]), time_s, side="right") for name in ("start_s", "end_s"))
     return began - ended
 
 
