@@ -13,7 +13,7 @@ them, limits on how many come or go at once, is left out.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, inf, isfinite
 from typing import Any, Literal
@@ -59,11 +59,25 @@ class Autoscaling:
     def recommended(self, current: int, total: float) -> int:
         """How many instances a load asks for: `total` is the metric, summed over the ready ones of `current`.
 
-        As HPA has it where pods are not ready yet: they count, with nothing on them.
+        As for HPA's external metrics with an AverageValue: instances that start count among those that share the total.
         """
         if abs(total / (self.target * current) - 1.0) <= self.tolerance:
             return current
         return min(max(ceil(total / self.target), self.min_instances), self.max_instances)
+
+    def stabilised(self, current: int, recommended: int, past: Iterable[tuple[float, int]], now_s: float) -> int:
+        """Stay as near to `current` as what is recommended now, and was within the windows, allows.
+
+        `past` holds when it was, and how many; what is exactly a window old is too old.
+        """
+        up_s, down_s = self.scale_up_stabilization_window_s, self.scale_down_stabilization_window_s
+        least = most = recommended
+        for at_s, count in past:
+            if at_s > now_s - up_s:
+                least = min(least, count)
+            if at_s > now_s - down_s:
+                most = max(most, count)
+        return min(max(current, least), most)
 
 
 class ReadyInstances:
@@ -157,7 +171,7 @@ class Autoscaler:
         """Decide how many instances there shall be, and switch."""
         starting, ready = self._numbers(STARTING), self._numbers(READY)
         current = len(starting) + len(ready)
-        change = self._desired(current, self._rules.recommended(current, self._total(ready))) - current
+        change = self._desired(current, self._total(ready)) - current
         if change > 0:
             for number in self._numbers(OFF)[:change]:
                 self._start(number)
@@ -176,16 +190,15 @@ class Autoscaler:
             return sum(1 - load[FREE_BLOCKS] / total for load, total in zip(loads, blocks, strict=True))
         return sum(load[OUTSTANDING if metric == "outstanding" else WAITING] for load in loads)
 
-    def _desired(self, current: int, recommended: int) -> int:
-        """Stay as near to the present number as what was recommended within the windows allows."""
+    def _desired(self, current: int, total: float) -> int:
         now_s, rules, past = self._clock.now, self._rules, self._recommended
-        up_s, down_s = rules.scale_up_stabilization_window_s, rules.scale_down_stabilization_window_s
-        while past and past[0][0] <= now_s - max(up_s, down_s):
+        window_s = max(rules.scale_up_stabilization_window_s, rules.scale_down_stabilization_window_s)
+        while past and past[0][0] <= now_s - window_s:
             past.popleft()
-        least = min([recommended, *(count for at_s, count in past if at_s > now_s - up_s)])
-        most = max([recommended, *(count for at_s, count in past if at_s > now_s - down_s)])
+        recommended = rules.recommended(current, total)
+        desired = rules.stabilised(current, recommended, past, now_s)
         past.append((now_s, recommended))
-        return min(max(current, least), most)
+        return desired
 
     def _start(self, number: int) -> None:
         self._turn(number, STARTING)
