@@ -172,8 +172,8 @@ class Fleet:
             self._known[WAITING_TOKENS, number] += waiting_tokens
 
     def load(self, number: int) -> tuple[int, ...]:
-        """What stands on an instance: a column of a report, but for decode steps that end at this very time."""
-        return self._state(number, self._clock.now)
+        """What stands on an instance at present, whatever the age of reports: a column of one."""
+        return self._state(number)
 
     def ended(self, number: int) -> None:
         """Note that a request of an instance ended there."""

@@ -181,6 +181,25 @@ def test_who_drains_gets_nothing_and_does_not_come_back_and_who_starts_goes_firs
     assert record.requests["instance"].tolist() == [0, 1, 0, 0, 0, 0, 0]
 
 
+def test_a_start_that_was_called_off_does_not_count_for_the_next():
+    """A load that comes, goes and comes again: wanted at 4 s, not at 8 s, at 12 s and after; ten seconds to start."""
+    record = serve(
+        workload(*[(3.5, 10, 8)] * 4, *[(11.5, 10, 160)] * 4),
+        ChunkedPrefill(),
+        latency=STEPS,
+        instances=2,
+        autoscaling=rules(max_instances=2, interval_s=4.0, cold_start_s=10.0, scale_down_stabilization_window_s=0.0),
+    )
+
+    assert states(record) == [
+        (0, READY, 0.0, 31.5),
+        (1, STARTING, 4.0, 8.0),
+        (1, STARTING, 12.0, 22.0),
+        (1, READY, 22.0, 31.5),
+    ]
+    assert changes(record.instance_states) == (2, 1)
+
+
 def test_the_length_of_queues_and_the_use_of_memory_are_metrics():
     """Five seats: of 40 requests at once 35 wait. Each takes 2 blocks of 100: at most 10 % of memory is used."""
     at_once = workload(*[(0.0, 17, 8)] * 40, (2.0, 17, 8))
