@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import isnan
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsim.autoscaling import Autoscaler, Autoscaling
 from llmsim.clients import DIRECT, ApiPath, Clients
@@ -17,17 +18,20 @@ from llmsim.disaggregation import Disaggregation, Exchange, Network, Role
 from llmsim.engine import Instance
 from llmsim.errors import InputError, PolicyError
 from llmsim.fleet import ORACLE, Fleet, Reports
+from llmsim.gateway import Entrance, Exit
 from llmsim.latency.contract import LatencyModel
 from llmsim.memory import KVMemory
 from llmsim.prefix_cache import BlockKeys, PrefixCache
 from llmsim.record import Record, Recorder
-from llmsim.request import Outcome, Request
+from llmsim.request import NEVER_S, Outcome, Request
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.stepwise import StepwiseInstance
+from llmsim.users import Users
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import FOR_EVER_S, Patience
 from llmsim.workload.prefixes import Prefixes
+from llmsim.workload.retries import Retries
 
 NOWHERE = -1  #: instance of a request that was never sent
 
@@ -44,6 +48,7 @@ class InstanceSpec:
     prefix_caching: bool = False  #: whether blocks are kept for requests that begin alike
     pool: str = "all"  #: name of the pool that it belongs to
     role: Role = "mixed"  #: what it does with arrivals and with computed prompts
+    gpus: int = 1  #: over which its model is spread
 
 
 def simulate(
@@ -58,6 +63,7 @@ def simulate(
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
     reports: Reports = ORACLE,
+    retries: Retries | None = None,
     disaggregation: Disaggregation | None = None,
     autoscaling: Autoscaling | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -66,10 +72,11 @@ def simulate(
 
     `rng` is the router's stream. `patience` lets users leave, counted from when they send. Clients have at most
     `max_in_flight` requests under way at once; `api` is the way between them and the engine. `reports` says how old the
-    news is that routers have of the instances; `disaggregation` is needed where instances have roles; with
-    `autoscaling` instances come and go. Without `stretches` every step is simulated on its own, with the same result.
-    The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later take no part; those
-    still in the system count as unfinished). `on_progress` is told now and then how many requests have ended.
+    news is that routers have of the instances; `disaggregation` is needed where instances have roles. With `retries`
+    users try again, with `autoscaling` instances come and go. Without `stretches` every step is simulated on its own,
+    with the same result. The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later
+    take no part; those still in the system count as unfinished). `on_progress` is told now and then how many requests
+    have ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
     """
@@ -85,6 +92,7 @@ def simulate(
         max_in_flight=max_in_flight,
         api=api,
         reports=reports,
+        retries=retries,
         disaggregation=disaggregation,
         autoscaling=autoscaling,
     )
@@ -108,32 +116,39 @@ class Cluster:
         max_in_flight: int | None = None,
         api: ApiPath = DIRECT,
         reports: Reports = ORACLE,
+        retries: Retries | None = None,
         disaggregation: Disaggregation | None = None,
         autoscaling: Autoscaling | None = None,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
         if n == 0:
             raise InputError(f"{workload.source}: nobody arrives before until_s = {until_s}")
-        arrival_s, prompt_tokens = workload.arrival_s[:n], workload.prompt_tokens[:n]
-        self._requests = n
+        self._users = users = Users(n, workload.sessions, retries)
+        self._workload, self._requests = workload, n
+        self._attempts = attempts = workload.repeated(n, users.attempts)
         self._until_s = until_s
         self._on_progress = on_progress
-        self._patience = patience
+        self._patience = None if patience is None else patience.repeated(n, users.attempts)
         self._present: dict[int, Instance] = {}  # where each request in the system is
         self._router = router
         self._api = api
         self._way_in = api.request_s > 0 or api.prompt_token_s > 0
+        self._entrance: Entrance | None = None
+        if api.max_concurrency is not None:
+            self._entrance = Entrance(api.max_concurrency, api.max_queue, self._admit)
+        self._exit = Exit(api.output_token_s, len(instances)) if api.output_token_s > 0 else None
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
         self.clock = Clock()
-        output = workload.output_tokens[:n]
-        self._workload = workload
+        arrival_s, prompt_tokens = attempts.arrival_s, attempts.prompt_tokens
+        if users.wait_for_ends:
+            arrival_s = arrival_s.copy()  # clients put in when those who wait for others arrive
         for spec in instances:
             if spec.scheduler.needs_prediction and workload.predicted_output_tokens is None:
                 raise InputError(f"{type(spec.scheduler).__name__} needs predicted output lengths, and there are none")
-        self.recorder = Recorder(arrival_s, prompt_tokens, output, len(instances))
-        output_tokens = output.tolist()
+        self.recorder = Recorder(arrival_s, prompt_tokens, attempts.output_tokens, len(instances))
+        output_tokens = attempts.output_tokens.tolist()
         kind = Instance if stretches else StepwiseInstance
-        memories = _memories(instances, workload.prefixes)
+        memories = _memories(instances, attempts.prefixes)
         self.instances = [
             kind(
                 self.clock,
@@ -145,14 +160,25 @@ class Cluster:
                 recorder=self.recorder,
                 output_tokens=output_tokens,
                 on_end=self._ended,
+                gpus=spec.gpus,
+                on_tokens=None if self._exit is None else self._exit.emitted,
             )
             for number, (spec, memory) in enumerate(zip(instances, memories, strict=True))
         ]
         self.clients = Clients(
-            self.clock, arrival_s, prompt_tokens, self._send, max_in_flight=max_in_flight, response_s=api.response_s
+            self.clock,
+            arrival_s,
+            prompt_tokens,
+            self._send,
+            users,
+            max_in_flight=max_in_flight,
         )
-        #: (requests,) when each entered its engine's queue; NaN: not yet
-        self.queued_s = np.full(n, np.nan) if self._way_in else self.clients.sent_s
+        #: (attempts,) when each entered its engine's queue; NaN: not yet
+        self.queued_s = self.clients.sent_s
+        if self._way_in or self._entrance is not None:
+            self.queued_s = np.full(len(attempts), np.nan)
+        #: (attempts,) when each passed the gateway's limit; NaN: not yet
+        self.admitted_s = np.full(len(attempts) if self._entrance is not None else 0, np.nan)
         roles = [spec.role for spec in instances]
         self._pools = [spec.pool for spec in instances]
         self._reports = reports
@@ -160,6 +186,8 @@ class Cluster:
         #: the fleet that an instance belongs to, and its number in there
         self._berths = {instance.number: (self.fleet, n) for n, instance in enumerate(self.fleet.instances)}
         if disaggregation is not None:
+            if self._exit is not None:
+                raise InputError("host.output_token_s: senders of instances that hand requests over are not modelled")
             self._disaggregate(disaggregation, roles, rng)
         self.autoscaler: Autoscaler | None = None
         if autoscaling is not None:
@@ -209,19 +237,33 @@ class Cluster:
             self.clock.run(until=self._until_s)
         if self._until_s is not None:
             self._close(self._until_s)
-        elif waiting := self._requests - self.ended:
+        elif waiting := self.clients.arrived - self.ended:
             policy = type(self.instances[0].scheduler).__name__
             raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")
-        record = self.recorder.finish(self.last_end_s)
         times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s}
-        record = replace(record, requests=record.requests | times | self._workload.told(self._requests))
+        if self._entrance is not None:
+            times["admitted_s"] = self.admitted_s
+        columns = times | self._whose() | self._attempts.told(len(self._attempts))
+        record = self.recorder.finish(self.last_end_s, columns)
         if self.autoscaler is None:
             return record
         return replace(record, instance_states=self.autoscaler.finish(record.end_s))
 
+    def _whose(self) -> dict[str, NDArray[np.int64]]:
+        """Columns, by id, that say which request of the workload an attempt is at, and of which conversation."""
+        users, sessions = self._users, self._workload.sessions
+        if not users.wait_for_ends:
+            return {}  # row i is request i
+        request, attempt = np.divmod(np.arange(self._requests * users.attempts), users.attempts)
+        columns = {"request": request, "attempt": attempt}
+        if sessions is not None:
+            columns |= {name: getattr(sessions, name)[request] for name in ("conversation", "turn", "turns")}
+        return columns
+
     def _close(self, until_s: float) -> None:
         """End the run: whoever is still somewhere is unfinished."""
         never_sent = self.clients.close()
+        never_admitted = [] if self._entrance is None else self._entrance.close()
         for instance in self.instances:
             instance.stop(until_s)
         for instance in self.instances:
@@ -229,24 +271,41 @@ class Cluster:
         for request, instance in self._under_way.values():
             self.recorder.ended(request, instance.number, _outcome(request), until_s, "")
             self._ended(instance.number, request, until_s)
-        for request in never_sent:
-            self.recorder.ended(request, NOWHERE, Outcome.UNFINISHED, until_s, "")
+        for request in [*never_admitted, *never_sent]:
+            self.recorder.ended(request, NOWHERE, _outcome(request), until_s, "")
             self.last_end_s = until_s
 
     def _send(self, request: Request) -> None:
-        """Take a request from a client to the instance that the router picks."""
-        self._workload.tell(request)
+        """Take a request from a client to an instance, through the gateway's limit, if there is one."""
+        if self._entrance is None:
+            self._admit(request)
+        elif not self._entrance.enter(request):
+            self._turn_away(request, Outcome.REJECTED, f"{self._api.max_queue} requests wait at the gateway already")
+        if self._patience is not None:
+            self._watch_present(request, self._patience)
+
+    def _turn_away(self, request: Request, outcome: Outcome, reason: str) -> None:
+        """End a request that has been on no instance."""
+        request.ended_as = outcome
+        self.recorder.ended(request, NOWHERE, outcome, self.clock.now, reason)
+        self._ended(NOWHERE, request, self.clock.now)
+
+    def _admit(self, request: Request) -> None:
+        """Take a request to the instance that the router picks."""
+        self._attempts.tell(request)
         chosen = self._routed(self._router, request, self.fleet)
         self.fleet.sent(chosen, request.prompt_tokens)
         instance = self._present[request.id] = self.fleet.instances[chosen]
+        if self._entrance is not None:
+            self.admitted_s[request.id] = self.clock.now
         if self._way_in:
             self._under_way[request.id] = (request, instance)
             there = self.clock.at(self.clock.now + self._api.way_in_s(request.prompt_tokens), ARRIVAL)
             there.callbacks.append(lambda _: self._submit(request, instance))
         else:
+            if self._entrance is not None:
+                self.queued_s[request.id] = self.clock.now
             instance.submit(request)
-        if self._patience is not None:
-            self._watch_present(request, self._patience)
 
     def _routed(self, router: Router, request: Request, fleet: Fleet) -> int:
         fleet.refresh()
@@ -267,9 +326,9 @@ class Cluster:
         if self._patience is not None and request.left_s + self._patience.cancel_delay_s <= self.clock.now:
             instance.cancel(request.id)  # its user left before it was there
 
-    def _watch(self, request: Request, instance: Instance, patience: Patience) -> None:
+    def _watch(self, request: Request, instance: Instance | None, patience: Patience) -> None:
         """Look at a user's patience again when it may run out, or now let the user leave."""
-        now_s, last_s = self.clock.now, instance.last_token_s(request)
+        now_s, last_s = self.clock.now, NEVER_S if instance is None else instance.last_token_s(request)
         first_s, next_s = (float(of[request.id]) for of in (patience.first_token_s, patience.next_token_s))
         if isnan(last_s):
             ends_s = request.arrival_s + first_s
@@ -284,12 +343,13 @@ class Cluster:
 
     def _watch_present(self, request: Request, patience: Patience) -> None:
         instance = self._present.get(request.id)
-        if instance is not None:
+        queues = self._entrance is not None and request.id in self._entrance.waiting
+        if instance is not None or queues:
             self._watch(request, instance, patience)
 
     def _leave(self, request: Request, cancel_delay_s: float) -> None:
         request.left_s = self.clock.now
-        self.clients.left()
+        self.clients.left(request)
         if cancel_delay_s == 0:
             self._cancel(request)
         else:
@@ -297,21 +357,43 @@ class Cluster:
             told.callbacks.append(lambda _: self._cancel(request))
 
     def _cancel(self, request: Request) -> None:
+        """Tell whoever has a request that its user has left."""
         instance = self._present.get(request.id)
         if instance is not None:
             instance.cancel(request.id)
+        elif self._entrance is not None and self._entrance.drop(request.id) is not None:
+            self._turn_away(request, Outcome.CANCELLED, "")
 
     def _ended(self, number: int, request: Request, end_s: float) -> None:
-        fleet, berth = self._berths[number]
-        fleet.ended(berth)
-        if self.autoscaler is not None:
-            self.autoscaler.ended(berth)
         self._present.pop(request.id, None)
         self.ended += 1
         self.last_end_s = max(self.last_end_s, end_s)
         if self._on_progress is not None and self.ended % 256 == 0:
             self._on_progress(self.ended)
-        self.clients.ended(request)
+        received_s = self._received_s(number, request)
+        if number != NOWHERE:
+            fleet, berth = self._berths[number]
+            fleet.ended(berth)
+            if self.autoscaler is not None:
+                self.autoscaler.ended(berth)
+            if self._entrance is not None:
+                self._leave_gateway(self._entrance, received_s)
+        self.clients.ended(request, received_s)
+
+    def _received_s(self, number: int, request: Request) -> float:
+        """When the client of a request that ends now has its last token, or the news."""
+        now_s = self.clock.now
+        if self._exit is not None and request.ended_as == Outcome.FINISHED:
+            now_s = self._exit.sent_s(number)
+        return now_s + self._api.response_s
+
+    def _leave_gateway(self, entrance: Entrance, at_s: float) -> None:
+        """Give a request's place in the gateway to somebody else, now or later."""
+        if at_s <= self.clock.now:
+            entrance.leave()
+        else:
+            left = self.clock.at(at_s, ARRIVAL)
+            left.callbacks.append(lambda _: entrance.leave())
 
 
 def _outcome(request: Request) -> Outcome:

@@ -53,6 +53,8 @@ class Instance:
         recorder: Recorder,
         output_tokens: Sequence[int],
         on_end: Callable[[int, Request, float], None],
+        on_tokens: Callable[[int, Sequence[float], int, int], None] | None = None,
+        gpus: int = 1,
     ) -> None:
         self.clock = clock
         self.number = number
@@ -77,6 +79,8 @@ class Instance:
         self._last_decode_s = NEVER_S
         self._output_tokens = output_tokens  # the truth, by request id; no policy can reach it
         self._on_end = on_end
+        self._on_tokens = on_tokens
+        self._gpus = gpus
         self._stretch: Stretch | None = None  # None: idle
         self._wake: simpy.Event | None = None  # not None: what an arrival may bring forward
         self.exchange: Exchange | None = None  # with other instances, in a disaggregated cluster
@@ -133,7 +137,7 @@ class Instance:
             self._drop_cancelled()
 
     def _emit_tokens(self, stretch: Stretch) -> None:
-        self._record(stretch)
+        token_gpu_s = self._record(stretch)
         self._stretch = None  # who routes because somebody finishes sees its steps as taken
         self.now_s = stretch.boundaries_s[stretch.steps]
         if stretch.decode:
@@ -141,7 +145,7 @@ class Instance:
             for id in self.batch.advance(stretch.steps):
                 self._finish(self.running[id])
         for request, tokens in stretch.prefill:
-            self._emit_prefill(request, tokens)
+            self._emit_prefill(request, tokens, token_gpu_s)
 
     # Called by the cluster ---------------------------------------------------------------------------------
 
@@ -386,12 +390,15 @@ class Instance:
         request.cached_tokens += max(0, cached - request.most_computed_tokens)
         return to_prefill - cached
 
-    def _emit_prefill(self, request: Request, tokens: int) -> None:
+    def _emit_prefill(self, request: Request, tokens: int, token_gpu_s: float) -> None:
         """Account for a chunk; if it completes the prefill, the next token leaves with it."""
         computed = request.prefilled_tokens
         request.prefilled_tokens = computed + tokens
+        request.prefill_gpu_s += tokens * token_gpu_s
         if computed < request.most_computed_tokens:
-            request.recomputed_tokens += min(tokens, request.most_computed_tokens - computed)
+            again = min(tokens, request.most_computed_tokens - computed)
+            request.recomputed_tokens += again
+            request.recomputed_gpu_s += again * token_gpu_s
         if request.prefilled_tokens < request.prompt_tokens + request.emitted_before:
             return
         id = request.id
@@ -466,10 +473,12 @@ class Instance:
             outcome = Outcome.CANCELLED
         if self.cache is not None:
             self.cache.forget(request.id)
+        request.ended_as = outcome
         self.recorder.ended(request, self.number, outcome, end_s, reason)
         self._on_end(self.number, request, end_s)
 
-    def _record(self, stretch: Stretch) -> None:
+    def _record(self, stretch: Stretch) -> float:
+        """Write the steps down; return the GPU seconds that a step with prefill spent on each of its tokens."""
         batch, memory, recorder = self.batch, self.memory, self.recorder
         steps, boundaries_s, number = stretch.steps, stretch.boundaries_s, self.number
         prefill_tokens = sum(tokens for _, tokens in stretch.prefill) if stretch.prefill else 0
@@ -481,6 +490,10 @@ class Instance:
         else:
             decoding = context = 0
         recorder.stretch(number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
+        if self._on_tokens is not None:
+            heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
+            self._on_tokens(number, boundaries_s, steps, decoding + heads)
+        return self._gpus * (end_s - start_s) / (prefill_tokens + decoding) if prefill_tokens else 0.0
 
     # Refusals ----------------------------------------------------------------------------------------------
 

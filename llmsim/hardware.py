@@ -132,6 +132,7 @@ class HostTimes(Profile):
     request_s: Time = 0.0  #: from a request's sending to its entering the engine's queue
     prompt_token_s: Time = 0.0  #: as much again for each token of the prompt
     response_s: Time = 0.0  #: from a token's emission to its reaching the client
+    output_token_s: Time = 0.0  #: before that, each token of an instance, one after the other
     eager_step_s: Time = 0.0  #: each step of more tokens than the largest CUDA graph, whose kernels the host launches
     max_cudagraph_capture_size: Count | None = None  #: tokens of the largest graph; vLLM: min(2 x max_num_seqs, 512)
 

@@ -36,6 +36,8 @@ class BlockKeys:
         ids = 0 if self._prefixes is None else int(self._prefixes.ids.max(initial=-1)) + 1
         self._first_own = ids  # beyond the names of parts: one for each request's own tokens
         self._keys: dict[int, list[int]] = {}
+        self._caches: Counter[int] = Counter()  # request -> instances that hold blocks of it
+        self._ended: set[int] = set()  # requests that have ended, while some instance still holds blocks of theirs
 
     def of(self, request: int) -> list[int]:
         """Keys of the request's first blocks: those that others may have too, and what `name_own` has added."""
@@ -61,9 +63,25 @@ class BlockKeys:
         own = (self._first_own + request) * _PLACES
         keys.extend(range(own + len(keys), own + blocks))
 
+    def held(self, request: int) -> None:
+        """Note that one instance more holds blocks of a request."""
+        self._caches[request] += 1
+
+    def released(self, request: int) -> None:
+        """Note that one instance less holds blocks of a request."""
+        self._caches[request] -= 1
+        if not self._caches[request]:
+            del self._caches[request]
+            if request in self._ended:
+                self._ended.discard(request)
+                del self._keys[request]
+
     def forget(self, request: int) -> None:
-        """Drop the keys of a request that has ended."""
-        self._keys.pop(request, None)
+        """Drop the keys of a request that has ended, as soon as no instance holds blocks of it."""
+        if request in self._caches:
+            self._ended.add(request)
+        else:
+            self._keys.pop(request, None)
 
 
 class PrefixCache(KVMemory):
@@ -130,6 +148,8 @@ class PrefixCache(KVMemory):
 
     def attach(self, request: int, tokens: int) -> int:
         """Hold the blocks that a request finds; return how many of its `tokens` they spare it, all told."""
+        if request not in self._held:
+            self._keys.held(request)
         held = self._held.get(request, 0)
         found = self.cached_blocks(request, tokens)
         holders, queue, take = self._holders, self._queue, self._idle.pop
@@ -177,6 +197,7 @@ class PrefixCache(KVMemory):
                 if key in self._copies and self._copies[key] > left:
                     self._drop_copy(key)
         self._queue_up(unheld)
+        self._keys.released(request)
 
     def name_own(self, request: int, computed_tokens: int) -> None:
         """Before a preemption: give every full block a key, so that the request may find it when it is resumed."""

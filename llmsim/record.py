@@ -164,6 +164,8 @@ ENDED_COLUMNS = {
     "recomputed_tokens": np.int64,  #: computed again after a preemption
     "computed_tokens": np.int64,  #: computed at all, again included
     "cached_tokens": np.int64,  #: not computed: found in the prefix cache
+    "prefill_gpu_s": np.float64,  #: its tokens' share of its prefill steps, seconds of each GPU
+    "recomputed_gpu_s": np.float64,  #: the part of it that went into tokens computed again
     "left_s": np.float64,  #: when the user left; NaN: stayed
     "instance": np.int64,
 }
@@ -173,7 +175,7 @@ ENDED_COLUMNS = {
 class Record:
     """Everything that happened in one run, as columns. Times in seconds from the start of the run."""
 
-    requests: dict[str, NDArray[Any]]  #: one row per request, in order of id
+    requests: dict[str, NDArray[Any]]  #: one row per request, in order of arrival
     segments: dict[str, NDArray[Any]]  #: see Timelines; `first_step`, `steps` count the instance's decode steps
     steps: dict[str, NDArray[Any]]  #: one row per step or stretch, `STEP_COLUMNS`
     step_ends_s: tuple[Floats, ...]  #: per instance, the end of each decode step
@@ -270,20 +272,34 @@ class Recorder:
             recomputed,
             recomputed + (computed if computed > most else most) - request.cached_tokens,
             request.cached_tokens,
+            request.prefill_gpu_s,
+            request.recomputed_gpu_s,
             request.left_s,
             instance,
         )
 
-    def finish(self, end_s: float) -> Record:
-        """Return the record, requests in order of id. Every request has ended."""
+    def finish(self, end_s: float, further: Mapping[str, NDArray[Any]]) -> Record:
+        """Return the record: a row for every request that has ended, in order of arrival, then of id.
+
+        `further` has more columns, by id. Ids that nobody noted the end of never came to be.
+        """
         ended = self._ended.columns()
-        order = np.argsort(ended.pop("id"))
+        id = ended.pop("id")
+        order = np.lexsort((id, self._given["arrival_s"][id]))
+        id = id[order]
+        row = np.full(len(self._given["arrival_s"]), -1)
+        row[id] = np.arange(len(id))
+        segments = self._segments.columns()
+        transfers = self._transfers.columns()
+        for table in (segments, transfers):
+            table["request"] = row[table["request"]]
+        known = {name: column[id] for name, column in {**self._given, **further}.items()}
         return Record(
-            requests=self._given | {name: column[order] for name, column in ended.items()},
-            segments=self._segments.columns(),
+            requests=known | {name: column[order] for name, column in ended.items()},
+            segments=segments,
             steps=self._steps.columns(),
             step_ends_s=tuple(ends.column() for ends in self.step_ends_s),
             reasons=tuple(self._reasons),
             end_s=end_s,
-            transfers=self._transfers.columns(),
+            transfers=transfers,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ LATENCIES = {
     "tbt_s": ("TBT of all gaps, ms", 1e-3),
     "e2e_s": ("E2E, s", 1.0),
     "queueing_s": ("queueing, s", 1.0),
+    "engine_ttft_s": ("TTFT at the engine, ms", 1e-3),
+    "gateway_queueing_s": ("queueing at the gateway, s", 1.0),
     "client_queueing_s": ("queueing at the client, s", 1.0),
 }
 #: in which instances that come and go are paid
@@ -156,6 +158,22 @@ def _latencies(score: Mapping[str, Any]) -> Table:
     return table
 
 
+def _users(score: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say how conversations and attempts went, and what was for nothing."""
+    if talks := score.get("conversations"):
+        ways = ", ".join(f"{plain(talks[way])} {way}" for way in ("complete", "broken", "unfinished") if talks[way])
+        never = f"; {plain(talks['turns_never_sent'])} turns never sent" if talks["turns_never_sent"] else ""
+        yield "conversations", f"{plain(talks['total'])}: {ways}{never}"
+    if made := score.get("attempts"):
+        again, well = plain(made["requests_tried_again"]), plain(made["of_these_finished"])
+        each = f"{plain(made['per_request'])} a request"
+        yield "attempts", f"{plain(made['total'])}, {each}; {again} requests tried again, {well} finished"
+    wasted = score.get("wasted", {})
+    if wasted.get("gpu_s"):
+        share = _percent(wasted["gpu_s"] / wasted["busy_gpu_s"])
+        yield "wasted", f"{plain(wasted['gpu_s'])} GPU s, {share} of the time in steps"
+
+
 def _outcome(score: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     for row in outcome_rows(score):
@@ -173,6 +191,7 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     choices, slo = score["choices"], score["slo"]
     rows = [
         ("requests", f"{plain(total)}: {ends}"),
+        *_users(score),
         ("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"])),
     ]
     if slo is not None:

@@ -89,6 +89,7 @@ class Request:
         "cached_tokens",
         "clock",
         "emitted_before",
+        "ended_as",
         "first_scheduled_s",
         "first_token_s",
         "head_s",
@@ -100,9 +101,11 @@ class Request:
         "most_computed_tokens",
         "predicted_output_tokens",
         "preemptions",
+        "prefill_gpu_s",
         "prefilled_tokens",
         "priority",
         "prompt_tokens",
+        "recomputed_gpu_s",
         "recomputed_tokens",
         "user",
     )
@@ -118,6 +121,8 @@ class Request:
         self.first_token_s = NEVER_S
         self.preemptions = 0
         self.recomputed_tokens = 0
+        self.prefill_gpu_s = 0.0  #: its share of the steps that computed its prompt, again included
+        self.recomputed_gpu_s = 0.0  #: the part of it that went into computing again
         self.cached_tokens = 0  #: never computed for it: found in the prefix cache
         self.most_computed_tokens = 0  #: the most that it ever had in memory when it was preempted
         self.prefilled_tokens = 0
@@ -127,6 +132,7 @@ class Request:
         self.clock: StepClock | None = None  #: its instance's, while it decodes
         self.last_token_s = NEVER_S  #: when its latest token was emitted, as of when it last joined or left the batch
         self.left_s = NEVER_S  #: when its user left
+        self.ended_as = Outcome.UNFINISHED  #: so far
         self.head_s = NEVER_S  #: when the token that its latest prefill yielded was emitted
 
     @property

@@ -14,6 +14,7 @@ from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.disaggregation import Disaggregation, Role
 from llmsim.fleet import ORACLE, Reports
+from llmsim.gateway import handed_out
 from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.prefix_cache import PrefixCache
 from llmsim.record import Floats, Record
@@ -26,6 +27,7 @@ from llmsim.waiting import WaitingQueue
 from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from llmsim.workload.retries import Retries
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def serve(
     api: ApiPath = DIRECT,
     reports: Reports = ORACLE,
     prefix_caching: bool = False,
+    retries: Retries | None = None,
     roles: Sequence[Role] = (),
     disaggregation: Disaggregation | None = None,
     autoscaling: Autoscaling | None = None,
@@ -92,12 +95,14 @@ def serve(
         max_in_flight=max_in_flight,
         api=api,
         reports=reports,
+        retries=retries,
         disaggregation=disaggregation,
         autoscaling=autoscaling,
     )
     record = cluster.run()
     check_record(record)
     _check_in_flight(record, max_in_flight)
+    _check_gateway(record, api)
     _check_drained(cluster, cut_off=until_s is not None)
     used = record.steps["kv_blocks_used"]
     assert ((used >= 0) & (used <= num_gpu_blocks)).all(), "KV blocks used are not between none and all"
@@ -134,6 +139,24 @@ def _check_in_flight(record: Record, max_in_flight: int | None) -> None:
     sent_s = sent_s[~np.isnan(sent_s)]
     in_flight = np.arange(1, len(sent_s) + 1) - np.searchsorted(gone_s, sent_s, side="right")
     assert max_in_flight is None or (in_flight <= max_in_flight).all(), "more in flight than the clients allow"
+
+
+def _check_gateway(record: Record, api: ApiPath) -> None:
+    """Whenever a request is admitted, so many at most are between their admission and their last token's arrival."""
+    requests = record.requests
+    admitted_s = requests.get("admitted_s", np.empty(0))
+    assert (api.max_concurrency is None) == (len(admitted_s) == 0), "admission times without a limit, or none with it"
+    entered = ~np.isnan(admitted_s)
+    if api.max_concurrency is None or not entered.any():
+        return
+    finished = requests["outcome"] == Outcome.FINISHED
+    gone_s = np.where(finished, handed_out(record, api.output_token_s).end_s, requests["end_s"])
+    gone_s = np.sort((gone_s + np.where(np.isnan(requests["left_s"]), api.response_s, 0.0))[entered])
+    admitted_s = np.sort(admitted_s[entered])
+    inside = np.arange(1, len(admitted_s) + 1) - np.searchsorted(gone_s, admitted_s, side="right")
+    assert (inside <= api.max_concurrency).all(), "more at once than the gateway lets through"
+    ahead = (requests["admitted_s"] < requests["sent_s"]) | (requests["queued_s"] < requests["admitted_s"])
+    assert not ahead.any(), "admitted before it was sent, or queued before it was admitted"
 
 
 def _check_requests(record: Record) -> None:

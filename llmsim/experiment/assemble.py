@@ -19,13 +19,25 @@ from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
-from llmsim.scenario import EngineHost, PacedDelivery, RequestClass, Scenario, TraceWorkload
+from llmsim.request import Outcome
+from llmsim.scenario import (
+    ClosedArrivals,
+    EngineHost,
+    PacedDelivery,
+    RequestClass,
+    Scenario,
+    Sessions,
+    SyntheticWorkload,
+    TraceWorkload,
+)
 from llmsim.scenario.messages import Place, input_error
 from llmsim.workload import classes
 from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
+from llmsim.workload.conversations import Number, Plan, Wait, converse
 from llmsim.workload.patience import FOR_EVER_S, Patience, draw_patience
 from llmsim.workload.prediction import predict
+from llmsim.workload.retries import Retries, draw_backoffs
 from llmsim.workload.shared_prefixes import with_shared_prefixes
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
@@ -71,6 +83,9 @@ def _make_requests(scenario: Scenario, streams: Streams) -> Workload:
                 duration_s=chosen.duration_s,
                 limit=chosen.limit,
             )
+    if chosen.sessions is not None:
+        with blaming(scenario, "workload", "sessions"):
+            return make_conversations(chosen, chosen.sessions, streams)
     with blaming(scenario, "workload"):
         drawn = synthesize(
             streams,
@@ -81,6 +96,24 @@ def _make_requests(scenario: Scenario, streams: Streams) -> Workload:
     if chosen.prefixes is None:
         return drawn
     return with_shared_prefixes(streams.prefixes, drawn, **chosen.prefixes.model_dump())
+
+
+def make_conversations(chosen: SyntheticWorkload, sessions: Sessions, streams: Streams) -> Workload:
+    """Draw conversations; with closed arrivals, so many users have one after the other."""
+    waits = {name: Wait(**wait.model_dump()) for name in ("think", "pause") if (wait := getattr(sessions, name))}
+    if sessions.tools is not None:
+        waits["tool"] = Wait(**sessions.tools.gap.model_dump())
+    plan = Plan(
+        turns=Number(**sessions.turns.model_dump()),
+        calls=Number(1, "fixed") if sessions.tools is None else Number(**sessions.tools.calls.model_dump()),
+        history=sessions.history,
+        max_context_tokens=sessions.max_context_tokens,
+        **waits,
+    )
+    users = chosen.arrivals.concurrency if isinstance(chosen.arrivals, ClosedArrivals) else None
+    begin = users or arrival_process(**chosen.arrivals.model_dump())
+    lengths = length_source(**chosen.lengths.model_dump())
+    return converse(streams, plan, requests=chosen.requests, begin=begin, lengths=lengths)
 
 
 def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes:
@@ -101,9 +134,9 @@ def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes
 
 
 def make_api(scenario: Scenario) -> ApiPath:
-    """The way between clients and engines."""
-    host = make_host(scenario)
-    return ApiPath(host.request_s, host.prompt_token_s, host.response_s)
+    """The way between clients and engines: the host's times and the gateway's limits."""
+    times = make_host(scenario).model_dump(include={field.name for field in dataclasses.fields(ApiPath)})
+    return ApiPath(**times, **scenario.gateway.model_dump())
 
 
 def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -> Patience | None:
@@ -116,6 +149,16 @@ def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -
         for stream, wait in zip(rng.spawn(2), (chosen.first_token, chosen.next_token), strict=True)
     )
     return Patience(first, following, chosen.cancel_delay_s)
+
+
+def make_retries(scenario: Scenario, rng: np.random.Generator, requests: int) -> Retries | None:
+    """Draw how long users wait before they try again, if they do."""
+    chosen = scenario.retries
+    if chosen.max_attempts == 1:
+        return None
+    with blaming(scenario, "retries"):
+        backoff_s = draw_backoffs(rng, requests, **chosen.model_dump(exclude={"on"}))
+    return Retries(backoff_s, frozenset(Outcome[name.upper()] for name in chosen.on))
 
 
 def make_delivery(scenario: Scenario) -> Callable[[Timelines], Timelines]:

@@ -25,7 +25,7 @@ def make_instances(scenario: Scenario, policy: Policy | None = None) -> list[Ins
     for number, (pool, cluster) in enumerate(scenario.pools):
         spec = _instance(scenario, number, pool, cluster, make_scheduler(scenario, policy, number))
         specs += [spec] * cluster.instances
-    return specs if scenario.autoscaling is None else specs[:1] * scenario.most_instances
+    return specs
 
 
 def _instance(scenario: Scenario, number: int, pool: Pool, cluster: Cluster, scheduler: Scheduler) -> InstanceSpec:
@@ -62,6 +62,7 @@ def _instance(scenario: Scenario, number: int, pool: Pool, cluster: Cluster, sch
         prefix_caching=cluster.prefix_caching,
         pool=pool.name,
         role=pool.role,
+        gpus=cluster.tensor_parallel_size,
     )
 
 

@@ -52,3 +52,8 @@ def pool_scores(
 def pool_of_instances(scenario: Scenario) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Place in `scenario.pools` of the pool of each instance, shape (instances,)."""
     return np.repeat(np.arange(len(scenario.pools)), [cluster.instances for _, cluster in scenario.pools])
+
+
+def gpus_of_instances(scenario: Scenario) -> list[int]:
+    """How many GPUs each instance has."""
+    return [cluster.tensor_parallel_size for _, cluster in scenario.pools for _ in range(cluster.instances)]

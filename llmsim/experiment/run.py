@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import simulate
 from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
     make_api,
     make_delivery,
     make_patience,
+    make_retries,
     make_slo,
     make_user,
     make_window,
@@ -24,10 +26,11 @@ from llmsim.experiment.assemble import (
 from llmsim.experiment.autoscaling import autoscaling_score, make_autoscaling
 from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.instances import make_instances
-from llmsim.experiment.pools import pool_scores
+from llmsim.experiment.pools import gpus_of_instances, pool_scores
 from llmsim.experiment.routing import caches_prefixes, make_disaggregation, make_reports, make_router, router_choice
 from llmsim.experiment.verdict import reported, verdict
-from llmsim.metrics import ranges
+from llmsim.gateway import handed_out
+from llmsim.metrics import attempts, gpu_time, ranges
 from llmsim.metrics.imbalance import outstanding_cv
 from llmsim.metrics.score import score, score_classes
 from llmsim.metrics.slo import Slo
@@ -71,11 +74,12 @@ def delivered(scenario: Scenario, record: Record) -> Timelines:
 
     Waits count from where the scenario measures: `arrival_s` is the arrival at the client, or the sending.
     """
-    emitted = record.timelines()
+    api = make_api(scenario)
+    emitted = handed_out(record, api.output_token_s)
     if scenario.measured_from == "sent":  # what was never sent has waited for nothing yet
         sent_s = record.requests["sent_s"]
         emitted = replace(emitted, arrival_s=np.where(np.isnan(sent_s), emitted.end_s, sent_s))
-    received = shifted(emitted, make_api(scenario).response_s)
+    received = shifted(emitted, api.response_s)
     return until_left(make_delivery(scenario)(received), record.requests["left_s"])
 
 
@@ -109,6 +113,7 @@ def run(
         max_in_flight=scenario.max_in_flight,
         api=make_api(scenario),
         reports=make_reports(scenario),
+        retries=make_retries(scenario, draws.retries, len(workload)),
         disaggregation=make_disaggregation(scenario),
         autoscaling=make_autoscaling(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
@@ -118,7 +123,9 @@ def run(
     # of one alone there is none; requests that move are on two instances; those that come and go are not alike
     alone = len(instances) == 1 or scenario.kv_transfer is not None or scenario.autoscaling is not None
     result.score["imbalance"] = None if alone else imbalance(record, len(instances))
-    result.score["verdict"] = verdict(record, window, result.delivered.arrival_s).to_dict()
+    result.score["verdict"] = verdict(
+        record, window, result.delivered.arrival_s, output_token_s=make_api(scenario).output_token_s
+    ).to_dict()
     if scenario.pool:
         result.score["pools"] = pool_scores(result.delivered, record, scenario, blocks)
     else:
@@ -139,16 +146,26 @@ def score_delivered(
     delivered: Timelines, record: Record, scenario: Scenario, *, slo: Slo, user: User, window: Window
 ) -> dict[str, Any]:
     """Score a run on its delivered token times; `choices.delivery` says how tokens got there."""
-    scheduled_s, end_s = record.requests["first_scheduled_s"], max(record.end_s, run_end_s(delivered))
-    values = score(delivered, slo=slo, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s)
-    if classes := classes_of(record, scenario):
+    requests = record.requests
+    tries = scenario.retries
+    on = [Outcome[name.upper()] for name in tries.on]
+    end_s = max(record.end_s, run_end_s(delivered))
+    last = attempts.final(requests)
+    whole = attempts.whole(delivered, requests, attempts=tries.max_attempts, on=on, end_s=end_s)
+    scheduled_s = requests["first_scheduled_s"][last]
+    values = score(whole, slo=slo, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s)
+    if classes := {name: (mine[last], bounds) for name, (mine, bounds) in classes_of(record, scenario).items()}:
         values["classes"] = score_classes(
-            delivered, classes, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
+            whole, classes, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
         )
     if told := prediction_of(record, scenario):
         values["prediction"] = told
+    further = {"attempts": attempts.attempts_made(requests), "conversations": attempts.conversations(requests)}
+    values |= {name: counts for name, counts in further.items() if counts is not None}
     values["client_queueing_s"] = client_queueing(record, scenario)
-    values["wasted"] = wasted(record)
+    if (api := make_api(scenario)) != DIRECT:
+        values |= beside_the_gateway(record, api)
+    values["wasted"] = wasted(record, gpus_of_instances(scenario))
     if scenario.autoscaling is not None:
         values["autoscaling"] = autoscaling_score(record, scenario, int(ranges.layout(delivered).n_tokens.sum()))
     if scenario.kv_transfer is not None:
@@ -204,11 +221,31 @@ def prefix_cache(record: Record, scenario: Scenario) -> dict[str, float | int | 
     return values
 
 
-def wasted(record: Record) -> dict[str, int]:
+def beside_the_gateway(record: Record, api: ApiPath) -> dict[str, dict[str, float | int | None]]:
+    """Summaries of all attempts as an engine sees them: TTFT from its queue to its GPU, and the wait at the gateway.
+
+    What has not come so far is censored: at the end of the attempt.
+    """
+    requests = record.requests
+    there = ~np.isnan(requests["queued_s"])
+    ttft_s = requests["first_token_s"] - requests["queued_s"]
+    never = np.isnan(ttft_s)
+    ended_s = requests["end_s"] - requests["queued_s"]
+    values = {"engine_ttft_s": summary(ttft_s[~never], ended_s[never & there])}
+    if api.max_concurrency is not None:
+        waits_s = requests["admitted_s"] - requests["sent_s"]
+        given_up_s = np.fmin(requests["left_s"], requests["end_s"]) - requests["sent_s"]
+        waiting = np.isnan(waits_s) & ~np.isnan(given_up_s) & (requests["outcome"] != Outcome.REJECTED)
+        values["gateway_queueing_s"] = summary(waits_s[~np.isnan(waits_s)], given_up_s[waiting])
+    return values
+
+
+def wasted(record: Record, gpus: Sequence[int]) -> dict[str, int | float]:
     """Count the work that served nobody.
 
     `computed_tokens`: computed for requests that did not finish, or computed again after a preemption. `output_tokens`:
-    emitted to users who did not get all of their tokens.
+    emitted to users who did not get all of their tokens. `gpu_s`: the time of the instances' `gpus` that went into
+    the former, of `busy_gpu_s` in all (`metrics.gpu_time` has the rule).
     """
     requests = record.requests
     served = requests["outcome"] == Outcome.FINISHED
@@ -216,4 +253,6 @@ def wasted(record: Record) -> dict[str, int]:
     return {
         "computed_tokens": int(computed.sum()),
         "output_tokens": int(requests["emitted_tokens"][~served].sum()),
+        "gpu_s": gpu_time.wasted_gpu_s(record, gpus),
+        "busy_gpu_s": gpu_time.busy_gpu_s(record, gpus),
     }

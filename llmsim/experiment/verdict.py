@@ -7,30 +7,41 @@ from typing import Any
 
 import numpy as np
 
+from llmsim.gateway import handed_out
+from llmsim.metrics import ranges
 from llmsim.metrics.paid_time import SERVING, instance_seconds
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Record
 from llmsim.statistics import Verdict, judge
 
 #: tables of the score with percentiles of the far tail, which need a steady state
-WITH_TAILS = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "client_queueing_s", "idle_latency_s")
+WITH_TAILS = (
+    *("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "client_queueing_s", "idle_latency_s"),
+    *("engine_ttft_s", "gateway_queueing_s"),
+)
 TAILS = ("p99",)
 
 
-def verdict(record: Record, window: Window, arrival_s: Floats | None = None) -> Verdict:
+def verdict(record: Record, window: Window, arrival_s: Floats | None = None, *, output_token_s: float = 0.0) -> Verdict:
     """Judge a run from its first to its last arrival, or within the bounds that its window gives.
 
     `arrival_s`: (requests,) where waits count from, if not from the record's arrivals; in a closed loop, the sending.
+    A request waits until it is scheduled, and again while its first token waits for the gateway's sender.
     """
     requests = record.requests
     arrival_s = requests["arrival_s"] if arrival_s is None else arrival_s
+    waits_until_s, end_s = requests["first_scheduled_s"], requests["end_s"]
+    if output_token_s > 0:
+        sent = handed_out(record, output_token_s)
+        held_s = ranges.first_token_s(sent, ranges.layout(sent)) - requests["first_token_s"]
+        waits_until_s, end_s = waits_until_s + np.nan_to_num(held_s), sent.end_s
     first_s, last_s = float(arrival_s.min()), float(arrival_s.max())
     start_s = first_s if window.start_s is None else max(first_s, window.start_s)
     stop_s = last_s if window.end_s is None else min(last_s, window.end_s)
     return judge(
         arrival_s,
-        requests["first_scheduled_s"],
-        requests["end_s"],
+        waits_until_s,
+        end_s,
         span_s=(start_s, stop_s),
         utilisation=utilisation(record, start_s, stop_s),
     )

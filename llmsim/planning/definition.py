@@ -15,7 +15,14 @@ from llmsim.hardware import Gpu, load_gpu
 from llmsim.metrics.slo import Slo
 from llmsim.planning.candidates import Candidate
 from llmsim.planning.targets import Target, parse_target
-from llmsim.scenario import ClosedArrivals, Scenario, SchedulerChoice, SyntheticWorkload
+from llmsim.scenario import (
+    ClosedArrivals,
+    DiurnalArrivals,
+    PiecewiseArrivals,
+    Scenario,
+    SchedulerChoice,
+    SyntheticWorkload,
+)
 from llmsim.scenario.load import Change, Places, Source, parse_change, read_source
 from llmsim.scenario.messages import input_error
 from llmsim.scenario.table import Count, NotNegative, Table
@@ -61,6 +68,10 @@ class PlanTable(Table):
         return self
 
 
+#: arrivals that have no rate, or not the same one all the time
+NO_RATE = (ClosedArrivals, PiecewiseArrivals, DiurnalArrivals)
+
+
 @dataclass(frozen=True)
 class Question:
     """A plan asked for, checked: every candidate can be built, every target is a number of a run."""
@@ -75,7 +86,7 @@ class Question:
         """Requests per second that the scenario asks for."""
         workload = self.scenario.workload
         assert isinstance(workload, SyntheticWorkload)
-        assert not isinstance(workload.arrivals, ClosedArrivals)
+        assert not isinstance(workload.arrivals, NO_RATE)
         return workload.arrivals.rate_per_s
 
 
@@ -96,6 +107,16 @@ def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
         raise InputError(
             f"{scenario.where('workload', 'arrivals')}a closed loop asks for no rate: it slows down with the cluster; "
             "a plan needs poisson, gamma, constant or on_off arrivals"
+        )
+    if isinstance(scenario.workload.arrivals, NO_RATE):
+        raise InputError(
+            f"{scenario.where('workload', 'arrivals')}a load that changes has no one rate to plan for; "
+            "expected poisson, gamma, constant or on_off arrivals"
+        )
+    if scenario.workload.sessions is not None:
+        raise InputError(
+            f"{scenario.where('workload', 'sessions')}arrivals are those of conversations here, whose turns depend on "
+            "the cluster; a plan needs requests that come by themselves"
         )
     if scenario.pool:
         raise InputError(f"{scenario.where('pool')}a plan varies the instances of one pool; expected [cluster] alone")

@@ -36,7 +36,8 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
     if kind == "value_error":
         return str(ctx["error"])
     if kind == "literal_error":
-        return f"unknown value {given!r}{nearest(str(given), _literals(owner, error['loc'][-1]))}"
+        field = next(str(part) for part in reversed(error["loc"]) if isinstance(part, str))
+        return f"unknown value {given!r}{nearest(str(given), _literals(owner.model_fields[field].annotation))}"
     if kind == "union_tag_invalid":
         choices = [tag.strip("' ") for tag in str(ctx["expected_tags"]).split(",")]
         return f"unknown value {ctx['tag']!r}{nearest(str(ctx['tag']), choices)}"
@@ -68,8 +69,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _literals(owner: type[BaseModel], field: str | int) -> list[str]:
-    return [str(value) for value in get_args(owner.model_fields[str(field)].annotation)]
+def _literals(kind: Any) -> list[str]:
+    """The words that a type allows, or that the items of a tuple may be."""
+    words = [get_args(kind)] if get_origin(kind) is Literal else [_literals(inner) for inner in get_args(kind)]
+    return [str(word) for inner in words for word in inner]
 
 
 def _resolve(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[list[str], type[BaseModel], str]:
@@ -77,7 +80,7 @@ def _resolve(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[list[s
     keys: list[str] = []
     variants: dict[str, type[BaseModel]] = {}
     variant = ""
-    for part in map(str, loc):
+    for place, part in enumerate(map(str, loc), start=1):
         if part in variants:
             model = variants[part]
             variant = f" for {part} {keys[-1]}"
@@ -85,6 +88,8 @@ def _resolve(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[list[s
             continue
         keys.append(part)
         variants, inner = {}, _models(model, part)
+        if place == len(loc):
+            break
         if len(inner) == 1 and "" in inner:
             model, variant = inner[""], ""
         else:

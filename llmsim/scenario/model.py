@@ -11,6 +11,7 @@ from llmsim.scenario.autoscaling import Autoscaling
 from llmsim.scenario.pools import KvTransfer, Pool, RouterChoice
 from llmsim.scenario.requests import Classes, NoPrediction, Prediction, Slo
 from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
+from llmsim.scenario.users import Patience, Retries, Sessions
 
 DEFAULT_ROUTER = "round_robin"
 #: name of the pool of a scenario without [[pool]]
@@ -48,6 +49,25 @@ class OnOffArrivals(Table):
     off_s: NotNegative
 
 
+class PiecewiseArrivals(Table):
+    """Poisson at a rate that changes: `rates_per_s[i]` from `from_s[i]` on, begun anew every `period_s`."""
+
+    process: Literal["piecewise"] = "piecewise"
+    from_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
+    rates_per_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
+    period_s: Positive | None = None
+
+
+class DiurnalArrivals(Table):
+    """Poisson at the rate of a day: `rate_per_s` on average, (1 + amplitude) times that at its peak."""
+
+    process: Literal["diurnal"] = "diurnal"
+    rate_per_s: Positive
+    amplitude: Annotated[float, Field(ge=0, le=1)]
+    period_s: Positive = 86_400.0
+    peak_s: NotNegative = 43_200.0
+
+
 class ClosedArrivals(Table):
     """Closed loop: so many clients, each of whom sends its next request as soon as it has the last one's answer."""
 
@@ -82,7 +102,14 @@ class TrafficLengths(Table):
 
 
 Arrivals = Annotated[
-    PoissonArrivals | GammaArrivals | ConstantArrivals | OnOffArrivals | ClosedArrivals, Field(discriminator="process")
+    PoissonArrivals
+    | GammaArrivals
+    | ConstantArrivals
+    | OnOffArrivals
+    | PiecewiseArrivals
+    | DiurnalArrivals
+    | ClosedArrivals,
+    Field(discriminator="process"),
 ]
 Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
 
@@ -114,6 +141,18 @@ class SyntheticWorkload(Table):
     classes: Classes = ()
     #: prepended to the prompts of `lengths`
     prefixes: SharedPrefixes | None = None
+    #: conversations; left out, each request stands alone
+    sessions: Sessions | None = None
+
+    @model_validator(mode="after")
+    def _sessions_fit(self) -> SyntheticWorkload:
+        if self.sessions is None:
+            return self
+        if self.prefixes is not None:
+            raise ValueError("prefixes and sessions exclude each other: what turns share is their history")
+        if self.sessions.pause is not None and not isinstance(self.arrivals, ClosedArrivals):
+            raise ValueError("sessions.pause belongs to closed arrivals, whose users have many conversations")
+        return self
 
 
 class TraceWorkload(Table):
@@ -191,10 +230,27 @@ class Host(Table):
     prompt_token_s: NotNegative | None = None
     #: the API server, from a token's emission to its reaching the client
     response_s: NotNegative | None = None
+    #: before that, the API server's sender for each output token of an instance, one after the other
+    output_token_s: NotNegative | None = None
     #: the engine, for each step of more tokens than its largest CUDA graph, whose kernels the host launches one by one
     eager_step_s: NotNegative | None = None
     #: tokens of the largest graph; vLLM's default is min(2 x max_num_seqs, 512)
     max_cudagraph_capture_size: Count | None = None
+
+
+class Gateway(Table):
+    """The limits of what stands between clients and engines; its times are those of [host] but step_s, sequence_s."""
+
+    #: most requests that it lets through at once; the others queue, before the router sees them
+    max_concurrency: Count | None = None
+    #: most requests in that queue; further ones are rejected
+    max_queue: Annotated[int, Field(ge=0, le=10**9)] | None = None
+
+    @model_validator(mode="after")
+    def _queue_needs_a_limit(self) -> Gateway:
+        if self.max_queue is not None and self.max_concurrency is None:
+            raise ValueError("max_queue without max_concurrency: nobody would ever queue; expected both")
+        return self
 
 
 class SchedulerChoice(Table):
@@ -286,36 +342,6 @@ class PacedDelivery(Table):
         return self
 
 
-class Wait(Table):
-    """How long users wait: a distribution over users."""
-
-    distribution: Literal["fixed", "exponential", "lognormal"] = "exponential"
-    mean_s: Positive
-    #: coefficient of variation, of a log-normal distribution only: 1 if not given
-    cv: Positive | None = None
-
-    @model_validator(mode="after")
-    def _cv_belongs(self) -> Wait:
-        if self.cv is not None and self.distribution != "lognormal":
-            raise ValueError(f"cv belongs to distribution 'lognormal', not to '{self.distribution}'")
-        return self
-
-
-class Patience(Table):
-    """Users who leave when they have waited too long."""
-
-    first_token: Wait | None = None
-    next_token: Wait | None = None
-    #: from when a user leaves to when the server learns of it
-    cancel_delay_s: NotNegative = 0.0
-
-    @model_validator(mode="after")
-    def _somebody_leaves(self) -> Patience:
-        if self.cancel_delay_s > 0 and self.first_token is None and self.next_token is None:
-            raise ValueError("cancel_delay_s needs users who leave; expected first_token or next_token")
-        return self
-
-
 GivingUp = Annotated[NoAbandonment | Abandonment, Field(discriminator="policy")]
 Delivery = Annotated[ImmediateDelivery | PacedDelivery, Field(discriminator="policy")]
 
@@ -338,8 +364,10 @@ class Scenario(Table):
     #: left out: cluster.instances are always there
     autoscaling: Autoscaling | None = None
     host: Host = Host()
+    gateway: Gateway = Gateway()
     scheduler: SchedulerChoice = SchedulerChoice()
     patience: Patience = Patience()
+    retries: Retries = Retries()
     abandonment: GivingUp = NoAbandonment()
     delivery: Delivery = ImmediateDelivery()
     slo: Slo = Slo(ttft_s=1.0, tbt_s=0.1)
@@ -407,19 +435,25 @@ class Scenario(Table):
     @property
     def most_instances(self) -> int:
         """How many instances there are at most at once, over all pools."""
-        if self.autoscaling is not None:
-            return self.autoscaling.max_instances
         return sum(cluster.instances for _, cluster in self.pools)
 
     @property
     def pools(self) -> tuple[tuple[Pool, Cluster], ...]:
-        """Every pool, with [cluster] as that pool has it; instances are numbered in this order, pool by pool."""
-        return tuple((pool, pool.over(self.cluster)) for pool in self.pool or (Pool(name=ONE_POOL),))
+        """Every pool, with [cluster] as that pool has it; instances are numbered in this order, pool by pool.
+
+        Of instances that come and go, as many as there may be.
+        """
+        cluster = self.cluster
+        if self.autoscaling is not None:
+            cluster = cluster.model_copy(update={"instances": self.autoscaling.max_instances})
+        return tuple((pool, pool.over(cluster)) for pool in self.pool or (Pool(name=ONE_POOL),))
 
     @property
     def _concurrency(self) -> int | None:
         arrivals = getattr(self.workload, "arrivals", None)
-        return arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None
+        if not isinstance(arrivals, ClosedArrivals) or getattr(self.workload, "sessions", None) is not None:
+            return None  # users who wait for their answers need no cap
+        return arrivals.concurrency
 
     @property
     def max_in_flight(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,15 @@ from llmsim.errors import InputError
 from llmsim.request import Request
 from llmsim.workload.classes import Classes
 from llmsim.workload.prefixes import Prefixes
+from llmsim.workload.sessions import NOBODY, Sessions
 
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """Requests in order of arrival; all arrays have shape (requests,)."""
+    """Requests in order of arrival; all arrays have shape (requests,).
+
+    Of a request that comes after another one (`sessions`), `arrival_s` is the earliest time that it may arrive.
+    """
 
     arrival_s: NDArray[np.float64]
     prompt_tokens: NDArray[np.int64]
@@ -24,6 +28,7 @@ class Workload:
     prefixes: Prefixes | None = None  #: which requests begin alike; None: nobody knows, or none do
     predicted_output_tokens: NDArray[np.int64] | None = None  #: what policies are told; None: nothing
     classes: Classes | None = None  #: None: all are alike
+    sessions: Sessions | None = None  #: which requests come after others; None: all come by themselves
 
     user: NDArray[np.int64] | None = None  #: number of who asks; None: nobody knows
 
@@ -40,6 +45,8 @@ class Workload:
         for name, column in self.told(n + 1).items():
             if len(column) != n:
                 raise InputError(f"{self.source}: {n} requests, and a {name} for {len(column)}")
+        if self.sessions is not None:
+            self._check_sessions(self.sessions)
         if not (np.isfinite(self.arrival_s).all() and self.arrival_s[0] >= 0):
             raise InputError(f"{self.source}: arrival_s must be finite and not negative")
         if (np.diff(self.arrival_s) < 0).any():
@@ -51,17 +58,25 @@ class Workload:
                     f"{self.source}: request {at} has {name} = {getattr(self, name)[at]}, expected at least 1"
                 )
 
+    def _check_sessions(self, sessions: Sessions) -> None:
+        if len(sessions) != len(self.arrival_s):
+            raise InputError(f"{self.source}: sessions of {len(sessions)} requests, expected {len(self.arrival_s)}")
+        waits = np.flatnonzero(sessions.after != NOBODY)
+        early = waits[self.arrival_s[waits] < self.arrival_s[sessions.after[waits]]]
+        if len(early):
+            raise InputError(f"{self.source}: request {early[0]} may arrive before the one that it comes after")
+
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     def tell(self, request: Request) -> None:
-        """Put on a request what its cluster knows of it beside the prompt: who asks, prediction, priority, no more."""
-        if self.user is not None:
-            request.user = int(self.user[request.id])
+        """Put on a request what its cluster knows of it beside the prompt: prediction, priority and user."""
         if self.predicted_output_tokens is not None:
             request.predicted_output_tokens = int(self.predicted_output_tokens[request.id])
         if self.classes is not None:
             request.priority = self.classes.priorities[self.classes.of_request[request.id]]
+        if self.user is not None:
+            request.user = int(self.user[request.id])
 
     def told(self, requests: int) -> dict[str, NDArray[np.int64]]:
         """Return the same as columns of the first so many requests; `class` holds numbers of `classes.names`."""
@@ -70,3 +85,14 @@ class Workload:
             "class": None if self.classes is None else self.classes.of_request,
         }
         return {name: column[:requests] for name, column in columns.items() if column is not None}
+
+    def repeated(self, requests: int, times: int) -> Workload:
+        """Return the first `requests`, each `times` times in a row, as if all of them came by themselves."""
+        if times == 1 and requests == len(self) and self.sessions is None:
+            return self
+        index = np.repeat(np.arange(requests), times)
+        prefixes = None if self.prefixes is None else self.prefixes.take(index)
+        columns = (self.arrival_s[index], self.prompt_tokens[index], self.output_tokens[index])
+        predicted = None if self.predicted_output_tokens is None else self.predicted_output_tokens[index]
+        classes = None if self.classes is None else replace(self.classes, of_request=self.classes.of_request[index])
+        return Workload(*columns, self.source, prefixes, predicted, classes)

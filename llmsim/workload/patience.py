@@ -22,6 +22,11 @@ class Patience:
     next_token_s: NDArray[np.float64]  #: from one token to the next
     cancel_delay_s: float = 0.0  #: from when a user leaves to when the server learns of it
 
+    def repeated(self, requests: int, times: int) -> Patience:
+        """Return the patience of the first `requests`, each `times` times in a row."""
+        index = np.repeat(np.arange(requests), times)
+        return Patience(self.first_token_s[index], self.next_token_s[index], self.cancel_delay_s)
+
 
 def draw_patience(
     rng: np.random.Generator, requests: int, *, distribution: str, mean_s: float, cv: float | None = None

@@ -19,10 +19,12 @@ class Streams:
     arrivals: np.random.Generator  #: when requests come
     lengths: np.random.Generator  #: how long they are
     routing: np.random.Generator  #: choices of routers
-    users: np.random.Generator  #: patience, think times
+    users: np.random.Generator  #: patience
     predictions: np.random.Generator  #: errors of predicted output lengths
     prefixes: np.random.Generator  #: whose prefix a request begins with
     classes: np.random.Generator  #: which class each request is of
+    sessions: np.random.Generator  #: turns, think times, tool gaps
+    retries: np.random.Generator  #: backoffs
 
 
 def streams(seed: int) -> Streams:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import erf, exp, sqrt
+from math import erf, exp, pi, sin, sqrt
 
 import numpy as np
 import pytest
 
-from llmsim.workload.arrivals import constant, gamma, on_off, poisson
+from llmsim.workload.arrivals import constant, diurnal, gamma, on_off, piecewise, poisson
 
 N = 40_000
 RATE_PER_S = 3.0
@@ -84,3 +84,47 @@ def test_on_off_keeps_the_long_run_rate_and_is_poisson_within_bursts(on_s, off_s
     assert (arrival_s % cycle_s <= on_s * (1 + 1e-9)).all()
     assert per_cycle.mean() == pytest.approx(expected, abs=4 * sqrt(expected / len(per_cycle)))
     assert per_cycle.var() / per_cycle.mean() == pytest.approx(1.0, abs=4 * sqrt(2 / len(per_cycle)))
+
+
+def assert_poisson_with_these_phases(arrival_s, cdf, per_period, period_s):
+    """Given their number, the arrivals of whole periods are independent, each with the rate's shape as its density."""
+    periods = int(arrival_s[-1] // period_s)
+    inside_s = arrival_s[arrival_s < periods * period_s]
+    counts = np.bincount((inside_s // period_s).astype(int), minlength=periods)
+
+    assert kolmogorov_distance(inside_s % period_s, cdf) < 1.95 / sqrt(len(inside_s))
+    assert counts.mean() == pytest.approx(per_period, abs=4 * sqrt(per_period / periods))
+    assert counts.var() / counts.mean() == pytest.approx(1.0, abs=4 * sqrt(2 / periods))
+
+
+@pytest.mark.parametrize(("amplitude", "peak_s"), [(0.0, 0.0), (0.6, 13.0), (1.0, 30.0)])
+def test_diurnal_arrivals_follow_the_integral_of_their_rate(amplitude, peak_s):
+    period_s, omega = 40.0, 2 * pi / 40.0
+    arrival_s = diurnal(
+        np.random.default_rng(8), N, rate_per_s=RATE_PER_S, amplitude=amplitude, period_s=period_s, peak_s=peak_s
+    )
+
+    def cdf(x):
+        return (x + amplitude / omega * (sin(omega * (x - peak_s)) + sin(omega * peak_s))) / period_s
+
+    assert_poisson_with_these_phases(arrival_s, cdf, RATE_PER_S * period_s, period_s)
+    through = RATE_PER_S * period_s * np.array([cdf(t) for t in arrival_s])  # from 0 on: a process of rate 1
+    assert through == pytest.approx(np.cumsum(np.random.default_rng(8).exponential(1.0, N)), abs=1e-6)
+
+
+def test_piecewise_arrivals_follow_the_integral_of_their_rate():
+    arrival_s = piecewise(
+        np.random.default_rng(9), N, from_s=[0.0, 10.0, 15.0], rates_per_s=[2.0, 0.0, 8.0], period_s=25.0
+    )
+
+    def cdf(x):
+        return (2 * min(x, 10) + 8 * max(x - 15, 0)) / 100
+
+    assert_poisson_with_these_phases(arrival_s, cdf, 100, 25.0)
+
+
+def test_a_last_rate_lasts():
+    arrival_s = piecewise(np.random.default_rng(10), N, from_s=[0.0, 100.0], rates_per_s=[0.5, 20.0])
+
+    assert np.searchsorted(arrival_s, 100.0) == pytest.approx(50, abs=4 * sqrt(50))
+    assert np.diff(arrival_s[arrival_s > 100]).mean() == pytest.approx(0.05, rel=4 / sqrt(N))

@@ -24,7 +24,7 @@ BLOCKS, MOST = 40, 5
 #: round numbers, so that looks, arrivals and step ends coincide; and others, so that sums round
 LATENCIES = [LinearSteps(0.125, 0.0), LinearSteps(0.0101, 0.00013, 0.00037, 1.7e-6)]
 ROUTERS = [discovery.find("llmsim.routers", name, Router) for name in discovery.names("llmsim.routers")]
-READY, DRAINING = int(InstanceState.READY), int(InstanceState.DRAINING)
+STARTING, READY, DRAINING = (int(state) for state in list(InstanceState)[1:])
 
 
 @st.composite
@@ -70,7 +70,7 @@ def served(requests, autoscaling, **options):
     reports=st.sampled_from([ORACLE, ORACLE, Reports(0.125), Reports(0.1, False)]),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (np.inf, 0.2, 0.3)]),
     max_in_flight=st.sampled_from([None, None, 2, 7]),
-    api=st.sampled_from([DIRECT, DIRECT, ApiPath(0.25, 0.0, 0.0)]),
+    api=st.sampled_from([DIRECT, DIRECT, ApiPath(0.25, 0.0, 0.0), ApiPath(output_token_s=0.02, max_concurrency=5)]),
     prefix_caching=st.booleans(),
     until_s=st.sampled_from([None, None, 3.3]),
 )
@@ -92,7 +92,8 @@ def test_both_paths_agree_and_nobody_is_lost(requests, autoscaling, router, sche
 def assert_served_only_by_those_who_were_there(record):
     """Requests are sent to ready instances, and these are paid for until the requests have ended."""
     requests, states = record.requests, record.instance_states
-    for number, sent_s, end_s in zip(requests["instance"], requests["sent_s"], requests["end_s"], strict=True):
+    routed_s = requests.get("admitted_s", requests["sent_s"])  # a gateway that is full routes later
+    for number, sent_s, end_s in zip(requests["instance"], routed_s, requests["end_s"], strict=True):
         if number < 0:
             continue
         own = states["instance"] == number
@@ -113,6 +114,13 @@ def assert_between_least_and_most(record, autoscaling):
         assert len(set(states["instance"][there])) == there.sum() <= MOST
         assert (there & ~draining).sum() >= autoscaling.min_instances
         assert (there & (states["state"] == READY)).any()
+    starts = np.flatnonzero(states["state"] == STARTING)
+    for row in starts[starts + 1 < len(states["state"])]:  # followed by being ready, or called off
+        if (
+            states["instance"][row + 1] == states["instance"][row]
+            and states["start_s"][row + 1] == states["end_s"][row]
+        ):
+            assert states["end_s"][row] == states["start_s"][row] + autoscaling.cold_start_s
 
 
 @settings(max_examples=80, deadline=None)

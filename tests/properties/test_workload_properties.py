@@ -20,6 +20,8 @@ OPTIONS = {
     "constant": {},
     "gamma": {"burstiness": 0.3},
     "on_off": {"on_s": 2.0, "off_s": 7.0},
+    "diurnal": {"amplitude": 1.0, "period_s": 30.0, "peak_s": 3.0},
+    "piecewise": {"from_s": [0.0, 2.0, 3.0], "rates_per_s": [1.0, 0.0, 5.0], "period_s": 7.0},
     "closed": {"concurrency": 3},
     "fixed": {"prompt_tokens": 5, "output_tokens": 6},
     "lognormal": {"prompt_mean_tokens": 3.0, "prompt_cv": 3.0, "output_mean_tokens": 40.0, "output_cv": 1.0},
@@ -34,7 +36,7 @@ rows = st.lists(st.tuples(st.floats(0, 1e7), st.integers(1, 10**6), st.integers(
 @quick
 @given(seed=seeds, n=counts, rate_per_s=st.floats(1e-3, 1e4))
 def test_arrivals_ascend_from_above_zero_and_longer_runs_begin_alike(name, seed, n, rate_per_s):
-    options = OPTIONS[name] | ({} if name == "closed" else {"rate_per_s": rate_per_s})
+    options = OPTIONS[name] | ({} if name in ("closed", "piecewise") else {"rate_per_s": rate_per_s})
     arrival_s = PROCESSES[name](np.random.default_rng(seed), n, **options)
     longer_s = PROCESSES[name](np.random.default_rng(seed), n + 17, **options)
 

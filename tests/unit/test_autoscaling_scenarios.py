@@ -18,7 +18,7 @@ TEXT = """\
 [workload]
 requests = 60
 arrivals = { process = "constant", rate_per_s = 2.0 }
-lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 100 }
+lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 300 }
 
 [cluster]
 gpu = "a100-sxm4-80gb"
@@ -55,7 +55,7 @@ def test_time_and_cost_add_up(file):
     assert scaling["usd_per_instance_hour"] == 2 * 2.0  # two A100 at their profile's 2 USD an hour
     assert scaling["usd"] == pytest.approx(4.0 * scaling["instance_s"] / 3600)
     assert scaling["usd_with_max_instances"] == pytest.approx(4.0 * 4 * end_s / 3600)
-    assert scaling["usd_per_million_output_tokens"] == pytest.approx(scaling["usd"] / 6000 * 1e6)
+    assert scaling["usd_per_million_output_tokens"] == pytest.approx(scaling["usd"] / 18_000 * 1e6)
     assert len(result.num_gpu_blocks) == 4
     assert result.score["imbalance"] is None
 

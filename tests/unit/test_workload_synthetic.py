@@ -56,7 +56,7 @@ def test_another_rate_scales_the_arrivals_and_leaves_the_lengths():
 
 
 def test_every_name_can_be_bound():
-    assert set(PROCESSES) == {"poisson", "gamma", "constant", "on_off", "closed"}
+    assert set(PROCESSES) == {"poisson", "gamma", "constant", "on_off", "piecewise", "diurnal", "closed"}
     assert set(SOURCES) == {"fixed", "lognormal", *TABLES}
     for name in TABLES:
         workload = synthesize(streams(1), requests=100, arrivals=POISSON, lengths=length_source(name), source=name)
@@ -98,10 +98,17 @@ def test_wrong_names_and_options_are_named(bind, message):
         ("gamma", {"rate_per_s": 1.0, "burstiness": 0}),
         ("on_off", {"rate_per_s": 1.0, "on_s": 0.0, "off_s": 1.0}),
         ("on_off", {"rate_per_s": 1.0, "on_s": 1.0, "off_s": -1.0}),
+        ("diurnal", {"rate_per_s": 1.0, "amplitude": 1.1}),
+        ("piecewise", {"from_s": [0.0, 5.0], "rates_per_s": [1.0]}),
+        ("piecewise", {"from_s": [1.0, 5.0], "rates_per_s": [1.0, 2.0]}),
+        ("piecewise", {"from_s": [0.0, 5.0], "rates_per_s": [1.0, 0.0]}),
+        ("piecewise", {"from_s": [0.0, 5.0], "rates_per_s": [1.0, 2.0], "period_s": 5.0}),
     ],
 )
 def test_bad_arrival_options_are_refused(process, options):
-    with pytest.raises(InputError, match=r"(rate_per_s|burstiness|on_s|off_s) = .*: expected"):
+    with pytest.raises(
+        InputError, match=r"(rates?_per_s|burstiness|on_s|off_s|amplitude|from_s|period_s) = .*: expected"
+    ):
         PROCESSES[process](np.random.default_rng(1), 10, **options)
 
 

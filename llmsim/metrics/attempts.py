@@ -1,0 +1,98 @@
+"""Requests and the attempts at them, conversations and their turns: from the columns of a record's requests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.metrics import ranges
+from llmsim.metrics.ranges import Bools
+from llmsim.record import Timelines
+from llmsim.request import Outcome
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+def final(requests: Columns) -> Bools:
+    """Whether a row is the last attempt at its request, (N,)."""
+    if "attempt" not in requests:
+        return np.ones(len(requests["outcome"]), dtype=np.bool_)
+    order = np.lexsort((requests["attempt"], requests["request"]))
+    last = np.append(np.diff(requests["request"][order]) != 0, True)
+    out = np.empty(len(order), dtype=np.bool_)
+    out[order] = last
+    return out
+
+
+def whole(
+    timelines: Timelines, requests: Columns, *, attempts: int, on: Collection[Outcome], end_s: float
+) -> Timelines:
+    """Timelines with one row for each request, however often it was tried: from its first arrival to its last end.
+
+    Its tokens and its outcome are those of its last attempt; what an earlier one had delivered is thrown away. A
+    request whose next attempt the end of the run forestalled (`attempts` allowed at most, after the outcomes `on`) is
+    unfinished, until `end_s`.
+    """
+    last = final(requests)
+    if last.all() and attempts == 1:
+        return timelines
+    number, attempt = requests["request"], requests["attempt"]
+    first_s = np.full(int(number.max()) + 1, np.nan)
+    first_s[number[attempt == 0]] = timelines.arrival_s[attempt == 0]
+    outcome = requests["outcome"][last]
+    pending = (attempt[last] + 1 < attempts) & np.isin(outcome, list(on))
+    kept = ranges.select(timelines, last)
+    return replace(
+        kept,
+        arrival_s=first_s[number[last]],
+        outcome=np.where(pending, Outcome.UNFINISHED, kept.outcome).astype(np.int8),
+        end_s=np.where(pending, np.maximum(kept.end_s, end_s), kept.end_s),
+    )
+
+
+def attempts_made(requests: Columns) -> dict[str, Any] | None:
+    """Count attempts, how they ended, and the requests that needed more than one; None where nobody tries again."""
+    if not requests.get("attempt", np.zeros(1)).any():
+        return None
+    last = final(requests)
+    outcome, attempt = requests["outcome"], requests["attempt"]
+    counts = np.bincount(outcome, minlength=len(Outcome))
+    again = last & (attempt > 0)
+    return {
+        "total": len(outcome),
+        **{one.name.lower(): int(counts[one]) for one in Outcome},
+        "per_request": float(len(outcome) / last.sum()),
+        "requests_tried_again": int(again.sum()),
+        "of_these_finished": int((outcome[again] == Outcome.FINISHED).sum()),
+        "requests_by_attempts": np.bincount(attempt[last] + 1).tolist()[1:],
+    }
+
+
+def conversations(requests: Columns) -> dict[str, int] | None:
+    """Count conversations by how they ended, and turns; None where there are none.
+
+    Broken: a turn failed, for good, and those that were left were never sent: they are in no other number of a score.
+    """
+    if "conversation" not in requests:
+        return None
+    last = final(requests)
+    order = np.lexsort((requests["turn"][last], requests["conversation"][last]))
+    number, turn, turns, outcome = (
+        requests[name][last][order] for name in ("conversation", "turn", "turns", "outcome")
+    )
+    ends = np.append(np.diff(number) != 0, True)
+    done = outcome[ends] == Outcome.FINISHED
+    complete = done & (turn[ends] + 1 == turns[ends])
+    broken = ~done & (outcome[ends] != Outcome.UNFINISHED)
+    return {
+        "total": int(ends.sum()),
+        "complete": int(complete.sum()),
+        "broken": int(broken.sum()),
+        "unfinished": int((~complete & ~broken).sum()),
+        "turns_sent": len(turn),
+        "turns_never_sent": int((turns[ends] - turn[ends] - 1)[broken].sum()),
+    }

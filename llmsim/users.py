@@ -1,0 +1,51 @@
+"""Users: what follows when a request has ended: the next turn, the next conversation, another attempt, or nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmsim.record import Ints
+from llmsim.request import Outcome
+from llmsim.workload.retries import Retries
+from llmsim.workload.sessions import NOBODY, Sessions
+
+
+class Users:
+    """The users of one run.
+
+    With n attempts at most, attempt a at request i of the workload has the id i n + a: its length, its user's patience
+    and its prefix are those of the request, and whoever never has to try again changes nothing for anybody.
+    """
+
+    def __init__(self, requests: int, sessions: Sessions | None, retries: Retries | None) -> None:
+        self.attempts = 1 if retries is None else retries.attempts
+        self._on = frozenset[Outcome]() if retries is None else retries.on
+        self._backoff_s = [] if retries is None else retries.backoff_s[:requests].tolist()
+        self._following: list[int] = []
+        if sessions is None:
+            self.by_themselves: Ints = np.arange(requests) * self.attempts  #: ids whose time of arrival is known
+        else:
+            following = sessions.following[:requests]
+            self._following = np.where(following < requests, following, NOBODY).tolist()
+            self._think_s = sessions.think_s[:requests].tolist()
+            self._conversation = sessions.conversation[:requests].tolist()
+            self.by_themselves = np.flatnonzero(sessions.after[:requests] == NOBODY) * self.attempts
+
+    @property
+    def wait_for_ends(self) -> bool:
+        """Whether anybody ever acts on the end of a request."""
+        return bool(self._following) or self.attempts > 1
+
+    def follows(self, id: int, outcome: Outcome) -> tuple[int, float] | None:
+        """Return who follows on a request that ended so, and how many seconds later; None: nobody."""
+        request, attempt = divmod(id, self.attempts)
+        if outcome in self._on and attempt + 1 < self.attempts:
+            return id + 1, self._backoff_s[request][attempt]
+        if not self._following:
+            return None
+        following = self._following[request]
+        if outcome != Outcome.FINISHED:  # the turns that are left are never sent
+            ended = self._conversation[request]
+            while following != NOBODY and self._conversation[following] == ended:
+                following = self._following[following]
+        return None if following == NOBODY else (following * self.attempts, self._think_s[following])
