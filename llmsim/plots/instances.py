@@ -41,8 +41,8 @@ def instances_figure(
         time_s, *counts, step="post", colors=[colour for _, colour in STATES], alpha=0.6, linewidth=0,
         labels=[state.name.lower() for state, _ in STATES],
     )  # fmt: skip
-    instances.set_ylim(0, most_instances + 0.5)
-    instances.legend(loc="upper right", **LEGEND)
+    instances.set_ylim(0, 1.25 * most_instances)  # room for the legend
+    instances.legend(loc="upper right", ncols=len(STATES), **LEGEND)
     tidy(instances, x="", y="instances", title="Instances that are paid for")
     usd = paid_until(states, time_s) * usd_per_instance_hour / 3600
     always = most_instances * time_s * usd_per_instance_hour / 3600
