@@ -62,21 +62,21 @@ def simulate(
     patience: Patience | None = None,
     max_in_flight: int | None = None,
     api: ApiPath = DIRECT,
-    reports: Reports = ORACLE,
     retries: Retries | None = None,
+    reports: Reports = ORACLE,
     disaggregation: Disaggregation | None = None,
     autoscaling: Autoscaling | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
 
-    `rng` is the router's stream. `patience` lets users leave, counted from when they send. Clients have at most
-    `max_in_flight` requests under way at once; `api` is the way between them and the engine. `reports` says how old the
-    news is that routers have of the instances; `disaggregation` is needed where instances have roles. With `retries`
-    users try again, with `autoscaling` instances come and go. Without `stretches` every step is simulated on its own,
-    with the same result. The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later
-    take no part; those still in the system count as unfinished). `on_progress` is told now and then how many requests
-    have ended.
+    `rng` is the router's stream. `patience` lets users leave, counted from when they send; with `retries` they try
+    again. Clients have at most `max_in_flight` requests under way at once; `api` is the way between them and engines.
+    `reports` says how old the news is that routers have of the instances; `disaggregation` is needed where instances
+    have roles; with `autoscaling` they come and go. Without `stretches` every step is simulated on its own, with the
+    same result. The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later take no
+    part; those still in the system count as unfinished). `on_progress` is told now and then how many requests have
+    ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
     """
@@ -91,8 +91,8 @@ def simulate(
         on_progress,
         max_in_flight=max_in_flight,
         api=api,
-        reports=reports,
         retries=retries,
+        reports=reports,
         disaggregation=disaggregation,
         autoscaling=autoscaling,
     )
@@ -115,8 +115,8 @@ class Cluster:
         *,
         max_in_flight: int | None = None,
         api: ApiPath = DIRECT,
-        reports: Reports = ORACLE,
         retries: Retries | None = None,
+        reports: Reports = ORACLE,
         disaggregation: Disaggregation | None = None,
         autoscaling: Autoscaling | None = None,
     ) -> None:

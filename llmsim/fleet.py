@@ -164,7 +164,7 @@ class Fleet:
 
     def sent(self, number: int, waiting_tokens: int) -> None:
         """Note that a request was sent to an instance, with so many tokens for its queue."""
-        self._before_change(number)
+        self._before_change(number)  # also one that gets back what nobody else could take: no router was asked
         self.routed += 1
         self._present[number] += 1
         if self._reports.age_s and self._reports.count_own_sends:
@@ -176,8 +176,7 @@ class Fleet:
         return self._state(number)
 
     def ended(self, number: int) -> None:
-        """Note that a request of an instance ended there."""
-        self._before_change(number)
+        """Note that a request of an instance has left it, in a step boundary of its own or at its arrival there."""
         self._present[number] -= 1
 
     # Reports -----------------------------------------------------------------------------------------------

@@ -94,8 +94,8 @@ def serve(
         on_progress=None,
         max_in_flight=max_in_flight,
         api=api,
-        reports=reports,
         retries=retries,
+        reports=reports,
         disaggregation=disaggregation,
         autoscaling=autoscaling,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmsim import experiment
+from llmsim.clients import DIRECT
 from llmsim.comparing.conditions import Answer, Condition, check_known, judge
 from llmsim.comparing.differences import Difference, differences, metrics
 from llmsim.comparing.requests import Group, Pair, groups, most_changed, pair
@@ -106,7 +107,11 @@ def known_metrics(scenario: Scenario) -> list[str]:
     )
     if scenario.clients.max_in_flight is not None:
         of_one["client_queueing_s"] = of_one["queueing_s"]
-    of_one["wasted"] = {"computed_tokens": 0, "output_tokens": 0}
+    if (api := experiment.make_api(scenario)) != DIRECT:
+        of_one["engine_ttft_s"] = of_one["queueing_s"]
+        if api.max_concurrency is not None:
+            of_one["gateway_queueing_s"] = of_one["queueing_s"]
+    of_one["wasted"] = {"computed_tokens": 0, "output_tokens": 0, "gpu_s": 0, "busy_gpu_s": 0}
     if scenario.cluster.prefix_caching:
         of_trace = {"trace_block_hit_ratio": None} if isinstance(scenario.workload, TraceWorkload) else {}
         of_one["prefix_cache"] = {"cached_tokens": 0, "hit_ratio": None, **of_trace}

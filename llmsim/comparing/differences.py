@@ -22,6 +22,8 @@ DIRECTIONS: Mapping[str, int] = {
     "e2e_s": -1,
     "queueing_s": -1,
     "client_queueing_s": -1,
+    "engine_ttft_s": -1,
+    "gateway_queueing_s": -1,
     "slo": 1,
     "smooth_goodput_tokens_per_s": 1,
     "idle_latency_s": -1,
@@ -34,6 +36,7 @@ DIRECTIONS: Mapping[str, int] = {
     "requests.rejected": -1,
     "requests.unfinished": -1,
     "wasted": -1,
+    "wasted.busy_gpu_s": 0,
     "prefix_cache": 0,
     "prefix_cache.hit_ratio": 1,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmsim.experiment.assemble import make_host, make_policy, make_slo, make_user, make_window, make_workload
+from llmsim.experiment.assemble import make_api, make_host, make_policy, make_slo, make_user, make_window, make_workload
 from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.routing import router_choice
 from llmsim.experiment.run import Result, check, delivered, run
@@ -17,6 +17,7 @@ __all__ = [
     "check_folder",
     "classes_of",
     "delivered",
+    "make_api",
     "make_host",
     "make_policy",
     "make_slo",

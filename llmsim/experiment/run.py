@@ -112,8 +112,8 @@ def run(
         until_s=scenario.until_s,
         max_in_flight=scenario.max_in_flight,
         api=make_api(scenario),
-        reports=make_reports(scenario),
         retries=make_retries(scenario, draws.retries, len(workload)),
+        reports=make_reports(scenario),
         disaggregation=make_disaggregation(scenario),
         autoscaling=make_autoscaling(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
@@ -182,7 +182,8 @@ def imbalance(record: Record, instances: int) -> dict[str, float | None]:
     """How unevenly requests lay on the instances from the first to the last arrival."""
     requests = record.requests
     span_s = float(requests["arrival_s"].min()), float(requests["arrival_s"].max())
-    cv = outstanding_cv(requests["instance"], requests["sent_s"], requests["end_s"], instances, span_s)
+    there_s = requests.get("admitted_s", requests["sent_s"])
+    cv = outstanding_cv(requests["instance"], there_s, requests["end_s"], instances, span_s)
     return {"outstanding_cv": number(cv)}
 
 

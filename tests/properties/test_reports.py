@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmsim.disaggregation import Disaggregation, Link
 from llmsim.fleet import ORACLE, Reports
 from llmsim.router import Router
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
@@ -109,13 +110,13 @@ def test_a_report_is_what_stood_before_its_time(age_s, count_own_sends):
     """Against the record of the run: requests by their times, memory by their tokens; nobody is preempted."""
     rng = np.random.default_rng(3)
     n = 100
-    arrival_s = np.round(np.cumsum(rng.exponential(0.03, n)), 3)
+    arrival_s = np.cumsum(rng.exponential(0.02, n)) // 2**-6 * 2**-6  # so that reports, arrivals and step ends coincide
     requests = Workload(arrival_s, rng.integers(1, 150, n), rng.integers(1, 70, n), "drawn")
     diary = Diary()
     record = serve(
         requests,
-        Fcfs(max_num_seqs=12),
-        latency=LinearSteps(0.0125, 0.0),
+        Fcfs(max_num_seqs=7),
+        latency=LinearSteps(2**-6, 0.0),
         num_gpu_blocks=1000,
         instances=3,
         router=diary,
@@ -137,6 +138,36 @@ def test_a_report_is_what_stood_before_its_time(age_s, count_own_sends):
         assert seen == expected, f"at {now_s} s, report of {report_s} s"
         moved += expected != state_before(record, requests, now_s)
     assert moved > 50, "old news that differ from the present"
+
+
+@pytest.mark.parametrize("when_full", ["wait", "fall_back"])
+@pytest.mark.parametrize("reports", [ORACLE, Reports(0.125), Reports(0.05, False)])
+def test_routers_of_prefill_and_of_decode_instances_see_the_same_either_way(reports, when_full):
+    rng = np.random.default_rng(5)
+    n = 120
+    arrival_s = np.cumsum(rng.exponential(0.04, n)) // 2**-6 * 2**-6
+    requests = Workload(arrival_s, rng.integers(1, 150, n), rng.integers(1, 70, n), "drawn")
+
+    def both(stretches):
+        diaries = Diary(), Diary()
+        serve(
+            requests,
+            ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=6),
+            latency=LinearSteps(2**-6, 0.0, 2**-8),
+            num_gpu_blocks=30,
+            roles=("prefill", "decode", "prefill", "decode", "decode"),
+            router=diaries[0],
+            disaggregation=Disaggregation(Link(8e6), 1000, diaries[1], when_full),
+            reports=reports,
+            stretches=stretches,
+        )
+        return [diary.seen for diary in diaries]
+
+    stretches, single = both(True), both(False)
+
+    assert stretches == single
+    assert len(stretches[1]) > 100
+    assert max(max(rows[0]) for _, rows in stretches[1]) > 1
 
 
 def test_a_fresh_report_with_own_sends_says_what_the_oracle_says():

@@ -47,6 +47,14 @@ def test_equally_fast_instances_with_empty_queues_are_joined_by_length():
     assert ShortestExpectedDelay().route(asked(), fleet([4, 2, 2, 9], **known)) == 1
 
 
+def test_a_fast_instance_is_chosen_although_a_slow_one_is_idle():
+    """By hand: two on the fast one are done after 2 x 200 / 120 tokens/s = 3.3 s, one on the slow one after 4 s."""
+    known = {"waiting_tokens": [0, 0], "prefill_tokens_per_s": [1e6, 1e6], "decode_tokens_per_s": [50.0, 120.0]}
+
+    assert ShortestExpectedDelay().route(asked(), fleet([0, 1], **known)) == 1
+    assert ShortestExpectedDelay().route(asked(), fleet([0, 2], **known)) == 0
+
+
 def test_length_split_sends_long_prompts_to_their_pool_and_to_its_idlest():
     pools = {"pools": {"a": np.array([0, 1]), "b": np.array([2, 3])}}
     router = LengthSplit(threshold_tokens=100, short="a", long="b")
