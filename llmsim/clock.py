@@ -9,6 +9,8 @@ from typing import Any
 import simpy
 from simpy.core import EmptySchedule
 
+#: a cluster that grows or shrinks does so before anything else of that time
+SCALING = -1
 #: arrivals come before step ends of the same time: a step sees the requests that arrived at or before its start
 ARRIVAL = 0
 #: users leave last: a token that comes at the very end of their patience still reaches them

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.autoscaling import Autoscaler, Autoscaling
 from llmsim.clients import DIRECT, ApiPath, Clients
 from llmsim.clock import ARRIVAL, LEAVING, Clock
 from llmsim.disaggregation import Disaggregation, Exchange, Network, Role
@@ -64,6 +65,7 @@ def simulate(
     retries: Retries | None = None,
     reports: Reports = ORACLE,
     disaggregation: Disaggregation | None = None,
+    autoscaling: Autoscaling | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
@@ -71,9 +73,10 @@ def simulate(
     `rng` is the router's stream. `patience` lets users leave, counted from when they send; with `retries` they try
     again. Clients have at most `max_in_flight` requests under way at once; `api` is the way between them and engines.
     `reports` says how old the news is that routers have of the instances; `disaggregation` is needed where instances
-    have roles. Without `stretches` every step is simulated on its own, with the same result. The run ends when all
-    requests have ended, or at `until_s` seconds (requests that arrive later take no part; those still in the system
-    count as unfinished). `on_progress` is told now and then how many requests have ended.
+    have roles; with `autoscaling` they come and go. Without `stretches` every step is simulated on its own, with the
+    same result. The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later take no
+    part; those still in the system count as unfinished). `on_progress` is told now and then how many requests have
+    ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
     """
@@ -91,6 +94,7 @@ def simulate(
         retries=retries,
         reports=reports,
         disaggregation=disaggregation,
+        autoscaling=autoscaling,
     )
     return cluster.run()
 
@@ -114,6 +118,7 @@ class Cluster:
         retries: Retries | None = None,
         reports: Reports = ORACLE,
         disaggregation: Disaggregation | None = None,
+        autoscaling: Autoscaling | None = None,
     ) -> None:
         n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
         if n == 0:
@@ -184,6 +189,11 @@ class Cluster:
             if self._exit is not None:
                 raise InputError("host.output_token_s: senders of instances that hand requests over are not modelled")
             self._disaggregate(disaggregation, roles, rng)
+        self.autoscaler: Autoscaler | None = None
+        if autoscaling is not None:
+            if disaggregation is not None:
+                raise InputError("autoscaling is for instances that are all alike, not for prefill and decode")
+            self.autoscaler = Autoscaler(self.clock, self.fleet, autoscaling)
         self.ended = 0
         self.last_end_s = 0.0
 
@@ -233,7 +243,11 @@ class Cluster:
         times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s}
         if self._entrance is not None:
             times["admitted_s"] = self.admitted_s
-        return self.recorder.finish(self.last_end_s, times | self._whose() | self._attempts.told(len(self._attempts)))
+        columns = times | self._whose() | self._attempts.told(len(self._attempts))
+        record = self.recorder.finish(self.last_end_s, columns)
+        if self.autoscaler is None:
+            return record
+        return replace(record, instance_states=self.autoscaler.finish(record.end_s))
 
     def _whose(self) -> dict[str, NDArray[np.int64]]:
         """Columns, by id, that say which request of the workload an attempt is at, and of which conversation."""
@@ -295,13 +309,14 @@ class Cluster:
 
     def _routed(self, router: Router, request: Request, fleet: Fleet) -> int:
         fleet.refresh()
-        chosen = router.route(request, fleet)
-        if not 0 <= chosen < fleet.size:
+        view = fleet if self.autoscaler is None else self.autoscaler.ready
+        chosen = router.route(request, view)
+        if not 0 <= chosen < view.size:
             raise PolicyError(
                 f"{type(router).__name__} at t={self.clock.now:.6f} s: request {request.id} was sent to "
-                f"instance {chosen}, expected 0 to {fleet.size - 1}"
+                f"instance {chosen}, expected 0 to {view.size - 1}"
             )
-        return chosen
+        return chosen if self.autoscaler is None else int(self.autoscaler.ready.numbers[chosen])
 
     def _submit(self, request: Request, instance: Instance) -> None:
         """Hand a request that was under way to its instance."""
@@ -359,6 +374,8 @@ class Cluster:
         if number != NOWHERE:
             fleet, berth = self._berths[number]
             fleet.ended(berth)
+            if self.autoscaler is not None:
+                self.autoscaler.ended(berth)
             if self._entrance is not None:
                 self._leave_gateway(self._entrance, received_s)
         self.clients.ended(request, received_s)

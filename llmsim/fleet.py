@@ -89,10 +89,10 @@ class Fleet:
         self._written = np.zeros((ROWS, size), dtype=np.int64)  # the latest report of each instance
         self._known = np.zeros((ROWS, size), dtype=np.int64)  # what the router knows by now
         self._due_s = float("inf")  # when reports come that the router has not seen
-        self.outstanding = _read_only(self._present)
+        self.outstanding = read_only(self._present)
         if reports.age_s:
             self._due_s = 0.0
-            self.outstanding = _read_only(self._known)[OUTSTANDING]
+            self.outstanding = read_only(self._known)[OUTSTANDING]
             for instance in instances:
                 instance.report_due_s = 0.0
                 instance.on_report_due = self._write
@@ -122,19 +122,19 @@ class Fleet:
     @cached_property
     def pools(self) -> Mapping[str, Ints]:
         names = dict.fromkeys(self._pool_of)
-        return {name: _read_only(np.flatnonzero([own == name for own in self._pool_of])) for name in names}
+        return {name: read_only(np.flatnonzero([own == name for own in self._pool_of])) for name in names}
 
     @cached_property
     def prefill_tokens_per_s(self) -> Floats:
         prompt = BENCHMARK.prompt_tokens
         times_s = [each.latency.step_time_s([(0, prompt)], 0, 0) for each in self.instances]
-        return _read_only(prompt / np.array(times_s))
+        return read_only(prompt / np.array(times_s))
 
     @cached_property
     def decode_tokens_per_s(self) -> Floats:
         batch, context = BENCHMARK.sequences, BENCHMARK.sequences * BENCHMARK.context_tokens
         times_s = [each.latency.step_time_s([], batch, context) for each in self.instances]
-        return _read_only(batch / np.array(times_s))
+        return read_only(batch / np.array(times_s))
 
     def cached_tokens(self, number: int, request: RequestView) -> int:
         return self.instances[number].cached_tokens(request)
@@ -143,7 +143,7 @@ class Fleet:
         if not self._reports.age_s:
             for number in range(self.size):
                 self._known[:, number] = self._state(number)
-        reported: Ints = _read_only(self._known)[row]
+        reported: Ints = read_only(self._known)[row]
         return reported
 
     # Called by the cluster ---------------------------------------------------------------------------------
@@ -170,6 +170,10 @@ class Fleet:
         if self._reports.age_s and self._reports.count_own_sends:
             self._known[:WAITING_TOKENS, number] += 1
             self._known[WAITING_TOKENS, number] += waiting_tokens
+
+    def load(self, number: int) -> tuple[int, ...]:
+        """What stands on an instance at present, whatever the age of reports: a column of one."""
+        return self._state(number)
 
     def ended(self, number: int) -> None:
         """Note that a request of an instance has left it, in a step boundary of its own or at its arrival there."""
@@ -200,7 +204,8 @@ class Fleet:
         )
 
 
-def _read_only(array: NDArray[T]) -> NDArray[T]:
+def read_only(array: NDArray[T]) -> NDArray[T]:
+    """Return a view of an array that cannot be written to."""
     view = array.view()
     view.flags.writeable = False
     return view

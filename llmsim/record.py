@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from io import BytesIO
 from struct import Struct, pack
 from typing import Any
@@ -107,6 +108,15 @@ def expand(times_s: Floats, head_s: Floats, start: Ints, count: Ints) -> tuple[F
     return out, begin
 
 
+class InstanceState(IntEnum):
+    """What an instance of a cluster that grows and shrinks is doing; paid for unless off."""
+
+    OFF = 0
+    STARTING = 1  #: loads the model
+    READY = 2  #: gets requests
+    DRAINING = 3  #: serves those that it has, and is off then
+
+
 STEP_COLUMNS = {
     "instance": np.int64,
     "start_s": np.float64,
@@ -136,6 +146,12 @@ TRANSFER_COLUMNS = {
     "joined_s": np.float64,  #: when decoding began there; NaN: it never did
     "tokens": np.int64,  #: whose keys and values the source had
     "bytes": np.int64,  #: sent; less than all tokens' where the target had some of them in its prefix cache
+}
+INSTANCE_STATE_COLUMNS = {
+    "instance": np.int64,
+    "state": np.int8,  #: `InstanceState`
+    "start_s": np.float64,
+    "end_s": np.float64,
 }
 ENDED_COLUMNS = {
     "first_scheduled_s": np.float64,
@@ -167,6 +183,8 @@ class Record:
     end_s: float  #: when the last request ended, or the run was stopped
     #: one row per handover between instances, `TRANSFER_COLUMNS`; without rows in a cluster that is not disaggregated
     transfers: dict[str, NDArray[Any]] = field(default_factory=lambda: Rows(TRANSFER_COLUMNS).columns())
+    #: one row per state of an instance, `INSTANCE_STATE_COLUMNS`, but off; without rows where all are always ready
+    instance_states: dict[str, NDArray[Any]] = field(default_factory=lambda: Rows(INSTANCE_STATE_COLUMNS).columns())
 
     def timelines(self) -> Timelines:
         """Token times as they left the GPU."""

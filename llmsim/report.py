@@ -24,6 +24,8 @@ LATENCIES = {
     "gateway_queueing_s": ("queueing at the gateway, s", 1.0),
     "client_queueing_s": ("queueing at the client, s", 1.0),
 }
+#: in which instances that come and go are paid
+STATES = ("starting", "ready", "draining")
 QUANTILES = ("mean", "p50", "p90", "p99")
 
 
@@ -94,7 +96,7 @@ def setting(scenario: Scenario) -> str:
     scheduler = _with_options(scenario.scheduler.name, scenario.scheduler.options)
     behind = f"{_router(scenario)}, {scheduler}, seed {scenario.seed}"
     if not scenario.pool:
-        return f"{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}"
+        return f"{_scaled(scenario)}{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}"
     pools = (f"{pool.name}: {_gpus(cluster)}{_own_scheduler(pool)}" for pool, cluster in scenario.pools)
     return "\n".join((f"{scenario.cluster.model}, {behind}", *pools))
 
@@ -103,13 +105,22 @@ def _router(scenario: Scenario) -> str:
     """The router, and how old its news are, where there is more than one instance to tell apart."""
     choice = router_choice(scenario)
     name = _with_options(choice["name"], choice["options"])
-    if sum(cluster.instances for _, cluster in scenario.pools) == 1 or choice["reports"] is None:
+    if scenario.most_instances == 1 or choice["reports"] is None:
         return name
     caches = ", caches: oracle" if choice["caches"] else ""
     if choice["reports"] == "oracle":
         return f"{name} (reports: oracle{caches})"
     own = "and" if choice["count_own_sends"] else "without"
     return f"{name} (reports every {choice['report_age_s']:g} s {own} its own sends since{caches})"
+
+
+def _scaled(scenario: Scenario) -> str:
+    """Between which numbers instances come and go, and why; before the number that there is at the start."""
+    chosen = scenario.autoscaling
+    if chosen is None:
+        return ""
+    bounds = f"{chosen.min_instances} to {chosen.max_instances} instances"
+    return f"{bounds} by {chosen.metric} (target {chosen.target:g}, cold start {chosen.cold_start_s:g} s), at first "
 
 
 def _gpus(cluster: Cluster) -> str:
@@ -206,9 +217,23 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     if stages := score.get("stages"):
         rows.append(("stages", _stages(stages)))
         rows.append(("", f"{plain(stages['joined'])} of {plain(stages['handed_over'])} handovers decoded there"))
+    if scaling := score.get("autoscaling"):
+        rows += _scaling_rows(scaling)
     if cache := score.get("prefix_cache"):
         rows.append(("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found"))
     return rows
+
+
+def _scaling_rows(scaling: Mapping[str, Any]) -> list[tuple[str, str]]:
+    told = f"{scaling['started']} started, {scaling['told_to_go']} told to go"
+    shares = ", ".join(f"{state} {_percent(scaling[f'{state}_s'] / scaling['instance_s'])}" for state in STATES)
+    tokens = scaling["usd_per_million_output_tokens"]
+    return [
+        ("instances", f"mean {plain(scaling['mean_instances'])}, peak {scaling['peak_instances']}; {told}"),
+        ("instance-seconds", f"{plain(scaling['instance_s'])}: {shares}"),
+        ("cost", f"{scaling['usd']:,.2f} USD, {plain(tokens)} per million output tokens"),
+        ("", f"all instances all the time: {scaling['usd_with_max_instances']:,.2f} USD"),
+    ]
 
 
 def _pools(pools: Mapping[str, Mapping[str, Any]]) -> Table:

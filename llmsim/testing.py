@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.autoscaling import Autoscaling
 from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.disaggregation import Disaggregation, Role
@@ -76,6 +77,7 @@ def serve(
     retries: Retries | None = None,
     roles: Sequence[Role] = (),
     disaggregation: Disaggregation | None = None,
+    autoscaling: Autoscaling | None = None,
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
     spec = InstanceSpec(
@@ -95,6 +97,7 @@ def serve(
         retries=retries,
         reports=reports,
         disaggregation=disaggregation,
+        autoscaling=autoscaling,
     )
     record = cluster.run()
     check_record(record)
@@ -251,6 +254,7 @@ def same(one: Record, other: Record) -> bool:
         and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(_segments(one), _segments(other), strict=True))
         and all(np.array_equal(a, b) for a, b in zip(one.step_ends_s, other.step_ends_s, strict=True))
         and all(np.array_equal(one.transfers[n], other.transfers[n], equal_nan=True) for n in one.transfers)
+        and all(np.array_equal(one.instance_states[n], other.instance_states[n]) for n in one.instance_states)
         and one.end_s == other.end_s
     )
 

@@ -20,9 +20,9 @@ def validate(
         str,
         typer.Argument(
             metavar="CASE|RESULT",
-            help="What to compare: steps, distserve, kubecon or closed-loop with --data; or with --scenario a measured "
-            "result: JSON of vLLM's benchmark with details, timelines, or a CSV (arrival_s, prompt_tokens, "
-            "output_tokens, ttft_s, e2e_s).",
+            help="What to compare: steps, distserve, distserve-disaggregated, kubecon or closed-loop with --data; or "
+            "with --scenario a measured result: JSON of vLLM's benchmark with details, timelines, or a CSV (arrival_s, "
+            "prompt_tokens, output_tokens, ttft_s, e2e_s).",
         ),
     ],
     data: Annotated[

@@ -23,13 +23,14 @@ from llmsim.experiment.assemble import (
     make_window,
     make_workload,
 )
+from llmsim.experiment.autoscaling import autoscaling_score, make_autoscaling
 from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.pools import gpus_of_instances, pool_scores
 from llmsim.experiment.routing import caches_prefixes, make_disaggregation, make_reports, make_router, router_choice
 from llmsim.experiment.verdict import reported, verdict
 from llmsim.gateway import handed_out
-from llmsim.metrics import attempts, gpu_time
+from llmsim.metrics import attempts, gpu_time, ranges
 from llmsim.metrics.imbalance import outstanding_cv
 from llmsim.metrics.score import score, score_classes
 from llmsim.metrics.slo import Slo
@@ -114,11 +115,13 @@ def run(
         retries=make_retries(scenario, draws.retries, len(workload)),
         reports=make_reports(scenario),
         disaggregation=make_disaggregation(scenario),
+        autoscaling=make_autoscaling(scenario),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
-    alone = len(instances) == 1 or scenario.kv_transfer is not None  # requests that move are on two instances
+    # of one alone there is none; requests that move are on two instances; those that come and go are not alike
+    alone = len(instances) == 1 or scenario.kv_transfer is not None or scenario.autoscaling is not None
     result.score["imbalance"] = None if alone else imbalance(record, len(instances))
     result.score["verdict"] = verdict(
         record, window, result.delivered.arrival_s, output_token_s=make_api(scenario).output_token_s
@@ -163,6 +166,8 @@ def score_delivered(
     if (api := make_api(scenario)) != DIRECT:
         values |= beside_the_gateway(record, api)
     values["wasted"] = wasted(record, gpus_of_instances(scenario))
+    if scenario.autoscaling is not None:
+        values["autoscaling"] = autoscaling_score(record, scenario, int(ranges.layout(delivered).n_tokens.sum()))
     if scenario.kv_transfer is not None:
         values["stages"] = stages(record)
     if caches_prefixes(scenario):

@@ -18,7 +18,15 @@ from pydantic import ValidationError
 from llmsim.errors import InputError
 from llmsim.experiment.pools import pool_of_instances
 from llmsim.metrics import ranges
-from llmsim.record import SEGMENT_COLUMNS, TRANSFER_COLUMNS, Record, Timelines, expand
+from llmsim.record import (
+    INSTANCE_STATE_COLUMNS,
+    SEGMENT_COLUMNS,
+    TRANSFER_COLUMNS,
+    InstanceState,
+    Record,
+    Timelines,
+    expand,
+)
 from llmsim.request import Outcome
 from llmsim.scenario import ImmediateDelivery, Scenario
 from llmsim.scenario.messages import input_error
@@ -31,8 +39,10 @@ OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 MARK = "scenario.json"
 DELIVERED_TOKENS = "delivered_tokens.parquet"
 TRANSFERS = "transfers.parquet"
-#: tables that only some runs have
-SOME = (DELIVERED_TOKENS, TRANSFERS)
+INSTANCES = "instances.parquet"
+STATES = tuple(state.name.lower() for state in InstanceState)
+#: files that only some runs have
+SOME = (DELIVERED_TOKENS, TRANSFERS, INSTANCES, "instances.png")
 #: table -> columns without which a result cannot be scored again
 NEEDED = {
     "requests": (
@@ -73,6 +83,8 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
     _write_table(folder / "step_ends.parquet", step_ends)
     if result.scenario.kv_transfer is not None:
         _write_table(folder / TRANSFERS, record.transfers)
+    if result.scenario.autoscaling is not None:
+        _write_table(folder / INSTANCES, record.instance_states, state=STATES)
     if not isinstance(result.scenario.delivery, ImmediateDelivery):
         _write_table(folder / DELIVERED_TOKENS, _delivered_tokens(result.delivered))
     write_json(folder / MARK, result.scenario.model_dump(mode="json"))
@@ -102,6 +114,10 @@ def read_record(folder: Path) -> Record:
     )
     if (folder / TRANSFERS).is_file():
         record = replace(record, transfers=_read_table(folder / TRANSFERS, tuple(TRANSFER_COLUMNS)))
+    if (folder / INSTANCES).is_file():
+        states = _read_table(folder / INSTANCES, tuple(INSTANCE_STATE_COLUMNS))
+        states["state"] = np.array([STATES.index(name) for name in states["state"]], dtype=np.int8)
+        record = replace(record, instance_states=states)
     return record
 
 

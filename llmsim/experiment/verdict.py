@@ -9,6 +9,7 @@ import numpy as np
 
 from llmsim.gateway import handed_out
 from llmsim.metrics import ranges
+from llmsim.metrics.paid_time import SERVING, instance_seconds
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Record
 from llmsim.statistics import Verdict, judge
@@ -47,14 +48,20 @@ def verdict(record: Record, window: Window, arrival_s: Floats | None = None, *, 
 
 
 def utilisation(record: Record, start_s: float, stop_s: float, instances: range | None = None) -> float | None:
-    """Share of the time from `start_s` to `stop_s` in which an instance was in a step, over all instances, or some."""
+    """Share of the time from `start_s` to `stop_s` in which an instance was in a step, over all instances, or some.
+
+    Of those that come and go, the time in which they could serve counts.
+    """
     if stop_s <= start_s:
         return None
     steps = record.steps
     busy_s = np.minimum(steps["end_s"], stop_s) - np.maximum(steps["start_s"], start_s)
     numbers = instances or range(len(record.step_ends_s))
     counted = (steps["instance"] >= numbers.start) & (steps["instance"] < numbers.stop)
-    return float(np.maximum(busy_s[counted], 0.0).sum()) / ((stop_s - start_s) * len(numbers))
+    there_s = (stop_s - start_s) * len(numbers)
+    if len(record.instance_states["start_s"]):
+        there_s = instance_seconds(record.instance_states, SERVING, start_s, stop_s)
+    return float(np.maximum(busy_s[counted], 0.0).sum()) / there_s
 
 
 def reported(score: Mapping[str, Any], *, force: bool = False) -> dict[str, Any]:

@@ -6,14 +6,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llmsim.errors import InputError, nearest
-from llmsim.figures import abandonment, alpha, chunked_prefill, metrics_against_rate, output_delay, readers, timelines
+from llmsim.figures import (
+    abandonment,
+    alpha,
+    chunked_prefill,
+    disaggregation,
+    metrics_against_rate,
+    output_delay,
+    readers,
+    timelines,
+)
 from llmsim.figures.claim import Claim, PaperFigure
 from llmsim.figures.draw import save_all, style
 from llmsim.figures.plan import run_plans
 
 FIGURES: dict[str, PaperFigure] = {
     module.FIGURE.name: module.FIGURE
-    for module in (timelines, metrics_against_rate, alpha, chunked_prefill, output_delay, abandonment, readers)
+    for module in (
+        timelines,
+        metrics_against_rate,
+        alpha,
+        chunked_prefill,
+        output_delay,
+        abandonment,
+        readers,
+        disaggregation,
+    )
 }
 
 

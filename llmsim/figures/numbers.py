@@ -14,7 +14,7 @@ from llmsim.metrics.score import score
 from llmsim.metrics.slo import GRACE_S
 from llmsim.metrics.smooth_goodput import User, idle_latency_s
 from llmsim.metrics.window import Window, per_second, resolve, run_end_s
-from llmsim.record import Timelines, expand
+from llmsim.record import Record, Timelines, expand
 from llmsim.scenario import Scenario
 
 #: readers, tokens/s: of a chat, of version 1 of the paper, and a fast one
@@ -31,6 +31,8 @@ def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0) -> dict[st
     slo, window = experiment.make_slo(scenario), experiment.make_window(scenario)
     emitted = result.record.timelines()
     out = _numbers(result.score, emitted, window, max(result.record.end_s, end_s))
+    if len(result.record.transfers["request"]):
+        out |= _handovers(result.record, emitted, max(result.record.end_s, end_s))
     if delayed and slo.tbt_s is not None:
         held = delivery.output_delay(emitted, slo.tbt_s)
         held_end_s = max(result.record.end_s, run_end_s(held), end_s)
@@ -41,7 +43,7 @@ def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0) -> dict[st
 
 
 def _numbers(values: Mapping[str, Any], timelines: Timelines, window: Window, end_s: float) -> dict[str, float]:
-    out = {"throughput": _number(values["output_tokens_per_s"])}
+    out = {"throughput": _number(values["output_tokens_per_s"]), "requests_per_s": _number(values["requests_per_s"])}
     for name in ("ttft_s", "tpot_s", "tbt_s", "queueing_s"):
         if values[name] is not None:
             out |= {f"{name}_{key}": _number(values[name][key]) for key in ("mean", "p50", "p99")}
@@ -61,6 +63,19 @@ def _numbers(values: Mapping[str, Any], timelines: Timelines, window: Window, en
         # The same lateness, counted from the first token on: whom did the tokens after it keep waiting?
         out[f"stalled_{speed:g}"] = float(np.mean(late_s - ttft_s + user.seconds_per_token > GRACE_S))
     return out
+
+
+def _handovers(record: Record, timelines: Timelines, end_s: float) -> dict[str, float]:
+    """Of a disaggregated run: from first token to decode, who is preempted, and how late users of 5 tokens/s are."""
+    moved = record.transfers
+    late_s = np.maximum(idle_latency_s(timelines, User(tokens_per_s=5.0), end_s=end_s), 0.0)
+    hit = record.requests["preemptions"] > 0
+    return {
+        "handover_s_mean": float(np.nanmean(moved["joined_s"] - moved["offered_s"])),
+        "preempted": float(hit.mean()),
+        "late_s_preempted": float(late_s[hit].mean()) if hit.any() else math.nan,
+        "late_s_others": float(late_s[~hit].mean()),
+    }
 
 
 def _number(value: float | None) -> float:

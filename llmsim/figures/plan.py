@@ -21,6 +21,8 @@ SETTINGS = {
     "documents_qwen": 2.2,
     "azure_llama": 9.0,
 }
+#: the same for prefill on one instance and decode on another; about half of what they can do, for bursts to fit in
+DISAGGREGATED = {"disaggregated_qwen": 2.5, "disaggregated_llama": 6.0}
 #: offered load as a multiple of that rate; close together where curves peak
 LOADS = (0.3, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.4)
 QUICK_LOADS = (0.3, 0.75, 0.9, 1.0, 1.1, 1.2, 1.35, 1.8)
@@ -55,12 +57,14 @@ class Plan:
     @property
     def delayed(self) -> bool:
         """Whether its runs are also judged with their tokens delayed: those that compare schedulers are not."""
-        return not self.abandons and (self.policy == "prefill first" or bool(self.changes))
+        if self.abandons or self.setting in DISAGGREGATED:
+            return False
+        return self.policy == "prefill first" or bool(self.changes)
 
     @property
     def rates_per_s(self) -> Floats:
         """Requests per second, (R,)."""
-        return np.round(SETTINGS[self.setting] * np.array(self.loads), 3)
+        return np.round((SETTINGS | DISAGGREGATED)[self.setting] * np.array(self.loads), 3)
 
     def overrides(self, rate_per_s: float, seed: int) -> list[str]:
         """Return the overrides of one run."""

@@ -25,6 +25,8 @@ PICTURES = {
     "load.png": "How busy the instances were: requests that run and wait, and KV memory.",
     "timelines.png": "When some of the users got their tokens, against how fast they read.",
 }
+#: the same, of runs whose instances come and go
+MORE_PICTURES = {"instances.png": "The load, the instances that it called up, and what they cost."}
 VERDICT_CLASS = {"steady": "good", "overloaded": "bad", "too short": "doubt"}
 VERDICT_WORDS = {"steady": "Steady", "overloaded": "Overloaded", "too short": "Too short to say"}
 
@@ -43,7 +45,7 @@ def run_page(folder: Path) -> str:
         html.section(
             "What was served", html.pairs((name.strip(), words) for name, words in report.outcome_rows(score))
         ),
-        html.section("Pictures", *_pictures(folder), *_of_this_run_only(score)),
+        html.section("Pictures", *_pictures(folder, scenario), *_of_this_run_only(score)),
         html.section("Could these numbers be gamed?", *_audit(folder, scenario, score)),
         html.section("The scenario", scenario_table(scenario.model_dump(mode="json"))),
         html.section("Run it again", *_again(folder, scenario)),
@@ -125,12 +127,13 @@ def _latencies(score: Mapping[str, Any]) -> Html:
     return html.table(("", *report.QUANTILES, "n"), rows)
 
 
-def _pictures(folder: Path) -> Iterator[Html]:
-    there = [(folder / name, words) for name, words in PICTURES.items() if (folder / name).is_file()]
+def _pictures(folder: Path, scenario: Scenario) -> Iterator[Html]:
+    pictures = PICTURES if scenario.autoscaling is None else PICTURES | MORE_PICTURES
+    there = [(folder / name, words) for name, words in pictures.items() if (folder / name).is_file()]
     for file, words in there:
         yield html.picture(file, words)
-    if len(there) < len(PICTURES):
-        lacking = [name for name in PICTURES if not (folder / name).is_file()]
+    if len(there) < len(pictures):
+        lacking = [name for name in pictures if not (folder / name).is_file()]
         yield element("p", f"Not in the folder: {', '.join(lacking)}.", class_="quiet")
 
 

@@ -121,6 +121,8 @@ def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
     if scenario.pool:
         raise InputError(f"{scenario.where('pool')}a plan varies the instances of one pool; expected [cluster] alone")
     places = Places(str(source.file), source.lines, {change.keys: change.place for change in changes})
+    if scenario.autoscaling is not None:
+        raise InputError(f"{scenario.where('autoscaling')}a plan looks for a number of instances that stays")
     table = _table(source, [change for change in changes if change.keys[0] == "plan"], places)
     targets = tuple(
         parse_target(text, f"{places(('plan', 'targets'))}plan.targets: ", Slo(**scenario.slo.model_dump()))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from llmsim.plots.audit import audit_figure
 from llmsim.plots.distributions import latency_figure
+from llmsim.plots.instances import instances_figure
 from llmsim.plots.load import load_figure
-from llmsim.plots.pictures import draw, run_latencies, run_load, run_timelines
+from llmsim.plots.pictures import draw, run_instances, run_latencies, run_load, run_timelines
 from llmsim.plots.plan import pareto_figure
 from llmsim.plots.step_times import MeasuredStep, step_times_figure
 from llmsim.plots.style import save
@@ -17,9 +18,11 @@ __all__ = [
     "MeasuredStep",
     "audit_figure",
     "draw",
+    "instances_figure",
     "latency_figure",
     "load_figure",
     "pareto_figure",
+    "run_instances",
     "run_latencies",
     "run_load",
     "run_timelines",

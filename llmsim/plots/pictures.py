@@ -7,18 +7,22 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from llmsim.experiment import Result
+from llmsim.experiment.autoscaling import usd_per_instance_hour
 from llmsim.metrics.latency import tpot_s, ttft_s
 from llmsim.metrics.ranges import pooled_gaps
 from llmsim.plots.distributions import latency_figure
+from llmsim.plots.instances import instances_figure
 from llmsim.plots.load import load_figure
 from llmsim.plots.style import save
 from llmsim.plots.timelines import spread, timelines_figure
 
 
 def draw(result: Result, folder: Path) -> None:
-    """Write latencies.png, load.png and timelines.png into a folder."""
+    """Write latencies.png, load.png and timelines.png into a folder; instances.png where instances come and go."""
     for name, picture in (("latencies", run_latencies), ("load", run_load), ("timelines", run_timelines)):
         save(picture(result), folder / f"{name}.png")
+    if result.scenario.autoscaling is not None:
+        save(run_instances(result), folder / "instances.png")
 
 
 def run_latencies(result: Result) -> Figure:
@@ -32,6 +36,19 @@ def run_latencies(result: Result) -> Figure:
 def run_load(result: Result) -> Figure:
     """Draw how busy the instances of a run were."""
     return load_figure(result.record.steps, result.record.requests, num_gpu_blocks=result.num_gpu_blocks)
+
+
+def run_instances(result: Result) -> Figure:
+    """Draw the load of a run, the instances that it called up, and what they cost."""
+    record, scenario = result.record, result.scenario
+    assert scenario.autoscaling is not None
+    return instances_figure(
+        record.instance_states,
+        record.requests,
+        end_s=record.end_s,
+        usd_per_instance_hour=usd_per_instance_hour(scenario),
+        most_instances=scenario.most_instances,
+    )
 
 
 def run_timelines(result: Result) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmsim.scenario.autoscaling import Autoscaling
 from llmsim.scenario.load import find_scenario, load_scenario, scenario_names
 from llmsim.scenario.model import (
     Abandonment,
@@ -35,6 +36,7 @@ from llmsim.scenario.users import Retries, Sessions
 
 __all__ = [
     "Abandonment",
+    "Autoscaling",
     "Clients",
     "ClosedArrivals",
     "Cluster",

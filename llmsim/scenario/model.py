@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
+from llmsim.scenario.autoscaling import Autoscaling
 from llmsim.scenario.pools import KvTransfer, Pool, RouterChoice
 from llmsim.scenario.requests import Classes, NoPrediction, Prediction, Slo
 from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
@@ -360,6 +361,8 @@ class Scenario(Table):
     #: [[pool]] tables; none: the cluster is one pool
     pool: Annotated[tuple[Pool, ...], Field(strict=False)] = ()
     kv_transfer: KvTransfer | None = None
+    #: left out: cluster.instances are always there
+    autoscaling: Autoscaling | None = None
     host: Host = Host()
     gateway: Gateway = Gateway()
     scheduler: SchedulerChoice = SchedulerChoice()
@@ -414,10 +417,36 @@ class Scenario(Table):
             raise ValueError("pools for prefill and decode need [kv_transfer] with bandwidth_gb_per_s")
         return self
 
+    @model_validator(mode="after")
+    def _instances_within_bounds(self) -> Scenario:
+        chosen = self.autoscaling
+        if chosen is None:
+            return self
+        if self.pool:
+            raise ValueError("autoscaling is for instances that are all alike; expected [cluster] without [[pool]]")
+        first = self.cluster.instances
+        if not chosen.min_instances <= first <= chosen.max_instances:
+            raise ValueError(
+                f"cluster.instances = {first}, those that are ready at the start: expected from "
+                f"autoscaling.min_instances = {chosen.min_instances} to max_instances = {chosen.max_instances}"
+            )
+        return self
+
+    @property
+    def most_instances(self) -> int:
+        """How many instances there are at most at once, over all pools."""
+        return sum(cluster.instances for _, cluster in self.pools)
+
     @property
     def pools(self) -> tuple[tuple[Pool, Cluster], ...]:
-        """Every pool, with [cluster] as that pool has it; instances are numbered in this order, pool by pool."""
-        return tuple((pool, pool.over(self.cluster)) for pool in self.pool or (Pool(name=ONE_POOL),))
+        """Every pool, with [cluster] as that pool has it; instances are numbered in this order, pool by pool.
+
+        Of instances that come and go, as many as there may be.
+        """
+        cluster = self.cluster
+        if self.autoscaling is not None:
+            cluster = cluster.model_copy(update={"instances": self.autoscaling.max_instances})
+        return tuple((pool, pool.over(cluster)) for pool in self.pool or (Pool(name=ONE_POOL),))
 
     @property
     def _concurrency(self) -> int | None:

@@ -43,15 +43,17 @@ def read_runs(data_dir: Path, names: tuple[str, ...]) -> list[Run]:
     return [_read(data_dir / FOLDER, name) for name in names]
 
 
-def kv_capacity_tokens(data_dir: Path, model: str) -> int:
-    """Read how many tokens fit in KV memory on one GPU. InputError without file or row."""
+def kv_capacity_tokens(data_dir: Path, model: str, tensor_parallel_size: int = 1) -> int:
+    """Read how many tokens fit in KV memory of one instance. InputError without file or row."""
     path = data_dir / CAPACITY
     if not path.is_file():
         raise InputError(f"{path}: not found, expected the KV capacities")
     table = pd.read_csv(path)
-    row = table[(table.model == model) & (table.tp == 1) & (table.pp == 1)]
+    row = table[(table.model == model) & (table.tp == tensor_parallel_size) & (table.pp == 1)]
     if len(row) != 1:
-        raise InputError(f"{path}: expected one row for {model} with tp = pp = 1, found {len(row)}")
+        raise InputError(
+            f"{path}: expected one row for {model} with tp = {tensor_parallel_size}, pp = 1, found {len(row)}"
+        )
     return int(row.max_num_tokens.iloc[0])
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from llmsim.clients import DIRECT, ApiPath
 from llmsim.cluster import InstanceSpec, simulate
+from llmsim.disaggregation import Disaggregation
 from llmsim.record import Record, expand
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.workload.contract import Workload
@@ -44,17 +45,29 @@ def replay(
 
     Latencies are the clients', from sending: to a cap's wait at the client they are blind, as benchmarks are.
     """
-    requests = served(workload, instance, max_in_flight, api).requests
+    return seen_by_clients(served(workload, instance, max_in_flight, api), api)
+
+
+def seen_by_clients(record: Record, api: ApiPath = DIRECT) -> Latencies:
+    """Latencies of requests that have all finished, from sending."""
+    requests = record.requests
     sent_s, back_s = requests["sent_s"], api.response_s
     ttft_s, e2e_s = (requests[name] + back_s - sent_s for name in ("first_token_s", "end_s"))
     span_s = float(requests["end_s"].max() + back_s - sent_s.min())
-    return replace(Latencies.of(ttft_s, e2e_s, requests["output_tokens"]), requests_per_s=len(workload) / span_s)
+    return replace(Latencies.of(ttft_s, e2e_s, requests["output_tokens"]), requests_per_s=len(sent_s) / span_s)
 
 
 def served(workload: Workload, instance: InstanceSpec, max_in_flight: int | None, api: ApiPath) -> Record:
     """Serve a workload on one instance and return all that happened."""
     rng = np.random.default_rng(0)
     return simulate(workload, [instance], RoundRobin(), rng, max_in_flight=max_in_flight, api=api)
+
+
+def served_disaggregated(
+    workload: Workload, prefill: InstanceSpec, decode: InstanceSpec, rules: Disaggregation
+) -> Record:
+    """Serve a workload on an instance for prefill and one for decode and return all that happened."""
+    return simulate(workload, [prefill, decode], RoundRobin(), np.random.default_rng(0), disaggregation=rules)
 
 
 def gaps_s(record: Record) -> Floats:

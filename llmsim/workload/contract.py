@@ -30,7 +30,7 @@ class Workload:
     classes: Classes | None = None  #: None: all are alike
     sessions: Sessions | None = None  #: which requests come after others; None: all come by themselves
 
-    user: NDArray[np.int64] | None = None  #: number of who asks; None: nobody knows
+    user: NDArray[np.int64] | None = None  #: number of who asks, or of the conversation; None: nobody knows
 
     def __post_init__(self) -> None:
         n = len(self.arrival_s)
@@ -95,4 +95,5 @@ class Workload:
         columns = (self.arrival_s[index], self.prompt_tokens[index], self.output_tokens[index])
         predicted = None if self.predicted_output_tokens is None else self.predicted_output_tokens[index]
         classes = None if self.classes is None else replace(self.classes, of_request=self.classes.of_request[index])
-        return Workload(*columns, self.source, prefixes, predicted, classes)
+        user = None if self.user is None else self.user[index]
+        return Workload(*columns, self.source, prefixes, predicted, classes, user=user)

@@ -147,7 +147,7 @@ def _in_order(
     sessions = Sessions(after, gaps_s[order], conversation[order])
     prefixes = _repeating(prompts + answers, conversation).take(order) if history else None
     columns = (earliest_s[order], prompts[order], answers[order])
-    return Workload(*columns, "synthetic conversations", prefixes, sessions=sessions)
+    return Workload(*columns, "synthetic conversations", prefixes, user=sessions.conversation, sessions=sessions)
 
 
 def _repeating(ends: Ints, conversation: Ints) -> Prefixes:

@@ -40,3 +40,40 @@ def test_vllm_of_2023_has_mean_e2e_within_ten_percent_but_for_the_slower_runs(di
 
     assert max(abs(error[run]) for run in error.keys() - slower - {"vllm-400-4"}) <= 10
     assert min(error[run] for run in slower) >= -25
+
+
+@pytest.fixture(scope="module")
+def disaggregated() -> Report:
+    if not (DATA / "groundtruth/distserve_opt13b_a100").is_dir():
+        pytest.skip(f"{DATA}/groundtruth is not here; set LLMSIM_DATA")
+    return validate("distserve-disaggregated", DATA)
+
+
+def test_distserve_of_2024_is_within_fifteen_percent_below_the_knee(disaggregated: Report) -> None:
+    below = {f"distserve-c21d11-{run}" for run in ("300-3", "300-4.5", "450-4.5")}
+    error = {(p.label, p.group): p.error_percent for p in disaggregated.points if p.label in below}
+
+    assert len(error) == 3 * 3
+    assert max(map(abs, error.values())) <= 15
+    assert {check.name for check in disaggregated.checks[:-1]} == {f"{run}: {metric}" for run, metric in error}
+    assert not disaggregated.fitted
+    assert {point.role for point in disaggregated.points} == {"predicted"}
+
+
+def test_distserve_of_2024_has_its_knee_where_measured(disaggregated: Report) -> None:
+    assert disaggregated.checks[-1].name == "knee, measured at 6/s"
+    assert disaggregated.checks[-1].value == 0
+
+
+def test_distserve_of_2024_has_mean_e2e_within_fifteen_percent_at_every_rate(disaggregated: Report) -> None:
+    error = [p.error_percent for p in disaggregated.points if p.group == "mean E2E"]
+
+    assert len(error) == 13
+    assert max(map(abs, error)) <= 15
+
+
+def test_distserve_of_2024_misses_tpot_once_decode_memory_is_full(disaggregated: Report) -> None:
+    error = {p.label: p.error_percent for p in disaggregated.points if p.group == "mean TPOT"}
+
+    assert -36 <= error["distserve-c21d11-600-6"] <= -15
+    assert any("600-6: prefill had got 117,812 tokens ready at once" in note for note in disaggregated.notes)

@@ -70,7 +70,7 @@ def test_plans_do_not_depend_on_the_number_of_processes(monkeypatch: pytest.Monk
 
 
 def test_settings_are_shipped_scenarios() -> None:
-    assert {f"paper/{name}" for name in plans.SETTINGS} <= scenario_names().keys()
+    assert {f"paper/{name}" for name in plans.SETTINGS | plans.DISAGGREGATED} <= scenario_names().keys()
 
 
 def test_every_figure_can_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str],

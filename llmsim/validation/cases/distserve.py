@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from llmsim.cluster import InstanceSpec
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host
 from llmsim.schedulers.fcfs import Fcfs
+from llmsim.validation.distserve_points import knee, points_of, rows_of
 from llmsim.validation.distserve_runs import Run, kv_capacity_tokens, read_runs
-from llmsim.validation.replay import METRICS, Latencies, replay
-from llmsim.validation.report import Check, Constant, Point, Report
+from llmsim.validation.replay import Latencies, replay
+from llmsim.validation.report import Check, Constant, Report
 
 MODEL, COEFFICIENTS = "facebook/opt-13b", "profiles/distserve/profiler-a100-80g.vllm.json"
 FITTED_ON = "vllm-100-1"
@@ -52,8 +52,9 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
     for run in runs:
         predicted.append(predict(run, sequence_s))
         progress(len(predicted), len(runs))
-    measured_knee, predicted_knee = knee(runs, [run.measured for run in runs]), knee(runs, predicted)
-    by_run = [_points(run, latencies) for run, latencies in zip(runs, predicted, strict=True)]
+    measured_knee = knee(runs, [run.measured for run in runs], "ttft_s", KNEE_TTFT_S)
+    predicted_knee = knee(runs, predicted, "ttft_s", KNEE_TTFT_S)
+    by_run = [points_of(run, latencies, FITTED_ON) for run, latencies in zip(runs, predicted, strict=True)]
     below = {run.name for run in runs if run.rate_per_s < measured_knee}
     limited = (point for points in by_run for point in points if point.role == "predicted" and point.label in below)
     return Report(
@@ -64,7 +65,9 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
             *(Check(f"{p.label}: {p.group}", p.error_percent, LIMIT_PERCENT) for p in limited),
             Check(f"knee, measured at {measured_knee:g}/s", predicted_knee - measured_knee, 0.0, "requests/s"),
         ),
-        rows=tuple(row for run, points in zip(runs, by_run, strict=True) for row in _rows(run, points, measured_knee)),
+        rows=tuple(
+            row for run, points in zip(runs, by_run, strict=True) for row in rows_of(run, points, measured_knee)
+        ),
         fitted=(Constant("host time per sequence and step", sequence_s, "s", f"mean E2E of {FITTED_ON}"),),
         notes=_evidence(runs, predicted, capacity_tokens),
     )
@@ -79,35 +82,6 @@ def fit(surplus: Callable[[float], float], most: float = 0.01) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if surplus(middle) < 0 else (low, middle)
     return high
-
-
-def knee(runs: Sequence[Run], latencies: Sequence[Latencies]) -> float:
-    """First rate, requests/s, at which the mean TTFT exceeds `KNEE_TTFT_S`; infinite if none does."""
-    slow = (run.rate_per_s for run, seen in zip(runs, latencies, strict=True) if seen.mean("ttft_s") > KNEE_TTFT_S)
-    return min(slow, default=float("inf"))
-
-
-def _points(run: Run, predicted: Latencies) -> list[Point]:
-    role = "fitted" if run.name == FITTED_ON else "predicted"
-    return [
-        Point(f"mean {name[:-2].upper()}", run.name, "s", run.measured.mean(name), predicted.mean(name), role)
-        for name in METRICS
-    ]
-
-
-def _rows(run: Run, points: Sequence[Point], knee_per_s: float) -> list[dict[str, Any]]:
-    where = "below the knee" if run.rate_per_s < knee_per_s else "at or above the knee"
-    return [
-        {
-            "run": run.name,
-            "where": "fitted" if point.role == "fitted" else where,
-            "metric": point.group,
-            "measured_s": point.measured,
-            "predicted_s": point.predicted,
-            "error_percent": point.error_percent,
-        }
-        for point in points
-    ]
 
 
 def _evidence(runs: Sequence[Run], predicted: Sequence[Latencies], capacity_tokens: int) -> tuple[str, ...]:
