@@ -66,12 +66,12 @@ def _plan(quick: bool, *changes: str, setting: str = "disaggregated_qwen") -> Pl
 
 def _pairs(quick: bool) -> list[tuple[Plan, Plan]]:
     """What is compared with what: the two that are judged, one that mends the second, and how far it holds."""
-    ample, code = _plan(quick), _plan(quick, setting="disaggregated_llama")
-    steady = _plan(quick, f"{BURSTINESS}=1.0")
-    others = [(_plan(quick, f"{LINK}=1.8", setting="disaggregated_llama"), code)]
+    ample, others = _plan(quick), []
     if not quick:
+        steady, code = _plan(quick, f"{BURSTINESS}=1.0"), _plan(quick, setting="disaggregated_llama")
         others += [(_plan(quick, change, f"{BURSTINESS}=1.0"), steady) for change in (SLOW, SMALL)]
-        others += [(_plan(quick, f"{BLOCKS}=500", setting="disaggregated_llama"), code)]
+        scarce = f"{LINK}=1.8", f"{BLOCKS}=500"
+        others += [(_plan(quick, change, setting="disaggregated_llama"), code) for change in scarce]
     mended = _plan(quick, SMALL, "kv_transfer.when_full=fall_back")
     return [(_plan(quick, SLOW), ample), (_plan(quick, SMALL), ample), (mended, ample), *others]
 
