@@ -26,6 +26,7 @@ from llmsim.scenario import (
     PacedDelivery,
     RequestClass,
     Scenario,
+    ServeGenWorkload,
     Sessions,
     SyntheticWorkload,
     TraceWorkload,
@@ -38,6 +39,7 @@ from llmsim.workload.conversations import Number, Plan, Wait, converse
 from llmsim.workload.patience import FOR_EVER_S, Patience, draw_patience
 from llmsim.workload.prediction import predict
 from llmsim.workload.retries import Retries, draw_backoffs
+from llmsim.workload.servegen import draw_clients
 from llmsim.workload.shared_prefixes import with_shared_prefixes
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
@@ -83,6 +85,10 @@ def _make_requests(scenario: Scenario, streams: Streams) -> Workload:
                 duration_s=chosen.duration_s,
                 limit=chosen.limit,
             )
+    if isinstance(chosen, ServeGenWorkload):
+        with blaming(scenario, "workload", "servegen"):
+            options = chosen.model_dump(include={"rate_scale", "start_s", "duration_s", "limit"})
+            return draw_clients(streams, chosen.servegen, **options)
     if chosen.sessions is not None:
         with blaming(scenario, "workload", "sessions"):
             return make_conversations(chosen, chosen.sessions, streams)

@@ -15,7 +15,7 @@ from llmsim.metrics.audit import Audit, audit
 from llmsim.metrics.window import run_end_s
 from llmsim.page import html
 from llmsim.page.html import Html, element
-from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.scenario import Scenario, ServeGenWorkload, TraceWorkload
 
 #: an audit goes through every token several times: a run of more takes longer than a page may
 AUDITED_TOKENS = 10_000_000
@@ -202,8 +202,10 @@ def _again(folder: Path, scenario: Scenario) -> Iterator[Html]:
     yield element("p", "The same version gives the same numbers to the last bit.")
     if not shipped:
         yield element("p", f"The scheduler {scenario.scheduler.name} is not one that llmsim ships: give its file.")
-    if isinstance(scenario.workload, TraceWorkload):
+    if isinstance(scenario.workload, TraceWorkload | ServeGenWorkload):
+        key = "trace" if isinstance(scenario.workload, TraceWorkload) else "servegen"
+        what = "trace" if key == "trace" else "ServeGen clients"
         yield element(
-            "p", "It reads the trace ", element("code", scenario.workload.trace),
-            ", as seen from where it was first run; elsewhere, say where it is: --set workload.trace=PATH",
+            "p", f"It reads the {what} ", element("code", getattr(scenario.workload, key)),
+            f", as seen from where it was first run; elsewhere, say where it is: --set workload.{key}=PATH",
         )  # fmt: skip

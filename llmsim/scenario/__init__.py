@@ -31,7 +31,7 @@ from llmsim.scenario.model import (
     Window,
 )
 from llmsim.scenario.pools import EngineHost, Pool, RouterChoice
-from llmsim.scenario.requests import RequestClass, Slo
+from llmsim.scenario.requests import RequestClass, ServeGenWorkload, Slo
 from llmsim.scenario.users import Retries, Sessions
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "RouterChoice",
     "Scenario",
     "SchedulerChoice",
+    "ServeGenWorkload",
     "Sessions",
     "SharedPrefixes",
     "Slo",

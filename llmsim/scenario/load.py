@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from llmsim.errors import InputError, nearest
 from llmsim.scenario.messages import Place, input_error
-from llmsim.scenario.model import SYNTHETIC_KEYS, Scenario
+from llmsim.scenario.model import SYNTHETIC_KEYS, WORKLOAD_FILES, Scenario
 
 Keys = tuple[str, ...]
 #: place of a value that was given there
@@ -72,14 +72,15 @@ class Source:
     def scenario(self, changes: Sequence[Change] = ()) -> Scenario:
         """Make the changes and validate; InputError with file, line and key, or with the place of the change."""
         data = {key: value for key, value in copy.deepcopy(dict(self.data)).items() if key not in Scenario.beside}
-        if any(change.keys == ("workload", "trace") for change in changes):
+        if any(change.keys == ("workload", key) for change in changes for key in WORKLOAD_FILES):
             _make_room_for_trace(data)
         for change in changes:
             _check_beside(change)
         changed = {_set(data, change): change.place for change in changes}
         data.setdefault("name", self.file.stem)
         place = Places(str(self.file), self.lines, changed)
-        _locate_trace(data, self.file, place)
+        for key in WORKLOAD_FILES:
+            _locate(data, key, self.file, place)
         try:
             scenario = Scenario.model_validate(data)
         except ValidationError as error:
@@ -191,7 +192,7 @@ def parse_value(text: str) -> Any:
 def _make_room_for_trace(data: dict[str, Any]) -> None:
     """Take away what describes drawn requests, which stand in for a trace that is not there."""
     table = data.get("workload")
-    if isinstance(table, dict) and "trace" not in table:
+    if isinstance(table, dict) and not table.keys() & set(WORKLOAD_FILES):
         data["workload"] = {key: value for key, value in table.items() if key not in SYNTHETIC_KEYS}
 
 
@@ -257,14 +258,14 @@ class Places:
         return f"{self.file}: "
 
 
-def _locate_trace(data: dict[str, Any], file: Path, place: Place) -> None:
+def _locate(data: dict[str, Any], key: str, file: Path, place: Place) -> None:
     workload = data.get("workload")
-    trace = workload.get("trace") if isinstance(workload, dict) else None
-    if not isinstance(workload, dict) or not isinstance(trace, str):
+    named = workload.get(key) if isinstance(workload, dict) else None
+    if not isinstance(workload, dict) or not isinstance(named, str):
         return
-    path = Path(trace).expanduser()
+    path = Path(named).expanduser()
     for candidate in (path, file.parent / path):
         if candidate.exists():
-            workload["trace"] = str(candidate)
+            workload[key] = str(candidate)
             return
-    raise InputError(f"{place(('workload', 'trace'))}workload.trace: no such file: {trace}")
+    raise InputError(f"{place(('workload', key))}workload.{key}: no such file: {named}")

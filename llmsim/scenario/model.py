@@ -9,7 +9,7 @@ from pydantic import AliasChoices, ConfigDict, Discriminator, Field, PrivateAttr
 
 from llmsim.scenario.autoscaling import Autoscaling
 from llmsim.scenario.pools import KvTransfer, Pool, RouterChoice
-from llmsim.scenario.requests import Classes, NoPrediction, Prediction, Slo
+from llmsim.scenario.requests import Classes, NoPrediction, Prediction, ServeGenWorkload, Slo
 from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
 from llmsim.scenario.users import Patience, Retries, Sessions
 
@@ -167,6 +167,8 @@ class TraceWorkload(Table):
     classes: Classes = ()
 
 
+#: keys that name what a workload is read from
+WORKLOAD_FILES = ("trace", "servegen")
 SYNTHETIC_KEYS = SyntheticWorkload.model_fields.keys() - TraceWorkload.model_fields.keys()
 TRACE_KEYS = TraceWorkload.model_fields.keys() - SyntheticWorkload.model_fields.keys()
 
@@ -174,14 +176,18 @@ TRACE_KEYS = TraceWorkload.model_fields.keys() - SyntheticWorkload.model_fields.
 def _kind_of_workload(table: Any) -> str:
     """Name the variant, so that messages speak of the keys of one kind only."""
     if not isinstance(table, Mapping):
-        return "trace" if isinstance(table, TraceWorkload) else "synthetic"
-    if "trace" in table:
-        return "trace"
+        if isinstance(table, TraceWorkload):
+            return "trace"
+        return "servegen" if isinstance(table, ServeGenWorkload) else "synthetic"
+    if file := next((key for key in WORKLOAD_FILES if key in table), None):
+        return file
     return "trace" if TRACE_KEYS & table.keys() and not SYNTHETIC_KEYS & table.keys() else "synthetic"
 
 
 Workload = Annotated[
-    Annotated[SyntheticWorkload, Tag("synthetic")] | Annotated[TraceWorkload, Tag("trace")],
+    Annotated[SyntheticWorkload, Tag("synthetic")]
+    | Annotated[TraceWorkload, Tag("trace")]
+    | Annotated[ServeGenWorkload, Tag("servegen")],
     Discriminator(_kind_of_workload),
 ]
 

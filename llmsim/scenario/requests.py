@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from llmsim.scenario.table import Count, NotNegative, Positive, Table
 
@@ -56,6 +56,18 @@ def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
 
 
 Classes = Annotated[tuple[RequestClass, ...], Field(strict=False), AfterValidator(_one_rule)]
+
+
+class ServeGenWorkload(Table):
+    """Requests drawn for a population of clients: all, a window, or the first `limit` (alias `requests`) of that."""
+
+    servegen: str = Field(description="give the folder or archive with --set workload.servegen=PATH")
+    #: multiplies every client's rate; windows keep their lengths, gaps their CV
+    rate_scale: Positive = 1.0
+    start_s: NotNegative = 0.0
+    duration_s: Positive | None = None
+    limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+    classes: Classes = ()
 
 
 class NoPrediction(Table):

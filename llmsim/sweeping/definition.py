@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from llmsim import experiment
 from llmsim.discovery import load_file
 from llmsim.errors import InputError
-from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.scenario import Scenario, ServeGenWorkload, TraceWorkload
 from llmsim.scenario.load import COMMAND_LINE, Change, Keys, Source, parse_change, read_source
 from llmsim.scenario.table import Count, Table
 from llmsim.scheduler import Scheduler
@@ -195,6 +195,8 @@ def _with_whole_paths(scenario: Scenario) -> Scenario:
     }
     if isinstance(workload, TraceWorkload):
         changed["workload"] = workload.model_copy(update={"trace": str(Path(workload.trace).resolve())})
+    if isinstance(workload, ServeGenWorkload):
+        changed["workload"] = workload.model_copy(update={"servegen": str(Path(workload.servegen).resolve())})
     return scenario.model_copy(update=changed)
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import llmsim
 from llmsim import discovery, hardware
 from llmsim.latency.profile import profile_path
-from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.scenario import Scenario, ServeGenWorkload, TraceWorkload
 from llmsim.scheduler import Scheduler
+from llmsim.workload.servegen_files import client_files
 
 #: keys that name a profile, or a file with one
 PROFILES = ("gpu", "model")
@@ -50,6 +51,8 @@ def key_of(scenario: Scenario, scheduler_file: Path | None = None) -> str:
     }
     if isinstance(scenario.workload, TraceWorkload):
         del parts["scenario"]["workload"]["trace"]  # its content counts, wherever it lies
+    if isinstance(scenario.workload, ServeGenWorkload):
+        del parts["scenario"]["workload"]["servegen"]
     return _digest(json.dumps(parts, sort_keys=True).encode())
 
 
@@ -91,6 +94,12 @@ def files_of(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]
             found[f"scheduler {number}"] = policy
     if isinstance(scenario.workload, TraceWorkload):
         found["trace"] = Path(scenario.workload.trace)
+    if isinstance(scenario.workload, ServeGenWorkload):
+        clients = Path(scenario.workload.servegen)
+        if clients.is_dir():
+            found |= {f"servegen {file.relative_to(clients).as_posix()}": file for file in client_files(clients)}
+        else:
+            found["servegen"] = clients
     policy = scheduler_file or _plugin(scenario.scheduler.name)
     if policy is not None:
         found["scheduler"] = policy
