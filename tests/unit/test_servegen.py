@@ -156,6 +156,18 @@ def test_same_seed_same_requests_whoever_else_is_there(tmp_path: Path) -> None:
     assert drawn.arrival_s[:50].tolist() != other.arrival_s[:50].tolist()
 
 
+def test_clients_and_windows_that_are_alike_draw_apart(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"chunk-{number}-trace.csv").write_text("0,5,1,Gamma,1,0.2\n600,5,1,Gamma,1,0.2\n")
+        (tmp_path / f"chunk-{number}-dataset.json").write_text(json.dumps(LENGTHS[3]))
+    drawn = draw_clients(streams(3), tmp_path)
+    parts = [of(drawn, user, start_s, start_s + 600) for user in (1, 2) for start_s in (0, 600)]
+    firsts = {round(drawn.arrival_s[part][0] % 600, 6) for part in parts}
+    lengths = {tuple(drawn.prompt_tokens[part][:100]) for part in parts}
+
+    assert len(firsts) == len(lengths) == 4
+
+
 def test_a_part_is_the_same_part_of_the_whole(tmp_path: Path) -> None:
     folder = write(tmp_path / "clients")
     drawn = draw_clients(streams(9), folder)
