@@ -22,8 +22,8 @@ def show(planned: Planned, folder: Path | None, console: Console | None = None) 
     for answer in planned.answers:
         console.print(f"\n[bold]{answer.candidate.hardware}, {answer.candidate.scheduler}[/bold]", soft_wrap=True)
         console.print(in_words(answer, planned.question.targets), soft_wrap=True)
-        if answer.binding is not None:
-            console.print(f"binds: {answer.binding}", soft_wrap=True)
+        if answer.binding is not None and answer.bound is not None:
+            console.print(f"{_of_which(answer.bound)} bound by {answer.binding}", soft_wrap=True)
         console.print(_table(answer))
     console.print(
         "cost by list prices of hardware_profiles or plan.price_usd_per_hour, for output tokens; P: probability that "
@@ -33,6 +33,11 @@ def show(planned: Planned, folder: Path | None, console: Console | None = None) 
     )
     if folder is not None:
         console.print(f"tables and picture: {folder}", soft_wrap=True)
+
+
+def _of_which(evaluation: Evaluation) -> str:
+    """The cluster and load at which something binds."""
+    return f"{evaluation.instances} at {evaluation.rate_per_s:g}/s {'is' if evaluation.instances == 1 else 'are'}"
 
 
 def _table(answer: Answer) -> Table:

@@ -14,7 +14,7 @@ from llmsim.cli.run import RESULTS, folder_name
 
 def plan(
     scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="A TOML file with a table [plan], or a shipped scenario's name.")
+        str, typer.Argument(metavar="SCENARIO", help="A TOML file with a plan table, or a shipped scenario's name.")
     ],
     changes: Annotated[
         list[str] | None,

@@ -60,7 +60,7 @@ def sweep(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON, nothing else.")] = False,
 ) -> None:
-    """Run a scenario at every point of its [sweep] table; run again, it does what is left to do."""
+    """Run a scenario at every point of its sweep table; run again, it does what is left to do."""
     from llmsim import sweeping
 
     if scheduler is not None and scheduler_file is not None:

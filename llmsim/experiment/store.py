@@ -181,7 +181,7 @@ def check_folder(folder: Path, mark: str = MARK) -> None:
     """Refuse a place where a result must not go: a file, or a folder that holds something else than `mark`."""
     if folder.is_dir():
         if any(folder.iterdir()) and not (folder / mark).is_file():
-            raise InputError(f"{folder}: holds files but no result of llmsim; expected a new or empty folder")
+            raise InputError(f"{folder}: holds files, but no {mark} of this command; expected a new or empty folder")
     elif folder.exists() or any(parent.is_file() for parent in folder.parents):
         raise InputError(f"{folder}: expected a folder, but a file of that name is in the way")
 

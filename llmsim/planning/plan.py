@@ -56,14 +56,19 @@ class Answer:
         tpot_s = evaluation.mean("tpot_s.p50")
         return 1 / tpot_s if tpot_s and math.isfinite(tpot_s) else None
 
+    @property
+    def bound(self) -> Evaluation | None:
+        """The evaluation that shows what binds: the largest cluster that is too small, else the answer's."""
+        fails = self.neighbour is not None and self.neighbour.answer == FAILS
+        return self.neighbour if fails else self.carries
+
     def binding_scenario(self) -> Scenario | None:
-        """The experiment that shows what binds: the cheapest cluster that is too small, else the answer's."""
-        short_of = self.neighbour if self.neighbour is not None and self.neighbour.answer == FAILS else self.carries
-        if short_of is None:
+        """The experiment that shows what binds; None where nothing was settled."""
+        if self.bound is None:
             return None
-        run = short_of.runs[0]
+        run = self.bound.runs[0]
         return self.candidate.at(
-            instances=short_of.instances, rate_per_s=short_of.rate_per_s, requests=run.requests, seed=run.seed
+            instances=self.bound.instances, rate_per_s=self.bound.rate_per_s, requests=run.requests, seed=run.seed
         )
 
 

@@ -41,8 +41,14 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "carries": None if carries is None else _evaluation(answer, carries),
         "neighbour": None if neighbour is None else _evaluation(answer, neighbour),
         "settled": answer.settled,
-        "binds": None if answer.binding is None else answer.binding.to_dict(),
+        "binds": None if answer.binding is None else {**answer.binding.to_dict(), **_bound(answer)},
     }
+
+
+def _bound(answer: Answer) -> dict[str, Any]:
+    """The cluster and the load at which it binds."""
+    assert answer.bound is not None
+    return {"instances": answer.bound.instances, "rate_per_s": answer.bound.rate_per_s}
 
 
 def _candidate(answer: Answer) -> dict[str, Any]:

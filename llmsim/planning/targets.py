@@ -81,7 +81,20 @@ def parse_target(text: str, where: str, slo: Slo) -> Target:
         value = math.nan
     if not math.isfinite(value):
         raise InputError(f"{where}{text!r}: {bound} is no number to compare with")
+    _check_reach(text, where, Target(metric, sign == ">=", value))
     return Target(metric, sign == ">=", value)
+
+
+def _check_reach(text: str, where: str, target: Target) -> None:
+    """Refuse what every cluster meets, or none: searches would run for minutes to say so."""
+    at_least = target.metric in NUMBERS
+    if target.at_least != at_least:
+        better, sign = ("more", ">=") if at_least else ("less", "<=")
+        raise InputError(f"{where}{text!r}: {better} of it is better; expected {target.metric} {sign} {target.bound:g}")
+    if target.bound < 0:
+        raise InputError(f"{where}{text!r}: {target.bound:g} is below 0; expected a bound from 0")
+    if target.metric.startswith("slo.attainment") and target.bound > 1:
+        raise InputError(f"{where}{text!r}: an attainment is a share; expected a bound from 0 to 1, such as 0.99")
 
 
 def _percentile(number: str) -> float | None:

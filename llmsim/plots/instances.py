@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from llmsim.metrics.paid_time import instances_at, paid_until
@@ -42,6 +43,7 @@ def instances_figure(
         labels=[state.name.lower() for state, _ in STATES],
     )  # fmt: skip
     instances.set_ylim(0, 1.25 * most_instances)  # room for the legend
+    instances.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     instances.legend(loc="upper right", ncols=len(STATES), **LEGEND)
     tidy(instances, x="", y="instances", title="Instances that are paid for")
     usd = paid_until(states, time_s) * usd_per_instance_hour / 3600

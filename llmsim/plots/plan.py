@@ -11,6 +11,10 @@ from llmsim.plots.style import COLOURS, LEGEND, new_figure, tidy
 
 Point = tuple[float, float]
 MARKERS = "os^Dv"
+#: points: the first candidate's markers are the largest, so that one behind another's keeps a visible rim
+SMALLEST, SMALLER = 7.0, 3.0
+#: labels of neighbours in the legend do not cover each other where their markers do
+ABOVE_OR_BELOW = ((9, 5), (9, -12))
 
 
 def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
@@ -28,21 +32,24 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         point = (row["user_tokens_per_s"], row["usd_per_million_tokens"])
         met = row["answer"] == "carries"
-        axes.plot(*point, marker, markersize=8, color=colour, markerfacecolor=colour if met else "none")
+        size = SMALLEST + SMALLER * (len(names) - 1 - place)
+        axes.plot(*point, marker, markersize=size, color=colour, markerfacecolor=colour if met else "none")
         label = f"{row['instances']}" if find == "instances" else f"{row['rate_per_s']:.3g}/s"
-        axes.annotate(label, point, textcoords="offset points", xytext=(7, 5), fontsize=8, color=colour)
+        beside = ABOVE_OR_BELOW[place % 2]
+        axes.annotate(label, point, textcoords="offset points", xytext=beside, fontsize=8, color=colour)
     for place, name in enumerate(names):
         axes.plot([], [], MARKERS[place % len(MARKERS)], color=COLOURS[place % len(COLOURS)], label=name)
     best = frontier([(r["user_tokens_per_s"], r["usd_per_million_tokens"]) for r in shown if r["answer"] == "carries"])
     if best:
         axes.plot(*zip(*best, strict=True), "-", color="0.6", linewidth=1, zorder=0, label="nothing better in both")
+    numbers = "instances" if find == "instances" else "requests/s"
     if shown:
         axes.legend(loc="best", **LEGEND)
     tidy(
         axes,
         x="median user's speed after the first token (tokens/s)",
         y="USD per million output tokens",
-        title="Cost against user speed (filled: meets the targets)",
+        title=f"Cost against user speed (filled: meets the targets; numbers: {numbers})",
     )
     axes.margins(0.12)
     axes.set_ylim(bottom=0)

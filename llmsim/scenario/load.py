@@ -74,6 +74,8 @@ class Source:
         data = {key: value for key, value in copy.deepcopy(dict(self.data)).items() if key not in Scenario.beside}
         if any(change.keys == ("workload", "trace") for change in changes):
             _make_room_for_trace(data)
+        for change in changes:
+            _check_beside(change)
         changed = {_set(data, change): change.place for change in changes}
         data.setdefault("name", self.file.stem)
         place = Places(str(self.file), self.lines, changed)
@@ -191,6 +193,16 @@ def _make_room_for_trace(data: dict[str, Any]) -> None:
     table = data.get("workload")
     if isinstance(table, dict) and "trace" not in table:
         data["workload"] = {key: value for key, value in table.items() if key not in SYNTHETIC_KEYS}
+
+
+def _check_beside(change: Change) -> None:
+    """Refuse a change of a table that is no part of the scenario: another command reads it, or its own options do."""
+    table = change.keys[0]
+    if table in Scenario.beside:
+        how = f"only llmsim {table} reads it"
+        if table == "sweep":
+            how = "llmsim sweep --axis KEY=VALUES and --seeds N change it"
+        raise InputError(f"{change.place}{'.'.join(change.keys)}: [{table}] is no part of the experiment; {how}")
 
 
 def _set(data: dict[str, Any], change: Change) -> Keys:

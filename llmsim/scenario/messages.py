@@ -46,7 +46,9 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{_short(given)}: expected a table"
     if kind == "tuple_type":
-        return f"{_short(given)}: expected tables [[{error['loc'][-1]}]], one for each"
+        name = str(error["loc"][-1])
+        tables = name in owner.model_fields and _holds_tables(owner.model_fields[name].annotation)
+        return f"{_short(given)}: expected {f'tables [[{name}]], one for each' if tables else 'a list'}"
     wanted = (
         error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a number greater")
     )
@@ -67,6 +69,11 @@ def _discriminator(error: ErrorDetails) -> tuple[str, ...]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _holds_tables(kind: Any) -> bool:
+    """A type has tables for items, at any depth."""
+    return (isinstance(kind, type) and issubclass(kind, BaseModel)) or any(map(_holds_tables, get_args(kind)))
 
 
 def _literals(kind: Any) -> list[str]:

@@ -54,7 +54,7 @@ def test_a_plan_never_names_another_number(capacity_per_s, share, needed, reques
             f"workload.requests={requests}",
             f"plan.most_requests={requests}",
             'plan.targets=["slo.attainment >= 0.99"]',
-            'plan.schedulers=[{name="chunked_prefill"}]',
+            'plan.gpus=["h100-sxm-80gb"]',
             "plan.least_seeds=2",
             "plan.most_seeds=2",
             "plan.most_instances=8",

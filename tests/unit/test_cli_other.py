@@ -109,9 +109,11 @@ def test_a_place_that_cannot_be_written_is_one_line(
         ("audit", "the TBT bound"),
         ("bench", "20,000"),
         ("figures", "results/figures"),
+        ("sweep", "at every point of its sweep table;"),
+        ("plan", "A TOML file with a plan table,"),
     ],
 )
-def test_help_names_defaults_that_depend(command: str, default: str) -> None:
+def test_help_names_defaults_that_depend_and_tables(command: str, default: str) -> None:
     code = "import sys; from llmsim.cli import main; main(sys.argv[1:])"
     environment = os.environ | {"COLUMNS": "200"}
     done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -65,6 +66,8 @@ def test_a_plan_is_printed_and_kept(file, tmp_path, capsys):
     assert candidate["neighbour"]["instances"] == candidate["carries"]["instances"] - 1
     assert candidate["carries"]["usd_per_hour"] == 2.0 * candidate["carries"]["instances"]
     assert candidate["binds"]["name"] in ("seats", "prefill", "decode")
+    assert candidate["binds"]["instances"] == candidate["neighbour"]["instances"]
+    assert re.search(rf"^{candidate['binds']['instances']} at 30/s (is|are) bound by seats \(", printed, re.MULTILINE)
     assert set(evaluations["instances"]) >= {candidate["carries"]["instances"], candidate["neighbour"]["instances"]}
     assert len(runs) == evaluations["seeds"].sum()
     assert runs.loc[runs["verdict"] != "steady", "slo.attainment"].isna().all()
@@ -99,6 +102,9 @@ def test_the_largest_load_lies_within_the_resolution_of_one_that_is_not_carried(
         ("plan.confidence=2", "command line: plan.confidence: 2: expected less than 1"),
         ("plan.find=cost", "command line: plan.find: unknown value 'cost'; known: instances, load"),
         ('plan.targets=["ttft.p99 <= 1"]', "command line: plan.targets: unknown metric ttft.p99; did you mean"),
+        ("plan.targets=5", "command line: plan.targets: 5: expected a list"),
+        ('plan.targets=["slo.attainment >= 99"]', "command line: plan.targets: 'slo.attainment >= 99': an attainment"),
+        ("sweep.seeds=3", "command line: sweep.seeds: [sweep] is no part of the experiment"),
         ("plan.targets=[]", "command line: plan.targets: an empty list"),
         ('plan.gpus=["h100-sxm"]', "command line: plan.gpus: no gpu profile named 'h100-sxm'"),
         ('plan.schedulers=[{name="fcf"}]', "did you mean 'fcfs'?"),

@@ -179,7 +179,15 @@ def test_a_run_with_little_to_show_shows_it(small: str, change: str, capsys: pyt
         (["small.toml", "--scheduler", "fcfs", "--scheduler-file", "x.py"], "exclude each other"),
         (["small.toml", "--scheduler-file", "x.py"], "x.py: no such file"),
         (["small.toml", "--out", "small.toml"], "small.toml: expected a folder"),
-        (["small.toml", "--out", "."], "holds files but no result of llmsim"),
+        (["small.toml", "--out", "."], "holds files, but no scenario.json of this command"),
+        (
+            ["small.toml", "--set", "plan.find=load"],
+            "command line: plan.find: [plan] is no part of the experiment; only",
+        ),
+        (
+            ["small.toml", "--set", "sweep.seeds=2"],
+            "sweep.seeds: [sweep] is no part of the experiment; llmsim sweep --",
+        ),
         (["small.toml", "--seed", "-1"], "command line: seed: -1: expected"),
         (["small.toml", "--sed", "1"], "No such option: --sed"),
         ([], "Missing argument"),

@@ -162,6 +162,11 @@ def test_targets_are_read(text, target):
         ("ttft_s.max <= 1", "ttft_s.mean or a percentile"),
         ("ttft_s.p99 <= nan", "no number"),
         ("ttft_s.p99 <= soon", "no number"),
+        ("ttft_s.p99 <= -1", "below 0"),
+        ("ttft_s.p99 >= 0.5", "less of it is better; expected ttft_s.p99 <= 0.5"),
+        ("output_tokens_per_s <= 9", "more of it is better; expected output_tokens_per_s >= 9"),
+        ("slo.attainment >= 99", "from 0 to 1, such as 0.99"),
+        ("slo.attainment_by_bound.ttft_s >= 1.01", "from 0 to 1"),
         ("slo.attainment_by_bound.tbt_s >= 1", r"\[slo\] has no such bound"),
     ],
 )
@@ -263,5 +268,30 @@ def test_the_picture_has_a_point_for_each_steady_evaluation():
     ]
     (axes,) = pareto_figure(rows, find="instances").axes
 
+    assert "numbers: instances" in axes.get_title(loc="left")
     assert {text.get_text() for text in axes.texts} == {"3", "4"}
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["h100 TP2, fcfs", "nothing better in both"]
+
+
+def test_two_candidates_at_one_point_are_both_seen():
+    """Two that cost the same and serve alike: the one drawn first has the larger marker, and labels stand apart."""
+    row = {"gpu": "h100", "tensor_parallel_size": 1, "instances": 6, "rate_per_s": 9.0, "answer": "carries"}
+    same = {**row, "usd_per_million_tokens": 1.0, "user_tokens_per_s": 40.0}
+    (axes,) = pareto_figure([{**same, "scheduler": name} for name in ("fcfs", "static")], find="instances").axes
+    under, over = [line.get_markersize() for line in axes.lines if list(line.get_xdata()) == [40.0]][:2]
+
+    assert under > over
+    assert len({text.get_position() for text in axes.texts}) == 2
+
+
+def test_what_binds_is_told_of_the_cluster_that_is_too_small_and_else_of_the_answers():
+    carries, fails = steady(5, 130.0, CARRIES, 0.97), steady(4, 130.0, FAILS, 0.02)
+    open_ = steady(4, 130.0, UNDECIDED, 0.6)
+    candidate = Candidate(Scenario(), 1.0)
+
+    def of(one, other):
+        return Answer("instances", candidate, one, other, (), None).bound
+
+    assert of(carries, fails) is fails
+    assert of(carries, open_) is of(carries, None) is carries
+    assert of(None, open_) is None
