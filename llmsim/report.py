@@ -26,6 +26,8 @@ LATENCIES = {
 }
 #: in which instances that come and go are paid
 STATES = ("starting", "ready", "draining")
+#: stages whose key says less than they hold
+STAGES = {"memory_wait_s": "wait for memory and link"}
 QUANTILES = ("mean", "p50", "p90", "p99")
 
 
@@ -167,11 +169,11 @@ def _users(score: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if made := score.get("attempts"):
         again, well = plain(made["requests_tried_again"]), plain(made["of_these_finished"])
         each = f"{plain(made['per_request'])} a request"
-        yield "attempts", f"{plain(made['total'])}, {each}; {again} requests tried again, {well} finished"
+        yield "attempts", f"{plain(made['total'])}, {each}; {again} requests tried again, {well} finished; whole run"
     wasted = score.get("wasted", {})
     if wasted.get("gpu_s"):
         share = _percent(wasted["gpu_s"] / wasted["busy_gpu_s"])
-        yield "wasted", f"{plain(wasted['gpu_s'])} GPU s, {share} of the time in steps"
+        yield "wasted", f"{plain(wasted['gpu_s'])} GPU s, {share} of the time in steps of the whole run"
 
 
 def _outcome(score: Mapping[str, Any]) -> Table:
@@ -325,10 +327,10 @@ def _rate(tokens_per_s: float | None, requests_per_s: float | None) -> str:
 
 def _stages(stages: Mapping[str, Any]) -> str:
     """Mean of each stage, in order."""
-    parts = {
-        name.removesuffix("_s").replace("_", " "): row["mean"] for name, row in stages.items() if name[-2:] == "_s"
-    }
-    return ", ".join(f"{name} {plain(mean)} s" for name, mean in parts.items())
+    parts = {name: row["mean"] for name, row in stages.items() if name.endswith("_s")}
+    return ", ".join(
+        f"{STAGES.get(name, name.removesuffix('_s').replace('_', ' '))} {plain(mean)} s" for name, mean in parts.items()
+    )
 
 
 def _percent(share: float | None) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, create_model
@@ -193,16 +193,19 @@ def make_window(scenario: Scenario) -> Window:
         return Window(**scenario.window.model_dump())
 
 
-def make_policy(policy: type[P], options: Mapping[str, Any], place: Place, prefix: tuple[str, ...]) -> P:
+def make_policy(
+    policy: type[P], options: Mapping[str, Any], place: Place, prefix: tuple[str, ...], beside: Iterable[str] = ()
+) -> P:
     """Build a policy, a dataclass whose fields are its options, from options that a user wrote.
 
     Raises InputError with place and key for an option that is unknown or has the wrong type, and for what the
-    policy itself refuses.
+    policy itself refuses. `beside`: keys of the same table that are no options, for the nearest right name.
     """
     hints = typing.get_type_hints(policy)
     fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
     known: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in fields if field.init}
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    known["beside"] = (ClassVar[tuple[str, ...]], tuple(beside))
     checked = create_model(policy.__name__, __config__=config, **known)
     try:
         values = checked.model_validate(dict(options))

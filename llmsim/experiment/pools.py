@@ -19,11 +19,13 @@ def pool_scores(
 ) -> dict[str, dict[str, Any]]:
     """Score each pool, by name: what it is, and the requests that its instances had, all of the run.
 
+    `requests` counts also those that it computed prompts for and handed over, which another pool then has, too; the
+    other counts, and TTFT, are of those that ended in the pool.
     `instances` is the first instance's number and the number after the last one's. `mean_ttft_s` is of those who got a
     first token; `utilisation` the share of the time, from the first to the last arrival, in which instances were in a
     step.
     """
-    requests = record.requests
+    requests, sent = record.requests, record.transfers
     rows = ranges.layout(delivered)
     ttft_s = latency.ttft_s(delivered, rows)
     span_s = float(requests["arrival_s"].min()), float(requests["arrival_s"].max())
@@ -33,13 +35,14 @@ def pool_scores(
         last = first + cluster.instances
         own = (requests["instance"] >= first) & (requests["instance"] < last)
         answered = own & ~np.isnan(ttft_s)
+        handed_on = sent["request"][(sent["source"] >= first) & (sent["source"] < last)]
         scores[pool.name] = {
             "role": pool.role,
             "gpu": cluster.gpu,
             "tensor_parallel_size": cluster.tensor_parallel_size,
             "instances": [first, last],
             "num_gpu_blocks": num_gpu_blocks[first],
-            "requests": int(own.sum()),
+            "requests": len(np.union1d(np.flatnonzero(own), handed_on)),
             "finished": int((own & (requests["outcome"] == Outcome.FINISHED)).sum()),
             "output_tokens": int(rows.n_tokens[own].sum()),
             "mean_ttft_s": number(ttft_s[answered].mean()) if answered.any() else None,

@@ -10,7 +10,7 @@ from llmsim.errors import InputError, nearest
 from llmsim.experiment.assemble import blaming, make_policy
 from llmsim.fleet import Reports
 from llmsim.router import Router
-from llmsim.scenario import Scenario
+from llmsim.scenario import RouterChoice, Scenario
 
 
 def find_router(name: str) -> type[Router]:
@@ -23,7 +23,9 @@ def make_router(scenario: Scenario) -> Router:
     chosen = scenario.router
     with blaming(scenario, *(("cluster", "router") if chosen.name is None else ("router", "name"))):
         policy = find_router(scenario.router_name)
-    router = make_policy(policy, chosen.options, lambda keys: scenario.place(*keys), ("router",))
+    router = make_policy(
+        policy, chosen.options, lambda keys: scenario.place(*keys), ("router",), RouterChoice.model_fields
+    )
     there = [pool.name for pool, _ in scenario.pools if pool.role != "decode"]
     for option, named in router.pools_named().items():
         for name in set(named) - set(there):

@@ -16,7 +16,8 @@ from llmsim.scenario import load_scenario
 from llmsim.workload.trace_stats import describe
 from llmsim.workload.traces import read_trace
 
-TRACES = Path(os.environ.get("LLMSIM_DATA", "/nowhere")) / "traces" / "mooncake"
+DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
+TRACES = DATA / "traces" / "mooncake"
 PUBLISHED = {"conversation": 0.366, "synthetic": 0.640}
 UNLIMITED = ["cluster.prefix_caching=true", "cluster.num_gpu_blocks=100000000", "cluster.instances=1"]
 

@@ -8,6 +8,7 @@ import pytest
 from llmsim import experiment
 from llmsim.disaggregation import Disaggregation, Link
 from llmsim.errors import InputError
+from llmsim.report import show
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
@@ -126,3 +127,16 @@ def test_what_cannot_be_is_refused_in_one_line(changes, message):
 
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_table_says_of_both_pools_what_they_had_and_names_the_wait_for_the_link(capsys):
+    result = experiment.run(load_scenario("disaggregated", ["workload.requests=200"]))
+    show(result, None)
+    printed = " ".join(capsys.readouterr().out.split())
+
+    pools = result.score["pools"]
+    assert {name: (pool["requests"], pool["finished"]) for name, pool in pools.items()} == {
+        "prefill": (200, 0),
+        "decode": (200, 200),
+    }
+    assert "wait for memory and link" in printed

@@ -111,6 +111,7 @@ def test_sweeps_say_it_as_well(file, tmp_path, capsys):
             "command line: router.name: unknown router 'length_splat'; did you mean 'le",
         ),
         ("router.threshold=3", "command line: router.threshold: unknown key; did you mean 'threshold_tokens'"),
+        ("router.report_age=3", "command line: router.report_age: unknown key; did you mean 'report_age_s'"),
         (
             "router.report_age_s=-1",
             "command line: router.report_age_s: -1: expected a number greater than or equal to 0",
