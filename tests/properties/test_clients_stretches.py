@@ -28,7 +28,8 @@ class GivesUpBesides(Scheduler):
     def schedule(self, view):
         running = list(view.running)
         late = frozenset(r.id for r in running if r.emitted_tokens == 5 and r.id % 2)
-        fits = [r for r in view.waiting if view.blocks_for(r.tokens_to_prefill) + 8 <= view.free_blocks][:1]
+        spare = 8 if running else 0  # alone, any that the instance has not rejected fits
+        fits = [r for r in view.waiting if view.blocks_for(r.tokens_to_prefill) + spare <= view.free_blocks][:1]
         room = len(running) < 3 and view.num_prefilling == 0
         soon = any(r.id % 2 and r.emitted_tokens < 5 for r in running)
         prefill = {r.id: r.tokens_to_prefill for r in fits if room}
