@@ -192,8 +192,7 @@ class Instance:
         if cache is None:
             return 0
         if stretch is not None and stretch.decode:  # the steps of it that have ended have taken memory
-            steps = self._next_boundary(stretch, stretch.steps + 1) - 1
-            cache.evict_ahead(self.batch.blocks_within(steps))
+            cache.evict_ahead(self.batch.blocks_within(self._steps_taken(stretch)))
         return cache.cached_blocks(request.id, request.tokens_to_prefill) * cache.block_tokens
 
     def free_blocks(self, before_s: float | None = None) -> int:
@@ -202,10 +201,14 @@ class Instance:
         if stretch is None or not stretch.decode:
             return self.memory.free_blocks
         if before_s is None:
-            steps = self._next_boundary(stretch, stretch.steps + 1) - 1
+            steps = self._steps_taken(stretch)
         else:
             steps = bisect_left(stretch.boundaries_s, before_s, 1, stretch.steps + 1) - 1
         return self.memory.free_blocks - self.batch.blocks_within(steps)
+
+    def _steps_taken(self, stretch: Stretch) -> int:
+        """How many steps of a stretch have ended by now."""
+        return self._next_boundary(stretch, stretch.steps + 1) - 1
 
     def _next_boundary(self, stretch: Stretch, most: int) -> int:
         """Which boundary of a stretch comes next, at most `most`.

@@ -109,6 +109,11 @@ def serve(
     return record
 
 
+def serve_both_ways(requests: Workload, scheduler: Scheduler, **options: Any) -> tuple[Record, Record]:
+    """Serve in stretches, and step by step; `options` are those of `serve`. That both are the `same` is not checked."""
+    return serve(requests, scheduler, stretches=True, **options), serve(requests, scheduler, stretches=False, **options)
+
+
 def _check_drained(cluster: Cluster, cut_off: bool) -> None:
     """All have ended: nobody is in a queue, and every KV block is free unless a step was cut off half-way."""
     for instance in cluster.instances:

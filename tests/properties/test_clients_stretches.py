@@ -17,7 +17,7 @@ from llmsim.scheduler import Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.schedulers.static import Static
-from llmsim.testing import LinearSteps, same, serve
+from llmsim.testing import LinearSteps, same, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 
@@ -83,22 +83,18 @@ def test_stretches_equal_single_steps(
     if patience is not None:
         first_s, next_s, delay_s = patience
         patience = Patience(np.full(len(requests), first_s), np.full(len(requests), next_s), delay_s)
-    stretches, single = (
-        serve(
-            requests,
-            scheduler,
-            latency=latency,
-            num_gpu_blocks=blocks,
-            max_model_len=max_model_len,
-            router=router,
-            instances=instances,
-            stretches=stretches,
-            until_s=until_s,
-            patience=patience,
-            max_in_flight=max_in_flight,
-            api=api,
-        )
-        for stretches in (True, False)
+    stretches, single = serve_both_ways(
+        requests,
+        scheduler,
+        latency=latency,
+        num_gpu_blocks=blocks,
+        max_model_len=max_model_len,
+        router=router,
+        instances=instances,
+        until_s=until_s,
+        patience=patience,
+        max_in_flight=max_in_flight,
+        api=api,
     )
 
     assert same(stretches, single)
@@ -108,10 +104,7 @@ def test_stretches_equal_single_steps(
 def test_the_property_is_tried_where_an_end_on_one_instance_is_an_arrival_at_a_boundary_of_another(router):
     rng = np.random.default_rng(3)
     closed = Workload(np.zeros(200), rng.integers(1, 9, 200), rng.integers(1, 40, 200), "closed loop")
-    records = [
-        serve(closed, ChunkedPrefill(), latency=CONSTANT, instances=4, router=router, max_in_flight=9, stretches=on)
-        for on in (True, False)
-    ]
+    records = serve_both_ways(closed, ChunkedPrefill(), latency=CONSTANT, instances=4, router=router, max_in_flight=9)
     sent_s, instance = (records[0].requests[name] for name in ("sent_s", "instance"))
     ends = list(zip(records[0].requests["end_s"], instance, strict=True))
     causes = [{by for end_s, by in ends if end_s == at_s} for at_s in sent_s]
@@ -124,10 +117,7 @@ def test_the_property_is_tried_where_an_end_on_one_instance_is_an_arrival_at_a_b
 def test_who_leaves_in_a_step_that_the_end_of_the_run_cuts_off_is_still_there_at_the_end():
     requests = Workload(np.array([0.0]), np.array([1]), np.array([9]), "one")
     patience = Patience(np.array([0.1]), np.array([0.2]), 0.3)  # leaves at 0.1, its engine hears of it at 0.4
-    records = [
-        serve(requests, ChunkedPrefill(), latency=CONSTANT, patience=patience, until_s=0.45, stretches=on)
-        for on in (True, False)
-    ]
+    records = serve_both_ways(requests, ChunkedPrefill(), latency=CONSTANT, patience=patience, until_s=0.45)
 
     assert same(*records)
     assert [record.requests["end_s"].tolist() for record in records] == [[0.45], [0.45]]

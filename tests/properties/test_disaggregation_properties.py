@@ -15,7 +15,7 @@ from llmsim.routers.power_of_two import PowerOfTwo
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
-from llmsim.testing import LinearSteps, same, serve
+from llmsim.testing import LinearSteps, same, serve, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 
@@ -71,21 +71,17 @@ def test_stretches_equal_single_steps_and_nothing_is_lost(
     if patience is not None:
         spread = 1 + np.arange(len(requests)) % 3
         patience = Patience(patience[0] * spread, patience[1] * spread, patience[2])
-    stretches, single = (
-        serve(  # checks conservation, and that all memory is free in the end
-            requests,
-            scheduler,
-            latency=latency,
-            num_gpu_blocks=blocks,
-            router=routers[0],
-            roles=roles,
-            disaggregation=Disaggregation(link, KV_BYTES, routers[1], when_full),
-            stretches=stretches,
-            until_s=until_s,
-            patience=patience,
-            prefix_caching=prefix_caching,
-        )
-        for stretches in (True, False)
+    stretches, single = serve_both_ways(  # checks conservation, and that all memory is free in the end
+        requests,
+        scheduler,
+        latency=latency,
+        num_gpu_blocks=blocks,
+        router=routers[0],
+        roles=roles,
+        disaggregation=Disaggregation(link, KV_BYTES, routers[1], when_full),
+        until_s=until_s,
+        patience=patience,
+        prefix_caching=prefix_caching,
     )
 
     assert same(stretches, single)

@@ -17,7 +17,7 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.schedulers.static import Static
 from llmsim.schedulers.token_delay import TokenDelay
-from llmsim.testing import LinearSteps, same, serve
+from llmsim.testing import LinearSteps, same, serve, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 from llmsim.workload.prefixes import Prefixes, chained
@@ -79,20 +79,16 @@ def test_stretches_equal_single_steps(
         first_s, next_s, delay_s = patience
         spread = 1 + np.arange(len(requests)) % 3
         patience = Patience(first_s * spread, next_s * spread, delay_s)
-    stretches, single = (
-        serve(
-            requests,
-            scheduler,
-            latency=latency,
-            num_gpu_blocks=blocks,
-            router=router,
-            instances=instances,
-            stretches=stretches,
-            until_s=until_s,
-            patience=patience,
-            prefix_caching=True,
-        )
-        for stretches in (True, False)
+    stretches, single = serve_both_ways(
+        requests,
+        scheduler,
+        latency=latency,
+        num_gpu_blocks=blocks,
+        router=router,
+        instances=instances,
+        until_s=until_s,
+        patience=patience,
+        prefix_caching=True,
     )
 
     assert same(stretches, single)
@@ -109,18 +105,14 @@ def pressed():
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("router", [RoundRobin(), PrefixAware(0.0, 2, 1.1)])
 def test_the_property_is_tried_under_memory_pressure(scheduler, router):
-    records = [
-        serve(
-            pressed(),
-            scheduler,
-            num_gpu_blocks=20,
-            instances=2,
-            router=router,
-            stretches=stretches,
-            prefix_caching=True,
-        )
-        for stretches in (True, False)
-    ]
+    records = serve_both_ways(
+        pressed(),
+        scheduler,
+        num_gpu_blocks=20,
+        instances=2,
+        router=router,
+        prefix_caching=True,
+    )
 
     assert same(*records)
     assert records[0].requests["preemptions"].sum() > 0
@@ -133,10 +125,7 @@ def test_must_miss_with_a_cache_is_asked_at_every_step():
     latency = LATENCIES[1]
     scheduler = Abandoning(ChunkedPrefill(max_num_seqs=3), Deadlines(0.5), foresee=latency)
     scheduler.asks_every_step = True
-    records = [
-        serve(pressed(), scheduler, latency=latency, num_gpu_blocks=20, stretches=stretches, prefix_caching=True)
-        for stretches in (True, False)
-    ]
+    records = serve_both_ways(pressed(), scheduler, latency=latency, num_gpu_blocks=20, prefix_caching=True)
 
     assert same(*records)
     assert (records[0].requests["outcome"] == Outcome.ABANDONED).any()

@@ -20,7 +20,7 @@ from llmsim.schedulers.priority import Priority
 from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
 from llmsim.schedulers.static import Static
 from llmsim.schedulers.token_delay import TokenDelay
-from llmsim.testing import LinearSteps, same, serve, with_guesses
+from llmsim.testing import LinearSteps, same, serve_both_ways, with_guesses
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 
@@ -109,19 +109,15 @@ def test_stretches_equal_single_steps(
         first_s, next_s, delay_s = patience
         spread = 1 + np.arange(len(requests)) % 3
         patience = Patience(first_s * spread, next_s * spread, delay_s)
-    stretches, single = (
-        serve(
-            requests,
-            scheduler,
-            latency=latency,
-            num_gpu_blocks=blocks,
-            router=router,
-            instances=instances,
-            stretches=stretches,
-            until_s=until_s,
-            patience=patience,
-        )
-        for stretches in (True, False)
+    stretches, single = serve_both_ways(
+        requests,
+        scheduler,
+        latency=latency,
+        num_gpu_blocks=blocks,
+        router=router,
+        instances=instances,
+        until_s=until_s,
+        patience=patience,
     )
 
     assert same(stretches, single)
@@ -132,7 +128,7 @@ def test_the_property_is_tried_under_memory_pressure(scheduler):
     rng = np.random.default_rng(1)
     requests = Workload(np.arange(40) * 0.01, rng.integers(1, 150, 40), rng.integers(1, 70, 40), "pressure")
     requests = with_guesses(requests)
-    records = [serve(requests, scheduler, num_gpu_blocks=20, stretches=stretches) for stretches in (True, False)]
+    records = serve_both_ways(requests, scheduler, num_gpu_blocks=20)
 
     assert same(*records)
     assert records[0].requests["preemptions"].sum() > 0

@@ -7,7 +7,7 @@ import numpy as np
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.routers.random import Random
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
-from llmsim.testing import LinearSteps, same, serve
+from llmsim.testing import LinearSteps, same, serve_both_ways
 from llmsim.workload.contract import Workload
 
 
@@ -17,10 +17,7 @@ def test_the_drop_is_foreseen_at_the_same_step_in_stretches_and_single_steps():
     steps = LinearSteps(0.0101, 0.00013, 0.00037, 1.7e-06)  # one that hypothesis has found
     scheduler = ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=6)
     careful = Abandoning(scheduler, Deadlines(tokens_per_s=8.0), foresee=steps)
-    records = [
-        serve(requests, careful, latency=steps, num_gpu_blocks=17, instances=3, router=Random(), stretches=on)
-        for on in (True, False)
-    ]
+    records = serve_both_ways(requests, careful, latency=steps, num_gpu_blocks=17, instances=3, router=Random())
 
     assert same(*records)
     assert records[0].requests["preemptions"].sum() > 0

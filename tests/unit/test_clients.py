@@ -13,17 +13,14 @@ from llmsim.request import Outcome
 from llmsim.router import Router
 from llmsim.scheduler import Decision
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
-from llmsim.testing import LinearSteps, same, serve, workload
+from llmsim.testing import LinearSteps, same, serve_both_ways, workload
 from llmsim.workload.patience import Patience
 
 STEP = LinearSteps(0.125, 0.0)
 
 
 def both(requests, scheduler=None, **options):
-    records = [
-        serve(requests, scheduler or ChunkedPrefill(), latency=STEP, stretches=stretches, **options)
-        for stretches in (True, False)
-    ]
+    records = serve_both_ways(requests, scheduler or ChunkedPrefill(), latency=STEP, **options)
     assert same(*records)
     return records[0].requests
 

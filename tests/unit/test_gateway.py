@@ -12,7 +12,7 @@ from llmsim.gateway import handed_out, sendings
 from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
-from llmsim.testing import LinearSteps, same, serve, workload
+from llmsim.testing import LinearSteps, same, serve, serve_both_ways, workload
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 from llmsim.workload.sessions import Sessions
@@ -21,10 +21,7 @@ STEP = LinearSteps(0.125, 0.0)
 
 
 def both(requests, scheduler=None, **options):
-    records = [
-        serve(requests, scheduler or ChunkedPrefill(), latency=STEP, stretches=stretches, **options)
-        for stretches in (True, False)
-    ]
+    records = serve_both_ways(requests, scheduler or ChunkedPrefill(), latency=STEP, **options)
     assert same(*records)
     return records[0]
 

@@ -14,7 +14,7 @@ from llmsim.scheduler import DECODE, Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.schedulers.static import Static
-from llmsim.testing import LinearSteps, Witness, check_record, same, serve, workload
+from llmsim.testing import LinearSteps, Witness, check_record, same, serve, serve_both_ways, workload
 from llmsim.workload.prefixes import Prefixes, chained, seen_before
 
 STEP, TOKEN = 0.010, 0.0001
@@ -238,18 +238,14 @@ def test_a_router_that_asks_in_mid_stretch_hears_what_has_been_evicted_by_then()
     began, all of it was still there.
     """
     requests = sharing(workload((0.0, 100, 1), (1.0, 16, 199), (2.98, 100, 1)), [(0, 96)], [], [(0, 96)])
-    records = [
-        serve(
-            requests,
-            ChunkedPrefill(),
-            num_gpu_blocks=15,
-            instances=2,
-            router=PrefixAware(),
-            stretches=stretches,
-            prefix_caching=True,
-        )
-        for stretches in (True, False)
-    ]
+    records = serve_both_ways(
+        requests,
+        ChunkedPrefill(),
+        num_gpu_blocks=15,
+        instances=2,
+        router=PrefixAware(),
+        prefix_caching=True,
+    )
 
     assert same(*records)
     assert records[0].requests["instance"].tolist() == [0, 0, 1]

@@ -13,7 +13,7 @@ from llmsim.errors import InputError
 from llmsim.metrics import attempts
 from llmsim.request import Outcome
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
-from llmsim.testing import LinearSteps, same, serve
+from llmsim.testing import LinearSteps, same, serve, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 from llmsim.workload.retries import Retries
@@ -36,10 +36,7 @@ def talk(arrival_s, prompts, outputs, after, think_s, conversation):
 
 
 def both(requests, scheduler=None, **options):
-    records = [
-        serve(requests, scheduler or ChunkedPrefill(), latency=STEP, stretches=stretches, **options)
-        for stretches in (True, False)
-    ]
+    records = serve_both_ways(requests, scheduler or ChunkedPrefill(), latency=STEP, **options)
     assert same(*records)
     return records[0].requests
 
