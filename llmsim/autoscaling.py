@@ -191,7 +191,7 @@ class Autoscaler:
         return sum(load[OUTSTANDING if metric == "outstanding" else WAITING] for load in loads)
 
     def _desired(self, current: int, total: float) -> int:
-        now_s, rules, past = self._clock.now, self._rules, self._recommended
+        now_s, rules, past = self._clock.now_s, self._rules, self._recommended
         window_s = max(rules.scale_up_stabilization_window_s, rules.scale_down_stabilization_window_s)
         while past and past[0][0] <= now_s - window_s:
             past.popleft()
@@ -202,7 +202,7 @@ class Autoscaler:
 
     def _start(self, number: int) -> None:
         self._turn(number, STARTING)
-        started_s = self._clock.now
+        started_s = self._clock.now_s
 
         def is_ready(_: object = None) -> None:
             if self._states[number] is STARTING and self._since_s[number] == started_s:  # not removed since
@@ -224,8 +224,8 @@ class Autoscaler:
 
     def _turn(self, number: int, state: InstanceState) -> None:
         was_ready = self._states[number] is READY
-        self._note(number, self._clock.now)
-        self._states[number], self._since_s[number] = state, self._clock.now
+        self._note(number, self._clock.now_s)
+        self._states[number], self._since_s[number] = state, self._clock.now_s
         if was_ready or state is READY:
             self.ready.numbers = np.array(self._numbers(READY))
 

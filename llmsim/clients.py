@@ -92,7 +92,7 @@ class Clients:
         """Let every request that comes by itself arrive at its time."""
         ids = self._users.by_themselves
         for id, arrival_s in zip(ids.tolist(), self._arrival_s[ids].tolist(), strict=True):
-            if arrival_s > self._clock.now:
+            if arrival_s > self._clock.now_s:
                 yield self._clock.at(arrival_s, ARRIVAL)
             self._arrive(id, arrival_s)
 
@@ -110,7 +110,7 @@ class Clients:
         """Note that the engine is done with a request; its client has the last token at `received_s`."""
         if not self._acts or self._closed or not math.isnan(request.left_s):
             return
-        if received_s <= self._clock.now:
+        if received_s <= self._clock.now_s:
             self._over(request.id, request.ended_as)
         else:
             received = self._clock.at(received_s, ARRIVAL)
@@ -132,7 +132,7 @@ class Clients:
 
     def _let_follow(self, id: int, later_s: float) -> None:
         """Let a request arrive so much later, or at its own time if that is later still."""
-        now_s = self._clock.now
+        now_s = self._clock.now_s
         arrival_s = self._arrival_s[id] = max(now_s + later_s, float(self._arrival_s[id]))
         if arrival_s == now_s:
             self._arrive(id, arrival_s)
@@ -147,7 +147,7 @@ class Clients:
         self._sending = True
         while self._ready and self._in_flight < self._max_in_flight:
             request = self._ready.popleft()
-            request.arrival_s = self.sent_s[request.id] = self._clock.now
+            request.arrival_s = self.sent_s[request.id] = self._clock.now_s
             self._in_flight += 1
             self._send(request)
         self._sending = False

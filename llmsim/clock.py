@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from heapq import heappop, heappush
+from math import inf
 from typing import Any
 
 import simpy
-from simpy.core import EmptySchedule
 
 #: a cluster that grows or shrinks does so before anything else of that time
 SCALING = -1
@@ -19,6 +19,16 @@ LEAVING = sys.maxsize
 FIRST_INSTANCE = 2
 
 
+class Moment(simpy.Event):
+    """An event that is certain to happen, once it is in the clock's queue."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.env = clock
+        self.callbacks = []
+        self._ok = True
+        self._value = None
+
+
 class Clock(simpy.Environment):
     """A SimPy environment that schedules at absolute times, exactly.
 
@@ -28,45 +38,43 @@ class Clock(simpy.Environment):
 
     def __init__(self) -> None:
         super().__init__()
+        self.now_s = 0.0
         #: the highest rank among the events of the present time that have been processed. An instance whose rank is
         #: not above it has passed a step boundary at this very time, whether or not it made an event of it.
         self.rank = ARRIVAL
 
     def at(self, time_s: float, rank: int) -> simpy.Event:
         """Return an event that happens at `time_s`; among events of the same time the lower rank goes first."""
-        event = simpy.Event(self)
-        event._ok = True
-        event._value = None
+        event = Moment(self)
         queue: list[Any] = self._queue
         heappush(queue, (time_s, rank, next(self._eid), event))
         return event
 
     def some_time(self) -> simpy.Event:
         """Return an event that happens when it is brought forward, and not before."""
-        event = simpy.Event(self)
-        event._ok = True
-        event._value = None
-        return event
+        return Moment(self)
 
     def bring_forward(self, event: simpy.Event, time_s: float, rank: int) -> None:
         """Let an event that has not happened yet happen at `time_s`, if it is not due earlier anyway."""
         queue: list[Any] = self._queue
         heappush(queue, (time_s, rank, next(self._eid), event))
 
-    def step(self) -> None:
-        """Process the next event; what is left of one that was brought forward and has happened is nothing."""
+    def run_until(self, until_s: float = inf) -> None:
+        """Process events, all there are or those before the arrivals of a time. Raises what a process died of."""
         queue: list[Any] = self._queue
-        callbacks = None
-        while callbacks is None:
-            if not queue:
-                raise EmptySchedule
+        end = (until_s, ARRIVAL)
+        while queue and queue[0] < end:
             time_s, rank, _, event = heappop(queue)
             callbacks = event.callbacks
-        if time_s > self._now or rank > self.rank:
-            self.rank = rank
-        self._now = time_s
-        event.callbacks = None
-        for callback in callbacks:
-            callback(event)
-        if not event._ok and not hasattr(event, "_defused"):  # a process died of an exception
-            raise event._value
+            if callbacks is None:
+                continue  # what is left of one that was brought forward and has happened
+            if time_s > self.now_s or rank > self.rank:
+                self.rank = rank
+            self.now_s = self._now = time_s
+            event.callbacks = None
+            for callback in callbacks:
+                callback(event)
+            if not event._ok:  # a process died of an exception
+                raise event._value
+        if until_s < inf:
+            self.now_s = self._now = until_s

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import isnan
+from math import inf, isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,7 +234,7 @@ class Cluster:
     def run(self) -> Record:
         """Serve everybody; return the record."""
         with _without_garbage_collection():
-            self.clock.run(until=self._until_s)
+            self.clock.run_until(inf if self._until_s is None else self._until_s)
         if self._until_s is not None:
             self._close(self._until_s)
         elif waiting := self.clients.arrived - self.ended:
@@ -287,8 +287,8 @@ class Cluster:
     def _turn_away(self, request: Request, outcome: Outcome, reason: str) -> None:
         """End a request that has been on no instance."""
         request.ended_as = outcome
-        self.recorder.ended(request, NOWHERE, outcome, self.clock.now, reason)
-        self._ended(NOWHERE, request, self.clock.now)
+        self.recorder.ended(request, NOWHERE, outcome, self.clock.now_s, reason)
+        self._ended(NOWHERE, request, self.clock.now_s)
 
     def _admit(self, request: Request) -> None:
         """Take a request to the instance that the router picks."""
@@ -297,14 +297,14 @@ class Cluster:
         self.fleet.sent(chosen, request.prompt_tokens)
         instance = self._present[request.id] = self.fleet.instances[chosen]
         if self._entrance is not None:
-            self.admitted_s[request.id] = self.clock.now
+            self.admitted_s[request.id] = self.clock.now_s
         if self._way_in:
             self._under_way[request.id] = (request, instance)
-            there = self.clock.at(self.clock.now + self._api.way_in_s(request.prompt_tokens), ARRIVAL)
+            there = self.clock.at(self.clock.now_s + self._api.way_in_s(request.prompt_tokens), ARRIVAL)
             there.callbacks.append(lambda _: self._submit(request, instance))
         else:
             if self._entrance is not None:
-                self.queued_s[request.id] = self.clock.now
+                self.queued_s[request.id] = self.clock.now_s
             instance.submit(request)
 
     def _routed(self, router: Router, request: Request, fleet: Fleet) -> int:
@@ -313,7 +313,7 @@ class Cluster:
         chosen = router.route(request, view)
         if not 0 <= chosen < view.size:
             raise PolicyError(
-                f"{type(router).__name__} at t={self.clock.now:.6f} s: request {request.id} was sent to "
+                f"{type(router).__name__} at t={self.clock.now_s:.6f} s: request {request.id} was sent to "
                 f"instance {chosen}, expected 0 to {view.size - 1}"
             )
         return chosen if self.autoscaler is None else int(self.autoscaler.ready.numbers[chosen])
@@ -321,14 +321,14 @@ class Cluster:
     def _submit(self, request: Request, instance: Instance) -> None:
         """Hand a request that was under way to its instance."""
         del self._under_way[request.id]
-        self.queued_s[request.id] = self.clock.now
+        self.queued_s[request.id] = self.clock.now_s
         instance.submit(request)
-        if self._patience is not None and request.left_s + self._patience.cancel_delay_s <= self.clock.now:
+        if self._patience is not None and request.left_s + self._patience.cancel_delay_s <= self.clock.now_s:
             instance.cancel(request.id)  # its user left before it was there
 
     def _watch(self, request: Request, instance: Instance | None, patience: Patience) -> None:
         """Look at a user's patience again when it may run out, or now let the user leave."""
-        now_s, last_s = self.clock.now, NEVER_S if instance is None else instance.last_token_s(request)
+        now_s, last_s = self.clock.now_s, NEVER_S if instance is None else instance.last_token_s(request)
         first_s, next_s = (float(of[request.id]) for of in (patience.first_token_s, patience.next_token_s))
         if isnan(last_s):
             ends_s = request.arrival_s + first_s
@@ -348,12 +348,12 @@ class Cluster:
             self._watch(request, instance, patience)
 
     def _leave(self, request: Request, cancel_delay_s: float) -> None:
-        request.left_s = self.clock.now
+        request.left_s = self.clock.now_s
         self.clients.left(request)
         if cancel_delay_s == 0:
             self._cancel(request)
         else:
-            told = self.clock.at(self.clock.now + cancel_delay_s, LEAVING)
+            told = self.clock.at(self.clock.now_s + cancel_delay_s, LEAVING)
             told.callbacks.append(lambda _: self._cancel(request))
 
     def _cancel(self, request: Request) -> None:
@@ -382,14 +382,14 @@ class Cluster:
 
     def _received_s(self, number: int, request: Request) -> float:
         """When the client of a request that ends now has its last token, or the news."""
-        now_s = self.clock.now
+        now_s = self.clock.now_s
         if self._exit is not None and request.ended_as == Outcome.FINISHED:
             now_s = self._exit.sent_s(number)
         return now_s + self._api.response_s
 
     def _leave_gateway(self, entrance: Entrance, at_s: float) -> None:
         """Give a request's place in the gateway to somebody else, now or later."""
-        if at_s <= self.clock.now:
+        if at_s <= self.clock.now_s:
             entrance.leave()
         else:
             left = self.clock.at(at_s, ARRIVAL)

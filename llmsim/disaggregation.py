@@ -80,7 +80,7 @@ class Network:
 
     def send(self, source: int, target: int, bytes: int, prefill_s: float) -> tuple[float, float]:
         """Occupy the link; return when the transfer starts and when all of it is there."""
-        start_s = max(self._clock.now, self._sender_free_s.get(source, 0.0), self._receiver_free_s.get(target, 0.0))
+        start_s = max(self._clock.now_s, self._sender_free_s.get(source, 0.0), self._receiver_free_s.get(target, 0.0))
         sent_s = start_s + self._link.transfer_s(bytes, prefill_s)
         self._sender_free_s[source] = self._receiver_free_s[target] = sent_s
         return start_s, sent_s + self._link.latency_s
@@ -226,7 +226,7 @@ class Exchange:
             self.instance.look_up()
         else:
             handover.source._let_go(handover)
-            self.instance.end(handover.request, Outcome.REJECTED, self.instance.clock.now, reason)
+            self.instance.end(handover.request, Outcome.REJECTED, self.instance.clock.now_s, reason)
 
     def _let_go(self, handover: Handover) -> None:
         """Have the memory of a request given back that was read, or is not wanted any more."""

@@ -8,10 +8,7 @@ next step boundary.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 from math import inf, isnan
 
 import simpy
@@ -26,20 +23,43 @@ from llmsim.prefix_cache import NO_CACHE, CachedAdmission, PrefixCache
 from llmsim.record import Recorder
 from llmsim.request import NEVER_S, Outcome, Request, RequestView
 from llmsim.scheduler import NO_CHUNKS, Admission, Decision, Scheduler
-
-
-@dataclass(slots=True)
-class Stretch:
-    """Steps that are under way: one that may prefill, or any number that only decode."""
-
-    boundaries_s: Sequence[float]  #: the start, and the end of each step
-    steps: int  #: how many of them will be taken
-    decode: bool
-    prefill: Sequence[tuple[Request, int]]  #: requests and the tokens of each to compute
+from llmsim.stretch import Stretch
 
 
 class Instance:
     """One model replica with its memory, queue and scheduler."""
+
+    __slots__ = (
+        "_cancelled",
+        "_gpus",
+        "_last",
+        "_last_decode_s",
+        "_on_end",
+        "_on_tokens",
+        "_output_tokens",
+        "_rank",
+        "_stretch",
+        "_view",
+        "_wake",
+        "batch",
+        "cache",
+        "clock",
+        "exchange",
+        "held",
+        "latency",
+        "max_model_len",
+        "memory",
+        "now_s",
+        "number",
+        "on_report_due",
+        "prefilling",
+        "recorder",
+        "report_due_s",
+        "running",
+        "scheduler",
+        "waiting",
+        "waiting_tokens",
+    )
 
     def __init__(
         self,
@@ -53,7 +73,7 @@ class Instance:
         recorder: Recorder,
         output_tokens: Sequence[int],
         on_end: Callable[[int, Request, float], None],
-        on_tokens: Callable[[int, Sequence[float], int, int], None] | None = None,
+        on_tokens: Callable[[int, Sequence[float], int], None] | None = None,
         gpus: int = 1,
     ) -> None:
         self.clock = clock
@@ -64,7 +84,7 @@ class Instance:
         self.cache = memory if isinstance(memory, PrefixCache) else None
         self.max_model_len = max_model_len
         self.recorder = recorder
-        self.now_s = clock.now  # the current step boundary
+        self.now_s = clock.now_s  # the current step boundary
         self.waiting = scheduler.new_queue()
         self.running: dict[int, Request] = {}  # admitted, in order of admission
         self.prefilling: dict[int, Request] = {}  # those of them whose prefill is not complete
@@ -82,6 +102,7 @@ class Instance:
         self._on_tokens = on_tokens
         self._gpus = gpus
         self._stretch: Stretch | None = None  # None: idle
+        self._last: Stretch | None = None  # the one before
         self._wake: simpy.Event | None = None  # not None: what an arrival may bring forward
         self.exchange: Exchange | None = None  # with other instances, in a disaggregated cluster
         clock.process(self.serve())
@@ -118,19 +139,18 @@ class Instance:
             if decision is not None and decision.review_at_s is not None and decision.review_at_s > self.now_s:
                 self.clock.bring_forward(wake, decision.review_at_s, self._rank)
             return wake
-        steps = stretch.steps
-        end = self.clock.at(stretch.boundaries_s[steps], self._rank)
-        self._wake = end if steps > 1 else None
+        end = self.clock.at(stretch.end_s, self._rank)
+        self._wake = end if stretch.steps > 1 else None
         return end
 
     def _emit(self) -> None:
         """Let the tokens of the steps that just ended leave the GPU."""
-        if self.clock.now >= self.report_due_s:
+        if self.clock.now_s >= self.report_due_s:
             self.on_report_due(self)
         self._wake = None
         stretch = self._stretch
         if stretch is None:
-            self.now_s = self.clock.now
+            self.now_s = self.clock.now_s
         else:
             self._emit_tokens(stretch)
         if self._cancelled:
@@ -139,8 +159,9 @@ class Instance:
     def _emit_tokens(self, stretch: Stretch) -> None:
         token_gpu_s = self._record(stretch)
         self._stretch = None  # who routes because somebody finishes sees its steps as taken
-        self.now_s = stretch.boundaries_s[stretch.steps]
-        if stretch.decode:
+        self._last = stretch
+        self.now_s = stretch.end_s
+        if stretch.decoding:
             self._last_decode_s = self.now_s
             for id in self.batch.advance(stretch.steps):
                 self._finish(self.running[id])
@@ -151,11 +172,11 @@ class Instance:
 
     def submit(self, request: Request) -> None:
         """Queue a request, or reject it with the reason why it can never be served."""
-        if self.clock.now >= self.report_due_s:
+        if self.clock.now_s >= self.report_due_s:
             self.on_report_due(self)
         reason = self.why_never(request)
         if reason is not None:
-            self.end(request, Outcome.REJECTED, self.clock.now, reason)
+            self.end(request, Outcome.REJECTED, self.clock.now_s, reason)
             return
         self.enqueue(request)
         self.look_up()
@@ -180,10 +201,10 @@ class Instance:
         if request.clock is None:
             return request.last_token_s
         stretch = self._stretch
-        if stretch is not None and stretch.decode:
-            step = bisect_right(stretch.boundaries_s, self.clock.now, 1, stretch.steps + 1) - 1
+        if stretch is not None and stretch.decoding:
+            step = stretch.ended_by(self.clock.now_s)
             if step:
-                return stretch.boundaries_s[step]
+                return stretch.step_end_s(step)
         return self._last_decode_s if request.clock.steps > request.joined_step else request.last_token_s
 
     def cached_tokens(self, request: RequestView) -> int:
@@ -191,44 +212,37 @@ class Instance:
         cache, stretch = self.cache, self._stretch
         if cache is None:
             return 0
-        if stretch is not None and stretch.decode:  # the steps of it that have ended have taken memory
+        if stretch is not None and stretch.decoding:  # the steps of it that have ended have taken memory
             cache.evict_ahead(self.batch.blocks_within(self._steps_taken(stretch)))
         return cache.cached_blocks(request.id, request.tokens_to_prefill) * cache.block_tokens
 
     def free_blocks(self, before_s: float | None = None) -> int:
         """KV blocks that are free now, or were before a time since which nothing but decode steps happened."""
         stretch = self._stretch
-        if stretch is None or not stretch.decode:
+        if stretch is None or not stretch.decoding:
             return self.memory.free_blocks
-        if before_s is None:
-            steps = self._steps_taken(stretch)
-        else:
-            steps = bisect_left(stretch.boundaries_s, before_s, 1, stretch.steps + 1) - 1
+        steps = self._steps_taken(stretch) if before_s is None else stretch.ended_before(before_s)
         return self.memory.free_blocks - self.batch.blocks_within(steps)
 
     def _steps_taken(self, stretch: Stretch) -> int:
-        """How many steps of a stretch have ended by now."""
-        return self._next_boundary(stretch, stretch.steps + 1) - 1
+        """How many steps of a stretch have ended by now.
 
-    def _next_boundary(self, stretch: Stretch, most: int) -> int:
-        """Which boundary of a stretch comes next, at most `most`.
-
-        One at this very time is the next if its turn is still to come: not for users, who leave last, nor for what an
-        instance of a higher number causes.
+        One that ends at this very time has not if its turn is still to come: it has for users, who leave last, and for
+        what an instance of a higher number causes.
         """
-        bisect = bisect_left if self.clock.rank < self._rank else bisect_right
-        return bisect(stretch.boundaries_s, self.clock.now, 1, most)
+        now_s = self.clock.now_s
+        return stretch.ended_before(now_s) if self.clock.rank < self._rank else stretch.ended_by(now_s)
 
     def _cut(self, wake: simpy.Event) -> None:
         """End the stretch at the next step boundary, or the idling now."""
         stretch, clock = self._stretch, self.clock
-        boundary_s = clock.now
+        boundary_s = clock.now_s
         if stretch is not None:
-            steps = self._next_boundary(stretch, stretch.steps)
-            if steps == stretch.steps:
+            steps = self._steps_taken(stretch) + 1
+            if steps >= stretch.steps:
                 return
-            stretch.steps = steps
-            boundary_s = stretch.boundaries_s[steps]
+            stretch.cut(steps)
+            boundary_s = stretch.end_s
         clock.bring_forward(wake, boundary_s, self._rank)
         self._wake = None
 
@@ -236,7 +250,7 @@ class Instance:
         """End the run: emit the steps that ended by `until_s`."""
         self._cancelled.clear()  # they were to leave at the end of a step that is cut off
         if self._stretch is not None:
-            self._stretch.steps = bisect_right(self._stretch.boundaries_s, until_s, 1, self._stretch.steps + 1) - 1
+            self._stretch.cut(self._stretch.ended_by(until_s))
             if self._stretch.steps:
                 self._emit_tokens(self._stretch)  # who is cancelled leaves at the next boundary: after the end
 
@@ -311,25 +325,36 @@ class Instance:
 
     def _plan(self, decision: Decision) -> Stretch | None:
         """Return the steps that follow from a decision, None if there is nothing to compute."""
-        batch, now_s = self.batch, self.now_s
+        batch = self.batch
         prefill, chunks = self._admit(decision) if decision.prefill else ((), ())
-        if not (decision.decode and batch.sequences):
-            if not prefill:
-                return None
-            return Stretch((now_s, now_s + self.latency.step_time_s(chunks, 0, 0)), 1, False, prefill)
-        if batch.blocks_needed > self.memory.free_blocks:
+        decoding = batch.sequences if decision.decode else 0
+        if decoding and batch.blocks_needed > self.memory.free_blocks:
             raise self._wrong(f"decoding takes {batch.blocks_needed} KV blocks, {self.memory.free_blocks} are free")
+        if prefill:
+            context = batch.context_tokens if decoding else 0
+            step_s = self.latency.step_time_s(chunks, decoding, context)
+            return Stretch(self.now_s, step_s, 0.0, 1, 0, 1, decoding, context, prefill)
+        if not decoding:
+            return None
+        stretch = self._next_stretch()
         # whoever was given up may have made way for another request, which the scheduler has not seen yet
-        steps = 1 if prefill or decision.abandon else self._steps_ahead()
-        if steps == 1:
-            step_s = self.latency.step_time_s(chunks, batch.sequences, batch.context_tokens)
-            return Stretch((now_s, now_s + step_s), 1, True, prefill)
-        times_s = self.latency.decode_times_s(batch.sequences, batch.context_tokens, steps)
-        # a running sum from the start of the stretch, as single steps would add up: equal to the bit
-        boundaries_s = list(accumulate(times_s, initial=now_s))
+        steps = 1 if decision.abandon else min(stretch.steps, self._steps_ahead())
+        stretch.cut(steps)
         if decision.review_at_s is not None:
-            steps = bisect_left(boundaries_s, decision.review_at_s, 1, steps)
-        return Stretch(boundaries_s, steps, True, ())
+            stretch.cut(min(stretch.ended_before(decision.review_at_s) + 1, steps))
+        return stretch
+
+    def _next_stretch(self) -> Stretch:
+        """Return the decode steps from here on, as long as their times lie on one line."""
+        last, decoding, context = self._last, self.batch.sequences, self.batch.context_tokens
+        if last is not None and last.goes_on(self.now_s, decoding, context):
+            anchor_s, first_s, growth_s = last.anchor_s, last.first_s, last.growth_s
+            line_steps, taken = last.line_steps, last.taken + last.steps
+        else:
+            first_s, growth_s, line_steps = self.latency.decode_line(decoding, context)
+            anchor_s, taken = self.now_s, 0
+        steps = line_steps - taken
+        return Stretch(anchor_s, first_s, growth_s, line_steps, taken, steps, decoding, context, ())
 
     def _steps_ahead(self) -> int:
         """How many decode steps are certain if nobody arrives: until somebody finishes or memory runs short."""
@@ -482,21 +507,17 @@ class Instance:
 
     def _record(self, stretch: Stretch) -> float:
         """Write the steps down; return the GPU seconds that a step with prefill spent on each of its tokens."""
-        batch, memory, recorder = self.batch, self.memory, self.recorder
-        steps, boundaries_s, number = stretch.steps, stretch.boundaries_s, self.number
+        memory, number = self.memory, self.number
         prefill_tokens = sum(tokens for _, tokens in stretch.prefill) if stretch.prefill else 0
-        used, waiting, running = memory.total_blocks - memory.free_blocks, len(self.waiting), len(self.running)
-        start_s, end_s = boundaries_s[0], boundaries_s[steps]
-        if stretch.decode:
-            recorder.step_ends_s[number].extend(boundaries_s[1 : steps + 1])
-            decoding, context = batch.sequences, batch.context_tokens
-        else:
-            decoding = context = 0
-        recorder.stretch(number, start_s, end_s, steps, prefill_tokens, decoding, context, used, waiting, running)
+        used = memory.total_blocks - memory.free_blocks
+        self.recorder.stretch(number, stretch, prefill_tokens, used, len(self.waiting), len(self.running))
         if self._on_tokens is not None:
             heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
-            self._on_tokens(number, boundaries_s, steps, decoding + heads)
-        return self._gpus * (end_s - start_s) / (prefill_tokens + decoding) if prefill_tokens else 0.0
+            ends_s = [stretch.step_end_s(step) for step in range(1, stretch.steps + 1)]
+            self._on_tokens(number, ends_s, stretch.decoding + heads)
+        if not prefill_tokens:
+            return 0.0
+        return self._gpus * (stretch.end_s - self.now_s) / (prefill_tokens + stretch.decoding)
 
     # Refusals ----------------------------------------------------------------------------------------------
 

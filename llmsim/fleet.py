@@ -101,7 +101,7 @@ class Fleet:
 
     @property
     def now_s(self) -> float:
-        return self._clock.now
+        return self._clock.now_s
 
     @property
     def waiting(self) -> Ints:
@@ -155,12 +155,12 @@ class Fleet:
 
     def refresh(self) -> None:
         """Let the router have the reports that have come by now, if there are new ones."""
-        if self._clock.now < self._due_s:
+        if self._clock.now_s < self._due_s:
             return
         for number in range(self.size):
             self._before_change(number)
         self._known[:] = self._written
-        self._due_s = self._reports.next_s(self._clock.now)
+        self._due_s = self._reports.next_s(self._clock.now_s)
 
     def sent(self, number: int, waiting_tokens: int) -> None:
         """Note that a request was sent to an instance, with so many tokens for its queue."""
@@ -182,12 +182,12 @@ class Fleet:
     # Reports -----------------------------------------------------------------------------------------------
 
     def _before_change(self, number: int) -> None:
-        if self._clock.now >= self.instances[number].report_due_s:
+        if self._clock.now_s >= self.instances[number].report_due_s:
             self._write(self.instances[number])
 
     def _write(self, instance: Instance) -> None:
         """Write down the latest report of an instance, which has not changed since."""
-        number, now_s = self._berth[instance.number], self._clock.now
+        number, now_s = self._berth[instance.number], self._clock.now_s
         self._written[:, number] = self._state(number, self._reports.latest_s(now_s))
         instance.report_due_s = self._reports.next_s(now_s)
 

@@ -73,9 +73,9 @@ class Exit:
         self._token_s = token_s
         self._sent_s = [0.0] * instances
 
-    def emitted(self, instance: int, boundaries_s: Sequence[float], steps: int, tokens: int) -> None:
+    def emitted(self, instance: int, step_ends_s: Sequence[float], tokens: int) -> None:
         """Note steps that emitted so many tokens each."""
-        ends = ((boundary_s, tokens) for boundary_s in boundaries_s[1 : steps + 1])
+        ends = ((end_s, tokens) for end_s in step_ends_s)
         *_, self._sent_s[instance] = sendings(ends, self._token_s, self._sent_s[instance])
 
     def sent_s(self, instance: int) -> float:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from io import BytesIO
-from struct import Struct, pack
+from struct import Struct
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.request import Outcome, Request
+from llmsim.stretch import Stretch, step_ends_s
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -129,6 +130,13 @@ STEP_COLUMNS = {
     "waiting": np.int64,  #: when the row ends
     "running": np.int64,  #: while the row lasts
 }
+#: what is written of each stretch while the run goes on: where its times follow from, instead of them
+STRETCH_COLUMNS = {name: kind for name, kind in STEP_COLUMNS.items() if name not in ("start_s", "end_s")} | {
+    "taken": np.int64,
+    "anchor_s": np.float64,
+    "first_s": np.float64,
+    "growth_s": np.float64,
+}
 SEGMENT_COLUMNS = {
     "request": np.int64,
     "instance": np.int64,
@@ -224,23 +232,6 @@ class Rows:
         return {name: np.ascontiguousarray(table[name]) for name in self._table.names or ()}
 
 
-class Times:
-    """A growing column of times."""
-
-    def __init__(self) -> None:
-        self._bytes = BytesIO()
-
-    def extend(self, times_s: Sequence[float]) -> None:
-        """Append times."""
-        self._bytes.write(pack(f"{len(times_s)}d", *times_s))
-
-    def column(self) -> Floats:
-        """Return the column, and forget it."""
-        column = np.frombuffer(self._bytes.getvalue())
-        self._bytes.close()
-        return column
-
-
 class Recorder:
     """Collects a run, cheaply: plain numbers appended to tables."""
 
@@ -248,13 +239,31 @@ class Recorder:
         self._given = {"arrival_s": arrival_s, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
         self._ended = Rows({"id": np.int64, **ENDED_COLUMNS})
         self._segments = Rows(SEGMENT_COLUMNS)
-        self._steps = Rows(STEP_COLUMNS)
+        self._stretches = Rows(STRETCH_COLUMNS)
+        self._instances = instances
         self._transfers = Rows(TRANSFER_COLUMNS)
         self._reasons: dict[str, int] = {"": 0}
         self.segment = self._segments.add  #: note a range of token times: a row of `SEGMENT_COLUMNS`
-        self.step_ends_s = [Times() for _ in range(instances)]  #: per instance, the end of each decode step
-        self.stretch = self._steps.add  #: note a step or stretch: a row of `STEP_COLUMNS`
         self.transfer = self._transfers.add  #: note a handover: a row of `TRANSFER_COLUMNS`
+
+    def stretch(
+        self, number: int, stretch: Stretch, prefill_tokens: int, blocks_used: int, waiting: int, running: int
+    ) -> None:
+        """Note a step or stretch of an instance."""
+        self._stretches.add(
+            number,
+            stretch.steps,
+            prefill_tokens,
+            stretch.decoding,
+            stretch.context_tokens,
+            blocks_used,
+            waiting,
+            running,
+            stretch.taken,
+            stretch.anchor_s,
+            stretch.first_s,
+            stretch.growth_s,
+        )
 
     def ended(self, request: Request, instance: int, outcome: Outcome, end_s: float, reason: str) -> None:
         """Note how a request ended."""
@@ -293,13 +302,32 @@ class Recorder:
         transfers = self._transfers.columns()
         for table in (segments, transfers):
             table["request"] = row[table["request"]]
+        steps, ends_s = _steps(self._stretches.columns(), self._instances)
         known = {name: column[id] for name, column in {**self._given, **further}.items()}
         return Record(
             requests=known | {name: column[order] for name, column in ended.items()},
             segments=segments,
-            steps=self._steps.columns(),
-            step_ends_s=tuple(ends.column() for ends in self.step_ends_s),
+            steps=steps,
+            step_ends_s=ends_s,
             reasons=tuple(self._reasons),
             end_s=end_s,
             transfers=transfers,
         )
+
+
+def _steps(stretches: dict[str, NDArray[Any]], instances: int) -> tuple[dict[str, NDArray[Any]], tuple[Floats, ...]]:
+    """Return the table of steps, and when each decode step of each instance ended."""
+    line = stretches["anchor_s"], stretches["first_s"], stretches["growth_s"]
+    taken, steps = stretches["taken"], stretches["steps"]
+    times = {"start_s": step_ends_s(*line, taken), "end_s": step_ends_s(*line, taken + steps)}
+    order = np.argsort(stretches["instance"], kind="stable")
+    order = order[stretches["decoding"][order] > 0]
+    bounds = np.searchsorted(stretches["instance"][order], np.arange(instances + 1))
+    ends_s = []
+    for rows in np.split(order, bounds[1:-1]):
+        many = steps[rows]
+        ends = np.cumsum(many)
+        k = np.arange(1, many.sum() + 1) + np.repeat(taken[rows] - (ends - many), many)
+        anchor_s, first_s, growth_s = (np.repeat(of[rows], many) for of in line)
+        ends_s.append(step_ends_s(anchor_s, first_s, growth_s, k))
+    return {name: times[name] if name in times else stretches[name] for name in STEP_COLUMNS}, tuple(ends_s)

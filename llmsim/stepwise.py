@@ -73,6 +73,8 @@ class ListBatch:
 class StepwiseInstance(Instance):
     """An instance without stretches and without sums."""
 
+    __slots__ = ()
+
     def _new_batch(self) -> Batch:
         return ListBatch(self.memory)
 

@@ -15,7 +15,7 @@ from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.disaggregation import Disaggregation, Role
 from llmsim.fleet import ORACLE, Reports
 from llmsim.gateway import handed_out
-from llmsim.latency.contract import Chunk, LatencyModel
+from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
 from llmsim.prefix_cache import PrefixCache
 from llmsim.record import Floats, Record
 from llmsim.request import Outcome, RequestView
@@ -48,6 +48,10 @@ class LinearSteps(LatencyModel):
             + self.sequence_s * decoding
             + self.context_token_s * context_tokens
         )
+
+    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+        """All on one line."""
+        return self.step_time_s((), decoding, context_tokens), self.context_token_s * decoding, UNBOUNDED
 
 
 def workload(*requests: tuple[float, int, int]) -> Workload:

@@ -8,6 +8,11 @@ from collections.abc import Sequence
 #: (tokens of the request already computed, tokens computed in this step)
 Chunk = tuple[int, int]
 
+#: decode steps in a row: seconds of the first, seconds that each takes longer than the one before, for how many steps
+#: that holds
+Line = tuple[float, float, int]
+UNBOUNDED = 1 << 40  #: steps: more than there ever are
+
 
 class LatencyModel(ABC):
     """Seconds per engine step. Subclasses are pure: the same batch always takes the same time."""
@@ -20,10 +25,11 @@ class LatencyModel(ABC):
         computed included. At least one of `prefill` and `decoding` is not empty.
         """
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> Sequence[float]:
-        """Seconds of each of `steps` decode steps in a row, as plain floats.
+    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+        """Return the times of decode steps in a row, as far as they lie on a line: at least of one.
 
-        Contexts grow by one token per sequence and step. Entry k equals
-        ``step_time_s((), decoding, context_tokens + k * decoding)`` to the bit; override it to be faster.
+        Contexts grow by one token per sequence and step. The first takes ``step_time_s((), decoding, context_tokens)``
+        to the bit, step k what that is for ``context_tokens + k * decoding``, up to rounding. Override it: steps on one
+        line cost as much as one step.
         """
-        return [self.step_time_s((), decoding, context_tokens + k * decoding) for k in range(steps)]
+        return self.step_time_s((), decoding, context_tokens), 0.0, 1

@@ -1,4 +1,4 @@
-"""A piecewise-linear function that gives the same bits for one argument and for many."""
+"""A piecewise-linear function."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from llmsim.latency.contract import UNBOUNDED, Line
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +38,10 @@ class Curve:
         """Return this curve, higher by a constant."""
         return Curve(self.knots, [a + by for a in self.a], self.b)
 
-    def along(self, start: int, stride: int, count: int) -> list[float]:
-        """Values at `count` points from `start`, `stride` (> 0) apart; each equal to a call's to the bit."""
+    def line(self, start: int, stride: int) -> Line:
+        """Values at points from `start`, `stride` (> 0) apart: the first, the increment, how many before the knot."""
         knots = self.knots
-        x, stop = start, start + count * stride
-        values: list[float] = []
-        while x < stop:
-            j = bisect_right(knots, x)
-            a, b = self.a[j], self.b[j]
-            points = math.ceil((knots[j] - x) / stride) if j < len(knots) else count  # before the next knot
-            end = min(stop, x + points * stride)
-            values += [a + b * point for point in range(x, end, stride)]
-            x = end
-        return values
+        j = bisect_right(knots, start)
+        b = self.b[j]
+        points = math.ceil((knots[j] - start) / stride) if j < len(knots) else UNBOUNDED
+        return self.a[j] + b * start, b * stride, points

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from llmsim.errors import InputError, nearest
-from llmsim.latency.contract import Chunk, LatencyModel
+from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
 
 #: constant, per token, per squared token (prefill); constant, per token of context, per sequence (decode)
 Coefficients = tuple[float, float, float]
@@ -66,11 +66,10 @@ class Fitted(LatencyModel):
         once_s = min(a, (self.decode_small if decoding < self.large_batch else self.decode_large)[0])
         return prefill_s - once_s + (fixed_s + token_s * context_tokens)
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
-        """Seconds of `steps` decode steps in a row, as the contract says."""
+    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+        """Seconds of decode steps in a row, as the contract says."""
         fixed_s, token_s = self._decode(decoding)
-        stop = context_tokens + steps * decoding
-        return [fixed_s + token_s * context for context in range(context_tokens, stop, decoding)]
+        return fixed_s + token_s * context_tokens, token_s * decoding, UNBOUNDED
 
     def _decode(self, decoding: int) -> tuple[float, float]:
         """(seconds without any context, seconds per token of context)."""
@@ -106,6 +105,6 @@ class Constant(LatencyModel):
         tokens = sum(chunk for _, chunk in prefill)
         return self.step_s + self.prefill_token_s * tokens + self.decode_seq_s * decoding
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
-        """Seconds of `steps` decode steps in a row, as the contract says."""
-        return [self.step_time_s((), decoding, context_tokens)] * steps
+    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+        """Seconds of decode steps in a row, as the contract says."""
+        return self.step_time_s((), decoding, context_tokens), 0.0, UNBOUNDED

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsim.errors import InputError
-from llmsim.latency.contract import Chunk, LatencyModel
+from llmsim.latency.contract import Chunk, LatencyModel, Line
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Host(LatencyModel):
         host_s = self.host_s(decoding + len(prefill), tokens)
         return self.gpu.step_time_s(prefill, decoding, context_tokens) + host_s
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
-        """Seconds of `steps` decode steps in a row, as the contract says."""
-        host_s = self.host_s(decoding, decoding)
-        return [gpu_s + host_s for gpu_s in self.gpu.decode_times_s(decoding, context_tokens, steps)]
+    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+        """Seconds of decode steps in a row, as the contract says."""
+        gpu_s, growth_s, steps = self.gpu.decode_line(decoding, context_tokens)
+        return gpu_s + self.host_s(decoding, decoding), growth_s, steps
 
     def host_s(self, sequences: int, tokens: int) -> float:
         """Seconds of the host in a step of so many tokens."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsim.hardware import Gpu, Model, check_tensor_parallel, kv_heads_per_gpu
-from llmsim.latency.contract import Chunk, LatencyModel
+from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
 
 ACTIVATION_BYTES = 2
 
@@ -62,11 +62,10 @@ class Roofline(LatencyModel):
             attention_s += max(self._pair_s * pairs, self._read_s * (computed + chunk))
         return self._rest_s(tokens, decoding + len(prefill)) + attention_s
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
-        """Seconds of `steps` decode steps in a row, as the contract says."""
-        rest_s, context_s = self._rest_s(decoding, decoding), self._decode_s
-        stop = context_tokens + steps * decoding
-        return [rest_s + context_s * context for context in range(context_tokens, stop, decoding)]
+    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+        """Seconds of decode steps in a row, as the contract says."""
+        first_s = self._rest_s(decoding, decoding) + self._decode_s * context_tokens
+        return first_s, self._decode_s * decoding, UNBOUNDED
 
     def _rest_s(self, tokens: int, sequences: int) -> float:
         """Seconds of everything but attention over the context."""

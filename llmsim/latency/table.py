@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmsim.latency.contract import Chunk, LatencyModel
+from llmsim.latency.contract import Chunk, LatencyModel, Line
 from llmsim.latency.curve import Curve
 from llmsim.latency.profile import StepProfile
 
@@ -62,10 +62,9 @@ class Table(LatencyModel):
             attention_s += (self._attention.get(decoding) or self._attention_of(decoding))(context_tokens)
         return rest_s + attention_s
 
-    def decode_times_s(self, decoding: int, context_tokens: int, steps: int) -> list[float]:
-        """Seconds of `steps` decode steps in a row, as the contract says."""
-        curve = self._decode.get(decoding) or self._decode_of(decoding)
-        return curve.along(context_tokens, decoding, steps)
+    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+        """Seconds of decode steps in a row, as the contract says."""
+        return (self._decode.get(decoding) or self._decode_of(decoding)).line(context_tokens, decoding)
 
     def _new_s(self, curve: Curve, computed: int, end: int) -> float:
         """Seconds, launch apart, of the tokens from `computed` to `end` of one prompt."""

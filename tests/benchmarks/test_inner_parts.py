@@ -19,6 +19,7 @@ from llmsim.request import Request
 from llmsim.scheduler import Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
+from llmsim.stretch import Stretch
 from llmsim.testing import LinearSteps, serve, workload
 
 pytest.importorskip("pytest_benchmark")
@@ -81,9 +82,15 @@ def test_the_time_of_one_step(benchmark, table, prefill):
     assert 0 < benchmark(table.step_time_s, prefill, 64, 64_000) < 1
 
 
-@pytest.mark.parametrize("steps", [5, 500])
-def test_the_times_of_a_stretch(benchmark, table, steps):
-    assert len(benchmark(table.decode_times_s, 64, 64_000, steps)) == steps
+def test_the_times_of_a_stretch(benchmark, table):
+    assert benchmark(table.decode_line, 64, 64_000)[2] > 1
+
+
+def test_how_many_steps_of_a_stretch_have_ended(benchmark):
+    stretch = Stretch(10.0, 0.01, 1e-6, 1000, 0, 500, 64, 64_000, ())
+
+    assert stretch.step_end_s(300) < 13.1 < stretch.step_end_s(320)
+    assert 300 <= benchmark(stretch.ended_by, 13.1) < 320
 
 
 class Replayed(Scheduler):

@@ -18,7 +18,8 @@ from llmsim.testing import LinearSteps, serve, with_guesses
 from llmsim.workload.contract import Workload
 
 BLOCK = 16
-LATENCIES = [LinearSteps(0.0625, 0.0), LinearSteps(0.0101, 0.00013, 0.00037, 1.7e-6)]
+#: powers of two, as the arrivals: these add up without rounding, whatever the order
+LATENCIES = [LinearSteps(2**-4, 0.0), LinearSteps(2**-7 + 2**-9, 2**-13, 3 * 2**-13, 2**-20)]
 
 
 @dataclass
@@ -194,7 +195,7 @@ def drawn(seed):
     blocks = int(rng.integers(14, 50))
     watermark = float(rng.choice([0.0, 0.01, 0.1]))
     room = (blocks - int(watermark * blocks)) * BLOCK
-    gaps_s = rng.choice([0.0, 0.0625, 0.173, 0.9], n) * rng.integers(0, 3, n)
+    gaps_s = rng.choice([0.0, 2**-4, 1417 * 2**-13, 7373 * 2**-13], n) * rng.integers(0, 3, n)
     prompts = rng.integers(1, min(200, room), n)
     outputs = 1 + (rng.random(n) * np.minimum(rng.choice([5, 80, 800]), blocks * BLOCK - prompts)).astype(int)
     requests = Workload(np.cumsum(gaps_s), prompts, outputs, "drawn")

@@ -1,4 +1,4 @@
-"""Stretches and single steps agree to the bit, for any batch."""
+"""Lines are the steps on them, for any batch."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.hardware import load_gpu, load_model
-from llmsim.latency.contract import LatencyModel
 from llmsim.latency.curve import Curve
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.profile import load_profile
@@ -24,11 +23,13 @@ chunks = st.tuples(st.integers(0, 200_000), st.integers(1, 20_000))
 @pytest.mark.parametrize("latency", MODELS.values(), ids=MODELS.keys())
 @settings(max_examples=60, deadline=None)
 @given(decoding=st.integers(1, 2000), mean=st.integers(1, 140_000), steps=st.integers(1, 400))
-def test_a_stretch_is_its_steps(latency, decoding, mean, steps):
+def test_a_line_is_its_steps(latency, decoding, mean, steps):
     context = decoding * mean + decoding // 2
-    expected = LatencyModel.decode_times_s(latency, decoding, context, steps)
+    first_s, growth_s, on_line = latency.decode_line(decoding, context)
+    times_s = [latency.step_time_s((), decoding, context + k * decoding) for k in range(min(steps, on_line))]
 
-    assert latency.decode_times_s(decoding, context, steps) == expected
+    assert times_s[0] == first_s
+    np.testing.assert_allclose(first_s + growth_s * np.arange(len(times_s)), times_s, rtol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -45,11 +46,14 @@ def test_table_never_gets_faster_with_more_chunks(prefill, more, decoding):
     steps=st.lists(st.tuples(st.integers(1, 50), st.floats(0, 10)), min_size=2, max_size=8),
     start=st.integers(0, 100),
     stride=st.integers(1, 40),
-    count=st.integers(0, 60),
 )
-def test_curve_gives_the_same_bits_along_a_stretch(steps, start, stride, count):
+def test_a_curve_goes_on_as_its_line_says(steps, start, stride):
     x = np.cumsum([dx for dx, _ in steps]).tolist()
     curve = Curve.through(x, np.cumsum([dy for _, dy in steps]).tolist())
+    first, increment, points = curve.line(start, stride)
 
-    expected = [curve(start + stride * k) for k in range(count)]
-    assert curve.along(start, stride, count) == expected
+    assert first == curve(start)
+    for k in range(min(points, 100)):
+        assert first + k * increment == pytest.approx(curve(start + stride * k), rel=1e-12, abs=1e-9)
+    if points < 100:
+        assert start + (points - 1) * stride < min(knot for knot in x if knot > start) <= start + points * stride

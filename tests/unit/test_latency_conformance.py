@@ -72,7 +72,7 @@ def test_one_more_chunk_is_never_faster(latency):
 
 def test_more_context_is_never_faster(latency):
     for decoding in (1, 3, 64, 200, 1500):
-        times_s = latency.decode_times_s(decoding, decoding, 3000)
+        times_s = [latency.step_time_s((), decoding, decoding * context) for context in range(1, 3000)]
         assert (np.diff(times_s) >= -1e-15).all()
 
 
@@ -82,14 +82,19 @@ def test_a_longer_chunk_is_never_faster(latency):
         assert (np.diff(times_s) >= -1e-15).all()
 
 
-@pytest.mark.parametrize(("decoding", "context", "steps"), [(1, 1, 300), (7, 900, 1), (100, 50_000, 500), (3, 9, 0)])
-def test_stretches_equal_single_steps_to_the_bit(latency, decoding, context, steps):
-    expected = LatencyModel.decode_times_s(latency, decoding, context, steps)
+@pytest.mark.parametrize(("decoding", "context", "steps"), [(1, 1, 300), (7, 900, 1), (100, 50_000, 500), (3, 9, 40)])
+def test_lines_are_single_steps(latency, decoding, context, steps):
+    while steps > 0:
+        first_s, growth_s, on_line = latency.decode_line(decoding, context)
 
-    actual = latency.decode_times_s(decoding, context, steps)
-
-    assert actual == expected
-    assert all(type(time_s) is float for time_s in actual)
+        assert first_s == latency.step_time_s((), decoding, context)
+        assert on_line >= 1
+        assert (type(first_s), type(growth_s), type(on_line)) == (float, float, int)
+        for k in range(min(on_line, steps)):
+            expected_s = latency.step_time_s((), decoding, context + k * decoding)
+            assert first_s + k * growth_s == pytest.approx(expected_s, rel=1e-12)
+        steps -= on_line
+        context += on_line * decoding
 
 
 def test_build_by_name():

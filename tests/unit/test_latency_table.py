@@ -93,10 +93,13 @@ def test_mixed_step_adds_both_attentions(table):
     assert table.step_time_s(((0, 4),), 1, 20) == pytest.approx(linear_s + head_s + prefill_s + decode_s)
 
 
-def test_stretch_across_a_knot(table):
-    expected = [table.step_time_s((), 3, 3 * context) for context in range(17, 24)]
+def test_steps_in_a_row_end_their_line_at_a_knot(table):
+    first_s, growth_s, steps = table.decode_line(3, 3 * 17)
 
-    assert table.decode_times_s(3, 3 * 17, 7) == expected
+    assert steps == 3  # the next knot is at a context of 20
+    assert table.decode_line(3, 3 * 20)[1] != growth_s
+    for k in range(steps):
+        assert first_s + k * growth_s == pytest.approx(table.step_time_s((), 3, 3 * (17 + k)), rel=1e-12)
 
 
 def test_remembered_steps_are_bounded(table, monkeypatch):

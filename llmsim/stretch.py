@@ -1,0 +1,114 @@
+"""When steps end: a stretch of them at once, each by one formula, none by adding up those before it.
+
+While the same sequences decode, their contexts grow by one token each per step, and a step takes `growth_s` longer than
+the one before (as long as the latency model is on one line of its piecewise-linear curve). Step k counted from an
+*anchor* then ends at
+
+    anchor_s + (k first_s + k (k - 1) / 2 growth_s)
+
+so that a stretch of any length costs O(1), and the ends of all its steps need not be known before the run is over. A
+stretch that goes on where another one was cut keeps its anchor: cutting changes no bit, and a run step by step has the
+same times as one in stretches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.request import Request
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Stretch:
+    """Steps that are under way: one that may prefill, or any number that only decode."""
+
+    __slots__ = (
+        "anchor_s",
+        "context_tokens",
+        "decoding",
+        "end_s",
+        "first_s",
+        "growth_s",
+        "line_steps",
+        "prefill",
+        "steps",
+        "taken",
+    )
+
+    def __init__(
+        self,
+        anchor_s: float,
+        first_s: float,
+        growth_s: float,
+        line_steps: int,
+        taken: int,
+        steps: int,
+        decoding: int,
+        context_tokens: int,
+        prefill: Sequence[tuple[Request, int]],
+    ) -> None:
+        self.anchor_s = anchor_s
+        self.first_s = first_s  #: how long the first step from the anchor takes
+        self.growth_s = growth_s  #: how much longer than the one before each further one takes
+        self.line_steps = line_steps  #: for how many steps from the anchor that holds
+        self.taken = taken  #: steps from the anchor to the start
+        self.steps = steps  #: how many of them will be taken from there
+        self.decoding = decoding  #: sequences that emit a token in each step
+        self.context_tokens = context_tokens  #: sum of the contexts that the first of the steps attends to
+        self.prefill = prefill  #: requests and the tokens of each to compute
+        k = taken + steps
+        self.end_s = anchor_s + (k * first_s + (k * (k - 1) >> 1) * growth_s)
+
+    def step_end_s(self, step: int) -> float:
+        """When the so-manieth of the steps ends; 0: when the first one starts."""
+        k = self.taken + step
+        return self.anchor_s + (k * self.first_s + (k * (k - 1) >> 1) * self.growth_s)
+
+    def goes_on(self, now_s: float, decoding: int, context_tokens: int) -> bool:
+        """Whether the next step is one further on the same line: the same sequences, right after this stretch."""
+        return (
+            self.taken + self.steps < self.line_steps
+            and self.end_s == now_s
+            and self.decoding == decoding
+            and self.context_tokens + self.steps * decoding == context_tokens
+        )
+
+    def cut(self, steps: int) -> None:
+        """Take fewer steps, or more."""
+        self.steps = steps
+        self.end_s = self.step_end_s(steps)
+
+    def ended_before(self, time_s: float) -> int:
+        """How many of the steps end before a time."""
+        if time_s > self.end_s:
+            return self.steps
+        step = self._near(time_s)
+        while step and self.step_end_s(step) >= time_s:
+            step -= 1
+        while step < self.steps and self.step_end_s(step + 1) < time_s:
+            step += 1
+        return step
+
+    def ended_by(self, time_s: float) -> int:
+        """How many of the steps end before a time, or at it."""
+        step = self.ended_before(time_s)
+        return step + 1 if step < self.steps and self.step_end_s(step + 1) == time_s else step
+
+    def _near(self, time_s: float) -> int:
+        """Solve the formula for the step that is under way at a time up to the end; rounding may put it one off."""
+        since_s, b = time_s - self.anchor_s, self.first_s - self.growth_s / 2
+        root = sqrt(max(0.0, b * b + 2 * self.growth_s * since_s))
+        step = int(2 * since_s / (b + root)) - self.taken if b + root > 0 else self.steps
+        return min(max(step, 0), self.steps)
+
+
+def step_ends_s(anchor_s: Floats, first_s: Floats, growth_s: Floats, k: Ints) -> Floats:
+    """When steps end, k from their anchors each; arrays of one shape. Equal to `Stretch.step_end_s` to the bit."""
+    ends_s: Floats = anchor_s + (k * first_s + (k * (k - 1) >> 1) * growth_s)
+    return ends_s
