@@ -74,11 +74,11 @@ class Clients:
     ) -> None:
         self._clock = clock
         self._arrival_s = arrival_s
-        self._prompt_tokens = prompt_tokens
+        self._prompt_tokens = prompt_tokens.data  # gives plain ints, and copies nothing
         self._send = send
         self._users = users
         self._max_in_flight = max_in_flight
-        self._acts = max_in_flight is not None or users.wait_for_ends  # on the end of a request
+        self.act = max_in_flight is not None or users.wait_for_ends  # on the end of a request
         self._in_flight = 0
         self._ready: deque[Request] = deque()  # behind the semaphore
         self._sending = False
@@ -90,16 +90,16 @@ class Clients:
 
     def _arrivals(self) -> Generator[simpy.Event, None, None]:
         """Let every request that comes by itself arrive at its time."""
-        ids = self._users.by_themselves
+        ids, clock = self._users.by_themselves, self._clock
         for id, arrival_s in zip(ids.tolist(), self._arrival_s[ids].tolist(), strict=True):
-            if arrival_s > self._clock.now_s:
-                yield self._clock.at(arrival_s, ARRIVAL)
+            if arrival_s > clock.now_s:
+                yield clock.at(arrival_s, ARRIVAL)
             self._arrive(id, arrival_s)
 
     def _arrive(self, id: int, arrival_s: float) -> None:
         """Send a request, or let it wait for the semaphore."""
         self.arrived += 1
-        request = Request(id, arrival_s, int(self._prompt_tokens[id]))
+        request = Request(id, arrival_s, self._prompt_tokens[id])
         if self._max_in_flight is None:
             self._send(request)
         else:
@@ -108,7 +108,7 @@ class Clients:
 
     def ended(self, request: Request, received_s: float) -> None:
         """Note that the engine is done with a request; its client has the last token at `received_s`."""
-        if not self._acts or self._closed or not math.isnan(request.left_s):
+        if not self.act or self._closed or not math.isnan(request.left_s):
             return
         if received_s <= self._clock.now_s:
             self._over(request.id, request.ended_as)
@@ -118,7 +118,7 @@ class Clients:
 
     def left(self, request: Request) -> None:
         """Note that the client of a request has closed its connection."""
-        if self._acts:
+        if self.act:
             self._over(request.id, Outcome.CANCELLED)
 
     def _over(self, id: int, outcome: Outcome) -> None:

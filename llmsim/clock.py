@@ -62,9 +62,9 @@ class Clock(simpy.Environment):
     def run_until(self, until_s: float = inf) -> None:
         """Process events, all there are or those before the arrivals of a time. Raises what a process died of."""
         queue: list[Any] = self._queue
-        end = (until_s, ARRIVAL)
-        while queue and queue[0] < end:
-            time_s, rank, _, event = heappop(queue)
+        heappush(queue, (until_s, ARRIVAL, -1, None))
+        while (entry := heappop(queue))[3] is not None:
+            time_s, rank, _, event = entry
             callbacks = event.callbacks
             if callbacks is None:
                 continue  # what is left of one that was brought forward and has happened

@@ -120,16 +120,15 @@ class Cluster:
         disaggregation: Disaggregation | None = None,
         autoscaling: Autoscaling | None = None,
     ) -> None:
-        n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
-        if n == 0:
-            raise InputError(f"{workload.source}: nobody arrives before until_s = {until_s}")
+        n = _arriving(workload, until_s)
+        _check_predictions(workload, instances)
         self._users = users = Users(n, workload.sessions, retries)
         self._workload, self._requests = workload, n
         self._attempts = attempts = workload.repeated(n, users.attempts)
         self._until_s = until_s
         self._on_progress = on_progress
         self._patience = None if patience is None else patience.repeated(n, users.attempts)
-        self._present: dict[int, Instance] = {}  # where each request in the system is
+        self._present: dict[int, Instance] = {}  # where each request in the system is whose user may leave
         self._router = router
         self._api = api
         self._way_in = api.request_s > 0 or api.prompt_token_s > 0
@@ -138,13 +137,11 @@ class Cluster:
             self._entrance = Entrance(api.max_concurrency, api.max_queue, self._admit)
         self._exit = Exit(api.output_token_s, len(instances)) if api.output_token_s > 0 else None
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
+        self._tells = attempts.tells
         self.clock = Clock()
         arrival_s, prompt_tokens = attempts.arrival_s, attempts.prompt_tokens
         if users.wait_for_ends:
             arrival_s = arrival_s.copy()  # clients put in when those who wait for others arrive
-        for spec in instances:
-            if spec.scheduler.needs_prediction and workload.predicted_output_tokens is None:
-                raise InputError(f"{type(spec.scheduler).__name__} needs predicted output lengths, and there are none")
         self.recorder = Recorder(arrival_s, prompt_tokens, attempts.output_tokens, len(instances))
         output_tokens = attempts.output_tokens.tolist()
         kind = Instance if stretches else StepwiseInstance
@@ -169,7 +166,7 @@ class Cluster:
             self.clock,
             arrival_s,
             prompt_tokens,
-            self._send,
+            self._admit if self._entrance is None and patience is None else self._send,
             users,
             max_in_flight=max_in_flight,
         )
@@ -194,8 +191,21 @@ class Cluster:
             if disaggregation is not None:
                 raise InputError("autoscaling is for instances that are all alike, not for prefill and decode")
             self.autoscaler = Autoscaler(self.clock, self.fleet, autoscaling)
+        watchers = (patience, self._entrance, disaggregation, autoscaling)
+        watched = bool(router.reads or reports.age_s or self.clients.act) or any(who is not None for who in watchers)
+        self._set_going(seen=watched or not stretches)
         self.ended = 0
-        self.last_end_s = 0.0
+
+    def _set_going(self, seen: bool) -> None:
+        """Let instances make events of all they do if anybody looks at them, or waits for them, between arrivals.
+
+        If nobody does, each goes on by itself, now and then, through all that it has been sent since.
+        """
+        self.fleet.seen = seen
+        for instance in self.instances:
+            instance.seen = seen
+            if seen:
+                self.clock.process(instance.serve())
 
     def _fleet(self, instances: Sequence[Instance], rng: np.random.Generator) -> Fleet:
         pools = [self._pools[instance.number] for instance in instances]
@@ -229,12 +239,16 @@ class Cluster:
         fleet.ended(berth)
         fleet, berth = self._berths[target]
         fleet.sent(berth, 0)  # its prompt is computed
-        self._present[request.id] = self.instances[target]
+        if self._patience is not None:
+            self._present[request.id] = self.instances[target]
 
     def run(self) -> Record:
         """Serve everybody; return the record."""
+        end_s = inf if self._until_s is None else self._until_s
         with _without_garbage_collection():
-            self.clock.run_until(inf if self._until_s is None else self._until_s)
+            self.clock.run_until(end_s)
+            for instance in self.instances:
+                instance.catch_up(end_s)
         if self._until_s is not None:
             self._close(self._until_s)
         elif waiting := self.clients.arrived - self.ended:
@@ -244,7 +258,7 @@ class Cluster:
         if self._entrance is not None:
             times["admitted_s"] = self.admitted_s
         columns = times | self._whose() | self._attempts.told(len(self._attempts))
-        record = self.recorder.finish(self.last_end_s, columns)
+        record = self.recorder.finish(columns)
         if self.autoscaler is None:
             return record
         return replace(record, instance_states=self.autoscaler.finish(record.end_s))
@@ -269,11 +283,12 @@ class Cluster:
         for instance in self.instances:
             instance.close(until_s)
         for request, instance in self._under_way.values():
-            self.recorder.ended(request, instance.number, _outcome(request), until_s, "")
-            self._ended(instance.number, request, until_s)
+            request.ended_as = _outcome(request)
+            self.recorder.ended(request, instance.number, until_s, "")
+            self._ended(instance.number, request)
         for request in [*never_admitted, *never_sent]:
-            self.recorder.ended(request, NOWHERE, _outcome(request), until_s, "")
-            self.last_end_s = until_s
+            request.ended_as = _outcome(request)
+            self.recorder.ended(request, NOWHERE, until_s, "")
 
     def _send(self, request: Request) -> None:
         """Take a request from a client to an instance, through the gateway's limit, if there is one."""
@@ -287,15 +302,18 @@ class Cluster:
     def _turn_away(self, request: Request, outcome: Outcome, reason: str) -> None:
         """End a request that has been on no instance."""
         request.ended_as = outcome
-        self.recorder.ended(request, NOWHERE, outcome, self.clock.now_s, reason)
-        self._ended(NOWHERE, request, self.clock.now_s)
+        self.recorder.ended(request, NOWHERE, self.clock.now_s, reason)
+        self._ended(NOWHERE, request)
 
     def _admit(self, request: Request) -> None:
         """Take a request to the instance that the router picks."""
-        self._attempts.tell(request)
+        if self._tells:
+            self._attempts.tell(request)
         chosen = self._routed(self._router, request, self.fleet)
         self.fleet.sent(chosen, request.prompt_tokens)
-        instance = self._present[request.id] = self.fleet.instances[chosen]
+        instance = self.fleet.instances[chosen]
+        if self._patience is not None:
+            self._present[request.id] = instance
         if self._entrance is not None:
             self.admitted_s[request.id] = self.clock.now_s
         if self._way_in:
@@ -308,7 +326,8 @@ class Cluster:
             instance.submit(request)
 
     def _routed(self, router: Router, request: Request, fleet: Fleet) -> int:
-        fleet.refresh()
+        if self.clock.now_s >= fleet.due_s:
+            fleet.refresh()
         view = fleet if self.autoscaler is None else self.autoscaler.ready
         chosen = router.route(request, view)
         if not 0 <= chosen < view.size:
@@ -364,21 +383,21 @@ class Cluster:
         elif self._entrance is not None and self._entrance.drop(request.id) is not None:
             self._turn_away(request, Outcome.CANCELLED, "")
 
-    def _ended(self, number: int, request: Request, end_s: float) -> None:
-        self._present.pop(request.id, None)
+    def _ended(self, number: int, request: Request) -> None:
+        if self._patience is not None:
+            self._present.pop(request.id, None)
         self.ended += 1
-        self.last_end_s = max(self.last_end_s, end_s)
         if self._on_progress is not None and self.ended % 256 == 0:
             self._on_progress(self.ended)
-        received_s = self._received_s(number, request)
         if number != NOWHERE:
             fleet, berth = self._berths[number]
             fleet.ended(berth)
             if self.autoscaler is not None:
                 self.autoscaler.ended(berth)
             if self._entrance is not None:
-                self._leave_gateway(self._entrance, received_s)
-        self.clients.ended(request, received_s)
+                self._leave_gateway(self._entrance, self._received_s(number, request))
+        if self.clients.act:
+            self.clients.ended(request, self._received_s(number, request))
 
     def _received_s(self, number: int, request: Request) -> float:
         """When the client of a request that ends now has its last token, or the news."""
@@ -394,6 +413,20 @@ class Cluster:
         else:
             left = self.clock.at(at_s, ARRIVAL)
             left.callbacks.append(lambda _: entrance.leave())
+
+
+def _arriving(workload: Workload, until_s: float | None) -> int:
+    """How many requests arrive before the end. Raises `InputError` if none does."""
+    n = len(workload) if until_s is None else int(np.searchsorted(workload.arrival_s, until_s))
+    if n == 0:
+        raise InputError(f"{workload.source}: nobody arrives before until_s = {until_s}")
+    return n
+
+
+def _check_predictions(workload: Workload, instances: Sequence[InstanceSpec]) -> None:
+    for spec in instances:
+        if spec.scheduler.needs_prediction and workload.predicted_output_tokens is None:
+            raise InputError(f"{type(spec.scheduler).__name__} needs predicted output lengths, and there are none")
 
 
 def _outcome(request: Request) -> Outcome:

@@ -8,11 +8,14 @@ block size tells how many blocks the k-th next step takes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
 from llmsim.memory import KVMemory
 from llmsim.request import Request, StepClock
+
+NEVER = 1 << 62  #: a reading of the clock that is never reached
 
 
 class Batch(Protocol):
@@ -34,20 +37,17 @@ class Batch(Protocol):
     def leave(self, request: Request) -> int:
         """Take a request out; return how many tokens it emitted since it joined."""
 
-    def steps_to_first_finish(self) -> int:
-        """Steps until somebody finishes; at least 1. Needs at least one sequence."""
-
     @property
     def blocks_needed(self) -> int:
         """KV blocks that the next step takes."""
 
-    def steps_within(self, free_blocks: int) -> int:
-        """The most steps that take no more than `free_blocks` blocks. Needs at least one sequence."""
+    def steps_ahead(self, free_blocks: int) -> int:
+        """Steps until somebody finishes or more than `free_blocks` blocks are needed. Needs at least one sequence."""
 
     def blocks_within(self, steps: int) -> int:
         """KV blocks that the next `steps` steps take."""
 
-    def advance(self, steps: int) -> list[int]:
+    def advance(self, steps: int) -> Sequence[int]:
         """Let everybody emit `steps` tokens, taking the memory; return the ids of those who are done, in order."""
 
 
@@ -57,10 +57,10 @@ class DecodeBatch:
     __slots__ = (
         "_finish_step",
         "_finishes",
+        "_first_finish",
         "_memory",
         "_period",
         "_residues",
-        "blocks_needed",
         "clock",
         "context_tokens",
         "sequences",
@@ -70,25 +70,27 @@ class DecodeBatch:
         self.clock = StepClock()
         self.sequences = 0
         self.context_tokens = 0
-        self.blocks_needed = 0
         self._memory = memory
         self._period = memory.block_tokens
         #: how many sequences hold r tokens modulo the block size, less the clock, so that it stands still as they grow
         self._residues = [0] * memory.block_tokens
         self._finishes: list[tuple[int, int]] = []  # heap of (clock when done, id); entries of leavers go stale
         self._finish_step: dict[int, int] = {}
+        self._first_finish = NEVER  # the clock when the next one is done
 
     def join(self, request: Request, output_left: int) -> None:
-        steps = self.clock.steps
+        clock, id = self.clock, request.id
+        steps = clock.steps
         context = request.prompt_tokens + request.emitted_before
-        request.clock = self.clock
+        request.clock = clock
         request.joined_step = steps
         self.sequences += 1
         self.context_tokens += context
         self._residues[(context - 1 - steps) % self._period] += 1
-        self.blocks_needed = self._residues[-steps % self._period]
-        self._finish_step[request.id] = steps + output_left
-        heappush(self._finishes, (steps + output_left, request.id))
+        finish = self._finish_step[id] = steps + output_left
+        heappush(self._finishes, (finish, id))
+        first = self._first_finish
+        self._first_finish = finish if finish < first else first
 
     def leave(self, request: Request) -> int:
         steps = self.clock.steps
@@ -100,17 +102,31 @@ class DecodeBatch:
         self.sequences -= 1
         self.context_tokens -= context
         self._residues[(context - 1 - steps) % self._period] -= 1
-        self.blocks_needed = self._residues[-steps % self._period]
-        del self._finish_step[request.id]
+        if self._finish_step.pop(request.id) == self._first_finish:
+            self._first_finish = self._look_for_first()
         return emitted
 
-    def steps_to_first_finish(self) -> int:
+    def _look_for_first(self) -> int:
         finishes = self._finishes
-        while self._finish_step.get(finishes[0][1]) != finishes[0][0]:
+        while finishes:
+            step, id = finishes[0]
+            if self._finish_step.get(id) == step:
+                return step
             heappop(finishes)
-        return finishes[0][0] - self.clock.steps
+        return NEVER
 
-    def steps_within(self, free_blocks: int) -> int:
+    @property
+    def blocks_needed(self) -> int:
+        return self._residues[-self.clock.steps % self._period]
+
+    def steps_ahead(self, free_blocks: int) -> int:
+        steps = self._first_finish - self.clock.steps
+        if self.sequences * (steps // self._period + 1) <= free_blocks:
+            return steps  # each sequence takes a block every so many steps
+        return min(steps, self._steps_within(free_blocks))
+
+    def _steps_within(self, free_blocks: int) -> int:
+        """The most steps that take no more than so many blocks."""
         cycles, left = divmod(free_blocks, self.sequences)
         steps = 0
         now = self.clock.steps
@@ -119,11 +135,13 @@ class DecodeBatch:
             steps += 1
         return cycles * self._period + steps
 
-    def advance(self, steps: int) -> list[int]:
-        self._memory.take(self.blocks_needed if steps == 1 else self.blocks_within(steps))
-        now = self.clock.steps = self.clock.steps + steps
+    def advance(self, steps: int) -> Sequence[int]:
+        self._memory.take(self.blocks_within(steps))
+        clock = self.clock
+        now = clock.steps = clock.steps + steps
         self.context_tokens += steps * self.sequences
-        self.blocks_needed = self._residues[-now % self._period]
+        if now < self._first_finish:
+            return ()
         finishes = self._finishes
         done: list[int] = []
         while finishes and finishes[0][0] <= now:
@@ -133,11 +151,12 @@ class DecodeBatch:
         return done
 
     def blocks_within(self, steps: int) -> int:
-        """KV blocks that the next `steps` steps take: residues from the one that is full now downwards."""
-        cycles, rest = divmod(steps, self._period)
-        last = -self.clock.steps % self._period
-        first = last + 1 - rest
-        blocks = sum(self._residues[max(first, 0) : last + 1])
-        if first < 0:
-            blocks += sum(self._residues[first:])
-        return blocks + cycles * self.sequences
+        """KV blocks that the next `steps` steps take: those of residues from the one that is full now downwards."""
+        period = self._period
+        rest = steps % period
+        end = -self.clock.steps % period + 1
+        if rest <= end:
+            blocks = sum(self._residues[end - rest : end])
+        else:  # all but those between
+            blocks = self.sequences - sum(self._residues[end : end - rest + period])
+        return blocks + steps // period * self.sequences

@@ -156,7 +156,7 @@ class Exchange:
     def _release_read(self) -> None:
         for handover in self._read:
             del self.outgoing[handover.request.id]
-            self.instance.give_back(handover.request.id, handover.tokens)
+            self.instance.memory.release(handover.request.id, handover.tokens)
         self._read.clear()
 
     def _land(self) -> None:
@@ -165,7 +165,7 @@ class Exchange:
         for handover in self._arrived:
             del self.incoming[handover.request.id]
             if handover.dropped:
-                instance.give_back(handover.request.id, handover.tokens)
+                instance.memory.release(handover.request.id, handover.tokens)
             else:
                 self._note(handover, instance.now_s)
                 instance.take_over(handover.request)

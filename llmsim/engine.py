@@ -8,8 +8,10 @@ next step boundary.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from math import inf, isnan
+from typing import ClassVar
 
 import simpy
 
@@ -25,25 +27,35 @@ from llmsim.request import NEVER_S, Outcome, Request, RequestView
 from llmsim.scheduler import NO_CHUNKS, Admission, Decision, Scheduler
 from llmsim.stretch import Stretch
 
+POSTED = 64  #: requests that an instance which nobody looks at takes at once
+
 
 class Instance:
     """One model replica with its memory, queue and scheduler."""
 
+    stepwise: ClassVar[bool] = False  #: True: every step on its own
+
     __slots__ = (
         "_cancelled",
+        "_decodes_by_itself",
+        "_ends",
         "_gpus",
         "_last",
         "_last_decode_s",
         "_on_end",
         "_on_tokens",
         "_output_tokens",
+        "_posted",
         "_rank",
         "_stretch",
+        "_taken",
         "_view",
         "_wake",
+        "asks_every_step",
         "batch",
         "cache",
         "clock",
+        "due_s",
         "exchange",
         "held",
         "latency",
@@ -57,6 +69,7 @@ class Instance:
         "report_due_s",
         "running",
         "scheduler",
+        "seen",
         "waiting",
         "waiting_tokens",
     )
@@ -72,13 +85,14 @@ class Instance:
         max_model_len: int,
         recorder: Recorder,
         output_tokens: Sequence[int],
-        on_end: Callable[[int, Request, float], None],
-        on_tokens: Callable[[int, Sequence[float], int], None] | None = None,
+        on_end: Callable[[int, Request], None],
+        on_tokens: Callable[[int, Stretch], None] | None = None,
         gpus: int = 1,
     ) -> None:
         self.clock = clock
         self.number = number
         self.scheduler = scheduler
+        self.asks_every_step = self.stepwise or scheduler.asks_every_step
         self.latency = latency
         self.memory = memory
         self.cache = memory if isinstance(memory, PrefixCache) else None
@@ -97,24 +111,88 @@ class Instance:
         self._rank = FIRST_INSTANCE + number
         self._cancelled: list[int] = []  # to be taken out at the next step boundary
         self._last_decode_s = NEVER_S
+        schedule = type(scheduler).schedule
+        self._decodes_by_itself = getattr(schedule, "decodes_by_itself", False) and not self.asks_every_step
         self._output_tokens = output_tokens  # the truth, by request id; no policy can reach it
         self._on_end = on_end
         self._on_tokens = on_tokens
         self._gpus = gpus
         self._stretch: Stretch | None = None  # None: idle
-        self._last: Stretch | None = None  # the one before
-        self._wake: simpy.Event | None = None  # not None: what an arrival may bring forward
+        self._last: Stretch | None = None  # the one before, if it may go on
+        self.due_s = inf  # when to act next: at the end of the stretch, or for who comes
+        self.seen = True  # False: nobody looks, so that it need not be up to date
+        self._taken: list[tuple[Stretch, int, int, int]] = []  # with blocks used, waiting and running meanwhile
+        self._ends: list[tuple[Request, float, str]] = []  # of requests, when and why, that nobody was told of yet
+        self._posted: deque[tuple[float, Request]] = deque()  # for one that is not: what came meanwhile, and when
+        self._wake: simpy.Event | None = None  # not None: what happens then, and may be brought forward
         self.exchange: Exchange | None = None  # with other instances, in a disaggregated cluster
-        clock.process(self.serve())
 
     # The main loop -----------------------------------------------------------------------------------------
 
     def serve(self) -> Generator[simpy.Event, None, None]:
-        """Decide, compute, emit, for ever."""
+        """Act whenever that is due, for ever: a SimPy process, and an event each time."""
         while True:
-            decision = self._decide()
-            yield self._compute(decision)
-            self._emit()
+            yield self._due()
+            if self.due_s >= self.report_due_s:
+                self.on_report_due(self)
+            self.act()
+
+    def catch_up(self, time_s: float) -> None:
+        """Do all that was due before `time_s`: the same without events, if nobody has looked since."""
+        while self._posted:
+            submitted_s, request = self._posted.popleft()
+            while self.due_s < submitted_s:
+                self.act()
+            self.enqueue(request)
+            self._interrupt(submitted_s, arriving=True)
+        while self.due_s < time_s:
+            self.act()
+        self._write_down()
+
+    def act(self) -> None:
+        """Emit the tokens of the steps that end now, decide, and compute the next steps."""
+        self.now_s = self.due_s
+        if self._stretch is not None:
+            self._emit(self._stretch)
+        if self._cancelled:
+            self._drop_cancelled()
+        if not self._decode_on():
+            self._compute(self._decide())
+
+    def _emit(self, stretch: Stretch) -> None:
+        """Let the tokens of the steps that just ended leave the GPU."""
+        memory = self.memory
+        blocks_used = memory.total_blocks - memory.free_blocks
+        self._taken.append((stretch, blocks_used, len(self.waiting), len(self.running)))
+        if self._on_tokens is not None:
+            self._on_tokens(self.number, stretch)
+        self._stretch = None  # who routes because somebody finishes sees its steps as taken
+        if stretch.decoding:
+            self._last = stretch
+            self._last_decode_s = stretch.end_s
+            for id in self.batch.advance(stretch.steps):
+                self._finish(id)
+        if stretch.prefill:
+            self._last = None
+            # each token has had an equal share of the GPUs
+            took_s = stretch.end_s - stretch.anchor_s
+            token_gpu_s = self._gpus * took_s / (stretch.prefill_tokens + stretch.decoding)
+            for request, tokens in stretch.prefill:
+                self._emit_prefill(request, tokens, token_gpu_s)
+
+    def _decode_on(self) -> bool:
+        """Let everybody decode without asking, if it is clear what the scheduler would say; return whether."""
+        batch = self.batch
+        if self.waiting or self.prefilling or not (batch.sequences and self._decodes_by_itself):
+            return False
+        if self.held or self.exchange is not None:
+            return False
+        steps = batch.steps_ahead(self.memory.free_blocks)
+        if not steps:
+            return False
+        stretch = self._stretch = self._decode_steps(steps)
+        self.due_s = stretch.end_s
+        return True
 
     def _decide(self) -> Decision | None:
         """Ask the scheduler, if there is anything to schedule, and move requests as it says."""
@@ -129,57 +207,43 @@ class Instance:
                 return decision._replace(review_at_s=self.now_s)
         return decision
 
-    def _compute(self, decision: Decision | None) -> simpy.Event:
-        """Start the next steps; return the event of their end, or of the next arrival if there is no work."""
+    def _compute(self, decision: Decision | None) -> None:
+        """Start the next steps, if there is anything to compute."""
         stretch = self._stretch = None if decision is None else self._plan(decision)
-        if stretch is None:
-            if decision is not None and (decision.abandon or decision.preempt):
-                return self.clock.at(self.now_s, self._rank)  # things have changed: ask again at once
-            self._wake = wake = self.clock.some_time()
-            if decision is not None and decision.review_at_s is not None and decision.review_at_s > self.now_s:
-                self.clock.bring_forward(wake, decision.review_at_s, self._rank)
-            return wake
-        end = self.clock.at(stretch.end_s, self._rank)
-        self._wake = end if stretch.steps > 1 else None
-        return end
-
-    def _emit(self) -> None:
-        """Let the tokens of the steps that just ended leave the GPU."""
-        if self.clock.now_s >= self.report_due_s:
-            self.on_report_due(self)
-        self._wake = None
-        stretch = self._stretch
-        if stretch is None:
-            self.now_s = self.clock.now_s
+        if stretch is not None:
+            self.due_s = stretch.end_s
+        elif decision is None:
+            self.due_s = inf
+        elif decision.abandon or decision.preempt:
+            self.due_s = self.now_s  # things have changed: ask again at once
         else:
-            self._emit_tokens(stretch)
-        if self._cancelled:
-            self._drop_cancelled()
+            review_s = decision.review_at_s
+            self.due_s = inf if review_s is None or review_s <= self.now_s else review_s
 
-    def _emit_tokens(self, stretch: Stretch) -> None:
-        token_gpu_s = self._record(stretch)
-        self._stretch = None  # who routes because somebody finishes sees its steps as taken
-        self._last = stretch
-        self.now_s = stretch.end_s
-        if stretch.decoding:
-            self._last_decode_s = self.now_s
-            for id in self.batch.advance(stretch.steps):
-                self._finish(self.running[id])
-        for request, tokens in stretch.prefill:
-            self._emit_prefill(request, tokens, token_gpu_s)
+    def _due(self) -> simpy.Event:
+        """Return the event of having to act."""
+        self._wake = self.clock.some_time()
+        if self.due_s < inf:
+            self.clock.bring_forward(self._wake, self.due_s, self._rank)
+        return self._wake
 
     # Called by the cluster ---------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
         """Queue a request, or reject it with the reason why it can never be served."""
-        if self.clock.now_s >= self.report_due_s:
+        now_s = self.clock.now_s
+        if now_s >= self.report_due_s:
             self.on_report_due(self)
         reason = self.why_never(request)
         if reason is not None:
-            self.end(request, Outcome.REJECTED, self.clock.now_s, reason)
-            return
-        self.enqueue(request)
-        self.look_up()
+            self.end(request, Outcome.REJECTED, now_s, reason)
+        elif self.seen:
+            self.enqueue(request)
+            self.look_up()
+        else:
+            self._posted.append((now_s, request))
+            if len(self._posted) == POSTED:
+                self.catch_up(now_s)
 
     def enqueue(self, request: Request) -> None:
         """Put a request at the end of the queue."""
@@ -193,8 +257,22 @@ class Instance:
 
     def look_up(self) -> None:
         """Decide anew at the next step boundary: something has happened."""
-        if self._wake is not None:
-            self._cut(self._wake)
+        self._interrupt(self.clock.now_s, arriving=self.clock.rank < self._rank)
+
+    def _interrupt(self, now_s: float, arriving: bool) -> None:
+        """Be due at the next step boundary; `arriving`: those of this very time are yet to come."""
+        stretch, due_s = self._stretch, now_s
+        if stretch is not None:
+            if stretch.steps == 1:
+                return
+            taken = stretch.ended_before(now_s) if arriving else stretch.ended_by(now_s)
+            if taken + 1 >= stretch.steps:
+                return
+            due_s = stretch.cut(taken + 1)
+        if due_s < self.due_s:
+            self.due_s = due_s
+            if self._wake is not None:
+                self.clock.bring_forward(self._wake, due_s, self._rank)
 
     def last_token_s(self, request: Request) -> float:
         """When the latest token of a request was emitted, up to now; NaN if there is none."""
@@ -233,26 +311,14 @@ class Instance:
         now_s = self.clock.now_s
         return stretch.ended_before(now_s) if self.clock.rank < self._rank else stretch.ended_by(now_s)
 
-    def _cut(self, wake: simpy.Event) -> None:
-        """End the stretch at the next step boundary, or the idling now."""
-        stretch, clock = self._stretch, self.clock
-        boundary_s = clock.now_s
-        if stretch is not None:
-            steps = self._steps_taken(stretch) + 1
-            if steps >= stretch.steps:
-                return
-            stretch.cut(steps)
-            boundary_s = stretch.end_s
-        clock.bring_forward(wake, boundary_s, self._rank)
-        self._wake = None
-
     def stop(self, until_s: float) -> None:
         """End the run: emit the steps that ended by `until_s`."""
         self._cancelled.clear()  # they were to leave at the end of a step that is cut off
         if self._stretch is not None:
             self._stretch.cut(self._stretch.ended_by(until_s))
             if self._stretch.steps:
-                self._emit_tokens(self._stretch)  # who is cancelled leaves at the next boundary: after the end
+                self.now_s = self._stretch.end_s
+                self._emit(self._stretch)  # who is cancelled leaves at the next boundary: after the end
 
     def close(self, until_s: float) -> None:
         """When all instances have stopped: count everybody still here as unfinished."""
@@ -261,6 +327,7 @@ class Instance:
             self.end(request, Outcome.UNFINISHED, until_s)
         for request in self.exchange.close() if self.exchange is not None else ():
             self.end(request, Outcome.UNFINISHED, until_s)
+        self._write_down()
 
     # Called by its exchange --------------------------------------------------------------------------------
 
@@ -276,13 +343,6 @@ class Instance:
         if self.cache is not None:
             self.cache.fill(request.id, request.prefilled_tokens)
         self.batch.join(request, self._output_tokens[request.id] - request.emitted_before)
-
-    def give_back(self, id: int, tokens: int) -> None:
-        """Take back the memory of a request's first tokens."""
-        if self.cache is None:
-            self.memory.give_back(self.memory.blocks_for(tokens))
-        else:
-            self.cache.release(id, tokens)
 
     # Carrying out a decision -------------------------------------------------------------------------------
 
@@ -325,54 +385,49 @@ class Instance:
 
     def _plan(self, decision: Decision) -> Stretch | None:
         """Return the steps that follow from a decision, None if there is nothing to compute."""
-        batch = self.batch
-        prefill, chunks = self._admit(decision) if decision.prefill else ((), ())
-        decoding = batch.sequences if decision.decode else 0
-        if decoding and batch.blocks_needed > self.memory.free_blocks:
-            raise self._wrong(f"decoding takes {batch.blocks_needed} KV blocks, {self.memory.free_blocks} are free")
-        if prefill:
-            context = batch.context_tokens if decoding else 0
-            step_s = self.latency.step_time_s(chunks, decoding, context)
-            return Stretch(self.now_s, step_s, 0.0, 1, 0, 1, decoding, context, prefill)
-        if not decoding:
+        if decision.prefill:
+            return self._prefill_step(decision)
+        batch, free_blocks = self.batch, self.memory.free_blocks
+        if not (decision.decode and batch.sequences):
             return None
-        stretch = self._next_stretch()
+        if batch.blocks_needed > free_blocks:
+            raise self._too_little_memory()
         # whoever was given up may have made way for another request, which the scheduler has not seen yet
-        steps = 1 if decision.abandon else min(stretch.steps, self._steps_ahead())
-        stretch.cut(steps)
+        ask_at_once = self.asks_every_step or decision.abandon
+        stretch = self._decode_steps(1 if ask_at_once else batch.steps_ahead(free_blocks))
         if decision.review_at_s is not None:
-            stretch.cut(min(stretch.ended_before(decision.review_at_s) + 1, steps))
+            stretch.cut(min(stretch.ended_before(decision.review_at_s) + 1, stretch.steps))
         return stretch
 
-    def _next_stretch(self) -> Stretch:
-        """Return the decode steps from here on, as long as their times lie on one line."""
-        last, decoding, context = self._last, self.batch.sequences, self.batch.context_tokens
-        if last is not None and last.goes_on(self.now_s, decoding, context):
-            anchor_s, first_s, growth_s = last.anchor_s, last.first_s, last.growth_s
-            line_steps, taken = last.line_steps, last.taken + last.steps
-        else:
-            first_s, growth_s, line_steps = self.latency.decode_line(decoding, context)
-            anchor_s, taken = self.now_s, 0
-        steps = line_steps - taken
-        return Stretch(anchor_s, first_s, growth_s, line_steps, taken, steps, decoding, context, ())
+    def _decode_steps(self, most: int) -> Stretch:
+        """Return the next steps of those who decode, as far as their times lie on one line, but at most so many."""
+        batch, last = self.batch, self._last
+        sequences, context_tokens = batch.sequences, batch.context_tokens
+        if last is not None and last.goes_on(self.now_s, sequences, context_tokens):
+            return last.next(most)
+        first_s, growth_s, steps = self.latency.decode_line(sequences, context_tokens)
+        if most < steps:
+            return Stretch(self.now_s, first_s, growth_s, steps, 0, most, sequences, context_tokens)
+        return Stretch(self.now_s, first_s, growth_s, steps, 0, steps, sequences, context_tokens)
 
-    def _steps_ahead(self) -> int:
-        """How many decode steps are certain if nobody arrives: until somebody finishes or memory runs short."""
-        if self.scheduler.asks_every_step:
-            return 1
-        batch, memory = self.batch, self.memory
-        steps = batch.steps_to_first_finish()
-        if batch.sequences * (steps // memory.block_tokens + 1) <= memory.free_blocks:
-            return steps  # each sequence takes a block every block_tokens steps
-        return min(steps, batch.steps_within(memory.free_blocks))
+    def _prefill_step(self, decision: Decision) -> Stretch:
+        """Return one step that prefills, and in which all others may decode."""
+        batch = self.batch
+        prefill, chunks, tokens = self._admit(decision)
+        sequences, context_tokens = (batch.sequences, batch.context_tokens) if decision.decode else (0, 0)
+        if sequences and batch.blocks_needed > self.memory.free_blocks:
+            raise self._too_little_memory()
+        step_s = self.latency.step_time_s(chunks, sequences, context_tokens)
+        return Stretch(self.now_s, step_s, 0.0, 1, 0, 1, sequences, context_tokens, prefill, tokens)
 
-    def _admit(self, decision: Decision) -> tuple[Sequence[tuple[Request, int]], Sequence[Chunk]]:
-        """Take memory for the chunks of this step and admit those who were waiting."""
+    def _admit(self, decision: Decision) -> tuple[Sequence[tuple[Request, int]], Sequence[Chunk], int]:
+        """Take memory for the chunks of this step, which is returned with its tokens; admit those who were waiting."""
         memory, cache = self.memory, self.cache
         if cache is not None:
             self._attach(decision, cache)
         prefill: list[tuple[Request, int]] = []
         chunks: list[Chunk] = []
+        total, size = 0, memory.block_tokens
         for id, asked in decision.prefill.items():
             request, tokens = self.prefilling.get(id), asked
             if request is None:
@@ -380,18 +435,20 @@ class Instance:
                 if cache is not None:
                     tokens = min(asked, self._not_cached(request, cache))
             computed = request.prefilled_tokens
-            to_compute = request.prompt_tokens + request.emitted_before - computed
-            if not 0 < tokens <= to_compute:
-                raise self._wrong(f"request {id} got {tokens} tokens to prefill, but has {to_compute} to compute")
-            blocks = memory.blocks_for(computed + tokens) - memory.blocks_for(computed)
+            end = computed + tokens
+            if not computed < end <= request.prompt_tokens + request.emitted_before:
+                left = request.tokens_to_prefill
+                raise self._wrong(f"request {id} got {tokens} tokens to prefill, but has {left} to compute")
+            blocks = -computed // size - -end // size  # for all tokens, less those that it has
             if blocks > memory.free_blocks:
                 raise self._wrong(f"prefill of request {id} takes {blocks} KV blocks, {memory.free_blocks} are free")
             memory.take(blocks)
             if cache is not None:
-                cache.fill(id, computed + tokens)
+                cache.fill(id, end)
             prefill.append((request, tokens))
             chunks.append((computed, tokens))
-        return prefill, chunks
+            total += tokens
+        return prefill, chunks, total
 
     def _admitted(self, id: int) -> Request:
         request = self.waiting.pop(id, None)
@@ -420,28 +477,28 @@ class Instance:
 
     def _emit_prefill(self, request: Request, tokens: int, token_gpu_s: float) -> None:
         """Account for a chunk; if it completes the prefill, the next token leaves with it."""
-        computed = request.prefilled_tokens
-        request.prefilled_tokens = computed + tokens
+        computed, emitted = request.prefilled_tokens, request.emitted_before
+        end = request.prefilled_tokens = computed + tokens
         request.prefill_gpu_s += tokens * token_gpu_s
         if computed < request.most_computed_tokens:
             again = min(tokens, request.most_computed_tokens - computed)
             request.recomputed_tokens += again
             request.recomputed_gpu_s += again * token_gpu_s
-        if request.prefilled_tokens < request.prompt_tokens + request.emitted_before:
+        if end < request.prompt_tokens + emitted:
             return
         id = request.id
         del self.prefilling[id]
         request.head_s = request.last_token_s = self.now_s
-        request.emitted_before += 1
-        if request.emitted_before == 1:
+        if not emitted:
             request.first_token_s = self.now_s
-        left = self._output_tokens[id] - request.emitted_before
+        request.emitted_before = emitted + 1
+        left = self._output_tokens[id] - emitted - 1
         if left and self.exchange is not None and self.exchange.sends:
             self._hand_over(request, self.exchange)
             return
         self.batch.join(request, left)
         if left == 0:
-            self._finish(request)
+            self._finish(id)
 
     def _hand_over(self, request: Request, exchange: Exchange) -> None:
         """Send a request elsewhere to decode; its token times here end with the head."""
@@ -452,8 +509,8 @@ class Instance:
 
     # Leaving -----------------------------------------------------------------------------------------------
 
-    def _finish(self, request: Request) -> None:
-        del self.running[request.id]
+    def _finish(self, id: int) -> None:
+        request = self.running.pop(id)
         self._release(request)
         self.end(request, Outcome.FINISHED, self.now_s)
 
@@ -473,7 +530,7 @@ class Instance:
         """Take a request's memory back, and close what is open of its token times."""
         if request.clock is not None:
             self._leave_batch(request)
-        self.give_back(request.id, request.prefilled_tokens)
+        self.memory.release(request.id, request.prefilled_tokens)
 
     def _leave_batch(self, request: Request) -> None:
         joined_step = request.joined_step
@@ -502,22 +559,20 @@ class Instance:
         if self.cache is not None:
             self.cache.forget(request.id)
         request.ended_as = outcome
-        self.recorder.ended(request, self.number, outcome, end_s, reason)
-        self._on_end(self.number, request, end_s)
+        self._ends.append((request, end_s, reason))
+        if self.seen:
+            self._write_down()
 
-    def _record(self, stretch: Stretch) -> float:
-        """Write the steps down; return the GPU seconds that a step with prefill spent on each of its tokens."""
-        memory, number = self.memory, self.number
-        prefill_tokens = sum(tokens for _, tokens in stretch.prefill) if stretch.prefill else 0
-        used = memory.total_blocks - memory.free_blocks
-        self.recorder.stretch(number, stretch, prefill_tokens, used, len(self.waiting), len(self.running))
-        if self._on_tokens is not None:
-            heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
-            ends_s = [stretch.step_end_s(step) for step in range(1, stretch.steps + 1)]
-            self._on_tokens(number, ends_s, stretch.decoding + heads)
-        if not prefill_tokens:
-            return 0.0
-        return self._gpus * (stretch.end_s - self.now_s) / (prefill_tokens + stretch.decoding)
+    def _write_down(self) -> None:
+        """Tell of what has happened since the last time. Of much at once, that is faster than one by one."""
+        number, note = self.number, self.recorder.stretch
+        for taken in self._taken:
+            note(number, *taken)
+        self._taken.clear()
+        ends, self._ends = self._ends, []
+        for request, end_s, reason in ends:
+            self.recorder.ended(request, self.number, end_s, reason)
+            self._on_end(self.number, request)
 
     # Refusals ----------------------------------------------------------------------------------------------
 
@@ -530,6 +585,10 @@ class Instance:
         if blocks > self.memory.total_blocks:
             return f"needs {blocks} KV blocks, the instance has {self.memory.total_blocks}"
         return self.scheduler.why_never(request, self._view)
+
+    def _too_little_memory(self) -> PolicyError:
+        needed, free = self.batch.blocks_needed, self.memory.free_blocks
+        return self._wrong(f"decoding takes {needed} KV blocks, {free} are free")
 
     def _known(self, id: int, verb: str) -> Request:
         request = self.running.get(id) or self.waiting.get(id)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmsim.clock import Clock
 from llmsim.engine import Instance
-from llmsim.errors import InputError
+from llmsim.errors import InputError, PolicyError
 from llmsim.request import RequestView
 from llmsim.router import BENCHMARK
 
@@ -85,14 +85,16 @@ class Fleet:
         self.size = size = len(instances)
         self.routed = 0
         self.rng = rng
-        self._present = np.zeros(size, dtype=np.int64)  # requests sent to each instance and not ended
+        present = np.zeros(size, dtype=np.int64)  # requests sent to each instance and not ended
+        self._present = present.data  # one number of it is reached faster this way
         self._written = np.zeros((ROWS, size), dtype=np.int64)  # the latest report of each instance
         self._known = np.zeros((ROWS, size), dtype=np.int64)  # what the router knows by now
-        self._due_s = float("inf")  # when reports come that the router has not seen
-        self.outstanding = read_only(self._present)
+        self.due_s = float("inf")  #: when reports come that the router has not seen
+        self.seen = True  #: False: a router that reads any of this sees what is out of date, and is told so
+        self._outstanding = read_only(present)
         if reports.age_s:
-            self._due_s = 0.0
-            self.outstanding = read_only(self._known)[OUTSTANDING]
+            self.due_s = 0.0
+            self._outstanding = read_only(self._known)[OUTSTANDING]
             for instance in instances:
                 instance.report_due_s = 0.0
                 instance.on_report_due = self._write
@@ -102,6 +104,11 @@ class Fleet:
     @property
     def now_s(self) -> float:
         return self._clock.now_s
+
+    @property
+    def outstanding(self) -> Ints:
+        self._look()
+        return self._outstanding
 
     @property
     def waiting(self) -> Ints:
@@ -137,9 +144,15 @@ class Fleet:
         return read_only(batch / np.array(times_s))
 
     def cached_tokens(self, number: int, request: RequestView) -> int:
+        self._look()
         return self.instances[number].cached_tokens(request)
 
+    def _look(self) -> None:
+        if not self.seen:
+            raise PolicyError("a router whose `reads` is empty reads the state of instances: say so in `reads`")
+
     def _reported(self, row: int) -> Ints:
+        self._look()
         if not self._reports.age_s:
             for number in range(self.size):
                 self._known[:, number] = self._state(number)
@@ -151,20 +164,19 @@ class Fleet:
     @property
     def in_system(self) -> int:
         """Requests that were sent and have not ended, at present: no router sees that."""
-        return int(self._present.sum())
+        return sum(self._present)
 
     def refresh(self) -> None:
-        """Let the router have the reports that have come by now, if there are new ones."""
-        if self._clock.now_s < self._due_s:
-            return
+        """Let the router have the reports that have come by now."""
         for number in range(self.size):
             self._before_change(number)
         self._known[:] = self._written
-        self._due_s = self._reports.next_s(self._clock.now_s)
+        self.due_s = self._reports.next_s(self._clock.now_s)
 
     def sent(self, number: int, waiting_tokens: int) -> None:
         """Note that a request was sent to an instance, with so many tokens for its queue."""
-        self._before_change(number)  # also one that gets back what nobody else could take: no router was asked
+        if self._reports.age_s:
+            self._before_change(number)  # also one that gets back what nobody else could take: no router was asked
         self.routed += 1
         self._present[number] += 1
         if self._reports.age_s and self._reports.count_own_sends:
@@ -196,7 +208,7 @@ class Fleet:
         instance = self.instances[number]
         offered = 0 if instance.exchange is None else len(instance.exchange.offered)
         return (
-            int(self._present[number]),
+            self._present[number],
             len(instance.waiting) + offered,
             instance.waiting_tokens,
             len(instance.running),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from llmsim.record import Floats, Ints, Record, Timelines
 from llmsim.request import Request
+from llmsim.stretch import Stretch
 
 
 class Entrance:
@@ -73,9 +74,11 @@ class Exit:
         self._token_s = token_s
         self._sent_s = [0.0] * instances
 
-    def emitted(self, instance: int, step_ends_s: Sequence[float], tokens: int) -> None:
-        """Note steps that emitted so many tokens each."""
-        ends = ((end_s, tokens) for end_s in step_ends_s)
+    def emitted(self, instance: int, stretch: Stretch) -> None:
+        """Note the tokens of steps."""
+        heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
+        tokens = stretch.decoding + heads
+        ends = ((stretch.step_end_s(step), tokens) for step in range(1, stretch.steps + 1))
         *_, self._sent_s[instance] = sendings(ends, self._token_s, self._sent_s[instance])
 
     def sent_s(self, instance: int) -> float:

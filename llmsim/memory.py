@@ -19,6 +19,10 @@ class KVMemory:
         """Blocks that hold this many tokens of one request."""
         return -(-tokens // self.block_tokens)
 
+    def release(self, request: int, computed_tokens: int) -> None:
+        """Take back what a request holds that has computed so many tokens."""
+        self.give_back(-(-computed_tokens // self.block_tokens))
+
     def take(self, blocks: int) -> None:
         """Hand out blocks. Raises `MemoryOverrun` if there are not as many."""
         if blocks > self.free_blocks:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from llmsim.request import Outcome, Request
 from llmsim.stretch import Stretch, step_ends_s
 
+ROWS_AT_ONCE = 4096
+EXPANDED_AT_ONCE = 512  #: stretches
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -215,21 +217,32 @@ class Record:
 
 
 class Rows:
-    """A growing table. A row is packed and appended in one go, at a third of the cost of ten numbers in an array."""
+    """A growing table. A row is packed and appended in one go, at a third of the cost of ten numbers in an array.
+
+    ``rows.write(rows.pack(...))`` with a number for each column; `add` does both, for those who write rarely.
+    """
 
     def __init__(self, columns: Mapping[str, type]) -> None:
         self._table = np.dtype(list(columns.items()))
         self._bytes = BytesIO()
-        write = self._bytes.write
+        self.write: Callable[[bytes], object] = self._bytes.write
         codes = [self._table[name].char.replace("l", "q") for name in columns]
-        packed = Struct("=" + "".join(codes)).pack
-        self.add: Callable[..., object] = lambda *row: write(packed(*row))  #: append a row: a number for each column
+        self.pack: Callable[..., bytes] = Struct("=" + "".join(codes)).pack
+
+    def add(self, *row: float) -> None:
+        """Append a row: a number for each column."""
+        self.write(self.pack(*row))
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return the table by column, and forget it."""
         table = np.frombuffer(self._bytes.getvalue(), self._table)
         self._bytes.close()
-        return {name: np.ascontiguousarray(table[name]) for name in self._table.names or ()}
+        columns = {name: np.empty(len(table), self._table[name]) for name in self._table.names or ()}
+        for few in range(0, len(table), ROWS_AT_ONCE):  # they stay in the cache while column by column is copied
+            rows = table[few : few + ROWS_AT_ONCE]
+            for name, column in columns.items():
+                column[few : few + ROWS_AT_ONCE] = rows[name]
+        return columns
 
 
 class Recorder:
@@ -243,51 +256,58 @@ class Recorder:
         self._instances = instances
         self._transfers = Rows(TRANSFER_COLUMNS)
         self._reasons: dict[str, int] = {"": 0}
-        self.segment = self._segments.add  #: note a range of token times: a row of `SEGMENT_COLUMNS`
         self.transfer = self._transfers.add  #: note a handover: a row of `TRANSFER_COLUMNS`
 
-    def stretch(
-        self, number: int, stretch: Stretch, prefill_tokens: int, blocks_used: int, waiting: int, running: int
-    ) -> None:
+    def stretch(self, number: int, stretch: Stretch, blocks_used: int, waiting: int, running: int) -> None:
         """Note a step or stretch of an instance."""
-        self._stretches.add(
-            number,
-            stretch.steps,
-            prefill_tokens,
-            stretch.decoding,
-            stretch.context_tokens,
-            blocks_used,
-            waiting,
-            running,
-            stretch.taken,
-            stretch.anchor_s,
-            stretch.first_s,
-            stretch.growth_s,
+        rows = self._stretches
+        rows.write(
+            rows.pack(
+                number,
+                stretch.steps,
+                stretch.prefill_tokens,
+                stretch.decoding,
+                stretch.context_tokens,
+                blocks_used,
+                waiting,
+                running,
+                stretch.taken,
+                stretch.anchor_s,
+                stretch.first_s,
+                stretch.growth_s,
+            )
         )
 
-    def ended(self, request: Request, instance: int, outcome: Outcome, end_s: float, reason: str) -> None:
+    def segment(self, request: int, instance: int, head_s: float, first_step: int, steps: int) -> None:
+        """Note a range of token times."""
+        self._segments.write(self._segments.pack(request, instance, head_s, first_step, steps))
+
+    def ended(self, request: Request, instance: int, end_s: float, reason: str) -> None:
         """Note how a request ended."""
         code = self._reasons.setdefault(reason, len(self._reasons)) if reason else 0
         most, computed, recomputed = request.most_computed_tokens, request.prefilled_tokens, request.recomputed_tokens
-        self._ended.add(
-            request.id,
-            request.first_scheduled_s,
-            request.first_token_s,
-            end_s,
-            outcome,
-            code,
-            request.emitted_before,
-            request.preemptions,
-            recomputed,
-            recomputed + (computed if computed > most else most) - request.cached_tokens,
-            request.cached_tokens,
-            request.prefill_gpu_s,
-            request.recomputed_gpu_s,
-            request.left_s,
-            instance,
+        rows = self._ended
+        rows.write(
+            rows.pack(
+                request.id,
+                request.first_scheduled_s,
+                request.first_token_s,
+                end_s,
+                request.ended_as,
+                code,
+                request.emitted_before,
+                request.preemptions,
+                recomputed,
+                recomputed + (computed if computed > most else most) - request.cached_tokens,
+                request.cached_tokens,
+                request.prefill_gpu_s,
+                request.recomputed_gpu_s,
+                request.left_s,
+                instance,
+            )
         )
 
-    def finish(self, end_s: float, further: Mapping[str, NDArray[Any]]) -> Record:
+    def finish(self, further: Mapping[str, NDArray[Any]]) -> Record:
         """Return the record: a row for every request that has ended, in order of arrival, then of id.
 
         `further` has more columns, by id. Ids that nobody noted the end of never came to be.
@@ -310,24 +330,37 @@ class Recorder:
             steps=steps,
             step_ends_s=ends_s,
             reasons=tuple(self._reasons),
-            end_s=end_s,
+            end_s=float(ended["end_s"].max(initial=0.0)),
             transfers=transfers,
         )
 
 
 def _steps(stretches: dict[str, NDArray[Any]], instances: int) -> tuple[dict[str, NDArray[Any]], tuple[Floats, ...]]:
-    """Return the table of steps, and when each decode step of each instance ended."""
-    line = stretches["anchor_s"], stretches["first_s"], stretches["growth_s"]
-    taken, steps = stretches["taken"], stretches["steps"]
-    times = {"start_s": step_ends_s(*line, taken), "end_s": step_ends_s(*line, taken + steps)}
-    order = np.argsort(stretches["instance"], kind="stable")
-    order = order[stretches["decoding"][order] > 0]
-    bounds = np.searchsorted(stretches["instance"][order], np.arange(instances + 1))
-    ends_s = []
-    for rows in np.split(order, bounds[1:-1]):
-        many = steps[rows]
-        ends = np.cumsum(many)
-        k = np.arange(1, many.sum() + 1) + np.repeat(taken[rows] - (ends - many), many)
-        anchor_s, first_s, growth_s = (np.repeat(of[rows], many) for of in line)
-        ends_s.append(step_ends_s(anchor_s, first_s, growth_s, k))
-    return {name: times[name] if name in times else stretches[name] for name in STEP_COLUMNS}, tuple(ends_s)
+    """Return the table of steps, by end and instance, and when each decode step of each instance ended."""
+    anchor_s, first_s, growth_s = (stretches[name] for name in ("anchor_s", "first_s", "growth_s"))
+    taken = stretches["taken"]
+    start_s = step_ends_s(anchor_s, first_s, growth_s, taken)
+    end_s = step_ends_s(anchor_s, first_s, growth_s, taken + stretches["steps"])
+    by_instance = np.argsort(stretches["instance"], kind="stable")
+    decode = by_instance[stretches["decoding"][by_instance] > 0]
+    bounds = np.searchsorted(stretches["instance"][decode], np.arange(1, instances))
+    ends_s = tuple(_ends_s(stretches, own) for own in np.split(decode, bounds))
+    rows = by_instance[np.argsort(end_s[by_instance], kind="stable")]
+    columns = stretches | {"start_s": start_s, "end_s": end_s}
+    return {name: columns[name][rows] for name in STEP_COLUMNS}, ends_s
+
+
+def _ends_s(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> Floats:
+    """When each step of these stretches ended, one stretch after another. A few at a time: they stay in the cache."""
+    steps = stretches["steps"][rows]
+    last = np.cumsum(steps)
+    ends_s = np.empty(int(last[-1]) if len(rows) else 0)
+    for few in range(0, len(rows), EXPANDED_AT_ONCE):
+        own, many, upto = (of[few : few + EXPANDED_AT_ONCE] for of in (rows, steps, last))
+        first = int(upto[0] - many[0])
+        k = np.arange(first + 1, int(upto[-1]) + 1) - np.repeat(upto - many - stretches["taken"][own], many)
+        anchor_s, first_s, growth_s = (
+            np.repeat(stretches[name][own], many) for name in ("anchor_s", "first_s", "growth_s")
+        )
+        ends_s[first : int(upto[-1])] = step_ends_s(anchor_s, first_s, growth_s, k)
+    return ends_s

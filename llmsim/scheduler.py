@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
@@ -42,6 +42,18 @@ class Decision(NamedTuple):
 
 #: nothing special: everybody who runs decodes
 DECODE = Decision()
+
+
+Schedule = TypeVar("Schedule", bound=Callable[..., Decision])
+
+
+def decodes_by_itself(schedule: Schedule) -> Schedule:
+    """Mark a `schedule` that says `DECODE` whenever nobody waits or prefills and there is memory for the next step.
+
+    It need not be asked then. Whoever overrides it is asked again.
+    """
+    schedule.decodes_by_itself = True  # type: ignore[attr-defined]
+    return schedule
 
 
 class Admission(Protocol):

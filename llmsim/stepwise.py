@@ -44,9 +44,6 @@ class ListBatch:
         del self._members[request.id], self._output_left[request.id]
         return emitted
 
-    def steps_to_first_finish(self) -> int:
-        return min(self._output_left.values())
-
     @property
     def blocks_needed(self) -> int:
         return self.blocks_within(1)
@@ -56,9 +53,10 @@ class ListBatch:
         held = [request.computed_tokens for request in self._members.values()]
         return sum(blocks(tokens + steps) - blocks(tokens) for tokens in held)
 
-    def steps_within(self, free_blocks: int) -> int:
+    def steps_ahead(self, free_blocks: int) -> int:
+        first_finish = min(self._output_left.values())
         steps = 0
-        while self.blocks_within(steps + 1) <= free_blocks:
+        while steps < first_finish and self.blocks_within(steps + 1) <= free_blocks:
             steps += 1
         return steps
 
@@ -74,9 +72,7 @@ class StepwiseInstance(Instance):
     """An instance without stretches and without sums."""
 
     __slots__ = ()
+    stepwise = True
 
     def _new_batch(self) -> Batch:
         return ListBatch(self.memory)
-
-    def _steps_ahead(self) -> int:
-        return 1

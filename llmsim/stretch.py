@@ -23,6 +23,7 @@ from llmsim.request import Request
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+NEAR = 1e-4  #: steps; how near a boundary `Stretch.ended_before` looks at it
 
 
 class Stretch:
@@ -37,6 +38,7 @@ class Stretch:
         "growth_s",
         "line_steps",
         "prefill",
+        "prefill_tokens",
         "steps",
         "taken",
     )
@@ -51,7 +53,8 @@ class Stretch:
         steps: int,
         decoding: int,
         context_tokens: int,
-        prefill: Sequence[tuple[Request, int]],
+        prefill: Sequence[tuple[Request, int]] = (),
+        prefill_tokens: int = 0,
     ) -> None:
         self.anchor_s = anchor_s
         self.first_s = first_s  #: how long the first step from the anchor takes
@@ -62,6 +65,7 @@ class Stretch:
         self.decoding = decoding  #: sequences that emit a token in each step
         self.context_tokens = context_tokens  #: sum of the contexts that the first of the steps attends to
         self.prefill = prefill  #: requests and the tokens of each to compute
+        self.prefill_tokens = prefill_tokens  #: of all of them
         k = taken + steps
         self.end_s = anchor_s + (k * first_s + (k * (k - 1) >> 1) * growth_s)
 
@@ -79,16 +83,33 @@ class Stretch:
             and self.context_tokens + self.steps * decoding == context_tokens
         )
 
-    def cut(self, steps: int) -> None:
-        """Take fewer steps, or more."""
+    def next(self, most: int) -> Stretch:
+        """Return what follows on the same line, at most so many steps."""
+        taken, context_tokens = self.taken + self.steps, self.context_tokens + self.steps * self.decoding
+        steps = min(most, self.line_steps - taken)
+        line = self.anchor_s, self.first_s, self.growth_s, self.line_steps
+        return Stretch(*line, taken, steps, self.decoding, context_tokens)
+
+    def cut(self, steps: int) -> float:
+        """Take fewer steps; return when the last of them ends."""
         self.steps = steps
-        self.end_s = self.step_end_s(steps)
+        k = self.taken + steps
+        end_s = self.end_s = self.anchor_s + (k * self.first_s + (k * (k - 1) >> 1) * self.growth_s)
+        return end_s
 
     def ended_before(self, time_s: float) -> int:
         """How many of the steps end before a time."""
         if time_s > self.end_s:
             return self.steps
-        step = self._near(time_s)
+        # solve the formula for the step that is under way; rounding counts only near a boundary
+        since_s, slope_s = time_s - self.anchor_s, self.first_s - self.growth_s / 2
+        square = slope_s * slope_s + 2 * self.growth_s * since_s
+        root_s = sqrt(square) if square > 0 else 0.0
+        solved = 2 * since_s / (slope_s + root_s or self.first_s) - self.taken
+        step = int(solved)
+        if NEAR < solved - step < 1 - NEAR and step < self.steps:
+            return step
+        step = min(max(step, 0), self.steps)
         while step and self.step_end_s(step) >= time_s:
             step -= 1
         while step < self.steps and self.step_end_s(step + 1) < time_s:
@@ -99,13 +120,6 @@ class Stretch:
         """How many of the steps end before a time, or at it."""
         step = self.ended_before(time_s)
         return step + 1 if step < self.steps and self.step_end_s(step + 1) == time_s else step
-
-    def _near(self, time_s: float) -> int:
-        """Solve the formula for the step that is under way at a time up to the end; rounding may put it one off."""
-        since_s, b = time_s - self.anchor_s, self.first_s - self.growth_s / 2
-        root = sqrt(max(0.0, b * b + 2 * self.growth_s * since_s))
-        step = int(2 * since_s / (b + root)) - self.taken if b + root > 0 else self.steps
-        return min(max(step, 0), self.steps)
 
 
 def step_ends_s(anchor_s: Floats, first_s: Floats, growth_s: Floats, k: Ints) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +16,18 @@ class Curve:
     `a[j] + b[j] x` holds from knot j-1 (included) to knot j. Lists: for one argument they beat NumPy by far.
     """
 
-    knots: list[float]
+    knots: list[int]
     a: list[float]
     b: list[float]
+    ends: list[int]  #: of the intervals: the knots, and one that is never reached
 
     @classmethod
-    def through(cls, x: Sequence[float], y: Sequence[float]) -> Curve:
-        """Join the points (x ascending). Two points at least."""
+    def through(cls, x: Sequence[int], y: Sequence[float]) -> Curve:
+        """Join the points (x ascending, whole numbers). Two points at least."""
         slopes = [(y1 - y0) / (x1 - x0) for x0, x1, y0, y1 in zip(x, x[1:], y, y[1:], strict=False)]
         slopes.append(slopes[-1])
         starts = [y0 - slope * x0 for x0, y0, slope in zip(x, y, slopes, strict=True)]
-        return cls(list(x), [y[0], *starts], [0.0, *slopes])
+        return cls(list(x), [y[0], *starts], [0.0, *slopes], [*x, UNBOUNDED])
 
     def __call__(self, x: float) -> float:
         """Return the value at x."""
@@ -36,12 +36,10 @@ class Curve:
 
     def raised(self, by: float) -> Curve:
         """Return this curve, higher by a constant."""
-        return Curve(self.knots, [a + by for a in self.a], self.b)
+        return Curve(self.knots, [a + by for a in self.a], self.b, self.ends)
 
     def line(self, start: int, stride: int) -> Line:
         """Values at points from `start`, `stride` (> 0) apart: the first, the increment, how many before the knot."""
-        knots = self.knots
-        j = bisect_right(knots, start)
+        j = bisect_right(self.knots, start)
         b = self.b[j]
-        points = math.ceil((knots[j] - start) / stride) if j < len(knots) else UNBOUNDED
-        return self.a[j] + b * start, b * stride, points
+        return self.a[j] + b * start, b * stride, -((start - self.ends[j]) // stride)

@@ -48,16 +48,14 @@ class Table(LatencyModel):
         if not prefill:
             curve = self._decode.get(decoding) or self._decode_of(decoding)
             return curve(context_tokens)
-        tokens = decoding
-        for _, chunk in prefill:
-            tokens += chunk
-        sequences = len(prefill) + decoding
-        rest_s = self._rest.get((tokens, sequences)) or self._rest_of(tokens, sequences)
         if len(prefill) == 1:
-            computed, chunk = prefill[0]
-            attention_s = self._launch_s + self._new_s(self._work, computed, computed + chunk)
+            computed, tokens = prefill[0]
+            attention_s = self._launch_s + self._new_s(self._work, computed, computed + tokens)
         else:
+            tokens = sum(chunk for _, chunk in prefill)
             attention_s = self._shared_s(prefill)
+        size = tokens + decoding, len(prefill) + decoding
+        rest_s = self._rest.get(size) or self._rest_of(*size)
         if decoding:
             attention_s += (self._attention.get(decoding) or self._attention_of(decoding))(context_tokens)
         return rest_s + attention_s

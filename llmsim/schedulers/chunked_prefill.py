@@ -12,7 +12,17 @@ from dataclasses import dataclass
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
-from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits, positive, share
+from llmsim.scheduler import (
+    DECODE,
+    Decision,
+    InstanceView,
+    Scheduler,
+    decodes_by_itself,
+    latest_to_preempt,
+    never_fits,
+    positive,
+    share,
+)
 from llmsim.waiting import Key
 
 #: how many tokens of a step a prompt gets: of so many that it wants, and that the prompts before it have left; none, if
@@ -42,6 +52,7 @@ class ChunkedPrefill(Scheduler):
         """As many as there are seats."""
         return self.max_num_seqs
 
+    @decodes_by_itself
     def schedule(self, view: InstanceView) -> Decision:
         """Running requests first, then the queue."""
         if not (view.num_waiting or view.num_prefilling) and view.decode_blocks <= view.free_blocks:
@@ -50,13 +61,15 @@ class ChunkedPrefill(Scheduler):
         budget = self.max_num_batched_tokens
         prefill: dict[int, int] = {}
         blocks: dict[int, int] = {}
+        free = view.free_blocks - view.decode_blocks
         for request in view.prefilling:
             tokens = grant(request, request.tokens_to_prefill, budget)
             if tokens > 0:
                 budget -= tokens
                 prefill[request.id] = tokens
-                blocks[request.id] = view.blocks_for(request.computed_tokens + tokens) - view.blocks_held(request)
-        free = view.free_blocks - view.decode_blocks - sum(blocks.values())
+                needed = view.blocks_for(request.computed_tokens + tokens) - view.blocks_held(request)
+                blocks[request.id] = needed
+                free -= needed
         if free < 0:
             victims = latest_to_preempt(view, blocks, self._victims_key())
             kept = {id: n for id, n in prefill.items() if id not in victims}
@@ -69,20 +82,21 @@ class ChunkedPrefill(Scheduler):
         seats = self.max_num_seqs - view.num_running
         if seats <= 0:
             return
-        reserve = int(self.watermark * view.total_blocks) if view.num_running else 0
+        watermark, size = int(self.watermark * view.total_blocks), view.block_tokens
+        reserve = watermark if view.num_running else 0
         admission = view.admission(prefill)
         for request in view.waiting:
             to_prefill = request.tokens_to_prefill
             cached, in_use = admission.found(request)
             tokens = grant(request, to_prefill - cached, budget)
-            if tokens <= 0 or seats <= 0 or view.blocks_for(to_prefill) - in_use + reserve > free:
+            if tokens <= 0 or seats <= 0 or -(-to_prefill // size) - in_use + reserve > free:
                 return
             admission.add(request, tokens)
             prefill[request.id] = tokens
             budget -= tokens
             seats -= 1
-            free -= view.blocks_for(cached + tokens) - in_use
-            reserve = int(self.watermark * view.total_blocks)  # guards those who run
+            free -= -(-(cached + tokens) // size) - in_use
+            reserve = watermark  # guards those who run
 
     def _grant(self, view: InstanceView) -> Grant:
         """Say what prompts get of a step: all that those who decode leave."""
@@ -95,4 +109,4 @@ class ChunkedPrefill(Scheduler):
 
     def why_never(self, request: RequestView, view: InstanceView) -> str | None:
         """Reject a prompt that the watermark keeps out even of an empty instance."""
-        return never_fits(request, view, self.watermark)
+        return never_fits(request, view, self.watermark) if self.watermark else None

@@ -12,7 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmsim.request import RequestView
-from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, never_fits, positive, share
+from llmsim.scheduler import (
+    DECODE,
+    Decision,
+    InstanceView,
+    Scheduler,
+    decodes_by_itself,
+    latest_to_preempt,
+    never_fits,
+    positive,
+    share,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class Fcfs(Scheduler):
         """As many as there are seats."""
         return self.max_num_seqs
 
+    @decodes_by_itself
     def schedule(self, view: InstanceView) -> Decision:
         """Prompts if any fits, else decode."""
         prefill = self._whole_prompts(view) if view.num_waiting else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, latest_to_preempt, positive
+from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler, decodes_by_itself, latest_to_preempt, positive
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Static(Scheduler):
         """As many as there are seats."""
         return self.max_num_seqs
 
+    @decodes_by_itself
     def schedule(self, view: InstanceView) -> Decision:
         """Start a batch when the last one is done, else decode."""
         if view.num_running:

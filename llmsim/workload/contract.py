@@ -69,6 +69,11 @@ class Workload:
     def __len__(self) -> int:
         return len(self.arrival_s)
 
+    @property
+    def tells(self) -> bool:
+        """Whether `tell` has anything to tell."""
+        return not (self.predicted_output_tokens is None and self.classes is None and self.user is None)
+
     def tell(self, request: Request) -> None:
         """Put on a request what its cluster knows of it beside the prompt: prediction, priority and user."""
         if self.predicted_output_tokens is not None:

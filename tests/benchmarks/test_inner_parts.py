@@ -67,14 +67,14 @@ def test_the_decode_batch_advances(benchmark, steps):
     for id in range(64):
         batch.join(Request(id, 0.0, 100 + 37 * id), 10**9)
 
-    assert benchmark(batch.advance, steps) == []
+    assert not benchmark(batch.advance, steps)
     assert batch.context_tokens == sum(100 + 37 * id for id in range(64)) + 64 * batch.clock.steps
 
 
 def test_the_decode_batch_says_how_far_it_can_go(benchmark):
     batch = decoding_batch(256)
 
-    assert benchmark(lambda: (batch.steps_to_first_finish(), batch.steps_within(1000)))[1] > 0
+    assert benchmark(batch.steps_ahead, 1000) > 0
 
 
 @pytest.mark.parametrize("prefill", [(), ((0, 512),), ((1024, 1024), (0, 300), (0, 700))], ids=["none", "one", "three"])
