@@ -237,6 +237,7 @@ class Instance:
         reason = self.why_never(request)
         if reason is not None:
             self.end(request, Outcome.REJECTED, now_s, reason)
+            self._write_down()  # reasons are numbered as they come up
         elif self.seen:
             self.enqueue(request)
             self.look_up()

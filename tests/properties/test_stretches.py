@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.abandonment import Abandoning, Deadlines
+from llmsim.latency.contract import LatencyModel
+from llmsim.latency.curve import Curve
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.power_of_two import PowerOfTwo
 from llmsim.routers.random import Random
@@ -71,8 +75,28 @@ SCHEDULERS = [
     EarliestTokenDeadline(tokens_per_s=20.0, offset_s=0.5),
     Fidgety(),
 ]
+
+
+class Kinked(LatencyModel):
+    """Decode steps on many short lines, some of which fall."""
+
+    curve = Curve.through([20, 60, 90, 200, 230, 700], [0.011, 0.013, 0.0129, 0.0171, 0.017, 0.03])
+
+    def step_time_s(self, prefill, decoding, context_tokens):
+        return 0.0001 * sum(tokens for _, tokens in prefill) + self.curve(context_tokens)
+
+    def decode_line(self, decoding, context_tokens):
+        return self.curve.line(context_tokens, decoding)
+
+
+class OneByOne(LinearSteps):
+    """Does not say that its steps are on one line."""
+
+    decode_line = LatencyModel.decode_line
+
+
 #: round numbers, so that arrivals and step ends coincide; and others, so that sums round
-LATENCIES = [LinearSteps(0.125, 0.0), LinearSteps(0.0101, 0.00013, 0.00037, 1.7e-6)]
+LATENCIES = [LinearSteps(0.125, 0.0), LinearSteps(0.0101, 0.00013, 0.00037, 1.7e-6), Kinked(), OneByOne(0.0101)]
 
 
 @st.composite
@@ -99,9 +123,10 @@ def workloads(draw):
     deadlines=st.sampled_from([None, None, Deadlines(0.5), Deadlines(1.0, 3.0), Deadlines(tokens_per_s=8.0)]),
     foresee=st.booleans(),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (1.01, np.inf, 0.125), (np.inf, 0.2, 0.3)]),
+    posted=st.sampled_from([1, 3, 64]),
 )
 def test_stretches_equal_single_steps(
-    requests, scheduler, latency, blocks, router, instances, until_s, deadlines, foresee, patience
+    requests, scheduler, latency, blocks, router, instances, until_s, deadlines, foresee, patience, posted
 ):
     if deadlines is not None:
         scheduler = Abandoning(scheduler, deadlines, foresee=latency if foresee else None)
@@ -109,16 +134,17 @@ def test_stretches_equal_single_steps(
         first_s, next_s, delay_s = patience
         spread = 1 + np.arange(len(requests)) % 3
         patience = Patience(first_s * spread, next_s * spread, delay_s)
-    stretches, single = serve_both_ways(
-        requests,
-        scheduler,
-        latency=latency,
-        num_gpu_blocks=blocks,
-        router=router,
-        instances=instances,
-        until_s=until_s,
-        patience=patience,
-    )
+    with mock.patch("llmsim.engine.POSTED", posted):
+        stretches, single = serve_both_ways(
+            requests,
+            scheduler,
+            latency=latency,
+            num_gpu_blocks=blocks,
+            router=router,
+            instances=instances,
+            until_s=until_s,
+            patience=patience,
+        )
 
     assert same(stretches, single)
 
