@@ -103,6 +103,8 @@ class Stretch:
             return self.steps
         # solve the formula for the step that is under way; rounding counts only near a boundary
         since_s, slope_s = time_s - self.anchor_s, self.first_s - self.growth_s / 2
+        if since_s <= 0:
+            return 0
         square = slope_s * slope_s + 2 * self.growth_s * since_s
         root_s = sqrt(square) if square > 0 else 0.0
         solved = 2 * since_s / (slope_s + root_s or self.first_s) - self.taken

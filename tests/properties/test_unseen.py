@@ -82,7 +82,6 @@ def test_what_it_is_sent_does_not_pile_up():
         def why_never(self, request, view):
             nonlocal most
             most = max(most, view.num_running)
-            return None
 
     record = serve(workload(*((0.05 * k, 10, 3) for k in range(10_000))), Watched())
 
