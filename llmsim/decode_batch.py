@@ -136,8 +136,8 @@ class DecodeBatch:
         return cycles * self._period + steps
 
     def advance(self, steps: int) -> Sequence[int]:
-        self._memory.take(self.blocks_within(steps))
         clock = self.clock
+        self._memory.take(self._residues[-clock.steps % self._period] if steps == 1 else self.blocks_within(steps))
         now = clock.steps = clock.steps + steps
         self.context_tokens += steps * self.sequences
         if now < self._first_finish:

@@ -8,7 +8,6 @@ next step boundary.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from math import inf, isnan
 from typing import ClassVar
@@ -47,6 +46,7 @@ class Instance:
         "_output_tokens",
         "_posted",
         "_rank",
+        "_segments",
         "_stretch",
         "_taken",
         "_view",
@@ -122,8 +122,9 @@ class Instance:
         self.due_s = inf  # when to act next: at the end of the stretch, or for who comes
         self.seen = True  # False: nobody looks, so that it need not be up to date
         self._taken: list[tuple[Stretch, int, int, int]] = []  # with blocks used, waiting and running meanwhile
+        self._segments: list[tuple[int, float, int, int]] = []  # of token times: request, head, first step, steps
         self._ends: list[tuple[Request, float, str]] = []  # of requests, when and why, that nobody was told of yet
-        self._posted: deque[tuple[float, Request]] = deque()  # for one that is not: what came meanwhile, and when
+        self._posted: list[tuple[float, Request]] = []  # for one that is not: what came meanwhile, and when
         self._wake: simpy.Event | None = None  # not None: what happens then, and may be brought forward
         self.exchange: Exchange | None = None  # with other instances, in a disaggregated cluster
 
@@ -139,12 +140,12 @@ class Instance:
 
     def catch_up(self, time_s: float) -> None:
         """Do all that was due before `time_s`: the same without events, if nobody has looked since."""
-        while self._posted:
-            submitted_s, request = self._posted.popleft()
+        for submitted_s, request in self._posted:
             while self.due_s < submitted_s:
                 self.act()
             self.enqueue(request)
-            self._interrupt(submitted_s, arriving=True)
+            self._interrupt(submitted_s, True)
+        self._posted.clear()
         while self.due_s < time_s:
             self.act()
         self._write_down()
@@ -504,7 +505,8 @@ class Instance:
     def _hand_over(self, request: Request, exchange: Exchange) -> None:
         """Send a request elsewhere to decode; its token times here end with the head."""
         del self.running[request.id]
-        self.recorder.segment(request.id, self.number, request.head_s, 0, 0)
+        self._segments.append((request.id, request.head_s, 0, 0))
+        self._write_down()  # before the instance that goes on with it does
         request.head_s = NEVER_S
         exchange.hand_over(request)
 
@@ -512,7 +514,8 @@ class Instance:
 
     def _finish(self, id: int) -> None:
         request = self.running.pop(id)
-        self._release(request)
+        self._leave_batch(request)
+        self.memory.release(id, request.prefilled_tokens)
         self.end(request, Outcome.FINISHED, self.now_s)
 
     def _withdraw(self, request: Request) -> None:
@@ -534,12 +537,13 @@ class Instance:
         self.memory.release(request.id, request.prefilled_tokens)
 
     def _leave_batch(self, request: Request) -> None:
+        self._last = None  # the line ends with the batch
         joined_step = request.joined_step
         emitted = self.batch.leave(request)
         if emitted:
             request.last_token_s = self._last_decode_s
         if emitted or not isnan(request.head_s):  # nothing, if it was released from hold and left at once
-            self.recorder.segment(request.id, self.number, request.head_s, joined_step, emitted)
+            self._segments.append((request.id, request.head_s, joined_step, emitted))
         request.head_s = NEVER_S
 
     def _drop_cancelled(self) -> None:
@@ -566,14 +570,14 @@ class Instance:
 
     def _write_down(self) -> None:
         """Tell of what has happened since the last time. Of much at once, that is faster than one by one."""
-        number, note = self.number, self.recorder.stretch
-        for taken in self._taken:
-            note(number, *taken)
-        self._taken.clear()
-        ends, self._ends = self._ends, []
+        number, recorder, ends = self.number, self.recorder, self._ends
+        recorder.stretches(number, self._taken)
+        recorder.segments(number, self._segments)
+        self._taken, self._segments, self._ends = [], [], []
         for request, end_s, reason in ends:
-            self.recorder.ended(request, self.number, end_s, reason)
-            self._on_end(self.number, request)
+            recorder.ended(request, number, end_s, reason)
+        for request, _, _ in ends:
+            self._on_end(number, request)
 
     # Refusals ----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ A request has one segment more for every preemption, hold or migration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from io import BytesIO
@@ -258,29 +258,32 @@ class Recorder:
         self._reasons: dict[str, int] = {"": 0}
         self.transfer = self._transfers.add  #: note a handover: a row of `TRANSFER_COLUMNS`
 
-    def stretch(self, number: int, stretch: Stretch, blocks_used: int, waiting: int, running: int) -> None:
-        """Note a step or stretch of an instance."""
-        rows = self._stretches
-        rows.write(
-            rows.pack(
-                number,
-                stretch.steps,
-                stretch.prefill_tokens,
-                stretch.decoding,
-                stretch.context_tokens,
-                blocks_used,
-                waiting,
-                running,
-                stretch.taken,
-                stretch.anchor_s,
-                stretch.first_s,
-                stretch.growth_s,
+    def stretches(self, instance: int, taken: Iterable[tuple[Stretch, int, int, int]]) -> None:
+        """Note steps and stretches of an instance; with each: KV blocks used, waiting, running."""
+        write, pack = self._stretches.write, self._stretches.pack
+        for stretch, blocks_used, waiting, running in taken:
+            write(
+                pack(
+                    instance,
+                    stretch.steps,
+                    stretch.prefill_tokens,
+                    stretch.decoding,
+                    stretch.context_tokens,
+                    blocks_used,
+                    waiting,
+                    running,
+                    stretch.taken,
+                    stretch.anchor_s,
+                    stretch.first_s,
+                    stretch.growth_s,
+                )
             )
-        )
 
-    def segment(self, request: int, instance: int, head_s: float, first_step: int, steps: int) -> None:
-        """Note a range of token times."""
-        self._segments.write(self._segments.pack(request, instance, head_s, first_step, steps))
+    def segments(self, instance: int, segments: Iterable[tuple[int, float, int, int]]) -> None:
+        """Note ranges of token times: of which request, its head, the first step, and how many."""
+        write, pack = self._segments.write, self._segments.pack
+        for request, head_s, first_step, steps in segments:
+            write(pack(request, instance, head_s, first_step, steps))
 
     def ended(self, request: Request, instance: int, end_s: float, reason: str) -> None:
         """Note how a request ended."""
