@@ -62,7 +62,7 @@ class ChunkedPrefill(Scheduler):
         prefill: dict[int, int] = {}
         blocks: dict[int, int] = {}
         free = view.free_blocks - view.decode_blocks
-        for request in view.prefilling:
+        for request in view.prefilling if view.num_prefilling else ():
             tokens = grant(request, request.tokens_to_prefill, budget)
             if tokens > 0:
                 budget -= tokens
@@ -75,7 +75,8 @@ class ChunkedPrefill(Scheduler):
             kept = {id: n for id, n in prefill.items() if id not in victims}
             # the next step may have room for somebody smaller than these, if the queue puts him first
             return Decision(kept, preempt=victims, review_at_s=view.now_s)
-        self._admit(view, prefill, grant, budget, free)
+        if view.num_waiting:
+            self._admit(view, prefill, grant, budget, free)
         return Decision(prefill)
 
     def _admit(self, view: InstanceView, prefill: dict[int, int], grant: Grant, budget: int, free: int) -> None:
