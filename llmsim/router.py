@@ -87,7 +87,8 @@ class FleetView(Protocol):
 class Router(ABC):
     """One policy: one file in llmsim/routers/, named after the policy, with one subclass of this."""
 
-    #: what it looks at, so that results can say how old that is: "reports" (load, queue, memory), "caches" (prefixes)
+    #: what it looks at, so that results can say how old that is: "reports" (load, queue, memory), "caches" (prefixes).
+    #: Empty: instances need not be up to date for it, which is faster; to look all the same raises `PolicyError`.
     reads: ClassVar[tuple[str, ...]] = ("reports",)
 
     def pools_named(self) -> Mapping[str, Sequence[str]]:

@@ -14,7 +14,7 @@ same times as one in stretches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, nextafter, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,8 +120,7 @@ class Stretch:
 
     def ended_by(self, time_s: float) -> int:
         """How many of the steps end before a time, or at it."""
-        step = self.ended_before(time_s)
-        return step + 1 if step < self.steps and self.step_end_s(step + 1) == time_s else step
+        return self.ended_before(nextafter(time_s, inf))
 
 
 def step_ends_s(anchor_s: Floats, first_s: Floats, growth_s: Floats, k: Ints) -> Floats:

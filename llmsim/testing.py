@@ -380,7 +380,7 @@ def _seen(fleet: FleetView) -> NDArray[np.int64]:
 def check_router(router: Router, *, seed: int = 0) -> None:
     """Raise unless a router keeps the contract on fleets of 1, 2 and 5 instances, idle and crowded, with old news too.
 
-    It names an instance that there is, as a whole number, keeps no state and changes nothing.
+    It names an instance that there is, as a whole number, keeps no state, changes nothing, and says if it `reads`.
     """
     rng = np.random.default_rng(seed)
     for instances, reports in ((1, ORACLE), (2, ORACLE), (5, ORACLE), (5, Reports(0.5)), (5, Reports(0.5, False))):
@@ -388,3 +388,4 @@ def check_router(router: Router, *, seed: int = 0) -> None:
             requests = _drawn(rng, 40, rate_per_s)
             scheduler = ChunkedPrefill(max_num_seqs=4)
             serve(requests, scheduler, instances=instances, router=RouterWitness(router), reports=reports)
+    serve(_drawn(rng, 40, 20.0), ChunkedPrefill(), instances=2, router=router)  # nobody else looks at the instances

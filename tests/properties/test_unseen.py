@@ -17,7 +17,7 @@ from llmsim.router import Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
-from llmsim.testing import LinearSteps, same, serve, workload
+from llmsim.testing import LinearSteps, check_router, same, serve, workload
 from llmsim.workload.contract import Workload
 
 
@@ -72,6 +72,12 @@ def test_records_are_equal_to_the_row(gaps, scheduler, latency, blocks, instance
 def test_a_router_that_looks_must_say_so(what):
     with pytest.raises(PolicyError, match="a router whose `reads` is empty reads the state of instances"):
         serve(workload((0.0, 10, 10), (0.1, 10, 10)), ChunkedPrefill(), router=Secretive(what), instances=2)
+
+
+def test_the_check_for_authors_finds_a_router_that_looks_and_does_not_say_so():
+    check_router(Looking())
+    with pytest.raises(PolicyError, match="say so in `reads`"):
+        check_router(Secretive())
 
 
 def test_what_it_is_sent_does_not_pile_up():
