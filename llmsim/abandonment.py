@@ -12,7 +12,7 @@ from math import nextafter
 
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import RequestView
-from llmsim.scheduler import Decision, InstanceView, Scheduler
+from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
 from llmsim.waiting import WaitingQueue
 
 FOR_EVER_S = float("inf")
@@ -104,6 +104,6 @@ class Abandoning(Scheduler):
         """Let the other scheduler order the queue."""
         return self.scheduler.new_queue()
 
-    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Ask the other scheduler."""
-        return self.scheduler.why_never(request, view)
+        return self.scheduler.why_never(request, limits)

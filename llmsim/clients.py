@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import simpy
@@ -46,6 +47,11 @@ class ApiPath:
         if self.max_queue is not None and (self.max_concurrency is None or self.max_queue < 0):
             raise InputError(f"gateway max_queue = {self.max_queue}, expected at least 0, beside max_concurrency")
 
+    @cached_property
+    def way_in(self) -> bool:
+        """Whether a request takes any time on its way in."""
+        return self.request_s > 0 or self.prompt_token_s > 0
+
     def way_in_s(self, prompt_tokens: int) -> float:
         """From sending a request to its entering the engine's queue."""
         return self.request_s + self.prompt_token_s * prompt_tokens
@@ -74,7 +80,7 @@ class Clients:
     ) -> None:
         self._clock = clock
         self._arrival_s = arrival_s
-        self._prompt_tokens = prompt_tokens.data  # gives plain ints, and copies nothing
+        self._prompt_tokens = np.asarray(prompt_tokens, dtype=np.int64).data  # gives plain ints, and copies nothing
         self._send = send
         self._users = users
         self._max_in_flight = max_in_flight

@@ -131,11 +131,12 @@ class Cluster:
         self._present: dict[int, Instance] = {}  # where each request in the system is whose user may leave
         self._router = router
         self._api = api
-        self._way_in = api.request_s > 0 or api.prompt_token_s > 0
         self._entrance: Entrance | None = None
         if api.max_concurrency is not None:
             self._entrance = Entrance(api.max_concurrency, api.max_queue, self._admit)
-        self._exit = Exit(api.output_token_s, len(instances)) if api.output_token_s > 0 else None
+        acting = self._entrance is not None or max_in_flight is not None or users.wait_for_ends
+        #: for those who act when a client has its last token; what else it does is worked out after the run
+        self._exit = Exit(api.output_token_s, len(instances)) if acting and api.output_token_s > 0 else None
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
         self._tells = attempts.tells
         self.clock = Clock()
@@ -172,7 +173,7 @@ class Cluster:
         )
         #: (attempts,) when each entered its engine's queue; NaN: not yet
         self.queued_s = self.clients.sent_s
-        if self._way_in or self._entrance is not None:
+        if api.way_in or self._entrance is not None:
             self.queued_s = np.full(len(attempts), np.nan)
         #: (attempts,) when each passed the gateway's limit; NaN: not yet
         self.admitted_s = np.full(len(attempts) if self._entrance is not None else 0, np.nan)
@@ -183,7 +184,7 @@ class Cluster:
         #: the fleet that an instance belongs to, and its number in there
         self._berths = {instance.number: (self.fleet, n) for n, instance in enumerate(self.fleet.instances)}
         if disaggregation is not None:
-            if self._exit is not None:
+            if api.output_token_s > 0:
                 raise InputError("host.output_token_s: senders of instances that hand requests over are not modelled")
             self._disaggregate(disaggregation, roles, rng)
         self.autoscaler: Autoscaler | None = None
@@ -316,7 +317,7 @@ class Cluster:
             self._present[request.id] = instance
         if self._entrance is not None:
             self.admitted_s[request.id] = self.clock.now_s
-        if self._way_in:
+        if self._api.way_in:
             self._under_way[request.id] = (request, instance)
             there = self.clock.at(self.clock.now_s + self._api.way_in_s(request.prompt_tokens), ARRIVAL)
             there.callbacks.append(lambda _: self._submit(request, instance))

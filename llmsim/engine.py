@@ -28,9 +28,10 @@ from llmsim.record import Recorder
 from llmsim.request import NEVER_S, Outcome, Request, RequestView
 from llmsim.scheduler import Decision, Scheduler
 from llmsim.stretch import Stretch
-from llmsim.view import View
+from llmsim.view import Limits, View
 
 POSTED = 64  #: requests that an instance which nobody looks at takes at once
+WRITTEN_AT_ONCE = 1024  #: stretches, about
 
 
 class Instance:
@@ -45,6 +46,7 @@ class Instance:
         "_gpus",
         "_last",
         "_last_decode_s",
+        "_limits",
         "_on_end",
         "_on_tokens",
         "_output_tokens",
@@ -112,11 +114,12 @@ class Instance:
         self.report_due_s = inf  # from then on, a report must be written before anything changes
         self.on_report_due: Callable[[Instance], None] = lambda _: None
         self._view = View(self)
+        self._limits = Limits(memory.block_tokens, max_model_len, memory.total_blocks)
         self._rank = FIRST_INSTANCE + number
         self._cancelled: list[int] = []  # to be taken out at the next step boundary
         self._last_decode_s = NEVER_S
         schedule = type(scheduler).schedule
-        self._decodes_by_itself = getattr(schedule, "decodes_by_itself", False) and not self.asks_every_step
+        self._decodes_by_itself = getattr(schedule, "decodes_by_itself", None) is schedule and not self.asks_every_step
         self._output_tokens = output_tokens  # the truth, by request id; no policy can reach it
         self._on_end = on_end
         self._on_tokens = on_tokens
@@ -124,12 +127,12 @@ class Instance:
         self._stretch: Stretch | None = None  # None: idle
         self._last: Stretch | None = None  # the one before, if it may go on
         self.due_s = inf  # when to act next: at the end of the stretch, or for who comes
+        self._wake: simpy.Event | None = None  # not None: what happens then, and may be brought forward
         self.seen = True  # False: nobody looks, so that it need not be up to date
+        self._posted: list[tuple[float, Request]] = []  # what it was sent while it was not, and when
         self._taken: list[tuple[Stretch, int, int, int]] = []  # with blocks used, waiting and running meanwhile
         self._segments: list[tuple[int, float, int, int]] = []  # of token times: request, head, first step, steps
         self._ends: list[tuple[Request, float, str]] = []  # of requests, when and why, that nobody was told of yet
-        self._posted: list[tuple[float, Request]] = []  # for one that is not: what came meanwhile, and when
-        self._wake: simpy.Event | None = None  # not None: what happens then, and may be brought forward
         self.exchange: Exchange | None = None  # with other instances, in a disaggregated cluster
 
     # The main loop -----------------------------------------------------------------------------------------
@@ -412,9 +415,10 @@ class Instance:
         if last is not None and last.goes_on(self.now_s, sequences, context_tokens):
             return last.next(most)
         first_s, growth_s, steps = self.latency.decode_line(sequences, context_tokens)
-        if most < steps:
-            return Stretch(self.now_s, first_s, growth_s, steps, 0, most, sequences, context_tokens)
-        return Stretch(self.now_s, first_s, growth_s, steps, 0, steps, sequences, context_tokens)
+        if steps < 1:
+            raise self._wrong(f"{type(self.latency).__name__} has a line of {steps} decode steps, expected at least 1")
+        taken = most if most < steps else steps
+        return Stretch(self.now_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
 
     def _prefill_step(self, decision: Decision) -> Stretch:
         """Return one step that prefills, and in which all others may decode."""
@@ -569,7 +573,7 @@ class Instance:
             self.cache.forget(request.id)
         request.ended_as = outcome
         self._ends.append((request, end_s, reason))
-        if self.seen:
+        if self.seen or len(self._taken) > WRITTEN_AT_ONCE:
             self._write_down()
 
     def _write_down(self) -> None:
@@ -593,7 +597,7 @@ class Instance:
         blocks = self.memory.blocks_for(tokens - 1)  # the last token is emitted, never computed on
         if blocks > self.memory.total_blocks:
             return f"needs {blocks} KV blocks, the instance has {self.memory.total_blocks}"
-        return self.scheduler.why_never(request, self._view)
+        return self.scheduler.why_never(request, self._limits)
 
     def _too_little_memory(self) -> PolicyError:
         needed, free = self.batch.blocks_needed, self.memory.free_blocks

@@ -52,7 +52,7 @@ def decodes_by_itself(schedule: Schedule) -> Schedule:
 
     It need not be asked then. Whoever overrides it is asked again.
     """
-    schedule.decodes_by_itself = True  # type: ignore[attr-defined]
+    schedule.decodes_by_itself = schedule  # type: ignore[attr-defined]  # itself: who wraps it and copies this is asked
     return schedule
 
 
@@ -70,7 +70,26 @@ class Admission(Protocol):
         """Go on from where this request computes so many tokens in this step."""
 
 
-class InstanceView(Protocol):
+class InstanceLimits(Protocol):
+    """What never changes about an instance."""
+
+    @property
+    def max_model_len(self) -> int:
+        """The most tokens, prompt and output, that a request may have."""
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens in a KV block."""
+
+    @property
+    def total_blocks(self) -> int:
+        """KV blocks of the instance."""
+
+    def blocks_for(self, tokens: int) -> int:
+        """KV blocks that hold this many tokens of one request."""
+
+
+class InstanceView(InstanceLimits, Protocol):
     """What a policy may read of an instance: what a real engine knows at a step boundary."""
 
     @property
@@ -113,27 +132,12 @@ class InstanceView(Protocol):
         """How many have their prefill complete, held ones included."""
 
     @property
-    def max_model_len(self) -> int:
-        """The most tokens, prompt and output, that a request may have."""
-
-    @property
-    def block_tokens(self) -> int:
-        """Tokens in a KV block."""
-
-    @property
-    def total_blocks(self) -> int:
-        """KV blocks of the instance."""
-
-    @property
     def free_blocks(self) -> int:
         """KV blocks that nobody holds, those with a cached prefix included."""
 
     @property
     def decode_blocks(self) -> int:
         """KV blocks that the next step takes if every decoding request emits a token."""
-
-    def blocks_for(self, tokens: int) -> int:
-        """KV blocks that hold this many tokens of one request."""
 
     def blocks_held(self, request: RequestView) -> int:
         """KV blocks that a request holds, alone or with others."""
@@ -176,10 +180,11 @@ class Scheduler(ABC):
         """Most requests that this policy lets run at once; None: no such limit. For those that come from elsewhere."""
         return None
 
-    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Return why this policy can never serve a request that has just arrived (it is then rejected), or None.
 
-        The view is as of the last decision: rely on its limits, not on its clock, queue or free memory.
+        Whoever could be served, but not now, waits: `schedule` may abandon him. To read more than the limits raises
+        `PolicyError`.
         """
         return None
 
@@ -221,10 +226,10 @@ def latest_to_preempt(
     return tuple(request.id for request in victims)
 
 
-def never_fits(request: RequestView, view: InstanceView, watermark: float) -> str | None:
+def never_fits(request: RequestView, limits: InstanceLimits, watermark: float) -> str | None:
     """Return why a prompt can never be admitted under a watermark (a share of all KV blocks), or None."""
-    reserve = int(watermark * view.total_blocks)
-    blocks = view.blocks_for(request.prompt_tokens)
-    if blocks + reserve <= view.total_blocks:
+    reserve = int(watermark * limits.total_blocks)
+    blocks = limits.blocks_for(request.prompt_tokens)
+    if blocks + reserve <= limits.total_blocks:
         return None
-    return f"prompt needs {blocks} KV blocks, the watermark leaves {view.total_blocks - reserve}"
+    return f"prompt needs {blocks} KV blocks, the watermark leaves {limits.total_blocks - reserve}"

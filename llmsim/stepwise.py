@@ -1,16 +1,21 @@
 """The reference path: every step on its own, every sequence on its own, the scheduler asked each time.
 
 It shares the rules of engine.py and none of its short cuts: sums are counted anew, finishes and block needs are found
-by looking at every sequence. Slow on purpose; `--stepwise` runs it, and the tests demand that both paths agree to
-the bit.
+by looking at every sequence, every step makes an event, every step's time is asked for. What is shared is the formula
+of step ends (stretch.py), so that both paths can agree to the bit, as the tests demand. Slow on purpose; `--stepwise`
+runs it.
 """
 
 from __future__ import annotations
 
+from math import isclose
+
 from llmsim.decode_batch import Batch
 from llmsim.engine import Instance
+from llmsim.errors import PolicyError
 from llmsim.memory import KVMemory
 from llmsim.request import Request, StepClock
+from llmsim.stretch import Stretch
 
 
 class ListBatch:
@@ -73,6 +78,18 @@ class StepwiseInstance(Instance):
 
     __slots__ = ()
     stepwise = True
+
+    def _decode_steps(self, most: int) -> Stretch:
+        """Take one step, and compare what the latency model says of it as one of many with what it says of it alone."""
+        stretch = super()._decode_steps(most)
+        step_s = self.latency.step_time_s((), stretch.decoding, stretch.context_tokens)
+        on_line_s = stretch.first_s + stretch.taken * stretch.growth_s
+        if not isclose(on_line_s, step_s, rel_tol=1e-9):
+            raise PolicyError(
+                f"{type(self.latency).__name__}: decode_line gives {on_line_s} s to a step of {stretch.decoding} "
+                f"sequences and {stretch.context_tokens} tokens of context, step_time_s gives {step_s} s"
+            )
+        return stretch
 
     def _new_batch(self) -> Batch:
         return ListBatch(self.memory)

@@ -24,6 +24,7 @@ from llmsim.request import Request
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NEAR = 1e-4  #: steps; how near a boundary `Stretch.ended_before` looks at it
+ROUNDING = 1e-14  #: of times, relative: 45 times that of one operation
 
 
 class Stretch:
@@ -93,8 +94,7 @@ class Stretch:
     def cut(self, steps: int) -> float:
         """Take fewer steps; return when the last of them ends."""
         self.steps = steps
-        k = self.taken + steps
-        end_s = self.end_s = self.anchor_s + (k * self.first_s + (k * (k - 1) >> 1) * self.growth_s)
+        end_s = self.end_s = self.step_end_s(steps)
         return end_s
 
     def ended_before(self, time_s: float) -> int:
@@ -109,7 +109,8 @@ class Stretch:
         root_s = sqrt(square) if square > 0 else 0.0
         solved = 2 * since_s / (slope_s + root_s or self.first_s) - self.taken
         step = int(solved)
-        if NEAR < solved - step < 1 - NEAR and step < self.steps:
+        near = NEAR + ROUNDING * time_s / self.first_s
+        if near < solved - step < 1 - near and step < self.steps:
             return step
         step = min(max(step, 0), self.steps)
         while step and self.step_end_s(step) >= time_s:

@@ -21,7 +21,7 @@ from llmsim.record import Floats, Record
 from llmsim.request import Outcome, RequestView
 from llmsim.router import FleetView, Router
 from llmsim.routers.round_robin import RoundRobin
-from llmsim.scheduler import Decision, InstanceView, Scheduler
+from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.waiting import WaitingQueue
 from llmsim.workload.classes import Classes
@@ -300,9 +300,9 @@ class Witness(Scheduler):
         """Pass through."""
         return self._scheduler.new_queue()
 
-    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Pass through."""
-        return self._scheduler.why_never(request, view)
+        return self._scheduler.why_never(request, limits)
 
 
 def _witness(scheduler: Scheduler) -> Witness:
@@ -331,10 +331,12 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
             serve(requests, _witness(scheduler), latency=latency, num_gpu_blocks=blocks, stretches=stretches)
             for stretches in (True, False)
         ]
+        records.append(serve(requests, scheduler, latency=latency, num_gpu_blocks=blocks))  # without a witness
         outcome = records[0].requests["outcome"]
         allowed = (Outcome.FINISHED, Outcome.REJECTED, Outcome.ABANDONED)
         assert np.isin(outcome, allowed).all(), "somebody was left behind"
-        assert same(*records), "decides otherwise when asked at every step: set asks_every_step or review_at_s"
+        assert same(*records[:2]), "decides otherwise when asked at every step: set asks_every_step or review_at_s"
+        assert same(*records[1:]), "does not decode by itself when it is not asked: it is no `decodes_by_itself`"
 
 
 def _drawn(rng: np.random.Generator, n: int, rate_per_s: float) -> Workload:

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from llmsim.errors import PolicyError
 from llmsim.prefix_cache import NO_CACHE, CachedAdmission
 from llmsim.request import RequestView
 from llmsim.scheduler import NO_CHUNKS, Admission
 
 if TYPE_CHECKING:
     from llmsim.engine import Instance
+
+
+class Limits:
+    """What never changes about an instance (`scheduler.InstanceLimits`)."""
+
+    __slots__ = ("block_tokens", "max_model_len", "total_blocks")
+
+    def __init__(self, block_tokens: int, max_model_len: int, total_blocks: int) -> None:
+        self.block_tokens = block_tokens
+        self.max_model_len = max_model_len
+        self.total_blocks = total_blocks
+
+    def blocks_for(self, tokens: int) -> int:
+        return -(-tokens // self.block_tokens)
+
+    def __getattr__(self, name: str) -> Any:
+        known = ", ".join((*self.__slots__, "blocks_for"))
+        raise PolicyError(f"why_never reads {name} of an instance, expected one of its limits: {known}")
 
 
 class View:

@@ -15,6 +15,7 @@ from llmsim.request import RequestView
 from llmsim.scheduler import (
     DECODE,
     Decision,
+    InstanceLimits,
     InstanceView,
     Scheduler,
     decodes_by_itself,
@@ -108,6 +109,6 @@ class ChunkedPrefill(Scheduler):
         """Say who gives memory back where it runs short: those of the greatest key; None: the latest admitted."""
         return None
 
-    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Reject a prompt that the watermark keeps out even of an empty instance."""
-        return never_fits(request, view, self.watermark) if self.watermark else None
+        return never_fits(request, limits, self.watermark) if self.watermark else None

@@ -15,6 +15,7 @@ from llmsim.request import RequestView
 from llmsim.scheduler import (
     DECODE,
     Decision,
+    InstanceLimits,
     InstanceView,
     Scheduler,
     decodes_by_itself,
@@ -73,13 +74,13 @@ class Fcfs(Scheduler):
             reserve = int(self.watermark * view.total_blocks)  # guards those who run
         return prefill
 
-    def _budget(self, view: InstanceView) -> int:
+    def _budget(self, limits: InstanceLimits) -> int:
         if self.max_num_batched_tokens is None:
-            return max(view.max_model_len, 2048)
+            return max(limits.max_model_len, 2048)
         return self.max_num_batched_tokens
 
-    def why_never(self, request: RequestView, view: InstanceView) -> str | None:
+    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Reject a prompt that no step has room for, or that the watermark keeps out of an empty instance."""
-        if request.prompt_tokens > self._budget(view):
-            return f"prompt is {request.prompt_tokens} tokens, max_num_batched_tokens is {self._budget(view)}"
-        return never_fits(request, view, self.watermark)
+        if request.prompt_tokens > self._budget(limits):
+            return f"prompt is {request.prompt_tokens} tokens, max_num_batched_tokens is {self._budget(limits)}"
+        return never_fits(request, limits, self.watermark)

@@ -12,10 +12,20 @@ from llmsim.stretch import Stretch, step_ends_s
 def stretches(draw):
     """A stretch anywhere on a line, whose steps all take some time."""
     taken, steps = draw(st.integers(0, 2000)), draw(st.integers(1, 3000))
-    first_s = draw(st.floats(1e-4, 10.0))
+    first_s = draw(st.sampled_from([1e-3, 0.0101]) | st.floats(1e-3, 10.0))
     most_s = 0.9 * first_s / (taken + steps)  # what steps may get shorter by
     growth_s = draw(st.floats(-most_s, 1e-2))
-    return Stretch(draw(st.floats(0, 1e6)), first_s, growth_s, taken + steps, taken, steps, 8, 8000, ())
+    return Stretch(
+        draw(st.sampled_from([0.0, 0.3, 1e3, 1e6, 1.7e9]) | st.floats(0, 1e6)),
+        first_s,
+        growth_s,
+        taken + steps,
+        taken,
+        steps,
+        8,
+        8000,
+        (),
+    )
 
 
 @settings(max_examples=300, deadline=None)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.clients import ApiPath
+from llmsim.cluster import Cluster, InstanceSpec
 from llmsim.errors import PolicyError
 from llmsim.router import Router
 from llmsim.routers.round_robin import RoundRobin
@@ -81,15 +82,35 @@ def test_the_check_for_authors_finds_a_router_that_looks_and_does_not_say_so():
 
 
 def test_what_it_is_sent_does_not_pile_up():
-    """10,000 requests, few of which are there at once: so many are never kept."""
-    most = 0
+    """10,000 requests: a few are kept, and of what they did a few are not yet written down."""
+    kept, unwritten = [], []
 
-    class Watched(ChunkedPrefill):
-        def why_never(self, request, view):
-            nonlocal most
-            most = max(most, view.num_running)
+    class Watching(RoundRobin):
+        def route(self, request, fleet):
+            kept.append(len(fleet.instances[0]._posted))
+            unwritten.append(len(fleet.instances[0]._taken) + len(fleet.instances[0]._ends))
+            return super().route(request, fleet)
 
-    record = serve(workload(*((0.05 * k, 10, 3) for k in range(10_000))), Watched())
+    record = serve(workload(*((0.05 * k, 10, 3) for k in range(10_000))), ChunkedPrefill(), router=Watching())
 
     assert (record.requests["queued_s"] == record.requests["arrival_s"]).all()
-    assert most <= 2
+    assert max(kept) == 63
+    assert max(unwritten) == 0
+
+
+def test_progress_is_told_while_an_instance_catches_up():
+    told = []
+    requests = workload(*((0.0, 10, 3) for _ in range(2000)))
+    spec = InstanceSpec(ChunkedPrefill(max_num_seqs=2, max_num_batched_tokens=16), LinearSteps(), 100, 1000)
+
+    def on_progress(ended):
+        told.append(ended)
+
+    with mock.patch("llmsim.engine.POSTED", 10_000), mock.patch("llmsim.engine.WRITTEN_AT_ONCE", 100):
+        cluster = Cluster(requests, [spec], RoundRobin(), np.random.default_rng(0), True, None, None, on_progress)
+        written = mock.Mock(wraps=cluster.recorder.stretches)
+        cluster.recorder.stretches = written
+        cluster.run()
+
+    assert told == list(range(256, 2001, 256))
+    assert written.call_count > 10
