@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.hardware import load_gpu, load_model
-from llmsim.latency.curve import Curve
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.profile import load_profile
 from llmsim.latency.roofline import Roofline
@@ -42,18 +41,14 @@ def test_table_never_gets_faster_with_more_chunks(prefill, more, decoding):
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    steps=st.lists(st.tuples(st.integers(1, 50), st.floats(0, 10)), min_size=2, max_size=8),
-    start=st.integers(0, 100),
-    stride=st.integers(1, 40),
-)
-def test_a_curve_goes_on_as_its_line_says(steps, start, stride):
-    x = np.cumsum([dx for dx, _ in steps]).tolist()
-    curve = Curve.through(x, np.cumsum([dy for _, dy in steps]).tolist())
-    first, increment, points = curve.line(start, stride)
+@given(decoding=st.integers(1, 300), mean=st.integers(1, 9000))
+def test_a_line_of_the_table_ends_at_the_next_knot(decoding, mean):
+    table, context = MODELS["table"], decoding * mean
+    knots = [decoding * of_each for of_each in table.profile.decode_attention.context_tokens]
+    _, _, steps = table.decode_line(decoding, context)
 
-    assert first == curve(start)
-    for k in range(min(points, 100)):
-        assert first + k * increment == pytest.approx(curve(start + stride * k), rel=1e-12, abs=1e-9)
-    if points < 100:
-        assert start + (points - 1) * stride < min(knot for knot in x if knot > start) <= start + points * stride
+    ahead = [knot for knot in knots if knot > context]
+    if ahead:
+        assert context + (steps - 1) * decoding < ahead[0] <= context + steps * decoding
+    else:
+        assert steps > 10**6

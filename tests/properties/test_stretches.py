@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.latency.contract import LatencyModel
-from llmsim.latency.curve import Curve
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.power_of_two import PowerOfTwo
 from llmsim.routers.random import Random
@@ -80,13 +79,16 @@ SCHEDULERS = [
 class Kinked(LatencyModel):
     """Decode steps on many short lines, some of which fall."""
 
-    curve = Curve.through([20, 60, 90, 200, 230, 700], [0.011, 0.013, 0.0129, 0.0171, 0.017, 0.03])
+    slopes = (1e-4, -3e-5, 7e-5)
 
     def step_time_s(self, prefill, decoding, context_tokens):
-        return 0.0001 * sum(tokens for _, tokens in prefill) + self.curve(context_tokens)
+        place, rest = divmod(context_tokens, 37)
+        return 0.0001 * sum(tokens for _, tokens in prefill) + 0.02 + place * 1e-5 + rest * self.slopes[place % 3]
 
     def decode_line(self, decoding, context_tokens):
-        return self.curve.line(context_tokens, decoding)
+        place, rest = divmod(context_tokens, 37)
+        first_s = self.step_time_s((), decoding, context_tokens)
+        return first_s, decoding * self.slopes[place % 3], -((rest - 37) // decoding)
 
 
 class OneByOne(LinearSteps):
