@@ -41,7 +41,7 @@ class Measurement:
 
     requests: int
     steps: int  #: engine steps
-    events: int  #: steps and stretches, that is rows in the record
+    rows: int  #: of the table of steps: single steps, and stretches of them
     tokens: int  #: output tokens
     simulated_s: float
     wall_s: float  #: from workload arrays to score: `simulate_s` + `score_s`
@@ -90,7 +90,7 @@ def measure(scenario: Scenario, *, repeat: int = 1, progress: Progress) -> Measu
     drawn = assemble.make_workload(scenario, streams(scenario.seed))
     yardstick = [timeouts_per_s(), timeouts_per_s()]
     simulate_s, score_s, record = _timed(scenario, drawn, progress=_part(progress, 0, repeat, drawn))
-    steps, events = int(record.steps["steps"].sum()), len(record.steps["steps"])
+    steps, rows = int(record.steps["steps"].sum()), len(record.steps["steps"])
     tokens, simulated_s = int(record.requests["emitted_tokens"].sum()), record.end_s
     del record
     most_bytes = peak_bytes()
@@ -103,7 +103,7 @@ def measure(scenario: Scenario, *, repeat: int = 1, progress: Progress) -> Measu
     return Measurement(
         requests=len(drawn),
         steps=steps,
-        events=events,
+        rows=rows,
         tokens=tokens,
         simulated_s=simulated_s,
         wall_s=simulate_s + score_s,
@@ -121,7 +121,7 @@ class Comparison:
     stretches_s: float
     stepwise_s: float
     steps: int
-    events: int  #: of the run in stretches
+    rows: int  #: of the run in stretches
     identical: bool
 
     @property

@@ -61,12 +61,12 @@ def scale_table(scale: Scale) -> Table:
 
 def stretches_table(compared: Mapping[float, Comparison]) -> Table:
     """Show how much faster stretches are, by load."""
-    table = _table("load", "steps", "steps/event", "stretches", "stepwise", "times faster", "same")
+    table = _table("load", "steps", "steps/row", "stretches", "stepwise", "times faster", "same")
     for load, each in compared.items():
         table.add_row(
             f"{load:.0%}",
             f"{each.steps:,}",
-            f"{each.steps / each.events:.1f}",
+            f"{each.steps / each.rows:.1f}",
             f"{each.stretches_s:.2f} s",
             f"{each.stepwise_s:.2f} s",
             f"{each.speedup:.1f}",

@@ -76,11 +76,11 @@ def test_progress_counts_all_repeats() -> None:
     assert heard == [(256, 1200), (512, 1200), (856, 1200), (1112, 1200)]
 
 
-def test_stretches_take_fewer_events_and_agree() -> None:
+def test_stretches_are_few_and_agree() -> None:
     compared = compare_stretches(azure_conv(100, rate_per_s=1.0), progress=quietly)
 
     assert compared.identical
-    assert compared.events < compared.steps / 10
+    assert compared.rows < compared.steps / 10
 
 
 def test_the_capacity_that_overload_doubles_is_still_right() -> None:
@@ -98,7 +98,7 @@ def measurement(wall_s: float, timeouts: float, requests: int = 1000) -> Measure
     return Measurement(
         requests=requests,
         steps=5000,
-        events=100,
+        rows=100,
         tokens=10_000,
         simulated_s=50.0,
         wall_s=wall_s,
