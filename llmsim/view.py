@@ -28,6 +28,8 @@ class Limits:
         return -(-tokens // self.block_tokens)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python asks, not a policy
+            raise AttributeError(name)
         known = ", ".join((*self.__slots__, "blocks_for"))
         raise PolicyError(f"why_never reads {name} of an instance, expected one of its limits: {known}")
 
