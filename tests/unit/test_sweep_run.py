@@ -153,7 +153,7 @@ def test_workers_end_with_a_sweep_that_is_killed(file: Path, tmp_path: Path) -> 
 
 def test_ctrl_c_tells_what_was_kept_and_how_to_go_on(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    process = command(file, "--jobs", "2", "--out", folder, "--set", "workload.requests=600")
+    process = command(file, "--jobs", "2", "--out", folder, "--set", "workload.requests=8000")
     await_points(folder, 3, process)
     process.send_signal(signal.SIGINT)
     code, said = finished(process)
