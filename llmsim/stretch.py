@@ -71,7 +71,7 @@ class Stretch:
         self.end_s = anchor_s + (k * first_s + (k * (k - 1) >> 1) * growth_s)
 
     def step_end_s(self, step: int) -> float:
-        """When the so-manieth of the steps ends; 0: when the first one starts."""
+        """When a step ends, counted from 1; 0: when the first one starts."""
         k = self.taken + step
         return self.anchor_s + (k * self.first_s + (k * (k - 1) >> 1) * self.growth_s)
 
@@ -98,7 +98,7 @@ class Stretch:
         return end_s
 
     def ended_before(self, time_s: float) -> int:
-        """How many of the steps end before a time."""
+        """How many of the steps end before a time. Costs O(1)."""
         if time_s > self.end_s:
             return self.steps
         # solve the formula for the step that is under way; rounding counts only near a boundary
