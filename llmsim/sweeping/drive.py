@@ -11,7 +11,7 @@ from typing import Any
 
 from llmsim.errors import LlmsimError
 from llmsim.sweeping.definition import Point
-from llmsim.sweeping.executors import Executors
+from llmsim.sweeping.executors import Executors, uninterrupted
 from llmsim.sweeping.work import run_task, task_of
 
 #: so often may a point's worker be lost before the point is given up
@@ -81,8 +81,10 @@ class Drive:
         queue = self._suspects or self._waiting
         most = 1 if self._suspects else self.in_flight
         while queue and len(running) < most:
+            with uninterrupted():  # pydantic takes an interrupt for a failure to serialise, and goes on
+                task = task_of(queue[0], self.scheduler_file)
             try:
-                running[executor.submit(run_task, task_of(queue[0], self.scheduler_file))] = queue[0]
+                running[executor.submit(run_task, task)] = queue[0]
             except (BrokenExecutor, CancelledError):
                 if not running:  # blame somebody, or an executor that never works would be asked for ever
                     self._blame(queue.popleft())
@@ -104,7 +106,8 @@ class Drive:
         except Exception as error:
             self.failures.append(Failure(point, " ".join(f"{type(error).__name__}: {error}".split())))
         else:
-            self.on_done(point, score)
+            with uninterrupted():
+                self.on_done(point, score)
         return True
 
     def _blame(self, point: Point) -> None:

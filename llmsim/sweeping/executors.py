@@ -22,6 +22,22 @@ Executors = Callable[[], AbstractContextManager[Executor]]
 DASK_ANSWERS_WITHIN_S = 10
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of this: in the midst of it, it would be lost, or leave a process half started."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears of it
+        yield
+        return
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if noted:
+        raise KeyboardInterrupt
+
+
 class InThisProcess(Executor):
     """Runs a task when it is submitted."""
 
@@ -46,13 +62,14 @@ class _Pool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Submit; a process that this starts inherits that the signal is blocked, from its very first moment."""
-        if not hasattr(signal, "pthread_sigmask"):
-            return super().submit(fn, *args, **kwargs)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with uninterrupted():
+            if not hasattr(signal, "pthread_sigmask"):
+                return super().submit(fn, *args, **kwargs)
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return super().submit(fn, *args, **kwargs)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import llmsim
 from llmsim.cli import main
 from llmsim.errors import InputError, LlmsimError
 from llmsim.sweeping import in_this_process, process_pool, read_sweep, run_sweep
+from llmsim.sweeping.executors import uninterrupted
 from llmsim.sweeping.store import opened
 
 TINY = """\
@@ -165,6 +166,22 @@ def test_ctrl_c_tells_what_was_kept_and_how_to_go_on(file: Path, tmp_path: Path)
     )
     so_far = pd.read_parquet(folder / "sweep_so_far.parquet")
     assert len(so_far) == done
+
+
+def test_ctrl_c_waits_for_the_end_of_what_must_not_be_interrupted() -> None:
+    done: list[int] = []
+
+    def interrupted() -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.extend(step for step in range(1000))  # time enough for a handler to be called
+        done.append(-1)
+
+    for times in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert len(done) == 1000 * times
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_two_processes_give_the_bytes_of_one(file: Path, whole: Path, tmp_path: Path) -> None:
