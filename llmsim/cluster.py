@@ -134,15 +134,23 @@ class Cluster:
         self._entrance: Entrance | None = None
         if api.max_concurrency is not None:
             self._entrance = Entrance(api.max_concurrency, api.max_queue, self._admit)
-        acting = self._entrance is not None or max_in_flight is not None or users.wait_for_ends
-        #: for those who act when a client has its last token; what else it does is worked out after the run
-        self._exit = Exit(api.output_token_s, len(instances)) if acting and api.output_token_s > 0 else None
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
         self._tells = attempts.tells
         self.clock = Clock()
         arrival_s, prompt_tokens = attempts.arrival_s, attempts.prompt_tokens
         if users.wait_for_ends:
             arrival_s = arrival_s.copy()  # clients put in when those who wait for others arrive
+        self.clients = Clients(
+            self.clock,
+            arrival_s,
+            prompt_tokens,
+            self._admit if self._entrance is None and patience is None else self._send,
+            users,
+            max_in_flight=max_in_flight,
+        )
+        acting = self._entrance is not None or self.clients.act
+        #: for those who act when a client has its last token; what else it does is worked out after the run
+        self._exit = Exit(api.output_token_s, len(instances)) if acting and api.output_token_s > 0 else None
         self.recorder = Recorder(arrival_s, prompt_tokens, attempts.output_tokens, len(instances))
         output_tokens = attempts.output_tokens.tolist()
         kind = Instance if stretches else StepwiseInstance
@@ -163,14 +171,6 @@ class Cluster:
             )
             for number, (spec, memory) in enumerate(zip(instances, memories, strict=True))
         ]
-        self.clients = Clients(
-            self.clock,
-            arrival_s,
-            prompt_tokens,
-            self._admit if self._entrance is None and patience is None else self._send,
-            users,
-            max_in_flight=max_in_flight,
-        )
         #: (attempts,) when each entered its engine's queue; NaN: not yet
         self.queued_s = self.clients.sent_s
         if api.way_in or self._entrance is not None:

@@ -137,7 +137,7 @@ class DecodeBatch:
 
     def advance(self, steps: int) -> Sequence[int]:
         clock = self.clock
-        self._memory.take(self._residues[-clock.steps % self._period] if steps == 1 else self.blocks_within(steps))
+        self._memory.take(self.blocks_needed if steps == 1 else self.blocks_within(steps))
         now = clock.steps = clock.steps + steps
         self.context_tokens += steps * self.sequences
         if now < self._first_finish:

@@ -28,7 +28,7 @@ from llmsim.record import Recorder
 from llmsim.request import NEVER_S, Outcome, Request, RequestView
 from llmsim.scheduler import Decision, Scheduler
 from llmsim.stretch import Stretch
-from llmsim.view import Limits, View
+from llmsim.view import OnlyLimits, View
 
 POSTED = 64  #: requests that an instance which nobody looks at takes at once
 WRITTEN_AT_ONCE = 1024  #: stretches, about
@@ -114,7 +114,7 @@ class Instance:
         self.report_due_s = inf  # from then on, a report must be written before anything changes
         self.on_report_due: Callable[[Instance], None] = lambda _: None
         self._view = View(self)
-        self._limits = Limits(memory.block_tokens, max_model_len, memory.total_blocks)
+        self._limits = OnlyLimits(memory.block_tokens, max_model_len, memory.total_blocks)
         self._rank = FIRST_INSTANCE + number
         self._cancelled: list[int] = []  # to be taken out at the next step boundary
         self._last_decode_s = NEVER_S

@@ -27,14 +27,20 @@ class Limits:
     def blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.block_tokens)
 
+
+class OnlyLimits(Limits):
+    """The same for those who must not know more."""
+
+    __slots__ = ()
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # Python asks, not a policy
             raise AttributeError(name)
-        known = ", ".join((*self.__slots__, "blocks_for"))
+        known = ", ".join((*Limits.__slots__, "blocks_for"))
         raise PolicyError(f"why_never reads {name} of an instance, expected one of its limits: {known}")
 
 
-class View:
+class View(Limits):
     """An instance as of its last step boundary. The truth cannot be reached from here."""
 
     __slots__ = (
@@ -42,16 +48,13 @@ class View:
         "_prefilling",
         "_running",
         "_waiting",
-        "block_tokens",
         "decode_blocks",
         "free_blocks",
-        "max_model_len",
         "now_s",
         "num_decoding",
         "num_prefilling",
         "num_running",
         "num_waiting",
-        "total_blocks",
     )
 
     def __init__(self, instance: Instance) -> None:
@@ -59,9 +62,8 @@ class View:
         self._waiting = instance.waiting
         self._running = instance.running
         self._prefilling = instance.prefilling
-        self.block_tokens = instance.memory.block_tokens
-        self.total_blocks = instance.memory.total_blocks
-        self.max_model_len = instance.max_model_len
+        memory = instance.memory
+        super().__init__(memory.block_tokens, instance.max_model_len, memory.total_blocks)
         self.updated(instance)
 
     def updated(self, instance: Instance) -> View:
@@ -94,9 +96,6 @@ class View:
     @property
     def running_latest_first(self) -> Iterable[RequestView]:
         return reversed(self._running.values())
-
-    def blocks_for(self, tokens: int) -> int:
-        return -(-tokens // self.block_tokens)
 
     def blocks_held(self, request: RequestView) -> int:
         return self.blocks_for(request.computed_tokens)
