@@ -98,7 +98,7 @@ class Clients:
         """Let every request that comes by itself arrive at its time."""
         ids, clock = self._users.by_themselves, self._clock
         for id, arrival_s in zip(ids.tolist(), self._arrival_s[ids].tolist(), strict=True):
-            if arrival_s > clock.now_s:
+            if arrival_s > clock.now_s and not clock.passes_to(arrival_s, ARRIVAL):
                 yield clock.at(arrival_s, ARRIVAL)
             self._arrive(id, arrival_s)
 

@@ -50,6 +50,18 @@ class Clock(simpy.Environment):
         heappush(queue, (time_s, rank, next(self._eid), event))
         return event
 
+    def passes_to(self, time_s: float, rank: int) -> bool:
+        """Let time pass to a later moment at once if no event comes before it; return whether it did.
+
+        For a process on its own behalf: it goes on as if it had yielded an event of that moment.
+        """
+        next_s, next_rank = self._queue[0][:2]
+        if next_s < time_s or (next_s == time_s and next_rank <= rank):
+            return False
+        self.now_s = self._now = time_s
+        self.rank = rank
+        return True
+
     def some_time(self) -> simpy.Event:
         """Return an event that happens when it is brought forward, and not before."""
         return Moment(self)

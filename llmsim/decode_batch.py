@@ -60,7 +60,7 @@ class DecodeBatch:
         "_first_finish",
         "_memory",
         "_period",
-        "_residues",
+        "_takers",
         "clock",
         "context_tokens",
         "sequences",
@@ -72,8 +72,8 @@ class DecodeBatch:
         self.context_tokens = 0
         self._memory = memory
         self._period = memory.block_tokens
-        #: how many sequences hold r tokens modulo the block size, less the clock, so that it stands still as they grow
-        self._residues = [0] * memory.block_tokens
+        #: how many sequences take a block in the step from each reading of the clock, modulo the block size
+        self._takers = [0] * memory.block_tokens
         self._finishes: list[tuple[int, int]] = []  # heap of (clock when done, id); entries of leavers go stale
         self._finish_step: dict[int, int] = {}
         self._first_finish = NEVER  # the clock when the next one is done
@@ -86,7 +86,7 @@ class DecodeBatch:
         request.joined_step = steps
         self.sequences += 1
         self.context_tokens += context
-        self._residues[(context - 1 - steps) % self._period] += 1
+        self._takers[(steps + 1 - context) % self._period] += 1
         finish = self._finish_step[id] = steps + output_left
         heappush(self._finishes, (finish, id))
         first = self._first_finish
@@ -101,7 +101,7 @@ class DecodeBatch:
         request.prefilled_tokens = context - 1
         self.sequences -= 1
         self.context_tokens -= context
-        self._residues[(context - 1 - steps) % self._period] -= 1
+        self._takers[(steps + 1 - context) % self._period] -= 1
         if self._finish_step.pop(request.id) == self._first_finish:
             self._first_finish = self._look_for_first()
         return emitted
@@ -117,7 +117,7 @@ class DecodeBatch:
 
     @property
     def blocks_needed(self) -> int:
-        return self._residues[-self.clock.steps % self._period]
+        return self._takers[self.clock.steps % self._period]
 
     def steps_ahead(self, free_blocks: int) -> int:
         steps = self._first_finish - self.clock.steps
@@ -128,17 +128,17 @@ class DecodeBatch:
     def _steps_within(self, free_blocks: int) -> int:
         """The most steps that take no more than so many blocks."""
         cycles, left = divmod(free_blocks, self.sequences)
-        steps = 0
-        now = self.clock.steps
-        while (taken := self._residues[(-now - steps) % self._period]) <= left:
+        steps, now = 0, self.clock.steps
+        while (taken := self._takers[(now + steps) % self._period]) <= left:
             left -= taken
             steps += 1
         return cycles * self._period + steps
 
     def advance(self, steps: int) -> Sequence[int]:
         clock = self.clock
-        self._memory.take(self.blocks_needed if steps == 1 else self.blocks_within(steps))
-        now = clock.steps = clock.steps + steps
+        now = clock.steps
+        self._memory.take(self._takers[now % self._period] if steps == 1 else self.blocks_within(steps))
+        now = clock.steps = now + steps
         self.context_tokens += steps * self.sequences
         if now < self._first_finish:
             return ()
@@ -151,12 +151,9 @@ class DecodeBatch:
         return done
 
     def blocks_within(self, steps: int) -> int:
-        """KV blocks that the next `steps` steps take: those of residues from the one that is full now downwards."""
-        period = self._period
-        rest = steps % period
-        end = -self.clock.steps % period + 1
-        if rest <= end:
-            blocks = sum(self._residues[end - rest : end])
-        else:  # all but those between
-            blocks = self.sequences - sum(self._residues[end : end - rest + period])
-        return blocks + steps // period * self.sequences
+        """KV blocks that the next `steps` steps take."""
+        period, takers = self._period, self._takers
+        now = self.clock.steps % period
+        end = now + steps % period
+        blocks = sum(takers[now:end]) + steps // period * self.sequences
+        return blocks if end <= period else blocks + sum(takers[: end - period])
