@@ -13,9 +13,6 @@ from rich.table import Table
 from llmsim.bench.measure import Comparison, Measurement
 from llmsim.bench.suites import Scale
 
-SPEED = ("requests", "requests/s", "/timeout", "steps/s", "tokens/s", "memory", "wall")
-
-
 def speed_json(measured: Mapping[str, Measurement], timeouts_per_s: float) -> dict[str, Any]:
     """The numbers of each workload; `per_timeout` is its requests_per_s / `timeouts_per_s`."""
     return {
@@ -42,7 +39,7 @@ def stretches_json(compared: Mapping[float, Comparison]) -> list[dict[str, Any]]
 
 def speed_table(measured: Mapping[str, Measurement], skipped: Mapping[str, str], timeouts_per_s: float) -> Table:
     """Show rates and memory by workload."""
-    table = _table("workload", *SPEED)
+    table = _table("workload", "requests", "requests/s", "/timeout", "steps/s", "tokens/s", "memory", "wall")
     for name, each in measured.items():
         table.add_row(name, *_speed_cells(each, f"{each.requests_per_s / timeouts_per_s:.4f}"))
     for name, reason in skipped.items():
@@ -53,9 +50,10 @@ def speed_table(measured: Mapping[str, Measurement], skipped: Mapping[str, str],
 
 def scale_table(scale: Scale) -> Table:
     """Show the three sizes, with the cost of a request against the first."""
-    table = _table("azure-conv", *SPEED[:2], "cost", *SPEED[3:])
+    table = _table("azure-conv", "requests", "requests/s", "cost", "tokens/s", "memory", "wall")
     for (name, each), ratio in zip(scale.runs.items(), (1.0, scale.requests_ratio, scale.instances_ratio), strict=True):
-        table.add_row(name, *_speed_cells(each, f"{ratio:.2f} x"))
+        requests, rate, cost, _, *rest = _speed_cells(each, f"{ratio:.2f} x")
+        table.add_row(name, requests, rate, cost, *rest)  # all of it in 80 columns
     return table
 
 
@@ -82,13 +80,13 @@ def _speed_cells(each: Measurement, relative: str) -> list[str]:
         relative,
         f"{each.steps_per_s / 1e6:.3f} M",
         f"{each.tokens_per_s / 1e6:.2f} M",
-        f"{each.peak_bytes / 1e6:,.0f} MB",
-        f"{each.wall_s:.{0 if each.wall_s >= 100 else 2}f} s",
+        f"{each.peak_bytes / 1e9:.2f} GB" if each.peak_bytes >= 1e9 else f"{each.peak_bytes / 1e6:.0f} MB",
+        f"{each.wall_s:.{max(0, 3 - len(str(int(each.wall_s))))}f} s",  # three digits, or all before the point
     ]
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1), show_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     return table

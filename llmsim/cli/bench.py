@@ -66,5 +66,5 @@ def _print(shown: list[Table], timeouts_per_s: float) -> None:
 
     console = Console(highlight=False)
     for table in shown:
-        console.print(table)
+        console.print(table, "")
     console.print(f"SimPy alone, here and now: {timeouts_per_s:,.0f} plain timeouts/s")
