@@ -51,52 +51,40 @@ class InstanceSpec:
     gpus: int = 1  #: over which its model is spread
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """How a cluster is run: unless said otherwise until everybody has been served, and with nothing special."""
+
+    stretches: bool = True  #: False: every step is simulated on its own, with the same result
+    until_s: float | None = None  #: the end: later arrivals take no part, those still in the system are unfinished
+    patience: Patience | None = None  #: after which users leave, counted from when they send
+    retries: Retries | None = None  #: of users who were not served
+    max_in_flight: int | None = None  #: requests that clients have under way at once
+    api: ApiPath = DIRECT  #: the way between clients and engines
+    reports: Reports = ORACLE  #: how old the news is that routers have of the instances
+    disaggregation: Disaggregation | None = None  #: needed where instances have roles
+    autoscaling: Autoscaling | None = None  #: how instances come and go
+
+
+NOTHING_SPECIAL = Conditions()
+
+
 def simulate(
     workload: Workload,
     instances: Sequence[InstanceSpec],
     router: Router,
     rng: np.random.Generator,
+    conditions: Conditions = NOTHING_SPECIAL,
     *,
-    stretches: bool = True,
-    until_s: float | None = None,
-    patience: Patience | None = None,
-    max_in_flight: int | None = None,
-    api: ApiPath = DIRECT,
-    retries: Retries | None = None,
-    reports: Reports = ORACLE,
-    disaggregation: Disaggregation | None = None,
-    autoscaling: Autoscaling | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Record:
     """Serve a workload and return what happened.
 
-    `rng` is the router's stream. `patience` lets users leave, counted from when they send; with `retries` they try
-    again. Clients have at most `max_in_flight` requests under way at once; `api` is the way between them and engines.
-    `reports` says how old the news is that routers have of the instances; `disaggregation` is needed where instances
-    have roles; with `autoscaling` they come and go. Without `stretches` every step is simulated on its own, with the
-    same result. The run ends when all requests have ended, or at `until_s` seconds (requests that arrive later take no
-    part; those still in the system count as unfinished). `on_progress` is told now and then how many requests have
-    ended.
+    `rng` is the router's stream. `on_progress` is told now and then how many requests have ended.
 
     Raises `PolicyError` if a scheduler decides what cannot be, or lets requests wait for ever.
     """
-    cluster = Cluster(
-        workload,
-        instances,
-        router,
-        rng,
-        stretches,
-        until_s,
-        patience,
-        on_progress,
-        max_in_flight=max_in_flight,
-        api=api,
-        retries=retries,
-        reports=reports,
-        disaggregation=disaggregation,
-        autoscaling=autoscaling,
-    )
-    return cluster.run()
+    return Cluster(workload, instances, router, rng, conditions, on_progress=on_progress).run()
 
 
 class Cluster:
@@ -108,54 +96,68 @@ class Cluster:
         instances: Sequence[InstanceSpec],
         router: Router,
         rng: np.random.Generator,
-        stretches: bool,
-        until_s: float | None,
-        patience: Patience | None,
-        on_progress: Callable[[int], None] | None,
+        conditions: Conditions = NOTHING_SPECIAL,
         *,
-        max_in_flight: int | None = None,
-        api: ApiPath = DIRECT,
-        retries: Retries | None = None,
-        reports: Reports = ORACLE,
-        disaggregation: Disaggregation | None = None,
-        autoscaling: Autoscaling | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> None:
-        n = _arriving(workload, until_s)
+        n = _arriving(workload, conditions.until_s)
         _check_predictions(workload, instances)
-        self._users = users = Users(n, workload.sessions, retries)
+        self._conditions = conditions
+        self._users = users = Users(n, workload.sessions, conditions.retries)
         self._workload, self._requests = workload, n
         self._attempts = attempts = workload.repeated(n, users.attempts)
-        self._until_s = until_s
+        self._tells = attempts.tells
         self._on_progress = on_progress
+        patience, self._api = conditions.patience, conditions.api
         self._patience = None if patience is None else patience.repeated(n, users.attempts)
         self._present: dict[int, Instance] = {}  # where each request in the system is whose user may leave
-        self._router = router
-        self._api = api
-        self._entrance: Entrance | None = None
-        if api.max_concurrency is not None:
-            self._entrance = Entrance(api.max_concurrency, api.max_queue, self._admit)
         self._under_way: dict[int, tuple[Request, Instance]] = {}  # sent, and not yet in an engine's queue
-        self._tells = attempts.tells
+        self._router = router
         self.clock = Clock()
-        arrival_s, prompt_tokens = attempts.arrival_s, attempts.prompt_tokens
+        self._entrance = self._make_entrance()
+        arrival_s = attempts.arrival_s
         if users.wait_for_ends:
             arrival_s = arrival_s.copy()  # clients put in when those who wait for others arrive
         self.clients = Clients(
             self.clock,
             arrival_s,
-            prompt_tokens,
+            attempts.prompt_tokens,
             self._admit if self._entrance is None and patience is None else self._send,
             users,
-            max_in_flight=max_in_flight,
+            max_in_flight=conditions.max_in_flight,
         )
+        #: (attempts,) when each entered its engine's queue; NaN: not yet
+        self.queued_s = self.clients.sent_s
+        if self._api.way_in or self._entrance is not None:
+            self.queued_s = np.full(len(attempts), np.nan)
+        #: (attempts,) when each passed the gateway's limit; NaN: not yet
+        self.admitted_s = np.full(len(attempts) if self._entrance is not None else 0, np.nan)
         acting = self._entrance is not None or self.clients.act
         #: for those who act when a client has its last token; what else it does is worked out after the run
-        self._exit = Exit(api.output_token_s, len(instances)) if acting and api.output_token_s > 0 else None
-        self.recorder = Recorder(arrival_s, prompt_tokens, attempts.output_tokens, len(instances))
-        output_tokens = attempts.output_tokens.tolist()
-        kind = Instance if stretches else StepwiseInstance
-        memories = _memories(instances, attempts.prefixes)
-        self.instances = [
+        self._exit = Exit(self._api.output_token_s, len(instances)) if acting and self._api.output_token_s > 0 else None
+        self.recorder = Recorder(arrival_s, attempts.prompt_tokens, attempts.output_tokens, len(instances))
+        self.instances = self._make_instances(instances)
+        self._pools = [spec.pool for spec in instances]
+        roles = [spec.role for spec in instances]
+        self.fleet = self._fleet([i for i, role in zip(self.instances, roles, strict=True) if role != "decode"], rng)
+        #: the fleet that an instance belongs to, and its number in there
+        self._berths = {instance.number: (self.fleet, n) for n, instance in enumerate(self.fleet.instances)}
+        if conditions.disaggregation is not None:
+            self._disaggregate(conditions.disaggregation, roles, rng)
+        self.autoscaler = self._make_autoscaler()
+        self._set_going(seen=self._watched())
+        self.ended = 0
+
+    def _make_entrance(self) -> Entrance | None:
+        if self._api.max_concurrency is None:
+            return None
+        return Entrance(self._api.max_concurrency, self._api.max_queue, self._admit)
+
+    def _make_instances(self, specs: Sequence[InstanceSpec]) -> list[Instance]:
+        kind = Instance if self._conditions.stretches else StepwiseInstance
+        output_tokens = self._attempts.output_tokens.tolist()
+        memories = _memories(specs, self._attempts.prefixes)
+        return [
             kind(
                 self.clock,
                 number,
@@ -169,39 +171,24 @@ class Cluster:
                 gpus=spec.gpus,
                 on_tokens=None if self._exit is None else self._exit.emitted,
             )
-            for number, (spec, memory) in enumerate(zip(instances, memories, strict=True))
+            for number, (spec, memory) in enumerate(zip(specs, memories, strict=True))
         ]
-        #: (attempts,) when each entered its engine's queue; NaN: not yet
-        self.queued_s = self.clients.sent_s
-        if api.way_in or self._entrance is not None:
-            self.queued_s = np.full(len(attempts), np.nan)
-        #: (attempts,) when each passed the gateway's limit; NaN: not yet
-        self.admitted_s = np.full(len(attempts) if self._entrance is not None else 0, np.nan)
-        roles = [spec.role for spec in instances]
-        self._pools = [spec.pool for spec in instances]
-        self._reports = reports
-        self.fleet = self._fleet([i for i, role in zip(self.instances, roles, strict=True) if role != "decode"], rng)
-        #: the fleet that an instance belongs to, and its number in there
-        self._berths = {instance.number: (self.fleet, n) for n, instance in enumerate(self.fleet.instances)}
-        if disaggregation is not None:
-            if api.output_token_s > 0:
-                raise InputError("host.output_token_s: senders of instances that hand requests over are not modelled")
-            self._disaggregate(disaggregation, roles, rng)
-        self.autoscaler: Autoscaler | None = None
-        if autoscaling is not None:
-            if disaggregation is not None:
-                raise InputError("autoscaling is for instances that are all alike, not for prefill and decode")
-            self.autoscaler = Autoscaler(self.clock, self.fleet, autoscaling)
-        watchers = (patience, self._entrance, disaggregation, autoscaling)
-        watched = bool(router.reads or reports.age_s or self.clients.act) or any(who is not None for who in watchers)
-        self._set_going(seen=watched or not stretches)
-        self.ended = 0
+
+    def _make_autoscaler(self) -> Autoscaler | None:
+        rules = self._conditions.autoscaling
+        if rules is not None and self._conditions.disaggregation is not None:
+            raise InputError("autoscaling is for instances that are all alike, not for prefill and decode")
+        return None if rules is None else Autoscaler(self.clock, self.fleet, rules)
+
+    def _watched(self) -> bool:
+        """Whether anybody looks at instances, or waits for them, between arrivals; or every step is to be seen."""
+        conditions = self._conditions
+        looked_at = self._router.reads or conditions.reports.age_s or self.clients.act or not conditions.stretches
+        watchers = (self._entrance, conditions.patience, conditions.disaggregation, conditions.autoscaling)
+        return bool(looked_at) or any(who is not None for who in watchers)
 
     def _set_going(self, seen: bool) -> None:
-        """Let instances make events of all they do if anybody looks at them, or waits for them, between arrivals.
-
-        If nobody does, each goes on by itself, now and then, through all that it has been sent since.
-        """
+        """Let instances make events of all that they do, or go on by themselves, now and then, if nobody would see."""
         self.fleet.seen = seen
         for instance in self.instances:
             instance.seen = seen
@@ -210,10 +197,12 @@ class Cluster:
 
     def _fleet(self, instances: Sequence[Instance], rng: np.random.Generator) -> Fleet:
         pools = [self._pools[instance.number] for instance in instances]
-        return Fleet(self.clock, instances, rng, pools=pools, reports=self._reports)
+        return Fleet(self.clock, instances, rng, pools=pools, reports=self._conditions.reports)
 
     def _disaggregate(self, rules: Disaggregation, roles: Sequence[Role], rng: np.random.Generator) -> None:
         """Give every instance an exchange with the others, and those that decode a fleet of their own."""
+        if self._api.output_token_s > 0:
+            raise InputError("host.output_token_s: senders of instances that hand requests over are not modelled")
         decoding = [instance for instance, role in zip(self.instances, roles, strict=True) if role == "decode"]
         fleet = self._fleet(decoding, rng)
         self._berths |= {instance.number: (fleet, n) for n, instance in enumerate(decoding)}
@@ -245,13 +234,14 @@ class Cluster:
 
     def run(self) -> Record:
         """Serve everybody; return the record."""
-        end_s = inf if self._until_s is None else self._until_s
+        until_s = self._conditions.until_s
+        end_s = inf if until_s is None else until_s
         with _without_garbage_collection():
             self.clock.run_until(end_s)
             for instance in self.instances:
                 instance.catch_up(end_s)
-        if self._until_s is not None:
-            self._close(self._until_s)
+        if until_s is not None:
+            self._close(until_s)
         elif waiting := self.clients.arrived - self.ended:
             policy = type(self.instances[0].scheduler).__name__
             raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.autoscaling import Autoscaling
-from llmsim.clients import DIRECT, ApiPath
-from llmsim.cluster import Cluster, InstanceSpec
-from llmsim.disaggregation import Disaggregation, Role
+from llmsim.clients import ApiPath
+from llmsim.cluster import Cluster, Conditions, InstanceSpec
+from llmsim.disaggregation import Role
 from llmsim.fleet import ORACLE, Reports
 from llmsim.gateway import handed_out
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
@@ -26,8 +25,6 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.waiting import WaitingQueue
 from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
-from llmsim.workload.patience import Patience
-from llmsim.workload.retries import Retries
 
 
 @dataclass(frozen=True)
@@ -71,43 +68,25 @@ def serve(
     max_model_len: int = 100_000,
     instances: int = 1,
     router: Router | None = None,
-    stretches: bool = True,
-    until_s: float | None = None,
-    patience: Patience | None = None,
-    max_in_flight: int | None = None,
-    api: ApiPath = DIRECT,
-    reports: Reports = ORACLE,
     prefix_caching: bool = False,
-    retries: Retries | None = None,
     roles: Sequence[Role] = (),
-    disaggregation: Disaggregation | None = None,
-    autoscaling: Autoscaling | None = None,
+    **special: Any,
 ) -> Record:
-    """Serve a workload on a small cluster; check the record, and that nothing is left on the instances."""
+    """Serve a workload on a small cluster; check the record, and that nothing is left on the instances.
+
+    `special`: the `Conditions` of the run, by name.
+    """
     spec = InstanceSpec(
         scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len, prefix_caching=prefix_caching
     )
-    cluster = Cluster(
-        requests,
-        [replace(spec, role=role) for role in roles] if roles else [spec] * instances,
-        router or RoundRobin(),
-        np.random.default_rng(0),
-        stretches=stretches,
-        until_s=until_s,
-        patience=patience,
-        on_progress=None,
-        max_in_flight=max_in_flight,
-        api=api,
-        retries=retries,
-        reports=reports,
-        disaggregation=disaggregation,
-        autoscaling=autoscaling,
-    )
+    specs = [replace(spec, role=role) for role in roles] if roles else [spec] * instances
+    conditions = Conditions(**special)
+    cluster = Cluster(requests, specs, router or RoundRobin(), np.random.default_rng(0), conditions)
     record = cluster.run()
     check_record(record)
-    _check_in_flight(record, max_in_flight)
-    _check_gateway(record, api)
-    _check_drained(cluster, cut_off=until_s is not None)
+    _check_in_flight(record, conditions.max_in_flight)
+    _check_gateway(record, conditions.api)
+    _check_drained(cluster, cut_off=conditions.until_s is not None)
     used = record.steps["kv_blocks_used"]
     assert ((used >= 0) & (used <= num_gpu_blocks)).all(), "KV blocks used are not between none and all"
     return record

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import simpy
 
-from llmsim.cluster import simulate
+from llmsim.cluster import Conditions, simulate
 from llmsim.experiment import assemble
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.routing import make_router
@@ -156,7 +156,7 @@ def _timed(
     started_s = time.perf_counter()
     instances = make_instances(scenario)
     router = make_router(scenario)
-    record = simulate(drawn, instances, router, routing, stretches=stretches, on_progress=progress)
+    record = simulate(drawn, instances, router, routing, Conditions(stretches=stretches), on_progress=progress)
     simulated_s = time.perf_counter()
     first_scheduled_s = record.requests["first_scheduled_s"]
     timelines = record.timelines()

@@ -13,6 +13,7 @@ from rich.table import Table
 from llmsim.bench.measure import Comparison, Measurement
 from llmsim.bench.suites import Scale
 
+
 def speed_json(measured: Mapping[str, Measurement], timeouts_per_s: float) -> dict[str, Any]:
     """The numbers of each workload; `per_timeout` is its requests_per_s / `timeouts_per_s`."""
     return {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.clients import DIRECT, ApiPath
-from llmsim.cluster import simulate
+from llmsim.cluster import Conditions, simulate
 from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
     make_api,
@@ -107,15 +107,17 @@ def run(
         instances,
         router,
         draws.routing,
-        stretches=not stepwise,
-        patience=make_patience(scenario, draws.users, len(workload)),
-        until_s=scenario.until_s,
-        max_in_flight=scenario.max_in_flight,
-        api=make_api(scenario),
-        retries=make_retries(scenario, draws.retries, len(workload)),
-        reports=make_reports(scenario),
-        disaggregation=make_disaggregation(scenario),
-        autoscaling=make_autoscaling(scenario),
+        Conditions(
+            stretches=not stepwise,
+            until_s=scenario.until_s,
+            patience=make_patience(scenario, draws.users, len(workload)),
+            retries=make_retries(scenario, draws.retries, len(workload)),
+            max_in_flight=scenario.max_in_flight,
+            api=make_api(scenario),
+            reports=make_reports(scenario),
+            disaggregation=make_disaggregation(scenario),
+            autoscaling=make_autoscaling(scenario),
+        ),
         on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
     )
     result = Result(scenario, record, blocks, {})

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from llmsim import experiment
-from llmsim.cluster import simulate
+from llmsim.cluster import Conditions, simulate
 from llmsim.errors import InputError
 from llmsim.experiment.assemble import make_api
 from llmsim.experiment.instances import make_instances
@@ -74,8 +74,7 @@ def predict(run: MeasuredRun, scenario: Scenario, host: HostTimes | None = None)
         make_instances(scenario),
         make_router(scenario),
         streams(scenario.seed).routing,
-        api=make_api(scenario),
-        reports=make_reports(scenario),
+        Conditions(api=make_api(scenario), reports=make_reports(scenario)),
     )
     delivered = experiment.delivered(scenario, record)
     seen = Latencies.of(latency.ttft_s(delivered), latency.e2e_s(delivered), run.workload.output_tokens)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.clients import DIRECT, ApiPath
-from llmsim.cluster import InstanceSpec, simulate
+from llmsim.cluster import Conditions, InstanceSpec, simulate
 from llmsim.disaggregation import Disaggregation
 from llmsim.record import Record, expand
 from llmsim.routers.round_robin import RoundRobin
@@ -60,14 +60,16 @@ def seen_by_clients(record: Record, api: ApiPath = DIRECT) -> Latencies:
 def served(workload: Workload, instance: InstanceSpec, max_in_flight: int | None, api: ApiPath) -> Record:
     """Serve a workload on one instance and return all that happened."""
     rng = np.random.default_rng(0)
-    return simulate(workload, [instance], RoundRobin(), rng, max_in_flight=max_in_flight, api=api)
+    return simulate(workload, [instance], RoundRobin(), rng, Conditions(max_in_flight=max_in_flight, api=api))
 
 
 def served_disaggregated(
     workload: Workload, prefill: InstanceSpec, decode: InstanceSpec, rules: Disaggregation
 ) -> Record:
     """Serve a workload on an instance for prefill and one for decode and return all that happened."""
-    return simulate(workload, [prefill, decode], RoundRobin(), np.random.default_rng(0), disaggregation=rules)
+    return simulate(
+        workload, [prefill, decode], RoundRobin(), np.random.default_rng(0), Conditions(disaggregation=rules)
+    )
 
 
 def gaps_s(record: Record) -> Floats:

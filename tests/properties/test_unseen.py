@@ -107,7 +107,7 @@ def test_progress_is_told_while_an_instance_catches_up():
         told.append(ended)
 
     with mock.patch("llmsim.engine.POSTED", 10_000), mock.patch("llmsim.engine.WRITTEN_AT_ONCE", 100):
-        cluster = Cluster(requests, [spec], RoundRobin(), np.random.default_rng(0), True, None, None, on_progress)
+        cluster = Cluster(requests, [spec], RoundRobin(), np.random.default_rng(0), on_progress=on_progress)
         written = mock.Mock(wraps=cluster.recorder.stretches)
         cluster.recorder.stretches = written
         cluster.run()
