@@ -41,7 +41,7 @@ def show(result: Result, folder: Path | None, console: Console | None = None, *,
     _show_classes(score, console)
     if "pools" in score:
         console.print(_pools(score["pools"]))
-    console.print(f"{verdict_line(score['verdict'])}", soft_wrap=True)
+    _print_line(verdict_line(score["verdict"]), console)
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True)
         for file in sorted(folder.glob("*.png")):
@@ -57,6 +57,13 @@ def show_score(score: Mapping[str, Any], console: Console | None = None) -> None
     _show_classes(score, console)
     if score.get("per_request"):
         console.print(_per_request(score["per_request"], score["choices"]["user"]))
+    if "verdict" in score:
+        _print_line(verdict_line(score["verdict"]), console)
+
+
+def _print_line(text: str, console: Console) -> None:
+    """Print a long line: a terminal gets it broken between words, a file as it is."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def verdict_line(verdict: Mapping[str, Any]) -> str:
@@ -76,10 +83,10 @@ def verdict_line(verdict: Mapping[str, Any]) -> str:
 def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console | None = None) -> None:
     """Print the numbers of a trace."""
     console = console or Console(highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, title=str(stats["source"]), title_justify="left")
-    for key, value in stats.items():
-        if key != "source" and not isinstance(value, Mapping):
-            table.add_row(key, plain(value))
+    console.print(f"\n[bold]{stats['source']}[/bold]")
+    table = Table(box=box.SIMPLE_HEAD, show_header=False)
+    for words, value in trace_rows(stats):
+        table.add_row(words, value)
     console.print(table)
     lengths = Table(box=box.SIMPLE_HEAD)
     lengths.add_column("")
@@ -87,20 +94,58 @@ def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console 
     for column in columns:
         lengths.add_column(column, justify="right")
     for key in ("prompt_tokens", "output_tokens"):
-        lengths.add_row(key, *(plain(stats[key][column]) for column in columns))
+        lengths.add_row(key.replace("_", " "), *(plain(stats[key][column]) for column in columns))
     console.print(lengths)
     if picture is not None:
         console.print(f"picture: {picture}", soft_wrap=True)
 
 
+def trace_rows(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say how requests arrive and how alike they begin, as far as that is known: names and values."""
+    rows = (
+        ("requests", stats["requests"]),
+        ("first to last arrival, s", stats["duration_s"]),
+        ("mean rate, requests/s", stats["mean_rate_per_s"]),
+        (f"peak rate, over {stats['bin_s']:g} s", stats["peak_rate_per_s"]),
+        ("gaps, standard deviation / mean (Poisson: 1)", stats["gap_cv"]),
+        (f"counts in {stats['bin_s']:g} s, variance / mean (Poisson: 1)", stats["dispersion"]),
+        ("prompt tokens that an earlier prompt began with", stats["infinite_cache_hit_ratio"]),
+        ("the same in whole blocks of the trace", stats["infinite_cache_block_hit_ratio"]),
+    )
+    shares = ("prompt tokens", "the same")
+    return [
+        (words, _percent(value) if words.startswith(shares) else plain(value))
+        for words, value in rows
+        if value is not None
+    ]
+
+
+#: tables of a scenario that are told of where they are not as usual: they decide what becomes of tokens and requests
+TOLD = ("host", "gateway", "patience", "retries", "abandonment", "delivery")
+
+
 def setting(scenario: Scenario) -> str:
-    """Say what serves."""
+    """Say what serves, and what is unusual on the way to users."""
     scheduler = _with_options(scenario.scheduler.name, scenario.scheduler.options)
     behind = f"{_router(scenario)}, {scheduler}, seed {scenario.seed}"
+    unusual = [f"{name}.{key} {value}" for name in TOLD for key, value in _unusual(scenario, name)]
+    beside = [", ".join(unusual)] if unusual else []
     if not scenario.pool:
-        return f"{_scaled(scenario)}{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}"
+        return "\n".join((f"{_scaled(scenario)}{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}", *beside))
     pools = (f"{pool.name}: {_gpus(cluster)}{_own_scheduler(pool)}" for pool, cluster in scenario.pools)
-    return "\n".join((f"{scenario.cluster.model}, {behind}", *pools))
+    return "\n".join((f"{scenario.cluster.model}, {behind}", *pools, *beside))
+
+
+def _unusual(scenario: Scenario, name: str) -> Iterator[tuple[str, str]]:
+    """Give the keys of a table, and of tables within it, whose values are not the default, and these."""
+    table = getattr(scenario, name)
+    values = table.model_dump(exclude_defaults=True)
+    if type(table) is not type(Scenario.model_fields[name].default):  # of several kinds: another than usual
+        values = {"policy": table.policy} | values
+    for key, value in values.items():
+        within = value.items() if isinstance(value, Mapping) else ()
+        for place, of in [(f"{key}.{inner}", of) for inner, of in within] or [(key, value)]:
+            yield place, f"{of:g}" if isinstance(of, float) else f"{of}"
 
 
 def _router(scenario: Scenario) -> str:
@@ -165,7 +210,7 @@ def _users(score: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if talks := score.get("conversations"):
         ways = ", ".join(f"{plain(talks[way])} {way}" for way in ("complete", "broken", "unfinished") if talks[way])
         never = f"; {plain(talks['turns_never_sent'])} turns never sent" if talks["turns_never_sent"] else ""
-        yield "conversations", f"{plain(talks['total'])}: {ways}{never}"
+        yield "conversations", f"{plain(talks['total'])}: {ways}{never}; whole run"
     if made := score.get("attempts"):
         again, well = plain(made["requests_tried_again"]), plain(made["of_these_finished"])
         each = f"{plain(made['per_request'])} a request"
@@ -197,19 +242,14 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"])),
     ]
     if slo is not None:
-        bounds = ", ".join(
-            f"{name.removesuffix('_s').upper()} ≤ {bound:g} s"
-            for name, bound in choices["slo"].items()
-            if bound is not None
-        )
-        rows.append(("SLO attainment", f"{_percent(slo['attainment'])} of all requests: {bounds}"))
+        rows.append(("SLO attainment", f"{_percent(slo['attainment'])} of all requests: {_bounds(choices['slo'])}"))
         rows.append(("goodput", _rate(slo["goodput_tokens_per_s"], slo["goodput_requests_per_s"])))
     user, window = choices["user"], choices["window"]
     offset = f" + {user['offset_s']:g} s" if user["offset_s"] else ""
     reader = f"{user['tokens_per_s']:g} tokens/s from {user['anchor']}{offset}, alpha {user['alpha']:g}"
     rows.append(("smooth goodput", f"{plain(score['smooth_goodput_tokens_per_s'])} tokens/s"))
     rows.append(("  its reader", f"{reader}, {user['penalty']}"))
-    rows.append(("window", f"{window['kind']}, {window['start_s']:g} to {window['end_s']:g} s"))
+    rows.append(("window", f"{window['kind']}, {plain(window['start_s'])} to {plain(window['end_s'])} s"))
     if window["kind"] == "arrivals":
         rows.append(("", "goodputs: who arrives in it; throughput: what leaves in it"))
     if choices.get("measured_from") == "sent":
@@ -224,6 +264,11 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     if cache := score.get("prefix_cache"):
         rows.append(("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found"))
     return rows
+
+
+def _bounds(slo: Mapping[str, float | None]) -> str:
+    bounds = ((name.removesuffix("_s").upper(), bound) for name, bound in slo.items())
+    return ", ".join(f"{name} ≤ {bound:g} s" for name, bound in bounds if bound is not None)
 
 
 def _scaling_rows(scaling: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -278,17 +323,21 @@ def _show_classes(score: Mapping[str, Any], console: Console) -> None:
         met = (_percent(slo["attainment"]), plain(slo["goodput_tokens_per_s"]))
         table.add_row(name, plain(of["requests"]["total"]), *cells, *met)
     console.print(table)
+    own = {name: of["slo"]["bounds"] for name, of in score["classes"].items() if of["slo"] is not None}
+    told = [f"{name}: {_bounds(slo)}" for name, slo in own.items() if slo != score["choices"]["slo"]]
+    if told:
+        _print_line(f"SLO of its own: {'; '.join(told)}", console)
 
 
 #: key of a row -> head of its column: twelve of them in 80 characters
 REQUEST_COLUMNS = {
-    "request": "",
+    "request": "#",
     "n_tokens": "n",
     "ttft_s": "TTFT",
     "max_gap_s": "max\ngap",
     "tpot_s": "TPOT",
     "last_token_s": "last\ntoken",
-    "l_arrival_s": "l, ar-\nrival",
+    "l_arrival_s": "l\narrival",
     "l_first_token_s": "l, 1st\nV (i-1)",
     "l_first_token_plus_v_s": "l, 1st\nV i",
     "qoe": "QoE",
@@ -299,10 +348,13 @@ REQUEST_COLUMNS = {
 
 def _per_request(rows: Sequence[Mapping[str, Any]], user: Mapping[str, Any]) -> Table:
     title = f"Each request, in seconds; l with V = {user['seconds_per_token']:g} s and offset {user['offset_s']:g} s"
-    caption = "l from the arrival, and from the first token (1st); QoE and fluidity ask for a token every V"
+    caption = (
+        "l: how late the latest token came for a reader who counts from the arrival, or from the first token (1st); "
+        "QoE and fluidity ask for a token every V"
+    )
     table = Table(
         box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left",
-        padding=(0, 0, 0, 1), collapse_padding=True,
+        padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False, pad_edge=False,
     )  # fmt: skip
     for key, words in REQUEST_COLUMNS.items():
         if key in rows[0]:
@@ -313,10 +365,10 @@ def _per_request(rows: Sequence[Mapping[str, Any]], user: Mapping[str, Any]) -> 
 
 
 def _exactly(value: float | bool | None) -> str:
-    """Three decimals, as published tables have them; zero without a sign."""
+    """Three decimals, as published tables have them, none from 1,000 on; zero without a sign."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None or isinstance(value, int):
+    if value is None or isinstance(value, int) or abs(value) >= 1000:
         return plain(value)
     return f"{round(value, 3) + 0.0:.3f}"
 

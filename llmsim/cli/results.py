@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmsim.metrics.window import Window
     from llmsim.record import Floats, Record, Timelines
     from llmsim.scenario import Scenario
+    from llmsim.statistics import Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,8 @@ class Opened:
     classes: Mapping[str, tuple[Bools, Slo | None]] = field(default_factory=dict)
     #: what policies were told of output lengths, where they were told anything
     prediction: Mapping[str, Any] | None = None
+    #: whether a simulated run was steady within the window; None: measured
+    verdict: Verdict | None = None
     #: the same requests served otherwise, by name: for audits of what can be simulated
     others: Mapping[str, Timelines] = field(default_factory=dict)
 
@@ -51,6 +54,8 @@ class Opened:
             )
         if self.prediction is not None:
             values["prediction"] = dict(self.prediction)
+        if self.verdict is not None:
+            values["verdict"] = self.verdict.to_dict()
         values["choices"]["times"] = self.source
         return {"name": self.name, **values}
 
@@ -102,6 +107,7 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
     from llmsim.metrics.window import run_end_s
 
     delivered = experiment.delivered(scenario, record)
+    window = choices.window_or(experiment.make_window(scenario))
     return Opened(
         name=name,
         source=f"as delivered ({scenario.delivery.policy}) by a simulated run of {scenario.name}"
@@ -109,11 +115,12 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
         timelines=delivered,
         slo=choices.slo_or(experiment.make_slo(scenario)),
         user=choices.user_or(experiment.make_user(scenario)),
-        window=choices.window_or(experiment.make_window(scenario)),
+        window=window,
         first_scheduled_s=record.requests["first_scheduled_s"],
         end_s=max(record.end_s, run_end_s(delivered)),
         classes={
             name: (mine, choices.slo_or(slo)) for name, (mine, slo) in experiment.classes_of(record, scenario).items()
         },
         prediction=experiment.prediction_of(record, scenario),
+        verdict=experiment.judged(scenario, record, delivered, window),
     )

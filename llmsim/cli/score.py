@@ -70,10 +70,13 @@ def score(
 
 
 def _scored(opened: Opened) -> dict[str, Any]:
+    from llmsim import experiment
     from llmsim.metrics.request_table import request_table
     from llmsim.metrics.slo import meets
 
     values = opened.score()
+    if opened.verdict is not None:  # what its requests met is told, whatever it is worth, and marked
+        values = experiment.reported(values, force=True)
     if len(opened.timelines) <= FEW_REQUESTS:
         rows: list[dict[str, Any]] = [dict(row) for row in request_table(opened.timelines, opened.user)]
         if opened.slo is not None:

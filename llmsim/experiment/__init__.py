@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmsim.experiment.assemble import make_api, make_host, make_policy, make_slo, make_user, make_window, make_workload
 from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.routing import router_choice
-from llmsim.experiment.run import Result, check, delivered, run
+from llmsim.experiment.run import Result, check, delivered, judged, run
 from llmsim.experiment.store import MARK as SCENARIO_FILE
 from llmsim.experiment.store import check_folder, read_record, read_scenario, read_score, staged, write
 from llmsim.experiment.verdict import reported
@@ -17,6 +17,7 @@ __all__ = [
     "check_folder",
     "classes_of",
     "delivered",
+    "judged",
     "make_api",
     "make_host",
     "make_policy",

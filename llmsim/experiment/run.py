@@ -42,6 +42,7 @@ from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.scheduler import Scheduler
+from llmsim.statistics import Verdict
 from llmsim.workload.streams import streams
 from llmsim.workload.trace_formats import FORMATS
 
@@ -125,15 +126,18 @@ def run(
     # of one alone there is none; requests that move are on two instances; those that come and go are not alike
     alone = len(instances) == 1 or scenario.kv_transfer is not None or scenario.autoscaling is not None
     result.score["imbalance"] = None if alone else imbalance(record, len(instances))
-    result.score["verdict"] = verdict(
-        record, window, result.delivered.arrival_s, output_token_s=make_api(scenario).output_token_s
-    ).to_dict()
+    result.score["verdict"] = judged(scenario, record, result.delivered, window).to_dict()
     if scenario.pool:
         result.score["pools"] = pool_scores(result.delivered, record, scenario, blocks)
     else:
         result.score["num_gpu_blocks"] = blocks[0]
     result.score.update({"simulated_s": record.end_s, "wall_s": time.perf_counter() - started_s})
     return result
+
+
+def judged(scenario: Scenario, record: Record, delivered: Timelines, window: Window) -> Verdict:
+    """Say whether a run was steady within a window; waits count from where the scenario measures."""
+    return verdict(record, window, delivered.arrival_s, output_token_s=make_api(scenario).output_token_s)
 
 
 def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:

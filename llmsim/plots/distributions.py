@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from llmsim.metrics.statistics import weighted_percentile
 from llmsim.plots.style import BLUE, GREY, LEGEND, ORANGE, RED, log_ticks, new_figure, tidy
 
 #: a line of a picture needs no more points than it has pixels
@@ -20,11 +21,12 @@ def latency_figure(
     gap_weights: ArrayLike,
     *,
     bounds_s: tuple[float | None, float | None, float | None] = (None, None, None),
+    note: str = "",
 ) -> Figure:
     """Draw the CDFs of TTFT and TPOT over requests, and of TBT over all gaps, with p50, p99 and SLO bounds.
 
     NaN entries (no such latency) are left out. `gap_weights` says how often each gap occurred; `bounds_s` are
-    those of TTFT, TPOT and TBT.
+    those of TTFT, TPOT and TBT; `note` says below whose latencies these are.
     """
     figure = new_figure(10.5, 3.3)
     panels = figure.subplots(1, 3, sharey=True)
@@ -32,6 +34,8 @@ def latency_figure(
     for axes, (name, values, weights), bound_s in zip(panels, data, bounds_s, strict=True):
         _cdf(axes, name, np.asarray(values, dtype=np.float64), weights, bound_s)
     panels[0].set_ylabel("share at most this long")
+    if note:
+        figure.supxlabel(note, fontsize="small", color=GREY)
     return figure
 
 
@@ -53,8 +57,8 @@ def _cdf(
     share = cumulative / n
     shown = np.unique(np.searchsorted(share, np.linspace(0, 1, POINTS)).clip(max=len(share) - 1))
     axes.step(x_ms[shown], share[shown], where="post", color=BLUE)
-    for level, colour in ((0.5, ORANGE), (0.99, RED)):
-        at_ms = x_ms[min(int(np.searchsorted(share, level)), len(x_ms) - 1)]
+    marks_ms = weighted_percentile([(x_ms, counts[keep][order].astype(np.int64))], (50, 99))
+    for at_ms, level, colour in zip(marks_ms, (0.5, 0.99), (ORANGE, RED), strict=True):
         axes.plot([at_ms, at_ms], [0, level], color=colour, linestyle="--", linewidth=1)
         axes.plot(at_ms, level, "o", color=colour, markersize=4, label=f"p{100 * level:g} = {words(at_ms)} ms")
     if bound_s is not None:

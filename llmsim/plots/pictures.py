@@ -30,7 +30,9 @@ def run_latencies(result: Result) -> Figure:
     timelines, slo = result.delivered, result.scenario.slo
     gaps_s, weights = pooled_gaps(timelines)
     bounds_s = (slo.ttft_s, slo.tpot_s, slo.tbt_s)
-    return latency_figure(ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s)
+    answer = result.score["verdict"]["answer"]
+    note = "all requests of the whole run" + ("" if answer == "steady" else f", {answer}: its p99s are no forecast")
+    return latency_figure(ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s, note=note)
 
 
 def run_load(result: Result) -> Figure:

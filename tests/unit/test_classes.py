@@ -85,7 +85,7 @@ def test_a_result_knows_its_classes(tmp_path, capsys):
     again = experiment.read_record(tmp_path)
 
     assert "chat" in printed
-    assert "batch" in printed
+    assert "SLO of its own: batch: E2E ≤ 100 s" in printed
     assert again.requests["class"].tolist() == result.record.requests["class"].tolist()
     kept = json.loads((tmp_path / "score.json").read_text())
     assert kept["classes"]["batch"]["requests"] == result.score["classes"]["batch"]["requests"]

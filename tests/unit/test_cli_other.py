@@ -41,7 +41,9 @@ def test_trace_show_prints_numbers_and_draws(tmp_path: Path, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["requests"] == 3
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["trace", "show", str(tmp_path / "t.csv")]) == 0
-    assert "prompt_tokens" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "prompt tokens" in shown
+    assert "earlier prompt" not in shown  # the file does not tell
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_vector_c_and_its_delayed_twin(capsys: pytest.CaptureFixture[str]) -> No
     out = printed(capsys, "--timelines", "c.json", *choices)
 
     raw, paced = row_of(out, 0), row_of(out, 1)
+    assert "…" not in out
     assert (raw[3], raw[5], raw[6], raw[-1]) == ("0.500", "1.260", "-0.320", "no")
     assert (paced[3], paced[5], paced[6], paced[-1]) == ("0.100", "3.100", "1.100", "yes")
     assert "50.00 % of all requests: TTFT ≤ 0.5 s, TBT ≤ 0.1 s" in out
@@ -86,6 +87,31 @@ def test_the_score_of_timelines_by_hand(
     assert found["smooth_goodput_tokens_per_s"] == pytest.approx((40 - 2 * sum(lateness)) / 2.9)
     assert [row["n_tokens"] for row in found["per_request"]] == [20, 20]
     assert found["choices"]["times"] == "as delivered to the client (timelines)"
+
+
+def test_no_column_is_cut_where_times_are_long(capsys: pytest.CaptureFixture[str]) -> None:
+    late = [{"arrival_s": 0, "token_times_s": [0.4, 0.5, 12345.6]}, {"arrival_s": 7000, "token_times_s": [7000.4]}]
+    Path("late.json").write_text(json.dumps(late))
+
+    out = printed(capsys, "--timelines", "late.json", "--tokens-per-s", "20", "--ttft-s", "1")
+
+    assert row_of(out, 0)[3:6] == ["12,345", "6,173", "12,346"]
+    assert "…" not in out
+
+
+def test_a_run_that_was_not_steady_says_so_and_marks_its_p99s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "overloaded", "--set", "workload.requests=200", "--out", str(tmp_path / "run")]) == 0
+    said = next(line for line in capsys.readouterr().out.splitlines() if "P99s withheld" in line)
+
+    shown = printed(capsys, str(tmp_path / "run"))
+    found = as_json(capsys, str(tmp_path / "run"))
+
+    assert said.split(";")[0] in shown
+    assert "P99s marked * are not to be relied on" in shown
+    assert "ttft_s.p99" in found["verdict"]["forced"]
+    assert f"{found['ttft_s']['p99'] * 1e3:,.0f}*" in shown
 
 
 def test_kinds_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,9 +46,9 @@ def test_latencies_mark_percentiles_and_bounds() -> None:
         "TPOT  (n = 0)",
         "TBT, all gaps  (n = 100)",
     ]
-    assert labels(ttft) == ["p50 = 50 ms", "p99 = 99 ms", "SLO 90 ms"]
+    assert labels(ttft) == ["p50 = 50.5 ms", "p99 = 99 ms", "SLO 90 ms"]
     assert labels(tpot) == []
-    assert labels(tbt) == ["p50 = 10 ms", "p99 = 10 ms", "SLO 200 ms"]
+    assert labels(tbt) == ["p50 = 10 ms", "p99 = 14.9 ms", "SLO 200 ms"]
 
 
 def test_a_line_of_many_values_has_few_points() -> None:
