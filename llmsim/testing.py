@@ -302,6 +302,7 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
     It serves everybody, is pure, and decides the same whether it is asked at every step or only when something happens.
     Raises AssertionError or `PolicyError`, with what is wrong.
     """
+    _check_made(scheduler)
     rng = np.random.default_rng(seed)
     latency = LinearSteps(sequence_s=0.0001, context_token_s=1e-6)
     for rate_per_s, blocks in ((2.0, 1000), (40.0, 1000), (40.0, 60), (1e6, 200)):
@@ -316,6 +317,11 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
         assert np.isin(outcome, allowed).all(), "somebody was left behind"
         assert same(*records[:2]), "decides otherwise when asked at every step: set asks_every_step or review_at_s"
         assert same(*records[1:]), "does not decode by itself when it is not asked: it is no `decodes_by_itself`"
+
+
+def _check_made(policy: object) -> None:
+    if isinstance(policy, type):
+        raise TypeError(f"{policy.__name__} is a class, expected one made of it, such as {policy.__name__}()")
 
 
 def _drawn(rng: np.random.Generator, n: int, rate_per_s: float) -> Workload:
@@ -363,6 +369,7 @@ def check_router(router: Router, *, seed: int = 0) -> None:
 
     It names an instance that there is, as a whole number, keeps no state, changes nothing, and says if it `reads`.
     """
+    _check_made(router)
     rng = np.random.default_rng(seed)
     for instances, reports in ((1, ORACLE), (2, ORACLE), (5, ORACLE), (5, Reports(0.5)), (5, Reports(0.5, False))):
         for rate_per_s in (2.0, 200.0):

@@ -6,7 +6,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import BrokenExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 import simpy
 
 from llmsim.cluster import Conditions, simulate
+from llmsim.errors import LlmsimError
 from llmsim.experiment import assemble
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.routing import make_router
 from llmsim.metrics.score import score
+from llmsim.processes import process_pool
 from llmsim.record import Record
 from llmsim.scenario import Scenario
 from llmsim.testing import same
@@ -178,16 +180,18 @@ def peak_bytes() -> int:
 
 def in_own_process(task: Callable[..., T], *arguments: Any, progress: Progress, **options: Any) -> T:
     """Call a function in a fresh interpreter and return its result; `progress` hears how far it is."""
-    context = get_context("spawn")
-    counts = context.Array("q", [0, 0])
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_share, initargs=(counts,)) as pool:
+    counts = get_context("spawn").Array("q", [0, 0])
+    with process_pool(1, _share, counts) as pool:
         future = pool.submit(_call, task, arguments, options)
         while not future.done():
             wait([future], timeout=LOOK_EVERY_S)
             ended, total = counts[:]
             if total:
                 progress(ended, total)
-    return future.result()
+        try:
+            return future.result()
+        except BrokenExecutor:
+            raise LlmsimError("the process that was measured has died: was there too little memory?") from None
 
 
 def _share(counts: Any) -> None:

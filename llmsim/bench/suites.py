@@ -28,6 +28,8 @@ NAMES = (*WORKLOADS, SCALE, STRETCHES)
 
 NO_TRACE = "needs --trace FILE: the conversation trace of Mooncake (FAST '25)"
 SCALE_REQUESTS = 1_000_000
+LEAST_TO_SCALE = 100_000
+REPEAT = 3
 MANY_INSTANCES = 1_000
 STRETCHES_REQUESTS = 2_000
 LOADS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)  #: shares of capacity
@@ -61,11 +63,12 @@ def scenarios(
             return found, {TRACED: NO_TRACE}
         raise InputError(f"bench {TRACED}: {NO_TRACE}")
     if not trace.is_file():
-        raise InputError(f"--trace {trace}: no such file")
+        wrong = "is a folder, expected a trace file" if trace.is_dir() else "no such trace file"
+        raise InputError(f"--trace {trace}: {wrong}")
     return found | {TRACED: mooncake(trace, requests)}, {}
 
 
-def speed(scenarios: Mapping[str, Scenario], *, repeat: int, watch: Watch) -> dict[str, Measurement]:
+def speed(scenarios: Mapping[str, Scenario], *, repeat: int = REPEAT, watch: Watch) -> dict[str, Measurement]:
     """Measure each scenario in a process of its own."""
     measured = {}
     for name, described in scenarios.items():
@@ -96,8 +99,13 @@ class Scale:
         return wide.timeouts_per_request / some.timeouts_per_request
 
 
-def scale(requests: int = SCALE_REQUESTS, *, repeat: int, watch: Watch) -> Scale:
-    """Measure `azure-conv` with a tenth of `requests`, with all of them (once), and on many instances."""
+def scale(requests: int = SCALE_REQUESTS, *, repeat: int = REPEAT, watch: Watch) -> Scale:
+    """Measure `azure-conv` with a tenth of `requests`, with all of them (once), and on many instances.
+
+    InputError for so few that the start of a run costs more than its requests.
+    """
+    if requests < LEAST_TO_SCALE:
+        raise InputError(f"bench scale: {requests} requests say nothing of scale, expected at least {LEAST_TO_SCALE:,}")
     some, few = requests // 10, azure_conv(requests).cluster.instances
     wide = azure_conv(some, instances=MANY_INSTANCES, rate_per_s=20.0 * MANY_INSTANCES / few)
     runs = {

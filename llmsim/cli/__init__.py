@@ -73,9 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_in_words(error), INTERRUPTED if isinstance(error, Interrupted) else BAD_INPUT)
     except Exception as error:
         usage = getattr(error, "format_message", None)  # click's; its home depends on Typer
-        if usage is None:
+        interrupted = isinstance(error.__cause__, KeyboardInterrupt)  # while a class was being made
+        if usage is None and not interrupted:
             raise
-        return _fail(usage(), BAD_INPUT)
+        return _fail(usage(), BAD_INPUT) if usage else _fail(NOTHING_WRITTEN, INTERRUPTED)
     if code == INTERRUPTED:  # newer Typer turns Ctrl-C into this code
         return _fail(NOTHING_WRITTEN, INTERRUPTED)
     return code if isinstance(code, int) else 0

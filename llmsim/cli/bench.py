@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmsim.cli.output import ProgressBar, print_json
+from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,9 +25,18 @@ def bench(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
-    requests: Annotated[int | None, typer.Option(min=10, help="Requests of each run.", show_default="20,000")] = None,
+    requests: Annotated[
+        int | None, typer.Option(min=10, max=10**9, help="Requests of each run.", show_default="20,000")
+    ] = None,
     trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Mooncake's conversation trace.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Run each this often, and time the fastest.")] = 3,
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How often to run each workload; the fastest counts. A million requests, and stretches, run once.",
+            show_default="3",
+        ),
+    ] = None,
 ) -> None:
     """Measure requests, steps and tokens per second, and memory, against SimPy's plain timeouts per second.
 
@@ -36,10 +46,13 @@ def bench(
     from llmsim.bench import suites, tables
 
     chosen = suites.known(names or [])
+    if repeat is not None and chosen == [suites.STRETCHES]:
+        raise InputError("--repeat: stretches are compared once; name a workload, or scale, to repeat")
+    often = {} if repeat is None else {"repeat": repeat}
     scenarios, skipped = suites.scenarios(chosen, trace, requests, skip=not names)
     size = {} if requests is None else {"requests": requests}
-    measured = suites.speed(scenarios, repeat=repeat, watch=ProgressBar)
-    scale = suites.scale(**size, repeat=repeat, watch=ProgressBar) if suites.SCALE in chosen else None
+    measured = suites.speed(scenarios, **often, watch=ProgressBar)
+    scale = suites.scale(**size, **often, watch=ProgressBar) if suites.SCALE in chosen else None
     compared = suites.stretches(**size, watch=ProgressBar) if suites.STRETCHES in chosen else {}
     timeouts_per_s = suites.yardstick([*measured.values(), *(scale.runs.values() if scale else ())])
     if as_json:

@@ -92,7 +92,7 @@ def _names(schedulers: str | None) -> list[str]:
 
 
 def _executors(jobs: int) -> Executors | None:
-    from llmsim.sweeping import process_pool
+    from llmsim.processes import process_pool
 
     return None if jobs == 1 else partial(process_pool, jobs)
 

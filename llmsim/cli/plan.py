@@ -36,7 +36,8 @@ def plan(
     """
     from llmsim import experiment, planning
     from llmsim.planning.store import to_dict
-    from llmsim.sweeping import in_this_process, process_pool
+    from llmsim.processes import process_pool
+    from llmsim.sweeping import in_this_process
 
     question = planning.read_plan(scenario, changes or [])
     folder = out if out is not None or as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"

@@ -88,9 +88,8 @@ def _policy(name: str | None, file: Path | None) -> type[Scheduler] | None:
 def _described(path: str, changes: list[str], scheduler: str | None, seed: int | None) -> Scenario:
     from llmsim.scenario import load_scenario
 
-    changes = list(changes)
-    if scheduler is not None:
-        changes.append(f"scheduler.name={json.dumps(scheduler)}")
-    if seed is not None:
-        changes.append(f"seed={seed}")
-    return load_scenario(path, changes)
+    short = {"scheduler.name": scheduler and json.dumps(scheduler), "seed": seed}
+    for key, value in short.items():
+        if value is not None and any(change.split("=")[0].strip() == key for change in changes):
+            raise InputError(f"{key} is given by --set, and by an option of its own; give one of them")
+    return load_scenario(path, [*changes, *(f"{key}={value}" for key, value in short.items() if value is not None)])

@@ -94,13 +94,14 @@ def sweep(
 
 def _executors(address: str | None, jobs: int, points: int) -> tuple[Executors, int]:
     from llmsim import sweeping
+    from llmsim.processes import process_pool
 
     if address is not None:
         return sweeping.dask(address), AT_ONCE
     jobs = min(jobs, points)
     if jobs == 1:
         return sweeping.in_this_process, 1
-    return lambda: sweeping.process_pool(jobs), AHEAD * jobs
+    return lambda: process_pool(jobs), AHEAD * jobs
 
 
 def _cores() -> int:

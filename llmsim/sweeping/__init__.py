@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmsim.sweeping.axes import Axis
 from llmsim.sweeping.definition import Point, Sweep, in_words, read_sweep
-from llmsim.sweeping.executors import dask, in_this_process, process_pool
+from llmsim.sweeping.executors import dask, in_this_process
 from llmsim.sweeping.run import Swept, run_sweep
 from llmsim.sweeping.store import CURVES, HEAT_MAPS, MARK, TABLE, Kept, read_kept
 
@@ -21,7 +21,6 @@ __all__ = [
     "dask",
     "in_this_process",
     "in_words",
-    "process_pool",
     "read_kept",
     "read_sweep",
     "run_sweep",

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.errors import LlmsimError
+from llmsim.processes import uninterrupted
 from llmsim.sweeping.definition import Point
-from llmsim.sweeping.executors import Executors, uninterrupted
+from llmsim.sweeping.executors import Executors
 from llmsim.sweeping.work import run_task, task_of
 
 #: so often may a point's worker be lost before the point is given up

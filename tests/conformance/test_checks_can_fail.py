@@ -6,6 +6,7 @@ import pytest
 
 from llmsim.errors import PolicyError
 from llmsim.router import Router
+from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import DECODE, Decision, Scheduler
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.testing import check_router, check_scheduler
@@ -69,6 +70,12 @@ class Watching(Wrapped):
 def test_a_spoiled_scheduler_is_found_out(policy, error, says):
     with pytest.raises(error, match=says):
         check_scheduler(policy())
+
+
+@pytest.mark.parametrize(("check", "policy"), [(check_scheduler, Fcfs), (check_router, RoundRobin)])
+def test_a_class_in_place_of_a_policy_is_told(check, policy):
+    with pytest.raises(TypeError, match=rf"{policy.__name__} is a class, expected one made of it, such as .*\(\)"):
+        check(policy)
 
 
 def test_asking_every_step_mends_a_policy_that_watches():

@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from llmsim.bench import suites, tables
-from llmsim.bench.measure import Comparison, Measurement, compare_stretches, measure, timeouts_per_s
+from llmsim.bench.measure import (
+    Comparison,
+    Measurement,
+    Progress,
+    compare_stretches,
+    in_own_process,
+    measure,
+    timeouts_per_s,
+)
 from llmsim.bench.workloads import AZURE_CONV_CAPACITY_PER_S, azure_conv
 from llmsim.cli import main
+from llmsim.errors import LlmsimError
 from llmsim.experiment import run
 
 KEYS = {"requests_per_s", "steps_per_s", "tokens_per_s", "peak_bytes", "wall_s", "requests", "steps", "per_timeout"}
@@ -45,7 +56,11 @@ def test_mooncake_is_skipped_with_a_reason_unless_asked_for() -> None:
     ("arguments", "says"),
     [
         (["mooncake"], "bench mooncake: needs --trace FILE"),
-        (["mooncake", "--trace", "nothing.jsonl"], "--trace nothing.jsonl: no such file"),
+        (["mooncake", "--trace", "nothing.jsonl"], "--trace nothing.jsonl: no such trace file"),
+        (["mooncake", "--trace", "."], "--trace .: is a folder, expected a trace file"),
+        (["fixed", "--requests", "1000000001"], "--requests': Input should be less than or equal to 1000000000"),
+        (["scale", "--requests", "1000"], "1000 requests say nothing of scale, expected at least 100,000"),
+        (["stretches", "--repeat", "9"], "--repeat: stretches are compared once"),
         (["fixd"], "unknown workload 'fixd'; did you mean 'fixed'?"),
         (["--repeat", "0"], "repeat"),
     ],
@@ -56,6 +71,24 @@ def test_bad_input_of_bench_is_one_line(arguments: list[str], says: str, capsys:
 
     assert says in err
     assert err.count("\n") == 1
+
+
+def dies(*, progress: Progress) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hears_ctrl_c(*, progress: Progress) -> bool:
+    os.kill(os.getpid(), signal.SIGINT)
+    return False
+
+
+def test_a_process_that_dies_is_told_in_a_line() -> None:
+    with pytest.raises(LlmsimError, match="the process that was measured has died"):
+        in_own_process(dies, progress=quietly)
+
+
+def test_ctrl_c_is_not_for_the_process_that_is_measured() -> None:
+    assert in_own_process(hears_ctrl_c, progress=quietly) is False
 
 
 def test_bench_reads_a_trace(tmp_path: Path) -> None:

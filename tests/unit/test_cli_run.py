@@ -177,6 +177,8 @@ def test_a_run_with_little_to_show_shows_it(small: str, change: str, capsys: pyt
         (["small.toml", "--set", "user.charge=until_patience"], "user.patience_s"),
         (["small.toml", "--set", "workload.trace=small.toml"], "workload.trace: "),
         (["small.toml", "--scheduler", "fcfs", "--scheduler-file", "x.py"], "exclude each other"),
+        (["small.toml", "--seed", "1", "--set", "seed=2"], "seed is given by --set, and by an option of its own"),
+        (["small.toml", "--scheduler", "fcfs", "--set", "scheduler.name=static"], "scheduler.name is given by --set"),
         (["small.toml", "--scheduler-file", "x.py"], "x.py: no such file"),
         (["small.toml", "--out", "small.toml"], "small.toml: expected a folder"),
         (["small.toml", "--out", "."], "holds files, but no scenario.json of this command"),

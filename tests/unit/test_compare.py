@@ -28,9 +28,9 @@ from llmsim.comparing.differences import DIRECTIONS, direction, metrics
 from llmsim.comparing.requests import groups, most_changed
 from llmsim.errors import InputError
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
+from llmsim.processes import process_pool
 from llmsim.request import Outcome
 from llmsim.statistics import Interval
-from llmsim.sweeping import process_pool
 
 FILE = """\
 name = "little"

@@ -19,8 +19,8 @@ import pytest
 import llmsim
 from llmsim.cli import main
 from llmsim.errors import InputError, LlmsimError
-from llmsim.sweeping import in_this_process, process_pool, read_sweep, run_sweep
-from llmsim.sweeping.executors import uninterrupted
+from llmsim.processes import process_pool, uninterrupted
+from llmsim.sweeping import in_this_process, read_sweep, run_sweep
 from llmsim.sweeping.store import opened
 
 TINY = """\
