@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from llmsim.cli import main
-from llmsim.plots.sweeps import panels_of
+from llmsim.plots.sweeps import Panel, curves_figure, heat_maps_figure, panels_of
 from llmsim.report_sweep import groups, heads, in_points, show
 from llmsim.statistics import Interval
-from llmsim.sweeping import Swept, in_short, narrow, read_sweep, run_sweep
+from llmsim.sweeping import Axis, Swept, in_short, narrow, read_sweep, run_sweep
 
 TEXT = """\
 name = "shown"
@@ -220,6 +220,54 @@ def test_long_names_are_broken_and_numbers_are_not() -> None:
     assert narrow("shortest_expected_delay") == "shortest_\nexpected_\ndelay"
     assert narrow("rate_per_s") == "rate_per_s"
     assert narrow("1.58489319246") == "1.58489319246"
+
+
+def axis(name: str, *values: Any) -> Axis:
+    return Axis((tuple(name.split(".")),), tuple((value,) for value in values), ("",))
+
+
+def some(cells: dict[tuple[int, ...], Interval | None]) -> Panel:
+    return Panel("SLO attainment (%)", cells, set())
+
+
+ONE = Interval(50.0, 49.9, 50.1, 0.95, 3)
+
+
+def test_a_panel_without_values_has_no_axes_but_its_words() -> None:
+    panels = [some({(0,): None, (1,): None}), some({(0,): ONE, (1,): None})]
+
+    empty, other = curves_figure([axis("scheduler.max_num_seqs", 1, 64)], panels).axes
+
+    assert (empty.axison, other.axison) == (False, True)
+    assert [text.get_text() for text in empty.texts] == ["withheld: no point is steady"]
+
+
+def test_words_have_no_order_and_so_no_line_through_them() -> None:
+    cells: dict[tuple[int, ...], Interval | None] = {(0,): ONE, (1,): ONE}
+
+    (of_words,) = curves_figure([axis("scheduler.name", "fcfs", "static")], [some(cells)]).axes
+    (of_numbers,) = curves_figure([axis("cluster.instances", 1, 2)], [some(cells)]).axes
+
+    assert {line.get_linestyle() for line in of_words.lines} == {"None"}
+    assert "-" in {line.get_linestyle() for line in of_numbers.lines}
+
+
+def test_labels_of_values_close_together_on_a_logarithmic_axis_are_left_out() -> None:
+    values = (1000, 1001, 4000, 100_000)
+    (axes,) = curves_figure(
+        [axis("scheduler.max_num_seqs", *values)], [some({(i,): ONE for i in range(len(values))})]
+    ).axes
+
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1000", "", "4000", "100000"]
+
+
+def test_a_heat_map_breaks_its_labels_and_tells_intervals_to_the_first_unsure_digit() -> None:
+    axes = [axis("cluster.instances", 1), axis("router.name", "least_outstanding", "power_of_two")]
+
+    (panel,) = heat_maps_figure(axes, [some({(0, 0): ONE, (0, 1): None})]).axes
+
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["least_\noutstanding", "power_of_\ntwo"]
+    assert [text.get_text() for text in panel.texts] == ["50.0\n± 0.1", "withheld"]
 
 
 def test_help_shows_a_whole_range(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
