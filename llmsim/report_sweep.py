@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,48 +12,99 @@ from rich.console import Console
 from rich.table import Table
 
 from llmsim.statistics import STEADY, Interval, mean
-from llmsim.sweeping import TABLE, Swept, in_words
+from llmsim.sweeping import TABLE, Swept, in_short, in_words, narrow
 
 #: column -> head, factor from the column's unit
 SHOWN = {
     "ttft_s.p99": ("TTFT p99, s", 1.0),
     "slo.attainment": ("SLO, %", 100.0),
-    "smooth_goodput_tokens_per_s": ("smooth g., tok/s", 1.0),
+    "smooth_goodput_tokens_per_s": ("smooth, tok/s", 1.0),
 }
 #: a longer table is for the file
 ROWS = 40
+#: wider than any table: what rich measures within
+WIDEST = 100_000
+NO_PICTURES = "a sweep over one or two axes has them"
+NOT_RELIED_ON = "P99s marked * are not to be relied on"
 
 
-def show(swept: Swept, folder: Path, pictures: Sequence[Path], console: Console | None = None) -> None:
+def show(
+    swept: Swept, folder: Path, pictures: Sequence[Path], console: Console | None = None, *, force: bool = False
+) -> None:
     """Print the table of a sweep, and where its files are."""
     console = console or Console(highlight=False)
     sweep = swept.sweep
-    console.print(
-        f"\n[bold]{_plain_text(sweep.name)}[/bold]: {len(sweep.points):,} points, {swept.ran:,} of them run now"
-    )
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    for field in sweep.fields:
-        table.add_column(_plain_text(_narrow(field.rpartition(".")[2])), justify="right", no_wrap=True)
-    for head, _ in SHOWN.values():
-        table.add_column(head.replace(", ", ",\n"), justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    runs = f"{in_points(len(sweep.points), len(sweep.seeds))}, {swept.ran:,} of them now"
+    console.print(f"\n[bold]{_plain_text(sweep.name)}[/bold]: {runs}")
     rows = list(groups(swept.rows, sweep.fields, len(sweep.seeds)))
-    for fields, intervals, said in rows[:ROWS]:
-        values = (_plain_text(in_words(value)) for value in fields.values())
-        table.add_row(*values, *map(in_short, intervals.values()), said)
+    table = _table(sweep.fields, rows[:ROWS], folded=False)
+    if console.measure(table, options=console.options.update(max_width=WIDEST)).maximum > console.width:
+        table = _table(sweep.fields, rows[:ROWS], folded=True)
     console.print(table)
     if len(rows) > ROWS:
         console.print(f"and {len(rows) - ROWS:,} more rows")
-    if any(row.get("prediction.oracle") for row in swept.rows):
-        console.print("ORACLE: in some or all of these points policies see the true output lengths")
-    if len(sweep.seeds) > 1:
-        console.print(f"means over {len(sweep.seeds)} seeds ± half of the 95 % interval", style="dim")
-    if any(row.get("router_reports") == "oracle" for row in swept.rows):
-        console.print("reports of age 0 s: the router sees the present state (oracle)", style="dim")
-    if any(said != STEADY for _, _, said in rows):
-        console.print("P99s only of points whose runs are all steady; --force shows the others", style="dim")
+    _show_notes(console, swept, steady=all(said == STEADY for _, _, said in rows), force=force)
+    if not pictures:
+        console.print(f"no pictures: {NO_PICTURES}", style="dim")
     for file in (folder / TABLE, *pictures):
         console.print(f"  {file}", soft_wrap=True, markup=False)
+
+
+def _table(
+    fields: Sequence[str], rows: Sequence[tuple[dict[str, Any], dict[str, Interval | None], str]], *, folded: bool
+) -> Table:
+    """A row for each point; `folded` breaks long words of the axes where they may be broken."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False, pad_edge=False)
+    for head in heads(fields):
+        table.add_column(_plain_text(narrow(head)), justify="right", overflow="fold")
+    for head, _ in SHOWN.values():
+        table.add_column(head.replace(" ", "\n", 1), justify="right", no_wrap=True, overflow="fold")
+    table.add_column("verdict", overflow="fold")
+    for of_point, intervals, said in rows:
+        words = map(in_words, of_point.values())
+        values = (_plain_text(narrow(word) if folded else word) for word in words)
+        table.add_row(*values, *cells(intervals, said), said.replace(", ", ",\n"))
+    return table
+
+
+def _show_notes(console: Console, swept: Swept, *, steady: bool, force: bool) -> None:
+    """Say what the numbers of the table stand for."""
+    if any(row.get("prediction.oracle") for row in swept.rows):
+        console.print("ORACLE: in some or all of these points policies see the true output lengths")
+    if len(swept.sweep.seeds) > 1:
+        console.print(f"means over {len(swept.sweep.seeds)} seeds ± half of the 95 % interval", style="dim")
+    if any(row.get("router_reports") == "oracle" for row in swept.rows):
+        console.print("reports of age 0 s: the router sees the present state (oracle)", style="dim")
+    if not steady and force:
+        console.print(f"{NOT_RELIED_ON}: not all runs of these points are steady")
+    elif not steady:
+        console.print("P99s only of points whose runs are all steady; --force shows the others", style="dim")
+
+
+def in_points(runs: int, seeds: int) -> str:
+    """How many points a sweep has, and runs; a point is run with each seed."""
+    points, each, all_of_them = (
+        f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in ((runs // seeds, "point"), (seeds, "seed"), (runs, "run"))
+    )
+    return f"{points} x {each}: {all_of_them}"
+
+
+def heads(fields: Sequence[str]) -> list[str]:
+    """Short names of fields: as many last parts as tell them apart, without `name`, which says nothing alone."""
+    parts = [field.removesuffix(".name").split(".") for field in fields]
+    found = []
+    for own in parts:
+        tails = (own[-n:] for n in range(1, len(own) + 1))
+        found.append(".".join(next((t for t in tails if sum(p[-len(t) :] == t for p in parts) == 1), own)))
+    return found
+
+
+def cells(intervals: Mapping[str, Interval | None], said: str) -> list[str]:
+    """The intervals of a point in short; a P99 that is shown though not all of its runs are steady is marked."""
+    return [
+        f"{in_short(one)}{'*' if said != STEADY and one is not None and column.endswith('.p99') else ''}"
+        for column, one in intervals.items()
+    ]
 
 
 def groups(
@@ -74,31 +124,6 @@ def groups(
         doubtful = {answer: n for answer, n in sorted(answers.items()) if answer != STEADY}
         said = ", ".join(answer if n == seeds else f"{n}/{seeds} {answer}" for answer, n in doubtful.items()) or STEADY
         yield {name: of_point[0][name] for name in fields}, intervals, said
-
-
-def in_short(interval: Interval | None) -> str:
-    """An interval in a cell, to the first digit that it is not sure of."""
-    if interval is None:
-        return "–"
-    half = interval.half_width
-    if not math.isfinite(half):
-        return _digits(interval.estimate)
-    decimals = min(max(0, -math.floor(math.log10(half))), 3) if half > 0 else 3
-    return f"{interval.estimate:,.{decimals}f} ± {half:,.{decimals}f}"
-
-
-def _narrow(name: str) -> str:
-    """A long name in lines, so that its column is no wider than it needs to be."""
-    lines = [""]
-    for word in name.split("_"):
-        if len(lines[-1]) + len(word) > 10 and lines[-1]:
-            lines.append("")
-        lines[-1] += f"{word}_"
-    return "\n".join(lines).removesuffix("_")
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _plain_text(text: str) -> str:

@@ -36,7 +36,8 @@ def sweep(
         typer.Option(
             "--axis",
             metavar="KEY=VALUES",
-            help="An axis: cluster.instances=1,2,4 or KEY={start=1,stop=8,num=4,spacing='geometric'}. Repeatable.",
+            help="An axis: cluster.instances=1,2,4, or a range in quotes: "
+            "\"KEY={start=1, stop=8, num=4, spacing='geometric'}\". Repeatable.",
         ),
     ] = None,
     seeds: Annotated[
@@ -71,7 +72,7 @@ def sweep(
     asked = sweeping.read_sweep(scenario, changed, axes or [], seeds, scheduler_file)
     folder = out or RESULTS / f"{folder_name(asked.name)}-sweep"
     executors, in_flight = _executors(dask, jobs or _cores(), len(asked.points))
-    with ProgressBar("points") as progress:
+    with ProgressBar("runs") as progress:
         swept = sweeping.run_sweep(
             asked,
             folder,
@@ -89,7 +90,7 @@ def sweep(
     if as_json:
         print_json({"folder": str(folder), "ran": swept.ran, "rows": swept.rows})
     else:
-        report_sweep.show(swept, folder, pictures)
+        report_sweep.show(swept, folder, pictures, force=force)
 
 
 def _executors(address: str | None, jobs: int, points: int) -> tuple[Executors, int]:

@@ -29,7 +29,7 @@ def sweep_page(folder: Path) -> str:
     return html.document(
         f"{said['name']}: a sweep",
         element("h1", said["name"]),
-        element("p", f"A sweep of {len(said['points']):,} points over {_axes_in_words(said)}."),
+        element("p", f"A sweep over {_axes_in_words(said)}."),
         _verdict(kept),
         html.section("What was found", *_table(said, rows)),
         html.section("Pictures", *_pictures(folder, finished=kept.finished)),
@@ -52,14 +52,16 @@ def _verdict(kept: Kept) -> Html:
     counts = ", ".join(f"{answers[name]:,} {name}" for name in VERDICT_WORDS if answers[name])
     worst = next((name for name in ("overloaded", "too short") if answers[name]), STEADY)
     begun = "" if kept.finished else f"Unfinished: {len(kept.rows):,} of {len(kept.said['points']):,} runs are done. "
-    tails = "" if worst == STEADY else " P99s are those of points whose runs are all steady, unless forced."
+    forced = any(row["verdict.answer"] != STEADY and row.get("ttft_s.p99") is not None for row in kept.rows)
+    tails = f" {report_sweep.NOT_RELIED_ON}." if forced else " P99s are those of points whose runs are all steady."
+    tails = "" if worst == STEADY else tails
     colour = VERDICT_CLASS[worst] if kept.finished else "doubt"
     return element("div", element("b", begun, f"Runs: {counts or 'none'}."), tails, class_=f"verdict {colour}")
 
 
 def _axes_in_words(said: Mapping[str, Any]) -> str:
     fields = [" with ".join(axis["fields"]) for axis in said["axes"]]
-    return f"{' and '.join(fields)}, {len(said['seeds'])} seeds each"
+    return f"{' and '.join(fields)}, {report_sweep.in_points(len(said['points']), len(said['seeds']))}"
 
 
 def _axes(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -73,7 +75,7 @@ def _table(said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterat
     fields = [field for axis in said["axes"] for field in axis["fields"]]
     heads = (*map(html.breakable, fields), *(head for head, _ in report_sweep.SHOWN.values()), "verdict")
     cells = [
-        (*map(in_words, values.values()), *map(report_sweep.in_short, intervals.values()), words)
+        (*map(in_words, values.values()), *report_sweep.cells(intervals, words), words)
         for values, intervals, words in report_sweep.groups(rows, fields, len(said["seeds"]))
     ]
     yield html.table(heads, cells[:ROWS], words=len(fields))
@@ -88,7 +90,7 @@ def _pictures(folder: Path, *, finished: bool) -> Iterator[Html]:
     for file, words in there:
         yield html.picture(file, words)
     if not there:
-        why = "one or two axes have pictures" if finished else "they are drawn when the sweep has ended"
+        why = report_sweep.NO_PICTURES if finished else "they are drawn when the sweep has ended"
         yield element("p", f"None: {why}.", class_="quiet")
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import NullFormatter
 
 from llmsim.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
 from llmsim.statistics import STEADY, Interval, mean
-from llmsim.sweeping import CURVES, HEAT_MAPS, Axis, Swept, in_words
+from llmsim.sweeping import CURVES, HEAT_MAPS, LINE, Axis, Swept, in_short, in_words, narrow
 
 #: column -> words, factor from the column's unit
 METRICS = {
@@ -33,6 +33,12 @@ SAID = {"router.report_age_s": " (0: oracle)"}
 DECADES_APART = 20.0
 #: more lines in a panel than this cannot be told apart; more cells cannot be read
 LINES, CELLS = 8, 12
+#: from a marker to the one beside it, where values lie 1 apart
+BESIDE = 0.08
+#: width of a small letter, in widths of a panel
+LETTER = 0.0225
+#: letters of a value, of a line of a name beside a panel
+LONGEST, BESIDE_LINE = 24, 20
 WITHHELD = "withheld"
 
 #: values of the axes, by position -> the interval over seeds; None where a run has no such number
@@ -84,7 +90,10 @@ def panels_of(swept: Swept) -> Iterator[Panel]:
 
 
 def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
-    """Draw each metric along the first axis of numbers, a line for each value of the other, with 95 % intervals."""
+    """Draw each metric along the first axis of numbers, a line for each value of the other, with 95 % intervals.
+
+    Along an axis of words, which have no order, there are markers without a line.
+    """
     along = next((i for i, axis in enumerate(axes) if _numeric(axis)), 0)
     figure, grid = _grid(len(panels), 3.4)
     for axes_of, panel in zip(grid, panels, strict=True):
@@ -115,13 +124,14 @@ def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
         bright = _bright(means)
         for (row, column), one in zip(np.ndindex(shape), intervals, strict=True):
             colour = GREY if one is None else "black" if bright[row, column] else "white"
-            text = WITHHELD if one is None else _cell(one)
+            text = WITHHELD if one is None else in_short(one).replace(" ±", "\n±")
             axes_of.text(column, row, text, ha="center", va="center", fontsize="x-small", color=colour)
-        axes_of.set_xticks(range(len(across.values)), _labels(across), fontsize="small")
+        labels = _labels(across)
+        axes_of.set_xticks(range(len(labels)), labels, fontsize="small", rotation=_rotation(labels))
         axes_of.set_yticks(range(len(down.values)), _labels(down), fontsize="small")
         axes_of.set_title(panel.words, loc="left", fontsize="medium")
         axes_of.set_xlabel("\n".join(across.names))
-        axes_of.set_ylabel("\n".join(down.names))
+        axes_of.set_ylabel("\n".join(narrow(name, BESIDE_LINE) for name in down.names), fontsize="small")
     return figure
 
 
@@ -138,30 +148,51 @@ def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> No
     axis = axes[along]
     numeric = _numeric(axis)
     x = [float(row[0]) for row in axis.values] if numeric else [float(i) for i in range(len(axis.values))]
-    others = len(axes[1 - along].values) if len(axes) == 2 else 1
-    labels = _labels(axes[1 - along]) if len(axes) == 2 else [""]
-    for line in range(min(others, LINES)):
+    labels = _labels(axes[1 - along], LONGEST) if len(axes) == 2 else [""]
+    lines = min(len(labels), LINES)
+    draw = _line if numeric else _markers
+    for line in range(lines):
+        aside = 0.0 if numeric else BESIDE * (line - (lines - 1) / 2)
         places = [(i,) if len(axes) == 1 else ((i, line) if along == 0 else (line, i)) for i in np.argsort(x)]
-        shown = [(x[place[along]], one) for place in places if (one := panel.cells[place]) is not None]
-        _line(axes_of, [at for at, _ in shown], [one for _, one in shown], COLOURS[line], labels[line])
-        hollow = [
-            (x[place[along]], one.estimate)
-            for place in places
-            if place in panel.unsteady
-            if (one := panel.cells[place])
-        ]
-        axes_of.plot(*zip(*hollow, strict=True) if hollow else ([], []), "o", color=COLOURS[line], mfc="white", ms=5)
+        shown = {place: one for place in places if (one := panel.cells[place]) is not None}
+        draw(axes_of, [x[at[along]] + aside for at in shown], list(shown.values()), COLOURS[line], labels[line])
+        hollow = [(x[at[along]] + aside, one.estimate) for at, one in shown.items() if at in panel.unsteady]
+        axes_of.plot(
+            *zip(*hollow, strict=True) if hollow else ([], []), "o", color=COLOURS[line], mfc="white", ms=5, zorder=3
+        )
+    tidy(axes_of, x="\n".join(f"{name}{SAID.get(name, '')}" for name in axis.names), y="", title=panel.words)
     if not any(panel.cells.values()):
         axes_of.text(0.5, 0.5, "withheld: no point is steady", transform=axes_of.transAxes, ha="center", color=GREY)
-    tidy(axes_of, x="\n".join(f"{name}{SAID.get(name, '')}" for name in axis.names), y="", title=panel.words)
-    if not numeric:
-        axes_of.set_xticks(x, _labels(axis), fontsize="small")
+        axes_of.set_axis_off()  # an empty one would have numbers that are nobody's
+        return
+    _ticks(axes_of, axis, x)
+    _limit(axes_of, panel)
+
+
+def _ticks(axes_of: Axes, axis: Axis, x: Sequence[float]) -> None:
+    """Name the values where matplotlib would not: words, and numbers that lie decades apart."""
+    if not _numeric(axis):
+        axes_of.set_xlim(min(x) - 0.5, max(x) + 0.5)
+        labels = _labels(axis)
+        axes_of.set_xticks(x, labels, fontsize="small", rotation=_rotation(labels))
     elif min(x) > 0 and max(x) > DECADES_APART * min(x):
         axes_of.set_xscale("log")
         if len(x) <= LINES:
-            axes_of.set_xticks(x, _labels(axis), fontsize="small")
+            axes_of.set_xticks(x, _apart(x, _labels(axis)), fontsize="small")
             axes_of.xaxis.set_minor_formatter(NullFormatter())
-    _limit(axes_of, panel)
+
+
+def _apart(x: Sequence[float], labels: Sequence[str]) -> list[str]:
+    """Labels of a logarithmic axis, without those that would lie on the one before."""
+    span = math.log(max(x) / min(x))
+    kept = [""] * len(x)
+    end = -math.inf
+    for i in np.argsort(x):
+        at = math.log(x[i] / min(x)) / span
+        half = LETTER * _letters(labels[i]) / 2
+        if at - half > end:
+            kept[i], end = labels[i], at + half + LETTER / 2
+    return kept
 
 
 def _limit(axes_of: Axes, panel: Panel) -> None:
@@ -185,28 +216,34 @@ def _line(axes_of: Axes, x: Sequence[float], intervals: Sequence[Interval], colo
         axes_of.fill_between([at for at, _ in bounded], low, high, color=colour, alpha=0.2, linewidth=0)
 
 
+def _markers(axes_of: Axes, x: Sequence[float], intervals: Sequence[Interval], colour: str, label: str) -> None:
+    halves = [one.half_width if math.isfinite(one.half_width) else 0.0 for one in intervals]
+    means = [one.estimate for one in intervals]
+    axes_of.errorbar(x, means, halves, color=colour, fmt="o", markersize=4, linewidth=1.2, label=label)
+
+
 def _numeric(axis: Axis) -> bool:
     return all(isinstance(row[0], int | float) and not isinstance(row[0], bool) for row in axis.values)
 
 
-def _labels(axis: Axis) -> list[str]:
-    return ["\n".join(_short(in_words(value)) for value in row) for row in axis.values]
+def _labels(axis: Axis, line: int = LINE) -> list[str]:
+    return ["\n".join(narrow(_short(in_words(value)), line) for value in row) for row in axis.values]
+
+
+def _letters(label: str) -> int:
+    return max(map(len, label.split("\n")))
+
+
+def _rotation(labels: Sequence[str]) -> float:
+    """Upright where labels side by side would run into each other."""
+    return 90.0 if LETTER * max(map(_letters, labels)) * len(labels) > 1 else 0.0
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 24 else f"{text[:11]}…{text[-12:]}"
+    return text if len(text) <= LONGEST else f"{text[:11]}…{text[-12:]}"
 
 
 def _bright(means: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Where the colour map is bright enough for black letters."""
     low, high = np.nanmin(means, initial=np.inf), np.nanmax(means, initial=-np.inf)
     return np.asarray(means - low > 0.55 * (high - low))
-
-
-def _cell(one: Interval) -> str:
-    half = f"\n± {_plain(one.half_width)}" if math.isfinite(one.half_width) else ""
-    return f"{_plain(one.estimate)}{half}"
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

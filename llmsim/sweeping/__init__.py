@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from llmsim.sweeping.axes import Axis
-from llmsim.sweeping.definition import Point, Sweep, in_words, read_sweep
+from llmsim.sweeping.definition import Point, Sweep, read_sweep
 from llmsim.sweeping.executors import dask, in_this_process
 from llmsim.sweeping.run import Swept, run_sweep
 from llmsim.sweeping.store import CURVES, HEAT_MAPS, MARK, TABLE, Kept, read_kept
+from llmsim.sweeping.words import LINE, in_short, in_words, narrow
 
 __all__ = [
     "CURVES",
     "HEAT_MAPS",
+    "LINE",
     "MARK",
     "TABLE",
     "Axis",
@@ -19,8 +21,10 @@ __all__ = [
     "Sweep",
     "Swept",
     "dask",
+    "in_short",
     "in_this_process",
     "in_words",
+    "narrow",
     "read_kept",
     "read_sweep",
     "run_sweep",

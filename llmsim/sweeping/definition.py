@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from llmsim.scenario.table import Count, Table
 from llmsim.scheduler import Scheduler
 from llmsim.sweeping.axes import Axis, parse_axis, read_axes, read_zip
 from llmsim.sweeping.keys import PROFILES, is_file_name, key_of
+from llmsim.sweeping.words import in_words
 
 #: more runs than this are a slip of the pen
 MOST_POINTS = 1_000_000
@@ -82,15 +82,10 @@ def read_sweep(
     numbers = _seeds(source, given, seeds)
     count = math.prod(len(axis.values) for axis in chosen) * len(numbers)
     if count > MOST_POINTS:
-        raise InputError(f"{source.file}: {count:,} points; expected at most {MOST_POINTS:,}")
+        raise InputError(f"{source.file}: {count:,} runs; expected at most {MOST_POINTS:,}")
     file = None if scheduler_file is None else scheduler_file.resolve()
     points = tuple(_points(source, given, chosen, numbers, policy, file))
     return Sweep(points[0].scenario.name, source.file, chosen, numbers, points, file)
-
-
-def in_words(value: Any) -> str:
-    """A value of an axis as text: numbers and words as they are, tables as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _table(source: Source) -> Mapping[str, Any]:

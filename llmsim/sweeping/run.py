@@ -126,7 +126,7 @@ class _Bench:
         """What is kept, and how to go on."""
         points = {point.key for point in self._sweep.points}
         done, folder = len(points & self._scores.keys()), self._store.folder
-        return f"{done:,} of {len(points):,} points are kept in {folder}, the same command goes on from there"
+        return f"{done:,} of {len(points):,} runs are kept in {folder}, the same command goes on from there"
 
     def write_so_far(self) -> None:
         """Write a table of what is done, for who cannot wait: a copy, so that it may fail."""
@@ -143,18 +143,18 @@ def _beginning(sweep: Sweep, left: int, damaged: int, others: int, folder: Path)
     points = len({point.key for point in sweep.points})
     lines = []
     if left < points:
-        lines.append(f"{points - left:,} of {points:,} points are in {folder} already, {left:,} are to run")
+        lines.append(f"{points - left:,} of {points:,} runs are in {folder} already, {left:,} are to run")
     if damaged:
-        lines.append(f"{damaged:,} point files were damaged, and are made anew")
+        lines.append(f"{damaged:,} files of runs were damaged, and are made anew")
     if others:
-        lines.append(f"{others:,} point files of other definitions or versions are left alone in {folder / 'points'}")
+        lines.append(f"{others:,} files of runs of other definitions or versions are left alone in {folder / 'points'}")
     return lines
 
 
 def _told(failures: list[Failure]) -> str:
     named = "; ".join(f"{failure.point.name}: {failure.reason}" for failure in failures[:NAMED])
     more = f"; and {len(failures) - NAMED:,} more" if len(failures) > NAMED else ""
-    return f"{len(failures):,} points failed: {named}{more}" if len(failures) > 1 else f"a point failed: {named}{more}"
+    return f"{len(failures):,} runs failed: {named}{more}" if len(failures) > 1 else f"a run failed: {named}{more}"
 
 
 def _nobody(_: str) -> None:

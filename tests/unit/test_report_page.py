@@ -122,9 +122,20 @@ def test_the_page_of_a_sweep_has_its_table_axes_and_command(folders: Path) -> No
     read = Reader((folders / "sweep/report.html").read_text())
 
     assert "Runs: 4 too short." in read.text
+    assert "A sweep over scheduler.max_num_batched_tokens, 2 points x 2 seeds: 4 runs." in read.text
+    assert "*" not in read.text
     assert "scheduler.max_num_batched_tokens 256, 512" in read.text
     assert f"llmsim sweep {folders / 'small.toml'} --out {folders / 'sweep'}" in read.text
     assert len([tag for tag, _ in read.tags if tag == "tr"]) == 3
+
+
+def test_the_page_of_a_forced_sweep_marks_p99s_that_are_not_to_be_relied_on(folders: Path, tmp_path: Path) -> None:
+    assert main(["sweep", str(folders / "small.toml"), "--jobs", "1", "--out", str(tmp_path / "x"), "--force"]) == 0
+    assert main(["report", str(tmp_path / "x")]) == 0
+
+    read = Reader((tmp_path / "x/report.html").read_text())
+    assert "P99s marked * are not to be relied on." in read.text
+    assert read.text.count("*") == 3  # and two points
 
 
 def test_a_page_has_the_same_bytes_every_time_and_only_readable_results_get_one(

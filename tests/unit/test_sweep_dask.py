@@ -101,7 +101,5 @@ def test_no_scheduler_at_that_address_is_one_line(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("llmsim.sweeping.executors.DASK_ANSWERS_WITHIN_S", 0.2)
     (tmp_path / "tiny.toml").write_text(TINY)
 
-    with pytest.raises(
-        InputError, match=r"--dask tcp://127.0.0.1:9: no Dask scheduler answers there .*; 0 of 40 points"
-    ):
+    with pytest.raises(InputError, match=r"--dask tcp://127.0.0.1:9: no Dask scheduler answers there .*; 0 of 40 runs"):
         run_sweep(read_sweep(tmp_path / "tiny.toml"), tmp_path / "x", executors=dask("tcp://127.0.0.1:9"))

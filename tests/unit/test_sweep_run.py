@@ -120,7 +120,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_bytes(
     code, said = finished(command(file, "--jobs", jobs, "--out", folder))
 
     assert code == 0, said
-    assert f"{len(before)} of {POINTS} points are in {folder} already" in said
+    assert f"{len(before)} of {POINTS} runs are in {folder} already" in said
     assert before.items() <= kept(folder).items()
     assert len(kept(folder)) == POINTS
     assert (folder / "sweep.parquet").read_bytes() == (whole / "sweep.parquet").read_bytes()
@@ -162,7 +162,7 @@ def test_ctrl_c_tells_what_was_kept_and_how_to_go_on(file: Path, tmp_path: Path)
     done = len(kept(folder))
     assert code == 130
     assert said == (
-        f"error: interrupted; {done} of {POINTS} points are kept in {folder}, the same command goes on from there\n"
+        f"error: interrupted; {done} of {POINTS} runs are kept in {folder}, the same command goes on from there\n"
     )
     so_far = pd.read_parquet(folder / "sweep_so_far.parquet")
     assert len(so_far) == done
@@ -216,13 +216,13 @@ def test_only_changed_points_run_again_and_older_ones_are_told_not_mixed_in(file
     run_sweep(read_sweep(file), folder)
     before = kept(folder)
     again = run_sweep(read_sweep(file), folder, said=lines.append)
-    assert (again.ran, lines) == (0, [f"18 of 18 points are in {folder} already, 0 are to run"])
+    assert (again.ran, lines) == (0, [f"18 of 18 runs are in {folder} already, 0 are to run"])
 
     changed = read_sweep(file, axes=["workload.arrivals.rate_per_s=4,16,32"], seeds=3)
     swept = run_sweep(changed, folder, said=lines.append)
 
     assert (swept.ran, swept.others) == (6, 6)
-    assert lines[-1].startswith("6 point files of other definitions or versions are left alone")
+    assert lines[-1].startswith("6 files of runs of other definitions or versions are left alone")
     assert before.items() <= kept(folder).items()
     table = pd.read_parquet(folder / "sweep.parquet")
     assert sorted(set(table["workload.arrivals.rate_per_s"])) == [4, 16, 32]
@@ -242,7 +242,7 @@ def test_damaged_point_files_are_never_read(file: Path, whole: Path, tmp_path: P
     swept = run_sweep(sweep, folder, said=lines.append)
 
     assert swept.ran == 3
-    assert "3 point files were damaged, and are made anew" in lines
+    assert "3 files of runs were damaged, and are made anew" in lines
     assert (folder / "sweep.parquet").read_bytes() == (whole / "sweep.parquet").read_bytes()
 
 
@@ -263,8 +263,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(file: Path, tmp_path: Path, l
 
     done = 2 if limited == "point" else 6
     there, error = said.splitlines()
-    assert (code, there) == (2, f"2 of 6 points are in {folder} already, 4 are to run")
-    assert f": cannot be written: File too large; {done} of 6 points are kept in {folder}" in error
+    assert (code, there) == (2, f"2 of 6 runs are in {folder} already, 4 are to run")
+    assert f": cannot be written: File too large; {done} of 6 runs are kept in {folder}" in error
     assert before.items() <= kept(folder).items()
     assert len(kept(folder)) == done
     assert not list(folder.rglob(".*.part"))
@@ -306,9 +306,9 @@ def test_a_point_that_kills_its_workers_is_named_and_the_others_are_kept(file: P
 
     text = str(caught.value)
     assert text.startswith(
-        "3 points failed: workload.arrivals.rate_per_s=4, scheduler.unless=/nowhere, seed=0: its worker"
+        "3 runs failed: workload.arrivals.rate_per_s=4, scheduler.unless=/nowhere, seed=0: its worker"
     )
-    assert "3 of 6 points are kept" in text
+    assert "3 of 6 runs are kept" in text
     assert len(kept(tmp_path / "sweep")) == 3
 
 
@@ -323,5 +323,5 @@ def test_a_point_that_fails_is_told_with_its_name_and_tried_again(file: Path, tm
     policy.write_text(DEADLY.replace("os.kill(os.getpid(), signal.SIGKILL)", "return Decision({10**6: 1})"))
     sweep = _deadly(file, policy, ["/", "/nowhere"])
     for _ in range(2):
-        with pytest.raises(LlmsimError, match=r"3 points failed: .*unless=/nowhere, seed=0: Deadly.*; 3 of 6 points"):
+        with pytest.raises(LlmsimError, match=r"3 runs failed: .*unless=/nowhere, seed=0: Deadly.*; 3 of 6 runs"):
             run_sweep(sweep, tmp_path / "sweep", executors=in_this_process)

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from llmsim.cli import main
-from llmsim.plots.sweeps import panels_of
-from llmsim.report_sweep import groups, in_short
+from llmsim.plots.sweeps import Panel, curves_figure, heat_maps_figure, panels_of
+from llmsim.report_sweep import groups, heads, in_points, show
 from llmsim.statistics import Interval
-from llmsim.sweeping import Swept, read_sweep, run_sweep
+from llmsim.sweeping import Axis, Swept, in_short, narrow, read_sweep, run_sweep
 
 TEXT = """\
 name = "shown"
@@ -32,6 +32,8 @@ seeds = 3
 """
 #: 97.5 % point of Student's t with two degrees of freedom, of any printed table
 T2 = 4.303
+#: the shipped scenarios that have a sweep
+SHIPPED = ("autoscaling", "heterogeneous", "predicted_lengths", "prefix_aware", "staleness", "sweep_token_budget")
 
 
 @pytest.fixture
@@ -96,7 +98,8 @@ def test_the_command_prints_a_row_a_point_and_draws_one_or_two_axes(
 
     out = capsys.readouterr().out
     assert out.count("too short") == 2
-    assert "2 points, 2 of them run now" in out
+    assert "2 points x 1 seed: 2 runs, 2 of them now" in out
+    assert ("no pictures: a sweep over one or two axes has them" in out) == (not pictures)
     assert {path.name for path in folder.glob("*.png")} == pictures
     for picture in folder.glob("*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")
@@ -114,7 +117,8 @@ def test_pictures_are_the_same_bytes_every_time(file: Path, tmp_path: Path) -> N
     [
         (1234.5, 87.0, "1,234 ± 87"),
         (0.1234, 0.0123, "0.12 ± 0.01"),
-        (5.0, 0.0, "5.000 ± 0.000"),
+        (100.0, 0.0, "100 ± 0"),
+        (70.0, 1e-14, "70 ± 0"),
         (5.25, math.inf, "5.25"),
     ],
 )
@@ -127,3 +131,149 @@ def test_a_sweep_keeps_swept_rows_in_order_of_the_axes(file: Path, tmp_path: Pat
 
     order = [(row["scheduler.name"], row["workload.arrivals.rate_per_s"], row["seed"]) for row in swept.rows]
     assert order == [(s, r, n) for s in ("fcfs", "chunked_prefill") for r in (4, 8, 16) for n in (0, 1, 2)]
+
+
+def test_forced_p99s_are_marked_where_not_all_runs_are_steady(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", str(file), "--out", str(tmp_path / "x"), "--jobs", "1"]
+    found = []
+    for force in ([], ["--force"]):
+        assert main([*command, *force]) == 0
+        found.append(capsys.readouterr().out)
+    withheld, forced = found
+
+    assert "6 points x 3 seeds: 18 runs, 18 of them now" in withheld
+    assert "*" not in withheld
+    assert "--force shows the others" in withheld
+    rows = [line for line in forced.splitlines() if line.endswith("too short")]
+    assert [row.count("*") for row in rows] == [1] * 6
+    assert "P99s marked * are not to be relied on" in forced
+    assert "--force" not in forced
+
+
+def made_up(scenario: str, axes: list[str], answers: list[str]) -> Swept:
+    """A sweep that nobody has run, of long numbers."""
+    sweep = read_sweep(scenario, axes=axes)
+    rows = [
+        {**point.axes, "seed": point.scenario.seed, "verdict.answer": answers[i % len(answers)]}
+        | {"ttft_s.p99": 10 + i % 3, "slo.attainment": 0.9 - i % 3 / 100, "smooth_goodput_tokens_per_s": 9000 + 99 * i}
+        for i, point in enumerate(sweep.points)
+    ]
+    return Swept(sweep, rows, 0, 0)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("answers", [["steady"], ["too short", "overloaded", "steady"]])
+def test_no_table_of_a_shipped_sweep_is_cut_at_80_columns(
+    name: str, answers: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    swept = made_up(name, [], answers)
+
+    show(swept, Path("x"), [Path("x/curves.png")], force=True)
+
+    out = capsys.readouterr().out
+    assert "…" not in out
+    for value in swept.sweep.axes[-1].values:
+        assert all(part in out for part in str(value[0]).split("_"))
+
+
+def test_a_table_that_is_too_wide_loses_no_letter(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    axes = [
+        *("workload.arrivals.rate_per_s=1,2.123456789012", "router.name=shortest_expected_delay,least_outstanding"),
+        *("scheduler.name=chunked_prefill,fcfs", "scheduler.max_num_batched_tokens=1024,2048", "cluster.instances=2,3"),
+    ]
+
+    show(made_up("quickstart", axes, ["too short"]), Path("x"), [], force=True)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    letters = "".join("".join(line.split()) for line in lines)
+    assert "…" not in letters
+    assert letters.count("delay") == 8 * 2
+    assert letters.count("fcfs") == letters.count("chunked") == 16
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (["scheduler.name", "router.name"], ["scheduler", "router"]),
+        (["workload.arrivals.rate_per_s", "cluster.instances"], ["rate_per_s", "instances"]),
+        (["prefill.scheduler.name", "decode.scheduler.name"], ["prefill.scheduler", "decode.scheduler"]),
+        (["host.a.size", "host.b.size", "size"], ["a.size", "b.size", "size"]),
+    ],
+)
+def test_no_two_columns_have_one_head(fields: list[str], expected: list[str]) -> None:
+    assert heads(fields) == expected
+
+
+def test_points_and_runs_are_told_apart() -> None:
+    assert in_points(24, 3) == "8 points x 3 seeds: 24 runs"
+    assert in_points(1, 1) == "1 point x 1 seed: 1 run"
+
+
+def test_long_names_are_broken_and_numbers_are_not() -> None:
+    assert narrow("shortest_expected_delay") == "shortest_\nexpected_\ndelay"
+    assert narrow("rate_per_s") == "rate_per_s"
+    assert narrow("1.58489319246") == "1.58489319246"
+
+
+def axis(name: str, *values: Any) -> Axis:
+    return Axis((tuple(name.split(".")),), tuple((value,) for value in values), ("",))
+
+
+def some(cells: dict[tuple[int, ...], Interval | None]) -> Panel:
+    return Panel("SLO attainment (%)", cells, set())
+
+
+ONE = Interval(50.0, 49.9, 50.1, 0.95, 3)
+
+
+def test_a_panel_without_values_has_no_axes_but_its_words() -> None:
+    panels = [some({(0,): None, (1,): None}), some({(0,): ONE, (1,): None})]
+
+    empty, other = curves_figure([axis("scheduler.max_num_seqs", 1, 64)], panels).axes
+
+    assert (empty.axison, other.axison) == (False, True)
+    assert [text.get_text() for text in empty.texts] == ["withheld: no point is steady"]
+
+
+def test_words_have_no_order_and_so_no_line_through_them() -> None:
+    cells: dict[tuple[int, ...], Interval | None] = {(0,): ONE, (1,): ONE}
+
+    (of_words,) = curves_figure([axis("scheduler.name", "fcfs", "static")], [some(cells)]).axes
+    (of_numbers,) = curves_figure([axis("cluster.instances", 1, 2)], [some(cells)]).axes
+
+    assert {line.get_linestyle() for line in of_words.lines} == {"None"}
+    assert "-" in {line.get_linestyle() for line in of_numbers.lines}
+
+
+def test_labels_of_values_close_together_on_a_logarithmic_axis_are_left_out() -> None:
+    values = (1000, 1001, 4000, 100_000)
+    (axes,) = curves_figure(
+        [axis("scheduler.max_num_seqs", *values)], [some({(i,): ONE for i in range(len(values))})]
+    ).axes
+
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1000", "", "4000", "100000"]
+
+
+def test_a_heat_map_breaks_its_labels_and_tells_intervals_to_the_first_unsure_digit() -> None:
+    axes = [axis("cluster.instances", 1), axis("router.name", "least_outstanding", "power_of_two")]
+
+    (panel,) = heat_maps_figure(axes, [some({(0, 0): ONE, (0, 1): None})]).axes
+
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["least_\noutstanding", "power_of_\ntwo"]
+    assert [text.get_text() for text in panel.texts] == ["50.0\n± 0.1", "withheld"]
+
+
+def test_help_shows_a_whole_range(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["sweep", "--help"]) == 0
+
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert "spacing='geometric'}" in out
