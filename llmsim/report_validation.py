@@ -37,7 +37,7 @@ def show(report: Report, folder: Path | None, console: Console | None = None) ->
     for point in report.worst():
         console.print(
             f"  {point.group}, {point.label}: measured {point.measured:.4g} {point.unit}, "
-            f"predicted {point.predicted:.4g} ({_signed(point.error_percent)} %)"
+            f"predicted {point.predicted:.4g} ({signed(point.error_percent)} %)"
         )
     for note in report.notes:
         console.print(f"- {note}", markup=False)
@@ -104,10 +104,10 @@ def _head(key: str) -> str:
 
 def _cell(key: str, value: Any) -> str:
     if isinstance(value, float):
-        return _signed(value) if key.endswith("error_percent") else f"{value:.3g}"
+        return signed(value) if key.endswith("error_percent") else f"{value:.3g}"
     return f"{value}"
 
 
-def _signed(percent: float) -> str:
+def signed(percent: float) -> str:
     """With its sign, unless no digit of it shows."""
     return f"{percent:+.1f}" if abs(percent) >= 0.05 else "0.0"

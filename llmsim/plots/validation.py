@@ -13,8 +13,6 @@ from llmsim.validation import Point, Report
 
 #: one for each round of the colours
 MARKERS = "os^Dv"
-#: where numbers stand beside points that are missed most: neighbours in the list do not cover each other
-BESIDE = ((5, 3), (-9, -9), (-9, 3), (5, -9))
 
 
 def validation_figure(report: Report) -> Figure:
@@ -29,7 +27,7 @@ def validation_figure(report: Report) -> Figure:
     errors.axhspan(-band_percent, band_percent, color=GREY, alpha=0.12, linewidth=0)
     errors.axhline(0, color=GREY, linewidth=1)
     errors.set_xscale("log")
-    _number_worst(errors, [point for point in report.worst() if point.unit == unit])
+    _number_worst(errors, [point for point in report.worst() if point.unit == unit], points)
     scatter.legend(loc="upper left", **LEGEND)
     if errors.get_legend_handles_labels()[1]:
         figure.legend(*errors.get_legend_handles_labels(), loc="outside lower center", **LEGEND)
@@ -63,15 +61,26 @@ def _points(scatter: Axes, errors: Axes, points: list[Point]) -> None:
         scatter.scatter([], [], color=GREY, facecolors="none", s=18, label="hollow: fitted")
 
 
-def _number_worst(axes: Axes, worst: list[Point]) -> None:
+def _number_worst(axes: Axes, worst: list[Point], points: list[Point]) -> None:
     """Number what is missed most; the numbers are told in the legend, as the names are longer than the axes."""
     for number, point in enumerate(worst, start=1):
         axes.annotate(
-            f"{number}", (point.measured, point.error_percent), BESIDE[number % len(BESIDE)],
+            f"{number}", (point.measured, point.error_percent), _away(point, points),
             textcoords="offset points", fontsize="x-small",
         )  # fmt: skip
         label = f"{point.group}, {point.label}: {point.error_percent:+.0f} %"
         axes.plot([], [], linestyle="", marker=f"${number}$", color="black", markersize=5, label=label)
+
+
+def _away(point: Point, points: list[Point]) -> tuple[int, int]:
+    """Where a point's number stands, in typographic points: on the side away from its nearest neighbour."""
+    at = np.array([[np.log(other.measured), other.error_percent] for other in points])
+    far = np.delete(at - at[points.index(point)], points.index(point), axis=0)
+    if not len(far):
+        return 5, 3
+    spans = np.maximum(np.ptp(at, axis=0), 1e-9)
+    right, above = far[np.abs(far / spans).sum(axis=1).argmin()]
+    return (-9 if right > 0 else 5), (-9 if above > 0 else 3)
 
 
 def _diagonal(axes: Axes, points: list[Point], band_percent: float) -> None:

@@ -210,6 +210,14 @@ def test_the_picture_has_one_unit_and_the_band_of_the_target() -> None:
     assert legend.get_texts()[0].get_text() == "g1, a: +20 %"
 
 
+def test_numbers_of_the_worst_stand_away_from_their_neighbours() -> None:
+    points = tuple(Point("g", name, "s", s, 1.5 * s) for name, s in (("a", 1.0), ("b", 1.1), ("c", 100.0)))
+    _, errors = validation_figure(report_of(points)).axes
+    left, right, _ = (text.get_position()[0] for text in errors.texts)
+
+    assert left < 0 < right
+
+
 @pytest.mark.parametrize(
     ("step", "said"), [((8192, 0, 0), "prefill 8192"), ((0, 8, 512), "8 x 512"), ((256, 8, 1024), "256 + 8 x 1024")]
 )
