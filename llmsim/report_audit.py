@@ -12,6 +12,7 @@ from rich.table import Table
 from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit, Change, Row
 
 HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
+DOING = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up"}
 NOTE = (
     "completed: over requests that finished; all: over every request, those cut short as censored. goodput: tokens of "
     "requests within the SLO; wasted: of all others. Smooth goodput: hardened is charged for drops and counts from the "
@@ -37,9 +38,9 @@ def show(name: str, audit: Audit, console: Console | None = None) -> None:
         if not short:
             table.add_column("", no_wrap=True)
     for row in audit.rows:
-        unit = f", {row.metric.unit.replace('tokens', 'tok')}" if row.metric.unit else ""
-        cells = [cell for key in audit.users for cell in _cells(row.after[key], short)]
-        table.add_row(f"{row.metric.words}{unit}", plain(row.as_is), *cells)
+        unit = row.metric.unit
+        cells = [cell for key in audit.users for cell in _cells(row.after[key], unit, short)]
+        table.add_row(_named(row.metric.words, unit), plain(row.as_is, unit), *cells)
     console.print(table)
     console.print(f"{SIGNS if short else ''}{NOTE}", soft_wrap=True, style="dim")
     for line in words(audit):
@@ -54,13 +55,17 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         console.print("It is better in no metric.")
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    for head in ("metric that is better", "from", "to", *(f"by {HEADS.get(k, k)}" for k in shares[0]["share"])):
+    for head in ("metric that is better", "from", "to", *(f"by {DOING.get(k, k)}" for k in shares[0]["share"])):
         table.add_column(head, justify="left" if head.startswith("metric") else "right")
     for row in shares:
         cells = (f"{100 * share:.0f} %" for share in row["share"].values())
-        unit = f", {row['unit']}" if row["unit"] else ""
-        table.add_row(f"{row['words']}{unit}", plain(row["baseline"]), plain(row["claimed"]), *cells)
+        values = (plain(row[side], row["unit"]) for side in ("baseline", "claimed"))
+        table.add_row(_named(row["words"], row["unit"]), *values, *cells)
     console.print(table)
+    console.print(
+        f"by …: share of the gain that {names[0]} would show if manipulated so, 100 % at most",
+        soft_wrap=True, style="dim", markup=False,
+    )  # fmt: skip
     doubtful = [row["words"] for row in shares if max(row["share"].values()) >= LARGE_SHARE]
     if doubtful:
         console.print(
@@ -100,28 +105,34 @@ def words(audit: Audit) -> list[str]:
 
 def _gain(row: Row, key: str) -> str:
     unit = f" {row.metric.unit}" if row.metric.unit else ""
-    return f"{row.metric.words} from {plain(row.as_is)} to {plain(row.after[key].value)}{unit}"
+    before, after = (plain(value, row.metric.unit) for value in (row.as_is, row.after[key].value))
+    return f"{row.metric.words} from {before} to {after}{unit}"
 
 
-def _cells(change: Change, short: bool) -> tuple[str, ...]:
+def _named(words: str, unit: str) -> str:
+    """A metric with its unit, as short as tables have it."""
+    return f"{words}, {unit.replace('tokens', 'tok')}" if unit else words
+
+
+def _cells(change: Change, unit: str, short: bool) -> tuple[str, ...]:
     """The value, and in a wide table the verdict in words beside it."""
     if change.direction == "unchanged":
         return ("=",) if short else ("=", "unchanged")
     arrow = {"up": "▲", "down": "▼"}.get(change.direction, "")
     if short:
         sign = "[red]![/red]" if change.gameable else ("+" if change.improves else "-")
-        return (f"{plain(change.value)} {arrow}{sign if arrow else ''}",)
+        return (f"{plain(change.value, unit)} {arrow}{sign if arrow else ''}",)
     verdict = "[red]gameable[/red]" if change.gameable else ("better" if change.improves else "worse")
-    return f"{plain(change.value)} {arrow}", verdict if arrow else ""
+    return f"{plain(change.value, unit)} {arrow}", verdict if arrow else ""
 
 
-def plain(value: float | None) -> str:
-    """A metric's value: shares with four decimals, the rest with three digits."""
+def plain(value: float | None, unit: str) -> str:
+    """A metric's value: shares, which have no unit, with four decimals, the rest with three digits."""
     if value is None:
         return "–"
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.4f}" if 0.1 <= abs(value) <= 1 else f"{value:.3g}"
+    return f"{value:.4f}" if not unit and 0.1 <= abs(value) <= 1 else f"{value:.3g}"
 
 
 def _list(items: Sequence[str]) -> str:

@@ -30,13 +30,15 @@ KINDS = {
     "arrival": "arrival ",
     "outcome": "",
 }
+#: relative difference, +1,000 %, from which it is shown as a factor
+LARGE = 10.0
 COVERS = {
     "seeds": "95 % intervals over seeds (paired t): what other requests of the same kind would show",
     "requests": (
         "95 % intervals from blocks of requests of one run, resampled in pairs: what a run as long as this, in the "
         "same steady state, would show; --seeds gives intervals to every metric"
     ),
-    None: "no intervals: one run a side, and not one from which they can be had; give --seeds",
+    None: "no intervals from this one run a side: give --seeds",
 }
 
 
@@ -64,7 +66,9 @@ def _show_against(console: Console, comparison: Comparison, one: Against, force:
     console.print(f"\n[bold]{_plain(str(one.side))} against {_plain(str(comparison.first))}[/bold]", soft_wrap=True)
     console.print(_differences(shown, comparison.first.label, one.side.label, force))
     covers = next((d.covers for d in shown if d.covers is not None), None)
-    console.print(COVERS[covers], soft_wrap=True, style="dim")
+    large = any(d.relative is not None and d.relative.estimate >= LARGE for d in shown if not withheld(d, force=force))
+    factors = f"; x: {one.side.label} over {comparison.first.label}" if large else ""
+    console.print(f"{COVERS[covers]}{factors}", soft_wrap=True, style="dim")
     cautions = sorted({d.caution for d in shown if d.caution})
     if cautions:
         tail = "P99s marked * are not to be relied on" if force else "P99s withheld, --force shows them"
@@ -86,8 +90,9 @@ def _rows(one: Against) -> Iterator[Difference]:
 
 
 def _differences(rows: Sequence[Difference], first: str, other: str, force: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False)
-    table.add_column("metric", no_wrap=True)
+    """Numbers are never cut: where a terminal is narrow, names of metrics go over two lines."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("metric", overflow="fold")
     for head in (first, other, f"{other} - {first}", "relative", ""):
         table.add_column(head, justify="right" if head else "left", no_wrap=True)
     for row in rows:
@@ -138,13 +143,19 @@ def in_short(interval: Interval | None) -> str:
     if half == 0:
         return "0" if interval.estimate == 0 else f"{_signed(interval.estimate)} ± 0"
     decimals = min(max(0, -math.floor(math.log10(half))), 6)
-    return f"{interval.estimate:+,.{decimals}f} ± {half:,.{decimals}f}"
+    estimate = f"{interval.estimate:+,.{decimals}f}"
+    if not estimate.strip("+-0."):
+        estimate = estimate[1:]  # nothing is left of it, nor of its sign
+    return f"{estimate} ± {half:,.{decimals}f}"
 
 
 def in_percent(interval: Interval | None) -> str:
-    """A relative difference in percent."""
+    """A relative difference in percent; a large one as the factor, as thousands of percent say little."""
     if interval is None:
         return "–"
+    if interval.estimate >= LARGE:
+        factor = replace(interval, estimate=1 + interval.estimate, low=1 + interval.low, high=1 + interval.high)
+        return f"x {in_short(factor).removeprefix('+')}"
     estimate, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
     return f"{in_short(replace(interval, estimate=estimate, low=low, high=high))} %"
 

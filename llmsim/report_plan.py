@@ -11,28 +11,36 @@ from rich.table import Table
 from llmsim.planning import Planned
 from llmsim.planning.evaluate import Evaluation
 from llmsim.planning.plan import Answer
-from llmsim.planning.words import in_words, sentence
+from llmsim.planning.words import in_words
 
 
 def show(planned: Planned, folder: Path | None, console: Console | None = None) -> None:
-    """Print the answer, every candidate with what it costs and what binds it, and what was looked at."""
+    """Print the answer for every candidate, what it costs and what binds it, and what was looked at."""
     console = console or Console(highlight=False)
     console.print(f"\n[bold]{planned.question.scenario.name}[/bold]")
-    console.print(sentence(planned), soft_wrap=True)
+    if planned.best is not None and len(planned.answers) > 1:
+        by = "hour" if planned.question.table.find == "instances" else "token"
+        console.print(f"cheapest by the {by}: {_name(planned.best)}", soft_wrap=True)
     for answer in planned.answers:
-        console.print(f"\n[bold]{answer.candidate.hardware}, {answer.candidate.scheduler}[/bold]", soft_wrap=True)
-        console.print(in_words(answer, planned.question.targets), soft_wrap=True)
+        console.print(f"\n[bold]{_name(answer)}[/bold]", soft_wrap=True)
+        refused = "refused: " if answer.carries is None else ""
+        console.print(f"{refused}{in_words(answer, planned.question.targets)}", soft_wrap=True)
         if answer.binding is not None and answer.bound is not None:
             console.print(f"{_of_which(answer.bound)} bound by {answer.binding}", soft_wrap=True)
         console.print(_table(answer))
     console.print(
-        "cost by list prices of hardware_profiles or plan.price_usd_per_hour, for output tokens; P: probability that "
-        "the mean over runs keeps every target; runs that are overloaded or too short meet none",
+        "cost by list prices of hardware_profiles or plan.price_usd_per_hour, for output tokens; user tok/s: the "
+        "median user's speed after the first token; P: probability that the mean over runs keeps every target; runs "
+        "that are overloaded or too short meet none",
         style="dim",
         soft_wrap=True,
     )
     if folder is not None:
         console.print(f"tables and picture: {folder}", soft_wrap=True)
+
+
+def _name(answer: Answer) -> str:
+    return f"{answer.candidate.hardware}, {answer.candidate.scheduler}"
 
 
 def _of_which(evaluation: Evaluation) -> str:
@@ -42,7 +50,7 @@ def _of_which(evaluation: Evaluation) -> str:
 
 def _table(answer: Answer) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    for head in ("inst.", "rate/s", "", "P", "runs", "requests", "USD/h", "USD/Mtok", "user tok/s"):
+    for head in ("inst.", "rate/s", "", "P", "runs", "requests", "USD/h", "USD/\nMtok", "user\ntok/s"):
         table.add_column(head, justify="left" if not head else "right", no_wrap=True)
     for evaluation in answer.evaluations:
         table.add_row(*_cells(answer, evaluation))

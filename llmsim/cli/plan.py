@@ -20,7 +20,7 @@ def plan(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as plan.find=load. Repeatable."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one. Same answer.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one; the answer is the same.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option(

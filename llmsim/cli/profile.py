@@ -171,8 +171,11 @@ def from_bench(
     print(f"{out}: " + ", ".join(f"{name} = {value:.3g}" for name, value in host.model_dump().items() if value))
     if high < APART * low:
         print(f"  step_s and sequence_s are not told apart: {low:.0f} to {high:.0f} requests in flight all the time")
+    from llmsim.report_validation import signed
+
+    print("  errors on the run that was fitted, which prove nothing:")
     for check in fitted.checks:
-        print(f"  {check.name}: {check.value:+.1f} % on the run that was fitted, which proves nothing")
+        print(f"  {check.name}: {signed(check.value)} %")
 
 
 def _rows(times: LatencyModel) -> list[dict[str, Any]]:

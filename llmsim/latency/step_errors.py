@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,6 +124,7 @@ def _errors(latency: str, model: LatencyModel, gpu: Gpu, reference: Reference) -
             continue
         error = percent[rows_of_kind]
         worst = int(np.abs(error).argmax())
+        step = reference.points.iloc[rows_of_kind[worst]]
         median, p90 = np.percentile(np.abs(error), [50, 90])
         rows.append(
             StepError(
@@ -137,16 +137,15 @@ def _errors(latency: str, model: LatencyModel, gpu: Gpu, reference: Reference) -
                 median_percent=float(median),
                 p90_percent=float(p90),
                 worst_percent=float(error[worst]),
-                worst_point=_in_words(reference.points.iloc[rows_of_kind[worst]]),
+                worst_point=in_words(step.prefill_tokens, step.decode_bs, step.context),
             )
         )
     return rows
 
 
-def _in_words(point: pd.Series[Any]) -> str:
-    parts = []
-    if point.prefill_tokens:
-        parts.append(f"prefill {point.prefill_tokens}")
-    if point.decode_bs:
-        parts.append(f"{point.decode_bs} x context {point.context}")
-    return " + ".join(parts)
+def in_words(prefill_tokens: int, decoding: int, context_tokens: int) -> str:
+    """A step, such as ``prefill 8192``, ``8 x 512`` (sequences x context of each) or ``256 + 8 x 1024``."""
+    if not decoding:
+        return f"prefill {prefill_tokens}"
+    decode = f"{decoding} x {context_tokens}"
+    return f"{prefill_tokens} + {decode}" if prefill_tokens else decode

@@ -186,9 +186,9 @@ def _audit_table(made: Audit) -> Html:
             change = row.after[key]
             said = "gameable" if change.gameable else "better" if change.improves else "worse"
             moved = change.direction in ("up", "down")
-            value = f"{report_audit.plain(change.value)} {said}" if moved else "="
+            value = f"{report_audit.plain(change.value, row.metric.unit)} {said}" if moved else "="
             cells.append(element("span", value, class_="gamed") if change.gameable else value)
-        rows.append((f"{row.metric.words}{unit}", report_audit.plain(row.as_is), *cells))
+        rows.append((f"{row.metric.words}{unit}", report_audit.plain(row.as_is, row.metric.unit), *cells))
     return html.table(("", "as is", *(report_audit.HEADS.get(key, key) for key in made.users)), rows)
 
 

@@ -44,9 +44,12 @@ class Binding:
         return max(shares, key=lambda name: shares[name])
 
     def __str__(self) -> str:
-        times = f"of the time prefill takes {self.prefill:.0%}, decoding {self.decode:.0%}, the host {self.host:.0%}"
-        full = f"KV memory is full {self.memory_full:.0%} of it, max_num_seqs {self.seats_full:.0%}"
-        return f"{self.name} ({times}; {full}; {self.preempted:.1%} of requests preempted)"
+        percent = {key: f"{100 * share:.0f} %" for key, share in asdict(self).items()}
+        times = f"prefill takes {percent['prefill']} of the time, decoding {percent['decode']}, "
+        times += f"the host {percent['host']}"
+        full = f"KV memory is full {percent['memory_full']} of it, max_num_seqs {percent['seats_full']}"
+        name = "max_num_seqs" if self.name == "seats" else self.name
+        return f"{name} ({times}; {full}; {100 * self.preempted:.1f} % of requests preempted)"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -23,22 +23,23 @@ def in_words(answer: Answer, targets: tuple[object, ...]) -> str:
     if answer.carries is None:
         return _refusal(answer)
     met = " and ".join(map(str, targets))
-    said = f"{_cluster(answer, answer.carries)} carry {answer.carries.rate_per_s:g}/s with P({met}) "
+    said = f"{_cluster(answer, answer.carries)} {_carry(answer.carries)} with P({met}) "
     said += _is(answer.carries.probability)
     if answer.neighbour is None:
-        return said if answer.find == "load" else f"{said}; fewer there cannot be"
+        return said if answer.find == "load" else f"{said}; one is the least"
     return f"{said}; {_neighbour(answer, answer.neighbour)}"
 
 
 def _neighbour(answer: Answer, neighbour: Evaluation) -> str:
-    by_instances = answer.find == "instances"
-    what = f"{neighbour.instances} suffice" if by_instances else f"{neighbour.rate_per_s:g}/s"
+    by_instances, one = answer.find == "instances", neighbour.instances == 1
+    what = f"{neighbour.instances} suffice{'s' if one else ''}" if by_instances else f"{neighbour.rate_per_s:g}/s"
     if neighbour.answer != FAILS:
         known = "" if neighbour.probability is None else f"P({what}) {_is(neighbour.probability)}, "
-        whether = f"whether {what}" if by_instances else f"whether they carry {what}"
-        return f"{known}{whether} could not be told ({neighbour.reason}{_remedy(neighbour)})"
+        whether = f"whether {what}" if by_instances else f"whether {'it' if one else 'they'} {_carry(neighbour)}"
+        return f"{known}{whether} could not be told: {neighbour.reason}{_remedy(neighbour)}"
     if neighbour.reason.startswith("overloaded"):
-        return f"{neighbour.instances} are overloaded" if by_instances else f"{what} overloads them"
+        overloaded = f"{neighbour.instances} {'is' if one else 'are'} overloaded"
+        return overloaded if by_instances else f"{what} overloads {'it' if one else 'them'}"
     return f"P({what}) {_is(neighbour.probability)}"
 
 
@@ -48,8 +49,8 @@ def _refusal(answer: Answer) -> str:
     cluster = f"{_cluster(answer, tried)} ({answer.candidate.scheduler})"
     if tried.answer == FAILS:
         known = "" if tried.reason.startswith("overloaded") else f" with P {_is(tried.probability)}"
-        return f"{cluster} carry {tried.rate_per_s:g}/s{known or ' not at all'}: {tried.reason}"
-    return f"whether {cluster} carry {tried.rate_per_s:g}/s could not be told: {tried.reason}{_remedy(tried)}"
+        return f"{cluster} {_carry(tried)}{known or ' not at all'}: {tried.reason}"
+    return f"whether {cluster} {_carry(tried)} could not be told: {tried.reason}{_remedy(tried)}"
 
 
 def _remedy(evaluation: Evaluation) -> str:
@@ -58,6 +59,10 @@ def _remedy(evaluation: Evaluation) -> str:
 
 def _cluster(answer: Answer, evaluation: Evaluation) -> str:
     return f"{evaluation.instances} x {answer.candidate.hardware}"
+
+
+def _carry(evaluation: Evaluation) -> str:
+    return f"carr{'ies' if evaluation.instances == 1 else 'y'} {evaluation.rate_per_s:g}/s"
 
 
 def _is(probability: float | None) -> str:

@@ -8,7 +8,11 @@ from matplotlib.figure import Figure
 from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit
 from llmsim.plots.style import GREY, LEGEND, ORANGE, RED, new_figure, tidy
 
-TITLES = {PACED: "tokens delayed to the TBT bound", DROPPED: "requests that miss dropped", ABANDONED: "abandoned"}
+TITLES = {
+    PACED: "tokens delayed to the TBT bound",
+    DROPPED: "requests that miss dropped",
+    ABANDONED: "requests that miss abandoned",
+}
 #: changes beyond this are drawn at the edge, with their number
 EDGE = 100.0
 
@@ -34,7 +38,9 @@ def audit_figure(audit: Audit) -> Figure:
                 )  # fmt: skip
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_xlim(-1.5 * EDGE, 1.5 * EDGE)
-        axes.set_xticks([-EDGE, -EDGE / 2, 0.0, EDGE / 2, EDGE])
+        half = EDGE / 2
+        ends = (f"≤ -{EDGE:g}", f"-{half:g}", "0", f"{half:g}", f"≥ {EDGE:g}")  # where bars end, whatever the change
+        axes.set_xticks([-EDGE, -half, 0.0, half, EDGE], ends)
         axes.set_yticks(place, [row.metric.words for row in audit.rows])
         users = audit.users[key]
         title = f"{TITLES.get(key, key)}\n{users.better:,} users better off, {users.worse:,} worse"

@@ -55,6 +55,7 @@ def differences_figure(comparison: Comparison, *, force: bool = False) -> Figure
         axes.axvline(0.0, color=GREY, linewidth=0.8)
         if max(map(abs, axes.get_xlim())) > FAR:
             axes.set_xscale("symlog", linthresh=10.0)
+        axes.margins(x=0.08)  # after the scale, which it depends on
         axes.set_yticks(range(len(DRAWN)), list(reversed(DRAWN)), fontsize="small")
         axes.set_ylim(-0.6, len(DRAWN) - 0.4)
         tidy(axes, x="difference, %", y="", title=f"{one.side} against {comparison.first}")

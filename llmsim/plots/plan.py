@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from llmsim.plots.style import COLOURS, LEGEND, new_figure, tidy
 
@@ -13,8 +15,12 @@ Point = tuple[float, float]
 MARKERS = "os^Dv"
 #: points: the first candidate's markers are the largest, so that one behind another's keeps a visible rim
 SMALLEST, SMALLER = 7.0, 3.0
-#: labels of neighbours in the legend do not cover each other where their markers do
-ABOVE_OR_BELOW = ((9, 5), (9, -12))
+#: points from a marker to its label: neighbours in the legend do not cover each other where their markers do
+CARRIES_BESIDE, FAILS_BESIDE = ((9, -12), (9, 5)), ((0, 9), (0, -17))
+#: ratio of the highest to the lowest cost from which the lowest could not be told apart on a linear axis
+FAR = 20.0
+#: labels of one candidate are at least this share of the speeds apart
+APART = 0.07
 
 
 def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
@@ -26,20 +32,21 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
     figure = new_figure(9.0, 5.2)
     axes = figure.subplots()
     shown = [row for row in rows if row["usd_per_million_tokens"] is not None and row["user_tokens_per_s"] is not None]
-    names = list(dict.fromkeys(_name(row) for row in shown))
-    for row in shown:
-        place = names.index(_name(row))
+    speeds = [row["user_tokens_per_s"] for row in shown]
+    for place, name in enumerate(names := list(dict.fromkeys(map(_name, shown)))):
+        mine = [row for row in shown if _name(row) == name]
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        point = (row["user_tokens_per_s"], row["usd_per_million_tokens"])
-        met = row["answer"] == "carries"
         size = SMALLEST + SMALLER * (len(names) - 1 - place)
-        axes.plot(*point, marker, markersize=size, color=colour, markerfacecolor=colour if met else "none")
-        label = f"{row['instances']}" if find == "instances" else f"{row['rate_per_s']:.3g}/s"
-        beside = ABOVE_OR_BELOW[place % 2]
-        axes.annotate(label, point, textcoords="offset points", xytext=beside, fontsize=8, color=colour)
-    for place, name in enumerate(names):
-        axes.plot([], [], MARKERS[place % len(MARKERS)], color=COLOURS[place % len(COLOURS)], label=name)
-    best = frontier([(r["user_tokens_per_s"], r["usd_per_million_tokens"]) for r in shown if r["answer"] == "carries"])
+        for row in mine:
+            face = colour if _carries(row) else "none"
+            axes.plot(*_point(row), marker, markersize=size, color=colour, markerfacecolor=face)
+        for row in _labelled(mine, find, APART * (max(speeds) - min(speeds))):
+            label = f"{row['instances']}" if find == "instances" else f"{row['rate_per_s']:.4g}/s"
+            beside = (CARRIES_BESIDE if _carries(row) else FAILS_BESIDE)[place % 2]
+            align = "left" if _carries(row) else "center"
+            axes.annotate(label, _point(row), beside, textcoords="offset points", ha=align, fontsize=8, color=colour)
+        axes.plot([], [], marker, color=colour, label=name)
+    best = frontier([_point(row) for row in shown if _carries(row)])
     if best:
         axes.plot(*zip(*best, strict=True), "-", color="0.6", linewidth=1, zorder=0, label="nothing better in both")
     numbers = "instances" if find == "instances" else "requests/s"
@@ -52,8 +59,36 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
         title=f"Cost against user speed (filled: meets the targets; numbers: {numbers})",
     )
     axes.margins(0.12)
-    axes.set_ylim(bottom=0)
+    _scale_costs(axes, [row["usd_per_million_tokens"] for row in shown])
     return figure
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    return row["user_tokens_per_s"], row["usd_per_million_tokens"]
+
+
+def _carries(row: Mapping[str, Any]) -> bool:
+    return bool(row["answer"] == "carries")
+
+
+def _labelled(mine: Sequence[Mapping[str, Any]], find: str, apart: float) -> list[Mapping[str, Any]]:
+    """The points of a candidate that carry, those at the edge first, and the first beyond it that does not."""
+    from_edge = -1 if find == "load" else 1
+    carry = [row for row in mine if _carries(row)][::from_edge]
+    beyond = [row for row in mine if not _carries(row)][::-from_edge][:1]
+    kept: list[Mapping[str, Any]] = []
+    for row in carry:
+        if not kept or abs(row["user_tokens_per_s"] - kept[-1]["user_tokens_per_s"]) >= apart:
+            kept.append(row)
+    return kept + beyond
+
+
+def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
+    if costs and max(costs) > FAR * min(costs):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:

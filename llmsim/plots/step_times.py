@@ -41,15 +41,14 @@ def step_times_figure(latency: LatencyModel, title: str, measured: Sequence[Meas
     for colour, batch in zip(COLOURS, BATCHES, strict=False):
         times = [latency.step_time_s((), batch, batch * context) for context in contexts]
         dots = [(step.context_tokens, step.time_s) for step in decodes if step.decoding == batch]
-        _line(by_context, contexts, times, dots, colour, f"{batch} sequences")
+        _line(by_context, contexts, times, dots, colour, f"{batch} sequence{'' if batch == 1 else 's'}")
     prompts = np.unique(np.geomspace(16, 16384, 80).astype(int)).tolist()
     dots = [(step.prefill_tokens, step.time_s) for step in measured if not step.decoding]
     _line(by_prompt, prompts, [latency.step_time_s(((0, n),), 0, 0) for n in prompts], dots, COLOURS[0], "one prompt")
-    tidy(by_batch, x="sequences that decode", y="step time (ms)", title=title)
-    tidy(by_context, x="context of each (tokens)", y="step time (ms)", title="decode")
-    tidy(
-        by_prompt, x="prompt (tokens)", y="step time (ms)", title="prefill; dots: reference" if measured else "prefill"
-    )
+    dotted = "; dots: reference" if measured else ""
+    tidy(by_batch, x="sequences that decode", y="step time (ms)", title=f"{title}\ndecode{dotted}")
+    tidy(by_context, x="context of each (tokens)", y="step time (ms)", title=f"decode{dotted}")
+    tidy(by_prompt, x="prompt (tokens)", y="step time (ms)", title=f"prefill{dotted}")
     for axes in figure.axes:
         axes.legend(loc="upper left", **LEGEND)
     return figure

@@ -44,7 +44,9 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
     if kind == "union_tag_not_found":
         return "missing"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{_short(given)}: expected a table"
+        named = isinstance(given, str) and str(ctx.get("class_name")).endswith("Choice")  # a policy's name alone
+        example = f' such as {{name = "{given}"}}' if named else ""
+        return f"{_short(given)}: expected a table{example}"
     if kind == "tuple_type":
         name = str(error["loc"][-1])
         tables = name in owner.model_fields and _holds_tables(owner.model_fields[name].annotation)

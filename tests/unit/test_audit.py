@@ -12,7 +12,9 @@ from llmsim.metrics.audit import audit, manipulable_share
 from llmsim.metrics.manipulate import drop_those_that_miss, first_missed_s
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
+from llmsim.plots import audit_figure
 from llmsim.record import Timelines
+from llmsim.report_audit import plain
 from llmsim.request import Outcome
 
 #: vector C of the design notes: its stall of 0.5 s is the 15th gap
@@ -111,6 +113,28 @@ def test_how_much_of_a_gain_could_be_manipulation() -> None:
     assert "tpot_mean" not in shares, "it is not better in this"
 
 
+def test_the_picture_says_where_bars_end() -> None:
+    figure = audit_figure(audit(two_requests(), slo=SLO, user=User(), others={"abandoned": two_requests()}))
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+
+    assert (ticks[0], ticks[-1]) == ("≤ -100", "≥ 100")
+    assert figure.axes[2].get_title(loc="left").startswith("requests that miss abandoned")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (0.5975, "tokens/s", "0.598"),
+        (0.5975, "", "0.5975"),
+        (0.05, "", "0.05"),
+        (1234.5, "ms", "1,234"),
+        (None, "", "–"),
+    ],
+)
+def test_only_shares_have_four_decimals(value: float, unit: str, said: str) -> None:
+    assert plain(value, unit) == said
+
+
 def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["audit", *arguments]) == 0
     captured = capsys.readouterr()
@@ -150,6 +174,9 @@ def test_table_picture_and_a_comparison_of_results(overloaded: str, capsys: pyte
     assert "Audit of chunked_prefill" in out
     assert "What chunked_prefill claims over fcfs" in out
     assert max(map(len, out.split("completed: over")[0].splitlines())) <= 80
+    assert "by delaying  by dropping" in out
+    assert "share of the gain that fcfs would show if manipulated so" in out
+    assert "tokens/s" not in out.partition("claims over")[2]
     assert Path("audit.png").read_bytes().startswith(b"\x89PNG")
 
 

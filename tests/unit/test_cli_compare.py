@@ -37,6 +37,19 @@ def test_compare_prints_tables_and_keeps_files(little: str, capsys: pytest.Captu
     assert names == tables | {"compare.json", "differences.png", "who_pays.png", "most_changed.png"}
 
 
+def test_no_cell_is_cut_at_80_columns(
+    little: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    slow = ["--set", "workload.lengths.output_tokens=400"]
+    assert main(["compare", little, "--schedulers", "chunked_prefill,static", "--seeds", "2", "--force", *slow]) == 0
+    out = capsys.readouterr().out
+
+    assert "…" not in out
+    assert " x " in out
+    assert "; x: B over A" in out
+
+
 def test_exit_code_says_whether_a_condition_failed(little: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["compare", little, "--schedulers", "fcfs,static", "--json"]
 

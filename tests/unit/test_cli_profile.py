@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from llmsim.cli import main
+from llmsim.latency.fitted import Constant
 from llmsim.latency.profile import load_profile, read_profile
+from llmsim.plots import MeasuredStep, step_times_figure
 
 DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
 THESE = ["--gpu", "a100-sxm4-80gb", "--model", "llama-3.1-8b"]
@@ -30,6 +32,14 @@ def test_show_prints_step_times_and_draws(latency: str, tmp_path: Path, capsys: 
     assert main(["profile", "show", *THESE, "--latency", latency, "--json"]) == 0
     steps = json.loads(capsys.readouterr().out)["steps"]
     assert all(step["time_s"] > 0 for step in steps)
+
+
+def test_every_panel_says_what_its_dots_are() -> None:
+    figure = step_times_figure(Constant(step_s=0.01), "mine", [MeasuredStep(0, 1, 512, 0.01)])
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+
+    assert titles == ["mine\ndecode; dots: reference", "decode; dots: reference", "prefill; dots: reference"]
+    assert figure.axes[1].get_legend().get_texts()[0].get_text() == "1 sequence"
 
 
 def test_show_draws_reference_steps(operators: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,9 @@ from llmsim.comparing.differences import DIRECTIONS, direction, metrics
 from llmsim.comparing.requests import groups, most_changed
 from llmsim.errors import InputError
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
+from llmsim.plots.compare import differences_figure
 from llmsim.processes import process_pool
+from llmsim.report_compare import in_percent, in_short
 from llmsim.request import Outcome
 from llmsim.statistics import Interval
 
@@ -381,3 +383,35 @@ def test_p99s_of_unsteady_runs_are_shown_only_on_demand(file: Path) -> None:
     assert rows["ttft_s.p99"]["interval"] is None
     assert rows["ttft_s.p99"]["caution"] == "too short"
     assert rows["ttft_s.p50"]["interval"] is not None
+
+
+# --- how it is shown ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("estimate", "half", "said", "percent"),
+    [
+        (0.0567, 0.0134, "+0.06 ± 0.01", "+6 ± 1 %"),
+        (-0.0004, 0.01, "0.00 ± 0.01", "0 ± 1 %"),
+        (56.22, 142.52, "+56 ± 143", "x 57 ± 143"),
+        (10.0, math.inf, "+10", "x 11"),
+    ],
+)
+def test_differences_in_short(estimate: float, half: float, said: str, percent: str) -> None:
+    interval = Interval(estimate, estimate - half, estimate + half, 0.95, 2)
+
+    assert in_short(interval) == said
+    assert in_percent(interval) == percent
+
+
+def test_the_axis_leaves_room_beyond_the_farthest_interval(file: Path) -> None:
+    comparison = schedulers(file, "workload.arrivals.rate_per_s=60")
+    (axes,) = differences_figure(comparison, force=True).axes
+    left, right = axes.get_xlim()
+    ends = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in axes.lines])
+    to_screen = axes.transData.transform
+    width = to_screen((right, 0))[0] - to_screen((left, 0))[0]
+
+    assert axes.get_xscale() == "symlog"
+    assert to_screen((right, 0))[0] - to_screen((ends.max(), 0))[0] > 0.05 * width
+    assert to_screen((ends.min(), 0))[0] - to_screen((left, 0))[0] > 0.05 * width

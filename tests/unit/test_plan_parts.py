@@ -217,11 +217,13 @@ def test_costs_by_hand():
     [
         ("instances", (5, 130.0, CARRIES, 0.97), (4, 130.0, FAILS, 0.02), r"5 x a100-sxm4-80gb carry 130/s with "
          r"P\(slo.attainment >= 0.99\) = 0.970; P\(4 suffice\) = 0.020"),
-        ("instances", (1, 2.0, CARRIES, 1.0), None, r"> 0.999; fewer there cannot be"),
+        ("instances", (1, 2.0, CARRIES, 1.0), None, r"1 x a100-sxm4-80gb carries 2/s .* > 0.999; one is the least"),
         ("instances", (5, 130.0, CARRIES, 0.97), (4, 130.0, UNDECIDED, 0.6), r"P\(4 suffice\) = 0.600, whether 4 "
-         r"suffice could not be told \(why; raise plan.most_seeds\)"),
-        ("load", (4, 90.0, CARRIES, 0.96), (4, 92.0, UNDECIDED, None), r"whether they carry 92/s could not be told "
-         r"\(why; raise plan.most_requests\)"),
+         r"suffice could not be told: why; raise plan.most_seeds$"),
+        ("load", (4, 90.0, CARRIES, 0.96), (4, 92.0, UNDECIDED, None), r"whether they carry 92/s could not be told: "
+         r"why; raise plan.most_requests$"),
+        ("load", (1, 90.0, CARRIES, 0.96), (1, 92.0, UNDECIDED, None), r"whether it carries 92/s could not be told"),
+        ("instances", (2, 90.0, CARRIES, 0.96), (1, 90.0, FAILS, 0.01), r"P\(1 suffices\) = 0.010"),
         ("load", (4, 90.0, CARRIES, 0.96), (4, 92.0, FAILS, 0.01), r"P\(92/s\) = 0.010"),
         ("instances", None, (256, 9.0, FAILS, 0.0), r"256 x .* \(chunked_prefill\) carry 9/s with P < 0.001: why"),
         ("instances", None, (8, 9.0, UNDECIDED, None), r"whether 8 x .* carry 9/s could not be told: why"),
@@ -249,6 +251,7 @@ def test_what_binds_by_hand():
     assert busy.host == pytest.approx(2 * 49 * 0.002 / busy_s)
     assert busy.seats_full > 0.95
     assert busy.name == "seats"
+    assert str(busy).startswith("max_num_seqs (prefill takes 8 % of the time, decoding 74 %")
     assert binding_of(record, latency, num_gpu_blocks=2, seats=2).name == "memory"
 
 
@@ -271,6 +274,38 @@ def test_the_picture_has_a_point_for_each_steady_evaluation():
     assert "numbers: instances" in axes.get_title(loc="left")
     assert {text.get_text() for text in axes.texts} == {"3", "4"}
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["h100 TP2, fcfs", "nothing better in both"]
+
+
+@pytest.mark.parametrize(
+    ("find", "answers", "said"),
+    [
+        ("load", ["carries", "carries", "fails", "fails"], {"1/s", "2/s", "3/s"}),
+        ("instances", ["fails", "fails", "carries", "carries"], {"2", "3", "4"}),
+    ],
+)
+def test_labels_are_of_what_carries_and_of_its_neighbour_that_does_not(find, answers, said):
+    row = {"gpu": "h100", "tensor_parallel_size": 1, "scheduler": "fcfs"}
+    rows = [
+        row | {"instances": n, "rate_per_s": n, "answer": answer, "usd_per_million_tokens": 30.0**n}
+        | {"user_tokens_per_s": 10.0 * n}
+        for n, answer in enumerate(answers, start=1)
+    ]  # fmt: skip
+    (axes,) = pareto_figure(rows, find=find).axes
+
+    assert {text.get_text() for text in axes.texts} == said
+    assert axes.get_yscale() == "log"
+
+
+def test_labels_of_neighbours_do_not_pile_up():
+    row = {"gpu": "h100", "tensor_parallel_size": 1, "scheduler": "fcfs", "instances": 1, "answer": "carries"}
+    speeds = {1.0: 90.0, 2.0: 50.0, 2.1: 49.5}
+    rows = [
+        row | {"rate_per_s": rate, "usd_per_million_tokens": 1 / rate, "user_tokens_per_s": speed}
+        for rate, speed in speeds.items()
+    ]
+    (axes,) = pareto_figure(rows, find="load").axes
+
+    assert {text.get_text() for text in axes.texts} == {"2.1/s", "1/s"}
 
 
 def test_two_candidates_at_one_point_are_both_seen():

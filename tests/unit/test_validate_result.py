@@ -75,6 +75,14 @@ def test_from_bench_finds_the_host_that_made_the_run(csv: Path, tmp_path: Path, 
     assert json.loads(capsys.readouterr().out)["profile"] == str(out)
 
 
+def test_from_bench_says_once_that_a_fit_proves_nothing(csv: Path, tmp_path: Path, capsys) -> None:
+    assert main(["profile", "from-bench", str(csv), "--scenario", "quickstart", "--out", str(tmp_path / "h.toml")]) == 0
+    said = capsys.readouterr().out
+
+    assert said.count("prove") == 1
+    assert "-0.0" not in said
+
+
 def test_a_result_of_vllms_benchmark_is_read(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     bench = {"start_times": [5.0, 5.5], "ttfts": [0.1, 0.2], "itls": [[0.3, 0.5], []], "output_lens": [3, 1]}

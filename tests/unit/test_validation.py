@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llmsim import report_validation
 from llmsim.cli import main
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host
+from llmsim.latency.step_errors import in_words
+from llmsim.plots import validation_figure
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.validation import Check, Constant, Point, Report, case_names, validate
 from llmsim.validation.cases.distserve import FITTED_ON, PREDICTED, fit
@@ -91,7 +94,7 @@ def test_validate_writes_a_picture_and_every_point(made_up: Path, capsys: pytest
     assert len(kept["points"]) == 3 * (1 + len(PREDICTED))
     assert (out / "validation.png").read_bytes().startswith(b"\x89PNG")
     assert main(["validate", "distserve", "--data", str(made_up)]) == 0
-    assert "passed" in capsys.readouterr().out
+    assert " targets met" in capsys.readouterr().out
 
 
 def break_run(data: Path, part: str, text: str) -> str:
@@ -131,6 +134,7 @@ def test_broken_runs_are_told_in_a_line(
     ],
 )
 def test_missing_data_and_unknown_cases_are_told(case: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "groundtruth").mkdir()
     with pytest.raises(InputError, match=message):
         validate(case, tmp_path)
 
@@ -138,6 +142,8 @@ def test_missing_data_and_unknown_cases_are_told(case: str, message: str, tmp_pa
 def test_missing_data_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         validate("steps", tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds neither groundtruth/ nor profiles/"):
+        validate("steps", tmp_path)
 
 
 def test_cases_are_found_by_their_files() -> None:
@@ -158,3 +164,65 @@ def test_report_passes_if_every_check_does() -> None:
 def test_fit_bisects_to_the_root_and_stays_at_zero_where_nothing_is_missing() -> None:
     assert fit(lambda value: value - 0.0042) == pytest.approx(0.0042, abs=1e-6)
     assert fit(lambda value: value + 1.0) == 0.0
+
+
+LONG_NAMES = tuple(f"distserve-c21d11-{run}" for run in ("1050-10.5", "300-3"))
+
+
+def report_of(points: tuple[Point, ...], checks: tuple[Check, ...] = ()) -> Report:
+    rows = tuple(
+        {"run": p.label, "where": "at or above the knee", "metric": p.group, "unit": p.unit, "of": "mean"}
+        | {"measured": p.measured, "predicted": p.predicted, "error_percent": p.error_percent, "points": 46}
+        for p in points
+    )
+    return Report("x", "about", points, checks, rows, (Constant("host step_s", 0.1, "s", "run"),))
+
+
+def test_a_narrow_table_cuts_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    points = [Point("mean TTFT", name, "s", 1.0, 0.99999) for name in LONG_NAMES]
+    points.append(Point("throughput", LONG_NAMES[0], "requests/s", 100.0, 414.0))
+    report_validation.show(report_of(tuple(points), (Check("a", 1.0, 2.0), Check("b", 3.0, 2.0))), None)
+    said = capsys.readouterr().out
+
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert said.count("…") == 1
+    assert "run: distserve-c21d11-…" in lines
+    assert "points: 46 in every row" in lines
+    for cell in ("1050-10.5", "mean TTFT, s", "throughput, req/s", "+314.0", " 0.0"):
+        assert cell in said
+    assert "-0.0" not in said
+    assert "host step_s = 0.1, on run" in said
+    assert "1 of 2 targets met" in said
+
+
+def test_the_picture_has_one_unit_and_the_band_of_the_target() -> None:
+    seconds = [Point(f"g{k}", "a", "s", 1.0, 1.2, "fitted" if k == 0 else "predicted") for k in range(9)]
+    other = Point("throughput", "a", "requests/s", 500.0, 900.0)
+    figure = validation_figure(report_of((*seconds, other), (Check("a", 1.0, 15.0),)))
+    scatter, errors = figure.axes
+
+    assert scatter.get_title(loc="left") == "x without throughput: predicted against measured"
+    assert errors.get_title(loc="left") == "Error; the band is the target, 15 %"
+    named = [text.get_text() for text in scatter.get_legend().get_texts()]
+    assert named == [*(f"g{k}" for k in range(9)), "hollow: fitted"]
+    looks = {(path.get_facecolor().tobytes(), path.get_paths()[0].vertices.tobytes()) for path in scatter.collections}
+    assert len(looks) >= 9
+    (legend,) = figure.legends
+    assert legend.get_texts()[0].get_text() == "g1, a: +20 %"
+
+
+def test_numbers_of_the_worst_stand_away_from_their_neighbours() -> None:
+    points = tuple(Point("g", name, "s", s, 1.5 * s) for name, s in (("a", 1.0), ("b", 1.1), ("c", 100.0)))
+    _, errors = validation_figure(report_of(points)).axes
+    left, right, _ = (text.get_position()[0] for text in errors.texts)
+
+    assert left < 0 < right
+
+
+@pytest.mark.parametrize(
+    ("step", "said"), [((8192, 0, 0), "prefill 8192"), ((0, 8, 512), "8 x 512"), ((256, 8, 1024), "256 + 8 x 1024")]
+)
+def test_steps_in_words(step: tuple[int, int, int], said: str) -> None:
+    assert in_words(*step) == said

@@ -70,7 +70,7 @@ def _notes(runs: Sequence[Run], seen: Sequence[Latencies]) -> tuple[str, ...]:
         "Median and 90th percentile of the absolute errors; the bias is the median of the signed ones; GPU alone: the "
         "median without host time.",
         "qwen3-32b: its MLP is wider than most measured matrix products, so that its times rest on a wide "
-        "interpolation (+-10 %, says the data's description); vLLM's are too fast at every concurrency alike.",
+        "interpolation (±10 %, says the data's description); vLLM's are too fast at every concurrency alike.",
         "fp8: NVIDIA's checkpoints, and TensorRT-LLM with them, can keep keys and values in fp8, too, which halves "
         "what decoding reads; the data do not say, ours are in bf16.",
         "Lengths are taken as stated; some of the sources vary them around it.",
@@ -84,8 +84,9 @@ def _notes(runs: Sequence[Run], seen: Sequence[Latencies]) -> tuple[str, ...]:
         most = max(fast, key=Run.use_of_peak)
         notes.append(
             f"{most.group}, {most.label}: {most.requests_per_s():.0f} requests/s as measured are "
-            f"{most.use_of_peak():.0%} of the data sheet's FLOP/s in fp8 for the prompts alone, besides decoding: more "
-            "than an engine can, unless prompts repeat and come from a cache. Then no prediction without it can fit."
+            f"{100 * most.use_of_peak():.0f} % of the data sheet's FLOP/s in fp8 for the prompts alone, besides "
+            "decoding: more than an engine can, unless prompts repeat and come from a cache. Then no "
+            "prediction without it can fit."
         )
     return tuple(notes)
 

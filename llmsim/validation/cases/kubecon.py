@@ -136,11 +136,12 @@ def _checks(points: Sequence[tuple[Stage, str, Point]]) -> list[Check]:
 
 
 def _row(stage: Stage, point: Point) -> dict[str, Any]:
-    where = "saturated" if stage.saturated else "below saturation"
+    where = "saturated" if stage.saturated else "unsaturated"
     return {
         "stage": stage.name,
         "where": "fitted" if point.role == "fitted" else where,
         "metric": point.group,
+        "unit": point.unit,
         "measured": point.measured,
         "predicted": point.predicted,
         "error_percent": point.error_percent,
@@ -159,9 +160,9 @@ def _notes(engine: Engine, stages: Sequence[Stage], host: HostTimes) -> tuple[st
         "throughput at saturation is up to 8 % too high uncached, and 8 % too low cached, where all steps are in "
         f"graphs), but the fitted run says so by itself: at {last.rate_per_s:.0f}/s percentiles 50, 90, 98 of its gaps "
         f"are {seen} ms; ours, with the constant, {said} ms. Its value was fitted there alone.",
-        f"seqs192 at 112/s and chunked_prefix at 170/s run at {_use(stages, 'seqs192'):.0%} and "
-        f"{_use(stages, 'chunked_prefix'):.0%} of the rates at which these runs saturate: there, TTFT turns a few "
-        "percent of capacity into a multiple.",
+        f"seqs192 at 112/s and chunked_prefix at 170/s run at {100 * _use(stages, 'seqs192'):.0f} % and "
+        f"{100 * _use(stages, 'chunked_prefix'):.0f} % of the rates at which these runs saturate: there, TTFT turns a "
+        "few percent of capacity into a multiple.",
         f"TTFT falls from 1/s to {slow.rate_per_s:.0f}/s in both runs ({1e3 * idle.ttft_s:.1f} to "
         f"{1e3 * slow.ttft_s:.1f} ms in seqs128), although the engine has more to do: an idle client or API server "
         "answers more slowly, which one constant does not know.",

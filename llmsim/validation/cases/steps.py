@@ -7,7 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from llmsim.latency.profile import load_profile
-from llmsim.latency.step_errors import Reference, StepError, not_compared, references, relative_errors, step_errors
+from llmsim.latency.step_errors import (
+    Reference,
+    StepError,
+    in_words,
+    not_compared,
+    references,
+    relative_errors,
+    step_errors,
+)
 from llmsim.latency.table import Table
 from llmsim.validation.report import Check, Point, Report
 
@@ -15,7 +23,8 @@ MEDIAN_PERCENT, P90_PERCENT = 2.0, 6.0  #: targets of the table model
 
 ABOUT = (
     "GPU time of one step: our table (measured operators, composed) and our roofline (data sheet and architecture) "
-    "against the reference steps of profiles/iteration_times_ms.csv; absolute relative errors"
+    "against the reference steps of profiles/iteration_times_ms.csv; absolute relative errors. A mixed step is prompt "
+    "tokens + sequences x context of each"
 )
 SAME_OPERATORS = (
     "The reference rests on the same operator measurements as the table: this checks our composition and "
@@ -59,6 +68,6 @@ def _points(reference: Reference) -> list[Point]:
     errors = relative_errors(table, steps).tolist()
     columns = (steps[name].tolist() for name in ("kind", "prefill_tokens", "decode_bs", "context", "iter_ms"))
     return [
-        Point(kind, f"{reference.label}: {prefill} + {batch} x {context}", "s", 1e-3 * ms, 1e-3 * ms * (1 + error))
+        Point(kind, f"{reference.label}: {in_words(prefill, batch, context)}", "s", 1e-3 * ms, 1e-3 * ms * (1 + error))
         for (kind, prefill, batch, context, ms), error in zip(zip(*columns, strict=True), errors, strict=True)
     ]
