@@ -36,7 +36,8 @@ class MemoryOverrun(LlmsimError):  # noqa: N818 - reads as the condition it is
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, else ``"; known: a, b, c"``."""
     choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=1)
+    by_letters = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(name.lower(), by_letters, n=1)
     if close:
-        return f"; did you mean '{close[0]}'?"
+        return f"; did you mean '{by_letters[close[0]]}'?"
     return f"; known: {', '.join(choices)}" if choices else ""

@@ -121,7 +121,7 @@ def stretches(requests: int = STRETCHES_REQUESTS, *, watch: Watch) -> dict[float
     compared = {}
     for load in LOADS:
         described = azure_conv(requests, rate_per_s=load * AZURE_CONV_CAPACITY_PER_S)
-        with watch(f"stretches at {load:.0%} load") as progress:
+        with watch(f"stretches at {100 * load:.0f} % load") as progress:
             compared[load] = in_own_process(compare_stretches, described, progress=progress)
     return compared
 

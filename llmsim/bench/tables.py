@@ -63,7 +63,7 @@ def stretches_table(compared: Mapping[float, Comparison]) -> Table:
     table = _table("load", "steps", "steps/row", "stretches", "stepwise", "times faster", "same")
     for load, each in compared.items():
         table.add_row(
-            f"{load:.0%}",
+            f"{100 * load:.0f} %",
             f"{each.steps:,}",
             f"{each.steps / each.rows:.1f}",
             f"{each.stretches_s:.2f} s",

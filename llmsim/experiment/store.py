@@ -179,11 +179,11 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
 
 def check_folder(folder: Path, mark: str = MARK) -> None:
     """Refuse a place where a result must not go: a file, or a folder that holds something else than `mark`."""
-    if folder.is_dir():
-        if any(folder.iterdir()) and not (folder / mark).is_file():
-            raise InputError(f"{folder}: holds files, but no {mark} of this command; expected a new or empty folder")
-    elif folder.exists() or any(parent.is_file() for parent in folder.parents):
-        raise InputError(f"{folder}: expected a folder, but a file of that name is in the way")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
+        raise InputError(f"{folder}: holds files, but no {mark} of this command; expected a new or empty folder")
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{place}: expected a folder, but a file of that name is in the way")
 
 
 @contextmanager

@@ -65,14 +65,9 @@ def _timeline(axes: Axes, since_s: NDArray[np.float64], start_s: float, tokens_p
     reader = np.clip((grid_s - start_s) * tokens_per_s, 0, n)
     there = np.searchsorted(since_s, grid_s, side="right")
     axes.plot(grid_s, reader, color=GREY, linestyle="--", linewidth=1, label=f"reader, {tokens_per_s:g}/s")
-    axes.fill_between(
-        grid_s,
-        there,
-        reader,
-        where=list(reader > there),
-        color=RED,
-        alpha=0.3,
-        linewidth=0,
-        label="reader waits",
-    )
+    waits = reader > there
+    if waits.any():
+        axes.fill_between(
+            grid_s, there, reader, where=list(waits), color=RED, alpha=0.3, linewidth=0, label="reader waits"
+        )
     axes.legend(loc="lower right", **LEGEND)

@@ -181,6 +181,7 @@ def test_a_run_with_little_to_show_shows_it(small: str, change: str, capsys: pyt
         (["small.toml", "--scheduler", "fcfs", "--set", "scheduler.name=static"], "scheduler.name is given by --set"),
         (["small.toml", "--scheduler-file", "x.py"], "x.py: no such file"),
         (["small.toml", "--out", "small.toml"], "small.toml: expected a folder"),
+        (["small.toml", "--out", "small.toml/in/it"], "error: small.toml: expected a folder"),
         (["small.toml", "--out", "."], "holds files, but no scenario.json of this command"),
         (
             ["small.toml", "--set", "plan.find=load"],

@@ -55,6 +55,11 @@ def test_unknown_gpu_names_the_nearest():
         load_gpu("h100-sxm-80g")
 
 
+def test_the_nearest_may_be_written_in_capitals():
+    with pytest.raises(InputError, match="did you mean 'h100-sxm-80gb'"):
+        hardware.load_gpu("H100-SXM-80GB")
+
+
 def test_unknown_model_names_the_nearest():
     with pytest.raises(InputError, match=r"did you mean 'llama-3\.1-8b'\?"):
         load_model("llama-3-8b")
