@@ -19,7 +19,8 @@ R = TypeVar("R")
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let Ctrl-C wait for the end of this: in the midst of it, it would be lost, or leave a process half started."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread hears of it
+    heard = threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT))
+    if not heard:  # other threads never are told, and who ignores it goes on to
         yield
         return
     noted: list[int] = []

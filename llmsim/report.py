@@ -8,10 +8,12 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from llmsim.experiment import Result, router_choice
+from llmsim.experiment import P99S_MARKED, P99S_WITHHELD, Result, router_choice
 from llmsim.scenario import Cluster, Pool, Scenario
+from llmsim.sweeping import in_words
 
 #: key in the score -> words, seconds in the unit shown
 LATENCIES = {
@@ -75,15 +77,15 @@ def verdict_line(verdict: Mapping[str, Any]) -> str:
         seen.append(f"instances {100 * evidence['utilisation']:.0f} % busy")
     if "drain_s" in evidence:
         seen.append(f"drained {plain(evidence['drain_s'])} s after the last arrival")
-    tails = "; P99s withheld, --force shows them" if "withheld" in verdict else ""
-    tails = "; P99s marked * are not to be relied on" if "forced" in verdict else tails
+    tails = f"; {P99S_WITHHELD}" if "withheld" in verdict else ""
+    tails = f"; {P99S_MARKED}" if "forced" in verdict else tails
     return f"[bold]{words}[/bold]: {'; '.join([verdict['reason'], *seen])}{tails}"
 
 
 def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console | None = None) -> None:
     """Print the numbers of a trace."""
     console = console or Console(highlight=False)
-    console.print(f"\n[bold]{stats['source']}[/bold]")
+    console.print(f"\n[bold]{escape(str(stats['source']))}[/bold]")
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     for words, value in trace_rows(stats):
         table.add_row(words, value)
@@ -102,26 +104,24 @@ def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console 
 
 def trace_rows(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Say how requests arrive and how alike they begin, as far as that is known: names and values."""
-    rows = (
-        ("requests", stats["requests"]),
-        ("first to last arrival, s", stats["duration_s"]),
-        ("mean rate, requests/s", stats["mean_rate_per_s"]),
-        (f"peak rate, over {stats['bin_s']:g} s", stats["peak_rate_per_s"]),
-        ("gaps, standard deviation / mean (Poisson: 1)", stats["gap_cv"]),
-        (f"counts in {stats['bin_s']:g} s, variance / mean (Poisson: 1)", stats["dispersion"]),
-        ("prompt tokens that an earlier prompt began with", stats["infinite_cache_hit_ratio"]),
-        ("the same in whole blocks of the trace", stats["infinite_cache_block_hit_ratio"]),
-    )
-    shares = ("prompt tokens", "the same")
-    return [
-        (words, _percent(value) if words.startswith(shares) else plain(value))
-        for words, value in rows
-        if value is not None
-    ]
+    numbers = {
+        "requests": stats["requests"],
+        "first to last arrival, s": stats["duration_s"],
+        "mean rate, requests/s": stats["mean_rate_per_s"],
+        f"peak rate, over {stats['bin_s']:g} s": stats["peak_rate_per_s"],
+        "gaps, standard deviation / mean (Poisson: 1)": stats["gap_cv"],
+        f"counts in {stats['bin_s']:g} s, variance / mean (Poisson: 1)": stats["dispersion"],
+    }
+    shares = {
+        "prompt tokens that an earlier prompt began with": stats["infinite_cache_hit_ratio"],
+        "the same in whole blocks of the trace": stats["infinite_cache_block_hit_ratio"],
+    }
+    rows = [(words, plain(value)) for words, value in numbers.items() if value is not None]
+    return rows + [(words, _percent(share)) for words, share in shares.items() if share is not None]
 
 
 #: tables of a scenario that are told of where they are not as usual: they decide what becomes of tokens and requests
-TOLD = ("host", "gateway", "patience", "retries", "abandonment", "delivery")
+TOLD = ("clients", "host", "gateway", "patience", "retries", "abandonment", "delivery")
 
 
 def setting(scenario: Scenario) -> str:
@@ -145,7 +145,7 @@ def _unusual(scenario: Scenario, name: str) -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         within = value.items() if isinstance(value, Mapping) else ()
         for place, of in [(f"{key}.{inner}", of) for inner, of in within] or [(key, value)]:
-            yield place, f"{of:g}" if isinstance(of, float) else f"{of}"
+            yield place, plain(of) if isinstance(of, float) else in_words(of)
 
 
 def _router(scenario: Scenario) -> str:
@@ -194,15 +194,23 @@ def _latencies(score: Mapping[str, Any]) -> Table:
     table.add_column("latency")
     for name in (*QUANTILES, "n"):
         table.add_column(name, justify="right")
-    marks = dict.fromkeys(score.get("verdict", {}).get("forced", ()), "*")
+    marked = _marked(score)
     for key, (words, scale) in LATENCIES.items():
         row = score.get(key)
         if row is not None:
-            values = (
-                plain(None if row[q] is None else row[q] / scale) + marks.get(f"{key}.{q}", "") for q in QUANTILES
-            )
+            values = (_latency(row[q], scale, f"{key}.{q}" in marked) for q in QUANTILES)
             table.add_row(words, *values, plain(row["n"]))
     return table
+
+
+def _marked(score: Mapping[str, Any]) -> Sequence[str]:
+    """Names of the percentiles that are shown although they are not to be relied on."""
+    names: Sequence[str] = score.get("verdict", {}).get("forced", ())
+    return names
+
+
+def _latency(value_s: float | None, scale: float, marked: bool) -> str:
+    return "–" if value_s is None else plain(value_s / scale) + "*" * marked
 
 
 def _users(score: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -292,9 +300,7 @@ def _pools(pools: Mapping[str, Mapping[str, Any]]) -> Table:
         first, last = pool["instances"]
         ttft = None if pool["mean_ttft_s"] is None else pool["mean_ttft_s"] / 1e-3
         counts = (plain(pool[key]) for key in ("requests", "finished", "output_tokens"))
-        table.add_row(
-            name.replace("[", r"\["), plain(last - first), *counts, plain(ttft), _percent(pool["utilisation"])
-        )
+        table.add_row(escape(name), plain(last - first), *counts, plain(ttft), _percent(pool["utilisation"]))
     return table
 
 
@@ -316,15 +322,16 @@ def _show_classes(score: Mapping[str, Any], console: Console) -> None:
     table.add_column("class,\ntimes in s", overflow="fold")
     for head in ("n", "TTFT p50", "TTFT p99", "TBT p99", "E2E p50", "SLO", "goodput,\ntokens/s"):
         table.add_column(head, justify="right")
+    marked = _marked(score)
     for name, of in score["classes"].items():
         waits = (("ttft_s", "p50"), ("ttft_s", "p99"), ("tbt_s", "p99"), ("e2e_s", "p50"))
-        cells = (plain(of[table_of][q]) for table_of, q in waits)
+        cells = (_latency(of[table_of][q], 1.0, f"{table_of}.{q}" in marked) for table_of, q in waits)
         slo = of["slo"] or {"attainment": None, "goodput_tokens_per_s": None}
         met = (_percent(slo["attainment"]), plain(slo["goodput_tokens_per_s"]))
-        table.add_row(name, plain(of["requests"]["total"]), *cells, *met)
+        table.add_row(escape(name), plain(of["requests"]["total"]), *cells, *met)
     console.print(table)
     own = {name: of["slo"]["bounds"] for name, of in score["classes"].items() if of["slo"] is not None}
-    told = [f"{name}: {_bounds(slo)}" for name, slo in own.items() if slo != score["choices"]["slo"]]
+    told = [f"{escape(name)}: {_bounds(slo)}" for name, slo in own.items() if slo != score["choices"]["slo"]]
     if told:
         _print_line(f"SLO of its own: {'; '.join(told)}", console)
 

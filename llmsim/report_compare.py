@@ -9,10 +9,12 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from llmsim.comparing import Against, Comparison, Difference, Group, Run, withheld
-from llmsim.statistics import Interval
+from llmsim.experiment import P99S_MARKED, P99S_WITHHELD
+from llmsim.statistics import Interval, in_short
 
 #: metrics of the table on the screen, by the names that --fail-if takes; the folder has all
 SHOWN = (
@@ -46,14 +48,14 @@ def show(comparison: Comparison, folder: Path | None, pictures: Sequence[Path] =
     """Print a comparison, and where its files are."""
     console = Console(highlight=False)
     for side, runs in comparison.sides:
-        console.print(f"[bold]{side.label}[/bold] {_plain(side.name)}: {_verdicts(runs)}", soft_wrap=True)
+        console.print(f"[bold]{side.label}[/bold] {escape(side.name)}: {_verdicts(runs)}", soft_wrap=True)
     for one in comparison.others:
         _show_against(console, comparison, one, force)
     for note in comparison.notes:
-        console.print(f"[bold]Note:[/bold] {_plain(note)}", soft_wrap=True)
+        console.print(f"[bold]Note:[/bold] {escape(note)}", soft_wrap=True)
     for answer in comparison.answers:
         said = "[red]FAILED[/red]" if answer.failed else "passed"
-        words = _plain(f"{answer.condition.text}, {answer.side}: {answer.words}")
+        words = escape(f"{answer.condition.text}, {answer.side}: {answer.words}")
         console.print(f"{said}: {words}", soft_wrap=True)
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True, markup=False)
@@ -63,7 +65,7 @@ def show(comparison: Comparison, folder: Path | None, pictures: Sequence[Path] =
 
 def _show_against(console: Console, comparison: Comparison, one: Against, force: bool) -> None:
     shown = list(_rows(one))
-    console.print(f"\n[bold]{_plain(str(one.side))} against {_plain(str(comparison.first))}[/bold]", soft_wrap=True)
+    console.print(f"\n[bold]{escape(str(one.side))} against {escape(str(comparison.first))}[/bold]", soft_wrap=True)
     console.print(_differences(shown, comparison.first.label, one.side.label, force))
     covers = next((d.covers for d in shown if d.covers is not None), None)
     large = any(d.relative is not None and d.relative.estimate >= LARGE for d in shown if not withheld(d, force=force))
@@ -71,7 +73,7 @@ def _show_against(console: Console, comparison: Comparison, one: Against, force:
     console.print(f"{COVERS[covers]}{factors}", soft_wrap=True, style="dim")
     cautions = sorted({d.caution for d in shown if d.caution})
     if cautions:
-        tail = "P99s marked * are not to be relied on" if force else "P99s withheld, --force shows them"
+        tail = P99S_MARKED if force else P99S_WITHHELD
         console.print(f"a run is {cautions[0]}: {tail}; the other numbers depend on its length, too", soft_wrap=True)
     if one.groups:
         console.print(_groups(one.groups))
@@ -117,7 +119,7 @@ def _groups(groups: Sequence[Group]) -> Table:
             f"{group.requests:,}",
             f"{100 * group.gain:.0f} %",
             f"{100 * group.pay:.0f} %",
-            *map(in_short, (group.ttft_change_s, group.e2e_change_s)),
+            *(in_short(change, signed=True) for change in (group.ttft_change_s, group.e2e_change_s)),
         )
     return table
 
@@ -133,31 +135,15 @@ def verdict(row: Difference) -> str:
     return "better" if (row.interval.estimate > 0) == (row.better > 0) else "[red]worse[/red]"
 
 
-def in_short(interval: Interval | None) -> str:
-    """A difference with its sign and half of its interval, to the first digit of that."""
-    if interval is None:
-        return "–"
-    half = interval.half_width
-    if not math.isfinite(half):
-        return _signed(interval.estimate)
-    if half == 0:
-        return "0" if interval.estimate == 0 else f"{_signed(interval.estimate)} ± 0"
-    decimals = min(max(0, -math.floor(math.log10(half))), 6)
-    estimate = f"{interval.estimate:+,.{decimals}f}"
-    if not estimate.strip("+-0."):
-        estimate = estimate[1:]  # nothing is left of it, nor of its sign
-    return f"{estimate} ± {half:,.{decimals}f}"
-
-
 def in_percent(interval: Interval | None) -> str:
     """A relative difference in percent; a large one as the factor, as thousands of percent say little."""
     if interval is None:
         return "–"
     if interval.estimate >= LARGE:
         factor = replace(interval, estimate=1 + interval.estimate, low=1 + interval.low, high=1 + interval.high)
-        return f"x {in_short(factor).removeprefix('+')}"
+        return f"x {in_short(factor)}"
     estimate, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
-    return f"{in_short(replace(interval, estimate=estimate, low=low, high=high))} %"
+    return f"{in_short(replace(interval, estimate=estimate, low=low, high=high), signed=True)} %"
 
 
 def number(value: float | None) -> str:
@@ -170,7 +156,7 @@ def number(value: float | None) -> str:
 def _verdicts(runs: Sequence[Run]) -> str:
     answers = [run.score["verdict"]["answer"] for run in runs]
     if len(runs) == 1:
-        return f"{_words(answers[0])}, {_plain(runs[0].score['verdict']['reason'])}"
+        return f"{_words(answers[0])}, {escape(runs[0].score['verdict']['reason'])}"
     counts = [(answer, answers.count(answer)) for answer in dict.fromkeys(answers)]
     return ", ".join(f"{_words(answer)} in {count} of {len(runs)} seeds" for answer, count in counts)
 
@@ -183,8 +169,3 @@ def _signed(value: float) -> str:
     if abs(value) >= 1000:
         return f"{value:+,.0f}"
     return "0" if value == 0 else f"{value:+.3g}"
-
-
-def _plain(text: str) -> str:
-    """Text in which Rich finds no markup."""
-    return text.replace("[", r"\[")

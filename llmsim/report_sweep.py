@@ -9,10 +9,12 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from llmsim.statistics import STEADY, Interval, mean
-from llmsim.sweeping import TABLE, Swept, in_short, in_words, narrow
+from llmsim.experiment import P99S_MARKED
+from llmsim.statistics import STEADY, Interval, in_short, mean
+from llmsim.sweeping import TABLE, Swept, in_words, narrow
 
 #: column -> head, factor from the column's unit
 SHOWN = {
@@ -25,7 +27,6 @@ ROWS = 40
 #: wider than any table: what rich measures within
 WIDEST = 100_000
 NO_PICTURES = "a sweep over one or two axes has them"
-NOT_RELIED_ON = "P99s marked * are not to be relied on"
 
 
 def show(
@@ -35,7 +36,7 @@ def show(
     console = console or Console(highlight=False)
     sweep = swept.sweep
     runs = f"{in_points(len(sweep.points), len(sweep.seeds))}, {swept.ran:,} of them now"
-    console.print(f"\n[bold]{_plain_text(sweep.name)}[/bold]: {runs}")
+    console.print(f"\n[bold]{escape(sweep.name)}[/bold]: {runs}")
     rows = list(groups(swept.rows, sweep.fields, len(sweep.seeds)))
     table = _table(sweep.fields, rows[:ROWS], folded=False)
     if console.measure(table, options=console.options.update(max_width=WIDEST)).maximum > console.width:
@@ -56,13 +57,13 @@ def _table(
     """A row for each point; `folded` breaks long words of the axes where they may be broken."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False, pad_edge=False)
     for head in heads(fields):
-        table.add_column(_plain_text(narrow(head)), justify="right", overflow="fold")
+        table.add_column(escape(narrow(head)), justify="right", overflow="fold")
     for head, _ in SHOWN.values():
         table.add_column(head.replace(" ", "\n", 1), justify="right", no_wrap=True, overflow="fold")
     table.add_column("verdict", overflow="fold")
     for of_point, intervals, said in rows:
         words = map(in_words, of_point.values())
-        values = (_plain_text(narrow(word) if folded else word) for word in words)
+        values = (escape(narrow(word) if folded else word) for word in words)
         table.add_row(*values, *cells(intervals, said), said.replace(", ", ",\n"))
     return table
 
@@ -76,7 +77,7 @@ def _show_notes(console: Console, swept: Swept, *, steady: bool, force: bool) ->
     if any(row.get("router_reports") == "oracle" for row in swept.rows):
         console.print("reports of age 0 s: the router sees the present state (oracle)", style="dim")
     if not steady and force:
-        console.print(f"{NOT_RELIED_ON}: not all runs of these points are steady")
+        console.print(f"{P99S_MARKED}: not all runs of these points are steady")
     elif not steady:
         console.print("P99s only of points whose runs are all steady; --force shows the others", style="dim")
 
@@ -124,8 +125,3 @@ def groups(
         doubtful = {answer: n for answer, n in sorted(answers.items()) if answer != STEADY}
         said = ", ".join(answer if n == seeds else f"{n}/{seeds} {answer}" for answer, n in doubtful.items()) or STEADY
         yield {name: of_point[0][name] for name in fields}, intervals, said
-
-
-def _plain_text(text: str) -> str:
-    """Text in which Rich finds no markup."""
-    return text.replace("[", r"\[")

@@ -110,4 +110,4 @@ def _cell(key: str, value: Any) -> str:
 
 def signed(percent: float) -> str:
     """With its sign, unless no digit of it shows."""
-    return f"{percent:+.1f}" if abs(percent) >= 0.05 else "0.0"
+    return "0.0" if abs(percent) < 0.05 else f"{percent:+.1f}"

@@ -300,7 +300,7 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
     """Raise unless a scheduler keeps the contract on light, heavy, memory-bound and sudden loads.
 
     It serves everybody, is pure, and decides the same whether it is asked at every step or only when something happens.
-    Raises AssertionError or `PolicyError`, with what is wrong.
+    Raises AssertionError or `PolicyError`, with what is wrong; TypeError for a class in place of a scheduler.
     """
     _check_made(scheduler)
     rng = np.random.default_rng(seed)

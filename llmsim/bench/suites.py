@@ -51,8 +51,10 @@ def scenarios(
 ) -> tuple[dict[str, Scenario], dict[str, str]]:
     """Return the scenarios of workloads, and why one is left out: it needs a trace and has none.
 
-    InputError where that one was asked for (not `skip`), or where the trace is no file.
+    InputError where that one was asked for (not `skip`), where the trace is no file, or for too few requests.
     """
+    if SCALE in names and requests is not None and requests < LEAST_TO_SCALE:  # then starting costs most
+        raise InputError(f"bench scale: {requests} requests say nothing of scale, expected at least {LEAST_TO_SCALE:,}")
     found = {name: DRAWN[name](REQUESTS if requests is None else requests) for name in names if name in DRAWN}
     if TRACED not in names:
         if trace is not None:
@@ -100,12 +102,7 @@ class Scale:
 
 
 def scale(requests: int = SCALE_REQUESTS, *, repeat: int = REPEAT, watch: Watch) -> Scale:
-    """Measure `azure-conv` with a tenth of `requests`, with all of them (once), and on many instances.
-
-    InputError for so few that the start of a run costs more than its requests.
-    """
-    if requests < LEAST_TO_SCALE:
-        raise InputError(f"bench scale: {requests} requests say nothing of scale, expected at least {LEAST_TO_SCALE:,}")
+    """Measure `azure-conv` with a tenth of `requests`, with all of them (once), and on many instances."""
     some, few = requests // 10, azure_conv(requests).cluster.instances
     wide = azure_conv(some, instances=MANY_INSTANCES, rate_per_s=20.0 * MANY_INSTANCES / few)
     runs = {

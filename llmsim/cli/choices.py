@@ -1,7 +1,9 @@
-"""Options that score and audit share: the SLO, the reader, the window."""
+"""Options that several verbs share: of scenarios; and of scores the SLO, the reader, the window."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from llmsim.metrics.smooth_goodput import User
     from llmsim.metrics.window import Window
 
+Scheduler = Annotated[str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")]
+Seed = Annotated[int | None, typer.Option(help="Short for --set seed=SEED.")]
 Seconds = float | None
 TtftS = Annotated[Seconds, typer.Option(help="SLO: time to first token at most this. Any bound replaces a run's SLO.")]
 TbtS = Annotated[Seconds, typer.Option(help="SLO: every gap between tokens at most this.")]
@@ -36,6 +40,22 @@ WindowText = Annotated[
     str | None,
     typer.Option("--window", help="arrivals, makespan, or START:END in seconds.", show_default="arrivals"),
 ]
+
+
+def with_short(changes: Sequence[str], **short: str | int | None) -> list[str]:
+    """Add what options say that are short for a change: by name of the option, which has one key of a scenario.
+
+    InputError where both are given: which one was meant?
+    """
+    keys = {"scheduler": "scheduler.name", "seed": "seed"}
+    given = [change.split("=")[0].strip() for change in changes]
+    added = []
+    for option, value in short.items():
+        key = keys[option]
+        if value is not None and any(f"{key}.".startswith(f"{place}.") for place in given):
+            raise InputError(f"--{option} and --set {key}=… exclude each other; give one of them")
+        added += [] if value is None else [f"{key}={json.dumps(value)}"]
+    return [*changes, *added]
 
 
 @dataclass(frozen=True, slots=True)

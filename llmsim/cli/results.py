@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,8 @@ class Opened:
     classes: Mapping[str, tuple[Bools, Slo | None]] = field(default_factory=dict)
     #: what policies were told of output lengths, where they were told anything
     prediction: Mapping[str, Any] | None = None
-    #: whether a simulated run was steady within the window; None: measured
-    verdict: Verdict | None = None
+    #: says whether a simulated run was steady within the window; None: measured
+    judge: Callable[[], Verdict] | None = None
     #: the same requests served otherwise, by name: for audits of what can be simulated
     others: Mapping[str, Timelines] = field(default_factory=dict)
 
@@ -54,8 +55,8 @@ class Opened:
             )
         if self.prediction is not None:
             values["prediction"] = dict(self.prediction)
-        if self.verdict is not None:
-            values["verdict"] = self.verdict.to_dict()
+        if self.judge is not None:
+            values["verdict"] = self.judge().to_dict()
         values["choices"]["times"] = self.source
         return {"name": self.name, **values}
 
@@ -122,5 +123,5 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
             name: (mine, choices.slo_or(slo)) for name, (mine, slo) in experiment.classes_of(record, scenario).items()
         },
         prediction=experiment.prediction_of(record, scenario),
-        verdict=experiment.judged(scenario, record, delivered, window),
+        judge=partial(experiment.judged, scenario, record, delivered, window),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmsim.cli import choices as choose
 from llmsim.cli.output import ProgressBar, print_json
 from llmsim.errors import InputError
 
@@ -33,12 +33,12 @@ def run(
         typer.Option(help="Folder for tables and pictures.", show_default="results/NAME; none with --json"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the score as JSON, nothing else.")] = False,
-    scheduler: Annotated[str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")] = None,
+    scheduler: choose.Scheduler = None,
     scheduler_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Run the scheduler of this Python file."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Short for --set seed=SEED.")] = None,
+    seed: choose.Seed = None,
     stepwise: Annotated[
         bool, typer.Option("--stepwise", help="Take every engine step on its own: slower, same result.")
     ] = False,
@@ -88,8 +88,4 @@ def _policy(name: str | None, file: Path | None) -> type[Scheduler] | None:
 def _described(path: str, changes: list[str], scheduler: str | None, seed: int | None) -> Scenario:
     from llmsim.scenario import load_scenario
 
-    short = {"scheduler.name": scheduler and json.dumps(scheduler), "seed": seed}
-    for key, value in short.items():
-        if value is not None and any(change.split("=")[0].strip() == key for change in changes):
-            raise InputError(f"{key} is given by --set, and by an option of its own; give one of them")
-    return load_scenario(path, [*changes, *(f"{key}={value}" for key, value in short.items() if value is not None)])
+    return load_scenario(path, choose.with_short(changes, scheduler=scheduler, seed=seed))

@@ -75,7 +75,7 @@ def _scored(opened: Opened) -> dict[str, Any]:
     from llmsim.metrics.slo import meets
 
     values = opened.score()
-    if opened.verdict is not None:  # what its requests met is told, whatever it is worth, and marked
+    if "verdict" in values:  # what its requests met is told, whatever it is worth, and marked
         values = experiment.reported(values, force=True)
     if len(opened.timelines) <= FEW_REQUESTS:
         rows: list[dict[str, Any]] = [dict(row) for row in request_table(opened.timelines, opened.user)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmsim.cli import choices as choose
 from llmsim.cli.output import ProgressBar, print_json
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.errors import InputError
@@ -52,7 +52,7 @@ def sweep(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to keep points in.", show_default="results/NAME-sweep")
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")] = None,
+    scheduler: choose.Scheduler = None,
     scheduler_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Run the scheduler of this Python file.")
     ] = None,
@@ -68,7 +68,7 @@ def sweep(
         raise InputError("--scheduler and --scheduler-file exclude each other; give one of them")
     if dask is not None and jobs is not None:
         raise InputError("--jobs and --dask exclude each other; give one of them")
-    changed = [*(changes or []), *([f"scheduler.name={json.dumps(scheduler)}"] if scheduler else [])]
+    changed = choose.with_short(changes or [], scheduler=scheduler)
     asked = sweeping.read_sweep(scenario, changed, axes or [], seeds, scheduler_file)
     folder = out or RESULTS / f"{folder_name(asked.name)}-sweep"
     executors, in_flight = _executors(dask, jobs or _cores(), len(asked.points))

@@ -8,9 +8,11 @@ from llmsim.experiment.routing import router_choice
 from llmsim.experiment.run import Result, check, delivered, judged, run
 from llmsim.experiment.store import MARK as SCENARIO_FILE
 from llmsim.experiment.store import check_folder, read_record, read_scenario, read_score, staged, write
-from llmsim.experiment.verdict import reported
+from llmsim.experiment.verdict import P99S_MARKED, P99S_WITHHELD, reported
 
 __all__ = [
+    "P99S_MARKED",
+    "P99S_WITHHELD",
     "SCENARIO_FILE",
     "Result",
     "check",

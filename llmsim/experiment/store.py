@@ -100,15 +100,15 @@ def read_record(folder: Path) -> Record:
     requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)
     for name in ("id", "pool", *DELIVERED_COLUMNS):
         requests.pop(name, None)
+    scenario = read_scenario(folder)
     if "class" in requests:
-        names = _classes(read_scenario(folder))
+        names = _classes(scenario)
         requests["class"] = np.array([names.index(name) for name in requests["class"]], dtype=np.int64)
-    instances = int(max(ends["instance"].max(initial=-1), requests["instance"].max(initial=-1))) + 1
     record = Record(
         requests=requests,
         segments=tables["segments"],
         steps=tables["steps"],
-        step_ends_s=tuple(ends["end_s"][ends["instance"] == number] for number in range(instances)),
+        step_ends_s=tuple(ends["end_s"][ends["instance"] == number] for number in range(scenario.most_instances)),
         reasons=tuple(reasons),
         end_s=float(read_score(folder)["simulated_s"]),
     )

@@ -20,6 +20,8 @@ WITH_TAILS = (
     *("engine_ttft_s", "gateway_queueing_s"),
 )
 TAILS = ("p99",)
+P99S_WITHHELD = "P99s withheld, --force shows them"
+P99S_MARKED = "P99s marked * are not to be relied on"
 
 
 def verdict(record: Record, window: Window, arrival_s: Floats | None = None, *, output_token_s: float = 0.0) -> Verdict:

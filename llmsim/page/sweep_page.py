@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmsim import report_sweep
+from llmsim.experiment import P99S_MARKED
 from llmsim.page import html
 from llmsim.page.html import Html, element
 from llmsim.page.run_page import VERDICT_CLASS, VERDICT_WORDS, scenario_table
@@ -53,7 +54,7 @@ def _verdict(kept: Kept) -> Html:
     worst = next((name for name in ("overloaded", "too short") if answers[name]), STEADY)
     begun = "" if kept.finished else f"Unfinished: {len(kept.rows):,} of {len(kept.said['points']):,} runs are done. "
     forced = any(row["verdict.answer"] != STEADY and row.get("ttft_s.p99") is not None for row in kept.rows)
-    tails = f" {report_sweep.NOT_RELIED_ON}." if forced else " P99s are those of points whose runs are all steady."
+    tails = f" {P99S_MARKED}." if forced else " P99s are those of points whose runs are all steady."
     tails = "" if worst == STEADY else tails
     colour = VERDICT_CLASS[worst] if kept.finished else "doubt"
     return element("div", element("b", begun, f"Runs: {counts or 'none'}."), tails, class_=f"verdict {colour}")

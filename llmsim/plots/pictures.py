@@ -6,10 +6,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from llmsim.experiment import Result
+from llmsim.experiment import Result, make_window
 from llmsim.experiment.autoscaling import usd_per_instance_hour
 from llmsim.metrics.latency import tpot_s, ttft_s
-from llmsim.metrics.ranges import pooled_gaps
+from llmsim.metrics.ranges import pooled_gaps, select
+from llmsim.metrics.window import resolve
 from llmsim.plots.distributions import latency_figure
 from llmsim.plots.instances import instances_figure
 from llmsim.plots.load import load_figure
@@ -26,12 +27,15 @@ def draw(result: Result, folder: Path) -> None:
 
 
 def run_latencies(result: Result) -> Figure:
-    """Draw how long the users of a run waited, against its SLO."""
-    timelines, slo = result.delivered, result.scenario.slo
+    """Draw how long the users of a run waited whose requests its window counts, against its SLO."""
+    slo = result.scenario.slo
+    counted = resolve(make_window(result.scenario), result.delivered).counted
+    timelines = select(result.delivered, counted)
     gaps_s, weights = pooled_gaps(timelines)
     bounds_s = (slo.ttft_s, slo.tpot_s, slo.tbt_s)
     answer = result.score["verdict"]["answer"]
-    note = "all requests of the whole run" + ("" if answer == "steady" else f", {answer}: its p99s are no forecast")
+    whose = "all requests" if counted.all() else f"{len(timelines):,} of {len(counted):,} requests, those of the window"
+    note = whose + ("" if answer == "steady" else f"; {answer}: its p99s are no forecast")
     return latency_figure(ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s, note=note)
 
 

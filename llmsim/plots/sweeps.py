@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from llmsim.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
-from llmsim.statistics import STEADY, Interval, mean
-from llmsim.sweeping import CURVES, HEAT_MAPS, LINE, Axis, Swept, in_short, in_words, narrow
+from llmsim.statistics import STEADY, Interval, in_short, mean
+from llmsim.sweeping import CURVES, HEAT_MAPS, LINE, Axis, Swept, in_words, narrow
 
 #: column -> words, factor from the column's unit
 METRICS = {

@@ -33,8 +33,8 @@ def validation_figure(report: Report) -> Figure:
         figure.legend(*errors.get_legend_handles_labels(), loc="outside lower center", **LEGEND)
     named = f"{report.case}{_left_out(report, unit)}"
     tidy(scatter, x=f"measured ({unit})", y=f"predicted ({unit})", title=f"{named}: predicted against measured")
-    target = f"; the band is the target, {band_percent:g} %" if band_percent else ""
-    tidy(errors, x=f"measured ({unit})", y="error (%)", title=f"Error{target}")
+    grey = f"; grey: ±{band_percent:g} %" if band_percent else ""
+    tidy(errors, x=f"measured ({unit})", y="error (%)", title=f"Error{grey}")
     return figure
 
 

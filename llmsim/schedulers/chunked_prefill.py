@@ -103,7 +103,7 @@ class ChunkedPrefill(Scheduler):
     def _grant(self, view: InstanceView) -> Grant:
         """Say what prompts get of a step: all that those who decode leave."""
         decoding = view.num_decoding
-        return lambda _, wanted, left: wanted if wanted + decoding <= left else left - decoding
+        return lambda _, wanted, left: min(wanted, left - decoding)
 
     def _victims_key(self) -> Key | None:
         """Say who gives memory back where it runs short: those of the greatest key; None: the latest admitted."""

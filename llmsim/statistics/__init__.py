@@ -17,6 +17,7 @@ from llmsim.statistics.intervals import (
 )
 from llmsim.statistics.series import batch_means, independent_batches, mean_of_series, mser5, time_averages
 from llmsim.statistics.steady import OVERLOADED, STEADY, TOO_SHORT, Verdict, judge
+from llmsim.statistics.words import in_short
 
 __all__ = [
     "OVERLOADED",
@@ -27,6 +28,7 @@ __all__ = [
     "attainment",
     "batch_means",
     "bootstrap",
+    "in_short",
     "independent_batches",
     "judge",
     "mean",

@@ -96,7 +96,7 @@ def judge(
         "utilisation": utilisation,
         "stay_in_service_s": run.stay_s,
         "waiting_at_last_arrival": int(number_at(arrival_s, waiting_until_s, np.array([stop_s]))[0]),
-        "drain_s": max(0.0, float(end_s.max()) - stop_s),
+        "drain_s": max(0.0, float(end_s.max()) - float(arrival_s.max())),
     }
     return _verdict(run, growth, evidence)
 

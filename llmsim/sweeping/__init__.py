@@ -7,7 +7,7 @@ from llmsim.sweeping.definition import Point, Sweep, read_sweep
 from llmsim.sweeping.executors import dask, in_this_process
 from llmsim.sweeping.run import Swept, run_sweep
 from llmsim.sweeping.store import CURVES, HEAT_MAPS, MARK, TABLE, Kept, read_kept
-from llmsim.sweeping.words import LINE, in_short, in_words, narrow
+from llmsim.sweeping.words import LINE, in_words, narrow
 
 __all__ = [
     "CURVES",
@@ -21,7 +21,6 @@ __all__ = [
     "Sweep",
     "Swept",
     "dask",
-    "in_short",
     "in_this_process",
     "in_words",
     "narrow",

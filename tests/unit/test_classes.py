@@ -77,6 +77,14 @@ def test_percentiles_withheld_of_the_whole_are_withheld_of_each_class():
     assert result.reported(force=True)["classes"]["chat"]["ttft_s"]["p99"] is not None
 
 
+def test_percentiles_of_classes_are_marked_as_those_of_the_whole(tmp_path, capsys):
+    result = scored(f"workload.classes={TWO}", "workload.requests=40")
+    report.show(result, None, force=True)
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["chat"])
+
+    assert row.count("*") == 2  # TTFT p99, TBT p99
+
+
 def test_a_result_knows_its_classes(tmp_path, capsys):
     result = scored(f"workload.classes={TWO}")
     experiment.write(result, tmp_path)

@@ -114,6 +114,20 @@ def test_a_run_that_was_not_steady_says_so_and_marks_its_p99s(
     assert f"{found['ttft_s']['p99'] * 1e3:,.0f}*" in shown
 
 
+def test_instances_that_served_nobody_count_in_the_verdict_of_a_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "run")
+    assert (
+        main(["run", "quickstart", "--set", "cluster.instances=4", "--set", "workload.requests=2", "--out", out]) == 0
+    )
+    capsys.readouterr()
+
+    before = json.loads((tmp_path / "run" / "score.json").read_text())["verdict"]["evidence"]
+
+    assert as_json(capsys, out)["verdict"]["evidence"] == before
+
+
 def test_kinds_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     Path("vllm.json").write_text(json.dumps(BENCH, indent=2))
     sglang = {key: value for key, value in BENCH.items() if key != "start_times"}

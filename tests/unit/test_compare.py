@@ -30,9 +30,9 @@ from llmsim.errors import InputError
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
 from llmsim.plots.compare import differences_figure
 from llmsim.processes import process_pool
-from llmsim.report_compare import in_percent, in_short
+from llmsim.report_compare import in_percent
 from llmsim.request import Outcome
-from llmsim.statistics import Interval
+from llmsim.statistics import Interval, in_short
 
 FILE = """\
 name = "little"
@@ -400,7 +400,7 @@ def test_p99s_of_unsteady_runs_are_shown_only_on_demand(file: Path) -> None:
 def test_differences_in_short(estimate: float, half: float, said: str, percent: str) -> None:
     interval = Interval(estimate, estimate - half, estimate + half, 0.95, 2)
 
-    assert in_short(interval) == said
+    assert in_short(interval, signed=True) == said
     assert in_percent(interval) == percent
 
 

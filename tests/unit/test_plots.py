@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 
 from llmsim.experiment import run
 from llmsim.plots import latency_figure, load_figure, save, spread, timelines_figure, trace_figure
+from llmsim.plots.distributions import words
 from llmsim.plots.load import in_system, sampled
+from llmsim.plots.pictures import run_latencies
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
@@ -131,3 +133,15 @@ def test_a_trace_is_drawn_from_its_first_minute(tmp_path: Path) -> None:
 
     np.testing.assert_array_equal(figure.axes[0].patches[0].get_data().values, [2, 1])
     assert drawn(figure, tmp_path)
+
+
+def test_the_picture_marks_the_percentiles_of_the_table_within_a_window() -> None:
+    changes = ["workload.requests=300", "window.start_s=30", "window.end_s=90"]
+    result = run(load_scenario("quickstart", changes))
+    figure = run_latencies(result)
+
+    for axes, name in zip(figure.axes, ("ttft_s", "tpot_s", "tbt_s"), strict=True):
+        row = result.score[name]
+        assert axes.get_title(loc="left").endswith(f"(n = {row['n']:,})")
+        assert labels(axes)[:2] == [f"{q} = {words(row[q] * 1e3)} ms" for q in ("p50", "p99")]
+    assert "of 300 requests, those of the window" in figure.get_supxlabel()

@@ -14,8 +14,8 @@ import pytest
 from llmsim.cli import main
 from llmsim.plots.sweeps import Panel, curves_figure, heat_maps_figure, panels_of
 from llmsim.report_sweep import groups, heads, in_points, show
-from llmsim.statistics import Interval
-from llmsim.sweeping import Axis, Swept, in_short, narrow, read_sweep, run_sweep
+from llmsim.statistics import Interval, in_short
+from llmsim.sweeping import Axis, Swept, narrow, read_sweep, run_sweep
 
 TEXT = """\
 name = "shown"

@@ -139,6 +139,15 @@ def test_missing_data_and_unknown_cases_are_told(case: str, message: str, tmp_pa
         validate(case, tmp_path)
 
 
+def test_an_error_that_is_not_known_is_not_told_as_none() -> None:
+    assert [report_validation.signed(percent) for percent in (float("nan"), 0.04, -0.04, -0.06)] == [
+        "+nan",
+        "0.0",
+        "0.0",
+        "-0.1",
+    ]
+
+
 def test_missing_data_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         validate("steps", tmp_path / "nowhere")
@@ -204,7 +213,7 @@ def test_the_picture_has_one_unit_and_the_band_of_the_target() -> None:
     scatter, errors = figure.axes
 
     assert scatter.get_title(loc="left") == "x without throughput: predicted against measured"
-    assert errors.get_title(loc="left") == "Error; the band is the target, 15 %"
+    assert errors.get_title(loc="left") == "Error; grey: ±15 %"
     named = [text.get_text() for text in scatter.get_legend().get_texts()]
     assert named == [*(f"g{k}" for k in range(9)), "hollow: fitted"]
     looks = {(path.get_facecolor().tobytes(), path.get_paths()[0].vertices.tobytes()) for path in scatter.collections}
