@@ -34,9 +34,11 @@ def run_latencies(result: Result) -> Figure:
     gaps_s, weights = pooled_gaps(timelines)
     bounds_s = (slo.ttft_s, slo.tpot_s, slo.tbt_s)
     answer = result.score["verdict"]["answer"]
-    whose = "all requests" if counted.all() else f"{len(timelines):,} of {len(counted):,} requests, those of the window"
-    note = whose + ("" if answer == "steady" else f"; {answer}: its p99s are no forecast")
-    return latency_figure(ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s, note=note)
+    notes = [f"{len(timelines):,} of {len(counted):,} requests, those of the window"] if not counted.all() else []
+    notes += [f"{answer}: these p99s are no forecast"] if answer != "steady" else []
+    return latency_figure(
+        ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s, note="; ".join(notes)
+    )
 
 
 def run_load(result: Result) -> Figure:
