@@ -14,7 +14,7 @@ from rich.table import Table
 
 from llmsim.experiment import P99S_MARKED
 from llmsim.statistics import STEADY, Interval, in_short, mean
-from llmsim.sweeping import TABLE, Swept, in_words, narrow
+from llmsim.sweeping import HEAT_MAPS, TABLE, Swept, in_words, narrow
 
 #: column -> head, factor from the column's unit
 SHOWN = {
@@ -47,6 +47,8 @@ def show(
     _show_notes(console, swept, steady=all(said == STEADY for _, _, said in rows), force=force)
     if not pictures:
         console.print(f"no pictures: {NO_PICTURES}", style="dim")
+    elif len(sweep.axes) == 2 and HEAT_MAPS not in [file.name for file in pictures]:
+        console.print("no heat maps: an axis has more values than could be read", style="dim")
     for file in (folder / TABLE, *pictures):
         console.print(f"  {file}", soft_wrap=True, markup=False)
 

@@ -40,6 +40,7 @@ LETTER = 0.0225
 #: letters of a value, of a line of a name beside a panel
 LONGEST, BESIDE_LINE = 24, 20
 WITHHELD = "withheld"
+HOLLOW = "hollow: not all runs are steady"
 
 #: values of the axes, by position -> the interval over seeds; None where a run has no such number
 Cells = Mapping[tuple[int, ...], Interval | None]
@@ -52,6 +53,7 @@ class Panel:
     words: str
     cells: Cells
     unsteady: Set[tuple[int, ...]]  #: where not all runs are steady
+    absent: str = "–"  #: what stands where there is no number
 
 
 def draw_sweep(swept: Swept, folder: Path) -> list[Path]:
@@ -86,7 +88,7 @@ def panels_of(swept: Swept) -> Iterator[Panel]:
             values = [row.get(column) for row in runs[place]]
             known = [factor * value for value in values if value is not None]
             cells[place] = mean(known) if len(known) == seeds else None
-        yield Panel(words, cells, unsteady)
+        yield Panel(words, cells, unsteady, WITHHELD if column.endswith(".p99") else "–")
 
 
 def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
@@ -100,15 +102,12 @@ def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
         _curves(axes_of, axes, along, panel)
     if len(axes) == 2:
         handles, labels = grid[0].get_legend_handles_labels()
-        title = ", ".join(axes[1 - along].names)
-        figure.legend(
-            handles,
-            labels,
-            title=f"{title}   (hollow: not all runs are steady)",
-            loc="outside lower center",
-            ncols=4,
-            **LEGEND,
-        )
+        lines = len(axes[1 - along].values)
+        few = f", the first {LINES} of {lines}" if lines > LINES else ""
+        title = f"{', '.join(axes[1 - along].names)}{few}   ({HOLLOW})"
+        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=4, **LEGEND)
+    elif any(panel.unsteady for panel in panels):
+        figure.supxlabel(HOLLOW, fontsize="small", color=GREY)
     return figure
 
 
@@ -124,7 +123,7 @@ def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
         bright = _bright(means)
         for (row, column), one in zip(np.ndindex(shape), intervals, strict=True):
             colour = GREY if one is None else "black" if bright[row, column] else "white"
-            text = WITHHELD if one is None else in_short(one).replace(" ±", "\n±")
+            text = panel.absent if one is None else in_short(one).replace(" ±", "\n±")
             axes_of.text(column, row, text, ha="center", va="center", fontsize="x-small", color=colour)
         labels = _labels(across)
         axes_of.set_xticks(range(len(labels)), labels, fontsize="small", rotation=_rotation(labels))
@@ -162,7 +161,8 @@ def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> No
         )
     tidy(axes_of, x="\n".join(f"{name}{SAID.get(name, '')}" for name in axis.names), y="", title=panel.words)
     if not any(panel.cells.values()):
-        axes_of.text(0.5, 0.5, "withheld: no point is steady", transform=axes_of.transAxes, ha="center", color=GREY)
+        why = "withheld: no point is steady" if panel.absent == WITHHELD else "no run has such a number"
+        axes_of.text(0.5, 0.5, why, transform=axes_of.transAxes, ha="center", color=GREY)
         axes_of.set_axis_off()  # an empty one would have numbers that are nobody's
         return
     _ticks(axes_of, axis, x)

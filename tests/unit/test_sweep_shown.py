@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from llmsim.cli import main
-from llmsim.plots.sweeps import Panel, curves_figure, heat_maps_figure, panels_of
+from llmsim.plots.sweeps import WITHHELD, Panel, curves_figure, heat_maps_figure, panels_of
 from llmsim.report_sweep import groups, heads, in_points, show
 from llmsim.statistics import Interval, in_short
 from llmsim.sweeping import Axis, Swept, narrow, read_sweep, run_sweep
@@ -239,7 +239,7 @@ def test_a_panel_without_values_has_no_axes_but_its_words() -> None:
     empty, other = curves_figure([axis("scheduler.max_num_seqs", 1, 64)], panels).axes
 
     assert (empty.axison, other.axison) == (False, True)
-    assert [text.get_text() for text in empty.texts] == ["withheld: no point is steady"]
+    assert [text.get_text() for text in empty.texts] == ["no run has such a number"]
 
 
 def test_words_have_no_order_and_so_no_line_through_them() -> None:
@@ -267,7 +267,23 @@ def test_a_heat_map_breaks_its_labels_and_tells_intervals_to_the_first_unsure_di
     (panel,) = heat_maps_figure(axes, [some({(0, 0): ONE, (0, 1): None})]).axes
 
     assert [label.get_text() for label in panel.get_xticklabels()] == ["least_\noutstanding", "power_of_\ntwo"]
-    assert [text.get_text() for text in panel.texts] == ["50.0\n± 0.1", "withheld"]
+    assert [text.get_text() for text in panel.texts] == ["50.0\n± 0.1", "–"]
+
+
+def test_only_percentiles_are_withheld_and_more_lines_than_can_be_told_apart_are_told() -> None:
+    axes = [axis("a", 1, 2), axis("b", *range(10))]
+    none: dict[tuple[int, ...], Interval | None] = dict.fromkeys(np.ndindex(2, 10))
+    panels = [Panel("x p99 (ms)", none, set(), WITHHELD), Panel("y", none, set())]
+
+    figure = curves_figure(axes, panels)
+    alone = curves_figure(axes[:1], [Panel("y", {(0,): ONE, (1,): ONE}, {(0,)})])
+
+    assert [text.get_text() for panel in figure.axes for text in panel.texts] == [
+        "withheld: no point is steady",
+        "no run has such a number",
+    ]
+    assert "the first 8 of 10" in figure.legends[0].get_title().get_text()
+    assert alone.get_supxlabel() == "hollow: not all runs are steady"
 
 
 def test_help_shows_a_whole_range(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
