@@ -13,6 +13,7 @@ from rich.table import Table
 
 from llmsim.experiment import P99S_MARKED, P99S_WITHHELD, Result, router_choice
 from llmsim.scenario import Cluster, Pool, Scenario
+from llmsim.sentences import say
 from llmsim.sweeping import in_words
 
 #: key in the score -> words, seconds in the unit shown
@@ -43,7 +44,7 @@ def show(result: Result, folder: Path | None, console: Console | None = None, *,
     _show_classes(score, console)
     if "pools" in score:
         console.print(_pools(score["pools"]))
-    _print_line(verdict_line(score["verdict"]), console)
+    say(console, verdict_line(score["verdict"]))
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True)
         for file in sorted(folder.glob("*.png")):
@@ -53,19 +54,14 @@ def show(result: Result, folder: Path | None, console: Console | None = None, *,
 def show_score(score: Mapping[str, Any], console: Console | None = None) -> None:
     """Print a score: latencies, outcome, and each request where the score has a row for each."""
     console = console or Console(highlight=False)
-    console.print(f"\n[bold]{score['name']}[/bold]\ntimes {score['choices']['times']}", soft_wrap=True)
+    say(console, f"\n[bold]{score['name']}[/bold]\ntimes {score['choices']['times']}")
     console.print(_latencies(score))
     console.print(_outcome(score))
     _show_classes(score, console)
     if score.get("per_request"):
         console.print(_per_request(score["per_request"], score["choices"]["user"]))
     if "verdict" in score:
-        _print_line(verdict_line(score["verdict"]), console)
-
-
-def _print_line(text: str, console: Console) -> None:
-    """Print a long line: a terminal gets it broken between words, a file as it is."""
-    console.print(text, soft_wrap=not console.is_terminal)
+        say(console, verdict_line(score["verdict"]))
 
 
 def verdict_line(verdict: Mapping[str, Any]) -> str:
@@ -333,7 +329,7 @@ def _show_classes(score: Mapping[str, Any], console: Console) -> None:
     own = {name: of["slo"]["bounds"] for name, of in score["classes"].items() if of["slo"] is not None}
     told = [f"{escape(name)}: {_bounds(slo)}" for name, slo in own.items() if slo != score["choices"]["slo"]]
     if told:
-        _print_line(f"SLO of its own: {'; '.join(told)}", console)
+        say(console, f"SLO of its own: {'; '.join(told)}")
 
 
 #: key of a row -> head of its column: twelve of them in 80 characters

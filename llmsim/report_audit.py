@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit, Change, Row
+from llmsim.sentences import say
 
 HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
 DOING = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up"}
@@ -29,7 +30,7 @@ def show(name: str, audit: Audit, console: Console | None = None) -> None:
     """Print one audit: the table, then what it means."""
     console = console or Console(highlight=False)
     short = console.width < WIDE
-    console.print(f"\n[bold]Audit of {name}[/bold]", soft_wrap=True)
+    say(console, f"\n[bold]Audit of {name}[/bold]")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
     table.add_column("metric", no_wrap=True)
     table.add_column("as is", justify="right", no_wrap=True)
@@ -42,15 +43,15 @@ def show(name: str, audit: Audit, console: Console | None = None) -> None:
         cells = [cell for key in audit.users for cell in _cells(row.after[key], unit, short)]
         table.add_row(_named(row.metric.words, unit), plain(row.as_is, unit), *cells)
     console.print(table)
-    console.print(f"{SIGNS if short else ''}{NOTE}", soft_wrap=True, style="dim")
+    say(console, f"{SIGNS if short else ''}{NOTE}", style="dim")
     for line in words(audit):
-        console.print(line, soft_wrap=True)
+        say(console, line)
 
 
 def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], console: Console | None = None) -> None:
     """Print how much of what the second result gains over the first the first could have had by manipulation."""
     console = console or Console(highlight=False)
-    console.print(f"\n[bold]What {names[1]} claims over {names[0]}[/bold]", soft_wrap=True)
+    say(console, f"\n[bold]What {names[1]} claims over {names[0]}[/bold]")
     if not shares:
         console.print("It is better in no metric.")
         return
@@ -62,16 +63,14 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         values = (plain(row[side], row["unit"]) for side in ("baseline", "claimed"))
         table.add_row(_named(row["words"], row["unit"]), *values, *cells)
     console.print(table)
-    console.print(
-        f"by …: share of the gain that {names[0]} would show if manipulated so, 100 % at most",
-        soft_wrap=True, style="dim", markup=False,
-    )  # fmt: skip
+    caption = f"by …: share of the gain that {names[0]} would show if manipulated so, 100 % at most"
+    say(console, caption, style="dim", markup=False)
     doubtful = [row["words"] for row in shares if max(row["share"].values()) >= LARGE_SHARE]
     if doubtful:
-        console.print(
+        say(
+            console,
             f"{_list(doubtful)}: a fifth or more of the gain can be had on {names[0]} by manipulation alone, "
             "without serving anybody better.",
-            soft_wrap=True,
         )
     else:
         console.print("Hardly any of these gains can be had by manipulation alone.")

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from llmsim.comparing import Against, Comparison, Difference, Group, Run, withheld
 from llmsim.experiment import P99S_MARKED, P99S_WITHHELD
+from llmsim.sentences import say
 from llmsim.statistics import Interval, in_short
 
 #: metrics of the table on the screen, by the names that --fail-if takes; the folder has all
@@ -48,15 +49,15 @@ def show(comparison: Comparison, folder: Path | None, pictures: Sequence[Path] =
     """Print a comparison, and where its files are."""
     console = Console(highlight=False)
     for side, runs in comparison.sides:
-        console.print(f"[bold]{side.label}[/bold] {escape(side.name)}: {_verdicts(runs)}", soft_wrap=True)
+        say(console, f"[bold]{side.label}[/bold] {escape(side.name)}: {_verdicts(runs)}")
     for one in comparison.others:
         _show_against(console, comparison, one, force)
     for note in comparison.notes:
-        console.print(f"[bold]Note:[/bold] {escape(note)}", soft_wrap=True)
+        say(console, f"[bold]Note:[/bold] {escape(note)}")
     for answer in comparison.answers:
         said = "[red]FAILED[/red]" if answer.failed else "passed"
         words = escape(f"{answer.condition.text}, {answer.side}: {answer.words}")
-        console.print(f"{said}: {words}", soft_wrap=True)
+        say(console, f"{said}: {words}")
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True, markup=False)
         for file in pictures:
@@ -65,23 +66,24 @@ def show(comparison: Comparison, folder: Path | None, pictures: Sequence[Path] =
 
 def _show_against(console: Console, comparison: Comparison, one: Against, force: bool) -> None:
     shown = list(_rows(one))
-    console.print(f"\n[bold]{escape(str(one.side))} against {escape(str(comparison.first))}[/bold]", soft_wrap=True)
+    say(console, f"\n[bold]{escape(str(one.side))} against {escape(str(comparison.first))}[/bold]")
     console.print(_differences(shown, comparison.first.label, one.side.label, force))
     covers = next((d.covers for d in shown if d.covers is not None), None)
     large = any(d.relative is not None and d.relative.estimate >= LARGE for d in shown if not withheld(d, force=force))
     factors = f"; x: {one.side.label} over {comparison.first.label}" if large else ""
-    console.print(f"{COVERS[covers]}{factors}", soft_wrap=True, style="dim")
+    say(console, f"{COVERS[covers]}{factors}", style="dim")
     cautions = sorted({d.caution for d in shown if d.caution})
     if cautions:
         tail = P99S_MARKED if force else P99S_WITHHELD
-        console.print(f"a run is {cautions[0]}: {tail}; the other numbers depend on its length, too", soft_wrap=True)
+        say(console, f"a run is {cautions[0]}: {tail}; the other numbers depend on its length, too")
     if one.groups:
         console.print(_groups(one.groups))
-        console.print(
+        say(
+            console,
             "gain, pay: last token over 1 % earlier or later, or finished on one side only; lengths in tokens; changes "
             "of TTFT and E2E are means over the requests that have them on both sides",
-            soft_wrap=True, style="dim",
-        )  # fmt: skip
+            style="dim",
+        )
 
 
 def _rows(one: Against) -> Iterator[Difference]:

@@ -12,6 +12,7 @@ from llmsim.planning import Planned
 from llmsim.planning.evaluate import Evaluation
 from llmsim.planning.plan import Answer
 from llmsim.planning.words import in_words
+from llmsim.sentences import say
 
 
 def show(planned: Planned, folder: Path | None, console: Console | None = None) -> None:
@@ -20,20 +21,20 @@ def show(planned: Planned, folder: Path | None, console: Console | None = None) 
     console.print(f"\n[bold]{planned.question.scenario.name}[/bold]")
     if planned.best is not None and len(planned.answers) > 1:
         by = "hour" if planned.question.table.find == "instances" else "token"
-        console.print(f"cheapest by the {by}: {_name(planned.best)}", soft_wrap=True)
+        say(console, f"cheapest by the {by}: {_name(planned.best)}")
     for answer in planned.answers:
-        console.print(f"\n[bold]{_name(answer)}[/bold]", soft_wrap=True)
+        say(console, f"\n[bold]{_name(answer)}[/bold]")
         refused = "refused: " if answer.carries is None else ""
-        console.print(f"{refused}{in_words(answer, planned.question.targets)}", soft_wrap=True)
+        say(console, f"{refused}{in_words(answer, planned.question.targets)}")
         if answer.binding is not None and answer.bound is not None:
-            console.print(f"{_of_which(answer.bound)} bound by {answer.binding}", soft_wrap=True)
+            say(console, f"{_of_which(answer.bound)} bound by {answer.binding}")
         console.print(_table(answer))
-    console.print(
+    say(
+        console,
         "cost by list prices of hardware_profiles or plan.price_usd_per_hour, for output tokens; user tok/s: the "
         "median user's speed after the first token; P: probability that the mean over runs keeps every target; runs "
         "that are overloaded or too short meet none",
         style="dim",
-        soft_wrap=True,
     )
     if folder is not None:
         console.print(f"tables and picture: {folder}", soft_wrap=True)

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from llmsim.sentences import say
 from llmsim.validation import Constant, Report
 
 Row = Mapping[str, Any]
@@ -24,23 +25,24 @@ UNBOUND = 1000
 def show(report: Report, folder: Path | None, console: Console | None = None) -> None:
     """Print what was compared, every row, the targets, the worst points and the reasons."""
     console = console or Console(highlight=False)
-    console.print(f"\n[bold]{report.case}[/bold]\n{report.about}\n")
+    say(console, f"\n[bold]{report.case}[/bold]\n{report.about}\n")
     for constant in report.fitted:
-        console.print(f"fitted: {_fitted(constant)}, on {constant.fitted_on}")
+        say(console, f"fitted: {_fitted(constant)}, on {constant.fitted_on}")
     _show_rows(console, report)
     met = sum(check.passed for check in report.checks)
     console.print(f"\n[{'green' if report.passed else 'red'}]{met} of {len(report.checks)} targets met[/]")
     for check in report.checks:
         if not check.passed:
-            console.print(f"  missed: {check.name}: {check.value:+.3g} {check.unit}, target {check.limit:g}")
+            say(console, f"  missed: {check.name}: {check.value:+.3g} {check.unit}, target {check.limit:g}")
     console.print("missed most:")
     for point in report.worst():
-        console.print(
+        say(
+            console,
             f"  {point.group}, {point.label}: measured {point.measured:.4g} {point.unit}, "
-            f"predicted {point.predicted:.4g} ({signed(point.error_percent)} %)"
+            f"predicted {point.predicted:.4g} ({signed(point.error_percent)} %)",
         )
     for note in report.notes:
-        console.print(f"- {note}", markup=False)
+        say(console, f"- {note}", markup=False)
     if folder is not None:
         console.print(f"picture and numbers: {folder}", soft_wrap=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from llmsim.figures.claim import Claim
+from llmsim.sentences import say
 
 VERDICTS = {True: "[green]holds[/green]", False: "[red]does not hold[/red]", None: "[yellow]not tested[/yellow]"}
 
@@ -16,11 +17,11 @@ def show(claims: Sequence[Claim], files: Sequence[Path], console: Console | None
     """Print each claim with its verdict, evidence and limits, and the files written."""
     console = console or Console(highlight=False)
     for claim in claims:
-        console.print(f"\n[bold]Claim {claim.claim}[/bold] {VERDICTS[claim.passed]}: {claim.statement}", soft_wrap=True)
+        say(console, f"\n[bold]Claim {claim.claim}[/bold] {VERDICTS[claim.passed]}: {claim.statement}")
         for line in claim.evidence:
-            console.print(f"  {line}", soft_wrap=True, markup=False)
+            say(console, f"  {line}", markup=False)
         for line in claim.limits:
-            console.print(f"  limit: {line}", soft_wrap=True, markup=False, style="dim")
+            say(console, f"  limit: {line}", markup=False, style="dim")
     if files:
         console.print("")
     for file in files:
