@@ -136,9 +136,8 @@ class DecodeBatch:
 
     def advance(self, steps: int) -> Sequence[int]:
         clock = self.clock
-        now = clock.steps
-        self._memory.take(self._takers[now % self._period] if steps == 1 else self.blocks_within(steps))
-        now = clock.steps = now + steps
+        self._memory.take(self.blocks_needed if steps == 1 else self.blocks_within(steps))
+        now = clock.steps = clock.steps + steps
         self.context_tokens += steps * self.sequences
         if now < self._first_finish:
             return ()

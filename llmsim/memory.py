@@ -21,9 +21,7 @@ class KVMemory:
 
     def release(self, request: int, computed_tokens: int) -> None:
         """Take back what a request holds that has computed so many tokens."""
-        self.free_blocks += -(-computed_tokens // self.block_tokens)
-        if self.free_blocks > self.total_blocks:
-            raise self._too_much()
+        self.give_back(-(-computed_tokens // self.block_tokens))
 
     def take(self, blocks: int) -> None:
         """Hand out blocks. Raises `MemoryOverrun` if there are not as many."""
@@ -35,7 +33,4 @@ class KVMemory:
         """Take blocks back. Raises `MemoryOverrun` if more come back than went out."""
         self.free_blocks += blocks
         if self.free_blocks > self.total_blocks:
-            raise self._too_much()
-
-    def _too_much(self) -> MemoryOverrun:
-        return MemoryOverrun(f"{self.free_blocks} KV blocks free of {self.total_blocks}")
+            raise MemoryOverrun(f"{self.free_blocks} KV blocks free of {self.total_blocks}")

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llmsim.experiment import P99S_MARKED, P99S_WITHHELD, Result, router_choice
+from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD, Result, router_choice
 from llmsim.scenario import Cluster, Pool, Scenario
-from llmsim.sentences import say
 from llmsim.sweeping import in_words
+from llmsim.terminal import say
 
 #: key in the score -> words, seconds in the unit shown
 LATENCIES = {
@@ -67,7 +67,7 @@ def show_score(score: Mapping[str, Any], console: Console | None = None) -> None
 def verdict_line(verdict: Mapping[str, Any]) -> str:
     """Say in one line whether the run was steady, why, and what becomes of its P99s."""
     evidence = verdict["evidence"]
-    words = {"steady": "steady", "overloaded": "overloaded", "too short": "too short to say"}[verdict["answer"]]
+    words = ANSWERS[verdict["answer"]]
     seen = []
     if evidence.get("utilisation") is not None:
         seen.append(f"instances {100 * evidence['utilisation']:.0f} % busy")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit, Change, Row
-from llmsim.sentences import say
+from llmsim.terminal import say
 
 HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
 DOING = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up"}

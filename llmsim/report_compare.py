@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmsim.comparing import Against, Comparison, Difference, Group, Run, withheld
-from llmsim.experiment import P99S_MARKED, P99S_WITHHELD
-from llmsim.sentences import say
-from llmsim.statistics import Interval, in_short
+from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD
+from llmsim.statistics import Interval, digits, in_short
+from llmsim.terminal import say
 
 #: metrics of the table on the screen, by the names that --fail-if takes; the folder has all
 SHOWN = (
@@ -105,7 +105,7 @@ def _differences(rows: Sequence[Difference], first: str, other: str, force: bool
             continue
         mark = "*" if row.caution else ""
         values = (f"{number(row.first)}{mark}", f"{number(row.other)}{mark}")
-        change = "–" if row.interval is None else _signed(row.interval.estimate)
+        change = "–" if row.interval is None else digits(row.interval.estimate, signed=True)
         table.add_row(row.metric, *values, change, in_percent(row.relative), verdict(row))
     return table
 
@@ -149,25 +149,13 @@ def in_percent(interval: Interval | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, or all before the point."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    """A metric's value, if there is one."""
+    return "–" if value is None else digits(value)
 
 
 def _verdicts(runs: Sequence[Run]) -> str:
     answers = [run.score["verdict"]["answer"] for run in runs]
     if len(runs) == 1:
-        return f"{_words(answers[0])}, {escape(runs[0].score['verdict']['reason'])}"
+        return f"{ANSWERS[answers[0]]}, {escape(runs[0].score['verdict']['reason'])}"
     counts = [(answer, answers.count(answer)) for answer in dict.fromkeys(answers)]
-    return ", ".join(f"{_words(answer)} in {count} of {len(runs)} seeds" for answer, count in counts)
-
-
-def _words(answer: str) -> str:
-    return "too short to say" if answer == "too short" else answer
-
-
-def _signed(value: float) -> str:
-    if abs(value) >= 1000:
-        return f"{value:+,.0f}"
-    return "0" if value == 0 else f"{value:+.3g}"
+    return ", ".join(f"{ANSWERS[answer]} in {count} of {len(runs)} seeds" for answer, count in counts)

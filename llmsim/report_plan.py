@@ -12,7 +12,7 @@ from llmsim.planning import Planned
 from llmsim.planning.evaluate import Evaluation
 from llmsim.planning.plan import Answer
 from llmsim.planning.words import in_words
-from llmsim.sentences import say
+from llmsim.terminal import say
 
 
 def show(planned: Planned, folder: Path | None, console: Console | None = None) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from llmsim.experiment import P99S_MARKED
 from llmsim.statistics import STEADY, Interval, in_short, mean
 from llmsim.sweeping import HEAT_MAPS, TABLE, Swept, in_words, narrow
+from llmsim.terminal import fits
 
 #: column -> head, factor from the column's unit
 SHOWN = {
@@ -24,8 +25,6 @@ SHOWN = {
 }
 #: a longer table is for the file
 ROWS = 40
-#: wider than any table: what rich measures within
-WIDEST = 100_000
 NO_PICTURES = "a sweep over one or two axes has them"
 
 
@@ -39,7 +38,7 @@ def show(
     console.print(f"\n[bold]{escape(sweep.name)}[/bold]: {runs}")
     rows = list(groups(swept.rows, sweep.fields, len(sweep.seeds)))
     table = _table(sweep.fields, rows[:ROWS], folded=False)
-    if console.measure(table, options=console.options.update(max_width=WIDEST)).maximum > console.width:
+    if not fits(console, table):
         table = _table(sweep.fields, rows[:ROWS], folded=True)
     console.print(table)
     if len(rows) > ROWS:

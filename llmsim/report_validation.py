@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from llmsim.sentences import say
+from llmsim.terminal import fits, say
 from llmsim.validation import Constant, Report
 
 Row = Mapping[str, Any]
@@ -18,8 +18,6 @@ Row = Mapping[str, Any]
 HEADS = {"of": "statistic", "tensor_parallel_size": "TP"}
 #: what all names of a column begin with is said once above it, from so many characters on
 LONG = 10
-#: columns of text, more than a table has
-UNBOUND = 1000
 
 
 def show(report: Report, folder: Path | None, console: Console | None = None) -> None:
@@ -64,7 +62,7 @@ def _show_rows(console: Console, report: Report) -> None:
             console.print(f"{_head(key)}: {start}…")
             rows = [row | {key: row[key].removeprefix(start)} for row in rows]
     table = _table(rows)
-    if console.measure(table, options=console.options.update(width=UNBOUND)).maximum > console.width:
+    if not fits(console, table):
         table.padding = 0
     console.print(table)
 

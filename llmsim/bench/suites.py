@@ -70,7 +70,7 @@ def scenarios(
     return found | {TRACED: mooncake(trace, requests)}, {}
 
 
-def speed(scenarios: Mapping[str, Scenario], *, repeat: int = REPEAT, watch: Watch) -> dict[str, Measurement]:
+def speed(scenarios: Mapping[str, Scenario], *, repeat: int, watch: Watch) -> dict[str, Measurement]:
     """Measure each scenario in a process of its own."""
     measured = {}
     for name, described in scenarios.items():
@@ -101,7 +101,7 @@ class Scale:
         return wide.timeouts_per_request / some.timeouts_per_request
 
 
-def scale(requests: int = SCALE_REQUESTS, *, repeat: int = REPEAT, watch: Watch) -> Scale:
+def scale(requests: int = SCALE_REQUESTS, *, repeat: int, watch: Watch) -> Scale:
     """Measure `azure-conv` with a tenth of `requests`, with all of them (once), and on many instances."""
     some, few = requests // 10, azure_conv(requests).cluster.instances
     wide = azure_conv(some, instances=MANY_INSTANCES, rate_per_s=20.0 * MANY_INSTANCES / few)

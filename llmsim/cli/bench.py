@@ -48,11 +48,11 @@ def bench(
     chosen = suites.known(names or [])
     if repeat is not None and chosen == [suites.STRETCHES]:
         raise InputError("--repeat: stretches are compared once; name a workload, or scale, to repeat")
-    often = {} if repeat is None else {"repeat": repeat}
+    often = suites.REPEAT if repeat is None else repeat
     scenarios, skipped = suites.scenarios(chosen, trace, requests, skip=not names)
     size = {} if requests is None else {"requests": requests}
-    measured = suites.speed(scenarios, **often, watch=ProgressBar)
-    scale = suites.scale(**size, **often, watch=ProgressBar) if suites.SCALE in chosen else None
+    measured = suites.speed(scenarios, repeat=often, watch=ProgressBar)
+    scale = suites.scale(**size, repeat=often, watch=ProgressBar) if suites.SCALE in chosen else None
     compared = suites.stretches(**size, watch=ProgressBar) if suites.STRETCHES in chosen else {}
     timeouts_per_s = suites.yardstick([*measured.values(), *(scale.runs.values() if scale else ())])
     if as_json:

@@ -31,11 +31,12 @@ def figures(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
 ) -> None:
     """Make the figures of arXiv 2410.14257, each with the claim it shows, its evidence and its limits."""
+    from llmsim.experiment import in_the_way
     from llmsim.figures import make_figures
 
     folder = FOLDER if out is None and not (check or as_json) else out
-    if folder is not None and any(place.is_file() for place in (folder, *folder.parents)):
-        raise InputError(f"--out {folder}: expected a folder, but a file of that name is in the way")
+    if folder is not None and (file := in_the_way(folder)) is not None:
+        raise InputError(f"--out {file}: expected a folder, but a file of that name is in the way")
     with ProgressBar("runs") as progress:
         claims, files = make_figures(names or (), quick=quick, out=folder, workers=jobs, progress=progress)
     if as_json:

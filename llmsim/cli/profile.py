@@ -151,6 +151,7 @@ def from_bench(
     as_json: AsJson = False,
 ) -> None:
     """Fit the host's times (per step, per sequence in it, per request) to one measured run."""
+    from llmsim.report_validation import signed
     from llmsim.scenario import Host, load_scenario
     from llmsim.validation.host_fit import write_host
     from llmsim.validation.measured_run import read_run
@@ -171,8 +172,6 @@ def from_bench(
     print(f"{out}: " + ", ".join(f"{name} = {value:.3g}" for name, value in host.model_dump().items() if value))
     if high < APART * low:
         print(f"  step_s and sequence_s are not told apart: {low:.0f} to {high:.0f} requests in flight all the time")
-    from llmsim.report_validation import signed
-
     print("  errors on the run that was fitted, which prove nothing:")
     for check in fitted.checks:
         print(f"  {check.name}: {signed(check.value)} %")

@@ -7,10 +7,11 @@ from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.routing import router_choice
 from llmsim.experiment.run import Result, check, delivered, judged, run
 from llmsim.experiment.store import MARK as SCENARIO_FILE
-from llmsim.experiment.store import check_folder, read_record, read_scenario, read_score, staged, write
-from llmsim.experiment.verdict import P99S_MARKED, P99S_WITHHELD, reported
+from llmsim.experiment.store import check_folder, in_the_way, read_record, read_scenario, read_score, staged, write
+from llmsim.experiment.verdict import ANSWERS, P99S_MARKED, P99S_WITHHELD, reported
 
 __all__ = [
+    "ANSWERS",
     "P99S_MARKED",
     "P99S_WITHHELD",
     "SCENARIO_FILE",
@@ -19,6 +20,7 @@ __all__ = [
     "check_folder",
     "classes_of",
     "delivered",
+    "in_the_way",
     "judged",
     "make_api",
     "make_host",

@@ -181,9 +181,13 @@ def check_folder(folder: Path, mark: str = MARK) -> None:
     """Refuse a place where a result must not go: a file, or a folder that holds something else than `mark`."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
         raise InputError(f"{folder}: holds files, but no {mark} of this command; expected a new or empty folder")
-    for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
-            raise InputError(f"{place}: expected a folder, but a file of that name is in the way")
+    if (file := in_the_way(folder)) is not None:
+        raise InputError(f"{file}: expected a folder, but a file of that name is in the way")
+
+
+def in_the_way(folder: Path) -> Path | None:
+    """Return the file where a folder, or one that it is in, would have to be."""
+    return next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
 
 
 @contextmanager

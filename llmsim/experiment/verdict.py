@@ -12,7 +12,7 @@ from llmsim.metrics import ranges
 from llmsim.metrics.paid_time import SERVING, instance_seconds
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Record
-from llmsim.statistics import Verdict, judge
+from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, Verdict, judge
 
 #: tables of the score with percentiles of the far tail, which need a steady state
 WITH_TAILS = (
@@ -20,6 +20,8 @@ WITH_TAILS = (
     *("engine_ttft_s", "gateway_queueing_s"),
 )
 TAILS = ("p99",)
+#: what a verdict answers, in words
+ANSWERS = {STEADY: "steady", OVERLOADED: "overloaded", TOO_SHORT: "too short to say"}
 P99S_WITHHELD = "P99s withheld, --force shows them"
 P99S_MARKED = "P99s marked * are not to be relied on"
 

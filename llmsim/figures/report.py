@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from llmsim.figures.claim import Claim
-from llmsim.sentences import say
+from llmsim.terminal import say
 
 VERDICTS = {True: "[green]holds[/green]", False: "[red]does not hold[/red]", None: "[yellow]not tested[/yellow]"}
 

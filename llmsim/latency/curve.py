@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmsim.latency.contract import UNBOUNDED
+from llmsim.latency.contract import UNBOUNDED, Line
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,3 +37,9 @@ class Curve:
     def raised(self, by: float) -> Curve:
         """Return this curve, higher by a constant."""
         return Curve(self.knots, [a + by for a in self.a], self.b, self.ends)
+
+    def line(self, start: int, stride: int) -> Line:
+        """Values at points from `start`, `stride` (> 0) apart: the first, the increment, how many before the knot."""
+        j = bisect_right(self.knots, start)
+        b = self.b[j]
+        return self.a[j] + b * start, b * stride, -((start - self.ends[j]) // stride)  # rounded up

@@ -15,7 +15,6 @@ piecewise linear between measured points, constant below the first, and keep the
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 from llmsim.latency.contract import Chunk, LatencyModel, Line
@@ -51,8 +50,7 @@ class Table(LatencyModel):
             return curve(context_tokens)
         if len(prefill) == 1:
             computed, tokens = prefill[0]
-            work_s = self._new_s(self._work, computed, computed + tokens) if computed else self._work(tokens)
-            attention_s = self._launch_s + work_s
+            attention_s = self._launch_s + self._new_s(self._work, computed, computed + tokens)
         else:
             tokens = sum(chunk for _, chunk in prefill)
             attention_s = self._shared_s(prefill)
@@ -64,11 +62,7 @@ class Table(LatencyModel):
 
     def decode_line(self, decoding: int, context_tokens: int) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
-        curve = self._decode.get(decoding) or self._decode_of(decoding)
-        interval = bisect_right(curve.knots, context_tokens)
-        slope = curve.b[interval]
-        first_s = curve.a[interval] + slope * context_tokens
-        return first_s, slope * decoding, -((context_tokens - curve.ends[interval]) // decoding)  # rounded up
+        return (self._decode.get(decoding) or self._decode_of(decoding)).line(context_tokens, decoding)
 
     def _new_s(self, curve: Curve, computed: int, end: int) -> float:
         """Seconds, launch apart, of the tokens from `computed` to `end` of one prompt."""

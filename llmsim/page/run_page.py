@@ -28,7 +28,6 @@ PICTURES = {
 #: the same, of runs whose instances come and go
 MORE_PICTURES = {"instances.png": "The load, the instances that it called up, and what they cost."}
 VERDICT_CLASS = {"steady": "good", "overloaded": "bad", "too short": "doubt"}
-VERDICT_WORDS = {"steady": "Steady", "overloaded": "Overloaded", "too short": "Too short to say"}
 
 
 def run_page(folder: Path) -> str:
@@ -63,7 +62,7 @@ def verdict(score: Mapping[str, Any]) -> Html:
         tails = " P99s are withheld: they would tell of how long the run was, not of the system."
     elif judged.get("forced"):
         tails = " P99s marked * are shown by force; do not rely on them."
-    words = element("b", VERDICT_WORDS.get(answer, answer))
+    words = element("b", experiment.ANSWERS.get(answer, answer).capitalize())
     return element(
         "div", words, f": {judged['reason']}.{tails}", class_=f"verdict {VERDICT_CLASS.get(answer, 'doubt')}"
     )

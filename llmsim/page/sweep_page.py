@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llmsim import report_sweep
-from llmsim.experiment import P99S_MARKED
+from llmsim.experiment import ANSWERS, P99S_MARKED
 from llmsim.page import html
 from llmsim.page.html import Html, element
-from llmsim.page.run_page import VERDICT_CLASS, VERDICT_WORDS, scenario_table
+from llmsim.page.run_page import VERDICT_CLASS, scenario_table
 from llmsim.statistics import STEADY
 from llmsim.sweeping import CURVES, HEAT_MAPS, Kept, in_words, read_kept
 
@@ -50,7 +50,7 @@ AUDIT = (
 def _verdict(kept: Kept) -> Html:
     """How many runs are steady, and what stands for the others."""
     answers = Counter(row["verdict.answer"] for row in kept.rows)
-    counts = ", ".join(f"{answers[name]:,} {name}" for name in VERDICT_WORDS if answers[name])
+    counts = ", ".join(f"{answers[name]:,} {name}" for name in ANSWERS if answers[name])
     worst = next((name for name in ("overloaded", "too short") if answers[name]), STEADY)
     begun = "" if kept.finished else f"Unfinished: {len(kept.rows):,} of {len(kept.said['points']):,} runs are done. "
     forced = any(row["verdict.answer"] != STEADY and row.get("ttft_s.p99") is not None for row in kept.rows)

@@ -16,6 +16,7 @@ from llmsim.plots.instances import instances_figure
 from llmsim.plots.load import load_figure
 from llmsim.plots.style import save
 from llmsim.plots.timelines import spread, timelines_figure
+from llmsim.statistics import STEADY
 
 
 def draw(result: Result, folder: Path) -> None:
@@ -35,7 +36,7 @@ def run_latencies(result: Result) -> Figure:
     bounds_s = (slo.ttft_s, slo.tpot_s, slo.tbt_s)
     answer = result.score["verdict"]["answer"]
     notes = [f"{len(timelines):,} of {len(counted):,} requests, those of the window"] if not counted.all() else []
-    notes += [f"{answer}: these p99s are no forecast"] if answer != "steady" else []
+    notes += [f"{answer}: these p99s are no forecast"] if answer != STEADY else []
     return latency_figure(
         ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s, note="; ".join(notes)
     )

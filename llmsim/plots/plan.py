@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from llmsim.plots.style import COLOURS, LEGEND, new_figure, tidy
+from llmsim.plots.style import COLOURS, LEGEND, MARKERS, new_figure, tidy
 
 Point = tuple[float, float]
-MARKERS = "os^Dv"
 #: points: the first candidate's markers are the largest, so that one behind another's keeps a visible rim
 SMALLEST, SMALLER = 7.0, 3.0
 #: points from a marker to its label: neighbours in the legend do not cover each other where their markers do

@@ -8,11 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llmsim.plots.style import COLOURS, GREY, LEGEND, new_figure, tidy
+from llmsim.plots.style import COLOURS, GREY, LEGEND, MARKERS, new_figure, tidy
 from llmsim.validation import Point, Report
-
-#: one for each round of the colours
-MARKERS = "os^Dv"
 
 
 def validation_figure(report: Report) -> Figure:

@@ -1,4 +1,4 @@
-"""An interval as short text, the same in tables, pictures and pages."""
+"""Numbers and intervals as short text, the same in tables, pictures and pages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def in_short(interval: Interval | None, *, signed: bool = False) -> str:
         return "–"
     estimate, half, sign = interval.estimate, interval.half_width, "+" if signed else ""
     if not math.isfinite(half):
-        return _digits(estimate, sign)
+        return digits(estimate, signed=signed)
     if half <= ROUNDING * abs(estimate):
-        return "0" if estimate == 0 else f"{_digits(estimate, sign)} ± 0"
+        return "0" if estimate == 0 else f"{digits(estimate, signed=signed)} ± 0"
     decimals = min(max(0, -math.floor(math.log10(half))), MOST_DECIMALS)
     text = f"{estimate:{sign},.{decimals}f}"
     if not text.strip("+-0."):
@@ -27,7 +27,7 @@ def in_short(interval: Interval | None, *, signed: bool = False) -> str:
     return f"{text} ± {half:,.{decimals}f}"
 
 
-def _digits(value: float, sign: str) -> str:
-    if abs(value) >= 1000:
-        return f"{value:{sign},.0f}"
-    return "0" if value == 0 else f"{value:{sign}.3g}"
+def digits(value: float, *, signed: bool = False) -> str:
+    """Three significant digits, or all before the point; differences are `signed`, unless they are none."""
+    sign = "+" if signed and value else ""
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.3g}"
