@@ -142,6 +142,13 @@ def test_equal_gaps_and_equal_work_are_judged_without_noise():
     assert above.evidence["growth_per_s"] == pytest.approx(1 - 1 / 1.1, rel=0.01)
 
 
+def test_the_drain_counts_from_the_last_arrival_wherever_the_span_ends():
+    came = np.arange(11.0)
+
+    for span_s in (None, (2.0, 5.0)):
+        assert judge(came, came, came + 3.5, span_s=span_s).evidence["drain_s"] == 3.5
+
+
 def test_a_start_up_is_not_taken_for_growth():
     """Many servers, long stays: the number in the system climbs for a whole stay, though nobody ever waits."""
     rng = np.random.default_rng(0)

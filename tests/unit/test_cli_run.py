@@ -226,10 +226,17 @@ def test_a_run_too_large_for_the_machine_is_told_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
 
 
+@pytest.mark.parametrize("while_a_class_is_made", [False, True])
 def test_ctrl_c_leaves_nothing_behind(
-    small: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    while_a_class_is_made: bool,
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
+        if while_a_class_is_made:  # as Python itself does
+            raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(experiment, "run", interrupted)

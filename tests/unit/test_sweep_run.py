@@ -184,6 +184,16 @@ def test_ctrl_c_waits_for_the_end_of_what_must_not_be_interrupted() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_who_ignores_ctrl_c_goes_on_to() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_two_processes_give_the_bytes_of_one(file: Path, whole: Path, tmp_path: Path) -> None:
     swept = run_sweep(read_sweep(file), tmp_path / "sweep", executors=lambda: process_pool(2), in_flight=4)
 

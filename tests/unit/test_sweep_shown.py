@@ -105,6 +105,18 @@ def test_the_command_prints_a_row_a_point_and_draws_one_or_two_axes(
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_heat_maps_that_nobody_could_read_are_not_drawn_which_is_told(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seats = ",".join(str(32 + k) for k in range(13))
+    axes = ("--axis", f"scheduler.max_num_seqs={seats}", "--axis", "workload.arrivals.rate_per_s=4")
+
+    assert main(["sweep", str(file), "--out", str(tmp_path / "x"), "--jobs", "1", "--seeds", "1", *axes]) == 0
+
+    assert "no heat maps: an axis has more values than could be read" in capsys.readouterr().out
+    assert not (tmp_path / "x" / "heat_maps.png").exists()
+
+
 def test_pictures_are_the_same_bytes_every_time(file: Path, tmp_path: Path) -> None:
     for name in ("one", "other"):
         assert main(["sweep", str(file), "--out", str(tmp_path / name), "--jobs", "1"]) == 0
