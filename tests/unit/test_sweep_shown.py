@@ -108,8 +108,8 @@ def test_the_command_prints_a_row_a_point_and_draws_one_or_two_axes(
 def test_heat_maps_that_nobody_could_read_are_not_drawn_which_is_told(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seats = ",".join(str(32 + k) for k in range(13))
-    axes = ("--axis", f"scheduler.max_num_seqs={seats}", "--axis", "workload.arrivals.rate_per_s=4")
+    rates = ",".join(str(k) for k in range(1, 14))
+    axes = ("--axis", "scheduler.name=fcfs", "--axis", f"workload.arrivals.rate_per_s={rates}")
 
     assert main(["sweep", str(file), "--out", str(tmp_path / "x"), "--jobs", "1", "--seeds", "1", *axes]) == 0
 
