@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.engine.stretch import Stretch, step_ends_s
 from llmsim.request import Outcome, Request
-from llmsim.stretch import Stretch, step_ends_s
 
 ROWS_AT_ONCE = 4096
 EXPANDED_AT_ONCE = 512  #: stretches

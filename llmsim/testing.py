@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.clients import ApiPath
-from llmsim.cluster import Cluster, Conditions, InstanceSpec
-from llmsim.disaggregation import Role
-from llmsim.fleet import ORACLE, Reports
-from llmsim.gateway import handed_out
+from llmsim.cluster.clients import ApiPath
+from llmsim.cluster.cluster import Cluster, Conditions, InstanceSpec
+from llmsim.cluster.fleet import ORACLE, Reports
+from llmsim.cluster.gateway import handed_out
+from llmsim.engine.exchange import Role
+from llmsim.engine.prefix_cache import PrefixCache
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
-from llmsim.prefix_cache import PrefixCache
 from llmsim.record import Floats, Record
 from llmsim.request import Outcome, RequestView
 from llmsim.router import FleetView, Router

@@ -48,15 +48,15 @@ def audit(
         user={"tokens_per_s": tokens_per_s, "alpha": alpha},
         window=window,
     )
-    from llmsim import report_audit
     from llmsim.metrics.audit import manipulable_share
+    from llmsim.reports.tables import audit as report_audit
 
     opened = [_opened(target, chosen, changes or []) for target in targets]
     audits = [_audited(one, pace_s) for one in opened]
     names = [one.name for one in opened]
     shares = manipulable_share(*audits) if len(audits) == Pair else None
     if picture is not None:
-        from llmsim import plots
+        from llmsim.reports import plots
 
         plots.save(plots.audit_figure(audits[0]), picture)
     if as_json:

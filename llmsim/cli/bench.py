@@ -43,7 +43,7 @@ def bench(
     Each workload runs in a process of its own. Timed is everything from the workload's arrays to the score. SimPy's
     timeouts are measured right before and after each run; their median is the yardstick.
     """
-    from llmsim.bench import suites, tables
+    from llmsim.studies.bench import suites, tables
 
     chosen = suites.known(names or [])
     if repeat is not None and chosen == [suites.STRETCHES]:

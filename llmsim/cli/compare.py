@@ -13,8 +13,8 @@ from llmsim.cli.output import ProgressBar, print_json
 from llmsim.cli.run import RESULTS, folder_name
 
 if TYPE_CHECKING:
-    from llmsim.comparing import Comparison
-    from llmsim.comparing.runs import Executors
+    from llmsim.studies.compare import Comparison
+    from llmsim.studies.compare.runs import Executors
 
 #: exit code where a condition failed
 FAILED = 1
@@ -60,7 +60,8 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, nothing else.")] = False,
 ) -> int:
     """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for whom."""
-    from llmsim import comparing, experiment
+    from llmsim import experiment
+    from llmsim.studies import compare as comparing
 
     conditions = [comparing.parse_condition(text) for text in fail_if or []]
     sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [])
@@ -80,7 +81,7 @@ def compare(
     if as_json:
         print_json(comparing.as_json(comparison, force=force))
     else:
-        from llmsim import report_compare
+        from llmsim.reports.tables import compare as report_compare
 
         pictures = [] if folder is None else [folder / name for name in names]
         report_compare.show(comparison, folder, pictures, force=force)
@@ -92,15 +93,15 @@ def _names(schedulers: str | None) -> list[str]:
 
 
 def _executors(jobs: int) -> Executors | None:
-    from llmsim.processes import process_pool
+    from llmsim.studies.processes import process_pool
 
     return None if jobs == 1 else partial(process_pool, jobs)
 
 
 def _keep(comparison: Comparison, scratch: Path, *, force: bool) -> list[str]:
     """Write tables and pictures; return the names of the pictures."""
-    from llmsim import comparing
-    from llmsim.plots import compare as plots
+    from llmsim.reports.plots import compare as plots
+    from llmsim.studies import compare as comparing
 
     comparing.write(comparison, scratch, force=force)
     return [file.name for file in plots.draw_comparison(comparison, scratch, force=force)]

@@ -44,7 +44,7 @@ def _names(kind: Kind) -> list[str]:
         from llmsim import discovery
 
         return discovery.names(f"llmsim.{kind.value}")
-    from llmsim import hardware
+    from llmsim.latency import hardware
 
     known = {Kind.GPUS: hardware.list_gpus, Kind.MODELS: hardware.list_models, Kind.HOSTS: hardware.list_hosts}
     return known[kind]()

@@ -34,10 +34,11 @@ def plan(
     Runs are added and lengthened until the answer is as sure as asked, or refused with the reason. The exit code is 0
     either way: a refusal is a result.
     """
-    from llmsim import experiment, planning
-    from llmsim.planning.store import to_dict
-    from llmsim.processes import process_pool
-    from llmsim.sweeping import in_this_process
+    from llmsim import experiment
+    from llmsim.studies import plan as planning
+    from llmsim.studies.plan.store import to_dict
+    from llmsim.studies.processes import process_pool
+    from llmsim.studies.sweep import in_this_process
 
     question = planning.read_plan(scenario, changes or [])
     folder = out if out is not None or as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
@@ -47,7 +48,7 @@ def plan(
         progress = stack.enter_context(ProgressBar("clusters tried"))
         planned = planning.make_plan(question, executor, progress)
         if scratch is not None:
-            from llmsim import plots
+            from llmsim.reports import plots
 
             planning.write(planned, scratch)
             rows = list(planning.evaluation_rows(planned))
@@ -55,6 +56,6 @@ def plan(
     if as_json:
         print_json(to_dict(planned))
     else:
-        from llmsim import report_plan
+        from llmsim.reports.tables import plan as report_plan
 
         report_plan.show(planned, folder)

@@ -11,7 +11,7 @@ from llmsim.cli.output import check_picture, print_json, replacing
 
 if TYPE_CHECKING:
     from llmsim.latency.contract import LatencyModel
-    from llmsim.plots import MeasuredStep
+    from llmsim.reports.plots import MeasuredStep
 
 app = typer.Typer(help="Step times of models on GPUs.")
 
@@ -37,7 +37,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show step times against batch, context and prompt, beside measured ones where given."""
-    from llmsim import hardware
+    from llmsim.latency import hardware
     from llmsim.latency.build import build_latency
     from llmsim.latency.profile import read_profile
     from llmsim.latency.table import Table
@@ -50,7 +50,7 @@ def show(
         times = build_latency(latency, hardware.load_gpu(gpu), hardware.load_model(model), tensor_parallel_size)
     measured = _reference(data, gpu, model, tensor_parallel_size) if data is not None else []
     if picture is not None:
-        from llmsim import plots
+        from llmsim.reports import plots
 
         title = f"{model} on {gpu} (TP{tensor_parallel_size}), {latency}"
         plots.save(plots.step_times_figure(times, title, measured), picture)
@@ -75,7 +75,7 @@ def compose(
     as_json: AsJson = False,
 ) -> None:
     """Compose the step times of a model from measured operators of a GPU, and state their error where it is known."""
-    from llmsim import hardware
+    from llmsim.latency import hardware
     from llmsim.latency.compose import compose as composed
     from llmsim.latency.profile import write_profile
     from llmsim.latency.step_errors import REFERENCE, stated_error
@@ -151,11 +151,11 @@ def from_bench(
     as_json: AsJson = False,
 ) -> None:
     """Fit the host's times (per step, per sequence in it, per request) to one measured run."""
-    from llmsim.report_validation import signed
+    from llmsim.reports.tables.validation import signed
     from llmsim.scenario import Host, load_scenario
-    from llmsim.validation.host_fit import write_host
-    from llmsim.validation.measured_run import read_run
-    from llmsim.validation.result import APART, compare_result, host_of, loads
+    from llmsim.studies.validation.host_fit import write_host
+    from llmsim.studies.validation.measured_run import read_run
+    from llmsim.studies.validation.result import APART, compare_result, host_of, loads
 
     run, described = read_run(result), load_scenario(scenario, changes or [])
     with replacing(out) as scratch:
@@ -187,7 +187,7 @@ def _rows(times: LatencyModel) -> list[dict[str, Any]]:
 
 def _reference(data: Path, gpu: str, model: str, tensor_parallel_size: int) -> list[MeasuredStep]:
     from llmsim.latency.step_errors import references
-    from llmsim.plots import MeasuredStep
+    from llmsim.reports.plots import MeasuredStep
 
     wanted = (gpu, model, tensor_parallel_size)
     for reference in references(data):

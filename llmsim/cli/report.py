@@ -17,7 +17,7 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The file.", show_default=f"DIR/{NAME}")] = None,
 ) -> None:
     """Write one HTML file to read, send and keep: verdict, tables, pictures, warnings, how to run it again."""
-    from llmsim.page import page
+    from llmsim.reports.page import page
 
     text = page(folder)
     file = out or folder / NAME

@@ -57,14 +57,14 @@ def run(
         progress = stack.enter_context(ProgressBar("requests served"))
         result = experiment.run(described, scheduler=policy, stepwise=stepwise, progress=progress)
         if scratch is not None:
-            from llmsim import plots
+            from llmsim.reports import plots
 
             experiment.write(result, scratch, force=force)
             plots.draw(result, scratch)
     if as_json:
         print_json(result.reported(force=force))
     else:
-        from llmsim import report
+        from llmsim.reports.tables import run as report
 
         report.show(result, folder, force=force)
 

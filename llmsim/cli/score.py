@@ -63,7 +63,7 @@ def score(
     if as_json:
         print_json(found[0] if len(found) == 1 else {"results": found})
         return
-    from llmsim import report
+    from llmsim.reports.tables import run as report
 
     for values in found:
         report.show_score(values)

@@ -16,7 +16,7 @@ from llmsim.cli.run import RESULTS, folder_name
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from llmsim.sweeping.executors import Executors
+    from llmsim.studies.sweep.executors import Executors
 
 #: points that wait for a process while another is computed
 AHEAD = 2
@@ -62,7 +62,7 @@ def sweep(
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON, nothing else.")] = False,
 ) -> None:
     """Run a scenario at every point of its sweep table; run again, it does what is left to do."""
-    from llmsim import sweeping
+    from llmsim.studies import sweep as sweeping
 
     if scheduler is not None and scheduler_file is not None:
         raise InputError("--scheduler and --scheduler-file exclude each other; give one of them")
@@ -83,8 +83,8 @@ def sweep(
             progress=progress,
             said=lambda line: print(line, file=sys.stderr),
         )
-    from llmsim import report_sweep
-    from llmsim.plots import sweeps as plots
+    from llmsim.reports.plots import sweeps as plots
+    from llmsim.reports.tables import sweep as report_sweep
 
     pictures = plots.draw_sweep(swept, folder)
     if as_json:
@@ -94,8 +94,8 @@ def sweep(
 
 
 def _executors(address: str | None, jobs: int, points: int) -> tuple[Executors, int]:
-    from llmsim import sweeping
-    from llmsim.processes import process_pool
+    from llmsim.studies import sweep as sweeping
+    from llmsim.studies.processes import process_pool
 
     if address is not None:
         return sweeping.dask(address), AT_ONCE

@@ -36,12 +36,12 @@ def show(
     workload = read_trace(file, format=format)
     stats = describe(workload).to_dict()
     if picture is not None:
-        from llmsim import plots
+        from llmsim.reports import plots
 
         plots.save(plots.trace_figure(workload), picture)
     if as_json:
         print_json(stats)
     else:
-        from llmsim import report
+        from llmsim.reports.tables import run as report
 
         report.show_trace(stats, picture)

@@ -12,7 +12,7 @@ from llmsim.cli.output import ProgressBar, print_json
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from llmsim.validation import Report
+    from llmsim.studies.validation import Report
 
 
 def validate(
@@ -45,21 +45,21 @@ def validate(
     The exit code is 0 whether or not they are met: a miss is a result.
     """
     from llmsim.experiment import staged
-    from llmsim.validation.store import MARK, write
+    from llmsim.studies.validation.store import MARK, write
 
     with ExitStack() as stack:
         scratch = stack.enter_context(staged(out, MARK)) if out is not None else None
         progress = stack.enter_context(ProgressBar("parts compared"))
         report = _report(case, data, scenario, changes or [], progress)
         if scratch is not None:
-            from llmsim import plots
+            from llmsim.reports import plots
 
             write(report, scratch)
             plots.save(plots.validation_figure(report), scratch / "validation.png")
     if as_json:
         print_json(report.to_dict())
     else:
-        from llmsim import report_validation
+        from llmsim.reports.tables import validation as report_validation
 
         report_validation.show(report, out)
 
@@ -70,12 +70,12 @@ def _report(case: str, data: Path | None, scenario: str | None, changes: list[st
     if data is not None:
         if changes:
             raise InputError("--set belongs to --scenario: a case says itself what it assumes")
-        from llmsim import validation
+        from llmsim.studies import validation
 
         return validation.validate(case, data, progress)
     assert scenario is not None
     from llmsim.scenario import load_scenario
-    from llmsim.validation.measured_run import read_run
-    from llmsim.validation.result import compare_result
+    from llmsim.studies.validation.measured_run import read_run
+    from llmsim.studies.validation.result import compare_result
 
     return compare_result(read_run(Path(case)), load_scenario(scenario, changes))

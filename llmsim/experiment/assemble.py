@@ -12,9 +12,10 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from llmsim import delivery, hardware
-from llmsim.clients import ApiPath
+from llmsim import delivery
+from llmsim.cluster.clients import ApiPath
 from llmsim.errors import InputError
+from llmsim.latency import hardware
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmsim import hardware
-from llmsim.autoscaling import Autoscaling
+from llmsim.cluster.autoscaling import Autoscaling
 from llmsim.experiment.assemble import blaming
+from llmsim.latency import hardware
 from llmsim.metrics.paid_time import changes, instance_seconds, instances_at
 from llmsim.metrics.statistics import number
 from llmsim.record import InstanceState, Record

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmsim import discovery, hardware
+from llmsim import discovery
 from llmsim.abandonment import Abandoning, Deadlines
-from llmsim.cluster import InstanceSpec
+from llmsim.cluster.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.experiment.assemble import blaming, make_host, make_policy
+from llmsim.latency import hardware
 from llmsim.latency.build import build_latency
 from llmsim.latency.contract import LatencyModel
 from llmsim.latency.host import Host

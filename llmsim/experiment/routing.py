@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmsim import discovery, hardware
-from llmsim.disaggregation import Disaggregation, Link
+from llmsim import discovery
+from llmsim.cluster.fleet import Reports
+from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.errors import InputError, nearest
 from llmsim.experiment.assemble import blaming, make_policy
-from llmsim.fleet import Reports
+from llmsim.latency import hardware
 from llmsim.router import Router
 from llmsim.scenario import RouterChoice, Scenario
 

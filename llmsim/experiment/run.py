@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.clients import DIRECT, ApiPath
-from llmsim.cluster import Conditions, simulate
+from llmsim.cluster.clients import DIRECT, ApiPath
+from llmsim.cluster.cluster import Conditions, simulate
+from llmsim.cluster.gateway import handed_out
 from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import (
     make_api,
@@ -29,7 +30,6 @@ from llmsim.experiment.instances import make_instances
 from llmsim.experiment.pools import gpus_of_instances, pool_scores
 from llmsim.experiment.routing import caches_prefixes, make_disaggregation, make_reports, make_router, router_choice
 from llmsim.experiment.verdict import reported, verdict
-from llmsim.gateway import handed_out
 from llmsim.metrics import attempts, gpu_time, ranges
 from llmsim.metrics.imbalance import outstanding_cv
 from llmsim.metrics.score import score, score_classes

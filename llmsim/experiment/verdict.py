@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.gateway import handed_out
+from llmsim.cluster.gateway import handed_out
 from llmsim.metrics import ranges
 from llmsim.metrics.paid_time import SERVING, instance_seconds
 from llmsim.metrics.window import Window

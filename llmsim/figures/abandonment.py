@@ -11,7 +11,7 @@ from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import interval
 from llmsim.figures.plan import Plan, Sweep, can_abandon, grid
-from llmsim.plots.style import BLUE, ORANGE
+from llmsim.reports.plots.style import BLUE, ORANGE
 
 STATEMENT = (
     "Under overload, abandoning requests that miss their SLO raises attainment and goodput; smooth goodput that "

@@ -10,7 +10,7 @@ from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import WORDS, band, finish, panels
 from llmsim.figures.intervals import Interval, interval, peaks
 from llmsim.figures.plan import SETTINGS, Plan, Sweep, grid
-from llmsim.plots.style import BLUE, COLOURS
+from llmsim.reports.plots.style import BLUE, COLOURS
 
 ALPHAS = (1.0, 2.5, 4.5, 10.0, 30.0)
 MARKERS = "os^Dv"

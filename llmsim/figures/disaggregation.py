@@ -17,8 +17,8 @@ from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import Interval, interval
 from llmsim.figures.plan import Plan, Sweep
-from llmsim.plots.style import BLUE, GREY, ORANGE, RED
 from llmsim.record import Floats
+from llmsim.reports.plots.style import BLUE, GREY, ORANGE, RED
 
 STATEMENT = (
     "Disaggregated prefill and decode: smooth goodput (5 tokens/s, alpha 2.5) exposes migrations and preemptions that "

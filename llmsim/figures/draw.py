@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llmsim.figures.intervals import half_widths
-from llmsim.plots.style import BLUE, GREEN, LEGEND, ORANGE, new_figure, tidy
 from llmsim.record import Floats
+from llmsim.reports.plots.style import BLUE, GREEN, LEGEND, ORANGE, new_figure, tidy
 
 STYLE: Any = {
     "font.size": 8,

@@ -10,8 +10,8 @@ from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels, policy_band
 from llmsim.figures.intervals import interval, peaks
 from llmsim.figures.plan import Plan, Sweep, grid
-from llmsim.plots.style import BLUE, GREY
 from llmsim.record import Floats
+from llmsim.reports.plots.style import BLUE, GREY
 
 POLICIES = ("prefill first", "chunked, 2048")
 #: name in Sweep.values -> words, factor to the unit shown

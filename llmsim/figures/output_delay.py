@@ -11,7 +11,7 @@ from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import interval
 from llmsim.figures.numbers import READERS
 from llmsim.figures.plan import Plan, Sweep, grid
-from llmsim.plots.style import BLUE, ORANGE
+from llmsim.reports.plots.style import BLUE, ORANGE
 
 MAIN = "sharegpt_llama"
 #: loads at which the delay is expected to help TBT: below saturation, where tokens are ahead and can be held

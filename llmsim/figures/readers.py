@@ -13,8 +13,8 @@ from llmsim.figures.draw import LOOKS, finish, panels
 from llmsim.figures.intervals import interval
 from llmsim.figures.plan import SETTINGS, Plan, Sweep
 from llmsim.metrics import ranges
-from llmsim.plots.style import GREY, RED
 from llmsim.record import Floats
+from llmsim.reports.plots.style import GREY, RED
 from llmsim.scenario import load_scenario
 
 READERS = (5.0, 30.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from llmsim.figures.claim import Claim
-from llmsim.terminal import say
+from llmsim.reports.terminal import say
 
 VERDICTS = {True: "[green]holds[/green]", False: "[red]does not hold[/red]", None: "[yellow]not tested[/yellow]"}
 

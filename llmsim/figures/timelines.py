@@ -10,8 +10,8 @@ from llmsim.figures.draw import finish, panels
 from llmsim.figures.plan import Plan
 from llmsim.metrics.request_table import request_table
 from llmsim.metrics.smooth_goodput import User
-from llmsim.plots.style import BLUE, GREY, RED
 from llmsim.record import Floats, Timelines
+from llmsim.reports.plots.style import BLUE, GREY, RED
 
 READER = User(tokens_per_s=4.0)
 #: both: 20 tokens, a second's pause; A pauses with 10 tokens in hand, B with 2

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llmsim.errors import InputError, nearest
-from llmsim.hardware import Gpu, Model
 from llmsim.latency.contract import LatencyModel
+from llmsim.latency.hardware import Gpu, Model
 from llmsim.latency.profile import load_profile
 from llmsim.latency.roofline import Roofline
 from llmsim.latency.table import Table

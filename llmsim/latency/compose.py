@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from llmsim.errors import InputError
-from llmsim.hardware import Gpu, Model, check_tensor_parallel, kv_heads_per_gpu
+from llmsim.latency.hardware import Gpu, Model, check_tensor_parallel, kv_heads_per_gpu
 from llmsim.latency.operators import Floats, Operators
 from llmsim.latency.profile import (
     DecodeTimes,

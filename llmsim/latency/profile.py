@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from llmsim.errors import InputError, nearest
-from llmsim.hardware import Profile, Provenance, profiles_dir, read_record
+from llmsim.latency.hardware import Profile, Provenance, profiles_dir, read_record
 
 Ascending = Annotated[tuple[int, ...], Field(min_length=2)]
 Seconds = tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]

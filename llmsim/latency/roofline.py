@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmsim.hardware import Gpu, Model, check_tensor_parallel, kv_heads_per_gpu
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
+from llmsim.latency.hardware import Gpu, Model, check_tensor_parallel, kv_heads_per_gpu
 
 ACTIVATION_BYTES = 2
 

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError
-from llmsim.hardware import Gpu, list_gpus, list_models, load_gpu, load_model
 from llmsim.latency.contract import LatencyModel
+from llmsim.latency.hardware import Gpu, list_gpus, list_models, load_gpu, load_model
 from llmsim.latency.profile import StatedError, StepProfile, list_profiles, load_profile
 from llmsim.latency.roofline import Roofline
 from llmsim.latency.table import Table

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmsim.bench.workloads import azure_conv
-from llmsim.decode_batch import DecodeBatch
+from llmsim.engine.decode_batch import DecodeBatch
+from llmsim.engine.memory import KVMemory
+from llmsim.engine.stretch import Stretch
 from llmsim.experiment import run
 from llmsim.latency.profile import load_profile
 from llmsim.latency.table import Table
-from llmsim.memory import KVMemory
 from llmsim.metrics import ranges
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
@@ -19,7 +19,7 @@ from llmsim.request import Request
 from llmsim.scheduler import Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
-from llmsim.stretch import Stretch
+from llmsim.studies.bench.workloads import azure_conv
 from llmsim.testing import LinearSteps, serve, workload
 
 pytest.importorskip("pytest_benchmark")

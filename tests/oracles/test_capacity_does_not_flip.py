@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmsim import experiment, planning
-from llmsim.planning import CARRIES, FAILS
+from llmsim import experiment
 from llmsim.scenario import load_scenario
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT
-from llmsim.sweeping.executors import InThisProcess
+from llmsim.studies import plan as planning
+from llmsim.studies.plan import CARRIES, FAILS
+from llmsim.studies.sweep.executors import InThisProcess
 
 LENGTHS = (100, 400, 1500, 6000, 20_000)
 INSTANCES = 4

@@ -14,12 +14,12 @@ import pytest
 from scipy import stats
 
 from llmsim import experiment
-from llmsim.comparing import compare, read_sides
-from llmsim.comparing.blocks import BLOCKS, RESAMPLES, Pairs, _drawn, resampled_quantiles
-from llmsim.comparing.differences import differences, relative_difference
-from llmsim.comparing.runs import run_all
 from llmsim.scenario import load_scenario
 from llmsim.statistics import paired_difference
+from llmsim.studies.compare import compare, read_sides
+from llmsim.studies.compare.blocks import BLOCKS, RESAMPLES, Pairs, _drawn, resampled_quantiles
+from llmsim.studies.compare.differences import differences, relative_difference
+from llmsim.studies.compare.runs import run_all
 
 REQUESTS, LOAD, LONGER = 40, 0.2, 1.02
 REPETITIONS, SEEDS = 200, 3

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.hardware import Gpu, Model
 from llmsim.latency.compose import compose, isotonic
+from llmsim.latency.hardware import Gpu, Model
 from llmsim.latency.profile import StepProfile
 from llmsim.latency.table import Table
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmsim.hardware import kv_blocks, load_gpu, load_model
+from llmsim.latency.hardware import kv_blocks, load_gpu, load_model
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.hardware import load_gpu, load_model
 from llmsim.latency.fitted import Constant, Fitted
+from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.roofline import Efficiencies, Roofline
 
 DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.hardware import load_gpu, load_model
 from llmsim.latency.compose import compose
+from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.profile import list_profiles, load_profile
 from llmsim.latency.step_errors import KINDS, not_compared, step_errors
 

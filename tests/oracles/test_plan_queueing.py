@@ -11,14 +11,14 @@ import math
 import numpy as np
 import pytest
 
-from llmsim.cluster import InstanceSpec, simulate
+from llmsim.cluster.cluster import InstanceSpec, simulate
 from llmsim.latency.fitted import Constant
-from llmsim.planning import CARRIES, FAILS, Evaluator, Rules, boundary
-from llmsim.planning.measure import Measured
-from llmsim.planning.targets import Target
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.statistics import judge
+from llmsim.studies.plan import CARRIES, FAILS, Evaluator, Rules, boundary
+from llmsim.studies.plan.measure import Measured
+from llmsim.studies.plan.targets import Target
 from llmsim.workload.contract import Workload
 
 STEP_S, MEAN_STEPS = 0.01, 100

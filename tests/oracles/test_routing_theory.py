@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmsim.fleet import ORACLE, Reports
+from llmsim.cluster.fleet import ORACLE, Reports
 from llmsim.latency.fitted import Constant
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.power_of_two import PowerOfTwo

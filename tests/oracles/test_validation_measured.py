@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmsim.validation import Report, validate
+from llmsim.studies.validation import Report, validate
 
 DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from vidur_peer import VidurSarathi, VidurTimes, VidurVllm
 
-from llmsim.cluster import InstanceSpec, simulate
+from llmsim.cluster.cluster import InstanceSpec, simulate
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.workload.contract import Workload
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim import discovery
-from llmsim.autoscaling import Autoscaling
-from llmsim.clients import DIRECT, ApiPath
-from llmsim.fleet import ORACLE, Reports
+from llmsim.cluster.autoscaling import Autoscaling
+from llmsim.cluster.clients import DIRECT, ApiPath
+from llmsim.cluster.fleet import ORACLE, Reports
 from llmsim.record import InstanceState
 from llmsim.router import Router
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill

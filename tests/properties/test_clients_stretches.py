@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.abandonment import Abandoning, Deadlines
-from llmsim.clients import DIRECT, ApiPath
+from llmsim.cluster.clients import DIRECT, ApiPath
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.power_of_two import PowerOfTwo
 from llmsim.routers.random import Random

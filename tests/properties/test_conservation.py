@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim import discovery
-from llmsim.memory import KVMemory
+from llmsim.engine.memory import KVMemory
 from llmsim.request import Outcome
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
@@ -53,7 +53,7 @@ class Watched(KVMemory):
 @pytest.fixture(scope="module", autouse=True)
 def _watch_memory():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llmsim.cluster.KVMemory", Watched)
+        patch.setattr("llmsim.cluster.cluster.KVMemory", Watched)
         yield
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.abandonment import Abandoning, Deadlines
-from llmsim.disaggregation import Disaggregation, Link
+from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.request import Outcome
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.power_of_two import PowerOfTwo

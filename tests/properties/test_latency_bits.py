@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsim.hardware import load_gpu, load_model
 from llmsim.latency.fitted import Fitted
+from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.profile import load_profile
 from llmsim.latency.roofline import Roofline
 from llmsim.latency.table import Table

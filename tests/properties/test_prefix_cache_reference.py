@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmsim.engine.prefix_cache import BlockKeys, PrefixCache
 from llmsim.errors import MemoryOverrun
-from llmsim.prefix_cache import BlockKeys, PrefixCache
 from llmsim.workload.prefixes import Prefixes, chained
 
 SIZE = 4

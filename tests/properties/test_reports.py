@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsim.disaggregation import Disaggregation, Link
-from llmsim.fleet import ORACLE, Reports
+from llmsim.cluster.fleet import ORACLE, Reports
+from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.router import Router
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs

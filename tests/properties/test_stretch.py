@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsim.stretch import Stretch, step_ends_s
+from llmsim.engine.stretch import Stretch, step_ends_s
 
 
 @st.composite

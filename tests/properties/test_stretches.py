@@ -136,7 +136,7 @@ def test_stretches_equal_single_steps(
         first_s, next_s, delay_s = patience
         spread = 1 + np.arange(len(requests)) % 3
         patience = Patience(first_s * spread, next_s * spread, delay_s)
-    with mock.patch("llmsim.engine.POSTED", posted):
+    with mock.patch("llmsim.engine.instance.POSTED", posted):
         stretches, single = serve_both_ways(
             requests,
             scheduler,

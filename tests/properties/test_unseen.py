@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsim.clients import ApiPath
-from llmsim.cluster import Cluster, InstanceSpec
+from llmsim.cluster.clients import ApiPath
+from llmsim.cluster.cluster import Cluster, InstanceSpec
 from llmsim.errors import PolicyError
 from llmsim.router import Router
 from llmsim.routers.round_robin import RoundRobin
@@ -59,7 +59,7 @@ def test_records_are_equal_to_the_row(gaps, scheduler, latency, blocks, instance
     if until_s == 0.0:
         until_s = float(requests.arrival_s[-1]) or None  # when the last one would arrive
     options = {"latency": latency, "num_gpu_blocks": blocks, "instances": instances, "until_s": until_s, "api": api}
-    with mock.patch("llmsim.engine.POSTED", posted):
+    with mock.patch("llmsim.engine.instance.POSTED", posted):
         unseen = serve(requests, scheduler, router=RoundRobin(), prefix_caching=caching, **options)
         seen = serve(requests, scheduler, router=Looking(), prefix_caching=caching, **options)
 
@@ -106,7 +106,7 @@ def test_progress_is_told_while_an_instance_catches_up():
     def on_progress(ended):
         told.append(ended)
 
-    with mock.patch("llmsim.engine.POSTED", 10_000), mock.patch("llmsim.engine.WRITTEN_AT_ONCE", 100):
+    with mock.patch("llmsim.engine.instance.POSTED", 10_000), mock.patch("llmsim.engine.instance.WRITTEN_AT_ONCE", 100):
         cluster = Cluster(requests, [spec], RoundRobin(), np.random.default_rng(0), on_progress=on_progress)
         written = mock.Mock(wraps=cluster.recorder.stretches)
         cluster.recorder.stretches = written

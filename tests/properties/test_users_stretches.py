@@ -7,9 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmsim.abandonment import Abandoning, Deadlines
-from llmsim.clients import DIRECT, ApiPath
-from llmsim.disaggregation import Disaggregation, Link
-from llmsim.gateway import handed_out
+from llmsim.cluster.clients import DIRECT, ApiPath
+from llmsim.cluster.gateway import handed_out
+from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.request import Outcome
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.random import Random

@@ -12,9 +12,9 @@ from llmsim.metrics.audit import audit, manipulable_share
 from llmsim.metrics.manipulate import drop_those_that_miss, first_missed_s
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
-from llmsim.plots import audit_figure
 from llmsim.record import Timelines
-from llmsim.report_audit import plain
+from llmsim.reports.plots import audit_figure
+from llmsim.reports.tables.audit import plain
 from llmsim.request import Outcome
 
 #: vector C of the design notes: its stall of 0.5 s is the 15th gap

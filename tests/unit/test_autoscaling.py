@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmsim.autoscaling import Autoscaling
+from llmsim.cluster.autoscaling import Autoscaling
 from llmsim.errors import InputError, PolicyError
 from llmsim.metrics.paid_time import changes, instance_seconds, instances_at, paid_until
 from llmsim.record import InstanceState

@@ -11,8 +11,8 @@ import pytest
 from llmsim import experiment
 from llmsim.cli import main
 from llmsim.errors import InputError
-from llmsim.planning.definition import read_plan
 from llmsim.scenario import load_scenario
+from llmsim.studies.plan.definition import read_plan
 
 TEXT = """\
 [workload]

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmsim.bench import suites, tables
-from llmsim.bench.measure import (
+from llmsim.cli import main
+from llmsim.errors import LlmsimError
+from llmsim.experiment import run
+from llmsim.studies.bench import suites, tables
+from llmsim.studies.bench.measure import (
     Comparison,
     Measurement,
     Progress,
@@ -18,10 +21,7 @@ from llmsim.bench.measure import (
     measure,
     timeouts_per_s,
 )
-from llmsim.bench.workloads import AZURE_CONV_CAPACITY_PER_S, azure_conv
-from llmsim.cli import main
-from llmsim.errors import LlmsimError
-from llmsim.experiment import run
+from llmsim.studies.bench.workloads import AZURE_CONV_CAPACITY_PER_S, azure_conv
 
 KEYS = {"requests_per_s", "steps_per_s", "tokens_per_s", "peak_bytes", "wall_s", "requests", "steps", "per_timeout"}
 

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from llmsim import experiment, report
+from llmsim import experiment
 from llmsim.errors import InputError
+from llmsim.reports.tables import run as report
 from llmsim.scenario import load_scenario
 from llmsim.workload import classes
 

@@ -9,7 +9,7 @@ import pytest
 from llmsim.cli import main
 from llmsim.latency.fitted import Constant
 from llmsim.latency.profile import load_profile, read_profile
-from llmsim.plots import MeasuredStep, step_times_figure
+from llmsim.reports.plots import MeasuredStep, step_times_figure
 
 DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
 THESE = ["--gpu", "a100-sxm4-80gb", "--model", "llama-3.1-8b"]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmsim import experiment, plots
+from llmsim import experiment
 from llmsim.cli import main
+from llmsim.reports import plots
 
 SMALL = """\
 name = "a small one"

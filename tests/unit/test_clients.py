@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from llmsim.clients import ApiPath
+from llmsim.cluster.clients import ApiPath
 from llmsim.errors import InputError
 from llmsim.request import Outcome
 from llmsim.router import Router

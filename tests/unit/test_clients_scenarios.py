@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmsim import experiment, hardware
+from llmsim import experiment
 from llmsim.errors import InputError
+from llmsim.latency import hardware
 from llmsim.scenario import load_scenario
 
 FIXED = (

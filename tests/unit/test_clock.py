@@ -1,6 +1,6 @@
 """The clock: order at equal times, and time that passes without an event."""
 
-from llmsim.clock import ARRIVAL, LEAVING, SCALING, Clock
+from llmsim.engine.clock import ARRIVAL, LEAVING, SCALING, Clock
 
 
 def visits(clock, *moments):

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmsim.comparing import (
+from llmsim.errors import InputError
+from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
+from llmsim.reports.plots.compare import differences_figure
+from llmsim.reports.tables.compare import in_percent
+from llmsim.request import Outcome
+from llmsim.statistics import Interval, in_short
+from llmsim.studies.compare import (
     MARK,
     Comparison,
     Difference,
@@ -23,16 +29,10 @@ from llmsim.comparing import (
     read_sides,
     write,
 )
-from llmsim.comparing.conditions import check_known, judge
-from llmsim.comparing.differences import DIRECTIONS, direction, metrics
-from llmsim.comparing.requests import groups, most_changed
-from llmsim.errors import InputError
-from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
-from llmsim.plots.compare import differences_figure
-from llmsim.processes import process_pool
-from llmsim.report_compare import in_percent
-from llmsim.request import Outcome
-from llmsim.statistics import Interval, in_short
+from llmsim.studies.compare.conditions import check_known, judge
+from llmsim.studies.compare.differences import DIRECTIONS, direction, metrics
+from llmsim.studies.compare.requests import groups, most_changed
+from llmsim.studies.processes import process_pool
 
 FILE = """\
 name = "little"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from llmsim import experiment
-from llmsim.disaggregation import Disaggregation, Link
+from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.errors import InputError
-from llmsim.report import show
+from llmsim.reports.tables.run import show
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from llmsim import experiment
-from llmsim.clients import ApiPath
+from llmsim.cluster.clients import ApiPath
+from llmsim.cluster.gateway import handed_out, sendings
 from llmsim.errors import InputError
-from llmsim.gateway import handed_out, sendings
 from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from llmsim import hardware
 from llmsim.errors import InputError
-from llmsim.hardware import (
+from llmsim.latency import hardware
+from llmsim.latency.hardware import (
     Model,
     kv_blocks,
     list_gpus,
@@ -102,7 +102,7 @@ def test_bad_profile_is_one_clear_line(tmp_path, old, new, message):
 def test_profiles_lie_in_the_package_once_installed(tmp_path, monkeypatch):
     inside = tmp_path / "llmsim" / "_data" / "hardware_profiles"
     inside.mkdir(parents=True)
-    monkeypatch.setattr(hardware, "__file__", str(tmp_path / "llmsim" / "hardware.py"))
+    monkeypatch.setattr(hardware, "__file__", str(tmp_path / "llmsim" / "latency" / "hardware.py"))
 
     assert profiles_dir() == inside
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from llmsim.hardware import load_gpu, load_model
 from llmsim.latency.build import build_latency
 from llmsim.latency.contract import LatencyModel
 from llmsim.latency.fitted import Constant, Fitted
+from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.profile import list_profiles, load_profile
 from llmsim.latency.roofline import Roofline
 from llmsim.latency.table import Table

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.hardware import load_gpu, load_model
 from llmsim.latency.build import build_latency
+from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.profile import (
     StepProfile,
     list_profiles,

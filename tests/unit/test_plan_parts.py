@@ -14,15 +14,15 @@ from llmsim.errors import InputError
 from llmsim.latency.fitted import Constant
 from llmsim.latency.host import Host
 from llmsim.metrics.slo import Slo
-from llmsim.planning import CARRIES, FAILS, UNDECIDED, Answer, Candidate, Evaluation, Evaluator, Rules, boundary
-from llmsim.planning.binding import binding_of
-from llmsim.planning.measure import Measured
-from llmsim.planning.targets import Target, parse_target, value
-from llmsim.planning.words import in_words
-from llmsim.plots.plan import frontier, pareto_figure
 from llmsim.record import Timelines
+from llmsim.reports.plots.plan import frontier, pareto_figure
 from llmsim.scenario import Scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.studies.plan import CARRIES, FAILS, UNDECIDED, Answer, Candidate, Evaluation, Evaluator, Rules, boundary
+from llmsim.studies.plan.binding import binding_of
+from llmsim.studies.plan.measure import Measured
+from llmsim.studies.plan.targets import Target, parse_target, value
+from llmsim.studies.plan.words import in_words
 from llmsim.testing import serve, workload
 
 

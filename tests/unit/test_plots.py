@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llmsim.experiment import run
-from llmsim.plots import latency_figure, load_figure, save, spread, timelines_figure, trace_figure
-from llmsim.plots.distributions import words
-from llmsim.plots.load import in_system, sampled
-from llmsim.plots.pictures import run_latencies
 from llmsim.record import Timelines
+from llmsim.reports.plots import latency_figure, load_figure, save, spread, timelines_figure, trace_figure
+from llmsim.reports.plots.distributions import words
+from llmsim.reports.plots.load import in_system, sampled
+from llmsim.reports.plots.pictures import run_latencies
 from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
 from llmsim.workload.contract import Workload

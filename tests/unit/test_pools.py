@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from llmsim import experiment, hardware
+from llmsim import experiment
 from llmsim.cli import main
 from llmsim.errors import InputError
 from llmsim.experiment.instances import make_instances
+from llmsim.latency import hardware
 from llmsim.latency.host import Host
 from llmsim.scenario import load_scenario
 

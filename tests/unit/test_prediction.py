@@ -9,8 +9,9 @@ import types
 import numpy as np
 import pytest
 
-from llmsim import experiment, report
+from llmsim import experiment
 from llmsim.errors import InputError
+from llmsim.reports.tables import run as report
 from llmsim.scenario import load_scenario
 from llmsim.scheduler import Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill

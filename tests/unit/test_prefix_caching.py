@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmsim.prefix_cache import BlockKeys
+from llmsim.engine.prefix_cache import BlockKeys
 from llmsim.request import Outcome
 from llmsim.routers.prefix_aware import PrefixAware
 from llmsim.scheduler import DECODE, Decision, Scheduler

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmsim.cli import main
-from llmsim.page.html import VOID, element
+from llmsim.reports.page.html import VOID, element
 
 EVIL = '<script>alert("x")</script> & "quoted" [bold]'
 SMALL = f"""\

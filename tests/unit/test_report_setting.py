@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmsim import report
+from llmsim.reports.tables import run as report
 from llmsim.scenario import load_scenario
 
 

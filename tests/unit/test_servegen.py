@@ -16,7 +16,7 @@ from scipy import integrate, stats
 from llmsim.errors import InputError
 from llmsim.experiment import make_workload
 from llmsim.scenario import ServeGenWorkload, load_scenario
-from llmsim.sweeping.keys import files_of, key_of
+from llmsim.studies.sweep.keys import files_of, key_of
 from llmsim.workload.contract import Workload
 from llmsim.workload.servegen import draw_clients, renewals
 from llmsim.workload.servegen_files import read_clients

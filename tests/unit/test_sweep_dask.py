@@ -14,7 +14,7 @@ import pytest
 
 import llmsim
 from llmsim.errors import InputError
-from llmsim.sweeping import dask, read_sweep, run_sweep
+from llmsim.studies.sweep import dask, read_sweep, run_sweep
 
 TINY = """\
 name = "tiny"
@@ -98,7 +98,7 @@ def test_a_worker_killed_midway_costs_no_row(cluster: Cluster, tmp_path: Path) -
 
 def test_no_scheduler_at_that_address_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="dask.distributed is not installed (extra dask)")
-    monkeypatch.setattr("llmsim.sweeping.executors.DASK_ANSWERS_WITHIN_S", 0.2)
+    monkeypatch.setattr("llmsim.studies.sweep.executors.DASK_ANSWERS_WITHIN_S", 0.2)
     (tmp_path / "tiny.toml").write_text(TINY)
 
     with pytest.raises(InputError, match=r"--dask tcp://127.0.0.1:9: no Dask scheduler answers there .*; 0 of 40 runs"):

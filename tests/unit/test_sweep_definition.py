@@ -10,12 +10,12 @@ import pytest
 import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment import make_workload
-from llmsim.hardware import profiles_dir
+from llmsim.latency.hardware import profiles_dir
 from llmsim.scenario import load_scenario
-from llmsim.sweeping import read_sweep
-from llmsim.sweeping.axes import Range
-from llmsim.sweeping.keys import files_of
-from llmsim.sweeping.work import run_task, task_of
+from llmsim.studies.sweep import read_sweep
+from llmsim.studies.sweep.axes import Range
+from llmsim.studies.sweep.keys import files_of
+from llmsim.studies.sweep.work import run_task, task_of
 from llmsim.workload.streams import streams
 
 PACKAGE = Path(llmsim.__file__).resolve().parent

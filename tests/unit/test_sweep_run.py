@@ -19,9 +19,9 @@ import pytest
 import llmsim
 from llmsim.cli import main
 from llmsim.errors import InputError, LlmsimError
-from llmsim.processes import process_pool, uninterrupted
-from llmsim.sweeping import in_this_process, read_sweep, run_sweep
-from llmsim.sweeping.store import opened
+from llmsim.studies.processes import process_pool, uninterrupted
+from llmsim.studies.sweep import in_this_process, read_sweep, run_sweep
+from llmsim.studies.sweep.store import opened
 
 TINY = """\
 name = "tiny"

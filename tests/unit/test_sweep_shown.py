@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from llmsim.cli import main
-from llmsim.plots.sweeps import WITHHELD, Panel, curves_figure, heat_maps_figure, panels_of
-from llmsim.report_sweep import groups, heads, in_points, show
+from llmsim.reports.plots.sweeps import WITHHELD, Panel, curves_figure, heat_maps_figure, panels_of
+from llmsim.reports.tables.sweep import groups, heads, in_points, show
 from llmsim.statistics import Interval, in_short
-from llmsim.sweeping import Axis, Swept, narrow, read_sweep, run_sweep
+from llmsim.studies.sweep import Axis, Swept, narrow, read_sweep, run_sweep
 
 TEXT = """\
 name = "shown"

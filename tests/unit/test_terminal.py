@@ -3,7 +3,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from llmsim.terminal import say
+from llmsim.reports.terminal import say
 
 SENTENCE = "seven little words in a narrow terminal"
 

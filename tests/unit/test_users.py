@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmsim.abandonment import Abandoning, Deadlines
-from llmsim.clients import ApiPath
+from llmsim.cluster.clients import ApiPath
 from llmsim.errors import InputError
 from llmsim.metrics import attempts
 from llmsim.request import Outcome

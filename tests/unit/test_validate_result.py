@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmsim import experiment, hardware
+from llmsim import experiment
 from llmsim.cli import main
 from llmsim.errors import InputError
-from llmsim.hardware import HostTimes
+from llmsim.latency import hardware
+from llmsim.latency.hardware import HostTimes
 from llmsim.metrics import latency
 from llmsim.scenario import load_scenario
-from llmsim.validation.host_fit import fit_host, write_host
-from llmsim.validation.measured_run import read_run
-from llmsim.validation.result import compare_result
+from llmsim.studies.validation.host_fit import fit_host, write_host
+from llmsim.studies.validation.measured_run import read_run
+from llmsim.studies.validation.result import compare_result
 
 TRUE = {"step_s": 0.002, "sequence_s": 0.0002, "request_s": 0.03}
 CHANGES = [

@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmsim import report_validation
 from llmsim.cli import main
-from llmsim.cluster import InstanceSpec
+from llmsim.cluster.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host
 from llmsim.latency.step_errors import in_words
-from llmsim.plots import validation_figure
+from llmsim.reports.plots import validation_figure
+from llmsim.reports.tables import validation as report_validation
 from llmsim.schedulers.fcfs import Fcfs
-from llmsim.validation import Check, Constant, Point, Report, case_names, validate
-from llmsim.validation.cases.distserve import FITTED_ON, PREDICTED, fit
-from llmsim.validation.distserve_runs import read_runs
-from llmsim.validation.replay import replay
+from llmsim.studies.validation import Check, Constant, Point, Report, case_names, validate
+from llmsim.studies.validation.cases.distserve import FITTED_ON, PREDICTED, fit
+from llmsim.studies.validation.distserve_runs import read_runs
+from llmsim.studies.validation.replay import replay
 from llmsim.workload.contract import Workload
 
 MS = {"prefill": [22.0, 0.14, 8e-6], "decoding_smallbs": [23.5, 6e-4, 0.06], "decoding_largebs": [20.2, 5e-4, 0.12]}

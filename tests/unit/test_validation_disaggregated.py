@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.validation import Report, validate
-from llmsim.validation.cases.distserve_disaggregated import LINK, RAY_CALL_S, RUNS
+from llmsim.studies.validation import Report, validate
+from llmsim.studies.validation.cases.distserve_disaggregated import LINK, RAY_CALL_S, RUNS
 
 #: prefill of p tokens: 20 ms + p x 0.1 ms; a decode step: 30 ms, whatever is in it
 PROFILE = {

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.hardware import HostTimes
-from llmsim.validation import Point
-from llmsim.validation.cases import closed_loop, kubecon
-from llmsim.validation.kubecon_runs import FOLDER, _read, read_stages
-from llmsim.validation.silicon_runs import read_runs
+from llmsim.latency.hardware import HostTimes
+from llmsim.studies.validation import Point
+from llmsim.studies.validation.cases import closed_loop, kubecon
+from llmsim.studies.validation.kubecon_runs import FOLDER, _read, read_stages
+from llmsim.studies.validation.silicon_runs import read_runs
 
 SATURATING = 200.0
 TRUE = HostTimes(step_s=0.001, sequence_s=3e-5, request_s=0.02, eager_step_s=0.002, max_cudagraph_capture_size=256)

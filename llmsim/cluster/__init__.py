@@ -1,0 +1,1 @@
+"""Instances behind a router, and the users and clients in front of it."""

@@ -1,0 +1,286 @@
+"""Prefill here, decode there: how the keys and values of a prompt get from one instance to another.
+
+An instance for *prefill* computes prompts and emits their first tokens. It then offers each request to an instance for
+*decode*, which takes it at a step boundary, in order of arrival and behind those that it has preempted itself, as soon
+as it has a seat and the memory: it then reads the keys and values over the network, and the request decodes from the
+next boundary on. Until they have been read, they stay in the memory of the sender (DistServe, OSDI '24, section 4.3:
+the decode side pulls, so that the memory of the prefill side is the queue between the two).
+
+Every instance of a disaggregated cluster has an `Exchange`; a cluster that is not disaggregated has none.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Literal
+
+from llmsim.engine.clock import ARRIVAL, Clock
+from llmsim.errors import InputError
+from llmsim.record import Recorder
+from llmsim.request import NEVER_S, Outcome, Request
+from llmsim.router import Router
+
+if TYPE_CHECKING:
+    from llmsim.engine.instance import Instance
+
+#: what instances do with arrivals and with computed prompts
+Role = Literal["mixed", "prefill", "decode"]
+#: what becomes of a request for which the decode side has no room: it waits there, its sender keeping the keys and
+#: values; it is computed again there, when there is room; or its sender decodes it
+WhenFull = Literal["wait", "recompute", "fall_back"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """The network between instances: each sends, and each receives, one request's keys and values at a time."""
+
+    bandwidth_bytes_per_s: float
+    latency_s: float = 0.0  #: from asking for the first byte to having it
+    #: more than 1: a layer is sent while the next ones are computed, so that only what is left then takes time after
+    #: the prefill; the last layer at least
+    overlapped_layers: int = 1
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.bandwidth_bytes_per_s) and self.bandwidth_bytes_per_s > 0):
+            raise InputError(f"bandwidth is {self.bandwidth_bytes_per_s} bytes/s, expected more than 0")
+        if not (isfinite(self.latency_s) and self.latency_s >= 0):
+            raise InputError(f"latency_s is {self.latency_s}, expected seconds, not negative")
+        if self.overlapped_layers < 1:
+            raise InputError(f"overlapped_layers is {self.overlapped_layers}, expected at least 1")
+
+    def transfer_s(self, bytes: int, prefill_s: float) -> float:
+        """How long the link is busy once a prefill of `prefill_s` has ended."""
+        whole_s = bytes / self.bandwidth_bytes_per_s
+        if self.overlapped_layers == 1:
+            return whole_s
+        return max(whole_s / self.overlapped_layers, whole_s - prefill_s)
+
+
+@dataclass(frozen=True)
+class Disaggregation:
+    """How the instances of a cluster with roles work together."""
+
+    link: Link
+    kv_bytes_per_token: int  #: keys and values of one token, over all layers and GPUs
+    router: Router  #: picks the instance that decodes
+    when_full: WhenFull = "wait"
+
+
+class Network:
+    """Transfers between instances, first come first served at both ends."""
+
+    def __init__(self, clock: Clock, link: Link) -> None:
+        self._clock = clock
+        self._link = link
+        self._sender_free_s: dict[int, float] = {}
+        self._receiver_free_s: dict[int, float] = {}
+
+    def send(self, source: int, target: int, bytes: int, prefill_s: float) -> tuple[float, float]:
+        """Occupy the link; return when the transfer starts and when all of it is there."""
+        start_s = max(self._clock.now_s, self._sender_free_s.get(source, 0.0), self._receiver_free_s.get(target, 0.0))
+        sent_s = start_s + self._link.transfer_s(bytes, prefill_s)
+        self._sender_free_s[source] = self._receiver_free_s[target] = sent_s
+        return start_s, sent_s + self._link.latency_s
+
+
+@dataclass(eq=False, slots=True)
+class Handover:
+    """A request between two instances."""
+
+    request: Request
+    source: Exchange
+    target: Exchange
+    tokens: int  #: whose keys and values the source has
+    offered_s: float
+    start_s: float = NEVER_S  #: when its transfer began
+    end_s: float = NEVER_S
+    bytes: int = 0
+    dropped: bool = False  #: it has ended while under way
+
+
+class Exchange:
+    """What one instance has to do with the others. Everything that it changes, it changes at a step boundary."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        role: Role,
+        *,
+        network: Network,
+        rules: Disaggregation,
+        choose: Callable[[Request], Exchange],
+        on_moved: Callable[[Request, int, int], None],
+        recorder: Recorder,
+    ) -> None:
+        self.instance = instance
+        self.sends = role == "prefill"
+        self._network = network
+        self._kv_bytes_per_token = rules.kv_bytes_per_token
+        self._when_full = rules.when_full
+        self._choose = choose
+        self._on_moved = on_moved
+        self._recorder = recorder
+        self.outgoing: dict[int, Handover] = {}  # computed here, and in memory here until they are read
+        self.offered: OrderedDict[int, Handover] = OrderedDict()  # waiting for memory here
+        self.incoming: dict[int, Handover] = {}  # have memory here, under way
+        # what has happened since the last boundary: requests that were read from here, came back, have arrived
+        self._read: list[Handover] = []
+        self._returned: list[Handover] = []
+        self._arrived: list[Handover] = []
+
+    # At a step boundary ------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Do what has come due since the last boundary, and take in those for whom there is room."""
+        self._release_read()
+        for handover in self._returned:
+            del self.outgoing[handover.request.id]
+            self.instance.take_over(handover.request)
+        self._returned.clear()
+        self._land()
+        while self.offered:
+            handover = next(iter(self.offered.values()))
+            room = self._has_room(handover)
+            if not room and self._when_full == "wait":
+                return
+            del self.offered[handover.request.id]
+            if room:
+                self._fetch(handover)
+            else:
+                self._send_away(handover)
+            self._land()  # what took no time at all
+
+    def _release_read(self) -> None:
+        for handover in self._read:
+            del self.outgoing[handover.request.id]
+            self.instance.memory.release(handover.request.id, handover.tokens)
+        self._read.clear()
+
+    def _land(self) -> None:
+        """Let those whose keys and values are here decode."""
+        instance = self.instance
+        for handover in self._arrived:
+            del self.incoming[handover.request.id]
+            if handover.dropped:
+                instance.memory.release(handover.request.id, handover.tokens)
+            else:
+                self._note(handover, instance.now_s)
+                instance.take_over(handover.request)
+        self._arrived.clear()
+
+    def _has_room(self, handover: Handover) -> bool:
+        """Whether a request gets a seat, and memory for all it has and its next token, beside those who decode."""
+        instance = self.instance
+        seats = instance.scheduler.most_running
+        if instance.waiting or (seats is not None and len(instance.running) + len(self.incoming) >= seats):
+            return False
+        blocks = instance.memory.blocks_for(handover.tokens + 1)
+        return blocks + instance.batch.blocks_needed <= instance.memory.free_blocks
+
+    def _fetch(self, handover: Handover) -> None:
+        """Take memory for a request and start the transfer."""
+        instance, request, source = self.instance, handover.request, handover.source
+        found = instance.reserve(request.id, handover.tokens)
+        handover.bytes = (handover.tokens - found) * self._kv_bytes_per_token
+        handover.start_s, handover.end_s = self._network.send(
+            source.instance.number, instance.number, handover.bytes, handover.offered_s - request.first_scheduled_s
+        )
+        self.incoming[request.id] = handover
+        if handover.end_s <= instance.now_s:
+            self._complete(handover)
+        else:
+            there = instance.clock.at(handover.end_s, ARRIVAL)
+            there.callbacks.append(lambda _: self._complete(handover))
+
+    def _send_away(self, handover: Handover) -> None:
+        """There is no room for a request, and it does not wait."""
+        request, source = handover.request, handover.source
+        self._note(handover, NEVER_S)
+        if self._when_full == "fall_back":
+            self._on_moved(request, self.instance.number, source.instance.number)
+            source._returned.append(handover)
+            source.instance.look_up()
+            return
+        source._let_go(handover)
+        request.most_computed_tokens = max(request.most_computed_tokens, request.prefilled_tokens)
+        request.prefilled_tokens = 0
+        self.instance.enqueue(request)
+
+    # At any time -------------------------------------------------------------------------------------------
+
+    def hand_over(self, request: Request) -> None:
+        """Offer a request whose prefill has just ended here to an instance for decode."""
+        instance, target = self.instance, self._choose(request)
+        handover = Handover(request, self, target, request.prefilled_tokens, instance.now_s)
+        self.outgoing[request.id] = handover
+        self._on_moved(request, instance.number, target.instance.number)
+        target._offer(handover)
+
+    def _offer(self, handover: Handover) -> None:
+        reason = self.instance.why_never(handover.request)
+        if reason is None:
+            self.offered[handover.request.id] = handover
+            self.instance.look_up()
+        else:
+            handover.source._let_go(handover)
+            self.instance.end(handover.request, Outcome.REJECTED, self.instance.clock.now_s, reason)
+
+    def _let_go(self, handover: Handover) -> None:
+        """Have the memory of a request given back that was read, or is not wanted any more."""
+        self._read.append(handover)
+        self.instance.look_up()
+
+    def _complete(self, handover: Handover) -> None:
+        handover.source._let_go(handover)
+        self._arrived.append(handover)
+        self.instance.look_up()
+
+    # When a request, or the run, ends ----------------------------------------------------------------------
+
+    def drop(self, id: int) -> Request | None:
+        """Forget a request that has left and is on its way here, or back; return it, or None if there is none.
+
+        If it is on its way elsewhere, that instance is told.
+        """
+        handover = self.offered.pop(id, None)
+        if handover is not None:
+            handover.source._let_go(handover)
+            self._note(handover, NEVER_S)
+            return handover.request
+        handover = self.incoming.get(id)
+        if handover is not None:
+            handover.dropped = True  # its memory here comes back when the transfer is over
+            self._note(handover, NEVER_S)
+            return handover.request
+        handover = self.outgoing.get(id)
+        if handover is None:
+            return None
+        if handover not in self._returned:
+            handover.target.instance.cancel(id)
+            return None
+        self._returned.remove(handover)
+        self._read.append(handover)
+        return handover.request
+
+    def close(self) -> list[Request]:
+        """Return whoever is on the way here, or back, when the run ends."""
+        coming = [handover for handover in (*self.offered.values(), *self.incoming.values()) if not handover.dropped]
+        for handover in coming:
+            self._note(handover, NEVER_S)
+        return [handover.request for handover in (*self._returned, *coming)]
+
+    def _note(self, handover: Handover, joined_s: float) -> None:
+        self._recorder.transfer(
+            handover.request.id,
+            handover.source.instance.number,
+            self.instance.number,
+            handover.offered_s,
+            handover.start_s,
+            handover.end_s,
+            joined_s,
+            handover.tokens,
+            handover.bytes,
+        )

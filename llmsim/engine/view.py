@@ -1,0 +1,122 @@
+"""What a scheduler sees of an instance (`scheduler.InstanceView`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmsim.engine.prefix_cache import NO_CACHE, CachedAdmission
+from llmsim.errors import PolicyError
+from llmsim.request import RequestView
+from llmsim.scheduler import NO_CHUNKS, Admission
+
+if TYPE_CHECKING:
+    from llmsim.engine.instance import Instance
+
+
+class Limits:
+    """What never changes about an instance (`scheduler.InstanceLimits`)."""
+
+    __slots__ = ("block_tokens", "max_model_len", "total_blocks")
+
+    def __init__(self, block_tokens: int, max_model_len: int, total_blocks: int) -> None:
+        self.block_tokens = block_tokens
+        self.max_model_len = max_model_len
+        self.total_blocks = total_blocks
+
+    def blocks_for(self, tokens: int) -> int:
+        return -(-tokens // self.block_tokens)
+
+
+class OnlyLimits(Limits):
+    """The same for those who must not know more."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python asks, not a policy
+            raise AttributeError(name)
+        known = ", ".join((*Limits.__slots__, "blocks_for"))
+        raise PolicyError(f"why_never reads {name} of an instance, expected one of its limits: {known}")
+
+
+class View(Limits):
+    """An instance as of its last step boundary. The truth cannot be reached from here."""
+
+    __slots__ = (
+        "_cache",
+        "_prefilling",
+        "_running",
+        "_waiting",
+        "decode_blocks",
+        "free_blocks",
+        "now_s",
+        "num_decoding",
+        "num_prefilling",
+        "num_running",
+        "num_waiting",
+    )
+
+    def __init__(self, instance: Instance) -> None:
+        self._cache = instance.cache
+        self._waiting = instance.waiting
+        self._running = instance.running
+        self._prefilling = instance.prefilling
+        memory = instance.memory
+        super().__init__(memory.block_tokens, instance.max_model_len, memory.total_blocks)
+        self.updated(instance)
+
+    def updated(self, instance: Instance) -> View:
+        """Read the instance at a step boundary."""
+        batch, held = instance.batch, instance.held
+        self.now_s = instance.now_s
+        self.num_waiting = len(self._waiting)
+        self.num_prefilling = len(self._prefilling)
+        self.num_running = len(self._running)
+        self.free_blocks = instance.memory.free_blocks
+        self.num_decoding = batch.sequences
+        self.decode_blocks = batch.blocks_needed
+        if held:
+            self.num_decoding += len(held)
+            self.decode_blocks += sum(map(self.blocks_to_decode, held.values()))
+        return self
+
+    @property
+    def waiting(self) -> Iterable[RequestView]:
+        return self._waiting.values()
+
+    @property
+    def prefilling(self) -> Iterable[RequestView]:
+        return self._prefilling.values()
+
+    @property
+    def running(self) -> Iterable[RequestView]:
+        return self._running.values()
+
+    @property
+    def running_latest_first(self) -> Iterable[RequestView]:
+        return reversed(self._running.values())
+
+    def blocks_held(self, request: RequestView) -> int:
+        return self.blocks_for(request.computed_tokens)
+
+    def blocks_freed(self, victims: Sequence[RequestView]) -> int:
+        if self._cache is None:
+            return sum(map(self.blocks_held, victims))
+        return self._cache.freed_by({request.id: request.computed_tokens for request in victims})
+
+    def admission(self, prefill: Mapping[int, int] = NO_CHUNKS) -> Admission:
+        if self._cache is None:
+            return NO_CACHE
+        admission = CachedAdmission(self._cache)
+        for id, tokens in prefill.items():
+            admission.add(self._prefilling[id], tokens)
+        return admission
+
+    def cached_tokens(self, request: RequestView) -> int:
+        return self.admission().found(request)[0]
+
+    def blocks_to_decode(self, request: RequestView) -> int:
+        if request.tokens_to_prefill:
+            return 0
+        return 1 if request.computed_tokens % self.block_tokens == 0 else 0

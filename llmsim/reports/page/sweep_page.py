@@ -1,0 +1,101 @@
+"""The page of a sweep: its axes, what of it is steady, the table, curves and heat maps, and how to run it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from llmsim.experiment import ANSWERS, P99S_MARKED
+from llmsim.reports.page import html
+from llmsim.reports.page.html import Html, element
+from llmsim.reports.page.run_page import VERDICT_CLASS, scenario_table
+from llmsim.reports.tables import sweep as report_sweep
+from llmsim.statistics import STEADY
+from llmsim.studies.sweep import CURVES, HEAT_MAPS, Kept, in_words, read_kept
+
+PICTURES = {
+    CURVES: "Each metric along an axis: means over seeds, with 95 % intervals.",
+    HEAT_MAPS: "Each metric over both axes: means over seeds, ± half of the 95 % interval.",
+}
+#: a longer table is for the file
+ROWS = 200
+
+
+def sweep_page(folder: Path) -> str:
+    """Return the page of a folder that `llmsim sweep` has written, finished or not; InputError if it is none."""
+    kept = read_kept(folder)
+    said, rows = kept.said, kept.rows
+    return html.document(
+        f"{said['name']}: a sweep",
+        element("h1", said["name"]),
+        element("p", f"A sweep over {_axes_in_words(said)}."),
+        _verdict(kept),
+        html.section("What was found", *_table(said, rows)),
+        html.section("Pictures", *_pictures(folder, finished=kept.finished)),
+        html.section("The axes", html.pairs(_axes(said))),
+        html.section("The scenario, at the first point", scenario_table(said["first_scenario"])),
+        html.section("Could these numbers be gamed?", element("p", AUDIT)),
+        html.section("Run it again", *_again(folder, said)),
+    )
+
+
+AUDIT = (
+    "A sweep keeps the scores of its points, not their tokens, so that there is nothing to audit here. "
+    "llmsim audit SCENARIO --set KEY=VALUE simulates one point and audits it."
+)
+
+
+def _verdict(kept: Kept) -> Html:
+    """How many runs are steady, and what stands for the others."""
+    answers = Counter(row["verdict.answer"] for row in kept.rows)
+    counts = ", ".join(f"{answers[name]:,} {name}" for name in ANSWERS if answers[name])
+    worst = next((name for name in ("overloaded", "too short") if answers[name]), STEADY)
+    begun = "" if kept.finished else f"Unfinished: {len(kept.rows):,} of {len(kept.said['points']):,} runs are done. "
+    forced = any(row["verdict.answer"] != STEADY and row.get("ttft_s.p99") is not None for row in kept.rows)
+    tails = f" {P99S_MARKED}." if forced else " P99s are those of points whose runs are all steady."
+    tails = "" if worst == STEADY else tails
+    colour = VERDICT_CLASS[worst] if kept.finished else "doubt"
+    return element("div", element("b", begun, f"Runs: {counts or 'none'}."), tails, class_=f"verdict {colour}")
+
+
+def _axes_in_words(said: Mapping[str, Any]) -> str:
+    fields = [" with ".join(axis["fields"]) for axis in said["axes"]]
+    return f"{' and '.join(fields)}, {report_sweep.in_points(len(said['points']), len(said['seeds']))}"
+
+
+def _axes(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for axis in said["axes"]:
+        for i, field in enumerate(axis["fields"]):
+            yield field, ", ".join(in_words(row[i]) for row in axis["values"])
+    yield "seeds", ", ".join(map(str, said["seeds"]))
+
+
+def _table(said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[Html]:
+    fields = [field for axis in said["axes"] for field in axis["fields"]]
+    heads = (*map(html.breakable, fields), *(head for head, _ in report_sweep.SHOWN.values()), "verdict")
+    cells = [
+        (*map(in_words, values.values()), *report_sweep.cells(intervals, words), words)
+        for values, intervals, words in report_sweep.groups(rows, fields, len(said["seeds"]))
+    ]
+    yield html.table(heads, cells[:ROWS], words=len(fields))
+    if len(cells) > ROWS:
+        yield element("p", f"And {len(cells) - ROWS:,} more rows in sweep.parquet.", class_="quiet")
+    if len(said["seeds"]) > 1:
+        yield element("p", "Means over seeds ± half of the 95 % interval (Student's t).", class_="quiet")
+
+
+def _pictures(folder: Path, *, finished: bool) -> Iterator[Html]:
+    there = [(folder / name, words) for name, words in PICTURES.items() if (folder / name).is_file()]
+    for file, words in there:
+        yield html.picture(file, words)
+    if not there:
+        why = report_sweep.NO_PICTURES if finished else "they are drawn when the sweep has ended"
+        yield element("p", f"None: {why}.", class_="quiet")
+
+
+def _again(folder: Path, said: Mapping[str, Any]) -> Iterator[Html]:
+    yield element("p", f"With llmsim {said['llmsim']}, where it was first run:")
+    yield html.command(said["command"] or f"llmsim sweep {said['source']} --out {folder.resolve().name}")
+    yield element("p", "Points that are there are not run again; with another --out, all are, and give the same bytes.")

@@ -1,0 +1,35 @@
+"""Pictures of runs and traces: functions from data to a Matplotlib figure. No window, no global state."""
+
+from __future__ import annotations
+
+from llmsim.reports.plots.audit import audit_figure
+from llmsim.reports.plots.distributions import latency_figure
+from llmsim.reports.plots.instances import instances_figure
+from llmsim.reports.plots.load import load_figure
+from llmsim.reports.plots.pictures import draw, run_instances, run_latencies, run_load, run_timelines
+from llmsim.reports.plots.plan import pareto_figure
+from llmsim.reports.plots.step_times import MeasuredStep, step_times_figure
+from llmsim.reports.plots.style import save
+from llmsim.reports.plots.timelines import spread, timelines_figure
+from llmsim.reports.plots.traces import trace_figure
+from llmsim.reports.plots.validation import validation_figure
+
+__all__ = [
+    "MeasuredStep",
+    "audit_figure",
+    "draw",
+    "instances_figure",
+    "latency_figure",
+    "load_figure",
+    "pareto_figure",
+    "run_instances",
+    "run_latencies",
+    "run_load",
+    "run_timelines",
+    "save",
+    "spread",
+    "step_times_figure",
+    "timelines_figure",
+    "trace_figure",
+    "validation_figure",
+]

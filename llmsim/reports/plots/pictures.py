@@ -1,0 +1,69 @@
+"""The pictures of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from llmsim.experiment import Result, make_window
+from llmsim.experiment.autoscaling import usd_per_instance_hour
+from llmsim.metrics.latency import tpot_s, ttft_s
+from llmsim.metrics.ranges import pooled_gaps, select
+from llmsim.metrics.window import resolve
+from llmsim.reports.plots.distributions import latency_figure
+from llmsim.reports.plots.instances import instances_figure
+from llmsim.reports.plots.load import load_figure
+from llmsim.reports.plots.style import save
+from llmsim.reports.plots.timelines import spread, timelines_figure
+from llmsim.statistics import STEADY
+
+
+def draw(result: Result, folder: Path) -> None:
+    """Write latencies.png, load.png and timelines.png into a folder; instances.png where instances come and go."""
+    for name, picture in (("latencies", run_latencies), ("load", run_load), ("timelines", run_timelines)):
+        save(picture(result), folder / f"{name}.png")
+    if result.scenario.autoscaling is not None:
+        save(run_instances(result), folder / "instances.png")
+
+
+def run_latencies(result: Result) -> Figure:
+    """Draw how long the users of a run waited whose requests its window counts, against its SLO."""
+    slo = result.scenario.slo
+    counted = resolve(make_window(result.scenario), result.delivered).counted
+    timelines = select(result.delivered, counted)
+    gaps_s, weights = pooled_gaps(timelines)
+    bounds_s = (slo.ttft_s, slo.tpot_s, slo.tbt_s)
+    answer = result.score["verdict"]["answer"]
+    notes = [f"{len(timelines):,} of {len(counted):,} requests, those of the window"] if not counted.all() else []
+    notes += [f"{answer}: these p99s are no forecast"] if answer != STEADY else []
+    return latency_figure(
+        ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s, note="; ".join(notes)
+    )
+
+
+def run_load(result: Result) -> Figure:
+    """Draw how busy the instances of a run were."""
+    return load_figure(result.record.steps, result.record.requests, num_gpu_blocks=result.num_gpu_blocks)
+
+
+def run_instances(result: Result) -> Figure:
+    """Draw the load of a run, the instances that it called up, and what they cost."""
+    record, scenario = result.record, result.scenario
+    assert scenario.autoscaling is not None
+    return instances_figure(
+        record.instance_states,
+        record.requests,
+        end_s=record.end_s,
+        usd_per_instance_hour=usd_per_instance_hour(scenario),
+        most_instances=scenario.most_instances,
+    )
+
+
+def run_timelines(result: Result) -> Figure:
+    """Draw when a few users of a run got their tokens, against its reader."""
+    user = result.scenario.user
+    picked = spread(result.delivered, result.record.requests["preemptions"])
+    return timelines_figure(
+        result.delivered, picked, tokens_per_s=user.tokens_per_s, anchor=user.anchor, offset_s=user.offset_s
+    )

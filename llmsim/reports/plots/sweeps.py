@@ -1,0 +1,249 @@
+"""What a sweep found: curves along one axis, a heat map over two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from llmsim.reports.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
+from llmsim.statistics import STEADY, Interval, in_short, mean
+from llmsim.studies.sweep import CURVES, HEAT_MAPS, LINE, Axis, Swept, in_words, narrow
+
+#: column -> words, factor from the column's unit
+METRICS = {
+    "ttft_s.p99": ("TTFT p99 (ms)", 1e3),
+    "tpot_s.mean": ("mean TPOT (ms)", 1e3),
+    "tbt_s.p99": ("TBT p99 (ms)", 1e3),
+    "slo.attainment": ("SLO attainment (%)", 100.0),
+    "slo.goodput_tokens_per_s": ("goodput (tokens/s)", 1.0),
+    "smooth_goodput_tokens_per_s": ("smooth goodput (tokens/s)", 1.0),
+    "imbalance.outstanding_cv": ("imbalance: CV of outstanding over instances", 1.0),
+}
+#: what a picture says beside the name of a field
+SAID = {"router.report_age_s": " (0: oracle)"}
+#: values that span more than this are drawn on a logarithmic axis
+DECADES_APART = 20.0
+#: more lines in a panel than this cannot be told apart; more cells cannot be read
+LINES, CELLS = 8, 12
+#: from a marker to the one beside it, where values lie 1 apart
+BESIDE = 0.08
+#: width of a small letter, in widths of a panel
+LETTER = 0.0225
+#: letters of a value, of a line of a name beside a panel
+LONGEST, BESIDE_LINE = 24, 20
+WITHHELD = "withheld"
+HOLLOW = "hollow: not all runs are steady"
+
+#: values of the axes, by position -> the interval over seeds; None where a run has no such number
+Cells = Mapping[tuple[int, ...], Interval | None]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric over the axes."""
+
+    words: str
+    cells: Cells
+    unsteady: Set[tuple[int, ...]]  #: where not all runs are steady
+    absent: str = "–"  #: what stands where there is no number
+
+
+def draw_sweep(swept: Swept, folder: Path) -> list[Path]:
+    """Write curves.png (one or two axes) and heat_maps.png (two) into a folder; return the files.
+
+    Fields that move together are one axis. A sweep over more than two has its table only.
+    """
+    axes = swept.sweep.axes
+    if len(axes) > 2:
+        return []
+    panels = list(panels_of(swept))
+    files = [folder / CURVES]
+    save(curves_figure(axes, panels), files[0])
+    if len(axes) == 2 and max(len(axis.values) for axis in axes) <= CELLS:
+        files.append(folder / HEAT_MAPS)
+        save(heat_maps_figure(axes, panels), files[1])
+    return files
+
+
+def panels_of(swept: Swept) -> Iterator[Panel]:
+    """Gather the runs of each point, an interval over seeds for each metric."""
+    sizes = [len(axis.values) for axis in swept.sweep.axes]
+    seeds = len(swept.sweep.seeds)
+    places = list(np.ndindex(*sizes))
+    runs = {place: swept.rows[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
+    unsteady = {place for place in places if any(row["verdict.answer"] != STEADY for row in runs[place])}
+    for column, (words, factor) in METRICS.items():
+        if not any(column in row for row in swept.rows):
+            continue
+        cells: dict[tuple[int, ...], Interval | None] = {}
+        for place in places:
+            values = [row.get(column) for row in runs[place]]
+            known = [factor * value for value in values if value is not None]
+            cells[place] = mean(known) if len(known) == seeds else None
+        yield Panel(words, cells, unsteady, WITHHELD if column.endswith(".p99") else "–")
+
+
+def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
+    """Draw each metric along the first axis of numbers, a line for each value of the other, with 95 % intervals.
+
+    Along an axis of words, which have no order, there are markers without a line.
+    """
+    along = next((i for i, axis in enumerate(axes) if _numeric(axis)), 0)
+    figure, grid = _grid(len(panels), 3.4)
+    for axes_of, panel in zip(grid, panels, strict=True):
+        _curves(axes_of, axes, along, panel)
+    if len(axes) == 2:
+        handles, labels = grid[0].get_legend_handles_labels()
+        lines = len(axes[1 - along].values)
+        few = f", the first {LINES} of {lines}" if lines > LINES else ""
+        title = f"{', '.join(axes[1 - along].names)}{few}   ({HOLLOW})"
+        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=4, **LEGEND)
+    elif any(panel.unsteady for panel in panels):
+        figure.supxlabel(HOLLOW, fontsize="small", color=GREY)
+    return figure
+
+
+def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
+    """Draw each metric over two axes: the mean, and half of its 95 % interval."""
+    down, across = axes
+    figure, grid = _grid(len(panels), max(2.0, 0.42 * len(down.values) + 1.1))
+    for axes_of, panel in zip(grid, panels, strict=True):
+        shape = (len(down.values), len(across.values))
+        intervals = [panel.cells[place] for place in np.ndindex(shape)]
+        means = np.array([math.nan if one is None else one.estimate for one in intervals]).reshape(shape)
+        axes_of.imshow(np.ma.masked_invalid(means), aspect="auto", cmap="cividis", origin="lower")
+        bright = _bright(means)
+        for (row, column), one in zip(np.ndindex(shape), intervals, strict=True):
+            colour = GREY if one is None else "black" if bright[row, column] else "white"
+            text = panel.absent if one is None else in_short(one).replace(" ±", "\n±")
+            axes_of.text(column, row, text, ha="center", va="center", fontsize="x-small", color=colour)
+        labels = _labels(across)
+        axes_of.set_xticks(range(len(labels)), labels, fontsize="small", rotation=_rotation(labels))
+        axes_of.set_yticks(range(len(down.values)), _labels(down), fontsize="small")
+        axes_of.set_title(panel.words, loc="left", fontsize="medium")
+        axes_of.set_xlabel("\n".join(across.names))
+        axes_of.set_ylabel("\n".join(narrow(name, BESIDE_LINE) for name in down.names), fontsize="small")
+    return figure
+
+
+def _grid(panels: int, height_in: float) -> tuple[Figure, list[Axes]]:
+    rows = math.ceil(panels / 3)
+    figure = new_figure(11.0, height_in * rows)
+    grid = list(figure.subplots(rows, 3, squeeze=False).flat)
+    for spare in grid[panels:]:
+        spare.remove()
+    return figure, grid[:panels]
+
+
+def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> None:
+    axis = axes[along]
+    numeric = _numeric(axis)
+    x = [float(row[0]) for row in axis.values] if numeric else [float(i) for i in range(len(axis.values))]
+    labels = _labels(axes[1 - along], LONGEST) if len(axes) == 2 else [""]
+    lines = min(len(labels), LINES)
+    draw = _line if numeric else _markers
+    for line in range(lines):
+        aside = 0.0 if numeric else BESIDE * (line - (lines - 1) / 2)
+        places = [(i,) if len(axes) == 1 else ((i, line) if along == 0 else (line, i)) for i in np.argsort(x)]
+        shown = {place: one for place in places if (one := panel.cells[place]) is not None}
+        draw(axes_of, [x[at[along]] + aside for at in shown], list(shown.values()), COLOURS[line], labels[line])
+        hollow = [(x[at[along]] + aside, one.estimate) for at, one in shown.items() if at in panel.unsteady]
+        axes_of.plot(
+            *zip(*hollow, strict=True) if hollow else ([], []), "o", color=COLOURS[line], mfc="white", ms=5, zorder=3
+        )
+    tidy(axes_of, x="\n".join(f"{name}{SAID.get(name, '')}" for name in axis.names), y="", title=panel.words)
+    if not any(panel.cells.values()):
+        why = "withheld: no point is steady" if panel.absent == WITHHELD else "no run has such a number"
+        axes_of.text(0.5, 0.5, why, transform=axes_of.transAxes, ha="center", color=GREY)
+        axes_of.set_axis_off()  # an empty one would have numbers that are nobody's
+        return
+    _ticks(axes_of, axis, x)
+    _limit(axes_of, panel)
+
+
+def _ticks(axes_of: Axes, axis: Axis, x: Sequence[float]) -> None:
+    """Name the values where matplotlib would not: words, and numbers that lie decades apart."""
+    if not _numeric(axis):
+        axes_of.set_xlim(min(x) - 0.5, max(x) + 0.5)
+        labels = _labels(axis)
+        axes_of.set_xticks(x, labels, fontsize="small", rotation=_rotation(labels))
+    elif min(x) > 0 and max(x) > DECADES_APART * min(x):
+        axes_of.set_xscale("log")
+        if len(x) <= LINES:
+            axes_of.set_xticks(x, _apart(x, _labels(axis)), fontsize="small")
+            axes_of.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _apart(x: Sequence[float], labels: Sequence[str]) -> list[str]:
+    """Labels of a logarithmic axis, without those that would lie on the one before."""
+    span = math.log(max(x) / min(x))
+    kept = [""] * len(x)
+    end = -math.inf
+    for i in np.argsort(x):
+        at = math.log(x[i] / min(x)) / span
+        half = LETTER * _letters(labels[i]) / 2
+        if at - half > end:
+            kept[i], end = labels[i], at + half + LETTER / 2
+    return kept
+
+
+def _limit(axes_of: Axes, panel: Panel) -> None:
+    """Show the means; an interval from a few seeds that disagree may go out of the picture."""
+    values = [one.estimate for one in panel.cells.values() if one is not None]
+    if not values or min(values) < 0:
+        return
+    if panel.words.endswith("(ms)") and min(values) > 0 and max(values) > DECADES_APART * min(values):
+        axes_of.set_yscale("log")
+        axes_of.set_ylim(min(values) / 2, 2 * max(values))
+    else:
+        axes_of.set_ylim(0, 102 if panel.words.endswith("(%)") else 1.3 * max(values) or 1)
+
+
+def _line(axes_of: Axes, x: Sequence[float], intervals: Sequence[Interval], colour: str, label: str) -> None:
+    means = [one.estimate for one in intervals]
+    axes_of.plot(x, means, color=colour, marker="o", markersize=3, linewidth=1.2, label=label)
+    bounded = [(at, one) for at, one in zip(x, intervals, strict=True) if math.isfinite(one.half_width)]
+    if bounded:
+        low, high = [one.low for _, one in bounded], [one.high for _, one in bounded]
+        axes_of.fill_between([at for at, _ in bounded], low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _markers(axes_of: Axes, x: Sequence[float], intervals: Sequence[Interval], colour: str, label: str) -> None:
+    halves = [one.half_width if math.isfinite(one.half_width) else 0.0 for one in intervals]
+    means = [one.estimate for one in intervals]
+    axes_of.errorbar(x, means, halves, color=colour, fmt="o", markersize=4, linewidth=1.2, label=label)
+
+
+def _numeric(axis: Axis) -> bool:
+    return all(isinstance(row[0], int | float) and not isinstance(row[0], bool) for row in axis.values)
+
+
+def _labels(axis: Axis, line: int = LINE) -> list[str]:
+    return ["\n".join(narrow(_short(in_words(value)), line) for value in row) for row in axis.values]
+
+
+def _letters(label: str) -> int:
+    return max(map(len, label.split("\n")))
+
+
+def _rotation(labels: Sequence[str]) -> float:
+    """Upright where labels side by side would run into each other."""
+    return 90.0 if LETTER * max(map(_letters, labels)) * len(labels) > 1 else 0.0
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:11]}…{text[-12:]}"
+
+
+def _bright(means: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Where the colour map is bright enough for black letters."""
+    low, high = np.nanmin(means, initial=np.inf), np.nanmax(means, initial=-np.inf)
+    return np.asarray(means - low > 0.55 * (high - low))

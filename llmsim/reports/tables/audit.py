@@ -1,0 +1,138 @@
+"""The audit of a result in tables, and in words for those who decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit, Change, Row
+from llmsim.reports.terminal import say
+
+HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
+DOING = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up"}
+NOTE = (
+    "completed: over requests that finished; all: over every request, those cut short as censored. goodput: tokens of "
+    "requests within the SLO; wasted: of all others. Smooth goodput: hardened is charged for drops and counts from the "
+    "arrival; uncharged is not; 1st-token counts from the first token. gameable: better, while users together are not."
+)
+#: terminals of fewer columns get signs for words
+WIDE = 110
+SIGNS = "! gameable, + better, - worse. "
+#: a gain that manipulation alone could show, as a share of what is claimed, worth a warning
+LARGE_SHARE = 0.2
+
+
+def show(name: str, audit: Audit, console: Console | None = None) -> None:
+    """Print one audit: the table, then what it means."""
+    console = console or Console(highlight=False)
+    short = console.width < WIDE
+    say(console, f"\n[bold]Audit of {name}[/bold]")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("as is", justify="right", no_wrap=True)
+    for key in audit.users:
+        table.add_column(HEADS.get(key, key), justify="right", no_wrap=True)
+        if not short:
+            table.add_column("", no_wrap=True)
+    for row in audit.rows:
+        unit = row.metric.unit
+        cells = [cell for key in audit.users for cell in _cells(row.after[key], unit, short)]
+        table.add_row(_named(row.metric.words, unit), plain(row.as_is, unit), *cells)
+    console.print(table)
+    say(console, f"{SIGNS if short else ''}{NOTE}", style="dim")
+    for line in words(audit):
+        say(console, line)
+
+
+def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], console: Console | None = None) -> None:
+    """Print how much of what the second result gains over the first the first could have had by manipulation."""
+    console = console or Console(highlight=False)
+    say(console, f"\n[bold]What {names[1]} claims over {names[0]}[/bold]")
+    if not shares:
+        console.print("It is better in no metric.")
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    for head in ("metric that is better", "from", "to", *(f"by {DOING.get(k, k)}" for k in shares[0]["share"])):
+        table.add_column(head, justify="left" if head.startswith("metric") else "right")
+    for row in shares:
+        cells = (f"{100 * share:.0f} %" for share in row["share"].values())
+        values = (plain(row[side], row["unit"]) for side in ("baseline", "claimed"))
+        table.add_row(_named(row["words"], row["unit"]), *values, *cells)
+    console.print(table)
+    caption = f"by …: share of the gain that {names[0]} would show if manipulated so, 100 % at most"
+    say(console, caption, style="dim", markup=False)
+    doubtful = [row["words"] for row in shares if max(row["share"].values()) >= LARGE_SHARE]
+    if doubtful:
+        say(
+            console,
+            f"{_list(doubtful)}: a fifth or more of the gain can be had on {names[0]} by manipulation alone, "
+            "without serving anybody better.",
+        )
+    else:
+        console.print("Hardly any of these gains can be had by manipulation alone.")
+
+
+def words(audit: Audit) -> list[str]:
+    """Say what the audit found, a sentence or two for each manipulation."""
+    out = []
+    for key, users in audit.users.items():
+        gamed = [row for row in audit.rows if row.after[key].gameable]
+        smooth = audit.rows[-1].after[key].direction
+        who = f"{users.better:,} users are better off, {users.worse:,} worse, {users.same:,} the same"
+        if key == PACED:
+            what = f"Delaying tokens to {1e3 * audit.pace_s:g} ms apart"
+        elif key == DROPPED:
+            what = "Dropping each request when it first misses its SLO"
+        elif key == ABANDONED:
+            what = "Giving up on requests that miss, and using the capacity that frees (simulated),"
+        else:
+            what = f"With {key}"
+        better = f"improves {_list([_gain(row, key) for row in gamed])}" if gamed else "improves no metric"
+        tail = f" Hardened smooth goodput goes {smooth}." if smooth in ("up", "down") else ""
+        unmoved = " Hardened smooth goodput is unchanged." if smooth == "unchanged" else ""
+        out.append(f"{what} {better}; {who}.{tail}{unmoved}")
+    gameable = {row.metric.words for row in audit.rows for key in audit.users if row.after[key].gameable}
+    honest = [row.metric.words for row in audit.rows if row.metric.words not in gameable]
+    if gameable:
+        out.append(f"Not fooled here: {_list(honest)}.")
+    return out
+
+
+def _gain(row: Row, key: str) -> str:
+    unit = f" {row.metric.unit}" if row.metric.unit else ""
+    before, after = (plain(value, row.metric.unit) for value in (row.as_is, row.after[key].value))
+    return f"{row.metric.words} from {before} to {after}{unit}"
+
+
+def _named(words: str, unit: str) -> str:
+    """A metric with its unit, as short as tables have it."""
+    return f"{words}, {unit.replace('tokens', 'tok')}" if unit else words
+
+
+def _cells(change: Change, unit: str, short: bool) -> tuple[str, ...]:
+    """The value, and in a wide table the verdict in words beside it."""
+    if change.direction == "unchanged":
+        return ("=",) if short else ("=", "unchanged")
+    arrow = {"up": "▲", "down": "▼"}.get(change.direction, "")
+    if short:
+        sign = "[red]![/red]" if change.gameable else ("+" if change.improves else "-")
+        return (f"{plain(change.value, unit)} {arrow}{sign if arrow else ''}",)
+    verdict = "[red]gameable[/red]" if change.gameable else ("better" if change.improves else "worse")
+    return f"{plain(change.value, unit)} {arrow}", verdict if arrow else ""
+
+
+def plain(value: float | None, unit: str) -> str:
+    """A metric's value: shares, which have no unit, with four decimals, the rest with three digits."""
+    if value is None:
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if not unit and 0.1 <= abs(value) <= 1 else f"{value:.3g}"
+
+
+def _list(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,161 @@
+"""A comparison in tables: every side against the first, who pays, and whether a condition failed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD
+from llmsim.reports.terminal import say
+from llmsim.statistics import Interval, digits, in_short
+from llmsim.studies.compare import Against, Comparison, Difference, Group, Run, withheld
+
+#: metrics of the table on the screen, by the names that --fail-if takes; the folder has all
+SHOWN = (
+    *("ttft_s.mean", "ttft_s.p50", "ttft_s.p99", "tpot_s.mean", "tbt_s.p99", "e2e_s.mean", "e2e_s.p99"),
+    *("client_queueing_s.mean", "slo.attainment", "slo.goodput_tokens_per_s", "smooth_goodput_tokens_per_s"),
+    *("output_tokens_per_s", "requests.finished", "requests.abandoned", "requests.cancelled", "requests.rejected"),
+    *("requests.unfinished", "wasted.computed_tokens"),
+)
+#: shown only where a side has some
+RARE = frozenset({"requests.abandoned", "requests.cancelled", "requests.rejected", "requests.unfinished"})
+KINDS = {
+    "all": "",
+    "prompt_tokens": "prompt ",
+    "output_tokens": "output ",
+    "arrival": "arrival ",
+    "outcome": "",
+}
+#: relative difference, +1,000 %, from which it is shown as a factor
+LARGE = 10.0
+COVERS = {
+    "seeds": "95 % intervals over seeds (paired t): what other requests of the same kind would show",
+    "requests": (
+        "95 % intervals from blocks of requests of one run, resampled in pairs: what a run as long as this, in the "
+        "same steady state, would show; --seeds gives intervals to every metric"
+    ),
+    None: "no intervals from this one run a side: give --seeds",
+}
+
+
+def show(comparison: Comparison, folder: Path | None, pictures: Sequence[Path] = (), *, force: bool = False) -> None:
+    """Print a comparison, and where its files are."""
+    console = Console(highlight=False)
+    for side, runs in comparison.sides:
+        say(console, f"[bold]{side.label}[/bold] {escape(side.name)}: {_verdicts(runs)}")
+    for one in comparison.others:
+        _show_against(console, comparison, one, force)
+    for note in comparison.notes:
+        say(console, f"[bold]Note:[/bold] {escape(note)}")
+    for answer in comparison.answers:
+        said = "[red]FAILED[/red]" if answer.failed else "passed"
+        words = escape(f"{answer.condition.text}, {answer.side}: {answer.words}")
+        say(console, f"{said}: {words}")
+    if folder is not None:
+        console.print(f"tables and pictures: {folder}", soft_wrap=True, markup=False)
+        for file in pictures:
+            console.print(f"  {file}", soft_wrap=True, markup=False)
+
+
+def _show_against(console: Console, comparison: Comparison, one: Against, force: bool) -> None:
+    shown = list(_rows(one))
+    say(console, f"\n[bold]{escape(str(one.side))} against {escape(str(comparison.first))}[/bold]")
+    console.print(_differences(shown, comparison.first.label, one.side.label, force))
+    covers = next((d.covers for d in shown if d.covers is not None), None)
+    large = any(d.relative is not None and d.relative.estimate >= LARGE for d in shown if not withheld(d, force=force))
+    factors = f"; x: {one.side.label} over {comparison.first.label}" if large else ""
+    say(console, f"{COVERS[covers]}{factors}", style="dim")
+    cautions = sorted({d.caution for d in shown if d.caution})
+    if cautions:
+        tail = P99S_MARKED if force else P99S_WITHHELD
+        say(console, f"a run is {cautions[0]}: {tail}; the other numbers depend on its length, too")
+    if one.groups:
+        console.print(_groups(one.groups))
+        say(
+            console,
+            "gain, pay: last token over 1 % earlier or later, or finished on one side only; lengths in tokens; changes "
+            "of TTFT and E2E are means over the requests that have them on both sides",
+            style="dim",
+        )
+
+
+def _rows(one: Against) -> Iterator[Difference]:
+    for name in SHOWN:
+        difference = one.differences.get(name)
+        if difference is not None and not (name in RARE and not (difference.first or difference.other)):
+            yield difference
+
+
+def _differences(rows: Sequence[Difference], first: str, other: str, force: bool) -> Table:
+    """Numbers are never cut: where a terminal is narrow, names of metrics go over two lines."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("metric", overflow="fold")
+    for head in (first, other, f"{other} - {first}", "relative", ""):
+        table.add_column(head, justify="right" if head else "left", no_wrap=True)
+    for row in rows:
+        if withheld(row, force=force):
+            table.add_row(row.metric, *["–"] * 4, "")
+            continue
+        mark = "*" if row.caution else ""
+        values = (f"{number(row.first)}{mark}", f"{number(row.other)}{mark}")
+        change = "–" if row.interval is None else digits(row.interval.estimate, signed=True)
+        table.add_row(row.metric, *values, change, in_percent(row.relative), verdict(row))
+    return table
+
+
+def _groups(groups: Sequence[Group]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False)
+    table.add_column("requests", no_wrap=True)
+    for head in ("n", "gain", "pay", "TTFT, s", "E2E, s"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for group in groups:
+        table.add_row(
+            f"{KINDS[group.kind]}{group.words}",
+            f"{group.requests:,}",
+            f"{100 * group.gain:.0f} %",
+            f"{100 * group.pay:.0f} %",
+            *(in_short(change, signed=True) for change in (group.ttft_change_s, group.e2e_change_s)),
+        )
+    return table
+
+
+def verdict(row: Difference) -> str:
+    """What the difference is worth: better, worse, equal, or none of these for sure."""
+    if row.zero:
+        return "equal"
+    if not row.certain or row.interval is None:
+        return "?" if row.interval is not None and math.isfinite(row.interval.half_width) else ""
+    if row.better == 0:
+        return ""
+    return "better" if (row.interval.estimate > 0) == (row.better > 0) else "[red]worse[/red]"
+
+
+def in_percent(interval: Interval | None) -> str:
+    """A relative difference in percent; a large one as the factor, as thousands of percent say little."""
+    if interval is None:
+        return "–"
+    if interval.estimate >= LARGE:
+        factor = replace(interval, estimate=1 + interval.estimate, low=1 + interval.low, high=1 + interval.high)
+        return f"x {in_short(factor)}"
+    estimate, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
+    return f"{in_short(replace(interval, estimate=estimate, low=low, high=high), signed=True)} %"
+
+
+def number(value: float | None) -> str:
+    """A metric's value, if there is one."""
+    return "–" if value is None else digits(value)
+
+
+def _verdicts(runs: Sequence[Run]) -> str:
+    answers = [run.score["verdict"]["answer"] for run in runs]
+    if len(runs) == 1:
+        return f"{ANSWERS[answers[0]]}, {escape(runs[0].score['verdict']['reason'])}"
+    counts = [(answer, answers.count(answer)) for answer in dict.fromkeys(answers)]
+    return ", ".join(f"{ANSWERS[answer]} in {count} of {len(runs)} seeds" for answer, count in counts)

@@ -1,0 +1,83 @@
+"""A plan as tables that a person reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmsim.reports.terminal import say
+from llmsim.studies.plan import Planned
+from llmsim.studies.plan.evaluate import Evaluation
+from llmsim.studies.plan.plan import Answer
+from llmsim.studies.plan.words import in_words
+
+
+def show(planned: Planned, folder: Path | None, console: Console | None = None) -> None:
+    """Print the answer for every candidate, what it costs and what binds it, and what was looked at."""
+    console = console or Console(highlight=False)
+    console.print(f"\n[bold]{planned.question.scenario.name}[/bold]")
+    if planned.best is not None and len(planned.answers) > 1:
+        by = "hour" if planned.question.table.find == "instances" else "token"
+        say(console, f"cheapest by the {by}: {_name(planned.best)}")
+    for answer in planned.answers:
+        say(console, f"\n[bold]{_name(answer)}[/bold]")
+        refused = "refused: " if answer.carries is None else ""
+        say(console, f"{refused}{in_words(answer, planned.question.targets)}")
+        if answer.binding is not None and answer.bound is not None:
+            say(console, f"{_of_which(answer.bound)} bound by {answer.binding}")
+        console.print(_table(answer))
+    say(
+        console,
+        "cost by list prices of hardware_profiles or plan.price_usd_per_hour, for output tokens; user tok/s: the "
+        "median user's speed after the first token; P: probability that the mean over runs keeps every target; runs "
+        "that are overloaded or too short meet none",
+        style="dim",
+    )
+    if folder is not None:
+        console.print(f"tables and picture: {folder}", soft_wrap=True)
+
+
+def _name(answer: Answer) -> str:
+    return f"{answer.candidate.hardware}, {answer.candidate.scheduler}"
+
+
+def _of_which(evaluation: Evaluation) -> str:
+    """The cluster and load at which something binds."""
+    return f"{evaluation.instances} at {evaluation.rate_per_s:g}/s {'is' if evaluation.instances == 1 else 'are'}"
+
+
+def _table(answer: Answer) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    for head in ("inst.", "rate/s", "", "P", "runs", "requests", "USD/h", "USD/\nMtok", "user\ntok/s"):
+        table.add_column(head, justify="left" if not head else "right", no_wrap=True)
+    for evaluation in answer.evaluations:
+        table.add_row(*_cells(answer, evaluation))
+    return table
+
+
+def _cells(answer: Answer, evaluation: Evaluation) -> tuple[str, ...]:
+    probability = evaluation.probability
+    chosen = "[bold]carries[/bold]" if evaluation is answer.carries else _short(evaluation)
+    return (
+        str(evaluation.instances),
+        f"{evaluation.rate_per_s:g}",
+        chosen,
+        "–" if probability is None else f"{probability:.3f}",
+        str(len(evaluation.runs)),
+        f"{evaluation.runs[0].requests:,}",
+        f"{answer.usd_per_hour(evaluation):,.2f}",
+        _plain(answer.usd_per_million_tokens(evaluation)),
+        _plain(answer.user_tokens_per_s(evaluation)),
+    )
+
+
+def _short(evaluation: Evaluation) -> str:
+    kind = evaluation.reason.partition(":")[0]
+    return kind if kind in ("overloaded", "too short") else evaluation.answer
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

@@ -1,0 +1,93 @@
+"""What `llmsim bench` prints: JSON for machines, tables for people and for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from llmsim.studies.bench.measure import Comparison, Measurement
+from llmsim.studies.bench.suites import Scale
+
+
+def speed_json(measured: Mapping[str, Measurement], timeouts_per_s: float) -> dict[str, Any]:
+    """The numbers of each workload; `per_timeout` is its requests_per_s / `timeouts_per_s`."""
+    return {
+        name: _numbers(each) | {"per_timeout": each.requests_per_s / timeouts_per_s} for name, each in measured.items()
+    }
+
+
+def _numbers(each: Measurement) -> dict[str, Any]:
+    rates = ("requests_per_s", "steps_per_s", "tokens_per_s", "timeouts_per_request")
+    fields = asdict(each) | {"simpy_timeouts_per_s": median(each.simpy_timeouts_per_s)}
+    return {name: getattr(each, name) for name in rates} | fields
+
+
+def scale_json(scale: Scale) -> dict[str, Any]:
+    """The three sizes, and how the cost of a request grows."""
+    runs = {name: _numbers(run) for name, run in scale.runs.items()}
+    return {"runs": runs, "requests_ratio": scale.requests_ratio, "instances_ratio": scale.instances_ratio}
+
+
+def stretches_json(compared: Mapping[float, Comparison]) -> list[dict[str, Any]]:
+    """One object for each load."""
+    return [{"load": load, **asdict(each), "speedup": each.speedup} for load, each in compared.items()]
+
+
+def speed_table(measured: Mapping[str, Measurement], skipped: Mapping[str, str], timeouts_per_s: float) -> Table:
+    """Show rates and memory by workload."""
+    table = _table("workload", "requests", "requests/s", "/timeout", "steps/s", "tokens/s", "memory", "wall")
+    for name, each in measured.items():
+        table.add_row(name, *_speed_cells(each, f"{each.requests_per_s / timeouts_per_s:.4f}"))
+    for name, reason in skipped.items():
+        table.add_row(name, *["–"] * 7)
+        table.caption = f"{name} {reason}"
+    return table
+
+
+def scale_table(scale: Scale) -> Table:
+    """Show the three sizes, with the cost of a request against the first."""
+    table = _table("azure-conv", "requests", "requests/s", "cost", "tokens/s", "memory", "wall")
+    for (name, each), ratio in zip(scale.runs.items(), (1.0, scale.requests_ratio, scale.instances_ratio), strict=True):
+        requests, rate, cost, _, *rest = _speed_cells(each, f"{ratio:.2f} x")
+        table.add_row(name, requests, rate, cost, *rest)  # all of it in 80 columns
+    return table
+
+
+def stretches_table(compared: Mapping[float, Comparison]) -> Table:
+    """Show how much faster stretches are, by load."""
+    table = _table("load", "steps", "steps/row", "stretches", "stepwise", "times faster", "same")
+    for load, each in compared.items():
+        table.add_row(
+            f"{100 * load:.0f} %",
+            f"{each.steps:,}",
+            f"{each.steps / each.rows:.1f}",
+            f"{each.stretches_s:.2f} s",
+            f"{each.stepwise_s:.2f} s",
+            f"{each.speedup:.1f}",
+            "yes" if each.identical else "NO",
+        )
+    return table
+
+
+def _speed_cells(each: Measurement, relative: str) -> list[str]:
+    return [
+        f"{each.requests:,}",
+        f"{each.requests_per_s:,.0f}",
+        relative,
+        f"{each.steps_per_s / 1e6:.3f} M",
+        f"{each.tokens_per_s / 1e6:.2f} M",
+        f"{each.peak_bytes / 1e9:.2f} GB" if each.peak_bytes >= 1e9 else f"{each.peak_bytes / 1e6:.0f} MB",
+        f"{each.wall_s:.{max(0, 3 - len(str(int(each.wall_s))))}f} s",  # three digits, or all before the point
+    ]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1), show_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table

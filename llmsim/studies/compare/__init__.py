@@ -1,0 +1,31 @@
+"""Comparisons: scenarios or schedulers on the same requests, with the same seeds, pair by pair."""
+
+from __future__ import annotations
+
+from llmsim.studies.compare.compare import Against, Comparison, compare, known_metrics
+from llmsim.studies.compare.conditions import Answer, Condition, parse_condition
+from llmsim.studies.compare.differences import Difference
+from llmsim.studies.compare.requests import Group, Pair
+from llmsim.studies.compare.runs import Run
+from llmsim.studies.compare.sides import Side, read_sides
+from llmsim.studies.compare.store import MARK, as_json, withheld, write
+
+__all__ = [
+    "MARK",
+    "Against",
+    "Answer",
+    "Comparison",
+    "Condition",
+    "Difference",
+    "Group",
+    "Pair",
+    "Run",
+    "Side",
+    "as_json",
+    "compare",
+    "known_metrics",
+    "parse_condition",
+    "read_sides",
+    "withheld",
+    "write",
+]

@@ -1,0 +1,166 @@
+"""Every metric of one side against the first side's, pair by pair: absolute and relative differences with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from llmsim.statistics import Interval, paired_difference
+from llmsim.statistics.intervals import LEVEL, Floats, student_t
+from llmsim.studies.compare.blocks import Blocks, Pairs
+from llmsim.studies.compare.runs import Run
+
+#: parts of a score that are compared, and which way is better: 1 more, -1 less, 0 neither
+DIRECTIONS: Mapping[str, int] = {
+    "ttft_s": -1,
+    "tpot_s": -1,
+    "tbt_s": -1,
+    "e2e_s": -1,
+    "queueing_s": -1,
+    "client_queueing_s": -1,
+    "engine_ttft_s": -1,
+    "gateway_queueing_s": -1,
+    "slo": 1,
+    "smooth_goodput_tokens_per_s": 1,
+    "idle_latency_s": -1,
+    "output_tokens_per_s": 1,
+    "requests_per_s": 1,
+    "requests": 0,
+    "requests.finished": 1,
+    "requests.abandoned": -1,
+    "requests.cancelled": -1,
+    "requests.rejected": -1,
+    "requests.unfinished": -1,
+    "wasted": -1,
+    "wasted.busy_gpu_s": 0,
+    "prefix_cache": 0,
+    "prefix_cache.hit_ratio": 1,
+}
+#: how many values a summary rests on, how many requests there are and how long they are: no metrics
+COUNTS = frozenset({"n", "censored", "total", "prompt_tokens"})
+TAIL = ".p99"
+#: what an interval covers
+Covers = Literal["seeds", "requests"]
+OVER_SEEDS: Covers = "seeds"
+OVER_REQUESTS: Covers = "requests"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric of `other` against `first`; `interval` and `relative` are None where a run has no such number."""
+
+    metric: str
+    better: int  #: 1: more is better, -1: less is, 0: neither
+    first: float | None  #: mean over seeds
+    other: float | None
+    interval: Interval | None  #: other - first
+    relative: Interval | None  #: the same as a share of first; None for a first of 0 also
+    covers: Covers | None  #: what would be drawn anew; None: the interval is not bounded
+    caution: str = ""  #: why not to rely on it: a run is not steady
+
+    @property
+    def certain(self) -> bool:
+        """The interval is bounded and leaves out 0."""
+        return self.interval is not None and (self.interval.positive or self.interval.negative)
+
+    @property
+    def zero(self) -> bool:
+        """No difference at all, in any pair."""
+        return self.interval is not None and self.interval.estimate == self.interval.low == self.interval.high == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        intervals = {name: getattr(self, name) for name in ("interval", "relative")}
+        return {
+            "metric": self.metric,
+            "better": {1: "more", -1: "less", 0: None}[self.better],
+            "first": self.first,
+            "other": self.other,
+            **{name: None if one is None else one.to_dict() for name, one in intervals.items()},
+            "covers": self.covers,
+            "caution": self.caution or None,
+        }
+
+
+def differences(first: Sequence[Run], other: Sequence[Run], *, paired: bool, level: float = LEVEL) -> list[Difference]:
+    """Compare two sides, a run a seed each, in every metric that both have.
+
+    Over seeds: paired t. For one seed: blocks of requests resampled in pairs (`blocks`), where `paired` says that both
+    runs have the same requests and that is valid; otherwise the estimate stands alone.
+    """
+    mine, theirs = ([dict(metrics(run.score)) for run in runs] for runs in (first, other))
+    caution = _caution(first, other)
+    blocks = Pairs.of(first[0], other[0]) if paired and len(first) == 1 else None
+    out = []
+    for name in mine[0]:
+        pairs = [(a.get(name), b.get(name)) for a, b in zip(mine, theirs, strict=True)]
+        said = caution if name.endswith(TAIL) else ""
+        out.append(_difference(name, pairs, None if blocks is None else blocks.blocks(name), said, level))
+    return out
+
+
+def metrics(score: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """Yield the metrics of a score that are compared, by dotted name, such as ``("ttft_s.p99", 0.31)``."""
+    for part, value in score.items():
+        if part not in DIRECTIONS or value is None:
+            continue
+        if isinstance(value, Mapping):
+            yield from ((f"{part}.{name}", number) for name, number in _leaves(value) if name not in COUNTS)
+        else:
+            yield part, value
+
+
+def direction(metric: str) -> int:
+    """Which way a metric is better: 1 more, -1 less, 0 neither."""
+    return DIRECTIONS.get(metric, DIRECTIONS[metric.partition(".")[0]])
+
+
+def relative_difference(first: Floats, other: Floats, level: float = LEVEL) -> Interval | None:
+    """(mean of other - mean of first) / mean of first, from pairs (n,): the ratio of two means, with its interval.
+
+    The usual linearisation (Cochran, Sampling Techniques, 1977, 6.4): t of other - ratio first. None for a first of 0
+    unless other is 0 too.
+    """
+    base, n = float(first.mean()), len(first)
+    if base == 0:
+        return Interval(0.0, 0.0, 0.0, level, n) if not first.any() and not other.any() else None
+    change = float((other - first).mean()) / base
+    if n == 1:
+        return Interval(change, -math.inf, math.inf, level, n)
+    rest = (other - first - change * first) / base
+    half = student_t((1 + level) / 2, n - 1) * float(rest.std(ddof=1)) / math.sqrt(n)
+    return Interval(change, change - half, change + half, level, n)
+
+
+def _difference(
+    name: str, pairs: Sequence[tuple[float | None, float | None]], blocks: Blocks | None, caution: str, level: float
+) -> Difference:
+    a, b = ([value for value in values if value is not None] for values in zip(*pairs, strict=True))
+    means = [float(np.mean(x)) if len(x) == len(pairs) else None for x in (a, b)]
+    if means[0] is None or means[1] is None:
+        return Difference(name, direction(name), means[0], means[1], None, None, None, caution)
+    first, other = np.array(a, dtype=np.float64), np.array(b, dtype=np.float64)
+    interval, relative = paired_difference(first, other, level), relative_difference(first, other, level)
+    covers: Covers | None = OVER_SEEDS if len(pairs) > 1 else None
+    if blocks is not None:
+        interval, relative = blocks.around(interval.estimate, None if relative is None else relative.estimate, level)
+        covers = OVER_REQUESTS
+    return Difference(name, direction(name), means[0], means[1], interval, relative, covers, caution)
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _caution(first: Sequence[Run], other: Sequence[Run]) -> str:
+    """Why P99s of these runs say nothing of a steady state; empty if they do."""
+    answers = sorted({run.score["verdict"]["answer"] for run in [*first, *other]} - {"steady"})
+    return " or ".join(answers)

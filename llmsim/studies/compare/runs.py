@@ -1,0 +1,151 @@
+"""The runs of a comparison: every side with every seed, in this process or several, charged until one common end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmsim import experiment
+from llmsim.errors import LlmsimError
+from llmsim.metrics import ranges
+from llmsim.metrics.score import score_reader
+from llmsim.metrics.window import resolve
+from llmsim.record import Floats, Timelines
+from llmsim.scenario import Scenario
+from llmsim.scenario.model import ClosedArrivals
+from llmsim.studies.compare.sides import Side, load_scheduler
+
+#: gives an executor for as long as it works
+Executors = Callable[[], AbstractContextManager[Executor]]
+#: told now and then of requests served, and of all there are
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One side's run with one seed."""
+
+    scenario: Scenario
+    score: dict[str, Any]
+    delivered: Timelines
+    first_scheduled_s: Floats  #: (N,) NaN for never
+
+    @property
+    def end_s(self) -> float:
+        """Until when readers whose request was dropped are charged."""
+        return float(self.score["choices"]["run_end_s"])
+
+    @property
+    def steady(self) -> bool:
+        """Whether its percentiles describe a steady state."""
+        return bool(self.score["verdict"]["answer"] == "steady")
+
+    def same_requests(self, other: Run) -> bool:
+        """Whether both were asked the same, request by request; arrivals in a closed loop are the run's own doing."""
+        one, two = self.delivered, other.delivered
+        return (
+            len(one) == len(two)
+            and np.array_equal(one.prompt_tokens, two.prompt_tokens)
+            and np.array_equal(one.output_tokens, two.output_tokens)
+            and (self._sets_arrivals or other._sets_arrivals or np.array_equal(one.arrival_s, two.arrival_s))
+        )
+
+    @property
+    def _sets_arrivals(self) -> bool:
+        """Whether the arrivals that latencies count from depend on the server."""
+        arrivals = getattr(self.scenario.workload, "arrivals", None)
+        return isinstance(arrivals, ClosedArrivals) or self.scenario.measured_from == "sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A run as text, for any process."""
+
+    scenario: str  #: JSON
+    scheduler_file: Path | None
+
+
+def run_all(
+    sides: Sequence[Side],
+    seeds: Sequence[int],
+    *,
+    executors: Executors | None = None,
+    progress: Progress | None = None,
+) -> list[list[Run]]:
+    """Run every side with every seed: a list of runs, one a seed, for each side; in this process without executors.
+
+    The result does not depend on the executor. Readers whose request was dropped are charged until the latest end of
+    all runs, so that no side gains by ending earlier. Raises LlmsimError if a worker process was lost.
+    """
+    tasks = [
+        Task(side.scenario.model_copy(update={"seed": seed}).model_dump_json(), side.scheduler_file)
+        for side in sides
+        for seed in seeds
+    ]
+    runs = _here(tasks, progress) if executors is None else _spread(tasks, executors, progress)
+    end_s = max(run.end_s for run in runs)
+    charged = [charged_until(run, end_s) for run in runs]
+    return [charged[i * len(seeds) : (i + 1) * len(seeds)] for i in range(len(sides))]
+
+
+def run_task(task: Task, progress: Progress | None = None) -> Run:
+    """Run and score one task."""
+    scenario = Scenario.model_validate_json(task.scenario)
+    result = experiment.run(scenario, scheduler=load_scheduler(task.scheduler_file), progress=progress)
+    return Run(scenario, result.score, result.delivered, result.record.requests["first_scheduled_s"])
+
+
+def charged_until(run: Run, end_s: float) -> Run:
+    """Score the reader anew, charged until `end_s` where the run dropped a request; nothing else depends on it."""
+    user, window = experiment.make_user(run.scenario), experiment.make_window(run.scenario)
+    span = resolve(window, run.delivered)
+    counted = ranges.select(run.delivered, span.counted)
+    reader = score_reader(counted, ranges.layout(counted), user, span, end_s)
+    choices = {**run.score["choices"], "run_end_s": end_s}
+    return replace(run, score={**run.score, **reader, "choices": choices})
+
+
+def _here(tasks: Sequence[Task], progress: Progress | None) -> list[Run]:
+    runs = []
+    for i, task in enumerate(tasks):
+        runs.append(run_task(task, _part(progress, i, len(tasks))))
+        if progress is not None:
+            requests = len(runs[-1].delivered)
+            progress((i + 1) * requests, len(tasks) * requests)
+    return runs
+
+
+def _part(progress: Progress | None, i: int, runs: int) -> Progress | None:
+    """Progress of run i of so many, of the same number of requests each."""
+    if progress is None:
+        return None
+    return lambda done, of: progress(i * of + done, runs * of)
+
+
+def _spread(tasks: Sequence[Task], executors: Executors, progress: Progress | None) -> list[Run]:
+    try:
+        with executors() as executor:
+            futures = [executor.submit(run_task, task) for task in tasks]
+            for done, future in enumerate(_completed(futures), start=1):
+                if progress is not None:
+                    requests = len(future.result().delivered)
+                    progress(done * requests, len(tasks) * requests)
+            return [future.result() for future in futures]
+    except BrokenExecutor:
+        raise LlmsimError("a worker process died, out of memory or killed; try --jobs 1, or fewer requests") from None
+
+
+def _completed(futures: Sequence[Future[Run]]) -> Iterator[Future[Run]]:
+    """Futures as they end; the first that failed ends all."""
+    for future in as_completed(futures):
+        if future.exception() is not None:
+            for other in futures:
+                other.cancel()
+            future.result()
+        yield future

@@ -1,0 +1,124 @@
+"""A comparison as JSON and as tables in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import llmsim
+from llmsim.errors import InputError
+from llmsim.experiment.store import write_json
+from llmsim.studies.compare.compare import Against, Comparison
+from llmsim.studies.compare.differences import TAIL, Difference, metrics
+from llmsim.studies.compare.runs import Run
+
+#: the file whose presence makes a folder that of a comparison
+MARK = "compare.json"
+DIFFERENCES, RUNS, GROUPS, REQUESTS = "differences.parquet", "runs.parquet", "groups.parquet", "requests.parquet"
+
+
+def write(comparison: Comparison, folder: Path, *, force: bool = False) -> None:
+    """Write compare.json and four tables into an existing folder; the same comparison gives the same bytes.
+
+    P99s of runs that are not steady are left out unless forced. InputError where the folder cannot be written.
+    """
+    said = as_json(comparison, force=force)
+    each = comparison.others
+    try:
+        write_json(folder / MARK, said)
+        _write(
+            [{"side": one["side"], **_flat(row)} for one in said["against"] for row in one["differences"]],
+            folder / DIFFERENCES,
+        )
+        _write([row for side in said["sides"] for row in side["runs"]], folder / RUNS)
+        _write(
+            [{"side": one["side"], **_flat(row)} for one in said["against"] for row in one["groups"]], folder / GROUPS
+        )
+        _write_requests(each, folder / REQUESTS)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def as_json(comparison: Comparison, *, force: bool = False) -> dict[str, Any]:
+    """A comparison as JSON values; P99s of runs that are not steady are None unless forced."""
+    return {
+        "llmsim": llmsim.__version__,
+        "seeds": list(comparison.seeds),
+        "charged_until_s": comparison.runs[0].end_s,
+        "notes": list(comparison.notes),
+        "sides": [
+            {
+                "label": side.label,
+                "name": side.name,
+                "verdicts": [run.score["verdict"] for run in runs],
+                "runs": [_row(side.label, run, force) for run in runs],
+                "scenario": side.scenario.model_dump(mode="json"),
+            }
+            for side, runs in comparison.sides
+        ],
+        "against": [_against(one, force) for one in comparison.others],
+        "conditions": [answer.to_dict() for answer in comparison.answers],
+        "failed": comparison.failed,
+    }
+
+
+def withheld(difference: Difference, *, force: bool = False) -> bool:
+    """Whether a difference is not shown: of P99s that no steady state stands behind."""
+    return bool(difference.caution) and not force
+
+
+def _against(one: Against, force: bool) -> dict[str, Any]:
+    return {
+        "side": one.side.label,
+        "differences": [_shown(difference, force) for difference in one.differences.values()],
+        "groups": [group.to_dict() for group in one.groups],
+        "most_changed": one.picked,
+    }
+
+
+def _shown(difference: Difference, force: bool) -> dict[str, Any]:
+    said = difference.to_dict()
+    if withheld(difference, force=force):
+        said |= dict.fromkeys(("first", "other", "interval", "relative", "covers"))
+    return said
+
+
+def _row(label: str, run: Run, force: bool) -> dict[str, Any]:
+    values = {
+        name: None if name.endswith(TAIL) and not run.steady and not force else value
+        for name, value in metrics(run.score)
+    }
+    return {"side": label, "seed": run.scenario.seed, "verdict": run.score["verdict"]["answer"], **values}
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Intervals as columns of their own."""
+    out: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            out |= {f"{name}.{part}": number for part, number in value.items()}
+        else:
+            out[name] = value
+    return out
+
+
+def _write(rows: list[dict[str, Any]], file: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from llmsim.studies.sweep.table import to_arrow
+
+    pq.write_table(to_arrow(rows), file)
+
+
+def _write_requests(others: Any, file: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = []
+    for one in others:
+        columns = one.requests
+        if columns:
+            n = len(columns["request"])
+            tables.append(pa.table({"side": pa.array([one.side.label] * n), **columns}))
+    if tables:
+        pq.write_table(pa.concat_tables(tables), file)

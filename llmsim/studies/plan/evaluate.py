@@ -1,0 +1,130 @@
+"""Does a cluster carry a load? Runs are added and lengthened until the answer is as sure as asked, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from llmsim.scenario import Scenario
+from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, mean
+from llmsim.studies.plan.measure import Measure, Measured
+from llmsim.studies.plan.targets import Target
+
+CARRIES, FAILS, UNDECIDED = "carries", "fails", "undecided"
+#: a run that was too short is followed by one so many times longer
+LONGER = 4
+
+#: (requests, seed) -> the experiment
+ExperimentOf = Callable[[int, int], Scenario]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How sure to be, and what that may cost."""
+
+    confidence: float
+    least_seeds: int
+    most_seeds: int
+    first_requests: int  #: of the first run
+    most_requests: int  #: of the longest run
+
+    def lengths(self) -> Iterator[int]:
+        """Requests of a run, from the first to the longest."""
+        requests = min(self.first_requests, self.most_requests)
+        while requests < self.most_requests:
+            yield requests
+            requests *= LONGER
+        yield self.most_requests
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Whether a cluster carries a load, how probable that is, and why."""
+
+    instances: int
+    rate_per_s: float
+    answer: str  #: `CARRIES`, `FAILS` or `UNDECIDED`
+    probability: float | None  #: that all targets are kept; None where the runs cannot tell
+    reason: str
+    runs: tuple[Measured, ...]
+
+    @property
+    def steady(self) -> bool:
+        """Whether all of its runs were steady, so that their numbers mean something."""
+        return all(run.answer == STEADY for run in self.runs)
+
+    def mean(self, metric: str) -> float | None:
+        """Mean of a metric over the runs, None unless all are steady."""
+        return float(np.mean([run.values[metric] for run in self.runs])) if self.steady else None
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Runs one cluster at one load until it can answer."""
+
+    rules: Rules
+    targets: Sequence[Target]
+    measure: Measure
+    first_seed: int = 0
+
+    def __call__(self, instances: int, rate_per_s: float, experiment_of: ExperimentOf) -> Evaluation:
+        """Answer; every length starts with one run, because overload and too short runs need no more."""
+        for requests in self.rules.lengths():
+            answer, probability, reason, runs = self._at_length(partial(experiment_of, requests))
+            if answer != UNDECIDED:
+                break
+        return Evaluation(instances, rate_per_s, answer, probability, reason, tuple(runs))
+
+    def _at_length(self, experiment_of: Callable[[int], Scenario]) -> tuple[str, float | None, str, list[Measured]]:
+        runs: list[Measured] = []
+        self._add(runs, 1, experiment_of)
+        if runs[0].answer == TOO_SHORT:
+            return UNDECIDED, None, _too_short(runs), runs
+        if runs[0].answer == OVERLOADED:
+            self._add(runs, 2, experiment_of)
+            if runs[1].answer == OVERLOADED:
+                return FAILS, 0.0, f"overloaded: {runs[0].reason}", runs
+            return UNDECIDED, None, _too_short(runs), runs
+        seeds = self.rules.least_seeds
+        while True:
+            self._add(runs, seeds, experiment_of)
+            if any(run.answer != STEADY for run in runs):
+                return UNDECIDED, None, _too_short(runs), runs
+            answer, probability = self._judge(runs)
+            if answer != UNDECIDED or seeds >= self.rules.most_seeds:
+                return answer, probability, self._in_words(runs), runs
+            seeds = min(2 * seeds, self.rules.most_seeds)
+
+    def _add(self, runs: list[Measured], up_to: int, experiment_of: Callable[[int], Scenario]) -> None:
+        seeds = range(self.first_seed + len(runs), self.first_seed + up_to)
+        runs.extend(self.measure([experiment_of(seed) for seed in seeds]))
+
+    def _judge(self, runs: Sequence[Measured]) -> tuple[str, float]:
+        """For several targets: at least 1 - the sum of what each may fail by, at most the least (Bonferroni)."""
+        requests = sum(int(run.evidence["requests"] or 0) for run in runs)
+        each = [t.probability(np.array([run.values[t.metric] for run in runs]), requests) for t in self.targets]
+        at_least, at_most = max(0.0, 1 - sum(1 - p for p in each)), min(each)
+        if at_least >= self.rules.confidence:
+            return CARRIES, at_least
+        return (FAILS, at_most) if at_most <= 1 - self.rules.confidence else (UNDECIDED, at_least)
+
+    def _in_words(self, runs: Sequence[Measured]) -> str:
+        parts = []
+        for target in self.targets:
+            values = np.array([run.values[target.metric] for run in runs])
+            found: Any = mean(values) if np.isfinite(values).all() else "not reached by all runs"
+            parts.append(f"{target.metric} {found}")
+        return ", ".join(parts)
+
+
+def _too_short(runs: Sequence[Measured]) -> str:
+    lacking = [run for run in runs if run.answer != STEADY]
+    counts = f"{len(lacking)} of {len(runs)} runs of {runs[0].requests:,} requests"
+    answers = {run.answer for run in runs}
+    if {STEADY, OVERLOADED} <= answers or {TOO_SHORT, OVERLOADED} <= answers:
+        return f"runs of {runs[0].requests:,} requests disagree: {', '.join(sorted(answers))}"
+    return f"too short: {counts}, because {lacking[0].reason}"

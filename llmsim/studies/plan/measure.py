@@ -1,0 +1,66 @@
+"""One run, and what a plan needs of it: its verdict, the targets' numbers, cost and speed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmsim import experiment
+from llmsim.experiment.run import score_delivered
+from llmsim.metrics import ranges
+from llmsim.metrics.window import Window, resolve
+from llmsim.scenario import Scenario
+from llmsim.statistics import STEADY
+from llmsim.studies.plan.targets import value
+
+#: numbers of every steady run, beside those that the targets name
+ALWAYS = ("output_tokens_per_s", "tpot_s.p50", "ttft_s.p50", "ttft_s.p99")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one run showed."""
+
+    seed: int
+    requests: int
+    answer: str  #: of its verdict
+    reason: str
+    values: Mapping[str, float]  #: metric -> number; empty unless steady
+    evidence: Mapping[str, float | int | None]
+
+
+#: runs experiments, in any order, and returns what they showed, in theirs
+Measure = Callable[[Sequence[Scenario]], Sequence[Measured]]
+
+
+def measure(scenario: Scenario, metrics: Sequence[str]) -> Measured:
+    """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain."""
+    result = experiment.run(scenario)
+    verdict = result.score["verdict"]
+    values: dict[str, float] = {}
+    if verdict["answer"] == STEADY:
+        values = _values(result, steady_window(scenario, result, verdict["evidence"]), [*metrics, *ALWAYS])
+    count = len(result.record.requests["arrival_s"])
+    return Measured(scenario.seed, count, verdict["answer"], verdict["reason"], values, verdict["evidence"])
+
+
+def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mapping[str, Any]) -> Window:
+    """Arrivals after the warm-up (MSER-5) and a stay in service before the last; the scenario's window if given."""
+    window = experiment.make_window(scenario)
+    if window != Window():
+        return window
+    arrival_s = result.record.requests["arrival_s"]
+    start_s, end_s = float(arrival_s.min()) + evidence["warm_up_s"], float(arrival_s.max())
+    return Window(start_s=start_s, end_s=end_s - evidence["stay_in_service_s"])
+
+
+def _values(result: experiment.Result, window: Window, metrics: Sequence[str]) -> dict[str, float]:
+    scenario, scheduled_s = result.scenario, result.record.requests["first_scheduled_s"]
+    slo, user = experiment.make_slo(scenario), experiment.make_user(scenario)
+    score = score_delivered(result.delivered, result.record, scenario, slo=slo, user=user, window=window)
+    counted = resolve(window, result.delivered).counted
+    delivered = ranges.select(result.delivered, counted)
+    found = {metric: value(metric, score, delivered, scheduled_s[counted]) for metric in dict.fromkeys(metrics)}
+    return {metric: math.inf if math.isnan(number) else number for metric, number in found.items()}

@@ -1,0 +1,109 @@
+"""A plan in a folder: the answer in JSON, every evaluation and every run as a row of Parquet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llmsim.experiment.store import write_json
+from llmsim.studies.plan.evaluate import Evaluation
+from llmsim.studies.plan.plan import Answer, Planned
+from llmsim.studies.plan.words import sentence
+
+#: the file whose presence makes a folder a plan
+MARK = "plan.json"
+
+
+def to_dict(planned: Planned) -> dict[str, Any]:
+    """The question and its answers as plain values for JSON."""
+    question, best = planned.question, planned.best
+    return {
+        "name": question.scenario.name,
+        "find": question.table.find,
+        "targets": [str(target) for target in question.targets],
+        "confidence": question.table.confidence,
+        "answer": sentence(planned),
+        "best": None if best is None else planned.answers.index(best),
+        "candidates": [_answer(answer) for answer in planned.answers],
+        "evaluations": list(evaluation_rows(planned)),
+        "scenario": question.scenario.model_dump(mode="json"),
+        "plan": question.table.model_dump(mode="json"),
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    carries, neighbour = answer.carries, answer.neighbour
+    return {
+        **_candidate(answer),
+        "price_usd_per_gpu_hour": answer.candidate.price_usd_per_hour,
+        "carries": None if carries is None else _evaluation(answer, carries),
+        "neighbour": None if neighbour is None else _evaluation(answer, neighbour),
+        "settled": answer.settled,
+        "binds": None if answer.binding is None else {**answer.binding.to_dict(), **_bound(answer)},
+    }
+
+
+def _bound(answer: Answer) -> dict[str, Any]:
+    """The cluster and the load at which it binds."""
+    assert answer.bound is not None
+    return {"instances": answer.bound.instances, "rate_per_s": answer.bound.rate_per_s}
+
+
+def _candidate(answer: Answer) -> dict[str, Any]:
+    cluster = answer.candidate.scenario.cluster
+    return {
+        "gpu": cluster.gpu,
+        "tensor_parallel_size": cluster.tensor_parallel_size,
+        "scheduler": answer.candidate.scheduler,
+    }
+
+
+def _evaluation(answer: Answer, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "instances": evaluation.instances,
+        "rate_per_s": evaluation.rate_per_s,
+        "answer": evaluation.answer,
+        "probability": evaluation.probability,
+        "reason": evaluation.reason,
+        "seeds": len(evaluation.runs),
+        "requests": evaluation.runs[0].requests,
+        "usd_per_hour": answer.usd_per_hour(evaluation),
+        "usd_per_million_tokens": answer.usd_per_million_tokens(evaluation),
+        "user_tokens_per_s": answer.user_tokens_per_s(evaluation),
+    }
+
+
+def evaluation_rows(planned: Planned) -> Iterator[dict[str, Any]]:
+    """One row for each candidate and each size or rate that was looked at."""
+    for answer in planned.answers:
+        for evaluation in answer.evaluations:
+            yield {**_candidate(answer), **_evaluation(answer, evaluation)}
+
+
+def run_rows(planned: Planned) -> Iterator[dict[str, Any]]:
+    """One row for each run that an answer rests on; metrics of runs that were not steady are missing."""
+    for answer in planned.answers:
+        for evaluation in answer.evaluations:
+            for run in evaluation.runs:
+                yield {
+                    **_candidate(answer),
+                    "instances": evaluation.instances,
+                    "rate_per_s": evaluation.rate_per_s,
+                    "seed": run.seed,
+                    "requests": run.requests,
+                    "verdict": run.answer,
+                    "reason": run.reason,
+                    **{name: number for name, number in run.values.items() if math.isfinite(number)},
+                    **{f"evidence.{name}": number for name, number in run.evidence.items()},
+                }
+
+
+def write(planned: Planned, folder: Path) -> None:
+    """Write a plan's files into an existing folder."""
+    import pandas as pd
+
+    pd.DataFrame(list(evaluation_rows(planned))).to_parquet(folder / "evaluations.parquet", index=False)
+    pd.DataFrame(list(run_rows(planned))).to_parquet(folder / "runs.parquet", index=False)
+    write_json(folder / MARK, to_dict(planned))

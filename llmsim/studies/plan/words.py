@@ -1,0 +1,73 @@
+"""A plan's answers as sentences."""
+
+from __future__ import annotations
+
+from llmsim.studies.plan.evaluate import FAILS, Evaluation
+from llmsim.studies.plan.plan import Answer, Planned
+
+#: beyond it, a handful of runs and Student's t say no more
+MOST_SAID = 0.999
+
+
+def sentence(planned: Planned) -> str:
+    """The answer: the cheapest candidate's, or that there is none."""
+    best = planned.best
+    if best is not None:
+        return in_words(best, planned.question.targets)
+    reasons = "; ".join(in_words(answer, planned.question.targets) for answer in planned.answers)
+    return f"refused: {reasons}"
+
+
+def in_words(answer: Answer, targets: tuple[object, ...]) -> str:
+    """Say what one candidate carries, with what probability, and what its neighbour does not."""
+    if answer.carries is None:
+        return _refusal(answer)
+    met = " and ".join(map(str, targets))
+    said = f"{_cluster(answer, answer.carries)} {_carry(answer.carries)} with P({met}) "
+    said += _is(answer.carries.probability)
+    if answer.neighbour is None:
+        return said if answer.find == "load" else f"{said}; one is the least"
+    return f"{said}; {_neighbour(answer, answer.neighbour)}"
+
+
+def _neighbour(answer: Answer, neighbour: Evaluation) -> str:
+    by_instances, one = answer.find == "instances", neighbour.instances == 1
+    what = f"{neighbour.instances} suffice{'s' if one else ''}" if by_instances else f"{neighbour.rate_per_s:g}/s"
+    if neighbour.answer != FAILS:
+        known = "" if neighbour.probability is None else f"P({what}) {_is(neighbour.probability)}, "
+        whether = f"whether {what}" if by_instances else f"whether {'it' if one else 'they'} {_carry(neighbour)}"
+        return f"{known}{whether} could not be told: {neighbour.reason}{_remedy(neighbour)}"
+    if neighbour.reason.startswith("overloaded"):
+        overloaded = f"{neighbour.instances} {'is' if one else 'are'} overloaded"
+        return overloaded if by_instances else f"{what} overloads {'it' if one else 'them'}"
+    return f"P({what}) {_is(neighbour.probability)}"
+
+
+def _refusal(answer: Answer) -> str:
+    tried = answer.neighbour
+    assert tried is not None
+    cluster = f"{_cluster(answer, tried)} ({answer.candidate.scheduler})"
+    if tried.answer == FAILS:
+        known = "" if tried.reason.startswith("overloaded") else f" with P {_is(tried.probability)}"
+        return f"{cluster} {_carry(tried)}{known or ' not at all'}: {tried.reason}"
+    return f"whether {cluster} {_carry(tried)} could not be told: {tried.reason}{_remedy(tried)}"
+
+
+def _remedy(evaluation: Evaluation) -> str:
+    return "; raise plan.most_requests" if evaluation.probability is None else "; raise plan.most_seeds"
+
+
+def _cluster(answer: Answer, evaluation: Evaluation) -> str:
+    return f"{evaluation.instances} x {answer.candidate.hardware}"
+
+
+def _carry(evaluation: Evaluation) -> str:
+    return f"carr{'ies' if evaluation.instances == 1 else 'y'} {evaluation.rate_per_s:g}/s"
+
+
+def _is(probability: float | None) -> str:
+    if probability is None:
+        return "unknown"
+    if probability > MOST_SAID:
+        return f"> {MOST_SAID}"
+    return f"< {1 - MOST_SAID:.3f}" if probability < 1 - MOST_SAID else f"= {probability:.3f}"

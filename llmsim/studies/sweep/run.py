@@ -1,0 +1,161 @@
+"""Run a sweep, or what is left of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmsim.errors import InputError, Interrupted, LlmsimError
+from llmsim.studies.sweep.definition import Point, Sweep
+from llmsim.studies.sweep.drive import Drive, Failure
+from llmsim.studies.sweep.executors import Executors, in_this_process
+from llmsim.studies.sweep.store import TABLE, TABLE_SO_FAR, Store, opened, replaced
+from llmsim.studies.sweep.table import rows_of, to_arrow
+
+#: the table of what is done so far is brought up to date this often
+SO_FAR_EVERY_S = 10.0
+#: failed points that a message names
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep."""
+
+    sweep: Sweep
+    rows: list[dict[str, Any]]  #: one a point, in the order of the points
+    ran: int  #: points that were run now; the others were there
+    others: int  #: files of points that this sweep does not ask for, left where they are
+
+
+def run_sweep(
+    sweep: Sweep,
+    folder: Path,
+    *,
+    executors: Executors = in_this_process,
+    in_flight: int = 1,
+    command: str = "",
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    said: Callable[[str], None] | None = None,
+) -> Swept:
+    """Run the points that `folder` lacks and write its table; the same rows whichever the executor.
+
+    P99s of runs that are not steady are withheld unless `force`. `in_flight` points are handed out at a time.
+    `progress` is told of points run, and of all to run; `said` gets lines for a person. Raises InputError for a folder
+    that cannot be written, LlmsimError if points failed and Interrupted for Ctrl-C: then all that was done is kept.
+    """
+    with opened(folder) as store:
+        store.begin(sweep, command)
+        scores, damaged = store.load(sweep.points)
+        left = list({point.key: point for point in sweep.points if point.key not in scores}.values())
+        others = store.others(sweep.points)
+        for line in _beginning(sweep, len(left), damaged, others, folder):
+            (said or _nobody)(line)
+        bench = _Bench(store, sweep, scores, len(left), progress, force)
+        with _telling_what_is_kept(bench):
+            failures = Drive(executors, in_flight, bench.done, sweep.scheduler_file).run(left)
+            if failures:
+                bench.write_so_far()
+                raise LlmsimError(_told(failures))
+            rows = bench.rows()
+            write_table(rows, folder / TABLE)
+        (folder / TABLE_SO_FAR).unlink(missing_ok=True)
+        return Swept(sweep, rows, bench.ran, others)
+
+
+@contextmanager
+def _telling_what_is_kept(bench: _Bench) -> Iterator[None]:
+    """Say of whatever ends a sweep early what is kept, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        bench.write_so_far()
+        raise Interrupted(f"interrupted; {bench.kept()}") from None
+    except LlmsimError as error:
+        raise type(error)(f"{error}; {bench.kept()}") from None
+
+
+def write_table(rows: list[dict[str, Any]], file: Path) -> None:
+    """Write rows as Parquet, in one move; the same rows give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    whole = pa.BufferOutputStream()
+    pq.write_table(to_arrow(rows), whole)
+    with replaced(file) as scratch:
+        scratch.write_bytes(whole.getvalue())
+
+
+class _Bench:
+    """Takes the results in, as they come."""
+
+    def __init__(
+        self,
+        store: Store,
+        sweep: Sweep,
+        scores: dict[str, dict[str, Any]],
+        left: int,
+        progress: Callable[[int, int], None] | None,
+        force: bool,
+    ) -> None:
+        self._force = force
+        self._store, self._sweep, self._scores, self._progress = store, sweep, scores, progress
+        self._left = left
+        self.ran = 0
+        self._written_s = time.monotonic()
+
+    def done(self, point: Point, score: Mapping[str, Any]) -> None:
+        self._store.keep(point, score)
+        self._scores[point.key] = dict(score)
+        self.ran += 1
+        if self._progress is not None:
+            self._progress(self.ran, self._left)
+        if time.monotonic() - self._written_s > SO_FAR_EVERY_S:
+            self.write_so_far()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of what is done."""
+        return rows_of(self._sweep.points, self._scores, force=self._force)
+
+    def kept(self) -> str:
+        """What is kept, and how to go on."""
+        points = {point.key for point in self._sweep.points}
+        done, folder = len(points & self._scores.keys()), self._store.folder
+        return f"{done:,} of {len(points):,} runs are kept in {folder}, the same command goes on from there"
+
+    def write_so_far(self) -> None:
+        """Write a table of what is done, for who cannot wait: a copy, so that it may fail."""
+        self._written_s = time.monotonic()
+        rows = self.rows()
+        try:
+            if rows:
+                write_table(rows, self._store.folder / TABLE_SO_FAR)
+        except InputError:
+            return
+
+
+def _beginning(sweep: Sweep, left: int, damaged: int, others: int, folder: Path) -> list[str]:
+    points = len({point.key for point in sweep.points})
+    lines = []
+    if left < points:
+        lines.append(f"{points - left:,} of {points:,} runs are in {folder} already, {left:,} are to run")
+    if damaged:
+        lines.append(f"{damaged:,} files of runs were damaged, and are made anew")
+    if others:
+        lines.append(f"{others:,} files of runs of other definitions or versions are left alone in {folder / 'points'}")
+    return lines
+
+
+def _told(failures: list[Failure]) -> str:
+    named = "; ".join(f"{failure.point.name}: {failure.reason}" for failure in failures[:NAMED])
+    more = f"; and {len(failures) - NAMED:,} more" if len(failures) > NAMED else ""
+    return f"{len(failures):,} runs failed: {named}{more}" if len(failures) > 1 else f"a run failed: {named}{more}"
+
+
+def _nobody(_: str) -> None:
+    return

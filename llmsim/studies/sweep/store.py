@@ -1,0 +1,185 @@
+"""The folder of a sweep: a file for each point, there whole or not at all, and one table of them all.
+
+``points/KEY.json`` is written beside and renamed, so that a sweep that was killed at any moment finds what it had. Its
+key says all that its numbers depend on: a file of another definition has another name, is left and never read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import llmsim
+from llmsim.errors import InputError
+from llmsim.experiment import check_folder
+from llmsim.studies.sweep.definition import Point, Sweep
+from llmsim.studies.sweep.keys import code_hash
+
+#: the file whose presence makes a folder that of a sweep
+MARK = "sweep.json"
+TABLE = "sweep.parquet"
+TABLE_SO_FAR = "sweep_so_far.parquet"
+CURVES, HEAT_MAPS = "curves.png", "heat_maps.png"
+POINTS = "points"
+LOCK = ".lock"
+
+
+class Store:
+    """What a sweep has kept, and where. One process at a time: take it with `opened`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file_of(self, key: str) -> Path:
+        """Where a point's file is, or would be."""
+        return self.folder / POINTS / f"{key}.json"
+
+    def load(self, points: Sequence[Point]) -> tuple[dict[str, dict[str, Any]], int]:
+        """Return the scores that are there, by key, and how many files were damaged, which are as good as absent."""
+        found: dict[str, dict[str, Any]] = {}
+        damaged = 0
+        for key in {point.key: None for point in points}:
+            try:
+                kept = json.loads(self.file_of(key).read_text(encoding="utf-8"))
+                if kept["key"] != key:
+                    raise ValueError
+                found[key] = kept["score"]
+            except FileNotFoundError:
+                continue
+            except (ValueError, KeyError, TypeError):
+                damaged += 1
+        return found, damaged
+
+    def others(self, points: Sequence[Point]) -> int:
+        """Count the files of points that this sweep does not ask for."""
+        return len({file.stem for file in (self.folder / POINTS).glob("*.json")} - {point.key for point in points})
+
+    def keep(self, point: Point, score: Mapping[str, Any]) -> None:
+        """Keep a point's score. InputError if the disk is full or the like; then the file is not there at all."""
+        values = {
+            "key": point.key,
+            "llmsim": llmsim.__version__,
+            "code": code_hash(),
+            "scenario": point.scenario.model_dump(mode="json"),
+            "score": score,
+        }
+        with replaced(self.file_of(point.key)) as scratch:
+            scratch.write_text(json.dumps(values, allow_nan=False) + "\n", encoding="utf-8")
+
+    def begin(self, sweep: Sweep, command: str) -> None:
+        """Write down what is asked; tables and pictures of another question go, their points stay."""
+        said = described(sweep, command)
+        mark = self.folder / MARK
+        before = _read(mark)
+        if before is None or before.get("points") != said["points"] or before.get("axes") != said["axes"]:
+            for file in (TABLE, TABLE_SO_FAR, CURVES, HEAT_MAPS):
+                (self.folder / file).unlink(missing_ok=True)
+        if before != said:
+            with replaced(mark) as scratch:
+                scratch.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+
+
+def described(sweep: Sweep, command: str) -> dict[str, Any]:
+    """A sweep as JSON values: enough to label its table, and to run it again."""
+    return {
+        "llmsim": llmsim.__version__,
+        "name": sweep.name,
+        "source": str(sweep.source),
+        "command": command,
+        "axes": [{"fields": list(axis.names), "values": [list(row) for row in axis.values]} for axis in sweep.axes],
+        "seeds": list(sweep.seeds),
+        "points": [point.key for point in sweep.points],
+        "first_scenario": sweep.points[0].scenario.model_dump(mode="json"),
+    }
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A sweep as it lies in a folder."""
+
+    said: dict[str, Any]  #: as of `described`
+    rows: list[dict[str, Any]]
+    finished: bool
+
+
+def read_kept(folder: Path) -> Kept:
+    """Read what a sweep found, all of it or what there is so far; InputError if the folder holds no sweep."""
+    said = _read(folder / MARK)
+    if said is None or not {"axes", "seeds", "points", "first_scenario"} <= said.keys():
+        raise InputError(f"{folder / MARK}: expected what llmsim sweep has written")
+    file = next((folder / name for name in (TABLE, TABLE_SO_FAR) if (folder / name).is_file()), None)
+    if file is None:
+        return Kept(said, [], finished=False)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(file).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    return Kept(said, rows, finished=file.name == TABLE)
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    """Make or find a sweep's folder, for this process alone; InputError where none can be."""
+    if not _just_begun(folder):
+        check_folder(folder, MARK)
+    try:
+        (folder / POINTS).mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
+    try:
+        _take(lock, folder)
+        for scratch in [*folder.glob(".*.part"), *(folder / POINTS).glob(".*.part")]:
+            scratch.unlink(missing_ok=True)  # of a sweep that was killed
+        yield Store(folder)
+    finally:
+        os.close(lock)
+
+
+def _just_begun(folder: Path) -> bool:
+    """Whether a sweep was killed here before it could write its mark."""
+    return folder.is_dir() and {file.name for file in folder.iterdir()} <= {LOCK, POINTS, f".{MARK}.part"}
+
+
+def _take(lock: int, folder: Path) -> None:
+    """Hold the lock until the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # a system without them: two sweeps in one folder only do some work twice
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(f"{folder}: another sweep is writing there; wait for it, or give another --out") from None
+
+
+@contextmanager
+def replaced(file: Path) -> Iterator[Path]:
+    """Give a scratch file that takes `file`'s place in one move, once it is on the disk; it vanishes on errors."""
+    scratch = file.with_name(f".{file.name}.part")
+    try:
+        yield scratch
+        with scratch.open("rb+") as written:
+            os.fsync(written.fileno())
+        scratch.replace(file)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror or error}") from None
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What a JSON file says; None if it is absent, or not of our making."""
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None

@@ -1,0 +1,74 @@
+"""A sweep as one table: a row for each point, the axes by name, the seed, and every number of the score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmsim.experiment import reported
+from llmsim.studies.sweep.definition import Point
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: parts of a score that are no result: what it rests on, and how long the simulation took
+LEFT_OUT = frozenset({"choices", "wall_s"})
+
+
+def flat(score: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a score by dotted name, such as ``("ttft_s.p99", 0.31)``."""
+    for name, value in score.items():
+        if not prefix and name in LEFT_OUT:
+            continue
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        elif not isinstance(value, list | tuple):
+            yield f"{prefix}{name}", value
+
+
+def rows_of(
+    points: Sequence[Point], scores: Mapping[str, Mapping[str, Any]], *, force: bool = False
+) -> list[dict[str, Any]]:
+    """Return the rows of those points whose scores are there, in the order of the points.
+
+    P99s of runs that are not steady are withheld (None) unless forced; ``verdict.answer`` and ``.reason`` tell which.
+    """
+    return [
+        {
+            **point.axes,
+            "seed": point.scenario.seed,
+            **dict(flat(reported(score, force=force))),
+            "router_reports": _reports(score),
+        }
+        for point in points
+        if (score := scores.get(point.key)) is not None
+    ]
+
+
+def _reports(score: Mapping[str, Any]) -> str | None:
+    """Whether the router saw an oracle, periodic reports or nothing (None)."""
+    reports: str | None = score.get("choices", {}).get("router", {}).get("reports")
+    return reports
+
+
+def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Turn rows into a table; a name that a row lacks is null there, and so is what has no value (None)."""
+    import pyarrow as pa
+
+    names = list({name: None for row in rows for name in row})
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """One type for a column: that of its values, doubles for whole and other numbers, JSON for a mixture."""
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds:
+        return pa.array(values, pa.float64())
+    if kinds <= {int, float}:
+        return pa.array(values, pa.int64() if kinds == {int} else pa.float64())
+    if kinds in ({str}, {bool}):
+        return pa.array(values)
+    return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())

@@ -1,0 +1,73 @@
+"""Step times of our models against composed whole steps of other people's tables, for every GPU and model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from llmsim.latency.profile import load_profile
+from llmsim.latency.step_errors import (
+    Reference,
+    StepError,
+    in_words,
+    not_compared,
+    references,
+    relative_errors,
+    step_errors,
+)
+from llmsim.latency.table import Table
+from llmsim.studies.validation.report import Check, Point, Report
+
+MEDIAN_PERCENT, P90_PERCENT = 2.0, 6.0  #: targets of the table model
+
+ABOUT = (
+    "GPU time of one step: our table (measured operators, composed) and our roofline (data sheet and architecture) "
+    "against the reference steps of profiles/iteration_times_ms.csv; absolute relative errors. A mixed step is prompt "
+    "tokens + sequences x context of each"
+)
+SAME_OPERATORS = (
+    "The reference rests on the same operator measurements as the table: this checks our composition and "
+    "interpolation, not the operators. Whole engines are in the other cases."
+)
+
+BY_KIND = "Prefill, decode and mixed steps apart: in the rows of --json, and of validation.json in the folder of --out."
+
+
+def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
+    """Compare every reference step; targets are the table's, the roofline's errors are stated."""
+    errors = step_errors(data_dir)
+    progress(1, 2)
+    shipped = [reference for reference in references(data_dir) if reference.shipped]
+    points = tuple(point for reference in shipped for point in _points(reference))
+    left_out = ", ".join(not_compared(data_dir))
+    return Report(
+        case="steps",
+        about=ABOUT,
+        points=points,
+        checks=tuple(check for row in errors for check in _checks(row)),
+        rows=tuple(asdict(row) for row in errors),
+        notes=(SAME_OPERATORS, BY_KIND, f"Without operator tables, so not compared with the table: {left_out}."),
+    )
+
+
+def _checks(row: StepError) -> list[Check]:
+    if (row.latency, row.kind) != ("table", "all"):
+        return []
+    who = f"{row.gpu} {row.model} tp{row.tensor_parallel_size}"
+    return [
+        Check(f"{who}: median error", row.median_percent, MEDIAN_PERCENT),
+        Check(f"{who}: 90th percentile error", row.p90_percent, P90_PERCENT),
+    ]
+
+
+def _points(reference: Reference) -> list[Point]:
+    assert reference.gpu is not None
+    table = Table(load_profile(reference.gpu.name, reference.model, reference.tensor_parallel_size))
+    steps = reference.points
+    errors = relative_errors(table, steps).tolist()
+    columns = (steps[name].tolist() for name in ("kind", "prefill_tokens", "decode_bs", "context", "iter_ms"))
+    return [
+        Point(kind, f"{reference.label}: {in_words(prefill, batch, context)}", "s", 1e-3 * ms, 1e-3 * ms * (1 + error))
+        for (kind, prefill, batch, context, ms), error in zip(zip(*columns, strict=True), errors, strict=True)
+    ]

@@ -1,0 +1,98 @@
+"""A measured result against a scenario's prediction; and host times fitted to one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from llmsim.experiment import make_host
+from llmsim.latency.hardware import HostTimes
+from llmsim.scenario import Scenario
+from llmsim.studies.validation.host_fit import fit_host
+from llmsim.studies.validation.measured_run import MeasuredRun, predict
+from llmsim.studies.validation.replay import METRICS, Floats, Latencies
+from llmsim.studies.validation.report import Check, Point, Report
+
+LIMIT_PERCENT = 10.0
+QUANTILES = (50, 90, 99)
+LOADS = 3  #: parts of a run, by how many requests were in flight
+APART = 1.5  #: ratio of the loads of the last and the first part from which step and sequence can be told apart
+
+
+def compare_result(run: MeasuredRun, scenario: Scenario) -> Report:
+    """Compare a measured run with what a scenario predicts for the same requests; nothing is fitted."""
+    seen = predict(run, scenario)
+    points = [
+        Point(f"{metric[:-2].upper()}", name, "s", _of(run.latencies, metric, name), _of(seen, metric, name))
+        for metric in METRICS
+        for name in ("mean", *(f"p{q}" for q in QUANTILES))
+        if np.isfinite(_of(run.latencies, metric, name))
+    ]
+    rate = Point("throughput", "mean", "requests/s", run.latencies.requests_per_s, seen.requests_per_s)
+    means = [point for point in points if point.label == "mean"]
+    return Report(
+        case=run.name,
+        about=f"{len(run.workload):,} measured requests, sent again at the same times to scenario {scenario.name}; "
+        f"latencies from sending. Host times: {_host_in_words(make_host(scenario))}.",
+        points=tuple(points),
+        checks=tuple(Check(f"mean {p.group}", p.error_percent, LIMIT_PERCENT) for p in (*means, rate)),
+        rows=tuple(_row(point) for point in (*points, rate)),
+        notes=_notes(run, seen),
+    )
+
+
+def host_of(run: MeasuredRun, scenario: Scenario) -> HostTimes:
+    """Fit the host's times to a measured run.
+
+    The run's requests are dealt into `LOADS` parts by how many others were in flight when they were sent; what is
+    fitted is mean TTFT and mean TPOT of each part. What the scenario says of its host is not used.
+    """
+    parts = np.array_split(np.argsort(run.in_flight(), kind="stable"), LOADS)
+
+    def means(seen: Latencies) -> Floats:
+        values = [np.nanmean(getattr(seen, metric)[part]) for part in parts for metric in ("ttft_s", "tpot_s")]
+        return np.array(values)
+
+    return fit_host(lambda host: means(predict(run, scenario, host)), means(run.latencies))
+
+
+def loads(run: MeasuredRun) -> tuple[float, float]:
+    """Mean number of requests in flight in the part with the least load and in that with the most."""
+    in_flight = np.sort(run.in_flight())
+    parts = np.array_split(in_flight, LOADS)
+    return float(parts[0].mean()), float(parts[-1].mean())
+
+
+def _of(seen: Latencies, metric: str, name: str) -> float:
+    if name == "mean":
+        return seen.mean(metric)
+    values = getattr(seen, metric)
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, int(name[1:]))) if len(values) else float("nan")
+
+
+def _row(point: Point) -> dict[str, Any]:
+    return {
+        "metric": point.group,
+        "of": point.label,
+        "unit": point.unit,
+        "measured": point.measured,
+        "predicted": point.predicted,
+        "error_percent": point.error_percent,
+    }
+
+
+def _host_in_words(host: HostTimes) -> str:
+    said = [f"{name} {value:.3g}" for name, value in host.model_dump().items() if value]
+    return ", ".join(said) or "none, so that the GPU alone is predicted"
+
+
+def _notes(run: MeasuredRun, seen: Latencies) -> tuple[str, ...]:
+    notes = []
+    if run.left_out:
+        notes.append(f"{run.left_out} measured requests without an answer are left out: they cannot be sent again.")
+    unserved = int(np.sum(~np.isfinite(seen.e2e_s)))
+    if unserved:
+        notes.append(f"{unserved} requests are not finished in the scenario, and count in no prediction.")
+    return tuple(notes)
