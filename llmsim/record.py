@@ -1,4 +1,4 @@
-"""What a run writes: requests, steps, and token times as ranges over the step ends of the instances.
+"""What a run leaves behind: requests, steps, and token times as ranges over the step ends of the instances.
 
 No token is ever an object. While a request decodes, each decode step of its instance emits one of its tokens, so its
 token times are a *segment*: a range of that instance's step ends, led by the token that its prefill yielded (the head).
@@ -7,21 +7,16 @@ A request has one segment more for every preemption, hold or migration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from io import BytesIO
-from struct import Struct
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.engine.stretch import Stretch, step_ends_s
-from llmsim.request import Outcome, Request
+from llmsim.request import Outcome
 
-ROWS_AT_ONCE = 4096
-EXPANDED_AT_ONCE = 512  #: stretches
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -132,13 +127,6 @@ STEP_COLUMNS = {
     "waiting": np.int64,  #: when the row ends
     "running": np.int64,  #: while the row lasts
 }
-#: what is written of each stretch while the run goes on: where its times follow from, instead of them
-STRETCH_COLUMNS = {name: kind for name, kind in STEP_COLUMNS.items() if name not in ("start_s", "end_s")} | {
-    "taken": np.int64,
-    "anchor_s": np.float64,
-    "first_s": np.float64,
-    "growth_s": np.float64,
-}
 SEGMENT_COLUMNS = {
     "request": np.int64,
     "instance": np.int64,
@@ -181,6 +169,11 @@ ENDED_COLUMNS = {
 }
 
 
+def no_rows(columns: Mapping[str, type]) -> dict[str, NDArray[Any]]:
+    """Return a table without rows."""
+    return {name: np.empty(0, kind) for name, kind in columns.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Record:
     """Everything that happened in one run, as columns. Times in seconds from the start of the run."""
@@ -192,9 +185,9 @@ class Record:
     reasons: tuple[str, ...]  #: what the numbers in requests["reason"] stand for
     end_s: float  #: when the last request ended, or the run was stopped
     #: one row per handover between instances, `TRANSFER_COLUMNS`; without rows in a cluster that is not disaggregated
-    transfers: dict[str, NDArray[Any]] = field(default_factory=lambda: Rows(TRANSFER_COLUMNS).columns())
+    transfers: dict[str, NDArray[Any]] = field(default_factory=lambda: no_rows(TRANSFER_COLUMNS))
     #: one row per state of an instance, `INSTANCE_STATE_COLUMNS`, but off; without rows where all are always ready
-    instance_states: dict[str, NDArray[Any]] = field(default_factory=lambda: Rows(INSTANCE_STATE_COLUMNS).columns())
+    instance_states: dict[str, NDArray[Any]] = field(default_factory=lambda: no_rows(INSTANCE_STATE_COLUMNS))
 
     def timelines(self) -> Timelines:
         """Token times as they left the GPU."""
@@ -214,156 +207,3 @@ class Record:
             count=segment["steps"],
             times_s=np.concatenate([np.empty(0), *self.step_ends_s]),
         )
-
-
-class Rows:
-    """A growing table. A row is packed and appended in one go, at a third of the cost of ten numbers in an array.
-
-    ``rows.write(rows.pack(...))`` with a number for each column; `add` does both, for those who write rarely.
-    """
-
-    def __init__(self, columns: Mapping[str, type]) -> None:
-        self._table = np.dtype(list(columns.items()))
-        self._bytes = BytesIO()
-        self.write: Callable[[bytes], object] = self._bytes.write
-        codes = [self._table[name].char.replace("l", "q") for name in columns]
-        self.pack: Callable[..., bytes] = Struct("=" + "".join(codes)).pack
-
-    def add(self, *row: float) -> None:
-        """Append a row: a number for each column."""
-        self.write(self.pack(*row))
-
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """Return the table by column, and forget it."""
-        table = np.frombuffer(self._bytes.getvalue(), self._table)
-        self._bytes.close()
-        columns = {name: np.empty(len(table), self._table[name]) for name in self._table.names or ()}
-        for few in range(0, len(table), ROWS_AT_ONCE):  # they stay in the cache while column by column is copied
-            rows = table[few : few + ROWS_AT_ONCE]
-            for name, column in columns.items():
-                column[few : few + ROWS_AT_ONCE] = rows[name]
-        return columns
-
-
-class Recorder:
-    """Collects a run, cheaply: plain numbers appended to tables."""
-
-    def __init__(self, arrival_s: Floats, prompt_tokens: Ints, output_tokens: Ints, instances: int) -> None:
-        self._given = {"arrival_s": arrival_s, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
-        self._ended = Rows({"id": np.int64, **ENDED_COLUMNS})
-        self._segments = Rows(SEGMENT_COLUMNS)
-        self._stretches = Rows(STRETCH_COLUMNS)
-        self._instances = instances
-        self._transfers = Rows(TRANSFER_COLUMNS)
-        self._reasons: dict[str, int] = {"": 0}
-        self.transfer = self._transfers.add  #: note a handover: a row of `TRANSFER_COLUMNS`
-
-    def stretches(self, instance: int, taken: Iterable[tuple[Stretch, int, int, int]]) -> None:
-        """Note steps and stretches of an instance; with each: KV blocks used, waiting, running."""
-        write, pack = self._stretches.write, self._stretches.pack
-        for stretch, blocks_used, waiting, running in taken:
-            write(
-                pack(
-                    instance,
-                    stretch.steps,
-                    stretch.prefill_tokens,
-                    stretch.decoding,
-                    stretch.context_tokens,
-                    blocks_used,
-                    waiting,
-                    running,
-                    stretch.taken,
-                    stretch.anchor_s,
-                    stretch.first_s,
-                    stretch.growth_s,
-                )
-            )
-
-    def segments(self, instance: int, segments: Iterable[tuple[int, float, int, int]]) -> None:
-        """Note ranges of token times: of which request, its head, the first step, and how many."""
-        write, pack = self._segments.write, self._segments.pack
-        for request, head_s, first_step, steps in segments:
-            write(pack(request, instance, head_s, first_step, steps))
-
-    def ended(self, request: Request, instance: int, end_s: float, reason: str) -> None:
-        """Note how a request ended."""
-        code = self._reasons.setdefault(reason, len(self._reasons)) if reason else 0
-        most, computed, recomputed = request.most_computed_tokens, request.prefilled_tokens, request.recomputed_tokens
-        rows = self._ended
-        rows.write(
-            rows.pack(
-                request.id,
-                request.first_scheduled_s,
-                request.first_token_s,
-                end_s,
-                request.ended_as,
-                code,
-                request.emitted_before,
-                request.preemptions,
-                recomputed,
-                recomputed + (computed if computed > most else most) - request.cached_tokens,
-                request.cached_tokens,
-                request.prefill_gpu_s,
-                request.recomputed_gpu_s,
-                request.left_s,
-                instance,
-            )
-        )
-
-    def finish(self, further: Mapping[str, NDArray[Any]]) -> Record:
-        """Return the record: a row for every request that has ended, in order of arrival, then of id.
-
-        `further` has more columns, by id. Ids that nobody noted the end of never came to be.
-        """
-        ended = self._ended.columns()
-        id = ended.pop("id")
-        order = np.lexsort((id, self._given["arrival_s"][id]))
-        id = id[order]
-        row = np.full(len(self._given["arrival_s"]), -1)
-        row[id] = np.arange(len(id))
-        segments = self._segments.columns()
-        transfers = self._transfers.columns()
-        for table in (segments, transfers):
-            table["request"] = row[table["request"]]
-        steps, ends_s = _steps(self._stretches.columns(), self._instances)
-        known = {name: column[id] for name, column in {**self._given, **further}.items()}
-        return Record(
-            requests=known | {name: column[order] for name, column in ended.items()},
-            segments=segments,
-            steps=steps,
-            step_ends_s=ends_s,
-            reasons=tuple(self._reasons),
-            end_s=float(ended["end_s"].max(initial=0.0)),
-            transfers=transfers,
-        )
-
-
-def _steps(stretches: dict[str, NDArray[Any]], instances: int) -> tuple[dict[str, NDArray[Any]], tuple[Floats, ...]]:
-    """Return the table of steps, by end and instance, and when each decode step of each instance ended."""
-    anchor_s, first_s, growth_s = (stretches[name] for name in ("anchor_s", "first_s", "growth_s"))
-    taken = stretches["taken"]
-    start_s = step_ends_s(anchor_s, first_s, growth_s, taken)
-    end_s = step_ends_s(anchor_s, first_s, growth_s, taken + stretches["steps"])
-    by_instance = np.argsort(stretches["instance"], kind="stable")
-    decode = by_instance[stretches["decoding"][by_instance] > 0]
-    bounds = np.searchsorted(stretches["instance"][decode], np.arange(1, instances))
-    ends_s = tuple(_ends_s(stretches, own) for own in np.split(decode, bounds))
-    rows = by_instance[np.argsort(end_s[by_instance], kind="stable")]
-    columns = stretches | {"start_s": start_s, "end_s": end_s}
-    return {name: columns[name][rows] for name in STEP_COLUMNS}, ends_s
-
-
-def _ends_s(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> Floats:
-    """When each step of these stretches ended, one stretch after another. A few at a time: they stay in the cache."""
-    steps = stretches["steps"][rows]
-    last = np.cumsum(steps)
-    ends_s = np.empty(int(last[-1]) if len(rows) else 0)
-    for few in range(0, len(rows), EXPANDED_AT_ONCE):
-        own, many, upto = (of[few : few + EXPANDED_AT_ONCE] for of in (rows, steps, last))
-        first = int(upto[0] - many[0])
-        k = np.arange(first + 1, int(upto[-1]) + 1) - np.repeat(upto - many - stretches["taken"][own], many)
-        anchor_s, first_s, growth_s = (
-            np.repeat(stretches[name][own], many) for name in ("anchor_s", "first_s", "growth_s")
-        )
-        ends_s[first : int(upto[-1])] = step_ends_s(anchor_s, first_s, growth_s, k)
-    return ends_s

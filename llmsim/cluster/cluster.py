@@ -21,10 +21,11 @@ from llmsim.engine.exchange import Disaggregation, Exchange, Network, Role
 from llmsim.engine.instance import Instance
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.prefix_cache import BlockKeys, PrefixCache
+from llmsim.engine.recorder import Recorder
 from llmsim.engine.stepwise import StepwiseInstance
 from llmsim.errors import InputError, PolicyError
 from llmsim.latency.contract import LatencyModel
-from llmsim.record import Record, Recorder
+from llmsim.record import Record
 from llmsim.request import NEVER_S, Outcome, Request
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler

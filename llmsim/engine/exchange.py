@@ -18,8 +18,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from llmsim.engine.clock import ARRIVAL, Clock
+from llmsim.engine.recorder import Recorder
 from llmsim.errors import InputError
-from llmsim.record import Recorder
 from llmsim.request import NEVER_S, Outcome, Request
 from llmsim.router import Router
 

@@ -22,11 +22,11 @@ from llmsim.engine.decode_batch import Batch, DecodeBatch
 from llmsim.engine.exchange import Exchange
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.prefix_cache import PrefixCache
+from llmsim.engine.recorder import Recorder
 from llmsim.engine.stretch import Stretch
 from llmsim.engine.view import OnlyLimits, View
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk, LatencyModel
-from llmsim.record import Recorder
 from llmsim.request import NEVER_S, Outcome, Request, RequestView
 from llmsim.scheduler import Decision, Scheduler
 
