@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from llmsim.cli import main
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 SCHEDULER = '''\
 """Shortest prompt first, one at a time."""
 from llmsim.scheduler import DECODE, Decision, InstanceView, Scheduler
@@ -57,6 +57,8 @@ def copy(tmp_path):
     shutil.copytree(ROOT / "llmsim", tmp_path / "llmsim", ignore=ignore)
     shutil.copytree(ROOT / "tests" / "conformance", tmp_path / "tests" / "conformance", ignore=ignore)
     shutil.copytree(ROOT / "hardware_profiles", tmp_path / "hardware_profiles")
+    for module in ("places.py", "conftest.py"):
+        shutil.copy(ROOT / "tests" / module, tmp_path / "tests")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 

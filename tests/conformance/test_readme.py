@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,8 @@ from llmsim import discovery
 from llmsim.cli import main
 from llmsim.scheduler import Scheduler
 from llmsim.testing import check_scheduler
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 
 

@@ -1,8 +1,6 @@
 """Step times against formulas that do not come from our code."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +8,8 @@ from llmsim.errors import InputError
 from llmsim.latency.fitted import Constant, Fitted
 from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.roofline import Efficiencies, Roofline
+from places import evidence
 
-DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
 PERFECT = Efficiencies(1.0, 1.0, 1.0, 1.0, launch_s=0.0, all_reduce_s=0.0)
 GPU, MODEL = load_gpu("h100-sxm-80gb"), load_model("llama-3.1-8b")
 
@@ -90,9 +88,7 @@ def test_distserve_fit(fitted, step, expected_ms):
 
 
 def test_distserve_profile_as_published():
-    path = DATA / "profiles/distserve/profiler-a100-80g.vllm.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is not here; set LLMSIM_DATA")
+    path = evidence("profiles/distserve/profiler-a100-80g.vllm.json")
     a, b, c = json.loads(path.read_text())["facebook/opt-13b"]["1"]["prefill"]
 
     fitted = Fitted.from_distserve(path, "facebook/opt-13b")

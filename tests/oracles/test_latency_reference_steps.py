@@ -1,8 +1,5 @@
 """Step times against composed whole steps that others' tables give, where shared data are present."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from llmsim.errors import InputError
@@ -10,14 +7,12 @@ from llmsim.latency.compose import compose
 from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.profile import list_profiles, load_profile
 from llmsim.latency.step_errors import KINDS, not_compared, step_errors
-
-DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
+from places import DATA, evidence
 
 
 @pytest.fixture(scope="module")
 def errors():
-    if not (DATA / "profiles/iteration_times_ms.csv").is_file():
-        pytest.skip(f"{DATA}/profiles is not here; set LLMSIM_DATA")
+    evidence("profiles/iteration_times_ms.csv")
     return step_errors(DATA)
 
 

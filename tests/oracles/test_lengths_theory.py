@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from importlib.resources import files
 from math import log, pi, sqrt
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +12,10 @@ import pytest
 from llmsim.workload.lengths import from_quantiles, lognormal
 from llmsim.workload.quantile_sources import SOURCES, make_table, rank_correlation
 from llmsim.workload.quantile_table import TABLES, derive_quantiles
+from places import DATA, needs
 
 N = 100_000
-DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[3] / "shared" / "data"))
-needs_data = pytest.mark.skipif(not (DATA / "traces").is_dir(), reason=f"no public data in {DATA} (set LLMSIM_DATA)")
+needs_data = needs("traces")
 
 
 @pytest.mark.parametrize("cv", [0.3, 1.0, 2.0])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,18 +13,14 @@ from llmsim.experiment import run
 from llmsim.scenario import load_scenario
 from llmsim.workload.trace_stats import describe
 from llmsim.workload.traces import read_trace
+from places import evidence
 
-DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
-TRACES = DATA / "traces" / "mooncake"
 PUBLISHED = {"conversation": 0.366, "synthetic": 0.640}
 UNLIMITED = ["cluster.prefix_caching=true", "cluster.num_gpu_blocks=100000000", "cluster.instances=1"]
 
 
 def trace(name):
-    file = TRACES / f"{name}_trace.jsonl.gz"
-    if not file.is_file():
-        pytest.skip(f"no Mooncake traces: {file} is not there (set LLMSIM_DATA)")
-    return file
+    return evidence(f"traces/mooncake/{name}_trace.jsonl.gz")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from llmsim.workload.trace_stats import describe
 from llmsim.workload.traces import read_trace
+from places import DATA, needs
 
-DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "traces"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no public traces in {DATA} (set LLMSIM_DATA)")
+pytestmark = needs("traces")
 
-AZURE_CONV = DATA / "azure2023" / "AzureLLMInferenceTrace_conv.csv"
-AZURE_CODE = DATA / "azure2023" / "AzureLLMInferenceTrace_code.csv"
+AZURE_CONV = DATA / "traces" / "azure2023" / "AzureLLMInferenceTrace_conv.csv"
+AZURE_CODE = DATA / "traces" / "azure2023" / "AzureLLMInferenceTrace_code.csv"
 
 
 def percentiles(tokens):
@@ -53,14 +50,14 @@ def test_azure_dates_become_seconds_from_the_first_request():
 
 @pytest.mark.parametrize(("name", "requests"), [("conversation", 12_031), ("synthetic", 3_993)])
 def test_mooncake_traces_have_their_published_counts(name, requests):
-    workload = read_trace(DATA / "mooncake" / f"{name}_trace.jsonl.gz")
+    workload = read_trace(DATA / "traces" / "mooncake" / f"{name}_trace.jsonl.gz")
 
     assert len(workload) == requests
     assert workload.source == f"trace {name}_trace.jsonl.gz (mooncake)"
 
 
 def test_mooncake_conversation_arrivals_come_in_steps_of_three_seconds():
-    workload = read_trace(DATA / "mooncake" / "conversation_trace.jsonl.gz")
+    workload = read_trace(DATA / "traces" / "mooncake" / "conversation_trace.jsonl.gz")
 
     assert np.median(np.diff(np.unique(workload.arrival_s))) == pytest.approx(3.0, abs=0.01)
     assert workload.prompt_tokens[:3].tolist() == [6758, 7322, 7236]

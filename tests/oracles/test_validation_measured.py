@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from llmsim.studies.validation import Report, validate
-
-DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
+from places import DATA, evidence
 
 
 @pytest.fixture(scope="module")
 def distserve() -> Report:
-    if not (DATA / "groundtruth/distserve_opt13b_a100").is_dir():
-        pytest.skip(f"{DATA}/groundtruth is not here; set LLMSIM_DATA")
+    evidence("groundtruth/distserve_opt13b_a100")
     return validate("distserve", DATA)
 
 
 def test_steps_meet_their_targets() -> None:
-    if not (DATA / "profiles/iteration_times_ms.csv").is_file():
-        pytest.skip(f"{DATA}/profiles is not here; set LLMSIM_DATA")
+    evidence("profiles/iteration_times_ms.csv")
 
     report = validate("steps", DATA)
 
@@ -44,8 +38,7 @@ def test_vllm_of_2023_has_mean_e2e_within_ten_percent_but_for_the_slower_runs(di
 
 @pytest.fixture(scope="module")
 def disaggregated() -> Report:
-    if not (DATA / "groundtruth/distserve_opt13b_a100").is_dir():
-        pytest.skip(f"{DATA}/groundtruth is not here; set LLMSIM_DATA")
+    evidence("groundtruth/distserve_opt13b_a100")
     return validate("distserve-disaggregated", DATA)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-from vidur_peer import VidurSarathi, VidurTimes, VidurVllm
 
 from llmsim.cluster.cluster import InstanceSpec, simulate
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.workload.contract import Workload
+from oracles.vidur_peer import VidurSarathi, VidurTimes, VidurVllm
+from places import DATA, evidence
 
-VIDUR = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data")) / "peers/vidur"
+VIDUR = DATA / "peers/vidur"
 FIXED = [f"fixed_512_128_q{rate}_n1000" for rate in (2, 6, 9, 12)]
 LOGNORMAL = ["lognormal_q4_n2000", "lognormal_q6_n2000"]
 SHORT_OF_MEMORY = ["lognormal_q6_n2000__nb1000", "lognormal_q6_n2000__nb1500"]
@@ -35,9 +33,7 @@ class SarathiAskedEveryStep(VidurSarathi):
 
 @pytest.fixture(scope="module")
 def times() -> VidurTimes:
-    if not VIDUR.is_dir():
-        pytest.skip(f"{VIDUR} is not here; set LLMSIM_DATA")
-    return VidurTimes(VIDUR)
+    return VidurTimes(evidence("peers/vidur"))
 
 
 @pytest.mark.parametrize(("policy", "trace"), RUNS)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metrics_timelines import compact_timelines, random_timelines, token_lists
 
 from llmsim.metrics import goodput, latency, ranges
 from llmsim.metrics.fluidity import fluidity_index
@@ -14,6 +13,7 @@ from llmsim.metrics.qoe import qoe
 from llmsim.metrics.statistics import weighted_percentile
 from llmsim.metrics.tokens import token_chunks
 from llmsim.record import Timelines
+from properties.metrics_timelines import compact_timelines, random_timelines, token_lists
 
 FEW = settings(max_examples=60, deadline=None)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metrics_timelines import compact_timelines, token_lists
 
 from llmsim.metrics import goodput, slo
 from llmsim.metrics.smooth_goodput import (
@@ -23,6 +22,7 @@ from llmsim.metrics.smooth_goodput import (
 from llmsim.metrics.window import Window, per_second, resolve
 from llmsim.record import Timelines
 from llmsim.request import Outcome
+from properties.metrics_timelines import compact_timelines, token_lists
 
 FEW = settings(max_examples=60, deadline=None)
 MAKESPAN = Window(kind="makespan")

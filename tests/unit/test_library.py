@@ -6,7 +6,6 @@ import doctest
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,8 @@ from llmsim import scenario
 from llmsim.errors import InputError
 from llmsim.metrics.score import score
 from llmsim.schedulers.static import Static
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 SMALL = ["workload.requests=20", "cluster.latency=roofline"]
 
 

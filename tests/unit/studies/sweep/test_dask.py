@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import llmsim
 from llmsim.errors import InputError
 from llmsim.studies.sweep import dask, read_sweep, run_sweep
+from places import ROOT
 
 TINY = """\
 name = "tiny"
@@ -35,7 +35,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         said = folder / "scheduler.json"
-        here = {**os.environ, "PYTHONPATH": str(Path(llmsim.__file__).parents[1]), "PYTHONWARNINGS": "ignore"}
+        here = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
         base = [sys.executable, "-m", "dask"]
         common = ["--no-dashboard", "--scheduler-file", str(said)]
         kinds = [["scheduler", "--host", "127.0.0.1", "--port", "0"]] + 2 * [

@@ -17,6 +17,7 @@ from llmsim.studies.sweep.axes import Range
 from llmsim.studies.sweep.keys import files_of
 from llmsim.studies.sweep.work import run_task, task_of
 from llmsim.workload.streams import streams
+from places import HARDWARE_PROFILES
 
 PACKAGE = Path(llmsim.__file__).resolve().parent
 TEXT = """\
@@ -181,7 +182,7 @@ def test_the_content_of_files_is_part_of_a_key_and_their_place_is_not(tmp_path: 
     rows = "arrival_s,prompt_tokens,output_tokens\n0.5,100,10\n"
     policy = tmp_path / "policy.py"
     policy.write_text("from llmsim.schedulers.fcfs import Fcfs\n\nclass Mine(Fcfs):\n    pass\n")
-    gpu = Path(__file__).parents[2] / "hardware_profiles/gpus/a100-sxm4-80gb.toml"
+    gpu = HARDWARE_PROFILES / "gpus/a100-sxm4-80gb.toml"
     for name in ("one.csv", "same.csv"):
         (tmp_path / name).write_text(rows)
     (tmp_path / "gpu.toml").write_text(gpu.read_text())

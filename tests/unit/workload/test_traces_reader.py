@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,9 @@ import pytest
 from llmsim.workload.streams import streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
 from llmsim.workload.traces import read_trace
+from places import SCENARIOS
 
-SAMPLES = Path(__file__).parents[2] / "scenarios" / "traces"
+SAMPLES = SCENARIOS / "traces"
 
 CSV = "arrival_s,prompt_tokens,output_tokens\n0.5,10,1\n2,20,2\n1,30,3\n2,40,4\n"
 JSONL = (

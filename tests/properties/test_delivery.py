@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metrics_timelines import compact_timelines, token_lists
 
 from llmsim import delivery
 from llmsim.metrics.smooth_goodput import User, benefit_tokens
 from llmsim.metrics.window import run_end_s
 from llmsim.record import Timelines
 from llmsim.request import Outcome
+from properties.metrics_timelines import compact_timelines, token_lists
 
 FEW = settings(max_examples=60, deadline=None)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,6 @@ def test_only_shares_have_four_decimals(value: float, unit: str, said: str) -> N
     assert plain(value, unit) == said
 
 
-def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(["audit", *arguments]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    return captured.out
-
-
 @pytest.fixture
 def overloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
@@ -149,8 +143,8 @@ def overloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "overloaded.toml"
 
 
-def test_an_overloaded_run(overloaded: str, capsys: pytest.CaptureFixture[str]) -> None:
-    out = json.loads(run_cli(capsys, overloaded, "--json"))
+def test_an_overloaded_run(overloaded: str, run_cli: Callable[..., str]) -> None:
+    out = json.loads(run_cli("audit", overloaded, "--json"))
     rows: dict[str, dict[str, Any]] = {row["metric"]: row for row in out["metrics"]}
 
     assert out["users"]["paced"]["better"] == out["users"]["dropped"]["better"] == 0
@@ -164,11 +158,13 @@ def test_an_overloaded_run(overloaded: str, capsys: pytest.CaptureFixture[str]) 
     assert "Hardened smooth goodput" in out["words"][0]
 
 
-def test_table_picture_and_a_comparison_of_results(overloaded: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_picture_and_a_comparison_of_results(
+    overloaded: str, capsys: pytest.CaptureFixture[str], run_cli: Callable[..., str]
+) -> None:
     for name in ("fcfs", "chunked_prefill"):
         assert main(["run", overloaded, "--scheduler", name, "--out", name]) == 0
     capsys.readouterr()
-    out = run_cli(capsys, "fcfs", "chunked_prefill", "--picture", "audit.png")
+    out = run_cli("audit", "fcfs", "chunked_prefill", "--picture", "audit.png")
 
     assert "Audit of fcfs" in out
     assert "Audit of chunked_prefill" in out
@@ -180,9 +176,9 @@ def test_table_picture_and_a_comparison_of_results(overloaded: str, capsys: pyte
     assert Path("audit.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_measured_timelines_are_audited(overloaded: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_measured_timelines_are_audited(overloaded: str, run_cli: Callable[..., str]) -> None:
     Path("c.json").write_text(json.dumps([{"arrival_s": 0.0, "token_times_s": C.tolist()}]))
-    out = json.loads(run_cli(capsys, "c.json", "--ttft-s", "0.5", "--tbt-s", "0.1", "--json"))
+    out = json.loads(run_cli("audit", "c.json", "--ttft-s", "0.5", "--tbt-s", "0.1", "--json"))
 
     assert out["pace_s"] == 0.1
     assert {row["metric"] for row in out["metrics"]} >= {"attainment", "tbt_p99", "smooth"}

@@ -41,14 +41,6 @@ def planned(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def refused(capsys, *arguments):
-    assert main(["plan", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    return line
-
-
 def test_a_plan_is_printed_and_kept(file, tmp_path, capsys):
     assert main(["plan", file]) == 0
     printed = capsys.readouterr().out
@@ -127,21 +119,21 @@ def test_the_largest_load_lies_within_the_resolution_of_one_that_is_not_carried(
         ("plan.least_seeds=20", "most_seeds (16) is below least_seeds (20)"),
     ],
 )
-def test_a_plan_that_cannot_be_is_one_line(file, capsys, change, said):
-    assert said in refused(capsys, file, "--set", change)
+def test_a_plan_that_cannot_be_is_one_line(file, refused, change, said):
+    assert said in refused("plan", file, "--set", change)
 
 
-def test_a_scenario_without_a_plan_or_with_a_trace_is_told(file, tmp_path, capsys):
-    assert "no table [plan]" in refused(capsys, "quickstart")
+def test_a_scenario_without_a_plan_or_with_a_trace_is_told(file, tmp_path, refused):
+    assert "no table [plan]" in refused("plan", "quickstart")
     trace = tmp_path / "trace.csv"
     trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,10\n1,10,10\n")
-    assert "a plan needs drawn requests" in refused(capsys, file, "--set", f"workload.trace={trace}")
+    assert "a plan needs drawn requests" in refused("plan", file, "--set", f"workload.trace={trace}")
 
 
-def test_a_closed_loop_has_no_load_to_plan_for(file, capsys):
+def test_a_closed_loop_has_no_load_to_plan_for(file, refused):
     closed = "workload.arrivals={process='closed', concurrency=4}"
 
-    assert "a closed loop asks for no rate" in refused(capsys, file, "--set", closed)
+    assert "a closed loop asks for no rate" in refused("plan", file, "--set", closed)
 
 
 def test_run_takes_the_scenario_of_a_plan_as_it_is(file, capsys):

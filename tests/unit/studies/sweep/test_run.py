@@ -16,12 +16,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import llmsim
 from llmsim.cli import main
 from llmsim.errors import InputError, LlmsimError
 from llmsim.studies.processes import process_pool, uninterrupted
 from llmsim.studies.sweep import in_this_process, read_sweep, run_sweep
 from llmsim.studies.sweep.store import opened
+from places import ROOT
 
 TINY = """\
 name = "tiny"
@@ -76,7 +76,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(llmsim.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "llmsim.cli", "sweep", *map(str, arguments)]
     return subprocess.Popen(
         words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,14 @@ from llmsim.cli import main
 from llmsim.latency.fitted import Constant
 from llmsim.latency.profile import load_profile, read_profile
 from llmsim.reports.plots import MeasuredStep, step_times_figure
+from places import DATA, evidence
 
-DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[2] / "../shared/data"))
 THESE = ["--gpu", "a100-sxm4-80gb", "--model", "llama-3.1-8b"]
 
 
 @pytest.fixture
 def operators() -> Path:
-    if not (DATA / "profiles/ops").is_dir():
-        pytest.skip(f"{DATA}/profiles/ops is not here; set LLMSIM_DATA")
-    return DATA / "profiles/ops"
+    return evidence("profiles/ops")
 
 
 @pytest.mark.parametrize("latency", ["table", "roofline"])

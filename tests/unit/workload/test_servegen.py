@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import tarfile
 from pathlib import Path
@@ -21,10 +20,10 @@ from llmsim.workload.contract import Workload
 from llmsim.workload.servegen import draw_clients, renewals
 from llmsim.workload.servegen_files import read_clients
 from llmsim.workload.streams import streams
+from places import DATA, needs
 
-DATA = Path(os.environ.get("LLMSIM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "traces/servegen"
-ARCHIVE = DATA / "servegen_reason_deepseek-r1.tar.gz"
-needs_data = pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE} (set LLMSIM_DATA)")
+ARCHIVE = DATA / "traces/servegen/servegen_reason_deepseek-r1.tar.gz"
+needs_data = needs("traces/servegen/servegen_reason_deepseek-r1.tar.gz")
 
 WEIBULL_CV = math.sqrt(5.0)  # shape 1/2: the first moments of the gaps are 2 and 24
 TRACES = {

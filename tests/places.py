@@ -1,0 +1,29 @@
+"""Where tests find this checkout, what it ships, and the evidence that does not belong into it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+#: the checkout: the folder of pyproject.toml
+ROOT = Path(__file__).resolve().parents[1]
+SCENARIOS = ROOT / "scenarios"
+HARDWARE_PROFILES = ROOT / "hardware_profiles"
+#: public traces, operator measurements and measured runs; far too large to ship
+DATA = Path(os.environ.get("LLMSIM_DATA", ROOT.parent / "shared" / "data"))
+
+
+def evidence(name: str) -> Path:
+    """Return the file or folder `name` below `DATA`, or skip the test that asks, with the reason."""
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here; set LLMSIM_DATA")
+    return path
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Return a mark that skips tests where one of the `names` below `DATA` is missing."""
+    missing = [str(DATA / name) for name in names if not (DATA / name).exists()]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)}: not here; set LLMSIM_DATA")
