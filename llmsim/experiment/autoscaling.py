@@ -8,7 +8,7 @@ from llmsim.cluster.autoscaling import Autoscaling
 from llmsim.experiment.assemble import blaming
 from llmsim.latency import hardware
 from llmsim.metrics.paid_time import changes, instance_seconds, instances_at
-from llmsim.metrics.statistics import number
+from llmsim.metrics.summary import number
 from llmsim.record import InstanceState, Record
 from llmsim.scenario import Scenario
 

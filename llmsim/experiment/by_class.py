@@ -9,7 +9,7 @@ import numpy as np
 from llmsim.experiment.assemble import make_slo
 from llmsim.metrics.ranges import Bools
 from llmsim.metrics.slo import Slo
-from llmsim.metrics.statistics import number
+from llmsim.metrics.summary import number
 from llmsim.record import Record
 from llmsim.scenario import Scenario
 

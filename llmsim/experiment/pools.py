@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from llmsim.experiment.verdict import utilisation
-from llmsim.metrics import latency, ranges
-from llmsim.metrics.statistics import number
+from llmsim.metrics import ranges, request_latency
+from llmsim.metrics.summary import number
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario
@@ -27,7 +27,7 @@ def pool_scores(
     """
     requests, sent = record.requests, record.transfers
     rows = ranges.layout(delivered)
-    ttft_s = latency.ttft_s(delivered, rows)
+    ttft_s = request_latency.ttft_s(delivered)
     span_s = float(requests["arrival_s"].min()), float(requests["arrival_s"].max())
     scores: dict[str, dict[str, Any]] = {}
     first = 0

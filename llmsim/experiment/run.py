@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from llmsim.cluster.clients import DIRECT, ApiPath
+from llmsim.cluster.clients import DIRECT
 from llmsim.cluster.cluster import Conditions, simulate
 from llmsim.cluster.gateway import handed_out
 from llmsim.delivery import shifted, until_left
@@ -30,13 +30,16 @@ from llmsim.experiment.instances import make_instances
 from llmsim.experiment.pools import gpus_of_instances, pool_scores
 from llmsim.experiment.routing import caches_prefixes, make_disaggregation, make_reports, make_router, router_choice
 from llmsim.experiment.verdict import reported, verdict
-from llmsim.metrics import attempts, gpu_time, ranges
-from llmsim.metrics.imbalance import outstanding_cv
+from llmsim.metrics import attempts, ranges
+from llmsim.metrics.client_queueing import client_queueing
+from llmsim.metrics.gateway_waits import gateway_waits
+from llmsim.metrics.imbalance import imbalance
+from llmsim.metrics.prefix_hits import prefix_hits
 from llmsim.metrics.score import score, score_classes
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.stages import stages
-from llmsim.metrics.statistics import number, summary
+from llmsim.metrics.wasted import wasted
 from llmsim.metrics.window import Window, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
@@ -44,7 +47,6 @@ from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.scheduler import Scheduler
 from llmsim.statistics import Verdict
 from llmsim.workload.streams import streams
-from llmsim.workload.trace_formats import FORMATS
 
 #: called now and then with the number of requests that have ended, and the number of all
 Progress = Callable[[int, int], None]
@@ -168,98 +170,18 @@ def score_delivered(
         values["prediction"] = told
     further = {"attempts": attempts.attempts_made(requests), "conversations": attempts.conversations(requests)}
     values |= {name: counts for name, counts in further.items() if counts is not None}
-    values["client_queueing_s"] = client_queueing(record, scenario)
+    held_back = scenario.clients.max_in_flight is not None
+    values["client_queueing_s"] = client_queueing(record) if held_back else None
     if (api := make_api(scenario)) != DIRECT:
-        values |= beside_the_gateway(record, api)
+        values |= gateway_waits(record, limited=api.max_concurrency is not None)
     values["wasted"] = wasted(record, gpus_of_instances(scenario))
     if scenario.autoscaling is not None:
         values["autoscaling"] = autoscaling_score(record, scenario, int(ranges.layout(delivered).n_tokens.sum()))
     if scenario.kv_transfer is not None:
         values["stages"] = stages(record)
     if caches_prefixes(scenario):
-        values["prefix_cache"] = prefix_cache(record, scenario)
+        values["prefix_cache"] = prefix_hits(record, of_trace=isinstance(scenario.workload, TraceWorkload))
     values["choices"]["delivery"] = scenario.delivery.model_dump(exclude_none=True)
     values["choices"]["router"] = router_choice(scenario)
     values["choices"]["measured_from"] = scenario.measured_from
     return values
-
-
-def imbalance(record: Record, instances: int) -> dict[str, float | None]:
-    """How unevenly requests lay on the instances from the first to the last arrival."""
-    requests = record.requests
-    span_s = float(requests["arrival_s"].min()), float(requests["arrival_s"].max())
-    there_s = requests.get("admitted_s", requests["sent_s"])
-    cv = outstanding_cv(requests["instance"], there_s, requests["end_s"], instances, span_s)
-    return {"outstanding_cv": number(cv)}
-
-
-def client_queueing(record: Record, scenario: Scenario) -> dict[str, float | int | None] | None:
-    """Summary of the waits at the clients, from arrival to sending; None where nothing holds requests back.
-
-    All requests of the run; those that were never sent are censored at its end. In a closed loop there is no such
-    wait: a request exists only once its client has the answer to the last one.
-    """
-    if scenario.clients.max_in_flight is None:
-        return None
-    requests = record.requests
-    waits_s = requests["sent_s"] - requests["arrival_s"]
-    never = np.isnan(waits_s)
-    return summary(waits_s[~never], (requests["end_s"] - requests["arrival_s"])[never])
-
-
-def prefix_cache(record: Record, scenario: Scenario) -> dict[str, float | int | None]:
-    """Count the prompt tokens that requests found in the prefix cache, of all requests that were scheduled.
-
-    `trace_block_hit_ratio` counts in the blocks of 512 tokens in which Mooncake publishes hits, cut ones as whole.
-    """
-    requests = record.requests
-    scheduled = ~np.isnan(requests["first_scheduled_s"])
-    prompt = requests["prompt_tokens"][scheduled]
-    cached = np.minimum(requests["cached_tokens"][scheduled], prompt)
-    values: dict[str, float | int | None] = {
-        "cached_tokens": int(cached.sum()),
-        "prompt_tokens": int(prompt.sum()),
-        "hit_ratio": number(cached.sum() / prompt.sum()) if len(prompt) else None,
-    }
-    if isinstance(scenario.workload, TraceWorkload):
-        size = FORMATS["mooncake"].hashed_tokens
-        blocks = int(np.ceil(prompt / size).sum())
-        values["trace_block_hit_ratio"] = number(np.ceil(cached / size).sum() / blocks) if blocks else None
-    return values
-
-
-def beside_the_gateway(record: Record, api: ApiPath) -> dict[str, dict[str, float | int | None]]:
-    """Summaries of all attempts as an engine sees them: TTFT from its queue to its GPU, and the wait at the gateway.
-
-    What has not come so far is censored: at the end of the attempt.
-    """
-    requests = record.requests
-    there = ~np.isnan(requests["queued_s"])
-    ttft_s = requests["first_token_s"] - requests["queued_s"]
-    never = np.isnan(ttft_s)
-    ended_s = requests["end_s"] - requests["queued_s"]
-    values = {"engine_ttft_s": summary(ttft_s[~never], ended_s[never & there])}
-    if api.max_concurrency is not None:
-        waits_s = requests["admitted_s"] - requests["sent_s"]
-        given_up_s = np.fmin(requests["left_s"], requests["end_s"]) - requests["sent_s"]
-        waiting = np.isnan(waits_s) & ~np.isnan(given_up_s) & (requests["outcome"] != Outcome.REJECTED)
-        values["gateway_queueing_s"] = summary(waits_s[~np.isnan(waits_s)], given_up_s[waiting])
-    return values
-
-
-def wasted(record: Record, gpus: Sequence[int]) -> dict[str, int | float]:
-    """Count the work that served nobody.
-
-    `computed_tokens`: computed for requests that did not finish, or computed again after a preemption. `output_tokens`:
-    emitted to users who did not get all of their tokens. `gpu_s`: the time of the instances' `gpus` that went into
-    the former, of `busy_gpu_s` in all (`metrics.gpu_time` has the rule).
-    """
-    requests = record.requests
-    served = requests["outcome"] == Outcome.FINISHED
-    computed = np.where(served, requests["recomputed_tokens"], requests["computed_tokens"])
-    return {
-        "computed_tokens": int(computed.sum()),
-        "output_tokens": int(requests["emitted_tokens"][~served].sum()),
-        "gpu_s": gpu_time.wasted_gpu_s(record, gpus),
-        "busy_gpu_s": gpu_time.busy_gpu_s(record, gpus),
-    }

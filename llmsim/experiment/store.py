@@ -162,7 +162,7 @@ def _deliveries(result: Result) -> dict[str, Any]:
     """What reached the user of each request, as columns beside what left the GPU."""
     delivered = result.delivered
     rows = ranges.layout(delivered)
-    columns = (rows.n_tokens, ranges.first_token_s(delivered, rows), ranges.last_token_s(delivered, rows))
+    columns = (rows.n_tokens, ranges.first_token_s(delivered), ranges.last_token_s(delivered))
     return dict(zip(DELIVERED_COLUMNS, columns, strict=True))
 
 

@@ -37,7 +37,7 @@ def verdict(record: Record, window: Window, arrival_s: Floats | None = None, *, 
     waits_until_s, end_s = requests["first_scheduled_s"], requests["end_s"]
     if output_token_s > 0:
         sent = handed_out(record, output_token_s)
-        held_s = ranges.first_token_s(sent, ranges.layout(sent)) - requests["first_token_s"]
+        held_s = ranges.first_token_s(sent) - requests["first_token_s"]
         waits_until_s, end_s = waits_until_s + np.nan_to_num(held_s), sent.end_s
     first_s, last_s = float(arrival_s.min()), float(arrival_s.max())
     start_s = first_s if window.start_s is None else max(first_s, window.start_s)

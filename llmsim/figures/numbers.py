@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmsim import delivery, experiment
-from llmsim.metrics import latency, ranges
+from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import GRACE_S
 from llmsim.metrics.smooth_goodput import User, idle_latency_s
@@ -54,10 +54,10 @@ def _numbers(values: Mapping[str, Any], timelines: Timelines, window: Window, en
     rows = ranges.layout(timelines)
     for name, span in spans.items():
         out[f"tokens_{name}"] = per_second(float(rows.n_tokens[span.counted].sum()), span)
-    ttft_s = latency.ttft_s(timelines, rows)
+    ttft_s = request_latency.ttft_s(timelines)
     for speed in READERS:
         user = User(tokens_per_s=speed)
-        late_s = idle_latency_s(timelines, user, end_s=end_s, rows=rows)
+        late_s = idle_latency_s(timelines, user, end_s=end_s)
         for name, span in spans.items():
             out[f"idle_{speed:g}_{name}"] = per_second(float(np.maximum(late_s, 0.0)[span.counted].sum()), span)
         # The same lateness, counted from the first token on: whom did the tokens after it keep waiting?

@@ -16,7 +16,7 @@ import numpy as np
 
 from llmsim.delivery import output_delay
 from llmsim.errors import InputError
-from llmsim.metrics import goodput, latency, ranges
+from llmsim.metrics import goodput, ranges, request_latency
 from llmsim.metrics import slo as slos
 from llmsim.metrics.fluidity import fluidity_index
 from llmsim.metrics.manipulate import drop_those_that_miss
@@ -29,7 +29,7 @@ from llmsim.metrics.smooth_goodput import (
     penalty_tokens,
     smooth_goodput_tokens_per_s,
 )
-from llmsim.metrics.statistics import number
+from llmsim.metrics.summary import number
 from llmsim.metrics.window import ARRIVALS, Window, per_second, resolve, run_end_s
 from llmsim.record import Timelines
 from llmsim.request import Outcome
@@ -188,11 +188,11 @@ class _Judge:
     def _latencies(self, counted: Timelines) -> dict[str, float]:
         done = ranges.select(counted, counted.outcome == Outcome.FINISHED)
         ttft, e2e = (
-            latency.summarise_waits(done, latency.ttft_s(done)),
-            latency.summarise_waits(done, latency.e2e_s(done)),
+            request_latency.summarise_waits(done, request_latency.ttft_s(done)),
+            request_latency.summarise_waits(done, request_latency.e2e_s(done)),
         )
-        everybody = latency.summarise_waits(counted, latency.ttft_s(counted))
-        tpot, tbt = latency.summarise_tpot(counted), latency.summarise_tbt(counted)
+        everybody = request_latency.summarise_waits(counted, request_latency.ttft_s(counted))
+        tpot, tbt = request_latency.summarise_tpot(counted), request_latency.summarise_tbt(counted)
         named = {
             "ttft_p50": ttft["p50"],
             "ttft_p99": ttft["p99"],
@@ -201,7 +201,7 @@ class _Judge:
             "tbt_p50": tbt["p50"],
             "tbt_p99": tbt["p99"],
             "e2e_p99": e2e["p99"],
-            "stalls": latency.share_with_gap_over(counted, 0.5),
+            "stalls": request_latency.share_with_gap_over(counted, 0.5),
         }
         return {name: math.nan if value is None else float(value) for name, value in named.items()}
 

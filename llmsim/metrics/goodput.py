@@ -12,14 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmsim.errors import InputError
-from llmsim.metrics import latency, ranges
-from llmsim.metrics.ranges import Layout
+from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.slo import GRACE_S, Slo, meets
-from llmsim.metrics.statistics import weighted_percentile
 from llmsim.metrics.tokens import token_chunks
 from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve
 from llmsim.record import Floats, Ints, Timelines
 from llmsim.request import Outcome
+from llmsim.statistics.percentiles import weighted_percentile
 
 
 def throughput_tokens_per_s(timelines: Timelines, window: Window = ARRIVALS) -> float:
@@ -28,11 +27,10 @@ def throughput_tokens_per_s(timelines: Timelines, window: Window = ARRIVALS) -> 
     return per_second(float(ranges.n_tokens(timelines)[span.counted].sum()), span)
 
 
-def delivered_tokens_per_s(timelines: Timelines, span: Span, rows: Layout | None = None) -> float:
+def delivered_tokens_per_s(timelines: Timelines, span: Span) -> float:
     """Tokens delivered inside the window to any request, / T: never more than the system can do."""
-    rows = rows or ranges.layout(timelines)
-    by_end = ranges.delivered_by(timelines, span.end_s, rows)
-    before = ranges.delivered_by(timelines, np.nextafter(span.start_s, -np.inf), rows)
+    by_end = ranges.delivered_by(timelines, span.end_s)
+    before = ranges.delivered_by(timelines, np.nextafter(span.start_s, -np.inf))
     return per_second(float((by_end - before).sum()), span)
 
 
@@ -88,8 +86,8 @@ def mooncake_holds(
 
     False where the P90 of TTFT is unknown, because too many requests were cut short before their first token.
     """
-    ttft = latency.summarise_waits(timelines, latency.ttft_s(timelines))["p90"]
-    tbt = latency.summarise_tbt(timelines)["p90"]
+    ttft = request_latency.summarise_waits(timelines, request_latency.ttft_s(timelines))["p90"]
+    tbt = request_latency.summarise_tbt(timelines)["p90"]
     return (
         ttft is not None
         and ttft <= ttft_times * unloaded_ttft_s + GRACE_S
@@ -104,7 +102,7 @@ def sarathi_holds(
 
     A request never scheduled counts as delayed beyond any bound.
     """
-    p99 = weighted_percentile(ranges.Gaps(timelines, ranges.layout(timelines)), [99.0])[0]
+    p99 = weighted_percentile(ranges.Gaps(timelines), [99.0])[0]
     return not p99 > tbt_s + GRACE_S and _delay_percentile_s(timelines, first_scheduled_s, 50) <= median_delay_s
 
 
@@ -114,7 +112,7 @@ def vidur_holds(timelines: Timelines, first_scheduled_s: Floats, *, p99_delay_s:
 
 
 def _delay_percentile_s(timelines: Timelines, first_scheduled_s: Floats, percentile: float) -> float:
-    delay_s = latency.queueing_s(timelines, first_scheduled_s)
+    delay_s = request_latency.queueing_s(timelines, first_scheduled_s)
     delay_s = np.where(np.isnan(delay_s), np.inf, delay_s)
     if len(delay_s) == 0:
         return float("nan")
@@ -128,7 +126,7 @@ def tokens_on_time(timelines: Timelines, *, offset_s: float, seconds_per_token: 
     JITServe and PolyServe: offset TTFT*. Aegaeon, whose first token is due at TTFT*: offset TTFT* - TBT*.
     """
     rows = ranges.layout(timelines)
-    worst_s = ranges.max_over_line_s(timelines, seconds_per_token, rows) - timelines.arrival_s
+    worst_s = ranges.max_over_line_s(timelines, seconds_per_token) - timelines.arrival_s
     out = rows.n_tokens.copy()
     some_late = worst_s > offset_s + GRACE_S
     if some_late.any():

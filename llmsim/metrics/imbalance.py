@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmsim.record import Floats, Ints
+from llmsim.metrics.summary import number
+from llmsim.record import Floats, Ints, Record
+
+
+def imbalance(record: Record, instances: int) -> dict[str, float | None]:
+    """How unevenly requests lay on the instances from the first to the last arrival."""
+    requests = record.requests
+    span_s = float(requests["arrival_s"].min()), float(requests["arrival_s"].max())
+    there_s = requests.get("admitted_s", requests["sent_s"])
+    cv = outstanding_cv(requests["instance"], there_s, requests["end_s"], instances, span_s)
+    return {"outstanding_cv": number(cv)}
 
 
 def outstanding_cv(instance: Ints, sent_s: Floats, end_s: Floats, instances: int, span_s: tuple[float, float]) -> float:

@@ -22,8 +22,8 @@ def first_missed_s(timelines: Timelines, slo: Slo) -> Floats:
     A request that got too few tokens misses what fell due before its end. TPOT is missed when its last token is.
     """
     rows = ranges.layout(timelines)
-    first_s = np.nan_to_num(ranges.first_token_s(timelines, rows), nan=np.inf)
-    last_s = ranges.last_token_s(timelines, rows)
+    first_s = np.nan_to_num(ranges.first_token_s(timelines), nan=np.inf)
+    last_s = ranges.last_token_s(timelines)
     served = timelines.outcome == Outcome.FINISHED
     done_s = np.where(served & (rows.n_tokens > 0), last_s, np.where(served, timelines.end_s, np.inf))
     due: list[tuple[Floats, Floats]] = []  # (deadline, when it was met)

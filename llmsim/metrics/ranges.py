@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,19 @@ class Layout:
     segments_before: Ints  #: (N + 1,) segments of earlier requests
 
 
+#: what `layout` has worked out, for as long as the timelines exist; they never change
+_LAYOUTS: WeakKeyDictionary[Timelines, Layout] = WeakKeyDictionary()
+
+
 def layout(timelines: Timelines) -> Layout:
-    """Index the non-empty segments of `timelines`. O(N + S)."""
+    """Return the index of the non-empty segments of `timelines`: O(N + S) the first time, then O(1)."""
+    known = _LAYOUTS.get(timelines)
+    if known is None:
+        known = _LAYOUTS[timelines] = _index(timelines)
+    return known
+
+
+def _index(timelines: Timelines) -> Layout:
     headed = ~np.isnan(timelines.head_s)
     tokens = timelines.count + headed
     if (tokens == 0).any():
@@ -56,6 +68,7 @@ def layout(timelines: Timelines) -> Layout:
     before_request = (through - tokens)[opening]
     n_tokens = np.zeros(len(timelines), np.int64)
     n_tokens[request[opening]] = np.diff(before_request, append=through[-1:] if len(through) else [])
+    n_tokens.flags.writeable = False  # handed out to many, see `n_tokens`
     first_s, last_s = _edges(timelines.times_s, head_s, headed, start, count)
     return Layout(
         request=request,
@@ -88,17 +101,17 @@ def n_tokens(timelines: Timelines) -> Ints:
     return layout(timelines).n_tokens
 
 
-def first_token_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+def first_token_s(timelines: Timelines) -> Floats:
     """Time of each request's first token, (N,), NaN where it has none."""
-    rows = rows or layout(timelines)
+    rows = layout(timelines)
     out = np.full(len(timelines), np.nan)
     out[rows.request[rows.opening]] = rows.first_s[rows.opening]
     return out
 
 
-def last_token_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+def last_token_s(timelines: Timelines) -> Floats:
     """Time of each request's last token, (N,), NaN where it has none."""
-    rows = rows or layout(timelines)
+    rows = layout(timelines)
     out = np.full(len(timelines), np.nan)
     closing = rows.segments_before[rows.request[rows.opening] + 1] - 1
     out[rows.request[rows.opening]] = rows.last_s[closing]
@@ -147,9 +160,9 @@ def _block_max(values: Floats, start: Ints, count: Ints) -> Floats:
     return out
 
 
-def largest_gap_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+def largest_gap_s(timelines: Timelines) -> Floats:
     """Largest time between consecutive tokens of each request, (N,), NaN with fewer than two tokens."""
-    rows = rows or layout(timelines)
+    rows = layout(timelines)
     times_s = timelines.times_s
     gap_s = range_max(lambda lo, hi: np.diff(times_s[lo : hi + 1]), rows.start, np.maximum(rows.count - 1, 0))
     led = np.flatnonzero((rows.headed == 1) & (rows.count > 0))
@@ -161,13 +174,13 @@ def largest_gap_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
     return out
 
 
-def max_over_line_s(timelines: Timelines, slope_s: float, rows: Layout | None = None) -> Floats:
+def max_over_line_s(timelines: Timelines, slope_s: float) -> Floats:
     """Max over i = 1..n of (T_i - slope i) for each request, (N,), absolute seconds; -inf without tokens.
 
     With T_i = times_s[j] and i = j + a constant within a segment, this is a range maximum of times_s[j] -
     slope j.
     """
-    rows = rows or layout(timelines)
+    rows = layout(timelines)
 
     def tilted_s(lo: int, hi: int) -> Floats:
         return timelines.times_s[lo:hi] - slope_s * np.arange(lo, hi)
@@ -188,11 +201,10 @@ class Gaps:
     """
 
     timelines: Timelines
-    rows: Layout
 
     def __iter__(self) -> Iterator[tuple[Floats, Ints]]:
         """Give the gaps of the steps in blocks, then all others."""
-        times_s, rows = self.timelines.times_s, self.rows
+        times_s, rows = self.timelines.times_s, layout(self.timelines)
         ranged = rows.count > 0
         first = np.sort(rows.start[ranged])
         last = np.sort((rows.start + rows.count - 1)[ranged])
@@ -217,15 +229,15 @@ def _counts(ascending: Ints, lo: int, hi: int) -> Ints:
     return np.bincount(ascending[begin:end] - lo, minlength=hi - lo)
 
 
-def pooled_gaps(timelines: Timelines, rows: Layout | None = None) -> tuple[Floats, Ints]:
+def pooled_gaps(timelines: Timelines) -> tuple[Floats, Ints]:
     """All `Gaps` at once: (gap in seconds, how many times it was seen). Memory O(S + steps)."""
-    values, weights = zip(*Gaps(timelines, rows or layout(timelines)), strict=True)
+    values, weights = zip(*Gaps(timelines), strict=True)
     return np.concatenate(values), np.concatenate(weights)
 
 
-def delivered_by(timelines: Timelines, bound_s: float, rows: Layout | None = None) -> Ints:
+def delivered_by(timelines: Timelines, bound_s: float) -> Ints:
     """Tokens of each request with T_i <= bound_s (one absolute time for all), (N,). O(S log tokens)."""
-    rows = rows or layout(timelines)
+    rows = layout(timelines)
     tokens = np.where(rows.last_s <= bound_s, rows.count + rows.headed, 0)
     part = np.flatnonzero((rows.first_s <= bound_s) & (rows.last_s > bound_s))
     tokens[part] = rows.headed[part] + _steps_by(timelines.times_s, bound_s, rows.start[part], rows.count[part])

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from llmsim.metrics import latency, ranges
+from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.fluidity import fluidity_index
 from llmsim.metrics.qoe import qoe
 from llmsim.metrics.smooth_goodput import User, delivered_lateness_s
-from llmsim.metrics.statistics import number
+from llmsim.metrics.summary import number
 from llmsim.record import Timelines
 
 Row = dict[str, float | int | None]
@@ -33,13 +33,13 @@ def request_table(
     rows = ranges.layout(timelines)
     first_token = replace(user, anchor="first_token")
     columns = {
-        "ttft_s": latency.ttft_s(timelines, rows),
-        "max_gap_s": ranges.largest_gap_s(timelines, rows),
-        "tpot_s": latency.tpot_s(timelines, rows),
-        "last_token_s": ranges.last_token_s(timelines, rows) - timelines.arrival_s,
-        "l_arrival_s": delivered_lateness_s(timelines, replace(user, anchor="arrival"), rows),
-        "l_first_token_s": delivered_lateness_s(timelines, replace(first_token, index_base=0), rows),
-        "l_first_token_plus_v_s": delivered_lateness_s(timelines, replace(first_token, index_base=1), rows),
+        "ttft_s": request_latency.ttft_s(timelines),
+        "max_gap_s": ranges.largest_gap_s(timelines),
+        "tpot_s": request_latency.tpot_s(timelines),
+        "last_token_s": ranges.last_token_s(timelines) - timelines.arrival_s,
+        "l_arrival_s": delivered_lateness_s(timelines, replace(user, anchor="arrival")),
+        "l_first_token_s": delivered_lateness_s(timelines, replace(first_token, index_base=0)),
+        "l_first_token_plus_v_s": delivered_lateness_s(timelines, replace(first_token, index_base=1)),
         "qoe": qoe(timelines, ttft_s=v if qoe_ttft_s is None else qoe_ttft_s, tokens_per_s=user.tokens_per_s),
         "fluidity": fluidity_index(
             timelines, prefill_s=v if fluidity_prefill_s is None else fluidity_prefill_s, decode_s=v

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.metrics import goodput, latency, ranges, smooth_goodput
+from llmsim.metrics import goodput, ranges, request_latency, smooth_goodput
 from llmsim.metrics import slo as slos
-from llmsim.metrics.ranges import Bools, Layout
+from llmsim.metrics.ranges import Bools
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
-from llmsim.metrics.statistics import number, summary
+from llmsim.metrics.summary import number, summary
 from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve, run_end_s
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
@@ -75,14 +75,12 @@ def _score_within(
     rows = ranges.layout(counted)
     return {
         "requests": outcomes(counted),
-        **_latencies(counted, rows, None if first_scheduled_s is None else first_scheduled_s[span.counted]),
+        **_latencies(counted, None if first_scheduled_s is None else first_scheduled_s[span.counted]),
         "output_tokens": int(rows.n_tokens.sum()),
-        "output_tokens_per_s": number(
-            goodput.delivered_tokens_per_s(timelines, span, rows if counted is timelines else None)
-        ),
+        "output_tokens_per_s": number(goodput.delivered_tokens_per_s(timelines, span)),
         "requests_per_s": number(goodput.finished_requests_per_s(timelines, span)),
-        "slo": None if slo is None else _slo(counted, rows, slo, span),
-        **score_reader(counted, rows, user, span, end_s),
+        "slo": None if slo is None else _slo(counted, slo, span),
+        **score_reader(counted, user, span, end_s),
     }
 
 
@@ -94,39 +92,39 @@ def outcomes(timelines: Timelines) -> dict[str, int]:
     return {"total": len(timelines), **{name: named[name] for name in order}}
 
 
-def _latencies(timelines: Timelines, rows: Layout, first_scheduled_s: Floats | None) -> dict[str, Any]:
+def _latencies(timelines: Timelines, first_scheduled_s: Floats | None) -> dict[str, Any]:
     queueing = None
     if first_scheduled_s is not None:
-        queueing = latency.summarise_waits(timelines, latency.queueing_s(timelines, first_scheduled_s))
+        queueing = request_latency.summarise_waits(timelines, request_latency.queueing_s(timelines, first_scheduled_s))
     return {
-        "ttft_s": latency.summarise_waits(timelines, latency.ttft_s(timelines, rows)),
-        "tpot_s": latency.summarise_tpot(timelines, rows),
-        "tbt_s": latency.summarise_tbt(timelines, rows),
-        "e2e_s": latency.summarise_waits(timelines, latency.e2e_s(timelines, rows)),
+        "ttft_s": request_latency.summarise_waits(timelines, request_latency.ttft_s(timelines)),
+        "tpot_s": request_latency.summarise_tpot(timelines),
+        "tbt_s": request_latency.summarise_tbt(timelines),
+        "e2e_s": request_latency.summarise_waits(timelines, request_latency.e2e_s(timelines)),
         "queueing_s": queueing,
     }
 
 
-def _slo(timelines: Timelines, rows: Layout, slo: Slo, span: Span) -> dict[str, Any]:
-    each = slos.meets_each(timelines, slo, rows)
+def _slo(timelines: Timelines, slo: Slo, span: Span) -> dict[str, Any]:
+    each = slos.meets_each(timelines, slo)
     good = slos.joint(each)
     share = {name: number(kept.mean()) if len(kept) else None for name, kept in each.items()}
     return {
         "attainment": number(good.mean()) if len(good) else None,
         "attainment_by_bound": share,
-        "goodput_tokens_per_s": number(per_second(float(rows.n_tokens[good].sum()), span)),
+        "goodput_tokens_per_s": number(per_second(float(ranges.n_tokens(timelines)[good].sum()), span)),
         "goodput_requests_per_s": number(per_second(float(good.sum()), span)),
     }
 
 
-def score_reader(timelines: Timelines, rows: Layout, user: User | None, span: Span, end_s: float) -> dict[str, Any]:
+def score_reader(timelines: Timelines, user: User | None, span: Span, end_s: float) -> dict[str, Any]:
     """The part of a score that rests on the reader: of `timelines`, those counted, charged until `end_s` if dropped."""
     if user is None:
         return {"smooth_goodput_tokens_per_s": None, "idle_latency_s": None}
-    idle_s = smooth_goodput.idle_latency_s(timelines, user, end_s=end_s, rows=rows)
-    finished = timelines.outcome == Outcome.FINISHED
-    penalty = smooth_goodput.penalty_tokens(idle_s, rows.n_tokens, finished, user)
-    total = float((rows.n_tokens - penalty).sum())
+    idle_s = smooth_goodput.idle_latency_s(timelines, user, end_s=end_s)
+    n_tokens, finished = ranges.n_tokens(timelines), timelines.outcome == Outcome.FINISHED
+    penalty = smooth_goodput.penalty_tokens(idle_s, n_tokens, finished, user)
+    total = float((n_tokens - penalty).sum())
     return {
         "smooth_goodput_tokens_per_s": number(per_second(total, span)),
         "idle_latency_s": summary(np.maximum(idle_s, 0.0)),

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 
 from llmsim.errors import InputError
-from llmsim.metrics import latency, ranges
-from llmsim.metrics.ranges import Bools, Layout
+from llmsim.metrics import ranges, request_latency
+from llmsim.metrics.ranges import Bools
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
 
@@ -40,24 +40,24 @@ class Slo:
                 raise InputError(f"slo.{name}: expected seconds, 0 or more, got {bound!r}")
 
 
-def meets_each(timelines: Timelines, slo: Slo, rows: Layout | None = None) -> dict[str, Bools]:
+def meets_each(timelines: Timelines, slo: Slo) -> dict[str, Bools]:
     """For each bound given, which requests keep it, (N,). A request that did not finish keeps none.
 
     A request of one token has no gap and no TPOT: both count as 0.
     """
-    rows = rows or ranges.layout(timelines)
+    rows = ranges.layout(timelines)
     measured = {
-        "ttft_s": latency.ttft_s,
+        "ttft_s": request_latency.ttft_s,
         "tbt_s": ranges.largest_gap_s,
-        "tpot_s": latency.tpot_s,
-        "e2e_s": latency.e2e_s,
+        "tpot_s": request_latency.tpot_s,
+        "e2e_s": request_latency.e2e_s,
     }
     finished = (timelines.outcome == Outcome.FINISHED) & (rows.n_tokens > 0)
     out = {}
     for field in fields(slo):
         bound_s: float | None = getattr(slo, field.name)
         if bound_s is not None:
-            value_s = measured[field.name](timelines, rows)
+            value_s = measured[field.name](timelines)
             out[field.name] = finished & (np.nan_to_num(value_s, nan=0.0) <= bound_s + GRACE_S)
     return out
 
@@ -68,9 +68,9 @@ def joint(kept: dict[str, Bools]) -> Bools:
     return out
 
 
-def meets(timelines: Timelines, slo: Slo, rows: Layout | None = None) -> Bools:
+def meets(timelines: Timelines, slo: Slo) -> Bools:
     """Which requests meet the SLO, (N,): finished, and within all bounds at once."""
-    return joint(meets_each(timelines, slo, rows))
+    return joint(meets_each(timelines, slo))
 
 
 def attainment(timelines: Timelines, slo: Slo) -> float:

@@ -28,7 +28,7 @@ import numpy as np
 
 from llmsim.errors import InputError, nearest
 from llmsim.metrics import ranges
-from llmsim.metrics.ranges import Bools, Layout
+from llmsim.metrics.ranges import Bools
 from llmsim.metrics.slo import GRACE_S
 from llmsim.metrics.window import ARRIVALS, Window, per_second, resolve, run_end_s
 from llmsim.record import Floats, Ints, Timelines
@@ -91,44 +91,41 @@ def _at_least(field: str, value: float, bound: float) -> None:
         raise InputError(f"user.{field}: expected {bound:g} or more, got {value!r}")
 
 
-def delivered_lateness_s(timelines: Timelines, user: User, rows: Layout | None = None) -> Floats:
+def delivered_lateness_s(timelines: Timelines, user: User) -> Floats:
     """Largest t_i - d_i of the delivered tokens (eq. 9), (N,), seconds; -inf without any. No charge."""
-    rows = rows or ranges.layout(timelines)
-    latest_s = ranges.max_over_line_s(timelines, user.seconds_per_token, rows)
-    return latest_s - _anchor_s(timelines, user, rows) - float(user.due_s(0))
+    latest_s = ranges.max_over_line_s(timelines, user.seconds_per_token)
+    return latest_s - _anchor_s(timelines, user) - float(user.due_s(0))
 
 
-def idle_latency_s(
-    timelines: Timelines, user: User, *, end_s: float | None = None, rows: Layout | None = None
-) -> Floats:
+def idle_latency_s(timelines: Timelines, user: User, *, end_s: float | None = None) -> Floats:
     """User idle latency l with the charge for requests that ended before their last token, (N,), seconds.
 
     `end_s` is when the run ended, for `until_run_end` (left out: the last `Timelines.end_s`). -inf where
     nothing was due: a request that finished without a token.
     """
-    rows = rows or ranges.layout(timelines)
-    late_s = delivered_lateness_s(timelines, user, rows)
-    waited_s = _waited_until_s(timelines, user, run_end_s(timelines) if end_s is None else end_s, rows)
-    overdue_s = waited_s - _anchor_s(timelines, user, rows) - user.due_s(rows.n_tokens + 1)
+    rows = ranges.layout(timelines)
+    late_s = delivered_lateness_s(timelines, user)
+    waited_s = _waited_until_s(timelines, user, run_end_s(timelines) if end_s is None else end_s)
+    overdue_s = waited_s - _anchor_s(timelines, user) - user.due_s(rows.n_tokens + 1)
     return np.where(timelines.outcome == Outcome.FINISHED, late_s, np.maximum(late_s, overdue_s))
 
 
-def _anchor_s(timelines: Timelines, user: User, rows: Layout) -> Floats:
+def _anchor_s(timelines: Timelines, user: User) -> Floats:
     """Without a first token there is nothing else to count from: the arrival."""
     if user.anchor == "arrival":
         return timelines.arrival_s
-    first_s = ranges.first_token_s(timelines, rows)
+    first_s = ranges.first_token_s(timelines)
     return np.where(np.isnan(first_s), timelines.arrival_s, first_s)
 
 
-def _waited_until_s(timelines: Timelines, user: User, end_s: float, rows: Layout) -> Floats:
+def _waited_until_s(timelines: Timelines, user: User, end_s: float) -> Floats:
     """When a user whose request ended early is taken to stop waiting. One who left by choice stopped then."""
     dropped = np.isin(timelines.outcome, (Outcome.ABANDONED, Outcome.REJECTED))
     out = timelines.end_s.copy()
     if user.charge == "until_run_end":
         out[dropped] = np.maximum(out[dropped], end_s)
     elif user.patience_s is not None:
-        latest_s = ranges.last_token_s(timelines, rows)
+        latest_s = ranges.last_token_s(timelines)
         latest_s = np.where(np.isnan(latest_s), timelines.arrival_s, latest_s)
         out[dropped] = np.maximum(out, latest_s + user.patience_s)[dropped]
     return out
@@ -152,12 +149,10 @@ def penalty_tokens(idle_s: Floats, n_tokens: Ints, finished: Bools, user: User) 
             return np.where(finished & (idle_s <= GRACE_S), 0.0, n_tokens)
 
 
-def benefit_tokens(
-    timelines: Timelines, user: User, *, end_s: float | None = None, rows: Layout | None = None
-) -> Floats:
+def benefit_tokens(timelines: Timelines, user: User, *, end_s: float | None = None) -> Floats:
     """Benefit of each request, n - alpha f(l) (eq. 10), (N,), tokens."""
-    rows = rows or ranges.layout(timelines)
-    idle_s = idle_latency_s(timelines, user, end_s=end_s, rows=rows)
+    rows = ranges.layout(timelines)
+    idle_s = idle_latency_s(timelines, user, end_s=end_s)
     finished = timelines.outcome == Outcome.FINISHED
     return rows.n_tokens - penalty_tokens(idle_s, rows.n_tokens, finished, user)
 
@@ -172,8 +167,8 @@ def smooth_goodput_tokens_per_s(
     return per_second(float(benefit_tokens(counted, user, end_s=end_s).sum()), span)
 
 
-def meets_user(timelines: Timelines, user: User, rows: Layout | None = None) -> Bools:
+def meets_user(timelines: Timelines, user: User) -> Bools:
     """Which requests meet the SLO of eq. 5, (N,): finished, and no token after the reader wanted it."""
-    late_s = delivered_lateness_s(timelines, user, rows)
+    late_s = delivered_lateness_s(timelines, user)
     out: Bools = (late_s <= GRACE_S) & (timelines.outcome == Outcome.FINISHED)
     return out

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.metrics.statistics import summary
+from llmsim.metrics.summary import summary
 from llmsim.record import Record
 from llmsim.request import Outcome
 

@@ -117,10 +117,9 @@ def test_a_scheduler_decides(benchmark, scheduler):
 
 
 def test_range_maxima_over_step_ends(benchmark, timelines):
-    rows = ranges.layout(timelines)
-    latest_s = benchmark(ranges.max_over_line_s, timelines, 0.0, rows)
+    latest_s = benchmark(ranges.max_over_line_s, timelines, 0.0)
 
-    np.testing.assert_array_equal(latest_s, ranges.last_token_s(timelines, rows))
+    np.testing.assert_array_equal(latest_s, ranges.last_token_s(timelines))
 
 
 def test_gaps_of_all_tokens(benchmark, timelines):

@@ -5,17 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmsim.metrics.latency import summarise_waits, ttft_s
-from llmsim.metrics.statistics import (
-    jain_index,
-    kaplan_meier,
-    restricted_mean,
-    summary,
-    survival_percentile,
-    weighted_summary,
-)
+from llmsim.metrics.request_latency import summarise_waits, ttft_s
+from llmsim.metrics.summary import summary, weighted_summary
 from llmsim.record import Timelines
 from llmsim.request import Outcome
+from llmsim.statistics.fairness import jain_index
+from llmsim.statistics.survival import kaplan_meier, restricted_mean, survival_percentile
 
 
 def test_kaplan_meier_by_hand() -> None:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsim.metrics import goodput, latency, ranges
+from llmsim.metrics import goodput, ranges, request_latency
 from llmsim.metrics.fluidity import fluidity_index
 from llmsim.metrics.qoe import qoe
-from llmsim.metrics.statistics import weighted_percentile
 from llmsim.metrics.tokens import token_chunks
 from llmsim.record import Timelines
+from llmsim.statistics.percentiles import weighted_percentile
 from properties.metrics_timelines import compact_timelines, random_timelines, token_lists
 
 FEW = settings(max_examples=60, deadline=None)
@@ -117,7 +117,7 @@ def test_select_keeps_what_it_selects(timelines: Timelines) -> None:
 def test_tpot(timelines: Timelines) -> None:
     expected = [(t[-1] - t[0]) / (len(t) - 1) if len(t) > 1 else np.nan for t in token_lists(timelines)]
 
-    np.testing.assert_array_equal(latency.tpot_s(timelines), expected)
+    np.testing.assert_array_equal(request_latency.tpot_s(timelines), expected)
 
 
 @FEW

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from llmsim.metrics.statistics import weighted_percentile
 from llmsim.reports.plots.style import BLUE, GREY, LEGEND, ORANGE, RED, log_ticks, new_figure, tidy
+from llmsim.statistics.percentiles import weighted_percentile
 
 #: a line of a picture needs no more points than it has pixels
 POINTS = 2000

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from llmsim.experiment import Result, make_window
 from llmsim.experiment.autoscaling import usd_per_instance_hour
-from llmsim.metrics.latency import tpot_s, ttft_s
 from llmsim.metrics.ranges import pooled_gaps, select
+from llmsim.metrics.request_latency import tpot_s, ttft_s
 from llmsim.metrics.window import resolve
 from llmsim.reports.plots.distributions import latency_figure
 from llmsim.reports.plots.instances import instances_figure

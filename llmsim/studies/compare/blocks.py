@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from llmsim import experiment
-from llmsim.metrics import latency, ranges, slo, smooth_goodput
+from llmsim.metrics import ranges, request_latency, slo, smooth_goodput
 from llmsim.metrics.window import resolve
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
@@ -148,14 +148,14 @@ def _block_of(n: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 def _columns(run: Run, counted: Timelines, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, Floats]:
     rows = ranges.layout(counted)
     user, bounds = experiment.make_user(run.scenario), experiment.make_slo(run.scenario)
-    idle_s = smooth_goodput.idle_latency_s(counted, user, end_s=run.end_s, rows=rows)
+    idle_s = smooth_goodput.idle_latency_s(counted, user, end_s=run.end_s)
     finished = counted.outcome == Outcome.FINISHED
-    good = slo.meets(counted, bounds, rows).astype(np.float64)
+    good = slo.meets(counted, bounds).astype(np.float64)
     return {
-        "ttft_s": latency.ttft_s(counted, rows),
-        "tpot_s": latency.tpot_s(counted, rows),
-        "e2e_s": latency.e2e_s(counted, rows),
-        "queueing_s": latency.queueing_s(counted, run.first_scheduled_s[mask]),
+        "ttft_s": request_latency.ttft_s(counted),
+        "tpot_s": request_latency.tpot_s(counted),
+        "e2e_s": request_latency.e2e_s(counted),
+        "queueing_s": request_latency.queueing_s(counted, run.first_scheduled_s[mask]),
         "idle_latency_s": np.maximum(idle_s, 0.0),
         "attainment": good,
         "good_tokens": good * rows.n_tokens,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim import experiment
-from llmsim.metrics import latency, ranges
+from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.smooth_goodput import benefit_tokens
 from llmsim.metrics.window import resolve
 from llmsim.record import Floats, Ints
@@ -97,7 +97,7 @@ def pair(first: Run, other: Run) -> Pair:
         benefit_tokens(times, experiment.make_user(run.scenario), end_s=run.end_s)
         for times, run in ((mine, first), (theirs, other))
     ]
-    e2e_s = latency.e2e_s(mine), latency.e2e_s(theirs)
+    e2e_s = request_latency.e2e_s(mine), request_latency.e2e_s(theirs)
     return Pair(
         seed=first.scenario.seed,
         request=np.flatnonzero(counted),
@@ -106,7 +106,7 @@ def pair(first: Run, other: Run) -> Pair:
         output_tokens=mine.output_tokens,
         outcome=(mine.outcome, theirs.outcome),
         e2e_s=e2e_s,
-        ttft_change_s=latency.ttft_s(theirs) - latency.ttft_s(mine),
+        ttft_change_s=request_latency.ttft_s(theirs) - request_latency.ttft_s(mine),
         e2e_change_s=e2e_s[1] - e2e_s[0],
         benefit_change_tokens=benefits[1] - benefits[0],
     )

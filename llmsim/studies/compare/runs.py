@@ -106,7 +106,7 @@ def charged_until(run: Run, end_s: float) -> Run:
     user, window = experiment.make_user(run.scenario), experiment.make_window(run.scenario)
     span = resolve(window, run.delivered)
     counted = ranges.select(run.delivered, span.counted)
-    reader = score_reader(counted, ranges.layout(counted), user, span, end_s)
+    reader = score_reader(counted, user, span, end_s)
     choices = {**run.score["choices"], "run_end_s": end_s}
     return replace(run, score={**run.score, **reader, "choices": choices})
 

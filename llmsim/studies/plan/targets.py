@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from llmsim.errors import InputError, nearest
-from llmsim.metrics import latency, ranges
+from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.slo import Slo
-from llmsim.metrics.statistics import weighted_percentile
 from llmsim.record import Floats, Timelines
 from llmsim.statistics import probability_at_least, probability_share_at_least
+from llmsim.statistics.percentiles import weighted_percentile
 
 #: latencies, of which a target may ask for the mean or any percentile
 LATENCIES = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s")
@@ -117,11 +117,11 @@ def value(metric: str, score: Mapping[str, Any], delivered: Timelines, first_sch
     share = _percentile(number)
     assert share is not None
     if table == "tbt_s":
-        return weighted_percentile(ranges.Gaps(delivered, ranges.layout(delivered)), [share])[0]
+        return weighted_percentile(ranges.Gaps(delivered), [share])[0]
     if table == "queueing_s":
-        waits_s = latency.queueing_s(delivered, first_scheduled_s)
+        waits_s = request_latency.queueing_s(delivered, first_scheduled_s)
     else:
-        waits_s = getattr(latency, table)(delivered)
+        waits_s = getattr(request_latency, table)(delivered)
     if table == "tpot_s":  # one token or none: no time per token
         waits_s = waits_s[~np.isnan(waits_s)]
     waits_s = np.where(np.isnan(waits_s), np.inf, waits_s)

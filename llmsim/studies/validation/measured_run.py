@@ -16,7 +16,7 @@ from llmsim.experiment.instances import make_instances
 from llmsim.experiment.routing import make_reports, make_router
 from llmsim.interop.detect import read_measured
 from llmsim.latency.hardware import HostTimes
-from llmsim.metrics import latency
+from llmsim.metrics import request_latency
 from llmsim.request import Outcome
 from llmsim.scenario import Clients, Host, Scenario
 from llmsim.studies.validation.replay import Floats, Latencies
@@ -77,7 +77,7 @@ def predict(run: MeasuredRun, scenario: Scenario, host: HostTimes | None = None)
         Conditions(api=make_api(scenario), reports=make_reports(scenario)),
     )
     delivered = experiment.delivered(scenario, record)
-    seen = Latencies.of(latency.ttft_s(delivered), latency.e2e_s(delivered), run.workload.output_tokens)
+    seen = Latencies.of(request_latency.ttft_s(delivered), request_latency.e2e_s(delivered), run.workload.output_tokens)
     if not np.isfinite(seen.e2e_s).any():
         raise InputError(f"{run.name}: the scenario finishes none of its requests: {_why(record.reasons)}")
     return _with_rate(seen, run.workload)
@@ -104,8 +104,8 @@ def _from_timelines(path: Path) -> dict[str, Floats]:
         "arrival_s": times.arrival_s,
         "prompt_tokens": times.prompt_tokens,
         "output_tokens": times.output_tokens,
-        "ttft_s": latency.ttft_s(times),
-        "e2e_s": np.where(finished, latency.e2e_s(times), np.nan),
+        "ttft_s": request_latency.ttft_s(times),
+        "e2e_s": np.where(finished, request_latency.e2e_s(times), np.nan),
     }
     return {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
 

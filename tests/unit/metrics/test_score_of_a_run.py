@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.metrics import goodput, latency
+from llmsim.metrics import goodput, request_latency
 from llmsim.metrics.fluidity import fluid_token_rate_per_s
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo, attainment, meets
@@ -141,8 +141,8 @@ def test_other_goodputs() -> None:
     assert not goodput.vidur_holds(run, scheduled)
     assert goodput.vidur_holds(run, np.array(ARRIVAL) + 4.9)
     assert goodput.mooncake_holds(run, unloaded_ttft_s=0.05, unloaded_tbt_s=0.6) is False  # P90 of TTFT unknown
-    assert latency.share_with_gap_over(run, 2.9) == 1 / 5
-    assert latency.normalised_latency_s(run)[:2].tolist() == [0.5, 0.5]
+    assert request_latency.share_with_gap_over(run, 2.9) == 1 / 5
+    assert request_latency.normalised_latency_s(run)[:2].tolist() == [0.5, 0.5]
 
 
 def test_distserve_counts_up_to_the_first_failure() -> None:

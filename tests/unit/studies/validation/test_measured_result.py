@@ -13,7 +13,7 @@ from llmsim.cli import main
 from llmsim.errors import InputError
 from llmsim.latency import hardware
 from llmsim.latency.hardware import HostTimes
-from llmsim.metrics import latency
+from llmsim.metrics import request_latency
 from llmsim.scenario import load_scenario
 from llmsim.studies.validation.host_fit import fit_host, write_host
 from llmsim.studies.validation.measured_run import read_run
@@ -39,8 +39,8 @@ def csv(tmp_path: Path, served) -> Path:
         seen.arrival_s + 7.0,
         seen.prompt_tokens,
         seen.output_tokens,
-        latency.ttft_s(seen),
-        latency.e2e_s(seen),
+        request_latency.ttft_s(seen),
+        request_latency.e2e_s(seen),
         strict=True,
     )
     lines = ["arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s", *(",".join(map(str, row)) for row in rows)]

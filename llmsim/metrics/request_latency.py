@@ -10,43 +10,42 @@ from __future__ import annotations
 import numpy as np
 
 from llmsim.metrics import ranges
-from llmsim.metrics.ranges import Layout
-from llmsim.metrics.statistics import summary, weighted_summary
+from llmsim.metrics.summary import summary, weighted_summary
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
 
 Summary = dict[str, float | int | None]
 
 
-def ttft_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+def ttft_s(timelines: Timelines) -> Floats:
     """Time to first token, t_1 = T_1 - arrival, (N,); NaN without a token."""
-    return ranges.first_token_s(timelines, rows) - timelines.arrival_s
+    return ranges.first_token_s(timelines) - timelines.arrival_s
 
 
-def tpot_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+def tpot_s(timelines: Timelines) -> Floats:
     """Time per output token after the first, (t_n - t_1) / (n - 1), (N,); NaN with fewer than two tokens."""
-    rows = rows or ranges.layout(timelines)
-    span_s = ranges.last_token_s(timelines, rows) - ranges.first_token_s(timelines, rows)
+    rows = ranges.layout(timelines)
+    span_s = ranges.last_token_s(timelines) - ranges.first_token_s(timelines)
     out = np.full(len(timelines), np.nan)
     several = rows.n_tokens > 1
     out[several] = span_s[several] / (rows.n_tokens[several] - 1)
     return out
 
 
-def e2e_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+def e2e_s(timelines: Timelines) -> Floats:
     """Arrival to last token of finished requests, (N,); NaN for every other outcome.
 
     A request that finished without a token (an empty answer) counts until its end.
     """
-    last_s = ranges.last_token_s(timelines, rows)
+    last_s = ranges.last_token_s(timelines)
     last_s = np.where(np.isnan(last_s), timelines.end_s, last_s)
     return np.where(timelines.outcome == Outcome.FINISHED, last_s - timelines.arrival_s, np.nan)
 
 
-def normalised_latency_s(timelines: Timelines, rows: Layout | None = None) -> Floats:
+def normalised_latency_s(timelines: Timelines) -> Floats:
     """E2E per output token of finished requests, t_n / n, (N,); NaN elsewhere (Orca, OSDI 2022)."""
-    rows = rows or ranges.layout(timelines)
-    out = e2e_s(timelines, rows)
+    rows = ranges.layout(timelines)
+    out = e2e_s(timelines)
     out[rows.n_tokens == 0] = np.nan
     return out / np.maximum(rows.n_tokens, 1)
 
@@ -72,24 +71,24 @@ def summarise_waits(timelines: Timelines, waits_s: Floats) -> Summary:
     return summary(waits_s[~missing], cut_s[missing])
 
 
-def summarise_tpot(timelines: Timelines, rows: Layout | None = None) -> Summary:
+def summarise_tpot(timelines: Timelines) -> Summary:
     """Summary of TPOT over the n requests with two tokens or more.
 
     `censored` of these n were cut short before their last token; they enter with the tokens they got.
     """
-    values_s = tpot_s(timelines, rows)
+    values_s = tpot_s(timelines)
     measured = ~np.isnan(values_s)
     out = summary(values_s[measured])
     out["censored"] = int(np.sum(measured & (timelines.outcome != Outcome.FINISHED)))
     return out
 
 
-def summarise_tbt(timelines: Timelines, rows: Layout | None = None) -> Summary:
+def summarise_tbt(timelines: Timelines) -> Summary:
     """Summary of the gaps between tokens, pooled over all requests; n counts gaps.
 
     `censored` counts the gaps left open: requests that had a token and were cut short while waiting for the
     next.
     """
-    rows = rows or ranges.layout(timelines)
+    rows = ranges.layout(timelines)
     left_open = np.sum((rows.n_tokens > 0) & (timelines.outcome != Outcome.FINISHED))
-    return weighted_summary(ranges.Gaps(timelines, rows), int(left_open))
+    return weighted_summary(ranges.Gaps(timelines), int(left_open))

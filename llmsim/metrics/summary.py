@@ -1,0 +1,49 @@
+"""Summaries of samples: mean, percentiles, and how many values these rest on; plain numbers for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from llmsim.record import Floats
+from llmsim.statistics.percentiles import Weighted, histogram, percentiles_of
+from llmsim.statistics.survival import kaplan_meier, restricted_mean, survival_percentile
+
+PERCENTILES = (50.0, 90.0, 99.0)
+
+
+def summary(values: Floats, censored_at: Floats | None = None) -> dict[str, float | int | None]:
+    """Mean, p50, p90, p99, how many values these rest on (`n`) and how many were cut short (`censored`).
+
+    Without censoring: the mean and NumPy's linear percentiles. With it: Kaplan-Meier percentiles, and the
+    restricted mean up to the longest time seen. None (JSON null) where there is nothing to say: n = 0, or a
+    percentile not reached.
+    """
+    cut = np.empty(0) if censored_at is None else censored_at
+    if len(values) == 0:
+        return _named(float("nan"), [float("nan")] * 3, 0, len(cut))
+    if len(cut) == 0:
+        return _named(float(values.mean()), np.percentile(values, PERCENTILES).tolist(), len(values), 0)
+    time_s = np.concatenate([values, cut])
+    observed = np.arange(len(time_s)) < len(values)
+    times, waiting = kaplan_meier(time_s, observed)
+    percentiles = [survival_percentile(times, waiting, q) for q in PERCENTILES]
+    return _named(restricted_mean(times, waiting, float(time_s.max())), percentiles, len(values), len(cut))
+
+
+def weighted_summary(parts: Weighted, censored: int = 0) -> dict[str, float | int | None]:
+    """Like `summary` where values[j] occurs weights[j] times; `censored` is reported, not estimated."""
+    counts = histogram(parts)
+    mean = counts.total / counts.n if counts.n else float("nan")
+    return _named(mean, percentiles_of(parts, counts, PERCENTILES), counts.n, censored)
+
+
+def _named(mean: float, percentiles: Sequence[float], n: int, censored: int) -> dict[str, float | int | None]:
+    p50, p90, p99 = (number(p) for p in percentiles)
+    return {"mean": number(mean), "p50": p50, "p90": p90, "p99": p99, "n": n, "censored": censored}
+
+
+def number(value: float) -> float | None:
+    """A plain float for JSON; None for NaN and infinities."""
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,80 @@
+"""Percentiles of samples in which values occur many times, without writing any value twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: values, and how often each occurs, in parts that can be gone through again
+Weighted = Iterable[tuple[Floats, Ints]]
+
+
+def weighted_percentile(parts: Weighted, percentiles: Sequence[float]) -> list[float]:
+    """NumPy's linear percentiles where values[j] >= 0 occurs weights[j] times; NaN if nothing does."""
+    return percentiles_of(parts, histogram(parts), percentiles)
+
+
+def percentiles_of(parts: Weighted, counts: Histogram, percentiles: Sequence[float]) -> list[float]:
+    """Like `weighted_percentile`, for parts whose histogram is known."""
+    if counts.n == 0:
+        return [float("nan")] * len(percentiles)
+    rank = np.asarray(percentiles) / 100 * (counts.n - 1)
+    below = np.floor(rank)
+    share = rank - below
+    low, high = _at_rank(parts, counts, np.stack([below, np.minimum(below + 1, counts.n - 1)]))
+    step = high - low
+    # NumPy interpolates from the nearer end; the same here, so that results agree to the last bit.
+    between = np.where(share >= 0.5, high - step * (1 - share), low + step * share)
+    return [float(x) for x in between]
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """How often values fall into each bin, and their sum."""
+
+    first_bin: int
+    sizes: Floats  #: (bins,) of the population, from `first_bin` on
+    n: int
+    total: float  #: sum of the population
+
+
+def histogram(parts: Weighted) -> Histogram:
+    """Count values into bins by their leading bits. O(values)."""
+    first, sizes, total = 0, np.zeros(0), 0.0
+    for values, weights in parts:
+        if len(values) == 0:
+            continue
+        bins = _bins(values)
+        low, high = int(bins.min()), int(bins.max()) + 1
+        if len(sizes) == 0:
+            first = low
+        lacking = max(first - low, 0), max(high - first - len(sizes), 0)
+        first, sizes = min(first, low), np.pad(sizes, lacking) if any(lacking) else sizes
+        sizes[low - first : high - first] += np.bincount(bins - low, weights=weights)
+        total += float((values * weights).sum())  # BLAS would wake its threads for this
+    return Histogram(first, sizes, int(sizes.sum()), total)
+
+
+def _at_rank(parts: Weighted, counts: Histogram, ranks: Floats) -> Floats:
+    """Values at these ranks (from 0) of the population; keeps and sorts only the bins that they fall into."""
+    sizes, first = counts.sizes, counts.first_bin
+    wanted = np.zeros(len(sizes), np.bool_)
+    wanted[np.searchsorted(np.cumsum(sizes), ranks, side="right")] = True
+    picked = [(values[keep], weights[keep]) for values, weights in parts for keep in [wanted[_bins(values) - first]]]
+    found, times = (np.concatenate(column) for column in zip(*picked, strict=True))
+    order = np.argsort(found)
+    found = found[order]
+    passed_over = np.cumsum(np.where(wanted, 0.0, sizes))
+    through = np.cumsum(times[order]) + passed_over[_bins(found) - first]
+    return found[np.searchsorted(through, ranks, side="right")]
+
+
+def _bins(values: Floats) -> Ints:
+    """The leading bits of each number (64 bins to an octave): for floats >= 0 these sort as integers."""
+    return np.ascontiguousarray(values, dtype=np.float64).view(np.int64) >> 46
