@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from llmsim.cli import keys
 from llmsim.cli.output import print_json
+from llmsim.errors import InputError
 
 
 class Kind(StrEnum):
@@ -19,15 +21,25 @@ class Kind(StrEnum):
     SCHEDULERS = "schedulers"
     ROUTERS = "routers"
     SCENARIOS = "scenarios"
+    KEYS = "keys"
 
 
 def show(
     kind: Annotated[
-        Kind, typer.Argument(metavar="KIND", help="gpus, models, hosts, schedulers, routers or scenarios.")
+        Kind, typer.Argument(metavar="KIND", help="gpus, models, hosts, schedulers, routers, scenarios or keys.")
     ],
+    table: Annotated[
+        str | None, typer.Argument(metavar="[TABLE]", help="With keys: one table, such as workload.arrivals.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """List what is there by name."""
+    """List what is there by name; `keys`: what a scenario may say, with type, default, unit and meaning."""
+    if kind is Kind.KEYS:
+        found = keys.keys_in(table)
+        print_json(keys.as_json(found)) if as_json else keys.print_keys(found)
+        return
+    if table is not None:
+        raise InputError(f"list {kind.value}: only keys are listed by table; '{table}' is one word too many")
     names = _names(kind)
     if as_json:
         print_json({kind.value: names})

@@ -25,10 +25,10 @@ class LengthSplit(Router):
     single instance serves both. Within a side the fewest outstanding requests decide, ties go to the lowest number.
     """
 
-    threshold_tokens: int = 2048
-    short: str | None = None
-    long: str | None = None
-    long_instances: int = 1
+    threshold_tokens: int = 2048  #: the longest prompt that counts as short
+    short: str | None = None  #: pool for short prompts
+    long: str | None = None  #: pool for long prompts
+    long_instances: int = 1  #: without pools: how many instances, the last ones, serve long prompts
 
     def __post_init__(self) -> None:
         positive(threshold_tokens=self.threshold_tokens, long_instances=self.long_instances)

@@ -20,8 +20,8 @@ class Priority(Router):
     lowest number. Without `pools` all are open to all.
     """
 
-    pools: Sequence[str] = ()
-    share: bool = False
+    pools: Sequence[str] = ()  #: by priority: the pool of class 0, of class 1, ..., of all later classes
+    share: bool = False  #: whether requests may also go to the pools of less urgent classes
 
     def __post_init__(self) -> None:
         if len(set(self.pools)) < len(self.pools):

@@ -26,7 +26,7 @@ class SessionAffinity(Router):
     request is a user of its own.
     """
 
-    load_factor: float = 1.25
+    load_factor: float = 1.25  #: a user moves where its instance has more than so many times the mean load
 
     def __post_init__(self) -> None:
         positive(load_factor=self.load_factor)

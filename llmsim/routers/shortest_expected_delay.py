@@ -21,7 +21,7 @@ class ShortestExpectedDelay(Router):
     ended, this request included, at that of decoding; both speeds are measured beforehand (`router.BENCHMARK`).
     """
 
-    expected_output_tokens: int = 200
+    expected_output_tokens: int = 200  #: assumed of every request that has not ended
 
     def __post_init__(self) -> None:
         positive(expected_output_tokens=self.expected_output_tokens)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import llmsim
 from llmsim.cli import main
 from llmsim.cli.output import ProgressBar
 
@@ -161,3 +162,17 @@ def test_a_progress_bar_comes_after_a_while(
     captured = capsys.readouterr()
     assert "requests" in captured.err
     assert captured.out == ""
+
+
+def test_the_version_is_that_of_the_package(run_cli):
+    assert run_cli("--version") == f"llmsim {llmsim.__version__}\n"
+
+
+def test_the_package_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "llmsim", "--version"], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"llmsim {llmsim.__version__}\n"
+
+
+def test_only_keys_are_listed_by_table(refused):
+    assert refused("list", "gpus", "cluster").endswith("only keys are listed by table; 'cluster' is one word too many")
