@@ -6,9 +6,11 @@ The true output length lives with the instance (engine.py), out of reach of ever
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 NEVER_S = float("nan")
+#: the phases of requests that an instance serves: both, or one of them where pools are disaggregated
+Role = Literal["mixed", "prefill", "decode"]
 
 
 class Outcome(IntEnum):

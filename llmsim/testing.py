@@ -13,11 +13,10 @@ from llmsim.cluster.clients import ApiPath
 from llmsim.cluster.cluster import Cluster, Conditions, InstanceSpec
 from llmsim.cluster.fleet import ORACLE, Reports
 from llmsim.cluster.gateway import handed_out
-from llmsim.engine.exchange import Role
 from llmsim.engine.prefix_cache import PrefixCache
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
 from llmsim.record import Floats, Record
-from llmsim.request import Outcome, RequestView
+from llmsim.request import Outcome, RequestView, Role
 from llmsim.router import FleetView, Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler

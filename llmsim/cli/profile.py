@@ -152,7 +152,7 @@ def from_bench(
 ) -> None:
     """Fit the host's times (per step, per sequence in it, per request) to one measured run."""
     from llmsim.reports.tables.validation import signed
-    from llmsim.scenario import Host, load_scenario
+    from llmsim.scenario import HostTable, load_scenario
     from llmsim.studies.validation.host_fit import write_host
     from llmsim.studies.validation.measured_run import read_run
     from llmsim.studies.validation.result import APART, compare_result, host_of, loads
@@ -161,7 +161,7 @@ def from_bench(
     with replacing(out) as scratch:
         host = host_of(run, described)
         write_host(scratch, out.stem, host, f"llmsim profile from-bench: {len(run.workload)} requests of {run.name}")
-    fitted = compare_result(run, described.model_copy(update={"host": Host(**host.model_dump())}))
+    fitted = compare_result(run, described.model_copy(update={"host": HostTable(**host.model_dump())}))
     low, high = loads(run)
     if as_json:
         rows = [dict(row) for row in fitted.rows]

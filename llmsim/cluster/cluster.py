@@ -17,7 +17,7 @@ from llmsim.cluster.fleet import ORACLE, Fleet, Reports
 from llmsim.cluster.gateway import Entrance, Exit
 from llmsim.cluster.users import Users
 from llmsim.engine.clock import ARRIVAL, LEAVING, Clock
-from llmsim.engine.exchange import Disaggregation, Exchange, Network, Role
+from llmsim.engine.exchange import Disaggregation, Exchange, Network
 from llmsim.engine.instance import Instance
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.prefix_cache import BlockKeys, PrefixCache
@@ -26,7 +26,7 @@ from llmsim.engine.stepwise import StepwiseInstance
 from llmsim.errors import InputError, PolicyError
 from llmsim.latency.contract import LatencyModel
 from llmsim.record import Record
-from llmsim.request import NEVER_S, Outcome, Request
+from llmsim.request import NEVER_S, Outcome, Request, Role
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.workload.contract import Workload

@@ -20,14 +20,12 @@ from typing import TYPE_CHECKING, Literal
 from llmsim.engine.clock import ARRIVAL, Clock
 from llmsim.engine.recorder import Recorder
 from llmsim.errors import InputError
-from llmsim.request import NEVER_S, Outcome, Request
+from llmsim.request import NEVER_S, Outcome, Request, Role
 from llmsim.router import Router
 
 if TYPE_CHECKING:
     from llmsim.engine.instance import Instance
 
-#: what instances do with arrivals and with computed prompts
-Role = Literal["mixed", "prefill", "decode"]
 #: what becomes of a request for which the decode side has no room: it waits there, its sender keeping the keys and
 #: values; it is computed again there, when there is room; or its sender decodes it
 WhenFull = Literal["wait", "recompute", "fall_back"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from llmsim.experiment.assemble import make_api, make_host, make_policy, make_slo, make_user, make_window, make_workload
+from llmsim.experiment.assembly import Assembly, assemble, check
 from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.routing import router_choice
-from llmsim.experiment.run import Result, check, delivered, judged, run
+from llmsim.experiment.run import Result, delivered, judged, run
 from llmsim.experiment.store import MARK as SCENARIO_FILE
 from llmsim.experiment.store import check_folder, in_the_way, read_record, read_scenario, read_score, staged, write
 from llmsim.experiment.verdict import ANSWERS, P99S_MARKED, P99S_WITHHELD, reported
@@ -15,7 +16,9 @@ __all__ = [
     "P99S_MARKED",
     "P99S_WITHHELD",
     "SCENARIO_FILE",
+    "Assembly",
     "Result",
+    "assemble",
     "check",
     "check_folder",
     "classes_of",

@@ -23,12 +23,12 @@ from llmsim.record import Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import (
     ClosedArrivals,
-    EngineHost,
+    EngineHostTable,
     PacedDelivery,
     RequestClass,
     Scenario,
     ServeGenWorkload,
-    Sessions,
+    SessionsTable,
     SyntheticWorkload,
     TraceWorkload,
 )
@@ -105,7 +105,7 @@ def _make_requests(scenario: Scenario, streams: Streams) -> Workload:
     return with_shared_prefixes(streams.prefixes, drawn, **chosen.prefixes.model_dump())
 
 
-def make_conversations(chosen: SyntheticWorkload, sessions: Sessions, streams: Streams) -> Workload:
+def make_conversations(chosen: SyntheticWorkload, sessions: SessionsTable, streams: Streams) -> Workload:
     """Draw conversations; with closed arrivals, so many users have one after the other."""
     waits = {name: Wait(**wait.model_dump()) for name in ("think", "pause") if (wait := getattr(sessions, name))}
     if sessions.tools is not None:
@@ -128,7 +128,7 @@ def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes
 
     Of the engines of a pool, by its number: with what that says otherwise yet, a profile of its own before all else.
     """
-    own = scenario.pool[pool].host if pool is not None and scenario.pool else EngineHost()
+    own = scenario.pool[pool].host if pool is not None and scenario.pool else EngineHostTable()
     changes = own.model_dump(exclude_none=True, exclude={"profile"})
     if own.profile is None:
         changes = scenario.host.model_dump(exclude_none=True, exclude={"profile"}) | changes

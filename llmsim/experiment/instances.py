@@ -14,7 +14,7 @@ from llmsim.latency import hardware
 from llmsim.latency.build import build_latency
 from llmsim.latency.contract import LatencyModel
 from llmsim.latency.host import Host
-from llmsim.scenario import Abandonment, Cluster, Pool, Scenario
+from llmsim.scenario import AbandonmentTable, ClusterTable, PoolTable, Scenario
 from llmsim.scheduler import Scheduler
 
 Policy = type[Scheduler]
@@ -29,7 +29,9 @@ def make_instances(scenario: Scenario, policy: Policy | None = None) -> list[Ins
     return specs
 
 
-def _instance(scenario: Scenario, number: int, pool: Pool, cluster: Cluster, scheduler: Scheduler) -> InstanceSpec:
+def _instance(
+    scenario: Scenario, number: int, pool: PoolTable, cluster: ClusterTable, scheduler: Scheduler
+) -> InstanceSpec:
     def keys(*names: str) -> tuple[str, ...]:
         """The first of these that the pool says itself, or else the first of them in [cluster]."""
         own = [name for name in names if getattr(pool, name, None) is not None]
@@ -104,7 +106,7 @@ def with_abandonment(
 ) -> Scheduler:
     """Put the wrapper that gives up on requests around a scheduler, if the scenario asks for it."""
     chosen = scenario.abandonment
-    if not isinstance(chosen, Abandonment):
+    if not isinstance(chosen, AbandonmentTable):
         return scheduler
     slo = scenario.slo
     deadlines = Deadlines(chosen.ttft_s or slo.ttft_s, chosen.e2e_s or slo.e2e_s, chosen.tokens_per_s)

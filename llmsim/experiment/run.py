@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,24 +10,14 @@ from typing import Any
 import numpy as np
 
 from llmsim.cluster.clients import DIRECT
-from llmsim.cluster.cluster import Conditions, simulate
 from llmsim.cluster.gateway import handed_out
 from llmsim.delivery import shifted, until_left
-from llmsim.experiment.assemble import (
-    make_api,
-    make_delivery,
-    make_patience,
-    make_retries,
-    make_slo,
-    make_user,
-    make_window,
-    make_workload,
-)
-from llmsim.experiment.autoscaling import autoscaling_score, make_autoscaling
+from llmsim.experiment.assemble import make_api, make_delivery
+from llmsim.experiment.assembly import Progress, assemble
+from llmsim.experiment.autoscaling import autoscaling_score
 from llmsim.experiment.by_class import classes_of, prediction_of
-from llmsim.experiment.instances import make_instances
 from llmsim.experiment.pools import gpus_of_instances, pool_scores
-from llmsim.experiment.routing import caches_prefixes, make_disaggregation, make_reports, make_router, router_choice
+from llmsim.experiment.routing import caches_prefixes, router_choice
 from llmsim.experiment.verdict import reported, verdict
 from llmsim.metrics import attempts, ranges
 from llmsim.metrics.client_queueing import client_queueing
@@ -46,10 +35,6 @@ from llmsim.request import Outcome
 from llmsim.scenario import Scenario, TraceWorkload
 from llmsim.scheduler import Scheduler
 from llmsim.statistics import Verdict
-from llmsim.workload.streams import streams
-
-#: called now and then with the number of requests that have ended, and the number of all
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,30 +84,10 @@ def run(
     InputError for what the scenario asks and cannot have.
     """
     started_s = time.perf_counter()
-    router = make_router(scenario)
-    slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
-    instances = make_instances(scenario, scheduler)
-    blocks = tuple(instance.num_gpu_blocks for instance in instances)
-    draws = streams(scenario.seed)
-    workload = make_workload(scenario, draws)
-    record = simulate(
-        workload,
-        instances,
-        router,
-        draws.routing,
-        Conditions(
-            stretches=not stepwise,
-            until_s=scenario.until_s,
-            patience=make_patience(scenario, draws.users, len(workload)),
-            retries=make_retries(scenario, draws.retries, len(workload)),
-            max_in_flight=scenario.max_in_flight,
-            api=make_api(scenario),
-            reports=make_reports(scenario),
-            disaggregation=make_disaggregation(scenario),
-            autoscaling=make_autoscaling(scenario),
-        ),
-        on_progress=None if progress is None else lambda ended: progress(ended, len(workload)),
-    )
+    assembly = assemble(scenario, scheduler=scheduler)
+    record = assembly.simulate(stepwise=stepwise, progress=progress)
+    instances, blocks = assembly.instances, assembly.num_gpu_blocks
+    slo, user, window = assembly.slo, assembly.user, assembly.window
     result = Result(scenario, record, blocks, {})
     result.score.update(score_delivered(result.delivered, record, scenario, slo=slo, user=user, window=window))
     # of one alone there is none; requests that move are on two instances; those that come and go are not alike
@@ -140,14 +105,6 @@ def run(
 def judged(scenario: Scenario, record: Record, delivered: Timelines, window: Window) -> Verdict:
     """Say whether a run was steady within a window; waits count from where the scenario measures."""
     return verdict(record, window, delivered.arrival_s, output_token_s=make_api(scenario).output_token_s)
-
-
-def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
-    """Assemble everything that a run is made of but its requests: InputError for what cannot be had."""
-    make_router(scenario)
-    make_disaggregation(scenario)
-    make_slo(scenario), make_user(scenario), make_window(scenario)
-    make_instances(scenario, scheduler)
 
 
 def score_delivered(

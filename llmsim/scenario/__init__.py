@@ -1,73 +1,79 @@
-"""One experiment, described: frozen, validated data. It names policies and files, and runs no code."""
+"""One experiment, described: frozen, validated data. It names policies and files, and runs no code.
+
+A class that ends in `Table` is a table of the file; what a run makes of it lies in the room that does the work.
+"""
 
 from __future__ import annotations
 
-from llmsim.scenario.autoscaling import Autoscaling
+from llmsim.scenario.autoscaling import AutoscalingTable
+from llmsim.scenario.cluster import (
+    ClusterTable,
+    EngineHostTable,
+    HostTable,
+    KvTransferTable,
+    PoolTable,
+    RouterChoice,
+    SchedulerChoice,
+)
+from llmsim.scenario.gateway import AbandonmentTable, ClientsTable, GatewayTable, ImmediateDelivery, PacedDelivery
 from llmsim.scenario.load import find_scenario, load_scenario, scenario_names
-from llmsim.scenario.model import (
-    Abandonment,
-    Clients,
+from llmsim.scenario.measuring import SloTable, UserTable, WindowTable
+from llmsim.scenario.model import Scenario
+from llmsim.scenario.users import PatienceTable, RetriesTable, SessionsTable
+from llmsim.scenario.workload import (
     ClosedArrivals,
-    Cluster,
     ConstantArrivals,
     DiurnalArrivals,
     FixedLengths,
     GammaArrivals,
-    Gateway,
-    Host,
-    ImmediateDelivery,
     LognormalLengths,
     OnOffArrivals,
-    PacedDelivery,
     PiecewiseArrivals,
     PoissonArrivals,
-    Scenario,
-    SchedulerChoice,
-    SharedPrefixes,
+    RequestClass,
+    ServeGenWorkload,
+    SharedPrefixesTable,
     SyntheticWorkload,
     TraceWorkload,
     TrafficLengths,
-    User,
-    Window,
 )
-from llmsim.scenario.pools import EngineHost, Pool, RouterChoice
-from llmsim.scenario.requests import RequestClass, ServeGenWorkload, Slo
-from llmsim.scenario.users import Retries, Sessions
 
 __all__ = [
-    "Abandonment",
-    "Autoscaling",
-    "Clients",
+    "AbandonmentTable",
+    "AutoscalingTable",
+    "ClientsTable",
     "ClosedArrivals",
-    "Cluster",
+    "ClusterTable",
     "ConstantArrivals",
     "DiurnalArrivals",
-    "EngineHost",
+    "EngineHostTable",
     "FixedLengths",
     "GammaArrivals",
-    "Gateway",
-    "Host",
+    "GatewayTable",
+    "HostTable",
     "ImmediateDelivery",
+    "KvTransferTable",
     "LognormalLengths",
     "OnOffArrivals",
     "PacedDelivery",
+    "PatienceTable",
     "PiecewiseArrivals",
     "PoissonArrivals",
-    "Pool",
+    "PoolTable",
     "RequestClass",
-    "Retries",
+    "RetriesTable",
     "RouterChoice",
     "Scenario",
     "SchedulerChoice",
     "ServeGenWorkload",
-    "Sessions",
-    "SharedPrefixes",
-    "Slo",
+    "SessionsTable",
+    "SharedPrefixesTable",
+    "SloTable",
     "SyntheticWorkload",
     "TraceWorkload",
     "TrafficLengths",
-    "User",
-    "Window",
+    "UserTable",
+    "WindowTable",
     "find_scenario",
     "load_scenario",
     "scenario_names",

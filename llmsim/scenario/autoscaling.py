@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from llmsim.scenario.cluster import Instances
 from llmsim.scenario.table import NotNegative, Positive, Table
 
-Instances = Annotated[int, Field(ge=1, le=100_000)]
 
-
-class Autoscaling(Table):
+class AutoscalingTable(Table):
     """The rule of Kubernetes' Horizontal Pod Autoscaler; cluster.instances are ready at the start."""
 
     #: per ready instance: requests sent to it and not ended, those in its queue, or the share of its KV blocks in use
@@ -35,7 +34,7 @@ class Autoscaling(Table):
     price_usd_per_hour: NotNegative | None = None
 
     @model_validator(mode="after")
-    def _target_can_be(self) -> Autoscaling:
+    def _target_can_be(self) -> AutoscalingTable:
         if self.metric == "kv_utilisation" and self.target > 1:
             raise ValueError(f"target = {self.target:g} is a share of the KV blocks; expected at most 1")
         if self.min_instances > self.max_instances:

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from llmsim.errors import InputError, nearest
 from llmsim.scenario.messages import Place, input_error
-from llmsim.scenario.model import SYNTHETIC_KEYS, WORKLOAD_FILES, Scenario
+from llmsim.scenario.model import Scenario
+from llmsim.scenario.workload import SYNTHETIC_KEYS, WORKLOAD_FILES
 
 Keys = tuple[str, ...]
 #: place of a value that was given there

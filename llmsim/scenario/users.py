@@ -11,7 +11,7 @@ from llmsim.scenario.table import Count, NotNegative, Positive, Table
 Failure = Literal["rejected", "abandoned", "cancelled"]
 
 
-class Wait(Table):
+class WaitTable(Table):
     """How long users wait: a distribution over users."""
 
     distribution: Literal["fixed", "exponential", "lognormal"] = "exponential"
@@ -20,66 +20,66 @@ class Wait(Table):
     cv: Positive | None = None
 
     @model_validator(mode="after")
-    def _cv_belongs(self) -> Wait:
+    def _cv_belongs(self) -> WaitTable:
         if self.cv is not None and self.distribution != "lognormal":
             raise ValueError(f"cv belongs to distribution 'lognormal', not to '{self.distribution}'")
         return self
 
 
-class Patience(Table):
+class PatienceTable(Table):
     """Users who leave when they have waited too long."""
 
-    first_token: Wait | None = None
-    next_token: Wait | None = None
+    first_token: WaitTable | None = None
+    next_token: WaitTable | None = None
     #: from when a user leaves to when the server learns of it
     cancel_delay_s: NotNegative = 0.0
 
     @model_validator(mode="after")
-    def _somebody_leaves(self) -> Patience:
+    def _somebody_leaves(self) -> PatienceTable:
         if self.cancel_delay_s > 0 and self.first_token is None and self.next_token is None:
             raise ValueError("cancel_delay_s needs users who leave; expected first_token or next_token")
         return self
 
 
-class Number(Table):
+class NumberTable(Table):
     """How many there are of something: always the same, or geometric from 1 on."""
 
     distribution: Literal["fixed", "geometric"] = "geometric"
     mean: Annotated[float, Field(ge=1, le=1e9)]
 
     @model_validator(mode="after")
-    def _whole_if_fixed(self) -> Number:
+    def _whole_if_fixed(self) -> NumberTable:
         if self.distribution == "fixed" and self.mean % 1:
             raise ValueError(f"mean = {self.mean:g}: expected a whole number, since it is fixed")
         return self
 
 
-class Tools(Table):
+class ToolsTable(Table):
     """Agents: each turn is so many calls of the model, with a gap for the tool between an answer and the next call."""
 
-    calls: Number
-    gap: Wait
+    calls: NumberTable
+    gap: WaitTable
 
 
-class Sessions(Table):
+class SessionsTable(Table):
     """Conversations: `requests` counts their turns (calls, with tools), `arrivals` says when they begin.
 
     With closed arrivals, `concurrency` users have one conversation after the other.
     """
 
-    turns: Number = Number(mean=5.0)
+    turns: NumberTable = NumberTable(mean=5.0)
     #: from the last token of an answer, as the user sees it, to the next turn
-    think: Wait
+    think: WaitTable
     #: before each conversation of a closed-loop user
-    pause: Wait | None = None
-    tools: Tools | None = None
+    pause: WaitTable | None = None
+    tools: ToolsTable | None = None
     #: whether prompts repeat the conversation so far, in front of the question that `lengths` says
     history: bool = True
     #: a user whose prompt and answer would exceed this begins a new conversation
     max_context_tokens: Count | None = None
 
 
-class Retries(Table):
+class RetriesTable(Table):
     """Users who try again when a request has failed, after min(backoff_s factor^k, max_backoff_s) (1 - jitter U)."""
 
     #: the first one included; 1: nobody tries again

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD, Result, router_choice
 from llmsim.reports.terminal import say
-from llmsim.scenario import Cluster, Pool, Scenario
+from llmsim.scenario import ClusterTable, PoolTable, Scenario
 from llmsim.studies.sweep import in_words
 
 #: key in the score -> words, seconds in the unit shown
@@ -166,12 +166,12 @@ def _scaled(scenario: Scenario) -> str:
     return f"{bounds} by {chosen.metric} (target {chosen.target:g}, cold start {chosen.cold_start_s:g} s), at first "
 
 
-def _gpus(cluster: Cluster) -> str:
+def _gpus(cluster: ClusterTable) -> str:
     parallel = f" (TP{cluster.tensor_parallel_size})" if cluster.tensor_parallel_size > 1 else ""
     return f"{cluster.instances} x {cluster.gpu}{parallel}"
 
 
-def _own_scheduler(pool: Pool) -> str:
+def _own_scheduler(pool: PoolTable) -> str:
     own = pool.scheduler
     said = _with_options(own.name, own.options) if own.name else _options(own.options)
     return f", {said}" if said else ""

@@ -15,11 +15,9 @@ from typing import Any, TypeVar
 
 import simpy
 
-from llmsim.cluster.cluster import Conditions, simulate
 from llmsim.errors import LlmsimError
-from llmsim.experiment import assemble
-from llmsim.experiment.instances import make_instances
-from llmsim.experiment.routing import make_router
+from llmsim.experiment import assemble, make_workload
+from llmsim.experiment.assembly import Progress
 from llmsim.metrics.score import score
 from llmsim.record import Record
 from llmsim.scenario import Scenario
@@ -27,9 +25,6 @@ from llmsim.studies.processes import process_pool
 from llmsim.testing import same
 from llmsim.workload.contract import Workload
 from llmsim.workload.streams import streams
-
-#: called now and then with the number of requests that have ended, and the number of all
-Progress = Callable[[int, int], None]
 
 T = TypeVar("T")
 
@@ -89,16 +84,16 @@ def timeouts_per_s(timeouts: int = YARDSTICK_TIMEOUTS) -> float:
 
 def measure(scenario: Scenario, *, repeat: int = 1, progress: Progress) -> Measurement:
     """Run and score a scenario `repeat` times in this process; time the fastest. The workload is drawn beforehand."""
-    drawn = assemble.make_workload(scenario, streams(scenario.seed))
+    drawn = make_workload(scenario, streams(scenario.seed))
     yardstick = [timeouts_per_s(), timeouts_per_s()]
-    simulate_s, score_s, record = _timed(scenario, drawn, progress=_part(progress, 0, repeat, drawn))
+    simulate_s, score_s, record = _timed(scenario, drawn, progress=_part(progress, 0, repeat))
     steps, rows = int(record.steps["steps"].sum()), len(record.steps["steps"])
     tokens, simulated_s = int(record.requests["emitted_tokens"].sum()), record.end_s
     del record
     most_bytes = peak_bytes()
     yardstick += [timeouts_per_s(), timeouts_per_s()]
     for done in range(1, repeat):
-        again = _timed(scenario, drawn, progress=_part(progress, done, repeat, drawn))
+        again = _timed(scenario, drawn, progress=_part(progress, done, repeat))
         simulate_s, score_s = min((simulate_s, score_s), again[:2], key=sum)
         del again
         yardstick += [timeouts_per_s(), timeouts_per_s()]
@@ -134,33 +129,30 @@ class Comparison:
 
 def compare_stretches(scenario: Scenario, *, progress: Progress) -> Comparison:
     """Run a scenario both ways in this process."""
-    drawn = assemble.make_workload(scenario, streams(scenario.seed))
-    stretches = _timed(scenario, drawn, progress=_part(progress, 0, 2, drawn))
-    stepwise = _timed(scenario, drawn, stretches=False, progress=_part(progress, 1, 2, drawn))
+    drawn = make_workload(scenario, streams(scenario.seed))
+    stretches = _timed(scenario, drawn, progress=_part(progress, 0, 2))
+    stepwise = _timed(scenario, drawn, stepwise=True, progress=_part(progress, 1, 2))
     steps = stretches[2].steps["steps"]
     return Comparison(
         sum(stretches[:2]), sum(stepwise[:2]), int(steps.sum()), len(steps), same(stretches[2], stepwise[2])
     )
 
 
-def _part(progress: Progress, part: int, parts: int, drawn: Workload) -> Callable[[int], None]:
-    n = len(drawn)
-    return lambda ended: progress(part * n + ended, parts * n)
+def _part(progress: Progress, part: int, parts: int) -> Progress:
+    return lambda ended, requests: progress(part * requests + ended, parts * requests)
 
 
 def _timed(
-    scenario: Scenario, drawn: Workload, *, stretches: bool = True, progress: Callable[[int], None]
+    scenario: Scenario, drawn: Workload, *, stepwise: bool = False, progress: Progress
 ) -> tuple[float, float, Record]:
-    """Return seconds to simulate, seconds to score, and the record."""
-    routing = streams(scenario.seed).routing
-    slo, user, window = assemble.make_slo(scenario), assemble.make_user(scenario), assemble.make_window(scenario)
+    """Return seconds to simulate, assembling included, seconds to score, and the record."""
     gc.collect()
     started_s = time.perf_counter()
-    instances = make_instances(scenario)
-    router = make_router(scenario)
-    record = simulate(drawn, instances, router, routing, Conditions(stretches=stretches), on_progress=progress)
+    parts = assemble(scenario, workload=drawn)
+    record = parts.simulate(stepwise=stepwise, progress=progress)
     simulated_s = time.perf_counter()
     first_scheduled_s = record.requests["first_scheduled_s"]
+    slo, user, window = parts.slo, parts.user, parts.window
     timelines = record.timelines()
     score(timelines, slo=slo, user=user, window=window, first_scheduled_s=first_scheduled_s, end_s=record.end_s)
     return simulated_s - started_s, time.perf_counter() - simulated_s, record

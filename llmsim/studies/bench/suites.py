@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import median
 
 from llmsim.errors import InputError, nearest
+from llmsim.experiment.assembly import Progress
 from llmsim.scenario import Scenario
 from llmsim.studies.bench.measure import (
     Comparison,
     Measurement,
-    Progress,
     compare_stretches,
     in_own_process,
     measure,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from llmsim.scenario import (
-    Cluster,
+    ClusterTable,
     FixedLengths,
     PoissonArrivals,
     Scenario,
@@ -29,7 +29,7 @@ def fixed(requests: int = REQUESTS) -> Scenario:
     """Everybody alike: the workload of AISimulate's 6,270 requests/s."""
     lengths = FixedLengths(prompt_tokens=1024, output_tokens=256)
     workload = SyntheticWorkload(requests=requests, arrivals=PoissonArrivals(rate_per_s=20.0), lengths=lengths)
-    cluster = Cluster(gpu="h100-sxm-80gb", instances=4)
+    cluster = ClusterTable(gpu="h100-sxm-80gb", instances=4)
     return Scenario(name="fixed", workload=workload, cluster=cluster, scheduler=ON_H100)
 
 
@@ -41,7 +41,7 @@ def azure_conv(
     return Scenario(
         name="azure-conv",
         workload=SyntheticWorkload(requests=requests, arrivals=arrivals, lengths=TrafficLengths(source="azure_conv")),
-        cluster=Cluster(gpu="a100-sxm4-80gb", instances=instances),
+        cluster=ClusterTable(gpu="a100-sxm4-80gb", instances=instances),
         scheduler=SchedulerChoice(name=scheduler),
     )
 
@@ -59,7 +59,7 @@ def fcfs(requests: int = REQUESTS) -> Scenario:
 def mooncake(trace: Path, requests: int | None = None) -> Scenario:
     """Mooncake's conversations, with prompts of 12,000 tokens: the workload of AISimulate's 685 requests/s."""
     workload = TraceWorkload(trace=str(trace), format="mooncake", limit=requests)
-    cluster = Cluster(gpu="h100-sxm-80gb", instances=8)
+    cluster = ClusterTable(gpu="h100-sxm-80gb", instances=8)
     return Scenario(name=TRACED, workload=workload, cluster=cluster, scheduler=ON_H100)
 
 

@@ -18,7 +18,7 @@ from llmsim.metrics.score import score_reader
 from llmsim.metrics.window import resolve
 from llmsim.record import Floats, Timelines
 from llmsim.scenario import Scenario
-from llmsim.scenario.model import ClosedArrivals
+from llmsim.scenario.workload import ClosedArrivals
 from llmsim.studies.compare.sides import Side, load_scheduler
 
 #: gives an executor for as long as it works

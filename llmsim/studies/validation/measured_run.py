@@ -9,20 +9,23 @@ import numpy as np
 import pandas as pd
 
 from llmsim import experiment
-from llmsim.cluster.cluster import Conditions, simulate
 from llmsim.errors import InputError
-from llmsim.experiment.assemble import make_api
-from llmsim.experiment.instances import make_instances
-from llmsim.experiment.routing import make_reports, make_router
+from llmsim.experiment import assemble
 from llmsim.interop.detect import read_measured
 from llmsim.latency.hardware import HostTimes
 from llmsim.metrics import request_latency
 from llmsim.request import Outcome
-from llmsim.scenario import Clients, Host, Scenario
+from llmsim.scenario import ClientsTable, HostTable, PatienceTable, RetriesTable, Scenario, SyntheticWorkload
 from llmsim.studies.validation.replay import Floats, Latencies
 from llmsim.workload.contract import Workload
-from llmsim.workload.streams import streams
 
+#: what a scenario says of those whose requests were measured, and of when they stopped: taken from the file instead
+OTHER_CLIENTS = {
+    "workload": SyntheticWorkload(),
+    "patience": PatienceTable(),
+    "retries": RetriesTable(),
+    "until_s": None,
+}
 COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens", "ttft_s", "e2e_s")
 
 
@@ -61,21 +64,15 @@ def read_run(path: Path) -> MeasuredRun:
 
 
 def predict(run: MeasuredRun, scenario: Scenario, host: HostTimes | None = None) -> Latencies:
-    """Serve the requests of a run as a scenario says (not its workload and clients), or with other host times.
+    """Serve the requests of a run as a scenario says (not its workload, clients and users), or with other host times.
 
     Latencies count from sending. Requests that it does not finish have NaN.
     """
-    update: dict[str, object] = {"clients": Clients(measure_from="sent")}
+    update: dict[str, object] = {**OTHER_CLIENTS, "clients": ClientsTable(measure_from="sent")}
     if host is not None:
-        update["host"] = Host(**host.model_dump())
+        update["host"] = HostTable(**host.model_dump())
     scenario = scenario.model_copy(update=update)
-    record = simulate(
-        run.workload,
-        make_instances(scenario),
-        make_router(scenario),
-        streams(scenario.seed).routing,
-        Conditions(api=make_api(scenario), reports=make_reports(scenario)),
-    )
+    record = assemble(scenario, workload=run.workload).simulate()
     delivered = experiment.delivered(scenario, record)
     seen = Latencies.of(request_latency.ttft_s(delivered), request_latency.e2e_s(delivered), run.workload.output_tokens)
     if not np.isfinite(seen.e2e_s).any():

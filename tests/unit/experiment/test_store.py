@@ -9,7 +9,7 @@ from llmsim.errors import InputError
 from llmsim.experiment import Result, read_record, read_scenario, staged, write
 from llmsim.record import Record
 from llmsim.request import Outcome
-from llmsim.scenario import Cluster, Scenario
+from llmsim.scenario import ClusterTable, Scenario
 
 
 def small_result() -> Result:
@@ -41,7 +41,7 @@ def small_result() -> Result:
         end_s=2.0,
     )
     score = {"simulated_s": 2.0, "wall_s": 0.1, "verdict": {"answer": "steady"}}
-    return Result(Scenario(cluster=Cluster(instances=2)), record, (100,), score)
+    return Result(Scenario(cluster=ClusterTable(instances=2)), record, (100,), score)
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:

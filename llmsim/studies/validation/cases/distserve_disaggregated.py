@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from llmsim.cluster.cluster import InstanceSpec
-from llmsim.engine.exchange import Disaggregation, Link, Role
+from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host
 from llmsim.record import Record
+from llmsim.request import Role
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.studies.validation.distserve_points import knee, points_of, rows_of

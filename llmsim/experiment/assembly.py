@@ -1,0 +1,107 @@
+"""A scenario becomes the parts of a run, once: whatever runs a scenario takes them from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llmsim.cluster.cluster import Conditions, InstanceSpec, simulate
+from llmsim.experiment.assemble import (
+    make_api,
+    make_patience,
+    make_retries,
+    make_slo,
+    make_user,
+    make_window,
+    make_workload,
+)
+from llmsim.experiment.autoscaling import make_autoscaling
+from llmsim.experiment.instances import make_instances
+from llmsim.experiment.routing import make_disaggregation, make_reports, make_router
+from llmsim.metrics.slo import Slo
+from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.window import Window
+from llmsim.record import Record
+from llmsim.router import Router
+from llmsim.scenario import Scenario
+from llmsim.scheduler import Scheduler
+from llmsim.workload.contract import Workload
+from llmsim.workload.streams import Streams, streams
+
+#: called now and then with the number of requests that have ended, and the number of all
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """The parts of one run. `simulate` uses up the streams: assemble anew for another run."""
+
+    workload: Workload
+    instances: tuple[InstanceSpec, ...]
+    router: Router
+    streams: Streams
+    options: Conditions
+    slo: Slo
+    user: User
+    window: Window
+
+    @property
+    def num_gpu_blocks(self) -> tuple[int, ...]:
+        """KV blocks of each instance."""
+        return tuple(instance.num_gpu_blocks for instance in self.instances)
+
+    def simulate(self, *, stepwise: bool = False, progress: Progress | None = None) -> Record:
+        """Serve the requests; `stepwise` takes every step on its own, with the same result."""
+        requests = len(self.workload)
+        return simulate(
+            self.workload,
+            self.instances,
+            self.router,
+            self.streams.routing,
+            replace(self.options, stretches=not stepwise),
+            on_progress=None if progress is None else lambda ended: progress(ended, requests),
+        )
+
+
+def assemble(
+    scenario: Scenario, *, scheduler: type[Scheduler] | None = None, workload: Workload | None = None
+) -> Assembly:
+    """Make all that a run of a scenario consists of.
+
+    `scheduler` takes the place of the one that the scenario names, with the options it gives; `workload` that of the
+    scenario's requests, which are not drawn or read then. Raises InputError with place and key for what the scenario
+    asks and cannot have.
+    """
+    router = make_router(scenario)
+    slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
+    instances = make_instances(scenario, scheduler)
+    draws = streams(scenario.seed)
+    if workload is None:
+        workload = make_workload(scenario, draws)
+    options = make_options(scenario, draws, len(workload))
+    return Assembly(workload, tuple(instances), router, draws, options, slo, user, window)
+
+
+def make_options(scenario: Scenario, draws: Streams, requests: int) -> Conditions:
+    """Gather what a scenario says of clients, users and the cluster as a whole."""
+    return Conditions(
+        until_s=scenario.until_s,
+        patience=make_patience(scenario, draws.users, requests),
+        retries=make_retries(scenario, draws.retries, requests),
+        max_in_flight=scenario.max_in_flight,
+        api=make_api(scenario),
+        reports=make_reports(scenario),
+        disaggregation=make_disaggregation(scenario),
+        autoscaling=make_autoscaling(scenario),
+    )
+
+
+#: in place of the requests, where only the other parts are looked at
+ONE_REQUEST = Workload(np.zeros(1), np.ones(1, np.int64), np.ones(1, np.int64), "one request")
+
+
+def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
+    """Assemble all that a run consists of but its requests: InputError for what cannot be had."""
+    assemble(scenario, scheduler=scheduler, workload=ONE_REQUEST)

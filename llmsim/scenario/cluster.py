@@ -1,0 +1,148 @@
+"""The tables of a scenario that describe instances and their policies: cluster, pool, host, router, scheduler.
+
+What a pool leaves out is ``[cluster]``'s, ``[scheduler]``'s and ``[host]``'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from pydantic import ConfigDict, Field, create_model
+
+from llmsim.request import Role
+from llmsim.scenario.table import Count, NotNegative, Positive, Table
+
+#: how many instances there are, or may be
+Instances = Annotated[int, Field(ge=1, le=100_000)]
+#: keys of [cluster] that hold for all pools
+OF_THE_WHOLE = ("model", "router")
+
+
+class ClusterTable(Table):
+    """Identical instances behind one router."""
+
+    gpu: str = "a100-sxm4-80gb"
+    model: str = "llama-3.1-8b"
+    instances: Instances = 1
+    tensor_parallel_size: Count = 1
+    latency: Literal["table", "roofline"] = "table"
+    #: short for router.name; without either, DEFAULT_ROUTER
+    router: str | None = None
+    #: KV blocks of one instance; left out, they follow from GPU, model and gpu_memory_utilization
+    num_gpu_blocks: Count | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    block_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    #: keep KV blocks for requests that begin alike (vLLM's --enable-prefix-caching)
+    prefix_caching: bool = False
+    #: longer requests are rejected
+    max_model_len: Count | None = None
+
+
+class EngineHostTable(Table):
+    """An engine's time outside the GPU: a profile (hardware_profiles/hosts/NAME.toml, or a .toml file), and changes."""
+
+    profile: str | None = None
+    #: for each step
+    step_s: NotNegative | None = None
+    #: for each sequence in a step
+    sequence_s: NotNegative | None = None
+    #: for each step of more tokens than its largest CUDA graph, whose kernels the host launches one by one
+    eager_step_s: NotNegative | None = None
+    #: tokens of the largest graph; vLLM's default is min(2 x max_num_seqs, 512)
+    max_cudagraph_capture_size: Count | None = None
+
+
+class HostTable(EngineHostTable):
+    """The engines' time outside the GPU, and that of the API server, one for the whole cluster."""
+
+    #: from a request's sending to its entering the engine's queue
+    request_s: NotNegative | None = None
+    #: as much again for each token of the prompt
+    prompt_token_s: NotNegative | None = None
+    #: from a token's emission to its reaching the client
+    response_s: NotNegative | None = None
+    #: before that, its sender for each output token of an instance, one after the other
+    output_token_s: NotNegative | None = None
+
+
+class SchedulerChoice(Table):
+    """A policy's name; every other key is an option of that policy and checked against it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = "chunked_prefill"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The policy's options as given."""
+        return dict(self.model_extra or {})
+
+
+class PoolScheduler(Table):
+    """Options on top of those of [scheduler]; with the name of another policy, all options of that one."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options as given."""
+        return dict(self.model_extra or {})
+
+
+class RouterChoice(Table):
+    """A router's name, how it learns of the instances, and its options: every other key, checked against the policy."""
+
+    model_config = ConfigDict(extra="allow")
+
+    #: left out: cluster.router
+    name: str | None = None
+    #: instances report every so many seconds, all together; 0: the router knows the present state (an oracle)
+    report_age_s: NotNegative = 0.0
+    #: whether the router adds what it has sent since the report (at age 0 there is nothing to add)
+    count_own_sends: bool = True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The policy's options as given."""
+        return dict(self.model_extra or {})
+
+
+class KvTransferTable(Table):
+    """How keys and values get from the pools for prefill to those for decode."""
+
+    bandwidth_gb_per_s: Positive  #: of each instance, in and out; 10^9 bytes
+    latency_s: NotNegative = 0.0
+    #: "layers": a layer is sent while the next ones are computed; only what is left after the prefill takes time
+    overlap: Literal["none", "layers"] = "none"
+    #: no room on the decode side: wait for it, compute the prompt again there, or decode where the prompt was computed
+    when_full: Literal["wait", "recompute", "fall_back"] = "wait"
+    router: str = "least_outstanding"  #: picks the instance that decodes
+
+
+if TYPE_CHECKING:
+    MayDiffer = Table
+else:
+    _KINDS = get_type_hints(ClusterTable, include_extras=True)
+    #: the keys of [cluster] that are each pool's own, all of them left out
+    MayDiffer = create_model(
+        "MayDiffer",
+        __base__=Table,
+        __module__="pydantic",  # it has no source of its own
+        **{key: (_KINDS[key] | None, None) for key in ClusterTable.model_fields if key not in OF_THE_WHOLE},
+    )
+
+
+class PoolTable(MayDiffer):
+    """Identical instances, one ``[[pool]]`` of several behind the same router. All serve the same model."""
+
+    name: Annotated[str, Field(min_length=1)]
+    role: Role = "mixed"
+    host: EngineHostTable = EngineHostTable()
+    scheduler: PoolScheduler = PoolScheduler()
+
+    def over(self, cluster: ClusterTable) -> ClusterTable:
+        """Return [cluster] as this pool has it."""
+        own = self.model_dump(exclude_none=True)
+        return cluster.model_copy(update={key: own[key] for key in own if key in ClusterTable.model_fields})

@@ -1,0 +1,90 @@
+"""The tables of a scenario that stand between clients and engines: [clients], [gateway], [delivery], [abandonment]."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from llmsim.scenario.table import Count, NotNegative, Positive, Table
+
+
+class ClientsTable(Table):
+    """The senders of the requests."""
+
+    #: most requests in flight; the others wait at the client, as behind --max-concurrency of vLLM's benchmark
+    max_in_flight: Count | None = None
+    #: latencies count from a request's arrival at the client, or from its sending, as benchmarks count; left out:
+    #: "sent" in a closed loop, "arrival" otherwise
+    measure_from: Literal["arrival", "sent"] | None = None
+
+
+class GatewayTable(Table):
+    """The limits of what stands between clients and engines; its times are those of [host] but step_s, sequence_s."""
+
+    #: most requests that it lets through at once; the others queue, before the router sees them
+    max_concurrency: Count | None = None
+    #: most requests in that queue; further ones are rejected
+    max_queue: Annotated[int, Field(ge=0, le=10**9)] | None = None
+
+    @model_validator(mode="after")
+    def _queue_needs_a_limit(self) -> GatewayTable:
+        if self.max_queue is not None and self.max_concurrency is None:
+            raise ValueError("max_queue without max_concurrency: nobody would ever queue; expected both")
+        return self
+
+
+class NoAbandonmentTable(Table):
+    """The server serves everybody, however late."""
+
+    policy: Literal["never"] = "never"
+
+
+class AbandonmentTable(Table):
+    """The server gives up on requests: once they have missed a deadline, or as soon as they must."""
+
+    policy: Literal["missed", "must_miss"]
+    #: give up on requests that wait
+    waiting: bool = True
+    #: give up on requests that run
+    running: bool = True
+    #: the first token's deadline after the arrival; [slo]'s if not given
+    ttft_s: Positive | None = None
+    #: the last token's deadline after the arrival; [slo]'s if not given
+    e2e_s: Positive | None = None
+    #: token i is due i / tokens_per_s after the arrival
+    tokens_per_s: Positive | None = None
+
+    @model_validator(mode="after")
+    def _somebody(self) -> AbandonmentTable:
+        if not (self.waiting or self.running):
+            raise ValueError("waiting and running are both false: nobody would be given up; expected one of them")
+        return self
+
+
+class ImmediateDelivery(Table):
+    """Users get each token as it is emitted."""
+
+    policy: Literal["immediate"] = "immediate"
+
+
+class PacedDelivery(Table):
+    """The gateway holds tokens back: to a gap (`tbt_s`) or a rate from the first token on (`tokens_per_s`)."""
+
+    policy: Literal["paced"] = "paced"
+    tbt_s: Positive | None = None
+    tokens_per_s: Positive | None = None
+    #: hold the first token until this long after the arrival
+    ttft_s: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _one_pace(self) -> PacedDelivery:
+        if self.tbt_s is not None and self.tokens_per_s is not None:
+            raise ValueError("tbt_s and tokens_per_s exclude each other; give one of them")
+        if self.tbt_s is None and self.tokens_per_s is None and self.ttft_s == 0:
+            raise ValueError("policy 'paced' needs tbt_s, tokens_per_s or ttft_s")
+        return self
+
+
+GivingUp = Annotated[NoAbandonmentTable | AbandonmentTable, Field(discriminator="policy")]
+Delivery = Annotated[ImmediateDelivery | PacedDelivery, Field(discriminator="policy")]

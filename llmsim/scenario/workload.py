@@ -1,0 +1,232 @@
+"""The tables of a scenario that say which requests come, and when: drawn, or read from a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, Discriminator, Field, Tag, model_validator
+
+from llmsim.scenario.measuring import SloTable
+from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
+from llmsim.scenario.users import SessionsTable
+
+
+class PoissonArrivals(Table):
+    """Exponential gaps."""
+
+    process: Literal["poisson"] = "poisson"
+    rate_per_s: Positive
+
+
+class GammaArrivals(Table):
+    """Gamma gaps; `burstiness` is their shape, as in vLLM's benchmark: below 1 is burstier than Poisson."""
+
+    process: Literal["gamma"] = "gamma"
+    rate_per_s: Positive
+    burstiness: Positive
+
+
+class ConstantArrivals(Table):
+    """Equal gaps."""
+
+    process: Literal["constant"] = "constant"
+    rate_per_s: Positive
+
+
+class OnOffArrivals(Table):
+    """Poisson while on, silent while off; `rate_per_s` is the mean over both."""
+
+    process: Literal["on_off"] = "on_off"
+    rate_per_s: Positive
+    on_s: Positive
+    off_s: NotNegative
+
+
+class PiecewiseArrivals(Table):
+    """Poisson at a rate that changes: `rates_per_s[i]` from `from_s[i]` on, begun anew every `period_s`."""
+
+    process: Literal["piecewise"] = "piecewise"
+    from_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
+    rates_per_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
+    period_s: Positive | None = None
+
+
+class DiurnalArrivals(Table):
+    """Poisson at the rate of a day: `rate_per_s` on average, (1 + amplitude) times that at its peak."""
+
+    process: Literal["diurnal"] = "diurnal"
+    rate_per_s: Positive
+    amplitude: Annotated[float, Field(ge=0, le=1)]
+    period_s: Positive = 86_400.0
+    peak_s: NotNegative = 43_200.0
+
+
+class ClosedArrivals(Table):
+    """Closed loop: so many clients, each of whom sends its next request as soon as it has the last one's answer."""
+
+    process: Literal["closed"] = "closed"
+    concurrency: Count
+
+
+class FixedLengths(Table):
+    """Every request has the same lengths."""
+
+    source: Literal["fixed"] = "fixed"
+    prompt_tokens: Count
+    output_tokens: Count
+
+
+class LognormalLengths(Table):
+    """Independent log-normal lengths; cv = standard deviation / mean. Draws beyond a bound are set to it."""
+
+    source: Literal["lognormal"] = "lognormal"
+    prompt_mean_tokens: MeanTokens
+    prompt_cv: Positive = 1.0
+    output_mean_tokens: MeanTokens
+    output_cv: Positive = 1.0
+    prompt_max_tokens: Count | None = None
+    output_max_tokens: Count | None = None
+
+
+class TrafficLengths(Table):
+    """Lengths drawn from the shipped quantiles of real traffic; long prompts keep their kind of output."""
+
+    source: Literal["azure_conv", "azure_code", "sharegpt", "arxiv_summarization"] = "sharegpt"
+
+
+Arrivals = Annotated[
+    PoissonArrivals
+    | GammaArrivals
+    | ConstantArrivals
+    | OnOffArrivals
+    | PiecewiseArrivals
+    | DiurnalArrivals
+    | ClosedArrivals,
+    Field(discriminator="process"),
+]
+Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
+
+
+class RequestClass(Table):
+    """Requests that are alike: chosen at random by `weight`, or by their prompts' lengths."""
+
+    name: Annotated[str, Field(min_length=1)]
+    #: as in vLLM: the lower value goes first
+    priority: int = 0
+    #: share of the requests, in proportion to the other classes' weights
+    weight: Positive | None = None
+    #: the longest prompt of this class, of those that no class before it takes; the last class has none
+    max_prompt_tokens: Count | None = None
+    #: what the score of this class goes by; left out: the scenario's [slo]
+    slo: SloTable | None = None
+
+
+def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
+    """Check that either all classes have weights, or all but the last one longer and longer prompts."""
+    names = [each.name for each in classes]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two classes are called '{twice[0]}'; expected names that differ")
+    weights = [each.weight for each in classes if each.weight is not None]
+    longest = [each.max_prompt_tokens for each in classes if each.max_prompt_tokens is not None]
+    if weights and longest:
+        raise ValueError("weight and max_prompt_tokens exclude each other; give one of them to all classes")
+    if longest:
+        if [each.max_prompt_tokens for each in classes] != [*sorted(set(longest)), None]:
+            raise ValueError("max_prompt_tokens must grow from class to class, and the last class have none")
+    elif len(weights) != len(classes):
+        raise ValueError("each class needs a weight, or each but the last max_prompt_tokens")
+    return classes
+
+
+ClassTables = Annotated[tuple[RequestClass, ...], Field(strict=False), AfterValidator(_one_rule)]
+
+
+class SharedPrefixesTable(Table):
+    """What stands before every drawn prompt: one of a few system prompts, then what is known of one of its users."""
+
+    system_prompts: Count = 1
+    system_tokens: Count
+    #: users of each system prompt, every one with a text of user_tokens of their own
+    users: Count = 1
+    user_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
+    #: who asks next: anybody, or all users in turn
+    order: Literal["random", "cycle"] = "random"
+
+    @model_validator(mode="after")
+    def _users_differ(self) -> SharedPrefixesTable:
+        if self.users > 1 and self.user_tokens == 0:
+            raise ValueError(f"{self.users} users with user_tokens = 0 cannot be told apart; expected at least 1")
+        return self
+
+
+class SyntheticWorkload(Table):
+    """Requests drawn at random."""
+
+    requests: Count = 1000
+    arrivals: Arrivals = PoissonArrivals(rate_per_s=1.0)
+    lengths: Lengths = TrafficLengths()
+    classes: ClassTables = ()
+    #: prepended to the prompts of `lengths`
+    prefixes: SharedPrefixesTable | None = None
+    #: conversations; left out, each request stands alone
+    sessions: SessionsTable | None = None
+
+    @model_validator(mode="after")
+    def _sessions_fit(self) -> SyntheticWorkload:
+        if self.sessions is None:
+            return self
+        if self.prefixes is not None:
+            raise ValueError("prefixes and sessions exclude each other: what turns share is their history")
+        if self.sessions.pause is not None and not isinstance(self.arrivals, ClosedArrivals):
+            raise ValueError("sessions.pause belongs to closed arrivals, whose users have many conversations")
+        return self
+
+
+class TraceWorkload(Table):
+    """Requests read from a file: all, or a window, or the first `limit` (alias `requests`) of that."""
+
+    trace: str = Field(description="give the file with --set workload.trace=PATH")
+    format: Literal["auto", "azure", "mooncake", "csv", "jsonl"] = "auto"
+    rate_scale: Positive = 1.0
+    start_s: NotNegative = 0.0
+    duration_s: Positive | None = None
+    limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+    classes: ClassTables = ()
+
+
+class ServeGenWorkload(Table):
+    """Requests drawn for a population of clients: all, a window, or the first `limit` (alias `requests`) of that."""
+
+    servegen: str = Field(description="give the folder or archive with --set workload.servegen=PATH")
+    #: multiplies every client's rate; windows keep their lengths, gaps their CV
+    rate_scale: Positive = 1.0
+    start_s: NotNegative = 0.0
+    duration_s: Positive | None = None
+    limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+    classes: ClassTables = ()
+
+
+#: keys that name what a workload is read from
+WORKLOAD_FILES = ("trace", "servegen")
+SYNTHETIC_KEYS = SyntheticWorkload.model_fields.keys() - TraceWorkload.model_fields.keys()
+TRACE_KEYS = TraceWorkload.model_fields.keys() - SyntheticWorkload.model_fields.keys()
+
+
+def _kind_of_workload(table: Any) -> str:
+    """Name the variant, so that messages speak of the keys of one kind only."""
+    if not isinstance(table, Mapping):
+        if isinstance(table, TraceWorkload):
+            return "trace"
+        return "servegen" if isinstance(table, ServeGenWorkload) else "synthetic"
+    if file := next((key for key in WORKLOAD_FILES if key in table), None):
+        return file
+    return "trace" if TRACE_KEYS & table.keys() and not SYNTHETIC_KEYS & table.keys() else "synthetic"
+
+
+WorkloadTable = Annotated[
+    Annotated[SyntheticWorkload, Tag("synthetic")]
+    | Annotated[TraceWorkload, Tag("trace")]
+    | Annotated[ServeGenWorkload, Tag("servegen")],
+    Discriminator(_kind_of_workload),
+]
