@@ -20,13 +20,13 @@ def validate(
         str,
         typer.Argument(
             metavar="CASE|RESULT",
-            help="What to compare: steps, distserve, distserve-disaggregated, kubecon or closed-loop with --data; or "
-            "with --scenario a measured result: JSON of vLLM's benchmark with details, timelines, or a CSV (arrival_s, "
-            "prompt_tokens, output_tokens, ttft_s, e2e_s).",
+            help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop or vllm-decisions "
+            "with --data; or with --scenario a measured result: JSON of vLLM's benchmark with details, timelines, or a "
+            "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
         ),
     ],
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Of a case: folder with groundtruth/ and profiles/.")
+        Path | None, typer.Option(metavar="DIR", help="Of a case: folder with groundtruth/, profiles/ and peers/.")
     ] = None,
     scenario: Annotated[
         str | None,

@@ -29,9 +29,9 @@ def validate(case: str, data_dir: Path | str, progress: Progress | None = None) 
     if case not in case_names():
         raise InputError(f"no case named '{case}'{nearest(case, case_names())}")
     if not Path(data_dir).is_dir():
-        raise InputError(f"--data {data_dir}: no such folder, expected one with groundtruth/ and profiles/")
-    if not any((Path(data_dir) / part).is_dir() for part in ("groundtruth", "profiles")):
-        raise InputError(f"--data {data_dir}: holds neither groundtruth/ nor profiles/, expected both")
+        raise InputError(f"--data {data_dir}: no such folder, expected one with groundtruth/, profiles/ and peers/")
+    if not any((Path(data_dir) / part).is_dir() for part in ("groundtruth", "profiles", "peers")):
+        raise InputError(f"--data {data_dir}: holds none of groundtruth/, profiles/ and peers/, expected all")
     module = importlib.import_module(f"{cases.__name__}.{case.replace('-', '_')}")
     report: Report = module.compare(Path(data_dir), progress or (lambda done, total: None))
     return report

@@ -151,7 +151,7 @@ def test_an_error_that_is_not_known_is_not_told_as_none() -> None:
 def test_missing_data_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         validate("steps", tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds neither groundtruth/ nor profiles/"):
+    with pytest.raises(InputError, match="holds none of groundtruth/, profiles/ and peers/"):
         validate("steps", tmp_path)
 
 

@@ -146,7 +146,7 @@ def test_a_bad_csv_is_one_line_with_its_place(tmp_path: Path, text: str, message
         (["steps"], "expected --data DIR for a case, or --scenario"),
         (["x.csv", "--scenario", "quickstart"], "x.csv"),
         (["steps", "--data", ".", "--set", "seed=2"], "--set belongs to --scenario"),
-        (["steps", "--data", "."], "--data .: holds neither groundtruth/ nor profiles/"),
+        (["steps", "--data", "."], "--data .: holds none of groundtruth/, profiles/ and peers/"),
     ],
 )
 def test_what_validate_cannot_know_is_one_line(arguments: list[str], message: str, capsys) -> None:

@@ -1,0 +1,133 @@
+"""Reads recorded decisions of a real scheduler in virtual time: workloads, every step, and what became of each request.
+
+One tick is 2^-20 s. All times are whole ticks, so that floats of seconds are exact and everything can be compared to
+the bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from llmsim.errors import InputError
+from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
+from llmsim.workload.classes import Classes
+from llmsim.workload.contract import Workload
+from llmsim.workload.prefixes import Prefixes
+
+TICK_S = 2.0**-20
+
+
+class Step(NamedTuple):
+    """One decision; requests by number."""
+
+    start: int  #: ticks
+    end: int
+    prefill: list[list[int]]  #: [request, tokens] in order of scheduling
+    decode: list[int]  #: ascending
+    preempted: list[int]  #: in order
+    admitted: list[list[int]]  #: [request, tokens found in the prefix cache]
+    blocks_used: int  #: after scheduling
+    waiting: int
+    running: int
+    finished: list[int]  #: at its end, ascending
+
+
+class Fate(NamedTuple):
+    """What became of a request: ticks, how often it was preempted, tokens found cached at each admission."""
+
+    first_scheduled: int
+    first_token: int
+    end: int
+    preemptions: int
+    found: list[int]
+
+
+@dataclass(frozen=True)
+class TickedSteps(LatencyModel):
+    """Ticks of a step: a constant, and so many for each prefilled token, decoding sequence and token of its context."""
+
+    step: int
+    prefill_token: int
+    sequence: int
+    context_token: int
+
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+        """Add them up: exact."""
+        tokens = sum(tokens for _, tokens in prefill)
+        ticks = self.step + self.prefill_token * tokens + self.sequence * decoding + self.context_token * context_tokens
+        return ticks * TICK_S
+
+    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+        """All on one line."""
+        return self.step_time_s((), decoding, context_tokens), self.context_token * decoding * TICK_S, UNBOUNDED
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionRun:
+    """A workload and what the engine made of it."""
+
+    name: str
+    settings: dict[str, Any]  #: of the engine, by its names
+    latency: TickedSteps
+    workload: Workload
+    steps: list[Step]
+    outcome: list[Fate]
+    async_outcome: list[Fate]
+
+    @property
+    def kind(self) -> str:
+        """What sort of workload it is: the name without its number."""
+        return self.name.rpartition("-")[0]
+
+
+def read_run(path: Path) -> DecisionRun:
+    """Read one file. Raises InputError naming file and key of what is missing."""
+    try:
+        file = json.loads(path.read_text(encoding="utf-8"))
+        return DecisionRun(
+            file["id"],
+            file["settings"],
+            TickedSteps(**file["step_time_ticks"]),
+            workload_of(file["id"], file["requests"]),
+            _steps(file["steps"]),
+            [Fate(*fate) for fate in file["outcome"]],
+            [Fate(*fate) for fate in file["async_outcome"]],
+        )
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except KeyError as error:
+        raise InputError(f"{path}: no key {error}, expected one") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a file of decisions ({error})") from None
+
+
+def workload_of(name: str, requests: Sequence[Sequence[Any]]) -> Workload:
+    """Turn rows [arrival, prompt, output, priority, parts] into a workload; arrivals in ticks, parts [name, end]."""
+    arrival, prompt, output, priority, parts = zip(*requests, strict=True)
+    ids = np.array([part for own in parts for part, _ in own], dtype=np.int64)
+    ends = np.array([end for own in parts for _, end in own], dtype=np.int64)
+    values, of_request = np.unique(priority, return_inverse=True)
+    return Workload(
+        np.array(arrival) * TICK_S,
+        np.array(prompt),
+        np.array(output),
+        name,
+        prefixes=Prefixes(ids, ends, np.cumsum([0, *map(len, parts)])),
+        classes=Classes(of_request, tuple(map(str, values)), tuple(values.tolist())),
+    )
+
+
+def _steps(rows: Sequence[Sequence[Any]]) -> list[Step]:
+    """Spell out which requests decode where a row only says: as in the step before."""
+    steps: list[Step] = []
+    for row in rows:
+        step = Step(*row)
+        step = step._replace(finished=sorted(step.finished))
+        steps.append(step if row[3] is not None else step._replace(decode=steps[-1].decode))
+    return steps

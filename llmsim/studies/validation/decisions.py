@@ -1,0 +1,156 @@
+"""Has our engine decide what a real scheduler has decided, and finds where the two part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from llmsim.cluster.cluster import Conditions, InstanceSpec, simulate
+from llmsim.record import Record
+from llmsim.request import RequestView
+from llmsim.routers.round_robin import RoundRobin
+from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
+from llmsim.studies.validation.decision_runs import TICK_S, DecisionRun, Fate, Step
+from llmsim.waiting import WaitingQueue
+
+
+class Watched(Scheduler):
+    """Passes a scheduler through, and notes what each of its decisions means for the step that follows."""
+
+    asks_every_step = True
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.steps: list[Step] = []  #: their ends, and who finishes then, are not known yet
+        self.found: dict[int, list[int]] = {}  #: request -> tokens found cached at each admission
+
+    def schedule(self, view: InstanceView) -> Decision:
+        """Ask, and note."""
+        decision = self._scheduler.schedule(view)
+        self.steps.append(self._step(view, decision))
+        return decision
+
+    def _step(self, view: InstanceView, decision: Decision) -> Step:
+        running = {request.id: request for request in view.running}
+        chunks = {id: tokens for id, tokens in decision.prefill.items() if id in running}
+        taken = sum(_blocks(view, running[id], running[id].computed_tokens, n) for id, n in chunks.items())
+        admission = view.admission(chunks)
+        admitted = []
+        for request in [request for request in view.waiting if request.id in decision.prefill]:
+            cached, in_use = admission.found(request)
+            admission.add(request, decision.prefill[request.id])
+            taken += view.blocks_for(cached + decision.prefill[request.id]) - in_use
+            admitted.append([request.id, cached])
+            self.found.setdefault(request.id, []).append(cached)
+        out = {*decision.preempt, *decision.hold}
+        decode = [request for request in running.values() if not (request.tokens_to_prefill or request.id in out)]
+        taken += sum(map(view.blocks_to_decode, decode))
+        freed = view.blocks_freed([running[id] for id in decision.preempt])
+        return Step(
+            start=round(view.now_s / TICK_S),
+            end=0,
+            prefill=[[id, tokens] for id, tokens in decision.prefill.items()],
+            decode=sorted(request.id for request in decode) if decision.decode else [],
+            preempted=list(decision.preempt),
+            admitted=admitted,
+            blocks_used=view.total_blocks - view.free_blocks - freed + taken,
+            waiting=view.num_waiting - len(admitted) + len(decision.preempt),
+            running=view.num_running + len(admitted) - len(decision.preempt),
+            finished=[],
+        )
+
+    def new_queue(self) -> WaitingQueue:
+        """Pass through."""
+        return self._scheduler.new_queue()
+
+    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
+        """Pass through."""
+        return self._scheduler.why_never(request, limits)
+
+
+def _blocks(view: InstanceView, request: RequestView, computed: int, tokens: int) -> int:
+    return view.blocks_for(computed + tokens) - view.blocks_held(request)
+
+
+class Difference(NamedTuple):
+    """The first thing in which two runs differ."""
+
+    where: str  #: which step or request
+    what: str  #: the field
+    theirs: Any
+    ours: Any
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what} is {self.theirs}, ours {self.ours}"
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How one workload went here and there."""
+
+    run: DecisionRun
+    ours: list[Fate]
+    steps: Difference | None  #: None: every step alike
+    outcome: Difference | None  #: None: every request alike
+
+    @property
+    def first(self) -> Difference | None:
+        """What is to be looked at first."""
+        return self.steps or self.outcome
+
+
+def compare_run(run: DecisionRun, spec: InstanceSpec) -> Agreement:
+    """Replay a workload step by step, and once more in stretches; compare every step and every request."""
+    watched = Watched(spec.scheduler)
+    steps = _serve(run, replace(spec, scheduler=watched), stretches=False)
+    fates = fates_of(steps, watched.found)
+    in_stretches = fates_of(_serve(run, spec, stretches=True), watched.found)
+    difference = first_difference(run.steps, _with_ends(watched.steps, steps), "step", Step._fields)
+    outcome = first_difference(run.outcome, fates, "request", Fate._fields)
+    if outcome is None:  # then the fast path must say the same
+        outcome = first_difference(run.outcome, in_stretches, "in stretches, request", Fate._fields)
+    return Agreement(run, fates, difference, outcome)
+
+
+def _serve(run: DecisionRun, spec: InstanceSpec, stretches: bool) -> Record:
+    return simulate(run.workload, [spec], RoundRobin(), np.random.default_rng(0), Conditions(stretches=stretches))
+
+
+def _with_ends(steps: list[Step], record: Record) -> list[Step]:
+    """Add when each step ended, and which requests with it; decisions that let no time pass are none of vLLM's."""
+    end_of = dict(zip(_ticks(record.steps["start_s"]), _ticks(record.steps["end_s"]), strict=True))
+    finished: dict[int, list[int]] = {}
+    for id, end in enumerate(_ticks(record.requests["end_s"])):
+        finished.setdefault(end, []).append(id)
+    ends = [(step, end_of.get(step.start, step.start)) for step in steps]
+    return [step._replace(end=end, finished=finished.get(end, [])) for step, end in ends]
+
+
+def fates_of(record: Record, found: dict[int, list[int]]) -> list[Fate]:
+    """What became of each request, in order of its number."""
+    requests = record.requests
+    times = (_ticks(requests[name]) for name in ("first_scheduled_s", "first_token_s", "end_s"))
+    hits = (found.get(id, []) for id in range(len(requests["end_s"])))
+    return [Fate(*fate) for fate in zip(*times, requests["preemptions"].tolist(), hits, strict=True)]
+
+
+def _ticks(times_s: Any) -> list[int]:
+    """Whole ticks; -1 for what never came to be."""
+    ticks: list[int] = np.nan_to_num(np.rint(np.asarray(times_s) / TICK_S), nan=-1).astype(np.int64).tolist()
+    return ticks
+
+
+def first_difference(
+    theirs: Sequence[tuple[Any, ...]], ours: Sequence[tuple[Any, ...]], row: str, fields: Sequence[str]
+) -> Difference | None:
+    """Compare rows field by field, and then how many there are."""
+    for number, (one, other) in enumerate(zip(theirs, ours, strict=False)):
+        for field, expected, got in zip(fields, one, other, strict=True):
+            if expected != got:
+                return Difference(f"{row} {number}", field, expected, got)
+    if len(theirs) != len(ours):
+        return Difference(f"all {row}s", "number", len(theirs), len(ours))
+    return None

@@ -1,0 +1,61 @@
+"""Our engine against vLLM's own scheduler, step by step: recorded decisions, and random workloads against rules."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llmsim.studies.validation import validate
+from llmsim.studies.validation.cases.vllm_decisions import spec_of
+from llmsim.studies.validation.decision_runs import DecisionRun, Fate, Step, TickedSteps, workload_of
+from llmsim.studies.validation.decisions import compare_run
+from tests.oracles.vllm_naive import Engine, spelled_out
+from tests.oracles.vllm_workloads import drawn
+from tests.places import DATA, needs
+
+FOLDER = DATA / "peers" / "vllm"
+WORKLOADS = 40
+SAME = 33  #: of them, in every step and every request, so far
+
+
+@needs("peers/vllm")
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_the_naive_engine_decides_as_vllm_does(in_flight):
+    """What random workloads are compared with below is itself equal to vLLM: every step, every request, both modes."""
+    files = sorted(FOLDER.glob("*.json"))
+    assert len(files) == WORKLOADS
+    for file in files:
+        recorded = json.loads(file.read_text())
+        engine = Engine(recorded["settings"], recorded["step_time_ticks"], recorded["requests"]).run(in_flight)
+        if in_flight == 1:
+            assert engine.steps == spelled_out(recorded["steps"]), file.name
+        assert engine.outcome == recorded["outcome" if in_flight == 1 else "async_outcome"], file.name
+
+
+@needs("peers/vllm")
+def test_decisions_agree_with_vllm():
+    report = validate("vllm-decisions", DATA)
+    total = report.rows[-1]
+
+    assert total["workloads"] == WORKLOADS
+    assert total["steps_of_vllm"] > 20_000
+    assert min(total["same_steps"], total["same_outcome"]) == SAME
+    assert report.passed == (SAME == WORKLOADS)
+
+
+def compared(seed, **fixed):
+    """A random workload as the naive engine and ours serve it."""
+    settings, times, requests = drawn(seed, **fixed)
+    engine = Engine(settings, times, requests).run()
+    steps = [Step(*step[:-1], sorted(step[-1])) for step in engine.steps]
+    outcome = [Fate(*fate) for fate in engine.outcome]
+    run = DecisionRun(
+        f"drawn-{seed}", settings, TickedSteps(**times), workload_of("drawn", requests), steps, outcome, []
+    )
+    return compare_run(run, spec_of(run))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_workloads_without_caching(seed):
+    assert compared(seed, prefix_caching=False, watermark=0.0, policy="fcfs").first is None
