@@ -47,6 +47,14 @@ class RequestView(Protocol):
         """What the deployment's predictor says of its output length; None where there is no predictor."""
 
     @property
+    def max_tokens(self) -> int | None:
+        """The most output tokens that the client asks for; None where it declares nothing."""
+
+    @property
+    def ignore_eos(self) -> bool:
+        """Whether the client asks for exactly `max_tokens`, as benchmark tools do."""
+
+    @property
     def priority(self) -> int:
         """Of its class, as in vLLM: the lower value goes first; 0 where there are no classes."""
 
@@ -97,9 +105,11 @@ class Request:
         "head_s",
         "held",
         "id",
+        "ignore_eos",
         "joined_step",
         "last_token_s",
         "left_s",
+        "max_tokens",
         "most_computed_tokens",
         "predicted_output_tokens",
         "preemptions",
@@ -118,6 +128,8 @@ class Request:
         self.arrival_s = arrival_s
         self.prompt_tokens = prompt_tokens
         self.predicted_output_tokens: int | None = None
+        self.max_tokens: int | None = None
+        self.ignore_eos = False
         self.priority = 0
         self.first_scheduled_s = NEVER_S
         self.first_token_s = NEVER_S

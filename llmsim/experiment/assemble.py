@@ -33,7 +33,7 @@ from llmsim.scenario import (
     TraceWorkload,
 )
 from llmsim.scenario.messages import Place, input_error
-from llmsim.workload import classes
+from llmsim.workload import asked, classes
 from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
 from llmsim.workload.conversations import Number, Plan, Wait, converse
@@ -55,7 +55,14 @@ def make_workload(scenario: Scenario, streams: Streams) -> Workload:
         options = scenario.prediction.model_dump()
         predicted = predict(streams.predictions, bare.output_tokens, **options)
     given = make_classes(scenario, streams.classes, bare)
-    return dataclasses.replace(bare, predicted_output_tokens=predicted, classes=given)
+    told = dataclasses.replace(bare, predicted_output_tokens=predicted, classes=given)
+    clients = scenario.clients
+    if clients.ignore_eos:
+        return dataclasses.replace(told, asked=asked.exactly(bare.output_tokens))
+    if clients.max_tokens is None:
+        return told
+    with blaming(scenario, "clients", "max_tokens"):
+        return dataclasses.replace(told, asked=asked.at_most(clients.max_tokens, bare.output_tokens))
 
 
 def make_classes(scenario: Scenario, rng: np.random.Generator, requests: Workload) -> Classes | None:

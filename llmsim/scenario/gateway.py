@@ -17,6 +17,17 @@ class ClientsTable(Table):
     #: latencies count from a request's arrival at the client, or from its sending, as benchmarks count; left out:
     #: "sent" in a closed loop, "arrival" otherwise
     measure_from: Literal["arrival", "sent"] | None = None
+    #: the most output tokens that each request asks for, which SGLang's scheduler reckons with; left out: it asks for
+    #: no bound
+    max_tokens: Count | None = None
+    #: each request asks for exactly the tokens that it gets, as benchmark tools do, so that the engine knows how many
+    ignore_eos: bool = False
+
+    @model_validator(mode="after")
+    def _one_length(self) -> ClientsTable:
+        if self.ignore_eos and self.max_tokens is not None:
+            raise ValueError("max_tokens and ignore_eos exclude each other: with ignore_eos each asks for what it gets")
+        return self
 
 
 class GatewayTable(Table):

@@ -29,6 +29,8 @@ VLLM_NAMES = {
     "cluster.prefix_caching": "--enable-prefix-caching",
     "cluster.max_model_len": "--max-model-len",
     "clients.max_in_flight": "bench: --max-concurrency",
+    "clients.max_tokens": "max_tokens",
+    "clients.ignore_eos": "bench: --ignore-eos",
     "workload.requests": "bench: --num-prompts",
     "workload.arrivals.rate_per_s": "bench: --request-rate",
     "workload.arrivals.burstiness": "bench: --burstiness",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError
 from llmsim.request import Request
+from llmsim.workload.asked import Asked
 from llmsim.workload.classes import Classes
 from llmsim.workload.prefixes import Prefixes
 from llmsim.workload.sessions import NOBODY, Sessions
@@ -29,6 +30,7 @@ class Workload:
     predicted_output_tokens: NDArray[np.int64] | None = None  #: what policies are told; None: nothing
     classes: Classes | None = None  #: None: all are alike
     sessions: Sessions | None = None  #: which requests come after others; None: all come by themselves
+    asked: Asked | None = None  #: what clients declare of the output; None: nothing
 
     user: NDArray[np.int64] | None = None  #: number of who asks, or of the conversation; None: nobody knows
 
@@ -42,6 +44,8 @@ class Workload:
             raise InputError(f"{self.source}: users of {len(self.user)} requests, expected {n}")
         if self.prefixes is not None and len(self.prefixes) != n:
             raise InputError(f"{self.source}: prefixes of {len(self.prefixes)} requests, expected {n}")
+        if self.asked is not None:
+            self.asked.check(self.output_tokens, self.source)
         for name, column in self.told(n + 1).items():
             if len(column) != n:
                 raise InputError(f"{self.source}: {n} requests, and a {name} for {len(column)}")
@@ -72,16 +76,19 @@ class Workload:
     @property
     def tells(self) -> bool:
         """Whether `tell` has anything to tell."""
-        return not (self.predicted_output_tokens is None and self.classes is None and self.user is None)
+        return any(x is not None for x in (self.predicted_output_tokens, self.classes, self.user, self.asked))
 
     def tell(self, request: Request) -> None:
-        """Put on a request what its cluster knows of it beside the prompt: prediction, priority and user."""
+        """Put on a request what its cluster knows of it beside the prompt: prediction, priority, user, what it asks."""
         if self.predicted_output_tokens is not None:
             request.predicted_output_tokens = int(self.predicted_output_tokens[request.id])
         if self.classes is not None:
             request.priority = self.classes.priorities[self.classes.of_request[request.id]]
         if self.user is not None:
             request.user = int(self.user[request.id])
+        if self.asked is not None:
+            request.max_tokens = int(self.asked.max_tokens[request.id])
+            request.ignore_eos = bool(self.asked.ignore_eos[request.id])
 
     def told(self, requests: int) -> dict[str, NDArray[np.int64]]:
         """Return the same as columns of the first so many requests; `class` holds numbers of `classes.names`."""
@@ -101,4 +108,5 @@ class Workload:
         predicted = None if self.predicted_output_tokens is None else self.predicted_output_tokens[index]
         classes = None if self.classes is None else replace(self.classes, of_request=self.classes.of_request[index])
         user = None if self.user is None else self.user[index]
-        return Workload(*columns, self.source, prefixes, predicted, classes, user=user)
+        asked = None if self.asked is None else self.asked.take(index)
+        return Workload(*columns, self.source, prefixes, predicted, classes, asked=asked, user=user)
