@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from llmsim.errors import InputError
-from llmsim.latency.hardware import Gpu, Model, check_tensor_parallel, kv_heads_per_gpu
+from llmsim.latency.gpu import Gpu
+from llmsim.latency.kv_memory import check_tensor_parallel, kv_heads_per_gpu
+from llmsim.latency.model import Model
 from llmsim.latency.operators import Floats, Operators
 from llmsim.latency.profile import (
     DecodeTimes,
@@ -32,8 +34,8 @@ ELEMENTWISE_BANDWIDTH = 0.8  #: of the peak
 ELEMENTWISE_LAUNCH_S = 3e-6
 HEAD_SEQUENCES = 1024  #: the head's and decode attention's largest batch that is kept
 SMALLEST_CONTEXT = 64  #: below it, decode attention is all launch
-#: bytes of a weight -> type of the matrix products of the layers; the head stays in bf16, as in published checkpoints
-WEIGHTS = {2: "bfloat16", 1: "fp8"}
+#: types of the matrix products of the layers; the head stays in bf16, as in published checkpoints
+WEIGHTS = ("bfloat16", "fp8")
 LARGEST_CONTEXT = 131072
 MANY_PROMPTS_TOKENS = 8192  #: batch whose average gives the time of one more prompt
 PRUNE = 0.002  #: points that a straight line between their neighbours gives this well are left out
@@ -50,7 +52,9 @@ def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: i
     Raises InputError where operators of this GPU, these heads or this many GPUs were not measured.
     """
     check_tensor_parallel(model, tensor_parallel_size)
-    if (model.head_dim, model.kv_bytes_per_value) != (128, 2) or model.weight_bytes_per_parameter not in WEIGHTS:
+    dense = model.experts is None and model.latent_attention is None and model.sliding_window is None
+    dtype = model.dtype_of("mlp")
+    if (model.head_dim, model.kv_cache_dtype, dense) != (128, "bfloat16", True) or dtype not in WEIGHTS:
         raise InputError(f"{model.name}: only head_dim = 128 with bf16 KV cache, bf16 or fp8 weights was measured")
     if gpu.operator_tables is None:
         raise InputError(f"{gpu.name}: operator_tables is missing, the folder of its measured operators")
@@ -61,8 +65,9 @@ def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: i
     return StepProfile(
         gpu=gpu.name,
         model=model.name,
+        architecture=model.architecture,
         tensor_parallel_size=tensor_parallel_size,
-        provenance=_provenance(operators, prefill_folder, heads, WEIGHTS[int(model.weight_bytes_per_parameter)]),
+        provenance=_provenance(operators, prefill_folder, heads, dtype),
         linear=_linear(operators, gpu, model, tensor_parallel_size),
         head=_head(operators, model, tensor_parallel_size),
         prefill_attention=_prefill(prefill, model.num_hidden_layers),
@@ -102,7 +107,7 @@ def _linear(operators: Operators, gpu: Gpu, model: Model, gpus: int) -> LinearTi
         (model.mlp_projections_up * inner, h),
         (h, inner),
     ]
-    dtype = WEIGHTS[int(model.weight_bytes_per_parameter)]
+    dtype = model.dtype_of("mlp")
     curves = [operators.gemm_s(n, k, dtype) for n, k in products]
     tokens = curves[0][0]
     reduce_s: tuple[Floats, Floats] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -10,7 +11,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from llmsim.errors import InputError, nearest
-from llmsim.latency.hardware import Profile, Provenance, profiles_dir, read_record
+from llmsim.latency.gpu import Gpu
+from llmsim.latency.model import Architecture, Model
+from llmsim.latency.profile_files import Profile, Provenance, profiles_dir, read_json, read_record
 
 Ascending = Annotated[tuple[int, ...], Field(min_length=2)]
 Seconds = tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
@@ -70,6 +73,7 @@ class StepProfile(Profile):
 
     gpu: str
     model: str
+    architecture: Architecture  #: what the model is: a profile serves every model of these sizes and types
     tensor_parallel_size: Annotated[int, Field(ge=1)]
     provenance: StepProvenance
     error: StatedError | None = None
@@ -116,24 +120,70 @@ def list_profiles() -> list[tuple[str, str, int]]:
 
 
 def load_profile(gpu: str, model: str, tensor_parallel_size: int = 1) -> StepProfile:
-    """Return the shipped profile. InputError says which there are, and that `roofline` needs none."""
+    """Return the shipped profile by the names in its path. InputError names the nearest there is."""
     path = profile_path(gpu, model, tensor_parallel_size)
     if not path.is_file():
         wanted = f"{gpu}/{model}-tp{tensor_parallel_size}"
         there = nearest(wanted, [f"{g}/{m}-tp{k}" for g, m, k in list_profiles()])
-        raise InputError(f'no measured step times for {wanted}{there}; latency = "roofline" works for any')
+        raise InputError(f"no step times for {wanted}{there}")
     return read_profile(path)
+
+
+def find_profile(gpu: Gpu, model: Model, tensor_parallel_size: int = 1) -> Path:
+    """Return the file of shipped step times of a model that is the same in sizes and types, whatever its name.
+
+    InputError says what differs from the nearest that is there, and that `roofline` needs none.
+    """
+    wanted, near = model.architecture, []
+    for path in sorted((profiles_dir() / "steps" / gpu.name).glob("*.json")):
+        known, size = _identity(path, path.stat().st_mtime_ns)
+        if known == wanted and size == tensor_parallel_size:
+            return path
+        if _sizes(known) == _sizes(wanted):
+            near.append((known, size))
+    raise InputError(
+        f"no step times for {model.name} on {gpu.name} with tensor_parallel_size = {tensor_parallel_size}"
+        f'{_what_differs(wanted, tensor_parallel_size, near)}; latency = "roofline" works for any'
+    )
+
+
+@lru_cache(maxsize=1024)
+def _identity(path: Path, modified_ns: int) -> tuple[Architecture, int]:
+    """Architecture and tensor_parallel_size of a profile; the time of its last change makes a changed file another."""
+    data = read_json(path)
+    architecture = read_record(Architecture, data.get("architecture") or {}, f"{path}: architecture")
+    return architecture, int(data.get("tensor_parallel_size", 0))
+
+
+def _sizes(model: Architecture) -> Architecture:
+    return model.model_copy(update={"quantization": None, "kv_cache_dtype": "bfloat16"})
+
+
+def _what_differs(wanted: Architecture, gpus: int, near: list[tuple[Architecture, int]]) -> str:
+    """What there is of these sizes, in words."""
+    alike = sorted({size for known, size in near if known == wanted})
+    if alike:
+        return f"; there are some with {', '.join(map(str, alike))}"
+    types = sorted(
+        {types_in_words(known) for known, size in near if size == gpus} or {types_in_words(k) for k, _ in near}
+    )
+    return f", which has {types_in_words(wanted)}; there are some with {' and '.join(types)}" if types else ""
+
+
+def types_in_words(model: Architecture) -> str:
+    """Types of weights and of the KV cache, such as ``fp8 weights and bf16 KV cache``."""
+    weights = "bf16" if model.quantization is None else model.quantization.dtype
+    return f"{weights} weights and {model.kv_cache_dtype.replace('bfloat16', 'bf16')} KV cache"
+
+
+def profile_of(gpu: Gpu, model: Model, tensor_parallel_size: int = 1) -> StepProfile:
+    """Read what `find_profile` finds."""
+    return read_profile(find_profile(gpu, model, tensor_parallel_size))
 
 
 def read_profile(path: Path | str) -> StepProfile:
     """Read a profile file. InputError names file and key."""
-    try:
-        data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
-    return read_record(StepProfile, data, str(path))
+    return read_record(StepProfile, read_json(Path(path)), str(path))
 
 
 def write_profile(profile: StepProfile, path: Path | str) -> None:

@@ -3,6 +3,9 @@
 Williams, Waterman, Patterson, "Roofline", CACM 2009. The efficiencies are fractions of the peak rates:
 rounded figures for large operators, the same for every GPU and fitted to none. Against the reference
 steps (`step_errors`) the median error is 3 to 15 % and the 90th percentile 8 to 24 %, by GPU and model.
+
+Experts: those that n tokens wake (`Experts.awake`, uniform routing) are read, and k times n tokens are computed.
+Layers with a window read and compute no more than that. Latent attention reads one compressed vector a token.
 """
 
 from __future__ import annotations
@@ -11,7 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
-from llmsim.latency.hardware import Gpu, Model, check_tensor_parallel, kv_heads_per_gpu
+from llmsim.latency.gpu import Gpu
+from llmsim.latency.kv_memory import check_tensor_parallel, kv_bytes_per_gpu
+from llmsim.latency.layers import attention_products, layers_with_window, mlp_products
+from llmsim.latency.model import Experts, Model, Part
 
 ACTIVATION_BYTES = 2
 
@@ -29,7 +35,7 @@ class Efficiencies:
 
 
 class Roofline(LatencyModel):
-    """Any dense GQA model on any GPU. Tensor parallelism splits heads and MLP: two all-reduces a layer."""
+    """Any model on any GPU. Tensor parallelism splits heads, MLP and each expert: two all-reduces a layer."""
 
     def __init__(
         self,
@@ -41,31 +47,50 @@ class Roofline(LatencyModel):
         check_tensor_parallel(model, tensor_parallel_size)
         self.gpu, self.model, self.gpus = gpu, model, tensor_parallel_size
         self.efficiencies = e = efficiencies or Efficiencies()
-        self._flop_per_s = gpu.bf16_flop_per_s * e.matmul_flop
         self._bytes_per_s = gpu.memory_bandwidth_bytes_per_s * e.memory
-        layers, query = model.num_hidden_layers, model.query_size / self.gpus
-        kv_bytes = 2 * kv_heads_per_gpu(model, self.gpus) * model.head_dim * model.kv_bytes_per_value
-        # seconds for each pair of a query token and a token it attends to, and for each token read
-        self._pair_s = layers * 4 * query / (gpu.bf16_flop_per_s * e.attention_flop)
-        self._read_s = layers * kv_bytes / self._bytes_per_s
-        self._decode_s = max(self._pair_s, self._read_s)
+        self._full, self._inside, self._window = layers_with_window(model)
+        # of one layer: seconds for each pair of a query token and a token it attends to, and for each token read
+        attention_flop_per_s = gpu.bf16_flop_per_s * e.attention_flop
+        self._pair_s = _pair_flop(model) / self.gpus / attention_flop_per_s
+        self._read_s = kv_bytes_per_gpu(model, self.gpus) / model.num_hidden_layers / self._bytes_per_s
+        decode_pair_s = _decode_pair_flop(model) / self.gpus / attention_flop_per_s
+        self._decode_s = max(decode_pair_s, self._read_s)
         self._rest: dict[int, float] = {}  # by tokens in the step
         self._heads: dict[int, float] = {}  # by sequences
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
         """Seconds of one step, as the contract says."""
         tokens = decoding
-        attention_s = self._decode_s * context_tokens
+        attention_s = self._decode_attention_s(decoding, context_tokens)
         for computed, chunk in prefill:
             tokens += chunk
-            pairs = chunk * computed + chunk * (chunk + 1) // 2
-            attention_s += max(self._pair_s * pairs, self._read_s * (computed + chunk))
+            attention_s += self._full * self._chunk_s(computed, chunk, computed + chunk)
+            if self._inside:
+                attention_s += self._inside * self._chunk_s(computed, chunk, self._window)
         return self._rest_s(tokens, decoding + len(prefill)) + attention_s
 
     def decode_line(self, decoding: int, context_tokens: int) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
-        first_s = self._rest_s(decoding, decoding) + self._decode_s * context_tokens
-        return first_s, self._decode_s * decoding, UNBOUNDED
+        first_s = self._rest_s(decoding, decoding) + self._decode_attention_s(decoding, context_tokens)
+        growing_s = self._full * self._decode_s * decoding
+        within = decoding * self._window - context_tokens
+        if not self._inside or within < 0:
+            return first_s, growing_s, UNBOUNDED
+        return first_s, growing_s + self._inside * self._decode_s * decoding, within // decoding + 1
+
+    def _decode_attention_s(self, decoding: int, context_tokens: int) -> float:
+        """Seconds for all layers; those with a window as if every context were the mean one."""
+        attention_s = self._full * self._decode_s * context_tokens
+        if self._inside:
+            attention_s += self._inside * self._decode_s * min(context_tokens, decoding * self._window)
+        return attention_s
+
+    def _chunk_s(self, computed: int, chunk: int, window: int) -> float:
+        """Seconds of one layer for the tokens of a prompt, each attending to the last `window` at most."""
+        end = computed + chunk
+        growing = min(end, max(window, computed)) - computed  # tokens that attend to all before them
+        pairs = growing * computed + growing * (growing + 1) // 2 + (chunk - growing) * window
+        return max(self._pair_s * pairs, self._read_s * min(end, chunk + window))
 
     def _rest_s(self, tokens: int, sequences: int) -> float:
         """Seconds of everything but attention over the context."""
@@ -79,23 +104,63 @@ class Roofline(LatencyModel):
         return layers_s + head_s
 
     def _layers_s(self, tokens: int) -> float:
-        m, e = self.model, self.efficiencies
-        h, inner, query = m.hidden_size, m.intermediate_size / self.gpus, m.query_size / self.gpus
-        layer_s = (
-            self._matmul_s(tokens, query + 2 * kv_heads_per_gpu(m, self.gpus) * m.head_dim, h)
-            + self._matmul_s(tokens, h, query)
-            + self._matmul_s(tokens, m.mlp_projections_up * inner, h)
-            + self._matmul_s(tokens, h, inner)
-        )
-        moved = 2 * 4 * h + (m.mlp_projections_up + 1) * inner  # two norms with residuals, one activation
-        layer_s += ACTIVATION_BYTES * tokens * moved / self._bytes_per_s + 4 * e.launch_s  # attention's launch too
-        if self.gpus > 1:
-            sent = 2 * (self.gpus - 1) / self.gpus * ACTIVATION_BYTES * tokens * h
+        m, e, gpus = self.model, self.efficiencies, self.gpus
+        layer_s = sum(self._matmul_s(tokens, n, k, "attention") for n, k in attention_products(m, gpus))
+        moved = 2 * 4 * m.hidden_size  # two norms with residuals
+        layer_s += self._moved_s(tokens, moved) + 3 * e.launch_s  # attention's launch too
+        if gpus > 1:
+            sent = 2 * (gpus - 1) / gpus * ACTIVATION_BYTES * tokens * m.hidden_size
             layer_s += 2 * (e.all_reduce_s + sent / (self.gpu.interconnect_bytes_per_s * e.interconnect))
-        return m.num_hidden_layers * layer_s
+        layers_s = m.num_hidden_layers * layer_s + m.dense_layers * self._mlp_s(tokens, m.intermediate_size)
+        return layers_s if m.experts is None else layers_s + m.moe_layers * self._experts_s(tokens, m.experts)
 
-    def _matmul_s(self, m: float, n: float, k: float) -> float:
-        compute_s = 2 * m * n * k / self._flop_per_s
-        weight_bytes = self.model.weight_bytes_per_parameter * n * k
-        move_s = (weight_bytes + ACTIVATION_BYTES * m * (n + k)) / self._bytes_per_s
+    def _mlp_s(self, tokens: int, width: int) -> float:
+        m = self.model
+        products_s = sum(self._matmul_s(tokens, n, k, "mlp") for n, k in mlp_products(m, self.gpus, width))
+        moved = (m.mlp_projections_up + 1) * width / self.gpus  # one activation
+        return products_s + self._moved_s(tokens, moved) + self.efficiencies.launch_s
+
+    def _experts_s(self, tokens: int, experts: Experts) -> float:
+        """Seconds of one layer's router, routed experts (up and down, two calls) and shared ones."""
+        m, width = self.model, experts.moe_intermediate_size / self.gpus
+        weights = (m.mlp_projections_up + 1) * m.hidden_size * width
+        passes = tokens * experts.num_experts_per_tok
+        compute_s = 2 * passes * weights / self._flop_per_s("experts")
+        read = experts.awake(tokens) * weights * m.weight_bytes_of("experts")
+        move_s = read / self._bytes_per_s + self._moved_s(passes, 2 * (m.hidden_size + width))
+        routed_s = max(compute_s, move_s) + 2 * self.efficiencies.launch_s
+        shared_s = self._mlp_s(tokens, experts.shared_intermediate_size) if experts.shared_intermediate_size else 0.0
+        return self._matmul_s(tokens, experts.num_experts, m.hidden_size) + routed_s + shared_s
+
+    def _moved_s(self, tokens: int, elements: float) -> float:
+        """Seconds to move so many elements for each token."""
+        return ACTIVATION_BYTES * tokens * elements / self._bytes_per_s
+
+    def _matmul_s(self, m: float, n: float, k: float, part: Part | None = None) -> float:
+        """Seconds of an m x k by k x n product with weights of this part; None: in bf16."""
+        weight_bytes = ACTIVATION_BYTES if part is None else self.model.weight_bytes_of(part)
+        compute_s = 2 * m * n * k / self._flop_per_s(part)
+        move_s = (weight_bytes * n * k + ACTIVATION_BYTES * m * (n + k)) / self._bytes_per_s
         return max(compute_s, move_s) + self.efficiencies.launch_s
+
+    def _flop_per_s(self, part: Part | None) -> float:
+        """What matrix products reach: fp8 weights are multiplied in fp8 where the GPU can, all others in bf16."""
+        in_fp8 = part is not None and self.model.dtype_of(part).startswith("fp8")
+        peak = self.gpu.fp8_flop_per_s if in_fp8 else None
+        return (peak or self.gpu.bf16_flop_per_s) * self.efficiencies.matmul_flop
+
+
+def _pair_flop(model: Model) -> float:
+    """FLOP of one layer, all heads, for a token of a prompt and one that it attends to."""
+    latent = model.latent_attention
+    if latent is None:
+        return 4 * model.query_size
+    return 2 * (model.query_size + model.output_size)
+
+
+def _decode_pair_flop(model: Model) -> float:
+    """The same for a decoding sequence: latent attention works on compressed vectors there."""
+    latent = model.latent_attention
+    if latent is None:
+        return 4 * model.query_size
+    return 2 * model.num_attention_heads * (latent.cached_values + latent.kv_lora_rank)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError
 from llmsim.latency.contract import LatencyModel
-from llmsim.latency.hardware import Gpu, list_gpus, list_models, load_gpu, load_model
+from llmsim.latency.gpu import Gpu
+from llmsim.latency.hardware import list_gpus, list_models, load_gpu, load_model
 from llmsim.latency.profile import StatedError, StepProfile, list_profiles, load_profile
 from llmsim.latency.roofline import Roofline
 from llmsim.latency.table import Table

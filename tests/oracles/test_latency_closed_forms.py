@@ -7,6 +7,7 @@ import pytest
 from llmsim.errors import InputError
 from llmsim.latency.fitted import Constant, Fitted
 from llmsim.latency.hardware import load_gpu, load_model
+from llmsim.latency.model import SlidingWindow
 from llmsim.latency.roofline import Efficiencies, Roofline
 from places import evidence
 
@@ -55,6 +56,77 @@ def test_tensor_parallelism_divides_the_work_and_pays_the_wires():
 
     whole_s = one.step_time_s(((0, tokens),), 0, 0) - norms_s
     assert four.step_time_s(((0, tokens),), 0, 0) == pytest.approx(whole_s / 4 + norms_s + wires_s, rel=0.01)
+
+
+def test_one_token_reads_the_experts_that_it_is_sent_to():
+    model = load_model("qwen3-30b-a3b")
+    read = 2 * (model.active_parameters - 151_936 * 2048)  # the embedding table is looked up, not read
+
+    assert Roofline(GPU, model, efficiencies=PERFECT).step_time_s((), 1, 1) == pytest.approx(read / 3.35e12, rel=0.01)
+
+
+def test_many_tokens_read_all_experts_and_compute_k_each():
+    model, tokens = load_model("mixtral-8x7b"), 16_384
+    in_layers = model.active_parameters - 2 * 32_000 * 4096
+    flop = 2 * in_layers * tokens + 32 * 4 * 4096 * tokens * (tokens + 1) / 2
+    moved = 2 * tokens * 32 * 8 * 4096 / 3.35e12
+
+    time_s = Roofline(GPU, model, efficiencies=PERFECT).step_time_s(((0, tokens),), 0, 0)
+    assert time_s == pytest.approx(flop / 989e12 + moved, rel=0.005)
+
+
+def test_layers_with_a_window_read_no_more_than_it():
+    model = load_model("gpt-oss-120b")
+    roofline = Roofline(GPU, model, efficiencies=PERFECT)
+
+    for a, b in ((100, 128), (1_000, 8_192)):
+        read_s = roofline.step_time_s((), 1, b) - roofline.step_time_s((), 1, a)
+        assert read_s == pytest.approx((model.kv_bytes(b) - model.kv_bytes(a)) / 3.35e12)
+
+
+def test_steps_in_a_row_end_their_line_at_the_window():
+    roofline = Roofline(GPU, load_model("gpt-oss-120b"))
+    first_s, growth_s, steps = roofline.decode_line(3, 3 * 120)
+
+    assert steps == 9  # contexts 120 to 128
+    for k in range(steps):
+        assert first_s + k * growth_s == pytest.approx(roofline.step_time_s((), 3, 3 * (120 + k)), rel=1e-12)
+    assert roofline.decode_line(3, 3 * 129)[2] > 10**9
+
+
+def test_a_prompt_in_a_window_attends_to_as_many_pairs_as_counted_one_by_one():
+    model = load_model("gpt-oss-120b").model_copy(update={"sliding_window": SlidingWindow(tokens=128, layers=36)})
+    roofline = Roofline(GPU, model, efficiencies=PERFECT)
+
+    for computed, chunk in ((0, 100), (0, 4000), (100, 2000), (500, 3000)):
+        pairs = sum(min(position, 128) for position in range(computed + 1, computed + chunk + 1))
+        attention_s = roofline.step_time_s(((computed, chunk),), 0, 0) - roofline._rest_s(chunk, 1)
+        read_s = min(computed + chunk, chunk + 128) * model.kv_bytes_per_token / 3.35e12
+        assert attention_s == pytest.approx(max(36 * 4 * 4096 * pairs / 989e12, read_s))
+
+
+def test_latent_attention_computes_242_flop_for_each_byte():
+    model = load_model("deepseek-v3")  # 128 heads x 2 x (576 + 512) FLOP for 1,152 bytes
+    roofline = Roofline(load_gpu("h200-sxm"), model, 8, PERFECT)
+
+    slope_s = (roofline.step_time_s((), 8, 90_000) - roofline.step_time_s((), 8, 80_000)) / 10_000
+    flop_s, read_s = 61 * 2 * 16 * (576 + 512) / 989e12, 61 * 1152 / 4.8e12
+    assert pytest.approx(242, abs=0.5) == 128 * 2 * (576 + 512) / 1152
+    assert slope_s == pytest.approx(max(flop_s, read_s))
+
+
+def test_fp8_weights_halve_what_is_read_and_double_what_is_computed():
+    fp8 = load_model("llama-3.1-8b-fp8")
+    in_layers = 8_030_261_248 - 2 * 128_256 * 4096
+    head = 128_256 * 4096
+
+    one_s = Roofline(GPU, fp8, efficiencies=PERFECT).step_time_s((), 1, 1)
+    assert one_s == pytest.approx((in_layers + 2 * head) / 3.35e12, rel=0.01)
+    tokens = 16_384
+    pairs_s = 32 * 4 * 4096 * tokens * (tokens + 1) / 2 / 989e12
+    moved_s = 2 * tokens * 32 * (8 * 4096 + 3 * 14_336) / 3.35e12
+    long_s = Roofline(GPU, fp8, efficiencies=PERFECT).step_time_s(((0, tokens),), 0, 0)
+    assert long_s == pytest.approx(2 * in_layers * tokens / 1979e12 + pairs_s + moved_s, rel=0.005)
 
 
 MS = 1e-3

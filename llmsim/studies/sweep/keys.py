@@ -16,7 +16,7 @@ from typing import Any
 import llmsim
 from llmsim import discovery
 from llmsim.latency import hardware
-from llmsim.latency.profile import profile_path
+from llmsim.latency.profile import find_profile
 from llmsim.scenario import Scenario, ServeGenWorkload, TraceWorkload
 from llmsim.scheduler import Scheduler
 from llmsim.workload.servegen_files import client_files
@@ -114,7 +114,7 @@ def _profile(folder: str, name: str) -> Path:
 @lru_cache(maxsize=256)
 def _steps(gpu: str, model: str, tensor_parallel_size: int, state: str) -> Path:
     """The file of measured step times; GPU and model have the names that their profiles, in this state, give them."""
-    return profile_path(hardware.load_gpu(gpu).name, hardware.load_model(model).name, tensor_parallel_size)
+    return find_profile(hardware.load_gpu(gpu), hardware.load_model(model), tensor_parallel_size)
 
 
 @lru_cache(maxsize=64)

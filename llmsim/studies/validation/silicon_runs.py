@@ -21,8 +21,8 @@ MODELS = {
     "meta-llama/Llama-3.1-70B": "llama-3.1-70b",
     "Qwen/Qwen3-32B": "qwen3-32b",
 }
-#: type of the weights as the data say it -> bytes of each; no entry is taken as the published type, bf16
-WEIGHT_BYTES = {"": 2, "fp8": 1}
+#: types of the weights as the data say it; no entry is taken as the published type, bf16
+WEIGHTS = ("", "fp8")
 ROUNDS = 5  #: requests of each client
 COLUMNS = ("isl", "osl", "batch_size", "tp_size", "silicon_tpot_ms", "silicon_ttft_ms")
 
@@ -60,15 +60,13 @@ class Run:
         """Share of the data sheet's FLOP/s that computing the prompts takes: two for each token and layer weight."""
         gpu, model = self.hardware()
         weights = model.parameters - 2 * model.vocab_size * model.hidden_size
-        peak = gpu.bf16_flop_per_s * (2 / model.weight_bytes_per_parameter) * self.tensor_parallel_size
-        return 2 * weights * self.prompt_tokens * self.requests_per_s() / peak
+        peak = gpu.fp8_flop_per_s if model.quantization and gpu.fp8_flop_per_s else gpu.bf16_flop_per_s
+        return 2 * weights * self.prompt_tokens * self.requests_per_s() / (peak * self.tensor_parallel_size)
 
     def hardware(self) -> tuple[hardware.Gpu, hardware.Model]:
         """GPU and model, with the weights of this run."""
-        model = hardware.load_model(self.model)
-        return hardware.load_gpu(self.gpu), model.model_copy(
-            update={"weight_bytes_per_parameter": WEIGHT_BYTES["" if self.weights == "bf16" else self.weights]}
-        )
+        model = hardware.load_model(f"{self.model}-fp8" if self.weights == "fp8" else self.model)
+        return hardware.load_gpu(self.gpu), model
 
     def workload(self) -> Workload:
         """All requests, ready at time 0."""
@@ -81,7 +79,7 @@ def read_runs(data_dir: Path) -> list[Run]:
     table = pd.concat([_read(data_dir / FOLDER / name) for name in FILES], ignore_index=True)
     wanted = (table["mode"] == "agg") & table.system.isin(list(GPUS)) & table.model_path.isin(list(MODELS))
     table = table[wanted].assign(gemm_quant_mode=table.gemm_quant_mode.astype(object).fillna(""))
-    table = table[table.gemm_quant_mode.isin(list(WEIGHT_BYTES))]
+    table = table[table.gemm_quant_mode.isin(WEIGHTS)]
     key = ["system", "backend", "backend_version", "model_path", "gemm_quant_mode", *COLUMNS]
     runs = []
     for row in table.drop_duplicates(key).sort_values(key, kind="stable")[key].to_dict("records"):

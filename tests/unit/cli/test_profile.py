@@ -61,7 +61,7 @@ def test_compose_gives_the_shipped_profile(operators: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "--gpu", "a100", "--model", "llama-3.1-8b"], "no gpu profile named 'a100'"),
+        (["show", "--gpu", "a1000", "--model", "llama-3.1-8b"], "no gpu profile named 'a1000'"),
         (["show", *THESE, "--latency", "tabel"], "latency = 'tabel'; did you mean 'table'?"),
         (["show", *THESE, "--picture", "x.jpg"], "expected a file that ends in .png"),
         (["show", *THESE, "--picture", "nowhere/x.png"], "in a folder that exists"),

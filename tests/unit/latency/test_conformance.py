@@ -22,6 +22,8 @@ OPT_13B = Fitted(
 MODELS: dict[str, LatencyModel] = {
     "roofline": Roofline(load_gpu("a100-sxm4-80gb"), load_model("llama-3.1-8b")),
     "roofline-tp4": Roofline(load_gpu("l40s"), load_model("llama-3.1-70b"), 4),
+    "roofline-gpt-oss": Roofline(load_gpu("h200-sxm"), load_model("gpt-oss-120b")),
+    "roofline-r1-tp8": Roofline(load_gpu("b200-sxm"), load_model("deepseek-r1"), 8),
     "roofline-opt": Roofline(load_gpu("h100-sxm-80gb"), load_model("opt-13b")),
     "fitted": OPT_13B,
     "constant": Constant(step_s=0.01, prefill_token_s=1e-4, decode_seq_s=1e-3),

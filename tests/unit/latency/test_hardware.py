@@ -1,11 +1,8 @@
-import json
-
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.latency import hardware
+from llmsim.latency import hardware, profile_files
 from llmsim.latency.hardware import (
-    Model,
     kv_blocks,
     list_gpus,
     list_models,
@@ -14,25 +11,6 @@ from llmsim.latency.hardware import (
     overhead_bytes,
     profiles_dir,
 )
-
-CONFIG = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "intermediate_size": 128,
-    "vocab_size": 1000,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": True,
-    "rope_theta": 10000.0,
-}
-
-
-def write_config(folder, **changes):
-    path = folder / "Tiny-1B" / "config.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps({k: v for k, v in (CONFIG | changes).items() if v is not None}))
-    return path
 
 
 @pytest.mark.parametrize("name", list_gpus())
@@ -55,9 +33,46 @@ def test_unknown_gpu_names_the_nearest():
         load_gpu("h100-sxm-80g")
 
 
-def test_the_nearest_may_be_written_in_capitals():
-    with pytest.raises(InputError, match="did you mean 'h100-sxm-80gb'"):
-        hardware.load_gpu("H100-SXM-80GB")
+@pytest.mark.parametrize("name", ["H100-SXM-80GB", "H100", "h100_sxm", "H100 SXM"])
+def test_a_gpu_is_known_by_what_people_call_it(name):
+    assert hardware.load_gpu(name).name == "h100-sxm-80gb"
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu"),
+    [
+        ("h200", "h200-sxm"),
+        ("b200", "b200-sxm"),
+        ("rtx4090", "rtx4090"),
+        ("RTX 4090", "rtx4090"),
+        ("A100", "a100-sxm4-80gb"),
+    ],
+)
+def test_short_names_of_gpus(name, gpu):
+    assert load_gpu(name).name == gpu
+
+
+def test_no_two_gpus_share_a_name():
+    called = [name for gpu in map(load_gpu, list_gpus()) for name in (gpu.name, *gpu.aliases)]
+    assert len(called) == len(set(called))
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b"),
+        ("meta-llama/Meta-Llama-3.1-70B", "llama-3.1-70b"),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", "qwen3-30b-a3b"),
+        ("Qwen/Qwen3-235B-A22B-Thinking-2507-FP8", "qwen3-235b-a22b-fp8"),
+        ("nvidia/Llama-3.1-8B-Instruct-FP8", "llama-3.1-8b-fp8"),
+        ("mistralai/Mixtral-8x7B-Instruct-v0.1", "mixtral-8x7b"),
+        ("google/gemma-3-27b-it", "gemma-3-27b"),
+        ("meta-llama/Llama-2-7b-chat-hf", "llama-2-7b"),
+        ("openai/gpt-oss-120b", "gpt-oss-120b"),
+    ],
+)
+def test_a_checkpoint_leads_to_the_profile_of_its_sizes(name, model):
+    assert load_model(name).name == model
 
 
 def test_unknown_model_names_the_nearest():
@@ -86,7 +101,8 @@ def test_profile_from_a_file_of_ones_own(tmp_path):
             'price_usd_per_hour = "x"',
             "price_usd_per_hour = 'x', expected a valid",
         ),
-        ('source = "', 'sauce = "', "provenance.source is missing"),
+        ('source = "', 'sauce = "', r"unknown key provenance\.sauce; did you mean 'provenance\.source'"),
+        ('name = "l40s"', "", r"mine\.toml: name is missing"),
         ("name =", "name", "not TOML"),
     ],
 )
@@ -99,51 +115,32 @@ def test_bad_profile_is_one_clear_line(tmp_path, old, new, message):
     assert "\n" not in str(caught.value)
 
 
+def test_keys_that_lack_are_named_all_at_once(tmp_path):
+    (tmp_path / "mine.toml").write_text('name = "mine"\nmemory_bytes = 1\n')
+
+    with pytest.raises(InputError, match=r"memory_bandwidth_bytes_per_s, bf16_flop_per_s, .* are missing"):
+        load_gpu(str(tmp_path / "mine.toml"))
+
+
+def test_a_profile_of_ones_own_need_not_say_where_it_is_from(tmp_path):
+    text = (profiles_dir() / "gpus" / "l40s.toml").read_text().partition("[provenance]")[0]
+    (tmp_path / "mine.toml").write_text(text)
+
+    assert load_gpu(str(tmp_path / "mine.toml")).provenance is None
+
+
+@pytest.mark.parametrize("kind", ["gpus", "models", "hosts"])
+def test_what_is_shipped_says_where_it_is_from(kind):
+    load = {"gpus": load_gpu, "models": load_model, "hosts": hardware.load_host}[kind]
+    assert all(load(name).provenance.source for name in hardware.names_of(kind))
+
+
 def test_profiles_lie_in_the_package_once_installed(tmp_path, monkeypatch):
     inside = tmp_path / "llmsim" / "_data" / "hardware_profiles"
     inside.mkdir(parents=True)
-    monkeypatch.setattr(hardware, "__file__", str(tmp_path / "llmsim" / "latency" / "hardware.py"))
+    monkeypatch.setattr(profile_files, "__file__", str(tmp_path / "llmsim" / "latency" / "profile_files.py"))
 
     assert profiles_dir() == inside
-
-
-def test_hugging_face_config(tmp_path):
-    model = load_model(str(write_config(tmp_path)))
-
-    assert (model.name, model.head_dim, model.kv_size, model.max_model_len) == ("tiny-1b", 8, 16, 512)
-    layer = 2 * 64 * 64 + 2 * 64 * 16 + 3 * 64 * 128 + 2 * 64
-    assert model.parameters == 1000 * 64 + 2 * layer + 64
-
-
-def test_hugging_face_config_without_kv_heads_is_multi_head(tmp_path):
-    assert Model.from_hf_config(write_config(tmp_path, num_key_value_heads=None)).num_key_value_heads == 8
-
-
-def test_hugging_face_config_with_head_dim_of_its_own(tmp_path):
-    assert Model.from_hf_config(write_config(tmp_path, head_dim=32)).query_size == 8 * 32
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_local_experts": 8}, "num_local_experts = 8, expected a dense model"),
-        ({"kv_lora_rank": 512}, "kv_lora_rank = 512, expected a dense model"),
-        ({"intermediate_size": None}, "intermediate_size is missing"),
-        ({"hidden_size": "big"}, "is missing|hidden_size = 'big', expected"),
-        ({"num_attention_heads": 0}, "expected|missing"),
-    ],
-)
-def test_hugging_face_config_that_does_not_do(tmp_path, changes, message):
-    with pytest.raises(InputError, match=message) as caught:
-        Model.from_hf_config(write_config(tmp_path, **changes))
-    assert "config.json" in str(caught.value)
-
-
-@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "expected a JSON object")])
-def test_hugging_face_config_that_is_none(tmp_path, text, message):
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(InputError, match=message):
-        Model.from_hf_config(tmp_path / "config.json")
 
 
 def test_missing_file_is_an_input_error(tmp_path):

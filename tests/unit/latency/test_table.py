@@ -6,6 +6,7 @@ import pytest
 from llmsim.errors import InputError
 from llmsim.latency.build import build_latency
 from llmsim.latency.hardware import load_gpu, load_model
+from llmsim.latency.model import Quantization
 from llmsim.latency.profile import (
     StepProfile,
     list_profiles,
@@ -19,6 +20,15 @@ from llmsim.latency.table import Table
 PROFILE = {
     "gpu": "g",
     "model": "m",
+    "architecture": {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "intermediate_size": 8,
+        "vocab_size": 8,
+    },
     "tensor_parallel_size": 1,
     "provenance": {"source": "s", "date": "2026-01-01", "operators": "o", "engine": "e", "license": "l"},
     "linear": {"tokens": [1, 11, 21], "time_s": [10.0, 10.0, 20.0]},
@@ -152,8 +162,41 @@ def test_profile_survives_writing(tmp_path):
 
 
 def test_no_profile_shipped_says_what_works():
-    with pytest.raises(InputError, match=r'llama-3\.1-8b-tp2; did you mean .*latency = "roofline" works for any'):
+    with pytest.raises(InputError, match=r'= 2; there are some with 1; latency = "roofline" works for any'):
         build_latency("table", load_gpu("a100-sxm4-80gb"), load_model("llama-3.1-8b"), 2)
+
+
+def test_step_times_belong_to_sizes_and_not_to_a_name():
+    gpu, model = load_gpu("a100-sxm4-80gb"), load_model("llama-3.1-8b")
+
+    renamed = build_latency("table", gpu, model.model_copy(update={"name": "mine", "max_model_len": 99}))
+    assert renamed.profile == load_profile(gpu.name, "llama-3.1-8b")
+    with pytest.raises(InputError, match=r"no step times for llama-3\.1-8b on a100-sxm4-80gb"):
+        build_latency("table", gpu, model.model_copy(update={"num_hidden_layers": 60}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"quantization": Quantization(dtype="int4", bits=4)},
+            "int4 weights and bf16 KV cache; there are some with bf16 weights",
+        ),
+        (
+            {"kv_cache_dtype": "fp8"},
+            "bf16 weights and fp8 KV cache; there are some with bf16 weights and bf16 KV cache",
+        ),
+    ],
+)
+def test_a_type_that_step_times_are_not_of_is_refused(changes, words):
+    model = load_model("llama-3.1-8b").model_copy(update=changes)
+    with pytest.raises(InputError, match=words):
+        build_latency("table", load_gpu("a100-sxm4-80gb"), model)
+
+
+def test_shipped_step_times_are_of_the_model_that_they_name():
+    for gpu, model, size in list_profiles():
+        assert load_profile(gpu, model, size).architecture == load_model(model).architecture
 
 
 def test_unknown_kind_of_latency():

@@ -1,0 +1,84 @@
+"""The memory of one instance: what weights and activations leave for keys and values."""
+
+from __future__ import annotations
+
+from llmsim.errors import InputError
+from llmsim.latency.gpu import Gpu
+from llmsim.latency.model import BF16_BYTES, KV_BYTES, Architecture, Model
+
+#: bytes that no KV block gets: CUDA graphs, NCCL and library workspaces (assumed; see `kv_blocks`)
+WORKSPACE_BYTES = 1 << 30
+
+
+def check_tensor_parallel(model: Model, tensor_parallel_size: int) -> None:
+    """InputError unless the model's query heads can be dealt out evenly to that many GPUs."""
+    if tensor_parallel_size < 1 or model.num_attention_heads % tensor_parallel_size:
+        raise InputError(
+            f"tensor_parallel_size = {tensor_parallel_size}, expected a divisor of the "
+            f"{model.num_attention_heads} attention heads of {model.name}"
+        )
+
+
+def kv_heads_per_gpu(model: Architecture, tensor_parallel_size: int) -> int:
+    """Key-value heads that one GPU keeps; with fewer heads than GPUs, they are copied."""
+    return max(1, model.num_key_value_heads // tensor_parallel_size)
+
+
+def kv_bytes_per_gpu(model: Architecture, tensor_parallel_size: int) -> int:
+    """Bytes that one token keeps on each GPU, all layers. Latent attention is not split: every GPU keeps all of it."""
+    values = model.kv_values_per_layer
+    if model.latent_attention is None:
+        values = 2 * kv_heads_per_gpu(model, tensor_parallel_size) * model.head_dim
+    return model.num_hidden_layers * values * KV_BYTES[model.kv_cache_dtype]
+
+
+def weight_bytes_per_gpu(model: Model, tensor_parallel_size: int) -> float:
+    """Bytes of weights on each GPU: its share, and what tensor parallelism copies."""
+    copied = model.replicated_weight_bytes
+    return (model.weight_bytes - copied) / tensor_parallel_size + copied
+
+
+def overhead_bytes(model: Model, tensor_parallel_size: int, max_num_batched_tokens: int) -> int:
+    """Bytes on one GPU that are neither weights nor KV blocks: workspace and the largest step's activations.
+
+    Assumed: 1 GiB, and for each token of the largest step four rows of the hidden size, queries, keys, values
+    and the MLP's intermediate, in 2 bytes each; of experts, for each that a token is sent to, the wider of their input
+    and intermediate, and the activation. vLLM measures this with a dummy step.
+    """
+    gpus, up = tensor_parallel_size, model.mlp_projections_up
+    split = model.query_size + 2 * model.kv_size + up * model.intermediate_size
+    per_token = 4 * model.hidden_size + split // gpus
+    if model.experts is not None:
+        inner = model.experts.moe_intermediate_size // gpus
+        per_token += model.experts.num_experts_per_tok * (max(up * inner, model.hidden_size) + inner)
+    return WORKSPACE_BYTES + max_num_batched_tokens * BF16_BYTES * per_token
+
+
+def kv_blocks(
+    gpu: Gpu,
+    model: Model,
+    *,
+    tensor_parallel_size: int = 1,
+    gpu_memory_utilization: float = 0.9,
+    block_tokens: int = 16,
+    max_num_batched_tokens: int = 8192,
+) -> int:
+    """KV blocks of one instance: what vLLM gets from the memory that weights and activations leave.
+
+    (memory × utilization - weights / TP - `overhead_bytes`) / bytes of a block on one GPU, rounded down.
+    Raises InputError with the numbers when not a single block fits.
+    """
+    check_tensor_parallel(model, tensor_parallel_size)
+    if not 0 < gpu_memory_utilization <= 1:
+        raise InputError(f"gpu_memory_utilization = {gpu_memory_utilization}, expected above 0 and at most 1")
+    weights = weight_bytes_per_gpu(model, tensor_parallel_size)
+    overhead = overhead_bytes(model, tensor_parallel_size, max_num_batched_tokens)
+    usable = gpu.memory_bytes * gpu_memory_utilization
+    blocks = int((usable - weights - overhead) // (kv_bytes_per_gpu(model, tensor_parallel_size) * block_tokens))
+    if blocks < 1:
+        raise InputError(
+            f"{model.name} does not fit {tensor_parallel_size} x {gpu.name}: {weights / 1e9:.1f} GB "
+            f"of weights and {overhead / 1e9:.1f} GB for activations per GPU, but gpu_memory_utilization = "
+            f"{gpu_memory_utilization} leaves {usable / 1e9:.1f} GB; raise tensor_parallel_size"
+        )
+    return blocks
