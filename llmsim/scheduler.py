@@ -224,12 +224,3 @@ def latest_to_preempt(
         if needed <= free + view.blocks_freed(victims):
             break
     return tuple(request.id for request in victims)
-
-
-def never_fits(request: RequestView, limits: InstanceLimits, watermark: float) -> str | None:
-    """Return why a prompt can never be admitted under a watermark (a share of all KV blocks), or None."""
-    reserve = int(watermark * limits.total_blocks)
-    blocks = limits.blocks_for(request.prompt_tokens)
-    if blocks + reserve <= limits.total_blocks:
-        return None
-    return f"prompt needs {blocks} KV blocks, the watermark leaves {limits.total_blocks - reserve}"

@@ -15,12 +15,10 @@ from llmsim.request import RequestView
 from llmsim.scheduler import (
     DECODE,
     Decision,
-    InstanceLimits,
     InstanceView,
     Scheduler,
     decodes_by_itself,
     latest_to_preempt,
-    never_fits,
     positive,
     share,
 )
@@ -37,7 +35,9 @@ class ChunkedPrefill(Scheduler):
 
     max_num_batched_tokens: int = 2048  #: token budget of a step
     max_num_seqs: int = 256  #: most requests that run at once
-    watermark: float = 0.0  #: share of all KV blocks that an admission beside others leaves free
+    #: share of all KV blocks that an admission beside others leaves free; a prompt too long for that waits for the end
+    #: of all others
+    watermark: float = 0.0
 
     def __post_init__(self) -> None:
         positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)
@@ -72,19 +72,24 @@ class ChunkedPrefill(Scheduler):
                 blocks[request.id] = needed
                 free -= needed
         if free < 0:
-            victims = latest_to_preempt(view, blocks, self._victims_key())
-            kept = {id: n for id, n in prefill.items() if id not in victims}
-            # the next step may have room for somebody smaller than these, if the queue puts him first
-            return Decision(kept, preempt=victims, review_at_s=view.now_s)
+            return self._make_room(view, prefill, blocks)
         if view.num_waiting:
             self._admit(view, prefill, grant, budget, free)
         return Decision(prefill)
+
+    def _make_room(self, view: InstanceView, prefill: dict[int, int], blocks: dict[int, int]) -> Decision:
+        """Preempt until the step fits; `blocks`: request id -> what its chunk of `prefill` takes."""
+        victims = latest_to_preempt(view, blocks, self._victims_key())
+        kept = {id: n for id, n in prefill.items() if id not in victims}
+        # the next step may have room for a request smaller than these, if the queue puts it first
+        return Decision(kept, preempt=victims, review_at_s=view.now_s)
 
     def _admit(self, view: InstanceView, prefill: dict[int, int], grant: Grant, budget: int, free: int) -> None:
         seats = self.max_num_seqs - view.num_running
         if seats <= 0:
             return
-        watermark, size = int(self.watermark * view.total_blocks), view.block_tokens
+        # vLLM counts its null block, which no request can have, as one of all
+        watermark, size = int(self.watermark * (view.total_blocks + 1)), view.block_tokens
         reserve = watermark if view.num_running else 0
         admission = view.admission(prefill)
         for request in view.waiting:
@@ -108,7 +113,3 @@ class ChunkedPrefill(Scheduler):
     def _victims_key(self) -> Key | None:
         """Say who gives memory back where it runs short: those of the greatest key; None: the latest admitted."""
         return None
-
-    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
-        """Reject a prompt that the watermark keeps out even of an empty instance."""
-        return never_fits(request, limits, self.watermark) if self.watermark else None

@@ -20,7 +20,6 @@ from llmsim.scheduler import (
     Scheduler,
     decodes_by_itself,
     latest_to_preempt,
-    never_fits,
     positive,
     share,
 )
@@ -83,4 +82,8 @@ class Fcfs(Scheduler):
         """Reject a prompt that no step has room for, or that the watermark keeps out of an empty instance."""
         if request.prompt_tokens > self._budget(limits):
             return f"prompt is {request.prompt_tokens} tokens, max_num_batched_tokens is {self._budget(limits)}"
-        return never_fits(request, limits, self.watermark)
+        reserve = int(self.watermark * limits.total_blocks)
+        blocks = limits.blocks_for(request.prompt_tokens)
+        if blocks + reserve <= limits.total_blocks:
+            return None
+        return f"prompt needs {blocks} KV blocks, the watermark leaves {limits.total_blocks - reserve}"

@@ -1,7 +1,8 @@
 """The step rules of vLLM, written again from their description: lists, one request at a time, no sums.
 
 Two small loops, V1's and 0.5.3's, serve random workloads under memory pressure; every token must come when llmsim's
-engine says. Nothing here is shared with the engine but the time that a step takes.
+engine says. Nothing here is shared with the engine but the time that a step takes. Priorities and prefix caching are
+in test_vllm_decisions.py.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ import pytest
 
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
-from llmsim.schedulers.priority import Priority
-from llmsim.testing import LinearSteps, serve, with_guesses
+from llmsim.testing import LinearSteps, serve
 from llmsim.workload.contract import Workload
 
 BLOCK = 16
@@ -27,8 +27,6 @@ class Job:
     arrival_s: float
     prompt: int
     output: int
-    id: int = 0
-    priority: int = 0
     computed: int = 0
     blocks: int = 0
     preemptions: int = 0
@@ -43,8 +41,10 @@ class Job:
 class Naive:
     """What both engines share: a queue, a list of running jobs, free blocks, and steps."""
 
+    null_blocks = 0  #: counted in the watermark, beside those that can be used
+
     def __init__(self, latency, blocks, watermark, budget, seats):
-        self.latency, self.free, self.reserve = latency, blocks, int(watermark * blocks)
+        self.latency, self.free, self.reserve = latency, blocks, int(watermark * (blocks + self.null_blocks))
         self.budget, self.seats = budget, seats
         self.waiting, self.running = [], []
 
@@ -100,6 +100,8 @@ class Naive:
 class NaiveV1(Naive):
     """ENGINES.md, "vLLM V1 step semantics", rules 1 to 5."""
 
+    null_blocks = 1
+
     def schedule(self):
         budget, scheduled, preempted, i = self.budget, [], False, 0
         while i < len(self.running) and budget > 0:
@@ -124,39 +126,6 @@ class NaiveV1(Naive):
             scheduled.append((job, n))
             budget -= n
         assert sum(n for _, n in scheduled) <= self.budget
-        return scheduled
-
-
-class NaivePriority(Naive):
-    """The same with --scheduling-policy priority: rules 2 to 5, and the queue by priority, then by arrival."""
-
-    @staticmethod
-    def urgency(job):
-        return job.priority, job.arrival_s, job.id
-
-    def schedule(self):
-        self.waiting.sort(key=self.urgency)
-        scheduled, preempted = {}, set()
-        for job in list(self.running):
-            n = min(job.tokens - job.computed, self.budget - sum(scheduled.values()))
-            while job.id not in preempted and not self.take(job, n):
-                victim = max(self.running, key=self.urgency)
-                self.running.append(self.running.pop(self.running.index(victim)))
-                preempted.add(self.preempt_last().id)
-                scheduled.pop(victim.id, None)
-            if job.id not in preempted:
-                scheduled[job.id] = n
-        scheduled = [(job, scheduled[job.id]) for job in self.running]
-        budget = self.budget - sum(n for _, n in scheduled)
-        while self.waiting and not preempted and budget > 0 and len(self.running) < self.seats:
-            job = self.waiting[0]
-            n = min(job.tokens, budget)
-            if not self.fits(job):
-                break
-            assert self.take(job, n)
-            self.running.append(self.waiting.pop(0))
-            scheduled.append((job, n))
-            budget -= n
         return scheduled
 
 
@@ -224,24 +193,3 @@ def test_every_token_as_the_rules_say(naive, policy, budget):
         assert record.requests["preemptions"].tolist() == [job.preemptions for job in jobs]
         preempted += record.requests["preemptions"].sum()
     assert preempted > 50, "the workloads put no pressure on memory"
-
-
-@pytest.mark.parametrize("budget", [17, 64, 2048])
-def test_every_token_as_the_rules_of_priority_say(budget):
-    preempted = 0
-    for seed in range(30):
-        requests, latency, limits = drawn(seed)
-        requests = with_guesses(requests, seed)
-        scheduler = Priority(max_num_batched_tokens=budget, max_num_seqs=limits["seats"], watermark=limits["watermark"])
-        record = serve(requests, scheduler, latency=latency, num_gpu_blocks=limits["blocks"])
-
-        columns = (requests.arrival_s, requests.prompt_tokens, requests.output_tokens, np.arange(len(requests)))
-        rows = zip(*(column.tolist() for column in columns), requests.classes.of_request.tolist(), strict=True)
-        jobs = [Job(*row) for row in rows]
-        NaivePriority(latency, budget=budget, **limits).serve(jobs)
-        timelines = record.timelines()
-        for id, job in enumerate(jobs):
-            assert timelines.token_times_s(id).tolist() == job.times_s, f"seed {seed}, request {id}"
-        assert record.requests["preemptions"].tolist() == [job.preemptions for job in jobs]
-        preempted += sum(job.preemptions for job in jobs)
-    assert preempted > 0

@@ -59,3 +59,9 @@ def compared(seed, **fixed):
 @pytest.mark.parametrize("seed", range(60))
 def test_random_workloads_without_caching(seed):
     assert compared(seed, prefix_caching=False, watermark=0.0, policy="fcfs").first is None
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "priority"])
+@pytest.mark.parametrize("seed", range(60))
+def test_random_workloads_with_a_watermark_and_priorities(seed, policy):
+    assert compared(seed, prefix_caching=False, policy=policy).first is None

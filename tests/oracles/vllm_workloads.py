@@ -19,7 +19,7 @@ def drawn(seed, **fixed):
         "block_size": size,
         "num_blocks": blocks,
         "prefix_caching": bool(rng.random() < 0.7),
-        "watermark": float(rng.choice([0.0, 0.0, 0.01, 0.05, 0.1])),
+        "watermark": float(rng.choice([0.0, 0.0, 0.1, 2.001 / (blocks + 1)])),
         "policy": str(rng.choice(["fcfs", "fcfs", "priority"])),
         "max_model_len": blocks * size,
     } | fixed

@@ -120,13 +120,19 @@ def _serve(run: DecisionRun, spec: InstanceSpec, stretches: bool) -> Record:
 
 
 def _with_ends(steps: list[Step], record: Record) -> list[Step]:
-    """Add when each step ended, and which requests with it; decisions that let no time pass are none of vLLM's."""
+    """Add when each step ended, and which requests with it; one that schedules nothing takes no time."""
     end_of = dict(zip(_ticks(record.steps["start_s"]), _ticks(record.steps["end_s"]), strict=True))
     finished: dict[int, list[int]] = {}
     for id, end in enumerate(_ticks(record.requests["end_s"])):
         finished.setdefault(end, []).append(id)
-    ends = [(step, end_of.get(step.start, step.start)) for step in steps]
-    return [step._replace(end=end, finished=finished.get(end, [])) for step, end in ends]
+    ended = []
+    for step, after in zip(steps, [*steps[1:], None], strict=True):
+        if after is not None and after.start == step.start:
+            ended.append(step._replace(end=step.start))
+        else:
+            end = end_of.get(step.start, step.start)
+            ended.append(step._replace(end=end, finished=finished.get(end, [])))
+    return ended
 
 
 def fates_of(record: Record, found: dict[int, list[int]]) -> list[Fate]:
