@@ -15,7 +15,7 @@ from llmsim.request import RequestView
 from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
 from llmsim.waiting import WaitingQueue
 
-FOR_EVER_S = float("inf")
+INFINITE_S = float("inf")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Deadlines:
     def next_s(self, request: RequestView) -> float:
         """When the next token of a request is due, seconds from the start of the run."""
         emitted = request.emitted_tokens
-        due_s = FOR_EVER_S if self.e2e_s is None else self.e2e_s
+        due_s = INFINITE_S if self.e2e_s is None else self.e2e_s
         if self.ttft_s is not None and emitted == 0:
             due_s = min(due_s, self.ttft_s)
         if self.tokens_per_s is not None:
@@ -72,7 +72,7 @@ class Abandoning(Scheduler):
     def schedule(self, view: InstanceView) -> Decision:
         """Drop those who are late; if nobody is, let the other scheduler decide, until somebody may be."""
         late: set[int] = set()
-        review_s = FOR_EVER_S
+        review_s = INFINITE_S
         for request, due_s in self._due(view):
             if view.now_s >= due_s:  # its next token comes after this boundary
                 late.add(request.id)
@@ -83,7 +83,7 @@ class Abandoning(Scheduler):
         decision = self.scheduler.schedule(view)
         if decision.preempt:
             review_s = view.now_s  # who waits again may have to be dropped sooner: ask at the next boundary
-        if review_s == FOR_EVER_S or (decision.review_at_s is not None and decision.review_at_s <= review_s):
+        if review_s == INFINITE_S or (decision.review_at_s is not None and decision.review_at_s <= review_s):
             return decision
         return decision._replace(review_at_s=review_s)
 
@@ -95,7 +95,7 @@ class Abandoning(Scheduler):
                 # a prefill that starts at this time just makes it: one that starts later does not
                 cached = view.cached_tokens(request)
                 starts_s = due_s - self.foresee.step_time_s(((cached, request.tokens_to_prefill - cached),), 0, 0)
-                due_s = nextafter(starts_s, FOR_EVER_S)
+                due_s = nextafter(starts_s, INFINITE_S)
             yield request, due_s
         for request in view.running if self.running else ():
             yield request, self.deadlines.next_s(request)

@@ -1,6 +1,6 @@
 """A request as an engine knows it: everything except how many tokens it will produce in the end.
 
-The true output length lives with the instance (engine.py), out of reach of every policy.
+The true output length lives with the instance (engine/request_states.py), out of reach of every policy.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Literal, Protocol
 
-NEVER_S = float("nan")
+NOT_YET_S = float("nan")
 #: the phases of requests that an instance serves: both, or one of them where pools are disaggregated
 Role = Literal["mixed", "prefill", "decode"]
 
@@ -36,7 +36,7 @@ class RequestView(Protocol):
 
     @property
     def user(self) -> int:
-        """Number of who asks, as a cookie or a session id tells; its own id where nothing does."""
+        """Number of its user, as a cookie or a session id tells; its own id where nothing does."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -82,7 +82,7 @@ class RequestView(Protocol):
         """When its first token was emitted, seconds from the start of the run; NaN before."""
 
 
-class StepClock:
+class StepCounter:
     """Counts the decode steps of one instance: while a request decodes, every step emits one of its tokens."""
 
     __slots__ = ("steps",)
@@ -97,7 +97,7 @@ class Request:
     __slots__ = (
         "arrival_s",
         "cached_tokens",
-        "clock",
+        "counter",
         "emitted_before",
         "ended_as",
         "first_scheduled_s",
@@ -131,8 +131,8 @@ class Request:
         self.max_tokens: int | None = None
         self.ignore_eos = False
         self.priority = 0
-        self.first_scheduled_s = NEVER_S
-        self.first_token_s = NEVER_S
+        self.first_scheduled_s = NOT_YET_S
+        self.first_token_s = NOT_YET_S
         self.preemptions = 0
         self.recomputed_tokens = 0
         self.prefill_gpu_s = 0.0  #: its share of the steps that computed its prompt, again included
@@ -141,32 +141,32 @@ class Request:
         self.most_computed_tokens = 0  #: the most that it ever had in memory when it was preempted
         self.prefilled_tokens = 0
         self.emitted_before = 0  #: tokens emitted before it last joined the decode batch
-        self.joined_step = 0  #: the clock's reading when it last joined the decode batch
+        self.joined_step = 0  #: the count of decode steps when it last joined the decode batch
         self.held = False  #: prefill complete, but sitting steps out
-        self.clock: StepClock | None = None  #: its instance's, while it decodes
-        self.last_token_s = NEVER_S  #: when its latest token was emitted, as of when it last joined or left the batch
-        self.left_s = NEVER_S  #: when its user left
+        self.counter: StepCounter | None = None  #: its instance's, while it decodes
+        self.last_token_s = NOT_YET_S  #: when its latest token was emitted, as of when it last joined or left the batch
+        self.left_s = NOT_YET_S  #: when its user left
         self.ended_as = Outcome.UNFINISHED  #: so far
-        self.head_s = NEVER_S  #: when the token that its latest prefill yielded was emitted
+        self.head_s = NOT_YET_S  #: when the token that its latest prefill yielded was emitted
 
     @property
     def emitted_tokens(self) -> int:
         """Output tokens that have left the GPU so far."""
-        if self.clock is None:
+        if self.counter is None:
             return self.emitted_before
-        return self.emitted_before + self.clock.steps - self.joined_step
+        return self.emitted_before + self.counter.steps - self.joined_step
 
     @property
     def computed_tokens(self) -> int:
         """Tokens whose keys and values are in memory."""
-        if self.clock is None:
+        if self.counter is None:
             return self.prefilled_tokens
         return self.prompt_tokens + self.emitted_tokens - 1
 
     @property
     def tokens_to_prefill(self) -> int:
         """Tokens to compute before the next one can be emitted; 0 while decoding or held."""
-        if self.clock is not None or self.held:
+        if self.counter is not None or self.held:
             return 0
         return self.prompt_tokens + self.emitted_before - self.prefilled_tokens
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.cluster import InstanceSpec, RunOptions, build_cluster
 from llmsim.cluster.clients import ApiPath
-from llmsim.cluster.cluster import Cluster, Conditions, InstanceSpec
+from llmsim.cluster.cluster import Cluster
 from llmsim.cluster.fleet import ORACLE, Reports
 from llmsim.cluster.gateway import handed_out
 from llmsim.engine.prefix_cache import PrefixCache
@@ -73,19 +74,19 @@ def serve(
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances.
 
-    `special`: the `Conditions` of the run, by name.
+    `special`: the `RunOptions` of the run, by name.
     """
     spec = InstanceSpec(
         scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len, prefix_caching=prefix_caching
     )
     specs = [replace(spec, role=role) for role in roles] if roles else [spec] * instances
-    conditions = Conditions(**special)
-    cluster = Cluster(requests, specs, router or RoundRobin(), np.random.default_rng(0), conditions)
-    record = cluster.run()
+    run_options = RunOptions(**special)
+    cluster = build_cluster(requests, specs, router or RoundRobin(), np.random.default_rng(0), run_options)
+    record = cluster.run(run_options.until_s)
     check_record(record)
-    _check_in_flight(record, conditions.max_in_flight)
-    _check_gateway(record, conditions.api)
-    _check_drained(cluster, cut_off=conditions.until_s is not None)
+    _check_in_flight(record, run_options.max_in_flight)
+    _check_gateway(record, run_options.api)
+    _check_drained(cluster, cut_off=run_options.until_s is not None)
     used = record.steps["kv_blocks_used"]
     assert ((used >= 0) & (used <= num_gpu_blocks)).all(), "KV blocks used are not between none and all"
     return record
@@ -97,14 +98,15 @@ def serve_both_ways(requests: Workload, scheduler: Scheduler, **options: Any) ->
 
 
 def _check_drained(cluster: Cluster, cut_off: bool) -> None:
-    """All have ended: nobody is in a queue, and every KV block is free unless a step was cut off half-way."""
+    """All have ended: the queues are empty, and every KV block is free unless a step was cut off half-way."""
     for instance in cluster.instances:
-        left = [*instance.waiting, *instance.running, *instance.prefilling, *instance.held]
-        if instance.exchange is not None and not cut_off:
-            left += [*instance.exchange.offered, *instance.exchange.incoming, *instance.exchange.outgoing]
+        states, exchange = instance.states, instance.exchange
+        left = [*states.waiting, *states.running, *states.prefilling, *states.held]
+        if exchange is not None and not cut_off:
+            left += [*exchange.offered, *exchange.incoming, *exchange.outgoing]
         assert not left, f"requests {left} have ended, yet are on instance {instance.number}"
-        memory = instance.memory
-        assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are held by nobody"
+        memory = states.memory
+        assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are still held"
         if isinstance(memory, PrefixCache):
             memory.check()
     assert cluster.fleet.in_system == 0, "requests have ended, yet are outstanding"

@@ -21,11 +21,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.cluster.fleet import FREE_BLOCKS, OUTSTANDING, WAITING, Fleet, Floats, Ints, read_only
+from llmsim.cluster.fleet import FREE_BLOCKS, NO_INSTANCE, OUTSTANDING, WAITING, Fleet, Floats, Ints, read_only
 from llmsim.engine.clock import SCALING, Clock
 from llmsim.errors import InputError
 from llmsim.record import INSTANCE_STATE_COLUMNS, InstanceState
-from llmsim.request import RequestView
+from llmsim.request import Request, RequestView
 
 OFF, STARTING, READY, DRAINING = InstanceState
 #: per ready instance: requests sent to it and not ended, requests in its queue, or the share of its KV blocks in use
@@ -132,6 +132,10 @@ class ReadyInstances:
     def decode_tokens_per_s(self) -> Floats:
         return read_only(self._fleet.decode_tokens_per_s[self.numbers])
 
+    def number(self, chosen: int) -> int:
+        """The number in the fleet of an instance that a router has chosen."""
+        return int(self.numbers[chosen])
+
     def cached_tokens(self, number: int, request: RequestView) -> int:
         return self._fleet.cached_tokens(int(self.numbers[number]), request)
 
@@ -144,8 +148,8 @@ class Autoscaler:
     """Switches the instances of a fleet on and off.
 
     The lowest number that is off starts first; those that start go before those that are ready, of either the highest
-    number first, as in a StatefulSet. Whoever was ready drains: it gets no more requests, is off when those that it
-    has have ended, and does not come back before.
+    number first, as in a StatefulSet. An instance that was ready drains: it gets no more requests, is off when those
+    that it has have ended, and does not come back before.
     """
 
     def __init__(self, clock: Clock, fleet: Fleet, rules: Autoscaling) -> None:
@@ -186,7 +190,7 @@ class Autoscaler:
         metric = self._rules.metric
         loads = [self._fleet.load(number) for number in ready]
         if metric == "kv_utilisation":
-            blocks = (self._fleet.instances[number].memory.total_blocks for number in ready)
+            blocks = (self._fleet.instances[number].total_blocks for number in ready)
             return sum(1 - load[FREE_BLOCKS] / total for load, total in zip(loads, blocks, strict=True))
         return sum(load[OUTSTANDING if metric == "outstanding" else WAITING] for load in loads)
 
@@ -217,9 +221,9 @@ class Autoscaler:
         idle = self._fleet.load(number)[OUTSTANDING] == 0
         self._turn(number, OFF if idle else DRAINING)
 
-    def ended(self, number: int) -> None:
-        """Note that a request of an instance ended."""
-        if self._states[number] is DRAINING and self._fleet.load(number)[OUTSTANDING] == 0:
+    def ended(self, number: int, request: Request) -> None:
+        """Note that a request has ended, on an instance or before."""
+        if number != NO_INSTANCE and self._states[number] is DRAINING and self._fleet.load(number)[OUTSTANDING] == 0:
             self._turn(number, OFF)
 
     def _turn(self, number: int, state: InstanceState) -> None:

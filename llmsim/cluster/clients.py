@@ -26,7 +26,7 @@ class ApiPath:
     """What stands between clients and engines, API server or gateway: HTTP, tokenising, detokenising, streaming.
 
     It takes time of every request, none of the engine's steps. In: a request passes the limit (`gateway.Entrance`) and
-    `way_in_s`. Out: the sender of its instance handles each token (`gateway.Exit`), which reaches the client
+    `way_in_s`. Out: the sender of its instance handles each token (`gateway.SenderQueue`), which reaches the client
     `response_s` later. Users' patience is measured by tokens as they are emitted.
     """
 
@@ -65,7 +65,7 @@ class Clients:
 
     `max_in_flight` is a semaphore in front of the API, first come first served, as `--max-concurrency` of vLLM's
     benchmark: a request holds it from its sending until the client has its last token, or leaves. All requests ready
-    at time 0 behind it are closed-loop clients. Who gives a slot back at a step's end fills it at the same time.
+    at time 0 behind it are closed-loop clients. A slot that is given back at a step's end is filled at the same time.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Clients:
         clock.process(self._arrivals())
 
     def _arrivals(self) -> Generator[simpy.Event, None, None]:
-        """Let every request that comes by itself arrive at its time."""
+        """Let every request arrive at its time that does not follow on another one."""
         ids, clock = self._users.by_themselves, self._clock
         for id, arrival_s in zip(ids.tolist(), self._arrival_s[ids].tolist(), strict=True):
             if arrival_s > clock.now_s and not clock.passes_to(arrival_s, ARRIVAL):
@@ -128,15 +128,15 @@ class Clients:
             self._over(request.id, Outcome.CANCELLED)
 
     def _over(self, id: int, outcome: Outcome) -> None:
-        """Let follow who comes after a request, and let somebody else through the semaphore."""
+        """A request has ended: schedule its follow-up (next turn or retry) and release its slot of `max_in_flight`."""
         follows = self._users.follows(id, outcome) if self._users.wait_for_ends else None
         if follows is not None:
-            self._let_follow(*follows)
+            self._schedule(*follows)
         if self._max_in_flight is not None:
             self._in_flight -= 1
             self._send_ready()
 
-    def _let_follow(self, id: int, later_s: float) -> None:
+    def _schedule(self, id: int, later_s: float) -> None:
         """Let a request arrive so much later, or at its own time if that is later still."""
         now_s = self._clock.now_s
         arrival_s = self._arrival_s[id] = max(now_s + later_s, float(self._arrival_s[id]))

@@ -22,6 +22,7 @@ T = TypeVar("T", bound=np.generic)
 #: rows of a report
 OUTSTANDING, WAITING, WAITING_TOKENS, RUNNING, FREE_BLOCKS = range(5)
 ROWS = 5
+NO_INSTANCE = -1  #: in place of its number: a request was on none
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Fleet:
     ) -> None:
         self._clock = clock
         self.instances = instances  #: by their number in this fleet
-        self._berth = {instance.number: n for n, instance in enumerate(instances)}
+        self._place = {instance.number: n for n, instance in enumerate(instances)}
         self._reports = reports
         self._pool_of = ["all"] * len(instances) if pools is None else pools
         self.size = size = len(instances)
@@ -90,14 +91,13 @@ class Fleet:
         self._written = np.zeros((ROWS, size), dtype=np.int64)  # the latest report of each instance
         self._known = np.zeros((ROWS, size), dtype=np.int64)  # what the router knows by now
         self.due_s = float("inf")  #: when reports come that the router has not seen
-        self.seen = True  #: False: a router that reads any of this sees what is out of date, and is told so
+        self.eager = True  #: False: instances are in lazy mode; a router that reads any of this raises `PolicyError`
         self._outstanding = read_only(present)
         if reports.age_s:
             self.due_s = 0.0
             self._outstanding = read_only(self._known)[OUTSTANDING]
             for instance in instances:
-                instance.report_due_s = 0.0
-                instance.on_report_due = self._write
+                self._write_when_due(instance, 0.0)
 
     # What a router reads -----------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Fleet:
         return self.instances[number].cached_tokens(request)
 
     def _look(self) -> None:
-        if not self.seen:
+        if not self.eager:
             raise PolicyError("a router whose `reads` is empty reads the state of instances: say so in `reads`")
 
     def _reported(self, row: int) -> Ints:
@@ -176,7 +176,9 @@ class Fleet:
     def sent(self, number: int, waiting_tokens: int) -> None:
         """Note that a request was sent to an instance, with so many tokens for its queue."""
         if self._reports.age_s:
-            self._before_change(number)  # also one that gets back what nobody else could take: no router was asked
+            self._before_change(
+                number
+            )  # also where a request comes back that no other instance could take: no router was asked
         self.routed += 1
         self._present[number] += 1
         if self._reports.age_s and self._reports.count_own_sends:
@@ -194,24 +196,26 @@ class Fleet:
     # Reports -----------------------------------------------------------------------------------------------
 
     def _before_change(self, number: int) -> None:
-        if self._clock.now_s >= self.instances[number].report_due_s:
-            self._write(self.instances[number])
+        self.instances[number].report_if_due(self._clock.now_s)
 
     def _write(self, instance: Instance) -> None:
         """Write down the latest report of an instance, which has not changed since."""
-        number, now_s = self._berth[instance.number], self._clock.now_s
+        number, now_s = self._place[instance.number], self._clock.now_s
         self._written[:, number] = self._state(number, self._reports.latest_s(now_s))
-        instance.report_due_s = self._reports.next_s(now_s)
+        self._write_when_due(instance, self._reports.next_s(now_s))
+
+    def _write_when_due(self, instance: Instance, due_s: float) -> None:
+        instance.report_when_due(due_s, lambda: self._write(instance))
 
     def _state(self, number: int, before_s: float | None = None) -> tuple[int, ...]:
         """An instance now, or before anything of a time since which it has only gone on decoding: a column."""
         instance = self.instances[number]
-        offered = 0 if instance.exchange is None else len(instance.exchange.offered)
+        states = instance.states
         return (
             self._present[number],
-            len(instance.waiting) + offered,
-            instance.waiting_tokens,
-            len(instance.running),
+            instance.num_waiting,
+            states.waiting_tokens,
+            len(states.running),
             instance.free_blocks(before_s),
         )
 

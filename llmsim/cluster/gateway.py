@@ -3,14 +3,82 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
+from llmsim.cluster.fleet import NO_INSTANCE
+from llmsim.engine.clock import ARRIVAL, Clock
 from llmsim.engine.stretch import Stretch
 from llmsim.record import Floats, Ints, Record, Timelines
-from llmsim.request import Request
+from llmsim.request import Outcome, Request
+
+
+class WayOut:
+    """The way from instances back to clients: everything that an engine emits takes `response_s`."""
+
+    def __init__(self, clock: Clock, response_s: float) -> None:
+        self._clock = clock
+        self._response_s = response_s
+
+    def received_s(self, number: int, request: Request) -> float:
+        """When the client of a request that ends now on an instance has its last token, or the news."""
+        return self._clock.now_s + self._response_s
+
+
+class SenderQueue(WayOut):
+    """A way out with a sender for each instance that takes `token_s` for each token, in order.
+
+    The tokens of a step leave together, after all of them have been handled; a busy sender makes those of the next step
+    wait (Lindley's recursion). The engine never waits for it.
+    """
+
+    def __init__(self, clock: Clock, response_s: float, token_s: float, instances: int) -> None:
+        super().__init__(clock, response_s)
+        self._token_s = token_s
+        self._sent_s = [0.0] * instances  # when the latest token that each has emitted will have been sent
+
+    def emitted(self, instance: int, stretch: Stretch) -> None:
+        """Note the tokens of steps."""
+        heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
+        tokens = stretch.decoding + heads
+        ends = ((stretch.step_end_s(step), tokens) for step in range(1, stretch.steps + 1))
+        *_, self._sent_s[instance] = sendings(ends, self._token_s, self._sent_s[instance])
+
+    def received_s(self, number: int, request: Request) -> float:
+        """When the client of a request that ends now on an instance has its last token, or the news."""
+        if request.ended_as == Outcome.FINISHED:
+            return self._sent_s[number] + self._response_s
+        return super().received_s(number, request)
+
+
+class NoLimit:
+    """An entrance that lets every request through at once."""
+
+    max_queue: int | None = None
+    waiting: Mapping[int, Request] = MappingProxyType({})
+
+    def __init__(self, admit: Callable[[Request], None]) -> None:
+        self._admit = admit
+
+    def enter(self, request: Request) -> bool:
+        """Admit a request."""
+        self._admit(request)
+        return True
+
+    def drop(self, id: int) -> Request | None:
+        """Return None: there is no queue."""
+        return None
+
+    def close(self) -> list[Request]:
+        """Return the requests in the queue: none."""
+        return []
+
+    def columns(self) -> dict[str, Floats]:
+        """Return columns of the record: none."""
+        return {}
 
 
 class Entrance:
@@ -20,26 +88,48 @@ class Entrance:
     the engine has dropped it.
     """
 
-    def __init__(self, max_concurrency: int, max_queue: int | None, admit: Callable[[Request], None]) -> None:
-        self._most = max_concurrency
-        self._max_queue = max_queue
-        self._admit = admit
-        self._admitting = False
-        self.inside = 0
+    def __init__(
+        self,
+        clock: Clock,
+        max_concurrency: int,
+        max_queue: int | None,
+        *,
+        admit: Callable[[Request], None],
+        way_out: WayOut,
+        requests: int,
+    ) -> None:
+        self.max_queue = max_queue
         self.waiting: OrderedDict[int, Request] = OrderedDict()
+        self._clock = clock
+        self._most = max_concurrency
+        self._admit = admit
+        self._way_out = way_out
+        self._admitting = False
+        self._inside = 0
+        self._admitted_s: Floats = np.full(requests, np.nan)  # NaN: not yet
 
     def enter(self, request: Request) -> bool:
         """Admit a request or let it wait; return whether there was room for that."""
-        full = self.inside >= self._most or self.waiting
-        if full and self._max_queue is not None and len(self.waiting) >= self._max_queue:
+        full = self._inside >= self._most or self.waiting
+        if full and self.max_queue is not None and len(self.waiting) >= self.max_queue:
             return False
         self.waiting[request.id] = request
         self._admit_waiting()
         return True
 
-    def leave(self) -> None:
-        """Take a place back."""
-        self.inside -= 1
+    def ended(self, number: int, request: Request) -> None:
+        """Give the place of a request that has ended on an instance to another one, now or later."""
+        if number == NO_INSTANCE:
+            return
+        at_s = self._way_out.received_s(number, request)
+        if at_s <= self._clock.now_s:
+            self._leave()
+        else:
+            left = self._clock.at(at_s, ARRIVAL)
+            left.callbacks.append(lambda _: self._leave())
+
+    def _leave(self) -> None:
+        self._inside -= 1
         self._admit_waiting()
 
     def drop(self, id: int) -> Request | None:
@@ -51,39 +141,21 @@ class Entrance:
         if self._admitting:
             return
         self._admitting = True
-        while self.waiting and self.inside < self._most:
+        while self.waiting and self._inside < self._most:
             _, request = self.waiting.popitem(last=False)
-            self.inside += 1
+            self._inside += 1
+            self._admitted_s[request.id] = self._clock.now_s
             self._admit(request)
         self._admitting = False
 
     def close(self) -> list[Request]:
-        """Admit nobody any more; return those who wait."""
+        """Admit no more; return the requests in the queue."""
         self._admitting = True
         return list(self.waiting.values())
 
-
-class Exit:
-    """When the tokens of each step have been sent: one instance's sender takes `token_s` for each, in order.
-
-    The tokens of a step leave together, after all of them have been handled; a busy sender makes those of the next step
-    wait (Lindley's recursion). The engine never waits for it.
-    """
-
-    def __init__(self, token_s: float, instances: int) -> None:
-        self._token_s = token_s
-        self._sent_s = [0.0] * instances
-
-    def emitted(self, instance: int, stretch: Stretch) -> None:
-        """Note the tokens of steps."""
-        heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
-        tokens = stretch.decoding + heads
-        ends = ((stretch.step_end_s(step), tokens) for step in range(1, stretch.steps + 1))
-        *_, self._sent_s[instance] = sendings(ends, self._token_s, self._sent_s[instance])
-
-    def sent_s(self, instance: int) -> float:
-        """When the latest token that an instance has emitted will have been sent."""
-        return self._sent_s[instance]
+    def columns(self) -> dict[str, Floats]:
+        """Return when each request passed the limit, a column of the record; NaN: never."""
+        return {"admitted_s": self._admitted_s}
 
 
 def sendings(steps: Iterable[tuple[float, int]], token_s: float, free_s: float) -> Iterator[float]:
@@ -95,7 +167,7 @@ def sendings(steps: Iterable[tuple[float, int]], token_s: float, free_s: float) 
 
 
 def handed_out(record: Record, token_s: float) -> Timelines:
-    """Token times as the instances' senders let them go, at `token_s` a token; see `Exit`."""
+    """Token times as the instances' senders let them go, at `token_s` a token; see `SenderQueue`."""
     timelines = record.timelines()
     if token_s == 0:
         return timelines

@@ -7,14 +7,14 @@ import numpy as np
 from llmsim.record import Ints
 from llmsim.request import Outcome
 from llmsim.workload.retries import Retries
-from llmsim.workload.sessions import NOBODY, Sessions
+from llmsim.workload.sessions import NO_REQUEST, Sessions
 
 
 class Users:
     """The users of one run.
 
     With n attempts at most, attempt a at request i of the workload has the id i n + a: its length, its user's patience
-    and its prefix are those of the request, and whoever never has to try again changes nothing for anybody.
+    and its prefix are those of the request. So the numbers of a user that never tries again do not depend on others'.
     """
 
     def __init__(self, requests: int, sessions: Sessions | None, retries: Retries | None) -> None:
@@ -26,18 +26,18 @@ class Users:
             self.by_themselves: Ints = np.arange(requests) * self.attempts  #: ids whose time of arrival is known
         else:
             following = sessions.following[:requests]
-            self._following = np.where(following < requests, following, NOBODY).tolist()
+            self._following = np.where(following < requests, following, NO_REQUEST).tolist()
             self._think_s = sessions.think_s[:requests].tolist()
             self._conversation = sessions.conversation[:requests].tolist()
-            self.by_themselves = np.flatnonzero(sessions.after[:requests] == NOBODY) * self.attempts
+            self.by_themselves = np.flatnonzero(sessions.after[:requests] == NO_REQUEST) * self.attempts
 
     @property
     def wait_for_ends(self) -> bool:
-        """Whether anybody ever acts on the end of a request."""
+        """Whether any request follows on the end of another one."""
         return bool(self._following) or self.attempts > 1
 
     def follows(self, id: int, outcome: Outcome) -> tuple[int, float] | None:
-        """Return who follows on a request that ended so, and how many seconds later; None: nobody."""
+        """Return `(id, delay_s)` of the request that this one's outcome triggers (retry or next turn), or None."""
         request, attempt = divmod(id, self.attempts)
         if outcome in self._on and attempt + 1 < self.attempts:
             return id + 1, self._backoff_s[request][attempt]
@@ -46,6 +46,6 @@ class Users:
         following = self._following[request]
         if outcome != Outcome.FINISHED:  # the turns that are left are never sent
             ended = self._conversation[request]
-            while following != NOBODY and self._conversation[following] == ended:
+            while following != NO_REQUEST and self._conversation[following] == ended:
                 following = self._following[following]
-        return None if following == NOBODY else (following * self.attempts, self._think_s[following])
+        return None if following == NO_REQUEST else (following * self.attempts, self._think_s[following])

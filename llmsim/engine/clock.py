@@ -39,8 +39,8 @@ class Clock(simpy.Environment):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
-        #: the highest rank among the events of the present time that have been processed. An instance whose rank is
-        #: not above it has passed a step boundary at this very time, whether or not it made an event of it.
+        #: tie-break rank of the last event processed at `now_s`. Instances of at most this rank have already handled a
+        #: step boundary that falls on `now_s`, whether or not there was an event for it.
         self.rank = ARRIVAL
 
     def at(self, time_s: float, rank: int) -> simpy.Event:
@@ -90,3 +90,31 @@ class Clock(simpy.Environment):
                 raise event._value
         if until_s < inf:
             self.now_s = self._now = until_s
+
+
+class Alarm:
+    """The event at which one instance acts next. It can be brought forward."""
+
+    __slots__ = ("_event", "_rank", "clock")
+
+    def __init__(self, clock: Clock, instance: int) -> None:
+        self.clock = clock
+        self._rank = FIRST_INSTANCE + instance
+        self._event: simpy.Event | None = None  # None: in lazy mode (instance.py)
+
+    def next(self, due_s: float) -> simpy.Event:
+        """Return the event of having to act, at `due_s` or when it is brought forward."""
+        self._event = self.clock.some_time()
+        if due_s < inf:
+            self.clock.bring_forward(self._event, due_s, self._rank)
+        return self._event
+
+    def bring_forward(self, due_s: float) -> None:
+        """Let it happen at a time, if it is not due earlier."""
+        if self._event is not None:
+            self.clock.bring_forward(self._event, due_s, self._rank)
+
+    @property
+    def yet_to_come(self) -> bool:
+        """Whether the instance has not had its turn at the present time."""
+        return self.clock.rank < self._rank

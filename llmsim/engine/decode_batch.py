@@ -1,6 +1,6 @@
 """The sequences that decode, kept as sums: joining, leaving and advancing cost O(1) per step, not O(sequences).
 
-While everybody decodes, a step needs the number of sequences and the sum of their contexts. Two more questions decide
+While all requests decode, a step needs the number of sequences and the sum of their contexts. Two more questions decide
 how long that can go on: when does the first one finish (a heap), and when is memory short? A sequence takes a new KV
 block each time its last block is full, once every `block_tokens` steps, so a histogram of context length modulo
 block size tells how many blocks the k-th next step takes.
@@ -13,15 +13,15 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from llmsim.engine.memory import KVMemory
-from llmsim.request import Request, StepClock
+from llmsim.request import Request, StepCounter
 
-NEVER = 1 << 62  #: a reading of the clock that is never reached
+NO_STEP = 1 << 62  #: a count of steps that is never reached
 
 
 class Batch(Protocol):
     """What the engine needs of its decoding sequences (`DecodeBatch`, and stepwise.py's `ListBatch`)."""
 
-    clock: StepClock
+    counter: StepCounter
 
     @property
     def sequences(self) -> int:
@@ -42,13 +42,13 @@ class Batch(Protocol):
         """KV blocks that the next step takes."""
 
     def steps_ahead(self, free_blocks: int) -> int:
-        """Steps until somebody finishes or more than `free_blocks` blocks are needed. Needs at least one sequence."""
+        """Steps until a request finishes or more than `free_blocks` blocks are needed. Needs at least one sequence."""
 
     def blocks_within(self, steps: int) -> int:
         """KV blocks that the next `steps` steps take."""
 
     def advance(self, steps: int) -> Sequence[int]:
-        """Let everybody emit `steps` tokens, taking the memory; return the ids of those who are done, in order."""
+        """Let each emit `steps` tokens, taking the memory; return the ids of those that are done, in order."""
 
 
 class DecodeBatch:
@@ -61,28 +61,30 @@ class DecodeBatch:
         "_memory",
         "_period",
         "_takers",
-        "clock",
         "context_tokens",
+        "counter",
         "sequences",
     )
 
     def __init__(self, memory: KVMemory) -> None:
-        self.clock = StepClock()
+        self.counter = StepCounter()
         self.sequences = 0
         self.context_tokens = 0
         self._memory = memory
         self._period = memory.block_tokens
-        #: how many sequences take a block in the step from each reading of the clock, modulo the block size
+        #: how many sequences take a block in the step from each count of steps, modulo the block size
         self._takers = [0] * memory.block_tokens
-        self._finishes: list[tuple[int, int]] = []  # heap of (clock when done, id); entries of leavers go stale
+        self._finishes: list[
+            tuple[int, int]
+        ] = []  # heap of (count of steps when done, id); entries of leavers go stale
         self._finish_step: dict[int, int] = {}
-        self._first_finish = NEVER  # the clock when the next one is done
+        self._first_finish = NO_STEP  # the count of steps when the next one is done
 
     def join(self, request: Request, output_left: int) -> None:
-        clock, id = self.clock, request.id
-        steps = clock.steps
+        counter, id = self.counter, request.id
+        steps = counter.steps
         context = request.prompt_tokens + request.emitted_before
-        request.clock = clock
+        request.counter = counter
         request.joined_step = steps
         self.sequences += 1
         self.context_tokens += context
@@ -93,10 +95,10 @@ class DecodeBatch:
         self._first_finish = finish if finish < first else first
 
     def leave(self, request: Request) -> int:
-        steps = self.clock.steps
+        steps = self.counter.steps
         emitted = steps - request.joined_step
         request.emitted_before += emitted
-        request.clock = None
+        request.counter = None
         context = request.prompt_tokens + request.emitted_before
         request.prefilled_tokens = context - 1
         self.sequences -= 1
@@ -113,14 +115,14 @@ class DecodeBatch:
             if self._finish_step.get(id) == step:
                 return step
             heappop(finishes)
-        return NEVER
+        return NO_STEP
 
     @property
     def blocks_needed(self) -> int:
-        return self._takers[self.clock.steps % self._period]
+        return self._takers[self.counter.steps % self._period]
 
     def steps_ahead(self, free_blocks: int) -> int:
-        steps = self._first_finish - self.clock.steps
+        steps = self._first_finish - self.counter.steps
         if self.sequences * (steps // self._period + 1) <= free_blocks:
             return steps  # each sequence takes a block every so many steps
         return min(steps, self._steps_within(free_blocks))
@@ -128,16 +130,19 @@ class DecodeBatch:
     def _steps_within(self, free_blocks: int) -> int:
         """The most steps that take no more than so many blocks."""
         cycles, left = divmod(free_blocks, self.sequences)
-        steps, now = 0, self.clock.steps
+        steps, now = 0, self.counter.steps
         while (taken := self._takers[(now + steps) % self._period]) <= left:
             left -= taken
             steps += 1
         return cycles * self._period + steps
 
     def advance(self, steps: int) -> Sequence[int]:
-        clock = self.clock
-        self._memory.take(self.blocks_needed if steps == 1 else self.blocks_within(steps))
-        now = clock.steps = clock.steps + steps
+        counter = self.counter
+        if steps == 1:
+            self._memory.take(self._takers[counter.steps % self._period])
+        else:
+            self._memory.take(self.blocks_within(steps))
+        now = counter.steps = counter.steps + steps
         self.context_tokens += steps * self.sequences
         if now < self._first_finish:
             return ()
@@ -152,7 +157,7 @@ class DecodeBatch:
     def blocks_within(self, steps: int) -> int:
         """KV blocks that the next `steps` steps take."""
         period, takers = self._period, self._takers
-        now = self.clock.steps % period
+        now = self.counter.steps % period
         end = now + steps % period
         blocks = sum(takers[now:end]) + steps // period * self.sequences
         return blocks if end <= period else blocks + sum(takers[: end - period])

@@ -15,16 +15,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from llmsim.engine.clock import ARRIVAL, Clock
 from llmsim.engine.recorder import Recorder
+from llmsim.engine.request_states import RequestStates
 from llmsim.errors import InputError
-from llmsim.request import NEVER_S, Outcome, Request, Role
+from llmsim.request import NOT_YET_S, Request, Role
 from llmsim.router import Router
-
-if TYPE_CHECKING:
-    from llmsim.engine.instance import Instance
 
 #: what becomes of a request for which the decode side has no room: it waits there, its sender keeping the keys and
 #: values; it is computed again there, when there is room; or its sender decodes it
@@ -93,10 +91,34 @@ class Handover:
     target: Exchange
     tokens: int  #: whose keys and values the source has
     offered_s: float
-    start_s: float = NEVER_S  #: when its transfer began
-    end_s: float = NEVER_S
+    start_s: float = NOT_YET_S  #: when its transfer began
+    end_s: float = NOT_YET_S
     bytes: int = 0
     dropped: bool = False  #: it has ended while under way
+
+
+class Peer(Protocol):
+    """What an exchange needs of the instance that it belongs to."""
+
+    clock: Clock
+    number: int
+    states: RequestStates
+
+    @property
+    def most_running(self) -> int | None:
+        """Most requests that its scheduler lets run at once; None: no such limit."""
+
+    def reschedule(self) -> None:
+        """Decide anew at the next step boundary: something has changed."""
+
+    def cancel(self, id: int) -> None:
+        """Take a request out at the next step boundary: its user has left."""
+
+    def why_never(self, request: Request) -> str | None:
+        """Return why a request can never be served there, or None."""
+
+    def reject(self, request: Request, reason: str) -> None:
+        """End a request that can never be served there."""
 
 
 class Exchange:
@@ -104,7 +126,7 @@ class Exchange:
 
     def __init__(
         self,
-        instance: Instance,
+        instance: Peer,
         role: Role,
         *,
         network: Network,
@@ -132,11 +154,11 @@ class Exchange:
     # At a step boundary ------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Do what has come due since the last boundary, and take in those for whom there is room."""
+        """Apply transfers that have completed, then take in offered requests while KV blocks and seats allow."""
         self._release_read()
         for handover in self._returned:
             del self.outgoing[handover.request.id]
-            self.instance.take_over(handover.request)
+            self.instance.states.take_over(handover.request)
         self._returned.clear()
         self._land()
         while self.offered:
@@ -154,40 +176,39 @@ class Exchange:
     def _release_read(self) -> None:
         for handover in self._read:
             del self.outgoing[handover.request.id]
-            self.instance.memory.release(handover.request.id, handover.tokens)
+            self.instance.states.memory.release(handover.request.id, handover.tokens)
         self._read.clear()
 
     def _land(self) -> None:
-        """Let those whose keys and values are here decode."""
-        instance = self.instance
+        """Let requests decode whose keys and values are here."""
+        states = self.instance.states
         for handover in self._arrived:
             del self.incoming[handover.request.id]
             if handover.dropped:
-                instance.memory.release(handover.request.id, handover.tokens)
+                states.memory.release(handover.request.id, handover.tokens)
             else:
-                self._note(handover, instance.now_s)
-                instance.take_over(handover.request)
+                self._note(handover, states.now_s)
+                states.take_over(handover.request)
         self._arrived.clear()
 
     def _has_room(self, handover: Handover) -> bool:
-        """Whether a request gets a seat, and memory for all it has and its next token, beside those who decode."""
-        instance = self.instance
-        seats = instance.scheduler.most_running
-        if instance.waiting or (seats is not None and len(instance.running) + len(self.incoming) >= seats):
+        """Whether a request gets a seat, and memory for all it has and its next token, beside the decoding ones."""
+        states, seats = self.instance.states, self.instance.most_running
+        if states.waiting or (seats is not None and len(states.running) + len(self.incoming) >= seats):
             return False
-        blocks = instance.memory.blocks_for(handover.tokens + 1)
-        return blocks + instance.batch.blocks_needed <= instance.memory.free_blocks
+        blocks = states.memory.blocks_for(handover.tokens + 1)
+        return blocks + states.batch.blocks_needed <= states.memory.free_blocks
 
     def _fetch(self, handover: Handover) -> None:
         """Take memory for a request and start the transfer."""
         instance, request, source = self.instance, handover.request, handover.source
-        found = instance.reserve(request.id, handover.tokens)
+        found = instance.states.reserve(request.id, handover.tokens)
         handover.bytes = (handover.tokens - found) * self._kv_bytes_per_token
         handover.start_s, handover.end_s = self._network.send(
             source.instance.number, instance.number, handover.bytes, handover.offered_s - request.first_scheduled_s
         )
         self.incoming[request.id] = handover
-        if handover.end_s <= instance.now_s:
+        if handover.end_s <= instance.states.now_s:
             self._complete(handover)
         else:
             there = instance.clock.at(handover.end_s, ARRIVAL)
@@ -196,45 +217,49 @@ class Exchange:
     def _send_away(self, handover: Handover) -> None:
         """There is no room for a request, and it does not wait."""
         request, source = handover.request, handover.source
-        self._note(handover, NEVER_S)
+        self._note(handover, NOT_YET_S)
         if self._when_full == "fall_back":
             self._on_moved(request, self.instance.number, source.instance.number)
-            source._returned.append(handover)
-            source.instance.look_up()
+            source.take_back(handover)
             return
-        source._let_go(handover)
-        request.most_computed_tokens = max(request.most_computed_tokens, request.prefilled_tokens)
-        request.prefilled_tokens = 0
-        self.instance.enqueue(request)
+        source.let_go(handover)
+        self.instance.states.forget_computed(request)
+        self.instance.states.enqueue(request)
 
     # At any time -------------------------------------------------------------------------------------------
 
     def hand_over(self, request: Request) -> None:
         """Offer a request whose prefill has just ended here to an instance for decode."""
         instance, target = self.instance, self._choose(request)
-        handover = Handover(request, self, target, request.prefilled_tokens, instance.now_s)
+        handover = Handover(request, self, target, request.prefilled_tokens, instance.states.now_s)
         self.outgoing[request.id] = handover
         self._on_moved(request, instance.number, target.instance.number)
-        target._offer(handover)
+        target.offer(handover)
 
-    def _offer(self, handover: Handover) -> None:
+    def offer(self, handover: Handover) -> None:
+        """Take note of a request that another instance has computed, or reject it."""
         reason = self.instance.why_never(handover.request)
         if reason is None:
             self.offered[handover.request.id] = handover
-            self.instance.look_up()
+            self.instance.reschedule()
         else:
-            handover.source._let_go(handover)
-            self.instance.end(handover.request, Outcome.REJECTED, self.instance.clock.now_s, reason)
+            handover.source.let_go(handover)
+            self.instance.reject(handover.request, reason)
 
-    def _let_go(self, handover: Handover) -> None:
-        """Have the memory of a request given back that was read, or is not wanted any more."""
+    def take_back(self, handover: Handover) -> None:
+        """Decode a request here that was offered elsewhere, where there was no room for it."""
+        self._returned.append(handover)
+        self.instance.reschedule()
+
+    def let_go(self, handover: Handover) -> None:
+        """Give back the memory of a request that was read, or is not wanted any more."""
         self._read.append(handover)
-        self.instance.look_up()
+        self.instance.reschedule()
 
     def _complete(self, handover: Handover) -> None:
-        handover.source._let_go(handover)
+        handover.source.let_go(handover)
         self._arrived.append(handover)
-        self.instance.look_up()
+        self.instance.reschedule()
 
     # When a request, or the run, ends ----------------------------------------------------------------------
 
@@ -245,13 +270,13 @@ class Exchange:
         """
         handover = self.offered.pop(id, None)
         if handover is not None:
-            handover.source._let_go(handover)
-            self._note(handover, NEVER_S)
+            handover.source.let_go(handover)
+            self._note(handover, NOT_YET_S)
             return handover.request
         handover = self.incoming.get(id)
         if handover is not None:
             handover.dropped = True  # its memory here comes back when the transfer is over
-            self._note(handover, NEVER_S)
+            self._note(handover, NOT_YET_S)
             return handover.request
         handover = self.outgoing.get(id)
         if handover is None:
@@ -264,10 +289,10 @@ class Exchange:
         return handover.request
 
     def close(self) -> list[Request]:
-        """Return whoever is on the way here, or back, when the run ends."""
+        """Return the requests on their way here, or back, when the run ends."""
         coming = [handover for handover in (*self.offered.values(), *self.incoming.values()) if not handover.dropped]
         for handover in coming:
-            self._note(handover, NEVER_S)
+            self._note(handover, NOT_YET_S)
         return [handover.request for handover in (*self._returned, *coming)]
 
     def _note(self, handover: Handover, joined_s: float) -> None:

@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 4096
 EXPANDED_AT_ONCE = 512  #: stretches
 #: what is written of each stretch while the run goes on: where its times follow from, instead of them
 STRETCH_COLUMNS = {name: kind for name, kind in STEP_COLUMNS.items() if name not in ("start_s", "end_s")} | {
-    "taken": np.int64,
+    "offset": np.int64,
     "anchor_s": np.float64,
     "first_s": np.float64,
     "growth_s": np.float64,
@@ -28,7 +28,7 @@ STRETCH_COLUMNS = {name: kind for name, kind in STEP_COLUMNS.items() if name not
 class Rows:
     """A growing table. A row is packed and appended in one go, at a third of the cost of ten numbers in an array.
 
-    ``rows.write(rows.pack(...))`` with a number for each column; `add` does both, for those who write rarely.
+    ``rows.write(rows.pack(...))`` with a number for each column; `add` does both, for rare writes.
     """
 
     def __init__(self, columns: Mapping[str, type]) -> None:
@@ -67,10 +67,10 @@ class Recorder:
         self._reasons: dict[str, int] = {"": 0}
         self.transfer = self._transfers.add  #: note a handover: a row of `TRANSFER_COLUMNS`
 
-    def stretches(self, instance: int, taken: Iterable[tuple[Stretch, int, int, int]]) -> None:
+    def stretches(self, instance: int, stretches: Iterable[tuple[Stretch, int, int, int]]) -> None:
         """Note steps and stretches of an instance; with each: KV blocks used, waiting, running."""
         write, pack = self._stretches.write, self._stretches.pack
-        for stretch, blocks_used, waiting, running in taken:
+        for stretch, blocks_used, waiting, running in stretches:
             write(
                 pack(
                     instance,
@@ -81,7 +81,7 @@ class Recorder:
                     blocks_used,
                     waiting,
                     running,
-                    stretch.taken,
+                    stretch.offset,
                     stretch.anchor_s,
                     stretch.first_s,
                     stretch.growth_s,
@@ -122,7 +122,7 @@ class Recorder:
     def finish(self, further: Mapping[str, NDArray[Any]]) -> Record:
         """Return the record: a row for every request that has ended, in order of arrival, then of id.
 
-        `further` has more columns, by id. Ids that nobody noted the end of never came to be.
+        `further` has more columns, by id. Ids whose end was never noted did not come to be.
         """
         ended = self._ended.columns()
         id = ended.pop("id")
@@ -150,9 +150,9 @@ class Recorder:
 def _steps(stretches: dict[str, NDArray[Any]], instances: int) -> tuple[dict[str, NDArray[Any]], tuple[Floats, ...]]:
     """Return the table of steps, by end and instance, and when each decode step of each instance ended."""
     anchor_s, first_s, growth_s = (stretches[name] for name in ("anchor_s", "first_s", "growth_s"))
-    taken = stretches["taken"]
-    start_s = step_ends_s(anchor_s, first_s, growth_s, taken)
-    end_s = step_ends_s(anchor_s, first_s, growth_s, taken + stretches["steps"])
+    offset = stretches["offset"]
+    start_s = step_ends_s(anchor_s, first_s, growth_s, offset)
+    end_s = step_ends_s(anchor_s, first_s, growth_s, offset + stretches["steps"])
     by_instance = np.argsort(stretches["instance"], kind="stable")
     decode = by_instance[stretches["decoding"][by_instance] > 0]
     bounds = np.searchsorted(stretches["instance"][decode], np.arange(1, instances))
@@ -170,7 +170,7 @@ def _ends_s(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> Float
     for few in range(0, len(rows), EXPANDED_AT_ONCE):
         own, many, upto = (of[few : few + EXPANDED_AT_ONCE] for of in (rows, steps, last))
         first = int(upto[0] - many[0])
-        k = np.arange(first + 1, int(upto[-1]) + 1) - np.repeat(upto - many - stretches["taken"][own], many)
+        k = np.arange(first + 1, int(upto[-1]) + 1) - np.repeat(upto - many - stretches["offset"][own], many)
         anchor_s, first_s, growth_s = (
             np.repeat(stretches[name][own], many) for name in ("anchor_s", "first_s", "growth_s")
         )

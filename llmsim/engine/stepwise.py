@@ -1,28 +1,27 @@
 """The reference path: every step on its own, every sequence on its own, the scheduler asked each time.
 
-It shares the rules of engine.py and none of its short cuts: sums are counted anew, finishes and block needs are found
-by looking at every sequence, every step makes an event, every step's time is asked for. What is shared is the formula
-of step ends (stretch.py), so that both paths can agree to the bit, as the tests demand. Slow on purpose; `--stepwise`
-runs it.
+It shares the rules of the loop and of the states, and none of their short cuts: sums are counted anew, finishes and
+block needs are found by looking at every sequence, every step makes an event, every step's time is asked for. What is
+shared is the formula of step ends (stretch.py), so that both paths can agree to the bit, as the tests demand. Slow on
+purpose; `--stepwise` runs it.
 """
 
 from __future__ import annotations
 
 from math import isclose
 
-from llmsim.engine.decode_batch import Batch
-from llmsim.engine.instance import Instance
 from llmsim.engine.memory import KVMemory
+from llmsim.engine.step_times import StepTimes
 from llmsim.engine.stretch import Stretch
 from llmsim.errors import PolicyError
-from llmsim.request import Request, StepClock
+from llmsim.request import Request, StepCounter
 
 
 class ListBatch:
     """Decoding sequences as a list (`decode_batch.Batch`)."""
 
     def __init__(self, memory: KVMemory) -> None:
-        self.clock = StepClock()
+        self.counter = StepCounter()
         self._memory = memory
         self._members: dict[int, Request] = {}
         self._output_left: dict[int, int] = {}
@@ -36,16 +35,16 @@ class ListBatch:
         return sum(request.computed_tokens + 1 for request in self._members.values())
 
     def join(self, request: Request, output_left: int) -> None:
-        request.clock = self.clock
-        request.joined_step = self.clock.steps
+        request.counter = self.counter
+        request.joined_step = self.counter.steps
         self._members[request.id] = request
         self._output_left[request.id] = output_left
 
     def leave(self, request: Request) -> int:
-        emitted = self.clock.steps - request.joined_step
+        emitted = self.counter.steps - request.joined_step
         request.prefilled_tokens = request.computed_tokens
         request.emitted_before += emitted
-        request.clock = None
+        request.counter = None
         del self._members[request.id], self._output_left[request.id]
         return emitted
 
@@ -67,29 +66,25 @@ class ListBatch:
 
     def advance(self, steps: int) -> list[int]:
         self._memory.take(self.blocks_within(steps))
-        self.clock.steps += steps
+        self.counter.steps += steps
         for id in self._output_left:
             self._output_left[id] -= steps
         return sorted(id for id, left in self._output_left.items() if left == 0)
 
 
-class StepwiseInstance(Instance):
-    """An instance without stretches and without sums."""
+class SingleSteps(StepTimes):
+    """Step times that are asked for step by step."""
 
     __slots__ = ()
-    stepwise = True
 
-    def _decode_steps(self, most: int) -> Stretch:
+    def decode(self, start_s: float, most: int) -> Stretch:
         """Take one step, and compare what the latency model says of it as one of many with what it says of it alone."""
-        stretch = super()._decode_steps(most)
+        stretch = super().decode(start_s, most)
         step_s = self.latency.step_time_s((), stretch.decoding, stretch.context_tokens)
-        on_line_s = stretch.first_s + stretch.taken * stretch.growth_s
+        on_line_s = stretch.first_s + stretch.offset * stretch.growth_s
         if not isclose(on_line_s, step_s, rel_tol=1e-9):
             raise PolicyError(
                 f"{type(self.latency).__name__}: decode_line gives {on_line_s} s to a step of {stretch.decoding} "
                 f"sequences and {stretch.context_tokens} tokens of context, step_time_s gives {step_s} s"
             )
         return stretch
-
-    def _new_batch(self) -> Batch:
-        return ListBatch(self.memory)

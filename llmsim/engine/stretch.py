@@ -38,10 +38,10 @@ class Stretch:
         "first_s",
         "growth_s",
         "line_steps",
+        "offset",
         "prefill",
         "prefill_tokens",
         "steps",
-        "taken",
     )
 
     def __init__(
@@ -50,7 +50,7 @@ class Stretch:
         first_s: float,
         growth_s: float,
         line_steps: int,
-        taken: int,
+        offset: int,
         steps: int,
         decoding: int,
         context_tokens: int,
@@ -61,24 +61,24 @@ class Stretch:
         self.first_s = first_s  #: how long the first step from the anchor takes
         self.growth_s = growth_s  #: how much longer than the one before each further one takes
         self.line_steps = line_steps  #: for how many steps from the anchor that holds
-        self.taken = taken  #: steps from the anchor to the start
-        self.steps = steps  #: how many of them will be taken from there
+        self.offset = offset  #: steps from the anchor to the start
+        self.steps = steps  #: how many there are from there on
         self.decoding = decoding  #: sequences that emit a token in each step
         self.context_tokens = context_tokens  #: sum of the contexts that the first of the steps attends to
         self.prefill = prefill  #: requests and the tokens of each to compute
         self.prefill_tokens = prefill_tokens  #: of all of them
-        k = taken + steps
+        k = offset + steps
         self.end_s = anchor_s + (k * first_s + (k * (k - 1) >> 1) * growth_s)
 
     def step_end_s(self, step: int) -> float:
         """When a step ends, counted from 1; 0: when the first one starts."""
-        k = self.taken + step
+        k = self.offset + step
         return self.anchor_s + (k * self.first_s + (k * (k - 1) >> 1) * self.growth_s)
 
     def goes_on(self, now_s: float, decoding: int, context_tokens: int) -> bool:
         """Whether the next step is one further on the same line: the same sequences, right after this stretch."""
         return (
-            self.taken + self.steps < self.line_steps
+            self.offset + self.steps < self.line_steps
             and self.end_s == now_s
             and self.decoding == decoding
             and self.context_tokens + self.steps * decoding == context_tokens
@@ -86,10 +86,10 @@ class Stretch:
 
     def next(self, most: int) -> Stretch:
         """Return what follows on the same line, at most so many steps."""
-        taken, context_tokens = self.taken + self.steps, self.context_tokens + self.steps * self.decoding
-        steps = min(most, self.line_steps - taken)
+        offset, context_tokens = self.offset + self.steps, self.context_tokens + self.steps * self.decoding
+        steps = min(most, self.line_steps - offset)
         line = self.anchor_s, self.first_s, self.growth_s, self.line_steps
-        return Stretch(*line, taken, steps, self.decoding, context_tokens)
+        return Stretch(*line, offset, steps, self.decoding, context_tokens)
 
     def cut(self, steps: int) -> float:
         """Take fewer steps; return when the last of them ends."""
@@ -107,7 +107,7 @@ class Stretch:
             return 0
         square = slope_s * slope_s + 2 * self.growth_s * since_s
         root_s = sqrt(square) if square > 0 else 0.0
-        solved = 2 * since_s / (slope_s + root_s or self.first_s) - self.taken
+        solved = 2 * since_s / (slope_s + root_s or self.first_s) - self.offset
         step = int(solved)
         near = NEAR + ROUNDING * time_s / self.first_s
         if near < solved - step < 1 - near and step < self.steps:

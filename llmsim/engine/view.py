@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmsim.engine.prefix_cache import NO_CACHE, CachedAdmission
+from llmsim.engine.request_states import RequestStates
 from llmsim.errors import PolicyError
 from llmsim.request import RequestView
 from llmsim.scheduler import NO_CHUNKS, Admission
-
-if TYPE_CHECKING:
-    from llmsim.engine.instance import Instance
 
 
 class Limits:
@@ -29,7 +27,7 @@ class Limits:
 
 
 class OnlyLimits(Limits):
-    """The same for those who must not know more."""
+    """Static limits for `why_never`; any other attribute raises `PolicyError`."""
 
     __slots__ = ()
 
@@ -57,23 +55,23 @@ class View(Limits):
         "num_waiting",
     )
 
-    def __init__(self, instance: Instance) -> None:
-        self._cache = instance.cache
-        self._waiting = instance.waiting
-        self._running = instance.running
-        self._prefilling = instance.prefilling
-        memory = instance.memory
-        super().__init__(memory.block_tokens, instance.max_model_len, memory.total_blocks)
-        self.updated(instance)
+    def __init__(self, states: RequestStates, max_model_len: int) -> None:
+        self._cache = states.cache
+        self._waiting = states.waiting
+        self._running = states.running
+        self._prefilling = states.prefilling
+        memory = states.memory
+        super().__init__(memory.block_tokens, max_model_len, memory.total_blocks)
+        self.updated(states)
 
-    def updated(self, instance: Instance) -> View:
-        """Read the instance at a step boundary."""
-        batch, held = instance.batch, instance.held
-        self.now_s = instance.now_s
+    def updated(self, states: RequestStates) -> View:
+        """Read the states at a step boundary."""
+        batch, held = states.batch, states.held
+        self.now_s = states.now_s
         self.num_waiting = len(self._waiting)
         self.num_prefilling = len(self._prefilling)
         self.num_running = len(self._running)
-        self.free_blocks = instance.memory.free_blocks
+        self.free_blocks = states.memory.free_blocks
         self.num_decoding = batch.sequences
         self.decode_blocks = batch.blocks_needed
         if held:

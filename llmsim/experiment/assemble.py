@@ -37,7 +37,7 @@ from llmsim.workload import asked, classes
 from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
 from llmsim.workload.conversations import Number, Plan, Wait, converse
-from llmsim.workload.patience import FOR_EVER_S, Patience, draw_patience
+from llmsim.workload.patience import INFINITE_S, Patience, draw_patience
 from llmsim.workload.prediction import predict
 from llmsim.workload.retries import Retries, draw_backoffs
 from llmsim.workload.servegen import draw_clients
@@ -159,7 +159,7 @@ def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -
     if chosen.first_token is None and chosen.next_token is None:
         return None
     first, following = (
-        draw_patience(stream, requests, **wait.model_dump()) if wait else np.full(requests, FOR_EVER_S)
+        draw_patience(stream, requests, **wait.model_dump()) if wait else np.full(requests, INFINITE_S)
         for stream, wait in zip(rng.spawn(2), (chosen.first_token, chosen.next_token), strict=True)
     )
     return Patience(first, following, chosen.cancel_delay_s)

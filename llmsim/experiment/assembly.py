@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from llmsim.cluster.cluster import Conditions, InstanceSpec, simulate
+from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.experiment.assemble import (
     make_api,
     make_patience,
@@ -42,7 +42,7 @@ class Assembly:
     instances: tuple[InstanceSpec, ...]
     router: Router
     streams: Streams
-    options: Conditions
+    options: RunOptions
     slo: Slo
     user: User
     window: Window
@@ -84,9 +84,9 @@ def assemble(
     return Assembly(workload, tuple(instances), router, draws, options, slo, user, window)
 
 
-def make_options(scenario: Scenario, draws: Streams, requests: int) -> Conditions:
+def make_options(scenario: Scenario, draws: Streams, requests: int) -> RunOptions:
     """Gather what a scenario says of clients, users and the cluster as a whole."""
-    return Conditions(
+    return RunOptions(
         until_s=scenario.until_s,
         patience=make_patience(scenario, draws.users, requests),
         retries=make_retries(scenario, draws.retries, requests),

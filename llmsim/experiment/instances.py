@@ -7,7 +7,7 @@ from typing import Any
 
 from llmsim import discovery
 from llmsim.abandonment import Abandoning, Deadlines
-from llmsim.cluster.cluster import InstanceSpec
+from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.experiment.assemble import blaming, make_host, make_policy
 from llmsim.latency import hardware

@@ -12,7 +12,7 @@ from llmsim.request import Request
 from llmsim.workload.asked import Asked
 from llmsim.workload.classes import Classes
 from llmsim.workload.prefixes import Prefixes
-from llmsim.workload.sessions import NOBODY, Sessions
+from llmsim.workload.sessions import NO_REQUEST, Sessions
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Workload:
     def _check_sessions(self, sessions: Sessions) -> None:
         if len(sessions) != len(self.arrival_s):
             raise InputError(f"{self.source}: sessions of {len(sessions)} requests, expected {len(self.arrival_s)}")
-        waits = np.flatnonzero(sessions.after != NOBODY)
+        waits = np.flatnonzero(sessions.after != NO_REQUEST)
         early = waits[self.arrival_s[waits] < self.arrival_s[sessions.after[waits]]]
         if len(early):
             raise InputError(f"{self.source}: request {early[0]} may arrive before the one that it comes after")

@@ -13,7 +13,7 @@ from llmsim.workload.arrivals import Times
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import draw_patience
 from llmsim.workload.prefixes import Prefixes
-from llmsim.workload.sessions import NOBODY, Ints, Sessions
+from llmsim.workload.sessions import NO_REQUEST, Ints, Sessions
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import ArrivalProcess, LengthSource
 
@@ -80,16 +80,16 @@ def converse(
     conversation = _spread(plan.turns.draw(turns, n), n)[turn_of]
     gaps_s = plan.think.draw(think, n)
     if plan.tool is not None:
-        calls_on = np.flatnonzero(np.diff(turn_of, prepend=NOBODY) == 0)
+        calls_on = np.flatnonzero(np.diff(turn_of, prepend=NO_REQUEST) == 0)
         gaps_s[calls_on] = plan.tool.draw(tool, n)[calls_on]
     before = np.arange(n) - 1
-    first = np.flatnonzero(np.diff(conversation, prepend=NOBODY))
+    first = np.flatnonzero(np.diff(conversation, prepend=NO_REQUEST))
     begins_s, before[first] = _begins(streams.arrivals, begin, first, n)
     if not isinstance(begin, int):
         gaps_s[first] = 0.0
     else:
         gaps_s[first] = 0.0 if plan.pause is None else plan.pause.draw(pause, len(first))
-        begins_s = np.where(before[first] == NOBODY, gaps_s[first], 0.0)
+        begins_s = np.where(before[first] == NO_REQUEST, gaps_s[first], 0.0)
     questions, answers = lengths(streams.lengths, n)
     prompts, fresh = _with_history(questions, answers, first, plan)
     earliest_s = _earliest(before, gaps_s, first, begins_s)
@@ -105,10 +105,10 @@ def _begins(rng: np.random.Generator, begin: ArrivalProcess | int, first: Ints, 
     """When each conversation begins if nobody is before it, and the request after which it does."""
     conversations = len(first)
     if not isinstance(begin, int):
-        return begin(rng, conversations), np.full(conversations, NOBODY)
+        return begin(rng, conversations), np.full(conversations, NO_REQUEST)
     users = whole("users", begin)
     last = np.append(first[1:], n) - 1
-    return np.zeros(conversations), np.concatenate([np.full(min(users, conversations), NOBODY), last[:-users]])
+    return np.zeros(conversations), np.concatenate([np.full(min(users, conversations), NO_REQUEST), last[:-users]])
 
 
 def _with_history(questions: Ints, answers: Ints, first: Ints, plan: Plan) -> tuple[Ints, NDArray[np.bool_]]:
@@ -132,7 +132,7 @@ def _earliest(before: Ints, gaps_s: Times, first: Ints, begins_s: Times) -> Time
     earliest_s = np.zeros(len(before)).tolist()
     begins = dict(zip(first.tolist(), begins_s.tolist(), strict=True))
     for i, (of, gap_s) in enumerate(zip(before.tolist(), gaps_s.tolist(), strict=True)):
-        earliest_s[i] = begins[i] if of == NOBODY else earliest_s[of] + gap_s
+        earliest_s[i] = begins[i] if of == NO_REQUEST else earliest_s[of] + gap_s
     return np.array(earliest_s)
 
 
@@ -143,7 +143,7 @@ def _in_order(
     order = np.argsort(earliest_s, kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    after = np.where(before == NOBODY, NOBODY, place[before])[order]
+    after = np.where(before == NO_REQUEST, NO_REQUEST, place[before])[order]
     sessions = Sessions(after, gaps_s[order], conversation[order])
     prefixes = _repeating(prompts + answers, conversation).take(order) if history else None
     columns = (earliest_s[order], prompts[order], answers[order])
@@ -153,7 +153,7 @@ def _in_order(
 def _repeating(ends: Ints, conversation: Ints) -> Prefixes:
     """Each turn repeats all turns of its conversation before it, and is repeated in turn: one part for each."""
     n = len(ends)
-    first = np.flatnonzero(np.diff(conversation, prepend=NOBODY))
+    first = np.flatnonzero(np.diff(conversation, prepend=NO_REQUEST))
     turn = np.arange(n) - first[conversation]
     start = np.concatenate([[0], np.cumsum(turn + 1)])
     ids = np.arange(start[-1]) - np.repeat(start[:-1], turn + 1) + np.repeat(first[conversation], turn + 1)

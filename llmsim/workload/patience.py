@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError
 
-FOR_EVER_S = float("inf")
+INFINITE_S = float("inf")
 LEAST_S = 1e-3  #: nobody gives up sooner; patience is looked at as often as it could run out
 DISTRIBUTIONS = ("fixed", "exponential", "lognormal")
 

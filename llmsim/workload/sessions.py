@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError
 
-NOBODY = -1
+NO_REQUEST = -1
 Ints = NDArray[np.int64]
 
 
@@ -24,7 +24,7 @@ class Sessions:
     one ended.
     """
 
-    after: Ints  #: the request whose end it waits for, an earlier one, and nobody else's; NOBODY: comes by itself
+    after: Ints  #: the request whose end it waits for, an earlier one, and nobody else's; NO_REQUEST: comes by itself
     think_s: NDArray[np.float64]  #: from that end to its arrival
     conversation: Ints  #: a number for each conversation, whose turns follow each other
 
@@ -34,10 +34,10 @@ class Sessions:
             raise InputError("sessions: columns differ in length")
         if not (np.isfinite(self.think_s) & (self.think_s >= 0)).all():
             raise InputError("sessions: think_s must be finite and not negative")
-        late = np.flatnonzero((self.after < NOBODY) | (self.after >= np.arange(n)))
+        late = np.flatnonzero((self.after < NO_REQUEST) | (self.after >= np.arange(n)))
         if len(late):
             raise InputError(f"sessions: request {late[0]} comes after {self.after[late[0]]}, expected an earlier one")
-        waited_for = self.after[self.after != NOBODY]
+        waited_for = self.after[self.after != NO_REQUEST]
         if len(np.unique(waited_for)) < len(waited_for):
             raise InputError("sessions: two requests come after the same one")
         order = np.argsort(self.conversation, kind="stable")
@@ -67,8 +67,8 @@ class Sessions:
 
     @cached_property
     def following(self) -> Ints:
-        """The request that waits for each one; NOBODY: none."""
-        following = np.full(len(self), NOBODY)
-        waits = np.flatnonzero(self.after != NOBODY)
+        """The request that waits for each one; NO_REQUEST: none."""
+        following = np.full(len(self), NO_REQUEST)
+        waits = np.flatnonzero(self.after != NO_REQUEST)
         following[self.after[waits]] = waits
         return following

@@ -68,7 +68,7 @@ def test_the_decode_batch_advances(benchmark, steps):
         batch.join(Request(id, 0.0, 100 + 37 * id), 10**9)
 
     assert not benchmark(batch.advance, steps)
-    assert batch.context_tokens == sum(100 + 37 * id for id in range(64)) + 64 * batch.clock.steps
+    assert batch.context_tokens == sum(100 + 37 * id for id in range(64)) + 64 * batch.counter.steps
 
 
 def test_the_decode_batch_says_how_far_it_can_go(benchmark):

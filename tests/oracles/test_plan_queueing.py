@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 
-from llmsim.cluster.cluster import InstanceSpec, simulate
+from llmsim.cluster import InstanceSpec, simulate
 from llmsim.latency.fitted import Constant
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill

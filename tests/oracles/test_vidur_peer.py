@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from llmsim.cluster.cluster import InstanceSpec, simulate
+from llmsim.cluster import InstanceSpec, simulate
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.workload.contract import Workload
 from oracles.vidur_peer import VidurSarathi, VidurTimes, VidurVllm

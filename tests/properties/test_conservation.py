@@ -53,7 +53,7 @@ class Watched(KVMemory):
 @pytest.fixture(scope="module", autouse=True)
 def _watch_memory():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llmsim.cluster.cluster.KVMemory", Watched)
+        patch.setattr("llmsim.cluster.build.KVMemory", Watched)
         yield
 
 

@@ -31,14 +31,14 @@ def stretches(draw):
 @settings(max_examples=300, deadline=None)
 @given(stretch=stretches())
 def test_steps_add_up(stretch):
-    k = np.arange(stretch.taken + stretch.steps)
+    k = np.arange(stretch.offset + stretch.steps)
     ends_s = stretch.anchor_s + np.cumsum(stretch.first_s + k * stretch.growth_s)
 
     assert stretch.end_s == stretch.step_end_s(stretch.steps) == pytest.approx(ends_s[-1], rel=1e-12)
     line = (np.full(stretch.steps, of) for of in (stretch.anchor_s, stretch.first_s, stretch.growth_s))
-    vectorised_s = step_ends_s(*line, stretch.taken + np.arange(1, stretch.steps + 1))
+    vectorised_s = step_ends_s(*line, stretch.offset + np.arange(1, stretch.steps + 1))
     assert vectorised_s.tolist() == [stretch.step_end_s(step) for step in range(1, stretch.steps + 1)]
-    np.testing.assert_allclose(vectorised_s, ends_s[stretch.taken :], rtol=1e-12)
+    np.testing.assert_allclose(vectorised_s, ends_s[stretch.offset :], rtol=1e-12)
 
 
 @settings(max_examples=300, deadline=None)
@@ -67,5 +67,5 @@ def test_a_cut_stretch_goes_on_with_the_same_bits(stretch, data):
     assert not stretch.goes_on(float(np.nextafter(stretch.end_s, np.inf)), stretch.decoding, context)
     line = stretch.anchor_s, stretch.first_s, stretch.growth_s, stretch.line_steps
     if on_line:
-        rest = Stretch(*line, stretch.taken + cut, len(ends_s) - cut, stretch.decoding, context, ())
+        rest = Stretch(*line, stretch.offset + cut, len(ends_s) - cut, stretch.decoding, context, ())
         assert [rest.step_end_s(step) for step in range(1, rest.steps + 1)] == ends_s[cut:]

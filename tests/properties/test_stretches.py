@@ -125,10 +125,10 @@ def workloads(draw):
     deadlines=st.sampled_from([None, None, Deadlines(0.5), Deadlines(1.0, 3.0), Deadlines(tokens_per_s=8.0)]),
     foresee=st.booleans(),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (1.01, np.inf, 0.125), (np.inf, 0.2, 0.3)]),
-    posted=st.sampled_from([1, 3, 64]),
+    inbox=st.sampled_from([1, 3, 64]),
 )
 def test_stretches_equal_single_steps(
-    requests, scheduler, latency, blocks, router, instances, until_s, deadlines, foresee, patience, posted
+    requests, scheduler, latency, blocks, router, instances, until_s, deadlines, foresee, patience, inbox
 ):
     if deadlines is not None:
         scheduler = Abandoning(scheduler, deadlines, foresee=latency if foresee else None)
@@ -136,7 +136,7 @@ def test_stretches_equal_single_steps(
         first_s, next_s, delay_s = patience
         spread = 1 + np.arange(len(requests)) % 3
         patience = Patience(first_s * spread, next_s * spread, delay_s)
-    with mock.patch("llmsim.engine.instance.POSTED", posted):
+    with mock.patch("llmsim.engine.instance.INBOX_SIZE", inbox):
         stretches, single = serve_both_ways(
             requests,
             scheduler,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmsim.cluster import InstanceSpec, build_cluster
 from llmsim.cluster.clients import ApiPath
-from llmsim.cluster.cluster import Cluster, InstanceSpec
 from llmsim.errors import PolicyError
 from llmsim.router import Router
 from llmsim.routers.round_robin import RoundRobin
@@ -50,16 +50,16 @@ class Secretive(Router):
     until_s=st.sampled_from([None, 0.0, 1.0, 3.3]),
     api=st.sampled_from([ApiPath(), ApiPath(request_s=0.05, prompt_token_s=0.001), ApiPath(output_token_s=0.002)]),
     caching=st.booleans(),
-    posted=st.sampled_from([1, 2, 7, 64]),
+    inbox=st.sampled_from([1, 2, 7, 64]),
     seed=st.integers(0, 9),
 )
-def test_records_are_equal_to_the_row(gaps, scheduler, latency, blocks, instances, until_s, api, caching, posted, seed):
+def test_records_are_equal_to_the_row(gaps, scheduler, latency, blocks, instances, until_s, api, caching, inbox, seed):
     rng, n = np.random.default_rng(seed), len(gaps)
     requests = Workload(np.cumsum([0.0, *gaps[1:]]), rng.integers(1, 150, n), rng.integers(1, 70, n), "drawn")
     if until_s == 0.0:
         until_s = float(requests.arrival_s[-1]) or None  # when the last one would arrive
     options = {"latency": latency, "num_gpu_blocks": blocks, "instances": instances, "until_s": until_s, "api": api}
-    with mock.patch("llmsim.engine.instance.POSTED", posted):
+    with mock.patch("llmsim.engine.instance.INBOX_SIZE", inbox):
         unseen = serve(requests, scheduler, router=RoundRobin(), prefix_caching=caching, **options)
         seen = serve(requests, scheduler, router=Looking(), prefix_caching=caching, **options)
 
@@ -87,8 +87,8 @@ def test_what_it_is_sent_does_not_pile_up():
 
     class Watching(RoundRobin):
         def route(self, request, fleet):
-            kept.append(len(fleet.instances[0]._posted))
-            unwritten.append(len(fleet.instances[0]._taken) + len(fleet.instances[0]._ends))
+            kept.append(len(fleet.instances[0]._inbox))
+            unwritten.append(fleet.instances[0].journal.unwritten)
             return super().route(request, fleet)
 
     record = serve(workload(*((0.05 * k, 10, 3) for k in range(10_000))), ChunkedPrefill(), router=Watching())
@@ -106,8 +106,11 @@ def test_progress_is_told_while_an_instance_catches_up():
     def on_progress(ended):
         told.append(ended)
 
-    with mock.patch("llmsim.engine.instance.POSTED", 10_000), mock.patch("llmsim.engine.instance.WRITTEN_AT_ONCE", 100):
-        cluster = Cluster(requests, [spec], RoundRobin(), np.random.default_rng(0), on_progress=on_progress)
+    with (
+        mock.patch("llmsim.engine.instance.INBOX_SIZE", 10_000),
+        mock.patch("llmsim.engine.journal.BUFFERED_STRETCHES", 100),
+    ):
+        cluster = build_cluster(requests, [spec], RoundRobin(), np.random.default_rng(0), on_progress=on_progress)
         written = mock.Mock(wraps=cluster.recorder.stretches)
         cluster.recorder.stretches = written
         cluster.run()

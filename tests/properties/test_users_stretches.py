@@ -22,7 +22,7 @@ from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 from llmsim.workload.prefixes import Prefixes
 from llmsim.workload.retries import FAILURES, Retries
-from llmsim.workload.sessions import NOBODY, Sessions
+from llmsim.workload.sessions import NO_REQUEST, Sessions
 
 #: constant step times make the boundaries of all instances, and what follows on them, coincide all the time
 CONSTANT = LinearSteps(0.125, 0.0)
@@ -59,8 +59,8 @@ def workloads(draw):
     think_s = draw(st.lists(st.sampled_from([0.0, 0.0, 0.125, 0.25, 0.0312]), min_size=n, max_size=n))
     after, conversation, free = [], [], []
     for i in range(n):
-        before = draw(st.sampled_from([NOBODY, *free]))
-        goes_on = before != NOBODY and draw(st.booleans())
+        before = draw(st.sampled_from([NO_REQUEST, *free]))
+        goes_on = before != NO_REQUEST and draw(st.booleans())
         after.append(before)
         conversation.append(conversation[before] if goes_on else i)
         free = [f for f in free if f != before] + [i]
@@ -157,7 +157,7 @@ def check_followers(record, requests, again, api, *, cut_off):
             cause = there[i, a - 1]
             assert Outcome(rows["outcome"][cause]) in again.on
             assert rows["arrival_s"][row] == over_s[cause] + again.backoff_s[i, a - 1]
-        elif before == NOBODY:
+        elif before == NO_REQUEST:
             assert rows["arrival_s"][row] == requests.arrival_s[i]
         elif sessions.conversation[before] == sessions.conversation[i]:
             cause = max((b, r) for (j, b), r in there.items() if j == before)[1]
@@ -170,6 +170,6 @@ def check_followers(record, requests, again, api, *, cut_off):
             assert (i, a + 1) in there
         elif rows["outcome"][row] == Outcome.FINISHED:
             follower = sessions.following[i]
-            assert follower == NOBODY or (follower, 0) in there
-    for i in np.flatnonzero(sessions.after == NOBODY):
+            assert follower == NO_REQUEST or (follower, 0) in there
+    for i in np.flatnonzero(sessions.after == NO_REQUEST):
         assert (i, 0) in there

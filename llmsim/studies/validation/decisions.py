@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmsim.cluster.cluster import Conditions, InstanceSpec, simulate
+from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.record import Record
 from llmsim.request import RequestView
 from llmsim.routers.round_robin import RoundRobin
@@ -116,7 +116,7 @@ def compare_run(run: DecisionRun, spec: InstanceSpec) -> Agreement:
 
 
 def _serve(run: DecisionRun, spec: InstanceSpec, stretches: bool) -> Record:
-    return simulate(run.workload, [spec], RoundRobin(), np.random.default_rng(0), Conditions(stretches=stretches))
+    return simulate(run.workload, [spec], RoundRobin(), np.random.default_rng(0), RunOptions(stretches=stretches))
 
 
 def _with_ends(steps: list[Step], record: Record) -> list[Step]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.cluster.clients import DIRECT, ApiPath
-from llmsim.cluster.cluster import Conditions, InstanceSpec, simulate
 from llmsim.engine.exchange import Disaggregation
 from llmsim.record import Record, expand
 from llmsim.routers.round_robin import RoundRobin
@@ -60,7 +60,7 @@ def seen_by_clients(record: Record, api: ApiPath = DIRECT) -> Latencies:
 def served(workload: Workload, instance: InstanceSpec, max_in_flight: int | None, api: ApiPath) -> Record:
     """Serve a workload on one instance and return all that happened."""
     rng = np.random.default_rng(0)
-    return simulate(workload, [instance], RoundRobin(), rng, Conditions(max_in_flight=max_in_flight, api=api))
+    return simulate(workload, [instance], RoundRobin(), rng, RunOptions(max_in_flight=max_in_flight, api=api))
 
 
 def served_disaggregated(
@@ -68,7 +68,7 @@ def served_disaggregated(
 ) -> Record:
     """Serve a workload on an instance for prefill and one for decode and return all that happened."""
     return simulate(
-        workload, [prefill, decode], RoundRobin(), np.random.default_rng(0), Conditions(disaggregation=rules)
+        workload, [prefill, decode], RoundRobin(), np.random.default_rng(0), RunOptions(disaggregation=rules)
     )
 
 

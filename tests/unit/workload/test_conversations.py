@@ -11,7 +11,7 @@ from llmsim.scenario import load_scenario
 from llmsim.workload.arrivals import poisson
 from llmsim.workload.conversations import Number, Plan, Wait, converse
 from llmsim.workload.prefixes import seen_before
-from llmsim.workload.sessions import NOBODY
+from llmsim.workload.sessions import NO_REQUEST
 from llmsim.workload.streams import streams
 
 N = 6000
@@ -67,7 +67,7 @@ def test_the_history_and_nothing_else_is_what_a_prefix_cache_may_find():
 def test_turns_are_geometric_and_waits_have_their_means():
     workload = drawn(requests=40_000)
     turns = np.array([len(chain) for chain in chains(workload)])[:-1]
-    waits_s = workload.sessions.think_s[workload.sessions.after != NOBODY]
+    waits_s = workload.sessions.think_s[workload.sessions.after != NO_REQUEST]
 
     for k in (1, 2, 5):  # P(K > k) = (1 - 1/mean)^k
         assert (turns > k).mean() == pytest.approx(0.75**k, abs=4 * np.sqrt(0.25 / len(turns)))
@@ -76,7 +76,7 @@ def test_turns_are_geometric_and_waits_have_their_means():
 
 def test_conversations_begin_when_the_arrival_process_says():
     workload = drawn()
-    begin_s = workload.arrival_s[workload.sessions.after == NOBODY]
+    begin_s = workload.arrival_s[workload.sessions.after == NO_REQUEST]
 
     assert np.array_equal(begin_s, arrivals(streams(1).arrivals, len(begin_s)))
 
@@ -98,7 +98,7 @@ def test_closed_loop_users_have_one_conversation_after_the_other():
     first = np.array([chain[0] for chain in chains(workload)])
     last = np.array([chain[-1] for chain in chains(workload)])
 
-    assert sessions.after[first[:7]].tolist() == [NOBODY] * 7
+    assert sessions.after[first[:7]].tolist() == [NO_REQUEST] * 7
     assert sessions.after[first[7:]].tolist() == last[:-7].tolist()
     assert (sessions.think_s[first] == 30).all()
     assert (workload.arrival_s[first[:7]] == 30).all()
@@ -117,7 +117,9 @@ def test_changing_one_thing_leaves_the_others_as_they_were():
     one, other = drawn(), drawn(think=Wait(1.0))
 
     assert np.array_equal(np.sort(one.prompt_tokens), np.sort(other.prompt_tokens))
-    assert np.array_equal(one.arrival_s[one.sessions.after == NOBODY], other.arrival_s[other.sessions.after == NOBODY])
+    assert np.array_equal(
+        one.arrival_s[one.sessions.after == NO_REQUEST], other.arrival_s[other.sessions.after == NO_REQUEST]
+    )
 
 
 SESSIONS = (

@@ -145,6 +145,10 @@ def test_a_scheduler_that_needs_predictions_does_not_run_without():
         serve(workload((0.0, 10, 5)), ShortestPredictedFirst())
 
 
+#: types from which the truth can be reached
+TRUTHFUL = ("Instance", "Loop", "RequestStates", "Workload", "Recorder", "Cluster", "ndarray")
+
+
 class Curious(Scheduler):
     """Looks at everything that can be reached from what it is given, by any attribute, private ones included."""
 
@@ -160,7 +164,7 @@ class Curious(Scheduler):
             self.seen += 1
             if isinstance(thing, int) and not isinstance(thing, bool) and thing in self.secret:
                 self.found.append(thing)
-            if type(thing).__name__ in ("Instance", "StepwiseInstance", "Workload", "Recorder", "Cluster", "ndarray"):
+            if type(thing).__name__ in TRUTHFUL:
                 self.found.append(thing)
         return ChunkedPrefill().schedule(view)
 

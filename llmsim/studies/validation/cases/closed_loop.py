@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.cluster.cluster import InstanceSpec
+from llmsim.cluster import InstanceSpec
 from llmsim.latency import hardware
 from llmsim.latency.compose import compose
 from llmsim.latency.contract import LatencyModel

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llmsim.cluster.cluster import InstanceSpec
+from llmsim.cluster import InstanceSpec
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host
 from llmsim.schedulers.fcfs import Fcfs

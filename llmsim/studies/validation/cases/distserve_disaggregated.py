@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llmsim.cluster.cluster import InstanceSpec
+from llmsim.cluster import InstanceSpec
 from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host

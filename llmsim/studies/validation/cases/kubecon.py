@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from llmsim.cluster import InstanceSpec
 from llmsim.cluster.clients import ApiPath
-from llmsim.cluster.cluster import InstanceSpec
 from llmsim.latency import hardware
 from llmsim.latency.build import build_latency
 from llmsim.latency.hardware import HostTimes

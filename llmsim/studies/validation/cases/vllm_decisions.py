@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.cluster.cluster import InstanceSpec
+from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.scheduler import Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from llmsim.cli import main
-from llmsim.cluster.cluster import InstanceSpec
+from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host

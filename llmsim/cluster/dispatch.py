@@ -1,0 +1,39 @@
+"""Where a router sends requests."""
+
+from __future__ import annotations
+
+from llmsim.cluster.autoscaling import ReadyInstances
+from llmsim.cluster.fleet import Fleet
+from llmsim.engine.clock import Clock
+from llmsim.errors import PolicyError
+from llmsim.request import Request
+from llmsim.router import Router
+
+
+class Dispatcher:
+    """Picks an instance of a fleet for each request, by a router."""
+
+    __slots__ = ("_clock", "_router", "_view", "fleet")
+
+    def __init__(self, clock: Clock, router: Router, fleet: Fleet, view: ReadyInstances | None = None) -> None:
+        self._clock = clock
+        self._router = router
+        self._view = view  # where the router does not see all of the fleet
+        self.fleet = fleet
+
+    def pick(self, request: Request) -> int:
+        """Return the number in the fleet of the instance that the router chooses.
+
+        Raises `PolicyError` if there is no such instance.
+        """
+        fleet, some = self.fleet, self._view
+        if self._clock.now_s >= fleet.due_s:
+            fleet.refresh()
+        view = fleet if some is None else some
+        chosen = self._router.route(request, view)
+        if not 0 <= chosen < view.size:
+            raise PolicyError(
+                f"{type(self._router).__name__} at t={self._clock.now_s:.6f} s: request {request.id} was sent to "
+                f"instance {chosen}, expected 0 to {view.size - 1}"
+            )
+        return chosen if some is None else some.number(chosen)

@@ -1,0 +1,56 @@
+"""What holds for an instance at present, while a stretch of steps is under way: its states are as of the start."""
+
+from __future__ import annotations
+
+from llmsim.engine.loop import Loop
+from llmsim.engine.stretch import Stretch
+from llmsim.request import Request, RequestView
+
+
+class BetweenSteps:
+    """Questions that routers and users ask at any time."""
+
+    __slots__ = ("_alarm", "_loop", "_states")
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._states = loop.states
+        self._alarm = loop.alarm
+
+    def last_token_s(self, request: Request) -> float:
+        """When the latest token of a request was emitted, up to now; NaN if there is none."""
+        if request.counter is None:
+            return request.last_token_s
+        stretch = self._loop.stretch
+        if stretch is not None and stretch.decoding:
+            step = stretch.ended_by(self._alarm.clock.now_s)
+            if step:
+                return stretch.step_end_s(step)
+        return self._states.last_decode_s if request.counter.steps > request.joined_step else request.last_token_s
+
+    def cached_tokens(self, request: RequestView) -> int:
+        """Tokens that a request would find in the prefix cache if it were admitted now."""
+        states, stretch = self._states, self._loop.stretch
+        cache = states.cache
+        if cache is None:
+            return 0
+        if stretch is not None and stretch.decoding:  # the steps of it that have ended have taken memory
+            cache.evict_ahead(states.batch.blocks_within(self._steps_ended(stretch)))
+        return cache.cached_blocks(request.id, request.tokens_to_prefill) * cache.block_tokens
+
+    def free_blocks(self, before_s: float | None = None) -> int:
+        """KV blocks that are free now, or were before a time since which nothing but decode steps happened."""
+        states, stretch = self._states, self._loop.stretch
+        if stretch is None or not stretch.decoding:
+            return states.memory.free_blocks
+        steps = self._steps_ended(stretch) if before_s is None else stretch.ended_before(before_s)
+        return states.memory.free_blocks - states.batch.blocks_within(steps)
+
+    def _steps_ended(self, stretch: Stretch) -> int:
+        """How many steps of a stretch have ended by now.
+
+        One that ends at this very time has not if this instance's turn is still to come: it has for users, who leave
+        last, and for what an instance of a higher number causes.
+        """
+        now_s = self._alarm.clock.now_s
+        return stretch.ended_before(now_s) if self._alarm.yet_to_come else stretch.ended_by(now_s)

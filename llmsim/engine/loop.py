@@ -1,0 +1,209 @@
+"""THE MAIN LOOP of llmsim, of one engine instance: `Loop.serve` and `Loop.act`. Read these first.
+
+An instance emits (tokens leave the GPU), decides (asks its scheduler) and computes (lets time pass). A step is atomic:
+what arrives during a step waits for its end. While a decision stands and all requests just decode, the next steps are
+known in advance; they are taken together as one *stretch*, which costs one event. An arrival cuts the stretch at the
+next step boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from math import inf
+
+import simpy
+
+from llmsim.engine.clock import Alarm
+from llmsim.engine.exchange import Exchange
+from llmsim.engine.journal import Journal
+from llmsim.engine.request_states import RequestStates
+from llmsim.engine.step_times import StepTimes
+from llmsim.engine.stretch import Stretch
+from llmsim.engine.view import View
+from llmsim.request import Outcome, Request
+from llmsim.scheduler import Decision, Scheduler
+
+
+class Loop:
+    """Takes the steps of one instance, one after another."""
+
+    stretch: Stretch | None  #: the steps under way; None: idle
+    due_s: float  #: when to act next
+    _decodes_by_itself: bool  #: whether the scheduler need not be asked while all requests just decode
+
+    def serve(self) -> Generator[simpy.Event, None, None]:
+        """Act whenever that is due, for ever: a SimPy process, and an event each time."""
+        while True:
+            yield self.alarm.next(self.due_s)
+            if self.due_s >= self.report_due_s:
+                self.on_report_due()
+            self.act()
+
+    def act(self) -> None:
+        """Emit the tokens of the steps that end now, decide, and compute the next steps."""
+        self.states.now_s = self.due_s
+        if self.stretch is not None:
+            self._emit(self.stretch)
+        if self.cancelled:
+            self._drop_cancelled()
+        if not self._decode_on():
+            self._compute(self._decide())
+
+    def _emit(self, stretch: Stretch) -> None:
+        """Let the tokens of the steps that have ended leave the GPU."""
+        states = self.states
+        memory = states.memory
+        blocks_used = memory.total_blocks - memory.free_blocks
+        self.journal.stretches.append((stretch, blocks_used, len(states.waiting), len(states.running)))
+        if self._on_tokens is not None:
+            self._on_tokens(stretch)
+        self.stretch = None  # a router that is asked because a request finishes sees these steps as taken
+        if stretch.decoding:
+            states.decode(stretch)
+        if stretch.prefill:
+            states.line = None
+            # each token has had an equal share of the GPUs
+            took_s = stretch.end_s - stretch.anchor_s
+            token_gpu_s = self.step_times.gpus * took_s / (stretch.prefill_tokens + stretch.decoding)
+            exchange = self.exchange
+            sends = exchange is not None and exchange.sends
+            for request, tokens in stretch.prefill:
+                if states.complete_chunk(request, tokens, token_gpu_s, sends):
+                    self._hand_over(request)
+
+    def _hand_over(self, request: Request) -> None:
+        """Let another instance decode a request whose prefill is complete."""
+        assert self.exchange is not None
+        self.states.hand_over(request)
+        self.exchange.hand_over(request)
+
+    def _decode_on(self) -> bool:
+        """Decode without asking the scheduler, if it is clear what it would say; return whether."""
+        states = self.states
+        batch = states.batch
+        if states.waiting or states.prefilling or not (batch.sequences and self._decodes_by_itself):
+            return False
+        if states.held or self.exchange is not None:
+            return False
+        steps = batch.steps_ahead(states.memory.free_blocks)
+        if not steps:
+            return False
+        stretch = self.stretch = self.step_times.decode(states.now_s, steps)
+        self.due_s = stretch.end_s
+        return True
+
+    def _decide(self) -> Decision | None:
+        """Ask the scheduler, if there is anything to schedule, and move requests as it says."""
+        if self.exchange is not None:
+            self.exchange.settle()
+        states = self.states
+        if not (states.waiting or states.running):
+            return None
+        decision = self.scheduler.schedule(self._view.updated(states))
+        if decision.abandon or decision.preempt or decision.hold or states.held:
+            states.carry_out(decision)
+            if decision.preempt and states.cache is not None:  # victims that share blocks may need less than they gave
+                return decision._replace(review_at_s=states.now_s)
+        return decision
+
+    def _compute(self, decision: Decision | None) -> None:
+        """Start the next steps, if there is anything to compute."""
+        now_s = self.states.now_s
+        stretch = self.stretch = None if decision is None else self.step_times.plan(decision, now_s)
+        if stretch is not None:
+            self.due_s = stretch.end_s
+        elif decision is None:
+            self.due_s = inf
+        elif decision.abandon or decision.preempt:
+            self.due_s = now_s  # things have changed: ask again at once
+        else:
+            review_s = decision.review_at_s
+            self.due_s = inf if review_s is None or review_s <= now_s else review_s
+
+    # Set up ------------------------------------------------------------------------------------------------
+
+    __slots__ = (
+        "_decodes_by_itself",
+        "_on_tokens",
+        "_view",
+        "alarm",
+        "cancelled",
+        "due_s",
+        "exchange",
+        "journal",
+        "on_report_due",
+        "report_due_s",
+        "scheduler",
+        "states",
+        "step_times",
+        "stretch",
+    )
+
+    def __init__(
+        self,
+        alarm: Alarm,
+        scheduler: Scheduler,
+        view: View,
+        states: RequestStates,
+        step_times: StepTimes,
+        journal: Journal,
+        *,
+        on_tokens: Callable[[Stretch], None] | None = None,
+        asks_every_step: bool,
+    ) -> None:
+        self.alarm = alarm
+        self.scheduler = scheduler
+        self.states = states
+        self.step_times = step_times
+        self.journal = journal
+        self.exchange: Exchange | None = None  #: with other instances, in a disaggregated cluster
+        self.stretch = None
+        self.due_s = inf
+        self.cancelled: list[int] = []  #: ids of requests to be taken out at the next step boundary
+        self.report_due_s = inf  #: from then on, a report must be written before anything changes
+        self.on_report_due: Callable[[], None] = _no_report
+        self._view = view
+        self._on_tokens = on_tokens  # told of steps whose tokens leave
+        schedule = type(scheduler).schedule
+        self._decodes_by_itself = getattr(schedule, "decodes_by_itself", None) is schedule and not asks_every_step
+
+    # Interrupted -------------------------------------------------------------------------------------------
+
+    def interrupt(self, now_s: float, arriving: bool) -> None:
+        """Be due at the next step boundary; `arriving`: a boundary at this very time is yet to come."""
+        stretch, due_s = self.stretch, now_s
+        if stretch is not None:
+            if stretch.steps == 1:
+                return
+            ended = stretch.ended_before(now_s) if arriving else stretch.ended_by(now_s)
+            if ended + 1 >= stretch.steps:
+                return
+            due_s = stretch.cut(ended + 1)
+        if due_s < self.due_s:
+            self.due_s = due_s
+            self.alarm.bring_forward(due_s)
+
+    def stop(self, until_s: float) -> None:
+        """End the run: emit the tokens of the steps that ended by `until_s`."""
+        self.cancelled.clear()  # they were to leave at the end of a step that is cut off
+        if self.stretch is not None:
+            self.stretch.cut(self.stretch.ended_by(until_s))
+            if self.stretch.steps:
+                self.states.now_s = self.stretch.end_s
+                self._emit(self.stretch)
+
+    def _drop_cancelled(self) -> None:
+        states = self.states
+        for id in self.cancelled:
+            request = states.get(id)
+            if request is not None:
+                states.withdraw(request)
+            elif self.exchange is not None:
+                request = self.exchange.drop(id)
+            if request is not None:
+                states.end(request, Outcome.CANCELLED, states.now_s)
+        self.cancelled.clear()
+
+
+def _no_report() -> None:
+    pass

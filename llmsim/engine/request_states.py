@@ -1,0 +1,293 @@
+"""The states of the requests of one instance, with the memory they hold. Within the engine, only this writes a Request.
+
+    waiting --admit--> prefilling --last chunk--> decoding <--hold, resume--> held
+       ^                   |                         |                         |
+       +-----preempt-------+-------------------------+-------------------------+
+
+`finish` and `withdraw` take a request out. All but the waiting ones are `running`, and hold KV blocks. The decoding
+ones are kept as a batch (`decode_batch`), which advances by whole stretches of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+
+from llmsim.engine.decode_batch import Batch
+from llmsim.engine.journal import Journal
+from llmsim.engine.memory import KVMemory
+from llmsim.engine.prefix_cache import PrefixCache
+from llmsim.engine.stretch import Stretch
+from llmsim.errors import PolicyError
+from llmsim.latency.contract import Chunk
+from llmsim.request import NOT_YET_S, Outcome, Request
+from llmsim.scheduler import Decision
+from llmsim.waiting import WaitingQueue
+
+
+class RequestStates:
+    """Waiting and running requests of one instance."""
+
+    __slots__ = (
+        "_journal",
+        "_policy",
+        "batch",
+        "cache",
+        "held",
+        "last_decode_s",
+        "line",
+        "memory",
+        "now_s",
+        "output_tokens",
+        "prefilling",
+        "running",
+        "waiting",
+        "waiting_tokens",
+    )
+
+    def __init__(
+        self,
+        waiting: WaitingQueue,
+        memory: KVMemory,
+        batch: Batch,
+        journal: Journal,
+        output_tokens: Sequence[int],
+        policy: str,
+    ) -> None:
+        self.now_s = 0.0  #: the current step boundary
+        self.waiting = waiting
+        self.waiting_tokens = 0  #: of the prompts of waiting requests
+        self.running: dict[int, Request] = {}  #: admitted, in order of admission
+        self.prefilling: dict[int, Request] = {}  #: running, prefill not complete
+        self.held: dict[int, Request] = {}  #: running, prefill complete, sitting steps out
+        self.batch = batch  #: running and decoding
+        self.memory = memory
+        self.cache = memory if isinstance(memory, PrefixCache) else None
+        self.line: Stretch | None = None  #: the latest decode steps, if the next ones may go on on their line
+        self.last_decode_s = NOT_YET_S  #: when the latest decode step ended
+        self._journal = journal
+        self.output_tokens = output_tokens  #: true lengths by request id, out of reach of every policy
+        self._policy = policy  # name of the scheduler, for errors
+
+    # Arriving, and carrying out a decision -----------------------------------------------------------------
+
+    def enqueue(self, request: Request) -> None:
+        """Put a request at the end of the queue."""
+        self.waiting[request.id] = request
+        self.waiting_tokens += request.prompt_tokens
+
+    def carry_out(self, decision: Decision) -> None:
+        """Abandon, preempt, hold and resume as decided, before any time passes."""
+        for id in sorted(decision.abandon):
+            request = self._known(id, "abandoned")
+            self.withdraw(request)
+            self.end(request, Outcome.ABANDONED, self.now_s)
+        for id in decision.preempt:
+            self._preempt(id)
+        for id in sorted(self.held.keys() - decision.hold):
+            request = self.held.pop(id)
+            request.held = False
+            self.batch.join(request, self.output_tokens[id] - request.emitted_before)
+        for id in sorted(decision.hold - self.held.keys()):
+            self._hold(id)
+
+    def _preempt(self, id: int) -> None:
+        request = self.running.get(id)
+        if request is None:
+            raise self.wrong(f"request {id} is preempted, but is not running")
+        if self.cache is not None:
+            self.cache.name_own(id, request.computed_tokens)
+        self.withdraw(request)
+        self.forget_computed(request)
+        request.preemptions += 1
+        self.enqueue(request)
+        self.waiting.move_to_end(id, last=False)
+
+    def forget_computed(self, request: Request) -> None:
+        """Note that nothing of a request is in memory any more: all of it has to be computed again."""
+        request.most_computed_tokens = max(request.most_computed_tokens, request.prefilled_tokens)
+        request.prefilled_tokens = 0
+
+    def _hold(self, id: int) -> None:
+        request = self._known(id, "held")
+        if request.counter is None:
+            raise self.wrong(f"request {id} is held, but is not decoding")
+        self._leave_batch(request)
+        request.held = True
+        self.held[id] = request
+
+    def admit(self, decision: Decision) -> tuple[Sequence[tuple[Request, int]], Sequence[Chunk], int]:
+        """Admit requests, and take memory for the chunks of a step.
+
+        Returns requests with the tokens of each to compute, the same as chunks for a latency model, and all tokens.
+        Raises `PolicyError` if the decision can't be carried out.
+        """
+        memory, cache = self.memory, self.cache
+        if cache is not None:
+            self._attach(decision, cache)
+        prefill: list[tuple[Request, int]] = []
+        chunks: list[Chunk] = []
+        total, size = 0, memory.block_tokens
+        for id, asked in decision.prefill.items():
+            request, tokens = self.prefilling.get(id), asked
+            if request is None:
+                request = self._admitted(id)
+                if cache is not None:
+                    tokens = min(asked, self._not_cached(request, cache))
+            computed = request.prefilled_tokens
+            end = computed + tokens
+            if not computed < end <= request.prompt_tokens + request.emitted_before:
+                left = request.tokens_to_prefill
+                raise self.wrong(f"request {id} got {tokens} tokens to prefill, but has {left} to compute")
+            blocks = -computed // size - -end // size  # for all tokens, less those that it has
+            if blocks > memory.free_blocks:
+                raise self.wrong(f"prefill of request {id} takes {blocks} KV blocks, {memory.free_blocks} are free")
+            memory.take(blocks)
+            if cache is not None:
+                cache.fill(id, end)
+            prefill.append((request, tokens))
+            chunks.append((computed, tokens))
+            total += tokens
+        return prefill, chunks, total
+
+    def _admitted(self, id: int) -> Request:
+        request = self.waiting.pop(id, None)
+        if request is None:
+            raise self.wrong(f"request {id} is to prefill, but is neither waiting nor prefilling")
+        self.waiting_tokens -= request.prompt_tokens
+        self.running[id] = self.prefilling[id] = request
+        if request.preemptions == 0 and request.emitted_before == 0:
+            request.first_scheduled_s = self.now_s
+        return request
+
+    def _attach(self, decision: Decision, cache: PrefixCache) -> None:
+        """Hold the cached blocks of all requests that are admitted, before memory is handed out to any of them."""
+        for id in decision.prefill:
+            request = self.waiting.get(id)
+            if request is not None:
+                cache.attach(id, request.tokens_to_prefill)
+
+    def _not_cached(self, request: Request, cache: PrefixCache) -> int:
+        """Let a request that is admitted start from what the cache has of it; return the tokens left to compute."""
+        to_prefill = request.tokens_to_prefill
+        cached = cache.attach(request.id, to_prefill)
+        request.prefilled_tokens = cached
+        request.cached_tokens += max(0, cached - request.most_computed_tokens)
+        return to_prefill - cached
+
+    # Emitting tokens ---------------------------------------------------------------------------------------
+
+    def decode(self, stretch: Stretch) -> None:
+        """Let the decoding requests emit the tokens of steps that have ended, and finish those that are complete."""
+        self.line = stretch
+        self.last_decode_s = stretch.end_s
+        for id in self.batch.advance(stretch.steps):
+            self.finish(id)
+
+    def complete_chunk(self, request: Request, tokens: int, token_gpu_s: float, sends: bool) -> bool:
+        """Account for a chunk that is computed. With the last one a token leaves, and the request goes on to decode.
+
+        Returns whether that is to be elsewhere: its prefill is complete, tokens are left, and this instance `sends`.
+        """
+        computed, emitted = request.prefilled_tokens, request.emitted_before
+        end = request.prefilled_tokens = computed + tokens
+        request.prefill_gpu_s += tokens * token_gpu_s
+        if computed < request.most_computed_tokens:
+            again = min(tokens, request.most_computed_tokens - computed)
+            request.recomputed_tokens += again
+            request.recomputed_gpu_s += again * token_gpu_s
+        if end < request.prompt_tokens + emitted:
+            return False
+        id = request.id
+        del self.prefilling[id]
+        request.head_s = request.last_token_s = self.now_s
+        if not emitted:
+            request.first_token_s = self.now_s
+        request.emitted_before = emitted + 1
+        left = self.output_tokens[id] - emitted - 1
+        if left and sends:
+            return True
+        self.batch.join(request, left)
+        if left == 0:
+            self.finish(id)
+        return False
+
+    # Handovers between instances ---------------------------------------------------------------------------
+
+    def reserve(self, id: int, tokens: int) -> int:
+        """Take memory for the first tokens of a request; return how many of them it has here already."""
+        found = 0 if self.cache is None else self.cache.attach(id, tokens + 1)
+        self.memory.take(self.memory.blocks_for(tokens) - self.memory.blocks_for(found))
+        return found
+
+    def take_over(self, request: Request) -> None:
+        """Let a request decode whose keys and values are here."""
+        self.running[request.id] = request
+        if self.cache is not None:
+            self.cache.fill(request.id, request.prefilled_tokens)
+        self.batch.join(request, self.output_tokens[request.id] - request.emitted_before)
+
+    def hand_over(self, request: Request) -> None:
+        """Let a request go that decodes elsewhere: its keys and values stay, its token times here end with the head."""
+        del self.running[request.id]
+        self._journal.segments.append((request.id, request.head_s, 0, 0))
+        self._journal.write()  # before the instance that goes on with it does
+        request.head_s = NOT_YET_S
+
+    # Leaving -----------------------------------------------------------------------------------------------
+
+    def finish(self, id: int) -> None:
+        """Take out a decoding request that has emitted its last token."""
+        request = self.running.pop(id)
+        self._leave_batch(request)
+        self.memory.release(id, request.prefilled_tokens)
+        self.end(request, Outcome.FINISHED, self.now_s)
+
+    def withdraw(self, request: Request) -> None:
+        """Take a request out of the queue or of the running ones, whatever its state, and take its memory back."""
+        id = request.id
+        if self.waiting.pop(id, None) is not None:
+            self.waiting_tokens -= request.prompt_tokens
+            return
+        del self.running[id]
+        self.prefilling.pop(id, None)
+        if self.held.pop(id, None) is not None:
+            request.held = False
+        if request.counter is not None:
+            self._leave_batch(request)
+        self.memory.release(id, request.prefilled_tokens)
+
+    def _leave_batch(self, request: Request) -> None:
+        self.line = None  # it ends with the batch
+        joined_step = request.joined_step
+        emitted = self.batch.leave(request)
+        if emitted:
+            request.last_token_s = self.last_decode_s
+        if emitted or not isnan(request.head_s):  # nothing, if it was resumed and left at once
+            self._journal.segments.append((request.id, request.head_s, joined_step, emitted))
+        request.head_s = NOT_YET_S
+
+    def end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
+        """Note that a request has ended. If its user left before, it counts as cancelled, however it ended here."""
+        if not isnan(request.left_s):
+            outcome = Outcome.CANCELLED
+        if self.cache is not None:
+            self.cache.forget(request.id)
+        request.ended_as = outcome
+        self._journal.end(request, end_s, reason)
+
+    # Looking up --------------------------------------------------------------------------------------------
+
+    def get(self, id: int) -> Request | None:
+        """Return a request that waits or runs here, or None."""
+        return self.running.get(id) or self.waiting.get(id)
+
+    def _known(self, id: int, verb: str) -> Request:
+        request = self.get(id)
+        if request is None:
+            raise self.wrong(f"request {id} is {verb}, but is neither waiting nor running")
+        return request
+
+    def wrong(self, what: str) -> PolicyError:
+        """Return the error that the scheduler has decided what can't be."""
+        return PolicyError(f"{self._policy} at t={self.now_s:.6f} s: {what}")

@@ -1,0 +1,68 @@
+"""From a decision to the steps that follow from it, and how long they take by the latency model."""
+
+from __future__ import annotations
+
+from llmsim.engine.request_states import RequestStates
+from llmsim.engine.stretch import Stretch
+from llmsim.errors import PolicyError
+from llmsim.latency.contract import LatencyModel
+from llmsim.scheduler import Decision
+
+
+class StepTimes:
+    """Plans the next steps of one instance."""
+
+    __slots__ = ("_asks_every_step", "_states", "gpus", "latency")
+
+    def __init__(self, latency: LatencyModel, states: RequestStates, *, asks_every_step: bool, gpus: int) -> None:
+        self.latency = latency
+        self.gpus = gpus  #: over which the model is spread
+        self._states = states
+        self._asks_every_step = asks_every_step
+
+    def plan(self, decision: Decision, start_s: float) -> Stretch | None:
+        """Return the steps that follow from a decision, from a time on; None if there is nothing to compute."""
+        if decision.prefill:
+            return self._prefill(decision, start_s)
+        states = self._states
+        batch, free_blocks = states.batch, states.memory.free_blocks
+        if not (decision.decode and batch.sequences):
+            return None
+        if batch.blocks_needed > free_blocks:
+            raise self._too_little_memory()
+        # what was abandoned may have made room for another request, which the scheduler has not seen yet
+        ask_at_once = self._asks_every_step or decision.abandon
+        stretch = self.decode(start_s, 1 if ask_at_once else batch.steps_ahead(free_blocks))
+        if decision.review_at_s is not None:
+            stretch.cut(min(stretch.ended_before(decision.review_at_s) + 1, stretch.steps))
+        return stretch
+
+    def decode(self, start_s: float, most: int) -> Stretch:
+        """Return the next decode steps, at most so many, and only as far as the step time is linear in the context."""
+        states = self._states
+        batch, line = states.batch, states.line
+        sequences, context_tokens = batch.sequences, batch.context_tokens
+        if line is not None and line.goes_on(start_s, sequences, context_tokens):
+            return line.next(most)
+        first_s, growth_s, steps = self.latency.decode_line(sequences, context_tokens)
+        if steps < 1:
+            model = type(self.latency).__name__
+            raise states.wrong(f"{model} has a line of {steps} decode steps, expected at least 1")
+        taken = most if most < steps else steps
+        return Stretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
+
+    def _prefill(self, decision: Decision, start_s: float) -> Stretch:
+        """Return one step that prefills, and in which the decoding requests may emit a token each."""
+        states = self._states
+        prefill, chunks, tokens = states.admit(decision)
+        batch = states.batch
+        sequences, context_tokens = (batch.sequences, batch.context_tokens) if decision.decode else (0, 0)
+        if sequences and batch.blocks_needed > states.memory.free_blocks:
+            raise self._too_little_memory()
+        step_s = self.latency.step_time_s(chunks, sequences, context_tokens)
+        return Stretch(start_s, step_s, 0.0, 1, 0, 1, sequences, context_tokens, prefill, tokens)
+
+    def _too_little_memory(self) -> PolicyError:
+        states = self._states
+        needed, free = states.batch.blocks_needed, states.memory.free_blocks
+        return states.wrong(f"decoding takes {needed} KV blocks, {free} are free")
