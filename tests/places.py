@@ -14,6 +14,17 @@ HARDWARE_PROFILES = ROOT / "hardware_profiles"
 #: public traces, operator measurements and measured runs; far too large to ship
 DATA = Path(os.environ.get("LLMSIM_DATA", ROOT.parent / "shared" / "data"))
 
+#: small inputs that once went wrong, each with a README; beside the data
+CASES = DATA.parent / "cases"
+
+
+def case(name: str) -> Path:
+    """Return a file below `CASES`, or skip the test that asks, with the reason."""
+    path = CASES / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here; set LLMSIM_DATA to the folder beside it")
+    return path
+
 
 def evidence(name: str) -> Path:
     """Return the file or folder `name` below `DATA`, or skip the test that asks, with the reason."""

@@ -33,6 +33,7 @@ def audit(
     tokens_per_s: choose.TokensPerS = None,
     alpha: choose.Alpha = None,
     window: choose.WindowText = None,
+    run: choose.RunOfFile = None,
     pace_s: Annotated[float | None, typer.Option(help="Gap to delay tokens to.", show_default="the TBT bound")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the (first) audit here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
@@ -51,10 +52,10 @@ def audit(
     from llmsim.metrics.audit import manipulable_share
     from llmsim.reports.tables import audit as report_audit
 
-    opened = [_opened(target, chosen, changes or []) for target in targets]
+    opened = [one for target in targets for one in _opened(target, chosen, changes or [], run)]
     audits = [_audited(one, pace_s) for one in opened]
     names = [one.name for one in opened]
-    shares = manipulable_share(*audits) if len(audits) == Pair else None
+    shares = manipulable_share(*audits) if len(audits) == len(targets) == Pair else None
     if picture is not None:
         from llmsim.reports import plots
 
@@ -70,28 +71,33 @@ def audit(
 
 def _as_json(names: list[str], audits: list[dict[str, Any]], shares: list[dict[str, Any]] | None) -> dict[str, Any]:
     named = [{"name": name, **values} for name, values in zip(names, audits, strict=True)]
-    return named[0] if shares is None else {"audits": named, "difference": shares}
+    if shares is None:
+        return named[0] if len(named) == 1 else {"audits": named}
+    return {"audits": named, "difference": shares}
 
 
-def _opened(target: str, chosen: choose.Choices, changes: list[str]) -> Opened:
-    from llmsim.cli.results import open_result, run_scenario
+def _opened(target: str, chosen: choose.Choices, changes: list[str], run: str | None) -> list[Opened]:
+    from llmsim.cli.results import open_result, open_results, run_scenario
 
     path = Path(target)
     if path.is_dir() or (path.is_file() and path.suffix != ".toml"):
         if changes:
             raise InputError(f"--set {changes[0]}: {target} is a result, only a scenario can be changed")
-        return open_result(path, chosen)
+        return open_results(path, chosen, run) if run == "all" else [open_result(path, chosen, run)]
     with ProgressBar("requests served") as progress:
-        return run_scenario(target, chosen, changes, progress)
+        return [run_scenario(target, chosen, changes, progress)]
 
 
 def _audited(opened: Opened, pace_s: float | None) -> Any:
     from llmsim.metrics.audit import audit as audited
 
+    timelines = opened.requests("an audit")
+    if opened.measured is not None and "tbt_s" in opened.measured.unknown:
+        raise InputError(f"{opened.name}: an audit needs the time of every token, which is not in the file")
     if opened.slo is None:
         raise InputError(f"{opened.name}: an audit needs an SLO; give --ttft-s, --tbt-s, --tpot-s or --e2e-s")
     return audited(
-        opened.timelines,
+        timelines,
         slo=opened.slo,
         user=opened.user,
         window=opened.window,

@@ -42,6 +42,30 @@ WindowText = Annotated[
 ]
 
 
+RunOfFile = Annotated[
+    str | None,
+    typer.Option("--run", metavar="K|all", help="Of a file that holds several runs: which, from 1 on; or all of them."),
+]
+
+
+MaxConcurrency = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Of a result: its requests were sent as a closed loop of N."),
+]
+AssumeSends = Annotated[
+    bool, typer.Option("--assume-sends", help="Of a result without send times: draw them at the rate that it states.")
+]
+
+
+def run_of_file(text: str | None) -> int | None:
+    """Number of the run that --run names; None for all, or where nothing is said."""
+    if text is None or text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--run {text}: expected a number from 1 on, or all")
+    return int(text)
+
+
 def with_short(changes: Sequence[str], **short: str | int | None) -> list[str]:
     """Add what options say that are short for a change: by name of the option, which has one key of a scenario.
 

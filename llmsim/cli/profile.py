@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmsim.cli import choices as choose
 from llmsim.cli.output import check_picture, print_json, replacing
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def from_bench(
         Path,
         typer.Argument(
             metavar="RESULT",
-            help="Measured requests: JSON of vLLM's benchmark with details, timelines, or a CSV (arrival_s, "
+            help="Measured requests: a benchmark's file with details, timelines, or a CSV (arrival_s, "
             "prompt_tokens, output_tokens, ttft_s, e2e_s).",
         ),
     ],
@@ -148,23 +149,31 @@ def from_bench(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario. Repeatable.")
     ] = None,
+    run: choose.RunOfFile = None,
+    max_concurrency: choose.MaxConcurrency = None,
+    assume_sends: choose.AssumeSends = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the host's times (per step, per sequence in it, per request) to one measured run."""
+    """Fit the host's times (per step, per sequence in it, per request) to one measured run, or to all of a file."""
     from llmsim.reports.tables.validation import signed
     from llmsim.scenario import HostTable, load_scenario
     from llmsim.studies.validation.host_fit import write_host
-    from llmsim.studies.validation.measured_run import read_run
+    from llmsim.studies.validation.measured_run import asked_runs
     from llmsim.studies.validation.result import APART, compare_result, host_of, loads
+    from llmsim.studies.validation.sends import Assumed
 
-    run, described = read_run(result), load_scenario(scenario, changes or [])
+    assumed = Assumed(max_concurrency, assume_sends)
+    runs = asked_runs(result, choose.run_of_file(run), assumed, several=run == "all")
+    described = load_scenario(scenario, changes or [])
     with replacing(out) as scratch:
-        host = host_of(run, described)
-        write_host(scratch, out.stem, host, f"llmsim profile from-bench: {len(run.workload)} requests of {run.name}")
-    fitted = compare_result(run, described.model_copy(update={"host": HostTable(**host.model_dump())}))
-    low, high = loads(run)
+        host = host_of(runs, described)
+        count = sum(len(one.workload) for one in runs)
+        write_host(scratch, out.stem, host, f"llmsim profile from-bench: {count} requests of {result.name}")
+    with_host = described.model_copy(update={"host": HostTable(**host.model_dump())})
+    fitted = [compare_result(one, with_host) for one in runs]
+    low, high = loads(runs)
     if as_json:
-        rows = [dict(row) for row in fitted.rows]
+        rows = [dict(row) for one in fitted for row in one.rows]
         print_json(
             {"profile": str(out), "host": host.model_dump(), "in_flight": [low, high], "on_the_fitted_run": rows}
         )
@@ -173,8 +182,11 @@ def from_bench(
     if high < APART * low:
         print(f"  step_s and sequence_s are not told apart: {low:.0f} to {high:.0f} requests in flight all the time")
     print("  errors on the run that was fitted, which prove nothing:")
-    for check in fitted.checks:
-        print(f"  {check.name}: {signed(check.value)} %")
+    for one in fitted:
+        for check in one.checks:
+            print(f"  {check.name}: {signed(check.value)} %")
+    for note in dict.fromkeys(note for one in runs for note in (one.said, *one.notes)):
+        print(f"  {note}")
 
 
 def _rows(times: LatencyModel) -> list[dict[str, Any]]:

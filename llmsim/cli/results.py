@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmsim.errors import InputError
+
 if TYPE_CHECKING:
     from llmsim.cli.choices import Choices
+    from llmsim.interop.measured import Measured
     from llmsim.metrics.ranges import Bools
     from llmsim.metrics.slo import Slo
     from llmsim.metrics.smooth_goodput import User
@@ -25,7 +28,7 @@ class Opened:
 
     name: str
     source: str  #: what the times are, in words
-    timelines: Timelines
+    timelines: Timelines | None  #: None: of a measured run only aggregates are known
     slo: Slo | None
     user: User
     window: Window
@@ -35,15 +38,29 @@ class Opened:
     classes: Mapping[str, tuple[Bools, Slo | None]] = field(default_factory=dict)
     #: what policies were told of output lengths, where they were told anything
     prediction: Mapping[str, Any] | None = None
+    #: why requests were not served, in the words of those who decided it
+    reasons: Sequence[Mapping[str, Any]] = ()
     #: says whether a simulated run was steady within the window; None: measured
     judge: Callable[[], Verdict] | None = None
     #: the same requests served otherwise, by name: for audits of what can be simulated
     others: Mapping[str, Timelines] = field(default_factory=dict)
+    measured: Measured | None = None  #: of a file: what it says besides, and what it does not
+
+    def requests(self, purpose: str) -> Timelines:
+        """The timelines; InputError where the file has no requests one by one."""
+        if self.measured is not None:
+            return self.measured.requests(Path(self.name), purpose)
+        assert self.timelines is not None
+        return self.timelines
 
     def score(self) -> dict[str, Any]:
         """Every default metric, and what it rests on."""
+        from llmsim.interop.scored import summary_only, with_what_is_known
         from llmsim.metrics.score import score, score_classes
 
+        if self.timelines is None:
+            assert self.measured is not None
+            return summary_only(self.name, self.measured)
         scheduled_s, end_s = self.first_scheduled_s, self.end_s
         user, window = self.user, self.window
         values = score(
@@ -55,27 +72,54 @@ class Opened:
             )
         if self.prediction is not None:
             values["prediction"] = dict(self.prediction)
+        if self.reasons:
+            values["reasons"] = [dict(one) for one in self.reasons]
         if self.judge is not None:
             values["verdict"] = self.judge().to_dict()
         values["choices"]["times"] = self.source
+        if self.measured is not None:
+            values = with_what_is_known(values, self.measured, window)
         return {"name": self.name, **values}
 
 
-def open_result(path: Path, choices: Choices, kind: str | None = None) -> Opened:
-    """Open a folder that llmsim run has written, or a file of measured results."""
+def open_results(path: Path, choices: Choices, run: str | None = None, kind: str | None = None) -> list[Opened]:
+    """Open a folder that llmsim run has written, or runs of a file of measured results: all, unless `run` says one."""
+    from llmsim.cli.choices import run_of_file
+
+    number = run_of_file(run)
     if path.is_dir():
-        return _opened_run(path, choices)
-    from llmsim.interop.detect import read_measured
+        if number is not None and number > 1:
+            raise InputError(f"--run {run}: {path} is one run of llmsim")
+        return [_opened_run(path, choices)]
+    from llmsim.interop.format import choose, read_runs
+
+    runs = read_runs(path, kind)
+    chosen = runs if number is None else [choose(path, runs, number)]
+    return [_opened_measured(path, one, choices) for one in chosen]
+
+
+def open_result(path: Path, choices: Choices, run: str | None = None) -> Opened:
+    """Open one run; InputError where there are several and `run` does not say which."""
+    opened = open_results(path, choices, run)
+    if len(opened) > 1:
+        raise InputError(f"{path}: holds {len(opened)} runs; say which: --run 1 to --run {len(opened)}")
+    return opened[0]
+
+
+def _opened_measured(path: Path, measured: Measured, choices: Choices) -> Opened:
     from llmsim.metrics.smooth_goodput import User
 
-    measured = read_measured(path, kind)
+    slo = choices.slo_or(None)
+    if slo is not None and slo.tbt_s is not None and "tbt_s" in measured.unknown:
+        raise InputError(f"{path}: --tbt-s cannot be judged: gaps between tokens are not in the file")
     return Opened(
-        name=str(path),
+        name=str(path) if measured.runs == 1 else f"{path}, run {measured.run} of {measured.runs}",
         source=f"as delivered to the client ({measured.source})",
         timelines=measured.timelines,
-        slo=choices.slo_or(None),
+        slo=slo,
         user=choices.user_or(User()),
         window=choices.window_or(measured.window),
+        measured=measured,
     )
 
 
@@ -105,6 +149,7 @@ def _opened_run(folder: Path, choices: Choices) -> Opened:
 
 def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> Opened:
     from llmsim import experiment
+    from llmsim.metrics.reasons import reasons_told
     from llmsim.metrics.window import run_end_s
 
     delivered = experiment.delivered(scenario, record)
@@ -123,5 +168,6 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
             name: (mine, choices.slo_or(slo)) for name, (mine, slo) in experiment.classes_of(record, scenario).items()
         },
         prediction=experiment.prediction_of(record, scenario),
+        reasons=reasons_told(record),
         judge=partial(experiment.judged, scenario, record, delivered, window),
     )

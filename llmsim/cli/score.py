@@ -22,7 +22,9 @@ def score(
     results: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RESULT]…", help="Folders of llmsim run, vLLM or SGLang benchmark files with details, timelines."
+            metavar="[RESULT]…",
+            help="Folders of llmsim run, files of benchmarks (vLLM, SGLang, AIPerf, GuideLLM, "
+            "inference-perf, GenAI-Perf, trtllm-bench, llmperf, LLMServingSim), timelines.",
         ),
     ] = None,
     timelines: Annotated[
@@ -39,6 +41,7 @@ def score(
     index_base: choose.IndexBase = None,
     penalty: choose.Penalty = None,
     window: choose.WindowText = None,
+    run: choose.RunOfFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, nothing else.")] = False,
 ) -> None:
     """Score results: latencies, attainment, goodput, smooth goodput; per request where there are few."""
@@ -54,12 +57,12 @@ def score(
         },
         window=window,
     )
-    from llmsim.cli.results import open_result
+    from llmsim.cli.results import open_results
 
     asked = [(path, None) for path in results or []] + ([(timelines, "timelines")] if timelines else [])
     if not asked:
         raise InputError("nothing to score: give a result, or --timelines FILE")
-    found = [_scored(open_result(path, chosen, kind)) for path, kind in asked]
+    found = [_scored(one) for path, kind in asked for one in open_results(path, chosen, run, kind)]
     if as_json:
         print_json(found[0] if len(found) == 1 else {"results": found})
         return
@@ -77,7 +80,8 @@ def _scored(opened: Opened) -> dict[str, Any]:
     values = opened.score()
     if "verdict" in values:  # what its requests met is told, whatever it is worth, and marked
         values = experiment.reported(values, force=True)
-    if len(opened.timelines) <= FEW_REQUESTS:
+    exact = opened.measured is None or not opened.measured.unknown
+    if opened.timelines is not None and exact and len(opened.timelines) <= FEW_REQUESTS:
         rows: list[dict[str, Any]] = [dict(row) for row in request_table(opened.timelines, opened.user)]
         if opened.slo is not None:
             for row, good in zip(rows, meets(opened.timelines, opened.slo), strict=True):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmsim.cli import choices as choose
 from llmsim.cli.output import ProgressBar, print_json
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.studies.validation import Report
+    from llmsim.studies.validation.sends import Assumed
 
 
 def validate(
@@ -21,7 +24,7 @@ def validate(
         typer.Argument(
             metavar="CASE|RESULT",
             help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop or vllm-decisions "
-            "with --data; or with --scenario a measured result: JSON of vLLM's benchmark with details, timelines, or a "
+            "with --data; or with --scenario a measured result: a benchmark's file with details, timelines, or a "
             "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
         ),
     ],
@@ -38,6 +41,9 @@ def validate(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for validation.json and a picture, validation.png.")
     ] = None,
+    run: choose.RunOfFile = None,
+    max_concurrency: choose.MaxConcurrency = None,
+    assume_sends: choose.AssumeSends = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Compare predictions with measurements; `passed` says whether the stated targets are met.
@@ -45,26 +51,44 @@ def validate(
     The exit code is 0 whether or not they are met: a miss is a result.
     """
     from llmsim.experiment import staged
+    from llmsim.studies.validation.sends import Assumed
     from llmsim.studies.validation.store import MARK, write
 
+    if data is not None and (run is not None or max_concurrency is not None or assume_sends):
+        raise InputError("--run, --max-concurrency and --assume-sends belong to --scenario: a case knows its load")
+    of_file = OfFile(run, Assumed(max_concurrency, assume_sends))
     with ExitStack() as stack:
         scratch = stack.enter_context(staged(out, MARK)) if out is not None else None
         progress = stack.enter_context(ProgressBar("parts compared"))
-        report = _report(case, data, scenario, changes or [], progress)
+        reports = _reports(case, data, scenario, changes or [], of_file, progress)
         if scratch is not None:
             from llmsim.reports import plots
 
-            write(report, scratch)
-            plots.save(plots.validation_figure(report), scratch / "validation.png")
+            if len(reports) > 1:
+                raise InputError(f"--out {out}: holds one report, and there are {len(reports)}; say which: --run K")
+            write(reports[0], scratch)
+            plots.save(plots.validation_figure(reports[0]), scratch / "validation.png")
     if as_json:
-        print_json(report.to_dict())
+        found = [report.to_dict() for report in reports]
+        print_json(found[0] if len(found) == 1 else {"reports": found})
     else:
         from llmsim.reports.tables import validation as report_validation
 
-        report_validation.show(report, out)
+        for report in reports:
+            report_validation.show(report, out)
 
 
-def _report(case: str, data: Path | None, scenario: str | None, changes: list[str], progress: ProgressBar) -> Report:
+@dataclass(frozen=True, slots=True)
+class OfFile:
+    """Which runs of a result's file, and what the command line adds to them."""
+
+    run: str | None
+    assumed: Assumed
+
+
+def _reports(
+    case: str, data: Path | None, scenario: str | None, changes: list[str], of_file: OfFile, progress: ProgressBar
+) -> list[Report]:
     if (data is None) == (scenario is None):
         raise InputError("expected --data DIR for a case, or --scenario SCENARIO for a measured result, and not both")
     if data is not None:
@@ -72,10 +96,12 @@ def _report(case: str, data: Path | None, scenario: str | None, changes: list[st
             raise InputError("--set belongs to --scenario: a case says itself what it assumes")
         from llmsim.studies import validation
 
-        return validation.validate(case, data, progress)
+        return [validation.validate(case, data, progress)]
     assert scenario is not None
     from llmsim.scenario import load_scenario
-    from llmsim.studies.validation.measured_run import read_run
+    from llmsim.studies.validation.measured_run import asked_runs
     from llmsim.studies.validation.result import compare_result
 
-    return compare_result(read_run(Path(case)), load_scenario(scenario, changes))
+    runs = asked_runs(Path(case), choose.run_of_file(of_file.run), of_file.assumed, several=of_file.run == "all")
+    described = load_scenario(scenario, changes)
+    return [compare_result(run, described) for run in runs]

@@ -24,6 +24,7 @@ from llmsim.metrics.client_queueing import client_queueing
 from llmsim.metrics.gateway_waits import gateway_waits
 from llmsim.metrics.imbalance import imbalance
 from llmsim.metrics.prefix_hits import prefix_hits
+from llmsim.metrics.reasons import reasons_told
 from llmsim.metrics.score import score, score_classes
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
@@ -125,6 +126,8 @@ def score_delivered(
         )
     if told := prediction_of(record, scenario):
         values["prediction"] = told
+    if reasons := reasons_told(record):
+        values["reasons"] = reasons
     further = {"attempts": attempts.attempts_made(requests), "conversations": attempts.conversations(requests)}
     values |= {name: counts for name, counts in further.items() if counts is not None}
     held_back = scenario.clients.max_in_flight is not None

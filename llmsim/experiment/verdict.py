@@ -12,7 +12,7 @@ from llmsim.metrics import ranges
 from llmsim.metrics.paid_time import SERVING, instance_seconds
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Record
-from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, Verdict, judge
+from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, Verdict, judge
 
 #: tables of the score with percentiles of the far tail, which need a steady state
 WITH_TAILS = (
@@ -21,7 +21,7 @@ WITH_TAILS = (
 )
 TAILS = ("p99",)
 #: what a verdict answers, in words
-ANSWERS = {STEADY: "steady", OVERLOADED: "overloaded", TOO_SHORT: "too short to say"}
+ANSWERS = {STEADY: "steady", OVERLOADED: "overloaded", TOO_SHORT: "too short to say", UNSERVED: UNSERVED}
 P99S_WITHHELD = "P99s withheld, --force shows them"
 P99S_MARKED = "P99s marked * are not to be relied on"
 

@@ -1,1 +1,1 @@
-"""Measured results in: plain timelines, vLLM's and SGLang's benchmark files."""
+"""Measured results in and out: the files of benchmarks, each format a module of `formats`, and plain timelines."""

@@ -1,185 +1,114 @@
-"""Measured results as timelines, and the checks that every reader of them shares."""
+"""One run of a benchmark, as its file tells it: requests, the load, what the tool printed, and what is lacking."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from llmsim.errors import InputError, nearest
-from llmsim.metrics.window import ARRIVALS, Window
+from llmsim.errors import InputError
+from llmsim.interop.answers import Answer, timelines_of
+from llmsim.interop.place import known_number
+from llmsim.metrics.window import Window
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
 
-LARGEST_S = 1e12  #: beyond any clock; what is larger is not a time in seconds
+#: keys of a score that rest on every gap between tokens
+OF_GAPS = ("tbt_s", "smooth_goodput_tokens_per_s", "idle_latency_s")
+#: keys of a score that rest on when an answer begins
+OF_FIRST_TOKEN = ("ttft_s", "tpot_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How the benchmark sent requests, as far as its file says."""
+
+    rate_per_s: float | None = None  #: infinite: all at once; None: not known
+    burstiness: float | None = None  #: of gamma gaps: 1 is Poisson, infinite is constant; None: not known
+    max_concurrency: int | None = None  #: requests under way at once, at most
+    rescaled: bool = False  #: whether send times were stretched so that the last of n comes exactly at n / rate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """What a file of measured results holds. Times count from the first arrival."""
+    """One run. Times count from the first sending."""
 
-    timelines: Timelines
-    window: Window  #: that its rates are to be divided by
-    source: str  #: format, and what had to be assumed
+    source: str  #: the tool that has written it
+    timelines: Timelines | None  #: None: the file has no requests one by one
+    window: Window  #: that its rates are to be divided by: what the tool itself divides by
+    chunks: Timelines | None = None  #: of chunks, where these are not the tokens
+    unknown: tuple[str, ...] = ()  #: keys of a score that the file does not tell
+    dated: bool = True  #: whether it says when requests were sent
+    queued_s: Floats | None = None  #: (requests,) waits at the client before the sending; None: not known
+    load: Load = Load()
+    printed: Mapping[str, float] = field(default_factory=dict)  #: by the tool, under the names of a score
+    differs: Mapping[str, str] = field(default_factory=dict)  #: why a printed number need not be the score's, by key
+    notes: tuple[str, ...] = ()  #: what had to be assumed, and what is lacking
+    run: int = 1
+    runs: int = 1  #: in the file
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a file a value stands, for messages."""
-
-    file: Path
-    where: str  #: such as "request 7"
-
-    def error(self, field: str, problem: str) -> InputError:
-        """One line: file, request, field, problem."""
-        return InputError(f"{self.file}: {self.where}, {field}: {problem}")
-
-    def number(self, field: str, value: Any) -> float:
-        """A finite number, seconds."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(field, f"expected a number of seconds, got {_short(value)}")
-        if abs(value) > LARGEST_S or math.isnan(value):
-            raise self.error(field, f"expected a finite number of seconds, got {_short(value)}")
-        return float(value)
-
-    def not_negative(self, field: str, value: Any) -> float:
-        """A finite number of seconds, 0 or more."""
-        if (number := self.number(field, value)) < 0:
-            raise self.error(field, f"expected 0 or more seconds, got {number}")
-        return number
-
-    def numbers(self, field: str, value: Any) -> Floats:
-        """A list of finite numbers; the message names the first that is none."""
-        if not isinstance(value, list):
-            raise self.error(field, f"expected a list of seconds, got {_short(value)}")
-        # One pass in C for the usual case; the slow one only to name the culprit.
-        if all(type(x) is float or type(x) is int for x in value):
-            with contextlib.suppress(OverflowError):
-                out = np.array(value, dtype=np.float64)
-                if (np.abs(out) <= LARGEST_S).all():
-                    return out
-        return np.array([self.number(f"{field}[{i}]", x) for i, x in enumerate(value)])
-
-    def count(self, field: str, value: Any) -> int:
-        """A whole number, 0 or more."""
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise self.error(field, f"expected a whole number, 0 or more, got {_short(value)}")
-        return value
+    def requests(self, path: Path, purpose: str) -> Timelines:
+        """The timelines; InputError where there are none: for what they were wanted, and how to get them."""
+        if self.timelines is None:
+            raise InputError(f"{path}: {purpose} needs requests one by one; {self.source}, {'; '.join(self.notes)}")
+        return self.timelines
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file; InputError with line and column where it is cut off or malformed."""
-    text = read_text(path)
-    return parse_json(text, str(path))
+def of_answers(
+    source: str,
+    answers: Sequence[Answer],
+    *,
+    duration_s: float | None = None,
+    dated: bool = True,
+    notes: Sequence[str] = (),
+    differs: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Measured:
+    """A run from its requests; `duration_s` is what the tool divides by, first sending to last end if not given.
 
-
-def parse_json(text: str, where: str) -> Any:
-    """Parse JSON text; InputError that begins with `where` if it is cut off or malformed."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as e:
-        place = f"line {e.lineno} column {e.colno}"
-        raise InputError(f"{where}: {place}: not valid JSON ({e.msg}); is the file complete?") from None
-    except (RecursionError, ValueError) as e:
-        raise InputError(f"{where}: not valid JSON ({type(e).__name__})") from None
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 text file; InputError where that is not possible."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror or e})") from None
-    except UnicodeDecodeError as e:
-        raise InputError(f"{path}: byte {e.start}: not UTF-8 text") from None
-
-
-def outcome_named(place: Place, value: Any) -> Outcome:
-    """Outcome from its lower-case name."""
-    known = [outcome.name.lower() for outcome in Outcome]
-    if value not in known:
-        raise place.error("outcome", f"unknown {_short(value)}{nearest(str(value), known)}")
-    return Outcome[str(value).upper()]
-
-
-def client_timelines(file: Path, bench: dict[str, Any]) -> tuple[Timelines, bool]:
-    """Build timelines from what a benchmark client saved per request; also, whether it saved the send times.
-
-    Fields, one entry per request: `ttfts` (s), `itls` (lists, s), `output_lens`, and where present
-    `input_lens`, `start_times` (s, any clock), `errors` (text, empty if none). Token i + 1 comes itls[i]
-    after token i. A request with an error counts as abandoned by the server after the tokens it got.
+    Further arguments are fields of `Measured`. Where requests are not dated and there is no duration, there are no
+    rates.
     """
-    for key in ("ttfts", "itls", "output_lens"):
-        if key not in bench:
-            raise InputError(f"{file}: '{key}' is missing; was the run saved with details per request?")
-    n = len(_list(file, bench, "ttfts", None))
-    ttfts, itls, output_lens = (_list(file, bench, key, n) for key in ("ttfts", "itls", "output_lens"))
-    errors = _list(file, bench, "errors", n) if bench.get("errors") is not None else [""] * n
-    dated = bench.get("start_times") is not None
-    starts = _list(file, bench, "start_times", n) if dated else [0.0] * n
-    prompts = _list(file, bench, "input_lens", n) if bench.get("input_lens") is not None else [0] * n
-    start_s = np.array([Place(file, f"request {i}").number("start_times", x) for i, x in enumerate(starts)])
-    if n:
-        start_s -= start_s.min()
-    tokens = [
-        start_s[i] + _token_offsets_s(Place(file, f"request {i}"), ttfts[i], itls[i], output_lens[i], bool(errors[i]))
-        for i in range(n)
-    ]
-    asked = [
-        max(len(t), Place(file, f"request {i}").count("output_lens", output_lens[i])) for i, t in enumerate(tokens)
-    ]
-    timelines = Timelines.from_token_times(
-        start_s,
-        tokens,
-        outcome=[Outcome.ABANDONED if errors[i] else Outcome.FINISHED for i in range(n)],
-        prompt_tokens=[Place(file, f"request {i}").count("input_lens", prompts[i]) for i in range(n)],
-        output_tokens=asked,
-    )
-    return timelines, dated
-
-
-def client_window(file: Path, timelines: Timelines, dated: bool, duration: Any) -> Window:
-    """Window for rates: that of the arrivals, or the run's duration where no send times were saved."""
-    if dated or duration is None:
-        return ARRIVALS
-    seconds = Place(file, "the run").number("duration", duration)
-    return Window(start_s=0.0, end_s=seconds) if seconds > 0 else ARRIVALS
-
-
-def _token_offsets_s(place: Place, ttft: Any, itls: Any, output_len: Any, failed: bool) -> Floats:
-    """Token times after the send, from the first gap on."""
-    n = place.count("output_lens", output_len)
-    gaps_s = place.numbers("itls", itls)
-    if (gaps_s < 0).any():
-        i = int(np.argmax(gaps_s < 0))
-        raise place.error(f"itls[{i}]", f"negative gap of {gaps_s[i]} s")
+    timelines, chunks = timelines_of(answers)
+    said, why = list(notes), dict(differs or {})
+    unknown: tuple[str, ...] = ()
+    if any(one.spread for one in answers):
+        unknown = OF_GAPS
+        said.append("gaps between tokens are not in the file: no TBT, no smooth goodput")
+    if not dated:
+        said.append("send times are not in the file")
+        duration_s = math.nan if duration_s is None else duration_s
+    many = sum(len(one.chunks_s) != one.tokens for one in answers if not one.spread)
+    if chunks is not None and many:
+        said.append(f"chunks are not tokens in {many} of {len(answers)} requests: TBT is between chunks")
+    failed = [one for one in answers if one.outcome != Outcome.FINISHED]
     if failed:
-        # What a failed request has delivered is in its gaps; its length is not to be trusted.
-        first_s = 0.0 if ttft is None else place.not_negative("ttfts", ttft)
-        n = len(gaps_s) + 1 if first_s > 0 else 0
-    else:
-        first_s = place.not_negative("ttfts", ttft) if n else 0.0
-        if len(gaps_s) != max(n - 1, 0):
-            raise place.error("itls", f"{len(gaps_s)} gaps for {n} output tokens, expected {max(n - 1, 0)}")
-    return np.cumsum(np.concatenate([[first_s], gaps_s]))[:n]
+        said.append(_failures(failed))
+        for key in ("ttft_s", "tpot_s", "tbt_s", "e2e_s"):
+            why.setdefault(key, f"{len(failed)} failed requests count as cut short here, the tool leaves them out")
+    window = Window(kind="makespan", duration_s=duration_s)
+    return Measured(source, timelines, window, chunks, unknown, dated, notes=tuple(said), differs=why, **more)
 
 
-def _list(file: Path, bench: dict[str, Any], key: str, n: int | None) -> list[Any]:
-    value = bench[key]
-    if not isinstance(value, list):
-        raise InputError(f"{file}: {key}: expected a list with one entry per request, got {_short(value)}")
-    if n is not None and len(value) != n:
-        raise InputError(
-            f"{file}: {key}: {len(value)} entries, but ttfts has {n}; request {min(len(value), n)} is cut off"
-        )
-    return value
+def _failures(failed: Sequence[Answer]) -> str:
+    reasons = [" ".join(one.error.split())[:80] for one in failed if one.error.strip()]
+    most = max(set(reasons), key=reasons.count) if reasons else ""
+    return f"{len(failed)} requests failed" + (f", most often: {most}" if most else "")
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 40 else text[:37] + "..."
+def of_summary(source: str, printed: Mapping[str, float], lacks: str, load: Load = Load()) -> Measured:
+    """A run of which only aggregates are known; `lacks` says what would have saved its requests."""
+    window = Window(kind="makespan", duration_s=math.nan)
+    return Measured(source, None, window, printed=printed, load=load, notes=(lacks,))
+
+
+def printed_numbers(values: Mapping[str, Any], names: Mapping[str, tuple[str, float]]) -> dict[str, float]:
+    """Those of `values` that have a name in a score: key of the file -> (key of the score, factor)."""
+    found = {}
+    for key, (name, factor) in names.items():
+        number = known_number(values.get(key))
+        if number is not None:
+            found[name] = number * factor
+    return found

@@ -30,7 +30,7 @@ from llmsim.metrics.smooth_goodput import (
     smooth_goodput_tokens_per_s,
 )
 from llmsim.metrics.summary import number
-from llmsim.metrics.window import ARRIVALS, Window, per_second, resolve, run_end_s
+from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve, run_end_s
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 
@@ -152,9 +152,9 @@ def audit(
     ends = [run_end_s(timelines) if end_s is None else end_s, *(run_end_s(version) for version in versions.values())]
     hardened = replace(user, anchor="arrival", charge="until_run_end", patience_s=None)
     span = resolve(window, timelines)
-    if span.duration_s <= 0:
-        raise InputError("audit: the result lasts no time, so that there are no rates; expected more than one request")
-    judge = _Judge(slo, hardened, Window(start_s=span.start_s, end_s=span.end_s), max(ends))
+    if not span.duration_s > 0:
+        raise InputError("audit: the result lasts no time that is known, so that there are no rates")
+    judge = _Judge(slo, hardened, _fixed(span), max(ends))
     before, benefit = judge.values(timelines), judge.benefit(timelines)
     after = {name: judge.values(version) for name, version in versions.items()}
     users = {name: _users(judge.benefit(version) - benefit) for name, version in versions.items()}
@@ -164,6 +164,13 @@ def audit(
     )
     choices = {"slo": asdict(slo), "user": asdict(hardened), "window": [span.start_s, span.end_s], "end_s": max(ends)}
     return Audit(rows, users, pace_s, choices)
+
+
+def _fixed(span: Span) -> Window:
+    """The window that gives every version the same requests and the same T."""
+    if span.kind == "makespan":
+        return Window(kind="makespan", duration_s=span.duration_s)
+    return Window(start_s=span.start_s, end_s=span.end_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +229,7 @@ class _Judge:
         delivered = float((n - penalty_tokens(late_s, n, done, self.user)).sum())
         first = replace(self.user, anchor="first_token")
         return {
-            "throughput": goodput.throughput_tokens_per_s(timelines, self.window),
+            "throughput": goodput.delivered_tokens_per_s(timelines, span),
             "attainment": _mean(good),
             "attainment_completed": _mean(good[done]),
             "attainment_tbt": _mean(tbt),

@@ -1,5 +1,7 @@
 """May a run speak of a steady state? Three answers, `steady`, `overloaded`, `too short`, and the evidence.
 
+A fourth, `nothing served`, is of runs in which no request was worked on.
+
 The hard case is a load near capacity. There the number waiting does a random walk that cannot go below 0 (Kingman 1962:
 reflected Brownian motion), growing without bound just above capacity and wandering for very long just below it. Both
 claims are therefore held against that walk at exactly full load, the borderline between them:
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsim.statistics.intervals import Floats, student_t
 from llmsim.statistics.series import (
@@ -30,7 +33,7 @@ from llmsim.statistics.series import (
     time_averages,
 )
 
-STEADY, OVERLOADED, TOO_SHORT = "steady", "overloaded", "too short"
+STEADY, OVERLOADED, TOO_SHORT, UNSERVED = "steady", "overloaded", "too short", "nothing served"
 
 #: independent values that batch means must be worth; see the module
 LEAST_INDEPENDENT = 20.0
@@ -54,7 +57,7 @@ BINS = 800  #: for the warm-up; 160 of MSER-5's means of five
 class Verdict:
     """What a run may say, why, and what that rests on."""
 
-    answer: str  #: `STEADY`, `OVERLOADED` or `TOO_SHORT`
+    answer: str  #: `STEADY`, `OVERLOADED`, `TOO_SHORT` or `UNSERVED`
     reason: str  #: one sentence
     evidence: Mapping[str, float | int | None]
 
@@ -81,15 +84,18 @@ def judge(
     `scheduled_s` is when a request was first worked on, NaN for never; `end_s` when it left the system. `span_s` is the
     time looked at (left out: first to last arrival); `utilisation` the busy share of the instances in it.
     """
-    waiting_until_s = np.where(np.isnan(scheduled_s), end_s, scheduled_s)
+    served = ~np.isnan(scheduled_s)
+    waiting_until_s = np.where(served, scheduled_s, end_s)
     start_s, stop_s = span_s or _span(arrival_s)
-    run = _Run(arrival_s, waiting_until_s, end_s, start_s, stop_s, *_stays(end_s - waiting_until_s))
+    if len(served) and not served.any():
+        return Verdict(UNSERVED, f"not one of {len(served):,} requests was worked on", {})
+    run = _Run(arrival_s, waiting_until_s, end_s, served, start_s, stop_s, *_stays(end_s - waiting_until_s))
     if run.length_s <= 0:
         return Verdict(TOO_SHORT, "all requests arrive at once: there is no time over which to judge", {})
     growth = _growth(run)
     warm_up_s, independent = _independence(run)
     evidence = {
-        "requests": int(run.counted(warm_up_s)),
+        "requests": int(run.counted(warm_up_s).sum()),
         "warm_up_s": warm_up_s,
         "independent_batches": independent,
         **growth.to_dict(),
@@ -106,6 +112,7 @@ class _Run:
     arrival_s: Floats
     waiting_until_s: Floats
     end_s: Floats
+    served: NDArray[np.bool_]
     start_s: float
     stop_s: float
     stay_s: float  #: mean time in service
@@ -115,8 +122,8 @@ class _Run:
     def length_s(self) -> float:
         return self.stop_s - self.start_s
 
-    def counted(self, warm_up_s: float) -> int:
-        return int(np.sum((self.arrival_s >= self.start_s + warm_up_s) & (self.arrival_s <= self.stop_s)))
+    def counted(self, warm_up_s: float) -> NDArray[np.bool_]:
+        return (self.arrival_s >= self.start_s + warm_up_s) & (self.arrival_s <= self.stop_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +193,10 @@ def _independence(run: _Run) -> tuple[float, float]:
 def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]) -> Verdict:
     independent, warm_up_s = float(evidence["independent_batches"] or 0), float(evidence["warm_up_s"] or 0)
     stays = (run.length_s - warm_up_s) / run.met_stay_s if run.met_stay_s > 0 else math.inf
-    requests = int(evidence["requests"] or 0)
-    if requests < LEAST_REQUESTS:
-        lack = f"{requests} requests after warm-up, where a P99 needs {LEAST_REQUESTS}"
+    served = int((run.counted(warm_up_s) & run.served).sum())
+    if served < LEAST_REQUESTS:
+        rejected = "" if served == evidence["requests"] else f" of {evidence['requests']} were served"
+        lack = f"{served} requests{rejected} after warm-up, where a P99 needs {LEAST_REQUESTS}"
     elif growth.certain:
         return Verdict(
             OVERLOADED,

@@ -29,7 +29,7 @@ PICTURES = {
 }
 #: the same, of runs whose instances come and go
 MORE_PICTURES = {"instances.png": "The load, the instances that it called up, and what they cost."}
-VERDICT_CLASS = {"steady": "good", "overloaded": "bad", "too short": "doubt"}
+VERDICT_CLASS = {"steady": "good", "overloaded": "bad", "too short": "doubt", "nothing served": "bad"}
 
 
 def run_page(folder: Path) -> str:

@@ -12,7 +12,7 @@ from llmsim.reports.page import html
 from llmsim.reports.page.html import Html, element
 from llmsim.reports.page.run_page import VERDICT_CLASS, scenario_table
 from llmsim.reports.tables import sweep as report_sweep
-from llmsim.statistics import STEADY
+from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED
 from llmsim.studies.sweep import CURVES, HEAT_MAPS, Kept, in_words, read_kept
 
 PICTURES = {
@@ -51,7 +51,7 @@ def _verdict(kept: Kept) -> Html:
     """How many runs are steady, and what stands for the others."""
     answers = Counter(row["verdict.answer"] for row in kept.rows)
     counts = ", ".join(f"{answers[name]:,} {name}" for name in ANSWERS if answers[name])
-    worst = next((name for name in ("overloaded", "too short") if answers[name]), STEADY)
+    worst = next((name for name in (UNSERVED, OVERLOADED, TOO_SHORT) if answers[name]), STEADY)
     begun = "" if kept.finished else f"Unfinished: {len(kept.rows):,} of {len(kept.said['points']):,} runs are done. "
     forced = any(row["verdict.answer"] != STEADY and row.get("ttft_s.p99") is not None for row in kept.rows)
     tails = f" {P99S_MARKED}." if forced else " P99s are those of points whose runs are all steady."

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmsim.reports.terminal import say
+from llmsim.statistics import OVERLOADED, TOO_SHORT, UNSERVED
 from llmsim.studies.plan import Planned
 from llmsim.studies.plan.evaluate import Evaluation
 from llmsim.studies.plan.plan import Answer
@@ -76,7 +77,7 @@ def _cells(answer: Answer, evaluation: Evaluation) -> tuple[str, ...]:
 
 def _short(evaluation: Evaluation) -> str:
     kind = evaluation.reason.partition(":")[0]
-    return kind if kind in ("overloaded", "too short") else evaluation.answer
+    return kind if kind in (OVERLOADED, TOO_SHORT, UNSERVED) else evaluation.answer
 
 
 def _plain(value: float | None) -> str:

@@ -32,6 +32,22 @@ STATES = ("starting", "ready", "draining")
 #: stages whose key says less than they hold
 STAGES = {"memory_wait_s": "wait for memory and link"}
 QUANTILES = ("mean", "p50", "p90", "p99")
+#: waits whose percentiles are estimated where requests were cut short
+OF_WAITS = ("ttft_s", "e2e_s", "queueing_s", "engine_ttft_s", "gateway_queueing_s", "client_queueing_s")
+ESTIMATED = "†"
+SUMMARY_QUANTILES = (*QUANTILES[:3], "p95", "p99")
+#: of a benchmark's summary
+AMOUNTS = {
+    "requests.finished": "requests finished",
+    "requests.abandoned": "requests failed",
+    "output_tokens_per_s": "throughput, output tokens/s",
+    "total_tokens_per_s": "throughput, prompt and output tokens/s",
+    "requests_per_s": "throughput, requests/s",
+    "goodput_requests_per_s": "goodput of its own SLO, requests/s",
+    "duration_s": "duration, s",
+    "prompt_tokens": "prompt tokens",
+    "output_tokens": "output tokens",
+}
 
 
 def show(result: Result, folder: Path | None, console: Console | None = None, *, force: bool = False) -> None:
@@ -39,7 +55,7 @@ def show(result: Result, folder: Path | None, console: Console | None = None, *,
     console = console or Console(highlight=False)
     console.print(f"\n[bold]{result.scenario.name}[/bold]\n{setting(result.scenario)}")
     score = result.reported(force=force)
-    console.print(_latencies(score))
+    _show_latencies(score, console)
     console.print(_outcome(score))
     _show_classes(score, console)
     if "pools" in score:
@@ -54,14 +70,52 @@ def show(result: Result, folder: Path | None, console: Console | None = None, *,
 def show_score(score: Mapping[str, Any], console: Console | None = None) -> None:
     """Print a score: latencies, outcome, and each request where the score has a row for each."""
     console = console or Console(highlight=False)
-    say(console, f"\n[bold]{score['name']}[/bold]\ntimes {score['choices']['times']}")
-    console.print(_latencies(score))
+    say(console, f"\n[bold]{escape(score['name'])}[/bold]\ntimes {score['choices']['times']}")
+    if "requests" not in score:
+        show_summary(score, console)
+        return
+    _show_latencies(score, console)
     console.print(_outcome(score))
+    show_notes(score, console)
     _show_classes(score, console)
     if score.get("per_request"):
         console.print(_per_request(score["per_request"], score["choices"]["user"]))
     if "verdict" in score:
         say(console, verdict_line(score["verdict"]))
+
+
+def show_summary(score: Mapping[str, Any], console: Console) -> None:
+    """Print what a benchmark's summary tells: its latencies and amounts, and what it lacks."""
+    printed = {key: one["tool"] for key, one in score["printed"].items()}
+    latencies = Table(box=box.SIMPLE_HEAD)
+    latencies.add_column("latency, as printed")
+    for name in SUMMARY_QUANTILES:
+        latencies.add_column(name, justify="right")
+    for key, (words, scale) in LATENCIES.items():
+        values = [printed.get(f"{key}.{q}") for q in SUMMARY_QUANTILES]
+        if any(value is not None for value in values):
+            latencies.add_row(words, *(_latency(value, scale, False) for value in values))
+    amounts = Table(box=box.SIMPLE_HEAD, show_header=False)
+    for key, words in AMOUNTS.items():
+        if key in printed:
+            amounts.add_row(words, plain(printed[key]))
+    for table in (latencies, amounts):
+        if table.row_count:
+            console.print(table)
+    show_notes(score, console)
+
+
+def show_notes(score: Mapping[str, Any], console: Console) -> None:
+    """Print what a file lacks and what was assumed of it, and where the score differs from what its tool printed."""
+    for note in score.get("notes", ()):
+        say(console, f"  {escape(note)}")
+    held = {key: one for key, one in score.get("printed", {}).items() if one["here"] is not None}
+    same = sum("why" not in one for one in held.values())
+    if same:
+        say(console, f"  {same} of {len(held)} numbers that the tool printed are the same here")
+    for key, one in held.items():
+        if "why" in one:
+            say(console, f"  {key}: the tool has {plain(one['tool'])}, here {plain(one['here'])}: {one['why']}")
 
 
 def verdict_line(verdict: Mapping[str, Any]) -> str:
@@ -185,6 +239,20 @@ def _options(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in options.items())
 
 
+def _show_latencies(score: Mapping[str, Any], console: Console) -> None:
+    """Print the table of latencies, and what its marks mean."""
+    console.print(_latencies(score))
+    if cut := [score[key]["censored"] for key in OF_WAITS if _estimated(score, key)]:
+        requests = plain(score["requests"]["total"])
+        say(console, f"  {ESTIMATED} after Kaplan and Meier: up to {plain(max(cut))} of {requests} requests cut short")
+
+
+def _estimated(score: Mapping[str, Any], key: str) -> bool:
+    """Whether the percentiles of a wait are estimates, because some requests were cut short before its end."""
+    row = score.get(key)
+    return key in OF_WAITS and row is not None and bool(row["censored"]) and bool(row["n"])
+
+
 def _latencies(score: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("latency")
@@ -195,7 +263,7 @@ def _latencies(score: Mapping[str, Any]) -> Table:
         row = score.get(key)
         if row is not None:
             values = (_latency(row[q], scale, f"{key}.{q}" in marked) for q in QUANTILES)
-            table.add_row(words, *values, plain(row["n"]))
+            table.add_row(words + f" {ESTIMATED}" * _estimated(score, key), *values, plain(row["n"]))
     return table
 
 
@@ -242,6 +310,7 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     choices, slo = score["choices"], score["slo"]
     rows = [
         ("requests", f"{plain(total)}: {ends}"),
+        *(("", f"{plain(one['requests'])} because {one['reason']}") for one in score.get("reasons", ())),
         *_users(score),
         ("throughput", _rate(score["output_tokens_per_s"], score["requests_per_s"])),
     ]
@@ -253,7 +322,7 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     reader = f"{user['tokens_per_s']:g} tokens/s from {user['anchor']}{offset}, alpha {user['alpha']:g}"
     rows.append(("smooth goodput", f"{plain(score['smooth_goodput_tokens_per_s'])} tokens/s"))
     rows.append(("  its reader", f"{reader}, {user['penalty']}"))
-    rows.append(("window", f"{window['kind']}, {plain(window['start_s'])} to {plain(window['end_s'])} s"))
+    rows.append(("window", _window(window)))
     if window["kind"] == "arrivals":
         rows.append(("", "goodputs: who arrives in it; throughput: what leaves in it"))
     if choices.get("measured_from") == "sent":
@@ -268,6 +337,14 @@ def outcome_rows(score: Mapping[str, Any]) -> list[tuple[str, str]]:
     if cache := score.get("prefix_cache"):
         rows.append(("prefix cache", f"{_percent(cache['hit_ratio'])} of prompt tokens found"))
     return rows
+
+
+def _window(window: Mapping[str, Any]) -> str:
+    """Say over what rates divide, and why it is not what was asked for."""
+    if window["duration_s"] is None:
+        return f"{window['kind']} of a length that is not known: no rates"
+    said = f"{window['kind']}, {plain(window['start_s'])} to {plain(window['end_s'])} s"
+    return said if window["kind"] == window["asked"] else f"{said}, since arrivals are a burst"
 
 
 def _bounds(slo: Mapping[str, float | None]) -> str:

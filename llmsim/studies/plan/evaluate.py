@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.scenario import Scenario
-from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, mean
+from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, mean
 from llmsim.studies.plan.measure import Measure, Measured
 from llmsim.studies.plan.targets import Target
 
@@ -84,10 +84,10 @@ class Evaluator:
         self._add(runs, 1, experiment_of)
         if runs[0].answer == TOO_SHORT:
             return UNDECIDED, None, _too_short(runs), runs
-        if runs[0].answer == OVERLOADED:
+        if runs[0].answer in (OVERLOADED, UNSERVED):
             self._add(runs, 2, experiment_of)
-            if runs[1].answer == OVERLOADED:
-                return FAILS, 0.0, f"overloaded: {runs[0].reason}", runs
+            if runs[1].answer == runs[0].answer:
+                return FAILS, 0.0, f"{runs[0].answer}: {runs[0].reason}", runs
             return UNDECIDED, None, _too_short(runs), runs
         seeds = self.rules.least_seeds
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def compare_result(run: MeasuredRun, scenario: Scenario) -> Report:
     means = [point for point in points if point.label == "mean"]
     return Report(
         case=run.name,
-        about=f"{len(run.workload):,} measured requests, sent again at the same times to scenario {scenario.name}; "
+        about=f"{len(run.workload):,} measured requests, {run.said}, to scenario {scenario.name}; "
         f"latencies from sending. Host times: {_host_in_words(make_host(scenario))}.",
         points=tuple(points),
         checks=tuple(Check(f"mean {p.group}", p.error_percent, LIMIT_PERCENT) for p in (*means, rate)),
@@ -42,24 +43,30 @@ def compare_result(run: MeasuredRun, scenario: Scenario) -> Report:
     )
 
 
-def host_of(run: MeasuredRun, scenario: Scenario) -> HostTimes:
-    """Fit the host's times to a measured run.
+def host_of(runs: Sequence[MeasuredRun], scenario: Scenario) -> HostTimes:
+    """Fit the host's times to measured runs, all of them at once.
 
-    The run's requests are dealt into `LOADS` parts by how many others were in flight when they were sent; what is
+    A run's requests are dealt into `LOADS` parts by how many others were in flight when they were sent; what is
     fitted is mean TTFT and mean TPOT of each part. What the scenario says of its host is not used.
     """
-    parts = np.array_split(np.argsort(run.in_flight(), kind="stable"), LOADS)
+    parts = [np.array_split(np.argsort(run.in_flight(), kind="stable"), LOADS) for run in runs]
 
-    def means(seen: Latencies) -> Floats:
-        values = [np.nanmean(getattr(seen, metric)[part]) for part in parts for metric in ("ttft_s", "tpot_s")]
+    def means(seen: Sequence[Latencies]) -> Floats:
+        values = [
+            np.nanmean(getattr(one, metric)[part])
+            for one, mine in zip(seen, parts, strict=True)
+            for part in mine
+            for metric in ("ttft_s", "tpot_s")
+        ]
         return np.array(values)
 
-    return fit_host(lambda host: means(predict(run, scenario, host)), means(run.latencies))
+    measured = means([run.latencies for run in runs])
+    return fit_host(lambda host: means([predict(run, scenario, host) for run in runs]), measured)
 
 
-def loads(run: MeasuredRun) -> tuple[float, float]:
+def loads(runs: Sequence[MeasuredRun]) -> tuple[float, float]:
     """Mean number of requests in flight in the part with the least load and in that with the most."""
-    in_flight = np.sort(run.in_flight())
+    in_flight = np.sort(np.concatenate([run.in_flight() for run in runs]))
     parts = np.array_split(in_flight, LOADS)
     return float(parts[0].mean()), float(parts[-1].mean())
 
@@ -89,7 +96,7 @@ def _host_in_words(host: HostTimes) -> str:
 
 
 def _notes(run: MeasuredRun, seen: Latencies) -> tuple[str, ...]:
-    notes = []
+    notes = [f"{note[0].upper()}{note[1:]}." for note in run.notes]
     if run.left_out:
         notes.append(f"{run.left_out} measured requests without an answer are left out: they cannot be sent again.")
     unserved = int(np.sum(~np.isfinite(seen.e2e_s)))

@@ -166,22 +166,25 @@ def test_a_run_is_scored_again_under_another_slo(capsys: pytest.CaptureFixture[s
         ([], "nothing to score"),
         (["nowhere.json"], "nowhere.json: cannot be read"),
         (["."], "expected a folder that llmsim run has written"),
-        (["text.json"], "text.json: expected a JSON list of timelines"),
+        (["text.json"], "text.json: expected JSON, JSON lines, CSV, or YAML"),
         (["cut.json"], "not valid JSON"),
         (["ab.json", "--window", "makspan"], "did you mean 'makespan'?"),
         (["ab.json", "--anchor", "arival"], "did you mean 'arrival'?"),
         (["ab.json", "--ttft-s", "-1"], "slo.ttft_s: expected seconds"),
         (["broken.json"], "broken.json: request 0, token_times_s[1]: negative gap"),
-        (["short.json"], "short.json: request 0, itls: 1 gaps for 3 output tokens, expected 2"),
         (["nan.json"], "nan.json: request 0, itls[1]: expected a finite number"),
+        (["ab.json", "--run", "2"], "ab.json: --run 2: expected 1 to 1"),
+        (["ab.json", "--run", "first"], "--run first: expected a number from 1 on, or all"),
+        (["strange.json"], "that no tool known here writes (its keys are colour, weight); known: AIPerf"),
     ],
 )
 def test_bad_results_are_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("text.json").write_text("TTFT 5 ms")
     Path("cut.json").write_text(json.dumps(BENCH)[:80])
     Path("broken.json").write_text(json.dumps([{"arrival_s": 0.0, "token_times_s": [2.0, 1.0]}]))
-    Path("short.json").write_text(json.dumps(BENCH | {"itls": [[0.25], []]}))
-    Path("nan.json").write_text(json.dumps(BENCH | {"itls": [[0.25, float("nan")], []]}))
+    nan = {key: value[:1] if isinstance(value, list) else value for key, value in BENCH.items()}
+    Path("nan.json").write_text(json.dumps(nan | {"itls": [[0.25, float("nan")]]}))
+    Path("strange.json").write_text('{"colour": "blue", "weight": 3}')
 
     assert main(["score", *arguments]) == 2
     captured = capsys.readouterr()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,7 @@ from typing import Any
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.interop.sglang_bench import read_sglang_bench
-from llmsim.interop.timelines import read_timelines
-from llmsim.interop.vllm_bench import read_vllm_bench
+from llmsim.interop.format import read_measured
 from llmsim.request import Outcome
 
 ENTRIES = [
@@ -28,6 +27,18 @@ BENCH: dict[str, Any] = {
     "start_times": [11.0, 10.0, 12.0],
     "errors": ["", "", "Connection reset"],
 }
+
+
+def read_timelines(file: Path):
+    return read_measured(file, kind="timelines")
+
+
+def read_vllm_bench(file: Path):
+    return read_measured(file, kind="vllm_bench")
+
+
+def read_sglang_bench(file: Path, run: int | None = None):
+    return read_measured(file, run, kind="sglang_bench")
 
 
 def written(folder: Path, content: object) -> Path:
@@ -55,7 +66,7 @@ def test_vllm(tmp_path: Path) -> None:
     assert found.token_times_s(1).tolist() == [0.25]
     assert found.outcome.tolist() == [Outcome.FINISHED, Outcome.FINISHED, Outcome.ABANDONED]
     assert found.prompt_tokens.tolist() == [7, 8, 9]
-    assert measured.window.start_s is None
+    assert (measured.window.kind, measured.window.duration_s) == ("makespan", 4.0)
 
 
 def test_sglang_has_no_send_times(tmp_path: Path) -> None:
@@ -65,8 +76,8 @@ def test_sglang_has_no_send_times(tmp_path: Path) -> None:
 
     assert measured.timelines.arrival_s.tolist() == [0.0, 0.0, 0.0]
     assert measured.timelines.token_times_s(0).tolist() == [0.5, 0.75, 1.25]
-    assert (measured.window.start_s, measured.window.end_s) == (0.0, 8.0)
-    with pytest.raises(InputError, match="holds 2 runs"):
+    assert (measured.window.kind, measured.window.duration_s, measured.dated) == ("makespan", 8.0, False)
+    with pytest.raises(InputError, match="holds 2 runs; say which: --run 1 to --run 2"):
         read_sglang_bench(file)
     with pytest.raises(InputError, match="expected 1 to 2"):
         read_sglang_bench(file, run=3)
@@ -96,7 +107,7 @@ TIMELINES = [
     ({}, "expected a list of requests"),
     (json.dumps(ENTRIES)[:-20], "not valid JSON"),
     ("[" * 100_000, "not valid JSON"),
-    ("", "line 1 column 1: not valid JSON"),
+    ("", "the file is empty"),
 ]
 
 
@@ -104,23 +115,46 @@ def bench(**changes: object) -> dict[str, object]:
     return BENCH | changes
 
 
-VLLM = [
-    (bench(itls=[[0.25], [], []]), "request 0, itls: 1 gaps for 3 output tokens, expected 2"),
-    (bench(itls=[[0.25, 0.5], [0.1], []]), "request 1, itls: 1 gaps for 1 output tokens, expected 0"),
+#: what is wrong with one request: it is left out, and the file is read; without others it is refused
+ODD = [
     (bench(itls=[[0.25, -0.5], [], []]), "request 0, itls[1]: negative gap of -0.5 s"),
     (bench(itls=[[0.25, float("nan")], [], []]), "request 0, itls[1]: expected a finite number"),
-    (bench(itls=[[0.25, 0.5], []]), "itls: 2 entries, but ttfts has 3; request 2 is cut off"),
     (bench(itls=[0.25, [], []]), "request 0, itls: expected a list"),
     (bench(ttfts=[None, 0.25, 0.0]), "request 0, ttfts: expected a number of seconds, got null"),
     (bench(ttfts=[-0.5, 0.25, 0.0]), "request 0, ttfts: expected 0 or more seconds"),
-    (bench(ttfts=0.5), "ttfts: expected a list with one entry per request"),
     (bench(output_lens=[3.5, 1, 0]), "request 0, output_lens: expected a whole number"),
     (bench(start_times=["x", 1, 2]), "request 0, start_times: expected a number"),
-    (bench(input_lens=[7, 8, -9]), "request 2, input_lens: expected a whole number"),
-    ({k: v for k, v in BENCH.items() if k != "itls"}, "'itls' is missing"),
-    ({key: [] for key in BENCH}, "holds no requests"),
-    ([], "expected one JSON object"),
+    (bench(input_lens=[-7, 8, 9]), "request 0, input_lens: expected a whole number"),
 ]
+VLLM = [
+    (bench(itls=[[0.25, 0.5], []]), "itls: 2 entries, but ttfts has 3; request 2 is cut off"),
+    (bench(ttfts=0.5), "ttfts: expected a list with one entry per request"),
+    (bench(duration="long"), "the run, duration: expected a number of seconds"),
+    ({key: value for key, value in BENCH.items() if key not in ("itls", "ttfts")}, "neither requests nor results"),
+    ({key: [] for key in BENCH}, "holds no requests"),
+    ([3], "expected one JSON object for each run, got 3"),
+    ([], "holds no runs"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), ODD)
+@pytest.mark.parametrize("reader", [read_vllm_bench, read_sglang_bench])
+def test_an_odd_request_is_left_out_and_said(
+    tmp_path: Path, reader: Callable[[Path], object], content: dict[str, Any], message: str
+) -> None:
+    measured = reader(written(tmp_path, content))
+
+    assert len(measured.timelines) == 2
+    assert measured.timelines.prompt_tokens.tolist() == [8, 9]
+    assert measured.notes[0].startswith(f"1 of 3 requests are left out: {message}")
+
+
+@pytest.mark.parametrize(("content", "message"), ODD)
+def test_a_file_of_odd_requests_alone_is_refused(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    alone = {key: value[:1] if isinstance(value, list) else value for key, value in content.items()}
+
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_vllm_bench(written(tmp_path, alone))
 
 
 @pytest.mark.parametrize(
@@ -129,8 +163,8 @@ VLLM = [
     + [(read_vllm_bench, *case) for case in VLLM]
     + [(read_sglang_bench, *case) for case in VLLM[:-1]]
     + [
-        (read_sglang_bench, "\n\n", "holds no runs"),
-        (read_sglang_bench, "[1]\n", "line 1: expected one JSON object"),
+        (read_sglang_bench, "\n\n", "the file is empty"),
+        (read_sglang_bench, "[1]\n", "expected one JSON object for each run, got 1"),
     ],
 )
 def test_a_broken_file_gets_one_clear_line(

@@ -7,15 +7,18 @@ out, `end_s` is the last token (or the arrival), and `outcome` is finished with 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llmsim.errors import InputError, nearest
-from llmsim.interop.measured import Measured, Place, outcome_named, read_json
+from llmsim.interop.document import Document
+from llmsim.interop.format import Format
+from llmsim.interop.measured import Measured
+from llmsim.interop.place import Place
 from llmsim.metrics.window import ARRIVALS
-from llmsim.record import Floats, Timelines
+from llmsim.record import Floats
+from llmsim.record import Timelines as Times
 from llmsim.request import Outcome
 
 NEEDED = ("arrival_s", "token_times_s")
@@ -32,25 +35,35 @@ class _Entry:
     output_tokens: int
 
 
-def read_timelines(path: Path | str) -> Measured:
-    """Read a timelines file. InputError names file, request and field of the first thing that is wrong."""
-    file = Path(path)
-    entries = read_json(file)
-    if not isinstance(entries, list):
-        raise InputError(f"{file}: expected a list of requests, got {type(entries).__name__}")
-    if not entries:
-        raise InputError(f"{file}: holds no requests")
-    parsed = [_entry(Place(file, f"request {i}"), entry) for i, entry in enumerate(entries)]
-    zero_s = min(e.arrival_s for e in parsed)
-    timelines = Timelines.from_token_times(
-        [e.arrival_s - zero_s for e in parsed],
-        [e.token_times_s - zero_s for e in parsed],
-        end_s=[e.end_s - zero_s for e in parsed],
-        outcome=[e.outcome for e in parsed],
-        prompt_tokens=[e.prompt_tokens for e in parsed],
-        output_tokens=[e.output_tokens for e in parsed],
-    )
-    return Measured(timelines, ARRIVALS, "timelines")
+class Timelines(Format):
+    """llmsim's own, for tools that it does not know: nothing is guessed, what is wrong is refused."""
+
+    tool = "timelines"
+
+    @classmethod
+    def recognises(cls, document: Document) -> bool:
+        """A list whose first object has one of the two keys that are needed."""
+        return document.written_in == "JSON" and bool(set(NEEDED) & document.first.keys())
+
+    @classmethod
+    def read(cls, document: Document) -> list[Measured]:
+        """One run. InputError names file, request and field of the first thing that is wrong."""
+        entries = document.value
+        if not isinstance(entries, list):
+            raise InputError(f"{document.path}: expected a list of requests, got {type(entries).__name__}")
+        if not entries:
+            raise InputError(f"{document.path}: holds no requests")
+        parsed = [_entry(Place(document.path, f"request {i}"), entry) for i, entry in enumerate(entries)]
+        zero_s = min(e.arrival_s for e in parsed)
+        times = Times.from_token_times(
+            [e.arrival_s - zero_s for e in parsed],
+            [e.token_times_s - zero_s for e in parsed],
+            end_s=[e.end_s - zero_s for e in parsed],
+            outcome=[e.outcome for e in parsed],
+            prompt_tokens=[e.prompt_tokens for e in parsed],
+            output_tokens=[e.output_tokens for e in parsed],
+        )
+        return [Measured("timelines", times, ARRIVALS)]
 
 
 def _entry(place: Place, entry: Any) -> _Entry:
@@ -71,7 +84,7 @@ def _entry(place: Place, entry: Any) -> _Entry:
         raise place.error("end_s", f"{end_s} s is before the last token (or the arrival) at {last_s} s")
     outcome = Outcome.FINISHED if len(times_s) else Outcome.UNFINISHED
     if entry.get("outcome") is not None:
-        outcome = outcome_named(place, entry["outcome"])
+        outcome = place.outcome(entry["outcome"])
     if outcome == Outcome.REJECTED and len(times_s):
         raise place.error("outcome", f"rejected, but has {len(times_s)} tokens")
     asked = place.count("output_tokens", entry.get("output_tokens", len(times_s)))

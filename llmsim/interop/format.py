@@ -1,0 +1,83 @@
+"""The contract of a format of result files, and how the right one is found: by keys that only its tool writes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from llmsim import discovery
+from llmsim.errors import InputError
+from llmsim.interop.document import Document, read_document
+from llmsim.interop.measured import Measured
+from llmsim.interop.place import short
+
+PACKAGE = "llmsim.interop.formats"
+
+
+class Format(ABC):
+    """What one tool writes. A module in `llmsim.interop.formats`, or an entry point of that group, holds one."""
+
+    tool: ClassVar[str]  #: its name, for messages
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, document: Document) -> bool:
+        """Whether the file holds keys that only this tool writes."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, document: Document) -> list[Measured]:
+        """All runs of the file. InputError names file, request and field of what makes it useless."""
+
+
+def formats() -> Iterator[tuple[str, type[Format]]]:
+    """Every format by name."""
+    for name in discovery.names(PACKAGE):
+        yield name, _named(name)
+
+
+def read_runs(path: Path | str, kind: str | None = None) -> list[Measured]:
+    """Read all runs of a file, of this format or of the one whose keys it holds.
+
+    InputError names the file, and what is wrong in it; or the keys of one that no format knows.
+    """
+    document = read_document(Path(path))
+    found = _recognised(document) if kind is None else _named(kind)
+    runs = found.read(document)
+    if not runs:
+        raise InputError(f"{path}: {found.tool}: holds no runs")
+    return [
+        replace(run, run=i, runs=len(runs), notes=(*document.notes, *run.notes)) for i, run in enumerate(runs, start=1)
+    ]
+
+
+def read_measured(path: Path | str, run: int | None = None, kind: str | None = None) -> Measured:
+    """Read one run of a file; `run` counts from 1, and is needed where there are several."""
+    runs = read_runs(path, kind)
+    if run is None and len(runs) > 1:
+        raise InputError(f"{path}: holds {len(runs)} runs; say which: --run 1 to --run {len(runs)}, or --run all")
+    return choose(path, runs, run)
+
+
+def choose(path: Path | str, runs: list[Measured], run: int | None) -> Measured:
+    """Return run number `run` (from 1; left out: the first); InputError where there is no such one."""
+    if not 1 <= (run or 1) <= len(runs):
+        raise InputError(f"{path}: --run {run}: expected 1 to {len(runs)}")
+    return runs[(run or 1) - 1]
+
+
+def _named(name: str) -> type[Format]:
+    return discovery.find(PACKAGE, name, Format)  # type: ignore[type-abstract]
+
+
+def _recognised(document: Document) -> type[Format]:
+    for _, one in formats():
+        if one.recognises(document):
+            return one
+    keys = list(document.whole or document.first)
+    has = f"its keys are {', '.join(keys[:6])}" if keys else f"it begins with {short(document.value)}"
+    known = ", ".join(one.tool for _, one in formats())
+    raise InputError(f"{document.path}: {document.written_in} that no tool known here writes ({has}); known: {known}")
