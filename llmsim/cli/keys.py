@@ -25,20 +25,14 @@ def all_keys() -> list[Key]:
 
 def _policies() -> Iterator[Key]:
     from llmsim import discovery
-    from llmsim.latency.contract import LatencySource
     from llmsim.router import Router
     from llmsim.scenario.reference import options_of
     from llmsim.scheduler import Scheduler
 
-    found: tuple[tuple[str, str, type], ...] = (
-        ("scheduler", "llmsim.schedulers", Scheduler),
-        ("router", "llmsim.routers", Router),
-        ("cluster.latency", "llmsim.latency.sources", LatencySource),
-    )
-    for table, name, base in found:
-        package = importlib.import_module(name)
+    for table, base in (("scheduler", Scheduler), ("router", Router)):
+        package = importlib.import_module(f"llmsim.{table}s")
         for module in pkgutil.iter_modules(package.__path__):  # installed policies run no code when listed
-            policy: type = discovery.find(name, module.name, base)
+            policy: type = discovery.find(package.__name__, module.name, base)
             yield from options_of(policy, table, f'name = "{module.name}"')
 
 
@@ -72,5 +66,5 @@ def print_keys(keys: list[Key]) -> None:
             print(f"\n[{key.table}]{choice}" if key.table else "top of the file")
         default = key.default if key.default in ("required", "left out") else f"= {key.default}"
         called = f"  (vLLM {key.vllm_name})" if key.vllm_name else ""
-        print(f"  {key.name}: {key.type}{f' {key.unit}' if key.unit else ''}, {default}{called}")
+        print(f"  {key.name}: {key.type}{f' ({key.unit})' if key.unit else ''}, {default}{called}")
         print(f"      {key.meaning}")

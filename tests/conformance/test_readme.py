@@ -46,10 +46,3 @@ def test_the_policy_runs_on_the_quickstart(policy_file, capsys):
 def test_links_and_pictures_are_there(text):
     for target in re.findall(r"\]\((?!http)([^)]+)\)", text):
         assert (ROOT / target).exists(), target
-
-
-def test_every_folder_on_the_map_is_there(text):
-    table = text.partition("## Where things are")[2].partition("##")[0]
-    for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE):
-        for name in re.findall(r"`([^`]+)`", row):
-            assert (ROOT / name).exists() or (ROOT / "llmsim" / name).exists(), name

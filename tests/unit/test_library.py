@@ -61,11 +61,9 @@ def test_overrides_of_a_loaded_scenario_are_refused():
         llmsim.run(llmsim.load_scenario("quickstart"), SMALL)
 
 
-def test_the_example_of_the_readme_says_what_it_shows():
-    readme = ROOT / "README.md"
-    if not readme.is_file():
-        pytest.skip("no README.md beside these tests")
-    (example,) = re.findall(r"```pycon\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
-    test = doctest.DocTestParser().get_doctest(example, {}, "README.md", None, None)
+def test_the_example_of_the_reference_says_what_it_shows():
+    page = ROOT / "docs/reference/python.md"
+    (example,) = re.findall(r"```pycon\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    test = doctest.DocTestParser().get_doctest(example, {}, page.name, None, None)
 
     assert doctest.DocTestRunner().run(test).failed == 0

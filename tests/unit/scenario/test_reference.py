@@ -76,7 +76,7 @@ def test_one_table_of_the_command_line(run_cli: Callable[..., str]) -> None:
 
     assert out.splitlines()[1:3] == [
         "[kv_transfer]",
-        "  bandwidth_gb_per_s: number > 0 GB/s, required",
+        "  bandwidth_gb_per_s: number > 0 (GB/s), required",
     ]
     assert "[cluster]" not in out
 
