@@ -1,4 +1,4 @@
-"""Find a policy by its name: a file llmsim/<package>/<name>.py, or an installed entry point. Or load a file.
+"""Find a policy, or another part, by its name: a file <package>/<name>.py, or an installed entry point. Or load a file.
 
 There is no registry to edit. Code runs only when a command asks for that policy: files of data carry names.
 """
@@ -9,11 +9,13 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from llmsim.errors import InputError, LlmsimError, nearest
 
@@ -25,30 +27,32 @@ def names(package: str) -> list[str]:
     return sorted(_modules(package) | _entry_points(package).keys())
 
 
-def find(package: str, name: str, base: type[P]) -> type[P]:
+def find(package: str, name: str, base: Callable[..., P]) -> type[P]:
     """Return the policy of that name, a subclass of `base`; InputError if there is none or its code fails.
 
-    A file in the package wins over an entry point (group = the package's name) of the same name.
+    A file in the package wins over an entry point (group = the package's name) of the same name. Classes whose names
+    begin with an underscore do not count.
     """
+    kind = cast(type[P], base)
     if name in _modules(package):
-        return _only_policy(importlib.import_module(f"{package}.{name}"), base, f"{package}.{name}")
+        return _only_policy(importlib.import_module(f"{package}.{name}"), kind, f"{package}.{name}")
     plugin = _entry_points(package).get(name)
     if plugin is None:
-        raise InputError(f"unknown {base.__name__.lower()} '{name}'{nearest(name, names(package))}")
+        raise InputError(f"unknown {in_words(kind)} '{name}'{nearest(name, names(package))}")
     try:
         policy = plugin.load()
     except Exception as error:
         raise InputError(f"entry point {name} = {plugin.value}: {_in_a_line(error)}") from error
-    if not (isinstance(policy, type) and issubclass(policy, base)):
-        raise InputError(f"entry point {name} = {plugin.value}: expected a subclass of {base.__name__}")
+    if not (isinstance(policy, type) and issubclass(policy, kind)):
+        raise InputError(f"entry point {name} = {plugin.value}: expected a subclass of {kind.__name__}")
     return policy
 
 
-def load_file(path: str | Path, base: type[P]) -> type[P]:
+def load_file(path: str | Path, base: Callable[..., P]) -> type[P]:
     """Run a Python file and return the one policy that it defines; InputError with one line if that fails."""
-    file = Path(path)
+    file, kind = Path(path), cast(type[P], base)
     if not file.is_file():
-        raise InputError(f"{path}: no such file, expected a Python file with a {base.__name__}")
+        raise InputError(f"{path}: no such file, expected a Python file with a {kind.__name__}")
     spec = importlib.util.spec_from_file_location(f"llmsim_policy_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: expected a Python file, with a name that ends in .py")
@@ -60,7 +64,12 @@ def load_file(path: str | Path, base: type[P]) -> type[P]:
         raise
     except Exception as error:
         raise InputError(f"{path}: {_in_a_line(error)}") from error
-    return _only_policy(module, base, str(path))
+    return _only_policy(module, kind, str(path))
+
+
+def in_words(kind: type) -> str:
+    """Turn a class's name into words: ``LatencySource`` is a "latency source"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
 
 
 def _modules(package: str) -> set[str]:
@@ -81,6 +90,7 @@ def _only_policy(module: ModuleType, base: type[P], place: str) -> type[P]:
         and issubclass(value, base)
         and value.__module__ == module.__name__
         and not inspect.isabstract(value)
+        and not value.__name__.startswith("_")
     ]
     if len(found) == 1:
         return found[0]
@@ -89,7 +99,7 @@ def _only_policy(module: ModuleType, base: type[P], place: str) -> type[P]:
 
 
 def _in_a_line(error: Exception) -> str:
-    """Tell an error of somebody's code: its kind, its text, and the line it came from."""
+    """Tell an error of outside code: its kind, its text, and the line it came from."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

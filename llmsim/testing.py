@@ -320,6 +320,62 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
         assert same(*records[1:]), "does not decode by itself when it is not asked: it is no `decodes_by_itself`"
 
 
+#: (chunks, decoding sequences, sum of their contexts) of steps that every latency model must know
+STEPS: tuple[tuple[tuple[Chunk, ...], int, int], ...] = (
+    (((0, 1),), 0, 0),
+    (((0, 512),), 0, 0),
+    (((0, 30_000),), 0, 0),
+    (((4096, 512),), 0, 0),
+    (((0, 100), (512, 512), (0, 7)), 0, 0),
+    ((), 1, 1),
+    ((), 1, 131_072),
+    ((), 17, 17 * 900),
+    ((), 256, 256 * 2000),
+    ((), 5000, 5000 * 3),
+    (((0, 512),), 1, 700),
+    (((512, 300), (0, 200)), 100, 100_000),
+)
+#: (decoding sequences, sum of their contexts) from which rows of decode steps are followed, and for how many steps
+ROWS = ((1, 1, 300), (7, 900, 1), (100, 50_000, 300), (3, 9, 40))
+
+
+def check_latency(latency: LatencyModel) -> None:
+    """Raise AssertionError unless step times keep the contract; TypeError for a class in place of a model.
+
+    They are positive and finite floats, the same whenever they are asked for, and no shorter with more context or a
+    longer chunk; and what `decode_line` says of steps in a row is what `step_time_s` says of each.
+    """
+    _check_made(latency)
+    for step in STEPS:
+        time_s = latency.step_time_s(*step)
+        assert type(time_s) is float, f"{time_s!r}: expected a float, of step {step}"
+        assert 0 < time_s < np.inf, f"{time_s}: expected a finite time above 0, of step {step}"
+    asked = [latency.step_time_s(*step) for step in (*STEPS, *STEPS[::-1])]
+    assert asked == asked[::-1], "the same step, another time"
+    for decoding in (1, 64, 1500):
+        times_s = [latency.step_time_s((), decoding, decoding * context) for context in range(1, 3000, 7)]
+        assert (np.diff(times_s) >= -1e-15).all(), f"more context is faster, {decoding} sequences"
+    times_s = [latency.step_time_s(((100, tokens),), 8, 8000) for tokens in range(1, 3000, 13)]
+    assert (np.diff(times_s) >= -1e-15).all(), "a longer chunk is faster"
+    for row in ROWS:
+        _check_lines(latency, *row)
+
+
+def _check_lines(latency: LatencyModel, decoding: int, context_tokens: int, steps: int) -> None:
+    while steps > 0:
+        first_s, growth_s, on_line = line = latency.decode_line(decoding, context_tokens)
+        where = f"decode_line({decoding}, {context_tokens})"
+        assert tuple(map(type, line)) == (float, float, int), f"{where} = {line}: expected two floats and an int"
+        assert on_line >= 1, f"{where} holds for no step"
+        single_s = latency.step_time_s((), decoding, context_tokens)
+        assert first_s == single_s, f"{where} begins with {first_s} s, the step alone takes {single_s} s"
+        for k in range(min(on_line, steps)):
+            single_s = latency.step_time_s((), decoding, context_tokens + k * decoding)
+            assert abs(first_s + k * growth_s - single_s) <= 1e-12 * single_s, f"{where}: step {k} takes {single_s} s"
+        steps -= on_line
+        context_tokens += on_line * decoding
+
+
 def _check_made(policy: object) -> None:
     if isinstance(policy, type):
         raise TypeError(f"{policy.__name__} is a class, expected one made of it, such as {policy.__name__}()")

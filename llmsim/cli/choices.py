@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,11 +13,16 @@ import typer
 from llmsim.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from llmsim.experiment.own_files import OwnFiles
     from llmsim.metrics.slo import Slo
     from llmsim.metrics.smooth_goodput import User
     from llmsim.metrics.window import Window
 
 Scheduler = Annotated[str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")]
+SchedulerFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Run the scheduler of this Python file.")]
+LatencyFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Take step times from the class in this Python file.")
+]
 Seed = Annotated[int | None, typer.Option(help="Short for --set seed=SEED.")]
 Seconds = float | None
 TtftS = Annotated[Seconds, typer.Option(help="SLO: time to first token at most this. Any bound replaces a run's SLO.")]
@@ -80,6 +86,25 @@ def with_short(changes: Sequence[str], **short: str | int | None) -> list[str]:
             raise InputError(f"--{option} and --set {key}=… exclude each other; give one of them")
         added += [] if value is None else [f"{key}={json.dumps(value)}"]
     return [*changes, *added]
+
+
+def own_files(
+    changes: Sequence[str], scheduler: str | None, scheduler_file: Path | None, latency_file: Path | None
+) -> OwnFiles:
+    """Gather the Python files given; InputError where a name is given, too."""
+    from llmsim.experiment.own_files import OwnFiles
+
+    if scheduler is not None and scheduler_file is not None:
+        raise InputError("--scheduler and --scheduler-file exclude each other; give one of them")
+    given = [change.split("=")[0].strip() for change in changes]
+    named = (
+        ("--scheduler-file", scheduler_file, ("scheduler", "scheduler.name")),
+        ("--latency-file", latency_file, ("cluster.latency", "cluster.latency.name")),
+    )
+    for option, file, keys in named:
+        if file is not None and (both := next((key for key in given if key in keys), None)) is not None:
+            raise InputError(f"{option} and --set {both}=… exclude each other; give one of them")
+    return OwnFiles(scheduler_file, latency_file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,20 @@ def all_keys() -> list[Key]:
 
 def _policies() -> Iterator[Key]:
     from llmsim import discovery
+    from llmsim.latency.contract import LatencySource
     from llmsim.router import Router
     from llmsim.scenario.reference import options_of
     from llmsim.scheduler import Scheduler
 
-    for table, base in (("scheduler", Scheduler), ("router", Router)):
-        package = importlib.import_module(f"llmsim.{table}s")
+    found: tuple[tuple[str, str, type], ...] = (
+        ("scheduler", "llmsim.schedulers", Scheduler),
+        ("router", "llmsim.routers", Router),
+        ("cluster.latency", "llmsim.latency.sources", LatencySource),
+    )
+    for table, name, base in found:
+        package = importlib.import_module(name)
         for module in pkgutil.iter_modules(package.__path__):  # installed policies run no code when listed
-            policy: type = discovery.find(package.__name__, module.name, base)
+            policy: type = discovery.find(name, module.name, base)
             yield from options_of(policy, table, f'name = "{module.name}"')
 
 

@@ -20,13 +20,23 @@ class Kind(StrEnum):
     HOSTS = "hosts"
     SCHEDULERS = "schedulers"
     ROUTERS = "routers"
+    LATENCIES = "latencies"
     SCENARIOS = "scenarios"
     KEYS = "keys"
 
 
+#: what is found by name, as files and entry points
+PACKAGES = {
+    Kind.SCHEDULERS: "llmsim.schedulers",
+    Kind.ROUTERS: "llmsim.routers",
+    Kind.LATENCIES: "llmsim.latency.sources",
+}
+
+
 def show(
     kind: Annotated[
-        Kind, typer.Argument(metavar="KIND", help="gpus, models, hosts, schedulers, routers, scenarios or keys.")
+        Kind,
+        typer.Argument(metavar="KIND", help="A plural: gpus, schedulers, latencies, …, or keys."),
     ],
     table: Annotated[
         str | None, typer.Argument(metavar="[TABLE]", help="With keys: one table, such as workload.arrivals.")
@@ -52,10 +62,10 @@ def _names(kind: Kind) -> list[str]:
         from llmsim.scenario import scenario_names
 
         return list(scenario_names())
-    if kind in (Kind.SCHEDULERS, Kind.ROUTERS):
+    if kind in PACKAGES:
         from llmsim import discovery
 
-        return discovery.names(f"llmsim.{kind.value}")
+        return discovery.names(PACKAGES[kind])
     from llmsim.latency import hardware
 
     known = {Kind.GPUS: hardware.list_gpus, Kind.MODELS: hardware.list_models, Kind.HOSTS: hardware.list_hosts}

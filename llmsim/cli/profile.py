@@ -29,7 +29,9 @@ def show(
     gpu: Gpu,
     model: Model,
     tensor_parallel_size: Size = 1,
-    latency: Annotated[str, typer.Option(help="table (measured operators) or roofline (data sheet).")] = "table",
+    latency: Annotated[
+        str, typer.Option(help="table (measured operators), roofline (data sheet), or another without options.")
+    ] = "table",
     profile: Annotated[Path | None, typer.Option(metavar="FILE", help="Show this profile file instead.")] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Shared data, whose reference steps are drawn beside it.")
@@ -41,12 +43,12 @@ def show(
     from llmsim.latency import hardware
     from llmsim.latency.build import build_latency
     from llmsim.latency.profile import read_profile
-    from llmsim.latency.table import Table
+    from llmsim.latency.table import StepTable
 
     check_picture(picture)
     times: LatencyModel
     if profile is not None:
-        times, latency = Table(read_profile(profile)), "table"
+        times, latency = StepTable(read_profile(profile)), "table"
     else:
         times = build_latency(latency, hardware.load_gpu(gpu), hardware.load_model(model), tensor_parallel_size)
     measured = _reference(data, gpu, model, tensor_parallel_size) if data is not None else []

@@ -11,11 +11,10 @@ import typer
 
 from llmsim.cli import choices as choose
 from llmsim.cli.output import ProgressBar, print_json
-from llmsim.errors import InputError
 
 if TYPE_CHECKING:
+    from llmsim.experiment.own_files import OwnFiles
     from llmsim.scenario import Scenario
-    from llmsim.scheduler import Scheduler
 
 RESULTS = Path("results")
 
@@ -34,10 +33,8 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the score as JSON, nothing else.")] = False,
     scheduler: choose.Scheduler = None,
-    scheduler_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Run the scheduler of this Python file."),
-    ] = None,
+    scheduler_file: choose.SchedulerFile = None,
+    latency_file: choose.LatencyFile = None,
     seed: choose.Seed = None,
     stepwise: Annotated[
         bool, typer.Option("--stepwise", help="Take every engine step on its own: slower, same result.")
@@ -49,13 +46,14 @@ def run(
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
     from llmsim import experiment
 
-    policy = _policy(scheduler, scheduler_file)
-    described = _described(scenario, changes or [], scheduler_file.stem if scheduler_file else scheduler, seed)
+    files = choose.own_files(changes or [], scheduler, scheduler_file, latency_file)
+    classes = files.load()
+    described = _described(scenario, changes or [], scheduler, seed, files)
     folder = out if out is not None or as_json else RESULTS / folder_name(described.name)
     with ExitStack() as stack:
         scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None
         progress = stack.enter_context(ProgressBar("requests served"))
-        result = experiment.run(described, scheduler=policy, stepwise=stepwise, progress=progress)
+        result = experiment.run(described, **classes, stepwise=stepwise, progress=progress)
         if scratch is not None:
             from llmsim.reports import plots
 
@@ -74,18 +72,8 @@ def folder_name(name: str) -> str:
     return re.sub(r"[^\w-]+", "_", name).strip("_") or "scenario"
 
 
-def _policy(name: str | None, file: Path | None) -> type[Scheduler] | None:
-    if file is None:
-        return None
-    if name is not None:
-        raise InputError("--scheduler and --scheduler-file exclude each other; give one of them")
-    from llmsim.discovery import load_file
-    from llmsim.scheduler import Scheduler
+def _described(path: str, changes: list[str], scheduler: str | None, seed: int | None, files: OwnFiles) -> Scenario:
+    from llmsim.scenario.load import parse_change, read_source
 
-    return load_file(file, Scheduler)  # type: ignore[type-abstract]
-
-
-def _described(path: str, changes: list[str], scheduler: str | None, seed: int | None) -> Scenario:
-    from llmsim.scenario import load_scenario
-
-    return load_scenario(path, choose.with_short(changes, scheduler=scheduler, seed=seed))
+    given = [parse_change(text) for text in choose.with_short(changes, scheduler=scheduler, seed=seed)]
+    return read_source(path).scenario([*given, *files.changes()])

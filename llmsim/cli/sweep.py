@@ -16,6 +16,7 @@ from llmsim.cli.run import RESULTS, folder_name
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
+    from llmsim.experiment.own_files import OwnFiles
     from llmsim.studies.sweep.executors import Executors
 
 #: points that wait for a process while another is computed
@@ -53,9 +54,8 @@ def sweep(
         Path | None, typer.Option(metavar="DIR", help="Folder to keep points in.", show_default="results/NAME-sweep")
     ] = None,
     scheduler: choose.Scheduler = None,
-    scheduler_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Run the scheduler of this Python file.")
-    ] = None,
+    scheduler_file: choose.SchedulerFile = None,
+    latency_file: choose.LatencyFile = None,
     force: Annotated[
         bool, typer.Option("--force", help="Show P99s even of runs that are overloaded or too short; they are marked.")
     ] = False,
@@ -64,12 +64,11 @@ def sweep(
     """Run a scenario at every point of its sweep table; run again, it does what is left to do."""
     from llmsim.studies import sweep as sweeping
 
-    if scheduler is not None and scheduler_file is not None:
-        raise InputError("--scheduler and --scheduler-file exclude each other; give one of them")
+    files = choose.own_files(changes or [], scheduler, scheduler_file, latency_file)
     if dask is not None and jobs is not None:
         raise InputError("--jobs and --dask exclude each other; give one of them")
     changed = choose.with_short(changes or [], scheduler=scheduler)
-    asked = sweeping.read_sweep(scenario, changed, axes or [], seeds, scheduler_file)
+    asked = sweeping.read_sweep(scenario, changed, axes or [], seeds, files)
     folder = out or RESULTS / f"{folder_name(asked.name)}-sweep"
     executors, in_flight = _executors(dask, jobs or _cores(), len(asked.points))
     with ProgressBar("runs") as progress:
@@ -78,7 +77,7 @@ def sweep(
             folder,
             executors=executors,
             in_flight=in_flight,
-            command=_command(scenario, changed, axes or [], seeds, scheduler_file, folder, force),
+            command=_command(scenario, changed, axes or [], seeds, files, folder, force),
             force=force,
             progress=progress,
             said=lambda line: print(line, file=sys.stderr),
@@ -115,7 +114,7 @@ def _command(
     changes: list[str],
     axes: list[str],
     seeds: int | None,
-    scheduler_file: Path | None,
+    files: OwnFiles,
     folder: Path,
     force: bool,
 ) -> str:
@@ -124,6 +123,7 @@ def _command(
     for option, values in (("--set", changes), ("--axis", axes)):
         words += [word for value in values for word in (option, value)]
     words += ["--seeds", str(seeds)] if seeds is not None else []
-    words += ["--scheduler-file", str(scheduler_file)] if scheduler_file else []
+    for option, file in (("--scheduler-file", files.scheduler), ("--latency-file", files.latency)):
+        words += [option, str(file)] if file is not None else []
     words += ["--force"] if force else []
     return shlex.join([*words, "--out", str(folder)])

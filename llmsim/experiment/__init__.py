@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmsim.experiment.assemble import make_api, make_host, make_policy, make_slo, make_user, make_window, make_workload
+from llmsim.experiment.assemble import make_api, make_host, make_slo, make_user, make_window, make_workload
 from llmsim.experiment.assembly import Assembly, assemble, check
 from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.routing import router_choice
@@ -27,7 +27,6 @@ __all__ = [
     "judged",
     "make_api",
     "make_host",
-    "make_policy",
     "make_slo",
     "make_user",
     "make_window",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from llmsim import delivery
 from llmsim.cluster.clients import ApiPath
@@ -32,7 +30,6 @@ from llmsim.scenario import (
     SyntheticWorkload,
     TraceWorkload,
 )
-from llmsim.scenario.messages import Place, input_error
 from llmsim.workload import asked, classes
 from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
@@ -44,8 +41,6 @@ from llmsim.workload.servegen import draw_clients
 from llmsim.workload.shared_prefixes import with_shared_prefixes
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
-
-P = TypeVar("P")
 
 
 def make_workload(scenario: Scenario, streams: Streams) -> Workload:
@@ -199,38 +194,6 @@ def make_window(scenario: Scenario) -> Window:
     """The window as the metrics take it."""
     with blaming(scenario, "window"):
         return Window(**scenario.window.model_dump())
-
-
-def make_policy(
-    policy: type[P], options: Mapping[str, Any], place: Place, prefix: tuple[str, ...], beside: Iterable[str] = ()
-) -> P:
-    """Build a policy, a dataclass whose fields are its options, from options that a user wrote.
-
-    Raises InputError with place and key for an option that is unknown or has the wrong type, and for what the
-    policy itself refuses. `beside`: keys of the same table that are no options, for the nearest right name.
-    """
-    hints = typing.get_type_hints(policy)
-    fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
-    known: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in fields if field.init}
-    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    known["beside"] = (ClassVar[tuple[str, ...]], tuple(beside))
-    checked = create_model(policy.__name__, __config__=config, **known)
-    try:
-        values = checked.model_validate(dict(options))
-    except ValidationError as error:
-        raise input_error(error, checked, place, prefix) from None
-    try:
-        return policy(**{name: getattr(values, name) for name in values.model_fields_set})
-    except (InputError, ValueError) as error:
-        raise InputError(f"{place(prefix)}{'.'.join(prefix)}: {error}") from None
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    if field.default_factory is not dataclasses.MISSING:
-        return Field(default_factory=field.default_factory)
-    return ...
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from llmsim.experiment.assemble import (
 from llmsim.experiment.autoscaling import make_autoscaling
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.routing import make_disaggregation, make_reports, make_router
+from llmsim.latency.contract import LatencySource
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
@@ -66,17 +67,21 @@ class Assembly:
 
 
 def assemble(
-    scenario: Scenario, *, scheduler: type[Scheduler] | None = None, workload: Workload | None = None
+    scenario: Scenario,
+    *,
+    scheduler: type[Scheduler] | None = None,
+    latency: type[LatencySource] | None = None,
+    workload: Workload | None = None,
 ) -> Assembly:
     """Make all that a run of a scenario consists of.
 
-    `scheduler` takes the place of the one that the scenario names, with the options it gives; `workload` that of the
-    scenario's requests, which are not drawn or read then. Raises InputError with place and key for what the scenario
-    asks and cannot have.
+    `scheduler` and `latency` take the place of those that the scenario names, with the options it gives; `workload`
+    that of the scenario's requests, which are not drawn or read then. Raises InputError with place and key for what the
+    scenario asks and cannot have.
     """
     router = make_router(scenario)
     slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
-    instances = make_instances(scenario, scheduler)
+    instances = make_instances(scenario, scheduler, latency)
     draws = streams(scenario.seed)
     if workload is None:
         workload = make_workload(scenario, draws)
@@ -102,6 +107,8 @@ def make_options(scenario: Scenario, draws: Streams, requests: int) -> RunOption
 ONE_REQUEST = Workload(np.zeros(1), np.ones(1, np.int64), np.ones(1, np.int64), "one request")
 
 
-def check(scenario: Scenario, *, scheduler: type[Scheduler] | None = None) -> None:
+def check(
+    scenario: Scenario, *, scheduler: type[Scheduler] | None = None, latency: type[LatencySource] | None = None
+) -> None:
     """Assemble all that a run consists of but its requests: InputError for what cannot be had."""
-    assemble(scenario, scheduler=scheduler, workload=ONE_REQUEST)
+    assemble(scenario, scheduler=scheduler, latency=latency, workload=ONE_REQUEST)

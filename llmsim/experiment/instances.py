@@ -9,28 +9,40 @@ from llmsim import discovery
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
-from llmsim.experiment.assemble import blaming, make_host, make_policy
+from llmsim.experiment.assemble import blaming, make_host
 from llmsim.latency import hardware
-from llmsim.latency.build import build_latency
-from llmsim.latency.contract import LatencyModel
+from llmsim.latency.build import find_latency
+from llmsim.latency.contract import LatencyModel, LatencySource
 from llmsim.latency.host import Host
-from llmsim.scenario import AbandonmentTable, ClusterTable, PoolTable, Scenario
+from llmsim.scenario import AbandonmentTable, ClusterTable, LatencyChoice, PoolTable, Scenario
+from llmsim.scenario.options import make_policy
 from llmsim.scheduler import Scheduler
 
 Policy = type[Scheduler]
 
 
-def make_instances(scenario: Scenario, policy: Policy | None = None) -> list[InstanceSpec]:
-    """Describe the instances, pool by pool; `policy` takes the place of the scheduler that [scheduler] names."""
+def make_instances(
+    scenario: Scenario, policy: Policy | None = None, source: type[LatencySource] | None = None
+) -> list[InstanceSpec]:
+    """Describe the instances, pool by pool.
+
+    `policy` takes the place of the scheduler that [scheduler] names, and `source` that of cluster.latency.
+    """
     specs: list[InstanceSpec] = []
     for number, (pool, cluster) in enumerate(scenario.pools):
-        spec = _instance(scenario, number, pool, cluster, make_scheduler(scenario, policy, number))
+        scheduler, latency = make_scheduler(scenario, policy, number), make_latency_source(scenario, number, source)
+        spec = _instance(scenario, number, pool, cluster, scheduler, latency)
         specs += [spec] * cluster.instances
     return specs
 
 
 def _instance(
-    scenario: Scenario, number: int, pool: PoolTable, cluster: ClusterTable, scheduler: Scheduler
+    scenario: Scenario,
+    number: int,
+    pool: PoolTable,
+    cluster: ClusterTable,
+    scheduler: Scheduler,
+    source: LatencySource,
 ) -> InstanceSpec:
     def keys(*names: str) -> tuple[str, ...]:
         """The first of these that the pool says itself, or else the first of them in [cluster]."""
@@ -52,7 +64,7 @@ def _instance(
                 block_tokens=cluster.block_size,
             )
     with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
-        latency = build_latency(cluster.latency, gpu, model, cluster.tensor_parallel_size)
+        latency = source.for_instance(gpu, model, cluster.tensor_parallel_size)
     host = make_host(scenario, number)
     if host.step_s or host.sequence_s or host.eager_step_s:
         latency = Host(latency, host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size)
@@ -67,6 +79,23 @@ def _instance(
         role=pool.role,
         gpus=cluster.tensor_parallel_size,
     )
+
+
+def make_latency_source(
+    scenario: Scenario, number: int = 0, policy: type[LatencySource] | None = None
+) -> LatencySource:
+    """Make what tells step times in a pool, by its number: cluster.latency, or what the pool says instead.
+
+    `policy` takes the place of the one that cluster.latency names, also in pools that name the same.
+    """
+    own = scenario.pool[number].latency if scenario.pool else None
+    chosen, prefix = (
+        (own, ("pool", str(number), "latency")) if own else (scenario.cluster.latency, ("cluster", "latency"))
+    )
+    if policy is None or chosen.name != scenario.cluster.latency.name:
+        with blaming(scenario, *prefix):
+            policy = find_latency(chosen.name)
+    return make_policy(policy, chosen.options, lambda keys: scenario.place(*keys), prefix, LatencyChoice.model_fields)
 
 
 def make_scheduler(scenario: Scenario, policy: Policy | None = None, number: int = 0) -> Scheduler:
@@ -92,7 +121,7 @@ def _scheduler(
 ) -> Scheduler:
     if policy is None:
         with blaming(scenario, *prefix, "name"):
-            policy = discovery.find("llmsim.schedulers", name, Scheduler)  # type: ignore[type-abstract]
+            policy = discovery.find("llmsim.schedulers", name, Scheduler)
     if policy.needs_prediction and scenario.prediction.predictor == "none":
         raise InputError(
             f"{scenario.where(*prefix, 'name')}{name} needs predicted output lengths; "

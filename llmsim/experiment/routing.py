@@ -8,15 +8,16 @@ from llmsim import discovery
 from llmsim.cluster.fleet import Reports
 from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.errors import InputError, nearest
-from llmsim.experiment.assemble import blaming, make_policy
+from llmsim.experiment.assemble import blaming
 from llmsim.latency import hardware
 from llmsim.router import Router
 from llmsim.scenario import RouterChoice, Scenario
+from llmsim.scenario.options import make_policy
 
 
 def find_router(name: str) -> type[Router]:
     """Find a router by its name."""
-    return discovery.find("llmsim.routers", name, Router)  # type: ignore[type-abstract]
+    return discovery.find("llmsim.routers", name, Router)
 
 
 def make_router(scenario: Scenario) -> Router:

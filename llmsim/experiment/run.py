@@ -19,6 +19,7 @@ from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.pools import gpus_of_instances, pool_scores
 from llmsim.experiment.routing import caches_prefixes, router_choice
 from llmsim.experiment.verdict import reported, verdict
+from llmsim.latency.contract import LatencySource
 from llmsim.metrics import attempts, ranges
 from llmsim.metrics.client_queueing import client_queueing
 from llmsim.metrics.gateway_waits import gateway_waits
@@ -76,16 +77,17 @@ def run(
     scenario: Scenario,
     *,
     scheduler: type[Scheduler] | None = None,
+    latency: type[LatencySource] | None = None,
     stepwise: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """Run a scenario; `scheduler` takes the place of the one it names, with the options it gives.
+    """Run a scenario; `scheduler` and `latency` take the place of those it names, with the options it gives.
 
     `stepwise` takes every step on its own instead of in stretches: slower, with identical results. Raises
     InputError for what the scenario asks and cannot have.
     """
     started_s = time.perf_counter()
-    assembly = assemble(scenario, scheduler=scheduler)
+    assembly = assemble(scenario, scheduler=scheduler, latency=latency)
     record = assembly.simulate(stepwise=stepwise, progress=progress)
     instances, blocks = assembly.instances, assembly.num_gpu_blocks
     slo, user, window = assembly.slo, assembly.user, assembly.window

@@ -1,9 +1,15 @@
-"""The contract of a latency model: how long a step takes on the GPU."""
+"""The contracts of step times: where they come from, and how long a step takes on the GPU."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from llmsim.latency.gpu import Gpu
+    from llmsim.latency.model import Model
 
 #: (tokens of the request already computed, tokens computed in this step)
 Chunk = tuple[int, int]
@@ -14,8 +20,37 @@ Line = tuple[float, float, int]
 UNBOUNDED = 1 << 40  #: steps: more than there ever are
 
 
-class LatencyModel(ABC):
-    """Seconds per engine step. Subclasses are pure: the same batch always takes the same time."""
+class LatencySource(ABC):
+    """Where the step times of instances come from: what `cluster.latency` of a scenario names.
+
+    A frozen dataclass whose fields are its options. One file with one such class is all that a new one takes: in
+    llmsim/latency/sources/, as an entry point of the group ``llmsim.latency.sources``, or given to ``--latency-file``.
+    """
+
+    @classmethod
+    def examples(cls) -> Sequence[Self]:
+        """Return some to test; override it where options have no defaults."""
+        return (cls(),)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that it reads: a sweep runs a point anew when their content has changed."""
+        return ()
+
+    @abstractmethod
+    def for_instance(self, gpu: Gpu, model: Model, tensor_parallel_size: int) -> LatencyModel:
+        """Return the step times of a model on so many of these GPUs; InputError where there are none."""
+
+
+class LatencyModel(LatencySource):
+    """Seconds per engine step. Subclasses are pure: the same batch always takes the same time.
+
+    One that needs to know neither GPU nor model is its own source.
+    """
+
+    def for_instance(self, gpu: Gpu, model: Model, tensor_parallel_size: int) -> LatencyModel:
+        """Return itself: the same on any GPU."""
+        return self
 
     @abstractmethod
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:

@@ -1,11 +1,11 @@
-"""Step times from a few coefficients: DistServe's published fits, and constants as in queueing theory."""
+"""Step times from a few coefficients, as DistServe's published fits."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from llmsim.errors import InputError, nearest
@@ -82,29 +82,3 @@ def _seconds(profile: dict[str, list[float]], key: str, path: Path | str) -> Coe
     if not isinstance(values, list) or len(values) != 3:
         raise InputError(f"{path}: {key} = {values}, expected three coefficients in ms")
     return values[0] * 1e-3, values[1] * 1e-3, values[2] * 1e-3
-
-
-@dataclass(frozen=True)
-class Constant(LatencyModel):
-    """`step_s` a step, and a part for each token prefilled and each sequence decoded. Context is free."""
-
-    step_s: float
-    prefill_token_s: float = 0.0
-    decode_seq_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, value in values.items():
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name} = {value}, expected seconds, not negative")
-        if not self.step_s and not (self.prefill_token_s and self.decode_seq_s):
-            raise InputError("step_s = 0 with a free prefill or decode: every step must take time")
-
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
-        """Seconds of one step, as the contract says."""
-        tokens = sum(chunk for _, chunk in prefill)
-        return self.step_s + self.prefill_token_s * tokens + self.decode_seq_s * decoding
-
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
-        """Seconds of decode steps in a row, as the contract says."""
-        return self.step_time_s((), decoding, context_tokens), 0.0, UNBOUNDED

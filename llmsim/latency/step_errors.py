@@ -15,7 +15,7 @@ from llmsim.latency.gpu import Gpu
 from llmsim.latency.hardware import list_gpus, list_models, load_gpu, load_model
 from llmsim.latency.profile import StatedError, StepProfile, list_profiles, load_profile
 from llmsim.latency.roofline import Roofline
-from llmsim.latency.table import Table
+from llmsim.latency.table import StepTable
 
 REFERENCE = "profiles/iteration_times_ms.csv"
 KINDS = ("prefill", "decode", "mixed", "all")
@@ -65,7 +65,7 @@ def step_errors(data_dir: Path | str) -> list[StepError]:
         if gpu is None or reference.model not in list_models():
             continue
         if reference.shipped:
-            rows += _errors("table", Table(load_profile(gpu.name, reference.model, size)), gpu, reference)
+            rows += _errors("table", StepTable(load_profile(gpu.name, reference.model, size)), gpu, reference)
         rows += _errors("roofline", Roofline(gpu, load_model(reference.model), size), gpu, reference)
     return rows
 
@@ -81,7 +81,7 @@ def stated_error(profile: StepProfile, data_dir: Path | str) -> StatedError | No
         gpu, size = reference.gpu, reference.tensor_parallel_size
         wanted = (profile.gpu, profile.model, profile.tensor_parallel_size)
         if gpu is not None and (gpu.name, reference.model, size) == wanted:
-            row = _errors("table", Table(profile), gpu, reference)[-1]
+            row = _errors("table", StepTable(profile), gpu, reference)[-1]
             return StatedError(
                 against=f"shared/data/{REFERENCE}",
                 points=row.points,

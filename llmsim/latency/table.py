@@ -4,7 +4,7 @@ A step takes linear(tokens) + head(sequences that get a token) + prefill attenti
 piecewise linear between measured points, constant below the first, and keep the last slope beyond the last.
 
 * Decode attention of n sequences is read at their mean context, linear between the two measured numbers of
-  sequences around n. For one n it is therefore piecewise linear in the sum of contexts: `Table` builds that
+  sequences around n. For one n it is therefore piecewise linear in the sum of contexts: `StepTable` builds that
   curve once for each n and keeps it.
 * Prefill attention was measured without a cached prefix. A chunk of n tokens after c computed ones gets the
   difference work(c + n) - work(c) on top of the launch, where launch + work is the measured curve, but never
@@ -24,7 +24,7 @@ from llmsim.latency.profile import StepProfile
 KEPT = 100_000  #: step sizes whose time is remembered
 
 
-class Table(LatencyModel):
+class StepTable(LatencyModel):
     """A `StepProfile` that answers in about a microsecond."""
 
     def __init__(self, profile: StepProfile) -> None:

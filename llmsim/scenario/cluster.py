@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 
 from llmsim.request import Role
 from llmsim.scenario.table import Count, NotNegative, Positive, Table
@@ -18,6 +25,29 @@ Instances = Annotated[int, Field(ge=1, le=100_000)]
 OF_THE_WHOLE = ("model", "router")
 
 
+class LatencyChoice(Table):
+    """Where step times come from: a name alone, or a table with the name and that source's options."""
+
+    model_config = ConfigDict(extra="allow")
+
+    #: a name of `llmsim list latencies`; its options stand beside it
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, given: object) -> object:
+        return {"name": given} if isinstance(given, str) else given
+
+    @model_serializer(mode="wrap")
+    def _short(self, full: SerializerFunctionWrapHandler) -> object:
+        return full(self) if self.options else self.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options as given."""
+        return dict(self.model_extra or {})
+
+
 class ClusterTable(Table):
     """Identical instances behind one router."""
 
@@ -25,7 +55,7 @@ class ClusterTable(Table):
     model: str = "llama-3.1-8b"
     instances: Instances = 1
     tensor_parallel_size: Count = 1
-    latency: Literal["table", "roofline"] = "table"
+    latency: LatencyChoice = LatencyChoice(name="table")
     #: short for router.name; without either, DEFAULT_ROUTER
     router: str | None = None
     #: KV blocks of one instance; left out, they follow from GPU, model and gpu_memory_utilization
@@ -122,7 +152,11 @@ class KvTransferTable(Table):
 
 
 if TYPE_CHECKING:
-    MayDiffer = Table
+
+    class MayDiffer(Table):
+        """The keys of [cluster] that are each pool's own; those that are read one by one are declared here."""
+
+        latency: LatencyChoice | None = None
 else:
     _KINDS = get_type_hints(ClusterTable, include_extras=True)
     #: the keys of [cluster] that are each pool's own, all of them left out
@@ -144,5 +178,5 @@ class PoolTable(MayDiffer):
 
     def over(self, cluster: ClusterTable) -> ClusterTable:
         """Return [cluster] as this pool has it."""
-        own = self.model_dump(exclude_none=True)
-        return cluster.model_copy(update={key: own[key] for key in own if key in ClusterTable.model_fields})
+        own = {key: getattr(self, key, None) for key in ClusterTable.model_fields}
+        return cluster.model_copy(update={key: value for key, value in own.items() if value is not None})

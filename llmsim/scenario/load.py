@@ -77,7 +77,10 @@ class Source:
             _make_room_for_trace(data)
         for change in changes:
             _check_beside(change)
-        changed = {_set(data, change): change.place for change in changes}
+        changed: dict[Keys, str] = {}
+        for change in changes:
+            _open_short_forms(data)
+            changed[_set(data, change)] = change.place
         data.setdefault("name", self.file.stem)
         place = Places(str(self.file), self.lines, changed)
         for key in WORKLOAD_FILES:
@@ -195,6 +198,14 @@ def _make_room_for_trace(data: dict[str, Any]) -> None:
     table = data.get("workload")
     if isinstance(table, dict) and not table.keys() & set(WORKLOAD_FILES):
         data["workload"] = {key: value for key, value in table.items() if key not in SYNTHETIC_KEYS}
+
+
+def _open_short_forms(data: dict[str, Any]) -> None:
+    """Make a table of a name that stands alone, so that a change may set an option beside it."""
+    pools = data.get("pool", [])
+    for table in (data.get("cluster"), *(pools if isinstance(pools, list) else [])):
+        if isinstance(table, dict) and isinstance(table.get("latency"), str):
+            table["latency"] = {"name": table["latency"]}
 
 
 def _check_beside(change: Change) -> None:

@@ -44,6 +44,8 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
     if kind == "union_tag_not_found":
         return "missing"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
+        if ctx.get("class_name") == "LatencyChoice":
+            return f"{_short(given)}: expected a name, or a table with a name"
         named = isinstance(given, str) and str(ctx.get("class_name")).endswith("Choice")  # a policy's name alone
         example = f' such as {{name = "{given}"}}' if named else ""
         return f"{_short(given)}: expected a table{example}"

@@ -95,7 +95,7 @@ MEANINGS = {
     "model": "model: a name of `llmsim list models`, or a .toml file",
     "instances": "engine instances behind the router",
     "tensor_parallel_size": "GPUs of each instance",
-    "latency": "where step times come from: measured operators, or bounds of the hardware",
+    "latency.name": "where step times come from: a name of `llmsim list latencies`; its options stand beside it",
     "num_gpu_blocks": "KV blocks of one instance",
     "gpu_memory_utilization": "share of the GPU's memory for weights, activations and KV blocks",
     "block_size": "tokens of one KV block",
@@ -172,7 +172,7 @@ def keys_of(table: type[Table], path: str = "", variant: str = "") -> Iterator[K
 
 def options_of(policy: type, path: str, variant: str) -> Iterator[Key]:
     """Go through the options of a policy, the fields of its dataclass, in the table at `path`."""
-    said, hints = meanings(policy), get_type_hints(policy)
+    said, hints = meanings(policy), get_type_hints(policy, include_extras=True)
     for field in dataclasses.fields(policy):
         default = "required" if field.default is dataclasses.MISSING else _shown(field.default)
         full = f"{path}.{field.name}"

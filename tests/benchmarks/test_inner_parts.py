@@ -10,7 +10,7 @@ from llmsim.engine.memory import KVMemory
 from llmsim.engine.stretch import Stretch
 from llmsim.experiment import run
 from llmsim.latency.profile import load_profile
-from llmsim.latency.table import Table
+from llmsim.latency.table import StepTable
 from llmsim.metrics import ranges
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
@@ -27,7 +27,7 @@ pytest.importorskip("pytest_benchmark")
 
 @pytest.fixture(scope="module")
 def table():
-    return Table(load_profile("a100-sxm4-80gb", "llama-3.1-8b", 1))
+    return StepTable(load_profile("a100-sxm4-80gb", "llama-3.1-8b", 1))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from llmsim.router import Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import DECODE, Decision, Scheduler
 from llmsim.schedulers.fcfs import Fcfs
-from llmsim.testing import check_router, check_scheduler
+from llmsim.testing import LinearSteps, check_latency, check_router, check_scheduler
 
 
 class Wrapped(Scheduler):
@@ -122,3 +122,58 @@ class Writing(Router):
 def test_a_spoiled_router_is_found_out(policy, error, says):
     with pytest.raises(error, match=says):
         check_router(policy())
+
+
+class Drifting(LinearSteps):
+    """Another time whenever it is asked."""
+
+    asked = 0
+
+    def step_time_s(self, prefill, decoding, context_tokens):
+        Drifting.asked += 1
+        return 0.01 + 1e-9 * Drifting.asked
+
+
+class Free(LinearSteps):
+    def step_time_s(self, prefill, decoding, context_tokens):
+        return 0.0
+
+
+class Hurrying(LinearSteps):
+    """The longer the context, the faster."""
+
+    def step_time_s(self, prefill, decoding, context_tokens):
+        return 1.0 / (1 + context_tokens)
+
+
+class Crooked(LinearSteps):
+    """Grows by context, but says that it doesn't."""
+
+    def step_time_s(self, prefill, decoding, context_tokens):
+        return 0.01 + 1e-6 * context_tokens
+
+
+class Counting(LinearSteps):
+    def step_time_s(self, prefill, decoding, context_tokens):
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("latency", "message"),
+    [
+        (Drifting(), "the same step, another time"),
+        (Free(), "expected a finite time above 0"),
+        (Hurrying(), "more context is faster"),
+        (Crooked(), "step 1 takes"),
+        (Counting(), "expected a float"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_latency_model_that_breaks_the_contract_is_caught(latency, message):
+    with pytest.raises(AssertionError, match=message):
+        check_latency(latency)
+
+
+def test_a_class_of_step_times_is_told_from_step_times():
+    with pytest.raises(TypeError, match="LinearSteps is a class"):
+        check_latency(LinearSteps)

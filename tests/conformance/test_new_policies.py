@@ -38,6 +38,21 @@ class BySize(Router):
     def route(self, request, fleet: FleetView) -> int:
         return fleet.size - 1 if request.prompt_tokens > 150 else 0
 '''
+LATENCY = '''\
+"""Steps that take as long as their tokens say."""
+from dataclasses import dataclass
+from llmsim.latency.contract import LatencyModel
+
+
+@dataclass(frozen=True)
+class PerToken(LatencyModel):
+    """The same on any GPU."""
+
+    token_s: float = 1e-4  #: each token of the step
+
+    def step_time_s(self, prefill, decoding, context_tokens):
+        return self.token_s * (decoding + sum(tokens for _, tokens in prefill))
+'''
 #: what outside code leaves behind, where it runs
 RAN = 'from pathlib import Path\nPath("code-ran").touch()\n'
 SCENARIO = """\
@@ -81,6 +96,20 @@ def test_new_files_are_found_and_tested_without_another_edit(copy):
     assert "1 failed" in done.stdout, "only the spoiled one breaks the contract"
 
 
+def test_a_new_latency_file_is_found_tested_listed_and_run_with_its_options(copy):
+    (copy / "llmsim" / "latency" / "sources" / "per_token.py").write_text(LATENCY)
+    (copy / "small.toml").write_text(SCENARIO.replace('"roofline"', '{ name = "per_token", token_s = 0.01 }'))
+    tested = run_in(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "addopts=", "tests", "-k", "per_token")
+    listed = run_in(copy, "-m", "llmsim.cli", "list", "latencies").stdout.split()
+    keys = run_in(copy, "-m", "llmsim.cli", "list", "keys", "cluster.latency").stdout
+    done = run_in(copy, "-m", "llmsim.cli", "run", "small.toml", "--json")
+
+    assert "4 passed" in tested.stdout, tested.stdout
+    assert "per_token" in listed
+    assert "token_s: number s, = 0.0001" in keys
+    assert json.loads(done.stdout)["ttft_s"]["p50"] >= 200 * 0.01, done.stderr
+
+
 def test_a_new_scheduler_file_is_run_by_its_name(copy):
     (copy / "llmsim" / "schedulers" / "shortest_first.py").write_text(SCHEDULER)
     (copy / "small.toml").write_text(SCENARIO)
@@ -96,11 +125,12 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     info = tmp_path / "site" / "outside_policies-1.0.dist-info"
     info.mkdir(parents=True)
-    (tmp_path / "site" / "outside_policies.py").write_text(f"{RAN}{SCHEDULER}\n{ROUTER}")
+    (tmp_path / "site" / "outside_policies.py").write_text(f"{RAN}{SCHEDULER}\n{ROUTER}\n{LATENCY}")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-policies\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[llmsim.schedulers]\noutside = outside_policies:ShortestFirst\n"
         "[llmsim.routers]\nby_size = outside_policies:BySize\n"
+        "[llmsim.latency.sources]\nper_token = outside_policies:PerToken\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "site")
     yield tmp_path
@@ -114,6 +144,7 @@ def finished(capsys, *arguments):
 
 def test_installed_entry_points_are_schedulers_and_routers(folder, capsys):
     choose = ("--scheduler", "outside", "--set", "cluster.router=by_size", "--set", "cluster.instances=2")
+    choose += ("--set", "cluster.latency=per_token", "--set", "cluster.latency.token_s=1e-3")
 
     assert finished(capsys, *choose) == 20
     assert (folder / "code-ran").exists()
@@ -133,13 +164,24 @@ def test_a_scheduler_file_is_run_when_the_command_names_it(folder, capsys):
     assert (folder / "code-ran").exists()
 
 
+def test_a_latency_file_is_run_when_the_command_names_it_with_options_of_its_own(folder, capsys):
+    (folder / "mine.py").write_text(RAN + LATENCY)
+
+    assert finished(capsys, "--latency-file", "mine.py", "--set", "cluster.latency.token_s=1e-3") == 20
+    assert (folder / "code-ran").exists()
+
+
+OTHER = dict.fromkeys(("cluster.router", "cluster.gpu", "cluster.model"), SCENARIO)
+OTHER["cluster.latency"] = SCENARIO.replace('latency = "roofline"\n', "")
+
+
 @pytest.mark.parametrize("name", ["mine", "mine.py", "./mine.py", "mine:ShortestFirst"])
-@pytest.mark.parametrize("key", ["scheduler.name", "cluster.router", "cluster.gpu", "cluster.model"])
+@pytest.mark.parametrize("key", ["scheduler.name", "cluster.router", "cluster.gpu", "cluster.model", "cluster.latency"])
 def test_a_scenario_alone_never_runs_code(folder, monkeypatch, capsys, key, name):
     """The file lies beside the scenario and on the path, and the scenario names it: still no code runs."""
     (folder / "mine.py").write_text(RAN + SCHEDULER)
     (folder / "small.toml").write_text(
-        f'{key} = "{name}"\n' if "scheduler" in key else f'{SCENARIO}{key[8:]} = "{name}"\n'
+        f'{key} = "{name}"\n' if "scheduler" in key else f'{OTHER[key]}{key[8:]} = "{name}"\n'
     )
     monkeypatch.syspath_prepend(folder)
 

@@ -10,7 +10,7 @@ from llmsim.errors import InputError
 from llmsim.latency.compose import compose, isotonic
 from llmsim.latency.hardware import Gpu, Model
 from llmsim.latency.profile import StepProfile
-from llmsim.latency.table import Table
+from llmsim.latency.table import StepTable
 
 PROVENANCE = {"source": "invented", "date": "2026-01-01"}
 BANDWIDTH = 2e9  # low, so that element-wise work shows
@@ -131,7 +131,7 @@ def test_prefill(ops, tokens):
     attention_s = 3 * prefill_ms(1, tokens, 12) * 1e-3
     expected = layers_s(tokens, 1) + ends_s(tokens, 1, 1) + attention_s
 
-    assert Table(compose(ops, GPU, MODEL)).step_time_s(((0, tokens),), 0, 0) == pytest.approx(expected, rel=2e-3)
+    assert StepTable(compose(ops, GPU, MODEL)).step_time_s(((0, tokens),), 0, 0) == pytest.approx(expected, rel=2e-3)
 
 
 @pytest.mark.parametrize(("sequences", "context"), [(1, 64), (2, 3000), (33, 500), (64, 4096)])
@@ -139,7 +139,7 @@ def test_decode(ops, sequences, context):
     attention_s = 3 * decode_ms(sequences, context, 4) * 1e-3
     expected = layers_s(sequences, 1) + ends_s(sequences, sequences, 1) + attention_s
 
-    time_s = Table(compose(ops, GPU, MODEL)).step_time_s((), sequences, sequences * context)
+    time_s = StepTable(compose(ops, GPU, MODEL)).step_time_s((), sequences, sequences * context)
     assert time_s == pytest.approx(expected, rel=2e-3)
 
 
@@ -154,14 +154,14 @@ def test_mixed_step(ops):
     attention_s = 3 * (prefill_ms(1, 128, 12) + decode_ms(2, 64, 4)) * 1e-3
     expected = layers_s(130, 1) + ends_s(130, 3, 1) + attention_s
 
-    assert Table(compose(ops, GPU, MODEL)).step_time_s(((0, 128),), 2, 128) == pytest.approx(expected, rel=2e-3)
+    assert StepTable(compose(ops, GPU, MODEL)).step_time_s(((0, 128),), 2, 128) == pytest.approx(expected, rel=2e-3)
 
 
 def test_prompts_in_a_batch_share_the_launch(ops):
     attention_s = 3 * prefill_ms(64, 128, 12) * 1e-3
     expected = layers_s(64 * 128, 1) + ends_s(64 * 128, 64, 1) + attention_s
 
-    time_s = Table(compose(ops, GPU, MODEL)).step_time_s(((0, 128),) * 64, 0, 0)
+    time_s = StepTable(compose(ops, GPU, MODEL)).step_time_s(((0, 128),) * 64, 0, 0)
     assert time_s == pytest.approx(expected, rel=2e-3)
 
 

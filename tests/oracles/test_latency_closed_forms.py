@@ -5,10 +5,11 @@ import json
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.latency.fitted import Constant, Fitted
+from llmsim.latency.fitted import Fitted
 from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.model import SlidingWindow
 from llmsim.latency.roofline import Efficiencies, Roofline
+from llmsim.latency.sources.constant import Constant
 from places import evidence
 
 PERFECT = Efficiencies(1.0, 1.0, 1.0, 1.0, launch_s=0.0, all_reduce_s=0.0)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from llmsim.cluster import InstanceSpec, simulate
-from llmsim.latency.fitted import Constant
+from llmsim.latency.sources.constant import Constant
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.statistics import judge

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmsim.latency.fitted import Constant
+from llmsim.latency.sources.constant import Constant
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.earliest_token_deadline import EarliestTokenDeadline
 from llmsim.schedulers.priority import Priority

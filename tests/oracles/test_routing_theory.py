@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from llmsim.cluster.fleet import ORACLE, Reports
-from llmsim.latency.fitted import Constant
+from llmsim.latency.sources.constant import Constant
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.power_of_two import PowerOfTwo
 from llmsim.routers.random import Random

@@ -7,7 +7,7 @@ from math import factorial
 import numpy as np
 import pytest
 
-from llmsim.latency.fitted import Constant
+from llmsim.latency.sources.constant import Constant
 from llmsim.metrics import gpu_time
 from llmsim.request import Outcome
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill

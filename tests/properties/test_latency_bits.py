@@ -9,10 +9,10 @@ from llmsim.latency.fitted import Fitted
 from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.profile import load_profile
 from llmsim.latency.roofline import Roofline
-from llmsim.latency.table import Table
+from llmsim.latency.table import StepTable
 
 MODELS = {
-    "table": Table(load_profile("h100-sxm-80gb", "llama-3.1-8b")),
+    "table": StepTable(load_profile("h100-sxm-80gb", "llama-3.1-8b")),
     "roofline": Roofline(load_gpu("l40s"), load_model("qwen2-7b")),
     "fitted": Fitted((0.02, 1e-4, 7e-9), (0.02, 6e-7, 4e-5), (0.007, 6e-7, 1.6e-4), large_batch=95),
 }

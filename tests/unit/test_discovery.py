@@ -29,11 +29,11 @@ class Idle(Scheduler):
 
 
 def load(path: Path) -> type[Scheduler]:
-    return discovery.load_file(path, Scheduler)  # type: ignore[type-abstract]
+    return discovery.load_file(path, Scheduler)
 
 
 def find(name: str, package: str = "llmsim.schedulers") -> type[Scheduler]:
-    return discovery.find(package, name, Scheduler)  # type: ignore[type-abstract]
+    return discovery.find(package, name, Scheduler)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import llmsim
 from llmsim import discovery, experiment
 from llmsim.errors import InputError
+from llmsim.latency.build import SOURCES
 from llmsim.metrics.audit import Audit, audit
 from llmsim.metrics.window import run_end_s
 from llmsim.reports.page import html
@@ -196,13 +197,19 @@ def _audit_table(made: Audit) -> Html:
 def _again(folder: Path, scenario: Scenario) -> Iterator[Html]:
     name = folder.resolve().name
     words = ["llmsim", "run", f"{name}/{experiment.SCENARIO_FILE}", "--out", f"{name}-again"]
-    shipped = scenario.scheduler.name in discovery.names("llmsim.schedulers")
-    words += [] if shipped else ["--scheduler-file", f"{scenario.scheduler.name}.py"]
+    parts = (
+        ("scheduler", "llmsim.schedulers", scenario.scheduler.name),
+        ("latency", SOURCES, scenario.cluster.latency.name),
+    )
+    own = [(kind, name) for kind, package, name in parts if name not in discovery.names(package)]
+    for kind, name in own:
+        words += [f"--{kind}-file", f"{name}.py"]
     yield element("p", "In the folder that holds ", element("code", f"{name}/"), f", with llmsim {llmsim.__version__}:")
     yield html.command(shlex.join(words))
     yield element("p", "The same version gives the same numbers to the last bit.")
-    if not shipped:
-        yield element("p", f"The scheduler {scenario.scheduler.name} is not one that llmsim ships: give its file.")
+    for kind, name in own:
+        what = "scheduler" if kind == "scheduler" else "source of step times"
+        yield element("p", f"The {what} {name} is not one that llmsim ships: give its file.")
     if isinstance(scenario.workload, TraceWorkload | ServeGenWorkload):
         key = "trace" if isinstance(scenario.workload, TraceWorkload) else "servegen"
         what = "trace" if key == "trace" else "ServeGen clients"

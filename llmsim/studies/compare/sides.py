@@ -65,7 +65,7 @@ def read_sides(
 
 def load_scheduler(file: Path | None) -> type[Scheduler] | None:
     """Load the policy of a file; None for a scenario's own."""
-    return None if file is None else load_file(file, Scheduler)  # type: ignore[type-abstract]
+    return None if file is None else load_file(file, Scheduler)
 
 
 def _of_files(paths: Sequence[str | Path], given: Sequence[Change]) -> Iterator[Side]:

@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from llmsim import experiment
-from llmsim.discovery import load_file
 from llmsim.errors import InputError
-from llmsim.scenario import Scenario, ServeGenWorkload, TraceWorkload
+from llmsim.experiment.own_files import NO_FILES, OwnClasses, OwnFiles
+from llmsim.scenario import LatencyChoice, Scenario, ServeGenWorkload, TraceWorkload
 from llmsim.scenario.load import COMMAND_LINE, Change, Keys, Source, parse_change, read_source
 from llmsim.scenario.table import Count, Table
-from llmsim.scheduler import Scheduler
 from llmsim.studies.sweep.axes import Axis, parse_axis, read_axes, read_zip
 from llmsim.studies.sweep.keys import PROFILES, is_file_name, key_of
 from llmsim.studies.sweep.words import in_words
@@ -52,7 +51,7 @@ class Sweep:
     axes: tuple[Axis, ...]
     seeds: tuple[int, ...]
     points: tuple[Point, ...]  #: in the order of the table: the last axis moves fastest, and the seed within it
-    scheduler_file: Path | None = None
+    files: OwnFiles = NO_FILES
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -65,27 +64,27 @@ def read_sweep(
     changes: Sequence[str] = (),
     axes: Sequence[str] = (),
     seeds: int | None = None,
-    scheduler_file: Path | None = None,
+    files: OwnFiles = NO_FILES,
 ) -> Sweep:
     """Read a scenario's file and what the command line adds; InputError unless every point can be run.
 
-    `changes` are ``key=value`` as of ``--set``, `axes` are ``key=values`` and take the place of the file's axis of
-    that name. `seeds` counts from the scenario's own. Raises InputError with the place of what is wrong.
+    `changes` are ``key=value`` as of ``--set``, `axes` are ``key=values`` and take the place of the file's axis of that
+    name, `files` are those of ``--scheduler-file`` and ``--latency-file``. `seeds` counts
+    from the scenario's own. Raises InputError with the place of what is wrong.
     """
     source = read_source(path)
     given = [parse_change(text) for text in changes]
-    policy = None if scheduler_file is None else load_file(scheduler_file, Scheduler)  # type: ignore[type-abstract]
-    if scheduler_file is not None:
-        given.append(Change(("scheduler", "name"), scheduler_file.stem))
+    classes = files.load()
+    given += files.changes()
     chosen = tuple(_axes(source, axes))
     _check_fields(chosen, given)
     numbers = _seeds(source, given, seeds)
     count = math.prod(len(axis.values) for axis in chosen) * len(numbers)
     if count > MOST_POINTS:
         raise InputError(f"{source.file}: {count:,} runs; expected at most {MOST_POINTS:,}")
-    file = None if scheduler_file is None else scheduler_file.resolve()
-    points = tuple(_points(source, given, chosen, numbers, policy, file))
-    return Sweep(points[0].scenario.name, source.file, chosen, numbers, points, file)
+    files = files.resolved()
+    points = tuple(_points(source, given, chosen, numbers, classes, files))
+    return Sweep(points[0].scenario.name, source.file, chosen, numbers, points, files)
 
 
 def _table(source: Source) -> Mapping[str, Any]:
@@ -156,8 +155,8 @@ def _points(
     given: Sequence[Change],
     axes: Sequence[Axis],
     seeds: Sequence[int],
-    policy: type[Scheduler] | None,
-    scheduler_file: Path | None,
+    classes: OwnClasses,
+    files: OwnFiles,
 ) -> Iterator[Point]:
     """Make and check every point, the checks that several share once."""
     checked: set[str] = set()
@@ -171,20 +170,20 @@ def _points(
             scenario = _with_whole_paths(source.scenario([*given, *moved, Change(("seed",), seed)]))
             parts = scenario.model_dump_json(exclude={"seed", "workload", "patience", "until_s"})
             if parts not in checked:
-                experiment.check(scenario, scheduler=policy)
+                experiment.check(scenario, **classes)
                 checked.add(parts)
             fields = {".".join(change.keys): change.value for change in moved}
-            yield Point(fields, scenario, key_of(scenario, scheduler_file))
+            yield Point(fields, scenario, key_of(scenario, files))
 
 
 def _with_whole_paths(scenario: Scenario) -> Scenario:
     """Name files so that a process elsewhere on the machine finds them."""
     workload = scenario.workload
     changed: dict[str, Any] = {
-        "cluster": _whole(scenario.cluster, PROFILES),
+        "cluster": _with_whole_latency(_whole(scenario.cluster, PROFILES)),
         "host": _whole(scenario.host, ("profile",)),
         "pool": tuple(
-            _whole(pool, PROFILES).model_copy(update={"host": _whole(pool.host, ("profile",))})
+            _with_whole_latency(_whole(pool, PROFILES)).model_copy(update={"host": _whole(pool.host, ("profile",))})
             for pool in scenario.pool
         ),
     }
@@ -193,6 +192,15 @@ def _with_whole_paths(scenario: Scenario) -> Scenario:
     if isinstance(workload, ServeGenWorkload):
         changed["workload"] = workload.model_copy(update={"servegen": str(Path(workload.servegen).resolve())})
     return scenario.model_copy(update=changed)
+
+
+def _with_whole_latency(table: T) -> T:
+    """Name a file that step times come from so, too: an option that is the name of a profile."""
+    chosen: LatencyChoice | None = getattr(table, "latency", None)
+    if chosen is None or not any(map(is_file_name, chosen.options.values())):
+        return table
+    whole = {key: str(Path(said).resolve()) if is_file_name(said) else said for key, said in chosen.options.items()}
+    return table.model_copy(update={"latency": LatencyChoice(name=chosen.name, **whole)})
 
 
 def _whole(table: T, keys: Sequence[str]) -> T:

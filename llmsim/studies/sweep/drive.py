@@ -6,10 +6,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from llmsim.errors import LlmsimError
+from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.studies.processes import uninterrupted
 from llmsim.studies.sweep.definition import Point
 from llmsim.studies.sweep.executors import Executors
@@ -44,7 +44,7 @@ class Drive:
     executors: Executors
     in_flight: int
     on_done: OnDone
-    scheduler_file: Path | None = None
+    files: OwnFiles = NO_FILES
     failures: list[Failure] = field(default_factory=list)
     _waiting: deque[Point] = field(default_factory=deque)
     _suspects: deque[Point] = field(default_factory=deque)
@@ -83,7 +83,7 @@ class Drive:
         most = 1 if self._suspects else self.in_flight
         while queue and len(running) < most:
             with uninterrupted():  # pydantic takes an interrupt for a failure to serialise, and goes on
-                task = task_of(queue[0], self.scheduler_file)
+                task = task_of(queue[0], self.files)
             try:
                 running[executor.submit(run_task, task)] = queue[0]
             except (BrokenExecutor, CancelledError):

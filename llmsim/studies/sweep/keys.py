@@ -15,7 +15,11 @@ from typing import Any
 
 import llmsim
 from llmsim import discovery
+from llmsim.experiment.instances import make_latency_source
+from llmsim.experiment.own_files import NO_FILES, OwnClasses, OwnFiles
 from llmsim.latency import hardware
+from llmsim.latency.build import SOURCES
+from llmsim.latency.contract import LatencySource
 from llmsim.latency.profile import find_profile
 from llmsim.scenario import Scenario, ServeGenWorkload, TraceWorkload
 from llmsim.scheduler import Scheduler
@@ -42,13 +46,13 @@ APART = frozenset(
 )
 
 
-def key_of(scenario: Scenario, scheduler_file: Path | None = None) -> str:
-    """Return the key of a run, 32 hexadecimal digits; `scheduler_file` is the policy's file, if it is not shipped."""
+def key_of(scenario: Scenario, own: OwnFiles = NO_FILES) -> str:
+    """Return the key of a run, 32 hexadecimal digits; `own` are files of the command line."""
     parts: dict[str, Any] = {
         "llmsim": llmsim.__version__,
         "code": code_hash(),
         "scenario": json.loads(scenario.model_dump_json()),
-        "reads": {what: _hash_of(file) for what, file in files_of(scenario, scheduler_file).items()},
+        "reads": {what: _hash_of(file) for what, file in files_of(scenario, own).items()},
     }
     if isinstance(scenario.workload, TraceWorkload):
         del parts["scenario"]["workload"]["trace"]  # its content counts, wherever it lies
@@ -73,26 +77,27 @@ def code_hash() -> str:
     return whole.hexdigest()[:32]
 
 
-def is_file_name(profile: str | None) -> bool:
+def is_file_name(profile: object) -> bool:
     """Whether the name of a profile is that of a file."""
-    return profile is not None and profile.endswith((".toml", ".json"))
+    return isinstance(profile, str) and profile.endswith((".toml", ".json"))
 
 
-def files_of(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]:
+def files_of(scenario: Scenario, own: OwnFiles) -> dict[str, Path]:
     """What a run reads besides the scenario."""
     found: dict[str, Path] = {}
     for number, (pool, cluster) in enumerate(scenario.pools):
         for kind in PROFILES:
             found[f"{kind} {number}"] = _profile(f"{kind}s", getattr(cluster, kind))
-        if cluster.latency == "table":
+        if cluster.latency.name == "table":
             state = "".join(_hash_of(found[f"{kind} {number}"]) for kind in PROFILES)
             found[f"steps {number}"] = _steps(cluster.gpu, cluster.model, cluster.tensor_parallel_size, state)
         for host in (scenario.host.profile, pool.host.profile):
             if host is not None:
                 found[f"host {host}"] = _profile("hosts", host)
         name = pool.scheduler.name
-        if name is not None and (policy := _plugin(name)) is not None:
+        if name is not None and (policy := _plugin("llmsim.schedulers", name)) is not None:
             found[f"scheduler {number}"] = policy
+        found |= _of_latency(scenario, number, own)
     if isinstance(scenario.workload, TraceWorkload):
         found["trace"] = Path(scenario.workload.trace)
     if isinstance(scenario.workload, ServeGenWorkload):
@@ -101,9 +106,11 @@ def files_of(scenario: Scenario, scheduler_file: Path | None) -> dict[str, Path]
             found |= {f"servegen {file.relative_to(clients).as_posix()}": file for file in client_files(clients)}
         else:
             found["servegen"] = clients
-    policy = scheduler_file or _plugin(scenario.scheduler.name)
+    policy = own.scheduler or _plugin("llmsim.schedulers", scenario.scheduler.name)
     if policy is not None:
         found["scheduler"] = policy
+    if own.latency is not None:
+        found["latency"] = own.latency
     return found
 
 
@@ -117,10 +124,24 @@ def _steps(gpu: str, model: str, tensor_parallel_size: int, state: str) -> Path:
     return find_profile(hardware.load_gpu(gpu), hardware.load_model(model), tensor_parallel_size)
 
 
+def _of_latency(scenario: Scenario, number: int, own: OwnFiles) -> dict[str, Path]:
+    """Files of the step times of a pool: what their source reads, and its code if an installed package brings it."""
+    source = make_latency_source(scenario, number, _loaded(own).get("latency"))
+    found = {f"latency {number} {file}": file for file in source.files}
+    if own.latency is None and (code := _plugin(SOURCES, scenario.pools[number][1].latency.name)) is not None:
+        found[f"latency {number}"] = code
+    return found
+
+
+@lru_cache(maxsize=4)
+def _loaded(own: OwnFiles) -> OwnClasses:
+    return own.load()
+
+
 @lru_cache(maxsize=64)
-def _plugin(name: str) -> Path | None:
-    """The file of a scheduler that an installed package brings."""
-    policy = discovery.find("llmsim.schedulers", name, Scheduler)  # type: ignore[type-abstract]
+def _plugin(package: str, name: str) -> Path | None:
+    """The file of a scheduler, or a source of step times, that an installed package brings."""
+    policy: type = discovery.find(package, name, LatencySource if package == SOURCES else Scheduler)
     if policy.__module__.startswith("llmsim."):
         return None
     file = inspect.getsourcefile(policy)

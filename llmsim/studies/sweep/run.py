@@ -58,7 +58,7 @@ def run_sweep(
             (said or _nobody)(line)
         bench = _Bench(store, sweep, scores, len(left), progress, force)
         with _telling_what_is_kept(bench):
-            failures = Drive(executors, in_flight, bench.done, sweep.scheduler_file).run(left)
+            failures = Drive(executors, in_flight, bench.done, sweep.files).run(left)
             if failures:
                 bench.write_so_far()
                 raise LlmsimError(_told(failures))

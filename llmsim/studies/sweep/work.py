@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from llmsim import experiment
-from llmsim.discovery import load_file
 from llmsim.errors import InputError
+from llmsim.experiment.own_files import OwnFiles
 from llmsim.scenario import Scenario
-from llmsim.scheduler import Scheduler
 from llmsim.studies.sweep.definition import Point
 from llmsim.studies.sweep.keys import key_of
 
@@ -21,12 +19,12 @@ class Task:
 
     key: str
     scenario: str  #: JSON
-    scheduler_file: str | None
+    files: OwnFiles
 
 
-def task_of(point: Point, scheduler_file: Path | None) -> Task:
+def task_of(point: Point, files: OwnFiles) -> Task:
     """Write a point down."""
-    return Task(point.key, point.scenario.model_dump_json(), None if scheduler_file is None else str(scheduler_file))
+    return Task(point.key, point.scenario.model_dump_json(), files)
 
 
 def run_task(task: Task) -> dict[str, Any]:
@@ -36,14 +34,13 @@ def run_task(task: Task) -> dict[str, Any]:
     llmsim on a cluster's node, or a trace that was changed meanwhile.
     """
     scenario = Scenario.model_validate_json(task.scenario)
-    file = None if task.scheduler_file is None else Path(task.scheduler_file)
-    policy = None if file is None else load_file(file, Scheduler)  # type: ignore[type-abstract]
+    classes = task.files.load()
     try:
-        same = key_of(scenario, file) == task.key
+        same = key_of(scenario, task.files) == task.key
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from None
     if not same:
         raise InputError(
-            "the worker's llmsim, trace, profile or scheduler file is not the one that the sweep was begun with"
+            "the worker's llmsim, trace, profile, or file of a policy is not the one that the sweep began with"
         )
-    return experiment.run(scenario, scheduler=policy).score
+    return experiment.run(scenario, **classes).score

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmsim.cli import main
-from llmsim.latency.fitted import Constant
 from llmsim.latency.profile import load_profile, read_profile
+from llmsim.latency.sources.constant import Constant
 from llmsim.reports.plots import MeasuredStep, step_times_figure
 from places import DATA, evidence
 
@@ -62,7 +62,7 @@ def test_compose_gives_the_shipped_profile(operators: Path, tmp_path: Path, caps
     ("arguments", "message"),
     [
         (["show", "--gpu", "a1000", "--model", "llama-3.1-8b"], "no gpu profile named 'a1000'"),
-        (["show", *THESE, "--latency", "tabel"], "latency = 'tabel'; did you mean 'table'?"),
+        (["show", *THESE, "--latency", "tabel"], "unknown latency source 'tabel'; did you mean 'table'?"),
         (["show", *THESE, "--picture", "x.jpg"], "expected a file that ends in .png"),
         (["show", *THESE, "--picture", "nowhere/x.png"], "in a folder that exists"),
         (["show", *THESE, "--profile", "none.json"], "none.json: No such file"),

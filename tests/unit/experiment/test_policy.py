@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.experiment import make_policy
+from llmsim.scenario.options import make_policy
 
 
 @dataclass(frozen=True)

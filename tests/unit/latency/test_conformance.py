@@ -7,11 +7,12 @@ import pytest
 
 from llmsim.latency.build import build_latency
 from llmsim.latency.contract import LatencyModel
-from llmsim.latency.fitted import Constant, Fitted
+from llmsim.latency.fitted import Fitted
 from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.profile import list_profiles, load_profile
 from llmsim.latency.roofline import Roofline
-from llmsim.latency.table import Table
+from llmsim.latency.sources.constant import Constant
+from llmsim.latency.table import StepTable
 
 OPT_13B = Fitted(
     prefill=(0.0181, 1.02e-4, 7.12e-9),
@@ -28,7 +29,7 @@ MODELS: dict[str, LatencyModel] = {
     "fitted": OPT_13B,
     "constant": Constant(step_s=0.01, prefill_token_s=1e-4, decode_seq_s=1e-3),
     "constant-step": Constant(step_s=1.0),
-} | {f"{gpu} {model} tp{size}": Table(load_profile(gpu, model, size)) for gpu, model, size in list_profiles()}
+} | {f"{gpu} {model} tp{size}": StepTable(load_profile(gpu, model, size)) for gpu, model, size in list_profiles()}
 
 STEPS = [
     (((0, 1),), 0, 0),
@@ -102,5 +103,5 @@ def test_lines_are_single_steps(latency, decoding, context, steps):
 def test_build_by_name():
     gpu, model = load_gpu("h100-sxm-80gb"), load_model("llama-3.1-8b")
 
-    assert isinstance(build_latency("table", gpu, model), Table)
+    assert isinstance(build_latency("table", gpu, model), StepTable)
     assert isinstance(build_latency("roofline", gpu, model, 2), Roofline)

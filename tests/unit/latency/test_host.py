@@ -5,8 +5,9 @@ import math
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.latency.fitted import Constant, Fitted
+from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host
+from llmsim.latency.sources.constant import Constant
 
 GPU = Fitted((0.02, 1e-4, 1e-8), (0.01, 1e-6, 1e-4), (0.02, 2e-6, 2e-4), 16)
 

@@ -15,7 +15,7 @@ from llmsim.latency.profile import (
     read_profile,
     write_profile,
 )
-from llmsim.latency.table import Table
+from llmsim.latency.table import StepTable
 
 PROFILE = {
     "gpu": "g",
@@ -48,7 +48,7 @@ def profile(**changes):
 
 @pytest.fixture
 def table():
-    return Table(profile())
+    return StepTable(profile())
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_chunk_after_a_long_prefix_reads_it_at_least():
     flat = profile(prefill_attention={"prompt_tokens": [1, 101], "alone_s": [0.5, 0.5], "added_s": [0.0, 0.0]})
     reading_s = 8.0 - 1.0  # what one sequence of 40 tokens takes beyond the launch
 
-    assert Table(flat).step_time_s(((39, 1),), 0, 0) == pytest.approx(10.0 + 1.0 + 0.5 + reading_s)
+    assert StepTable(flat).step_time_s(((39, 1),), 0, 0) == pytest.approx(10.0 + 1.0 + 0.5 + reading_s)
 
 
 def test_further_prompts_take_the_added_time(table):
@@ -200,7 +200,7 @@ def test_shipped_step_times_are_of_the_model_that_they_name():
 
 
 def test_unknown_kind_of_latency():
-    with pytest.raises(InputError, match="latency = 'tabel'; did you mean 'table'"):
+    with pytest.raises(InputError, match="unknown latency source 'tabel'; did you mean 'table'"):
         build_latency("tabel", load_gpu("l40s"), load_model("llama-3.1-8b"))
 
 

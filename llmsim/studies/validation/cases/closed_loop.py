@@ -17,7 +17,7 @@ from llmsim.latency import hardware
 from llmsim.latency.compose import compose
 from llmsim.latency.contract import LatencyModel
 from llmsim.latency.host import Host
-from llmsim.latency.table import Table
+from llmsim.latency.table import StepTable
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.studies.validation.replay import Latencies, replay
 from llmsim.studies.validation.report import Check, Constant, Point, Report
@@ -105,7 +105,7 @@ class StepTimes:
             gpu, model = run.hardware()
             size = run.tensor_parallel_size
             profile = compose(self._operators, gpu, model, size)
-            self._known[key] = Table(profile), hardware.kv_blocks(gpu, model, tensor_parallel_size=size)
+            self._known[key] = StepTable(profile), hardware.kv_blocks(gpu, model, tensor_parallel_size=size)
         return self._known[key]
 
 

@@ -16,7 +16,7 @@ from llmsim.latency.step_errors import (
     relative_errors,
     step_errors,
 )
-from llmsim.latency.table import Table
+from llmsim.latency.table import StepTable
 from llmsim.studies.validation.report import Check, Point, Report
 
 MEDIAN_PERCENT, P90_PERCENT = 2.0, 6.0  #: targets of the table model
@@ -63,7 +63,7 @@ def _checks(row: StepError) -> list[Check]:
 
 def _points(reference: Reference) -> list[Point]:
     assert reference.gpu is not None
-    table = Table(load_profile(reference.gpu.name, reference.model, reference.tensor_parallel_size))
+    table = StepTable(load_profile(reference.gpu.name, reference.model, reference.tensor_parallel_size))
     steps = reference.points
     errors = relative_errors(table, steps).tolist()
     columns = (steps[name].tolist() for name in ("kind", "prefill_tokens", "decode_bs", "context", "iter_ms"))

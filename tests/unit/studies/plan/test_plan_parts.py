@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsim.errors import InputError
-from llmsim.latency.fitted import Constant
 from llmsim.latency.host import Host
+from llmsim.latency.sources.constant import Constant
 from llmsim.metrics.slo import Slo
 from llmsim.record import Timelines
 from llmsim.reports.plots.plan import frontier, pareto_figure

@@ -10,6 +10,7 @@ import pytest
 import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment import make_workload
+from llmsim.experiment.own_files import OwnFiles
 from llmsim.latency.hardware import profiles_dir
 from llmsim.scenario import load_scenario
 from llmsim.studies.sweep import read_sweep
@@ -189,7 +190,7 @@ def test_the_content_of_files_is_part_of_a_key_and_their_place_is_not(tmp_path: 
 
     def key(trace: str) -> str:
         changes = [f"workload.trace={tmp_path / trace}", f"cluster.gpu={tmp_path / 'gpu.toml'}"]
-        return read_sweep("quickstart", changes, ["cluster.instances=1"], scheduler_file=policy).points[0].key
+        return read_sweep("quickstart", changes, ["cluster.instances=1"], files=OwnFiles(policy)).points[0].key
 
     first = key("one.csv")
     assert first == key("same.csv")
@@ -210,7 +211,7 @@ def test_every_file_that_a_run_opens_is_part_of_its_key(tmp_path: Path) -> None:
     host = tmp_path / "host.toml"
     host.write_text('name = "mine"\nstep_s = 0.001\nprovenance = { source = "a test", date = "2026-01-01" }\n')
     changes = [f"workload.trace={trace}", f"host.profile={host}"]
-    point = read_sweep("quickstart", changes, ["cluster.instances=1"], scheduler_file=policy).points[0]
+    point = read_sweep("quickstart", changes, ["cluster.instances=1"], files=OwnFiles(policy)).points[0]
     opened: set[Path] = set()
     watching = True
 
@@ -219,10 +220,10 @@ def test_every_file_that_a_run_opens_is_part_of_its_key(tmp_path: Path) -> None:
             opened.add(Path(arguments[0]).resolve())
 
     sys.addaudithook(watch)
-    run_task(task_of(point, policy))
+    run_task(task_of(point, OwnFiles(policy)))
     watching = False
 
     data = {file for file in opened if file.suffix in (".toml", ".json", ".csv", ".jsonl", ".gz")}
     data -= {file for file in data if PACKAGE in file.parents and "_data" not in file.parts}
-    assert data <= {file.resolve() for file in files_of(point.scenario, policy).values()}
+    assert data <= {file.resolve() for file in files_of(point.scenario, OwnFiles(policy)).values()}
     assert {trace, host, profiles_dir() / "steps/a100-sxm4-80gb/llama-3.1-8b-tp1.json"} <= data

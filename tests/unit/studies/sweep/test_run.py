@@ -18,6 +18,7 @@ import pytest
 
 from llmsim.cli import main
 from llmsim.errors import InputError, LlmsimError
+from llmsim.experiment.own_files import OwnFiles
 from llmsim.studies.processes import process_pool, uninterrupted
 from llmsim.studies.sweep import in_this_process, read_sweep, run_sweep
 from llmsim.studies.sweep.store import opened
@@ -325,7 +326,7 @@ def test_a_point_that_kills_its_workers_is_named_and_the_others_are_kept(file: P
 def _deadly(file: Path, policy: Path, unless: list[str]) -> Any:
     text = TINY.replace('"scheduler.name" = ["fcfs", "chunked_prefill"]', f'"scheduler.unless" = {json.dumps(unless)}')
     file.write_text(text.replace("seeds = 3", "seeds = 1"))
-    return read_sweep(file, scheduler_file=policy)
+    return read_sweep(file, files=OwnFiles(policy))
 
 
 def test_a_point_that_fails_is_told_with_its_name_and_tried_again(file: Path, tmp_path: Path) -> None:

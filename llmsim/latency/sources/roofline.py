@@ -1,0 +1,33 @@
+"""Data sheet and architecture alone, for any GPU and model (`latency.roofline`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from llmsim.latency.contract import LatencyModel, LatencySource
+from llmsim.latency.gpu import Gpu
+from llmsim.latency.model import Model
+from llmsim.latency.roofline import Efficiencies, Roofline
+
+PLAUSIBLE = Efficiencies()
+Share = Annotated[float, Field(gt=0, le=1)]
+Seconds = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class FromRoofline(LatencySource):
+    """What operators reach of the data sheet's peaks."""
+
+    matmul_flop: Share = PLAUSIBLE.matmul_flop  #: share of the peak FLOP/s that matrix products reach
+    attention_flop: Share = PLAUSIBLE.attention_flop  #: share of the peak FLOP/s that attention reaches
+    memory: Share = PLAUSIBLE.memory  #: share of the peak memory bandwidth
+    interconnect: Share = PLAUSIBLE.interconnect  #: share of the peak bandwidth between GPUs
+    launch_s: Seconds = PLAUSIBLE.launch_s  #: least time of each operator
+    all_reduce_s: Seconds = PLAUSIBLE.all_reduce_s  #: time of each all-reduce before its first byte
+
+    def for_instance(self, gpu: Gpu, model: Model, tensor_parallel_size: int) -> LatencyModel:
+        """Compute the bounds; InputError if the GPUs cannot share the model."""
+        return Roofline(gpu, model, tensor_parallel_size, Efficiencies(**asdict(self)))
