@@ -70,7 +70,7 @@ def choose(path: Path | str, runs: list[Measured], run: int | None) -> Measured:
 
 
 def _named(name: str) -> type[Format]:
-    return discovery.find(PACKAGE, name, Format)  # type: ignore[type-abstract]
+    return discovery.find(PACKAGE, name, Format)
 
 
 def _recognised(document: Document) -> type[Format]:
