@@ -106,7 +106,7 @@ def test_a_new_latency_file_is_found_tested_listed_and_run_with_its_options(copy
 
     assert "4 passed" in tested.stdout, tested.stdout
     assert "per_token" in listed
-    assert "token_s: number s, = 0.0001" in keys
+    assert "token_s: number (s), = 0.0001" in keys
     assert json.loads(done.stdout)["ttft_s"]["p50"] >= 200 * 0.01, done.stderr
 
 
