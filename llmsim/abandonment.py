@@ -70,7 +70,7 @@ class Abandoning(Scheduler):
         return self.scheduler.most_running
 
     def schedule(self, view: InstanceView) -> Decision:
-        """Drop those who are late; if nobody is, let the other scheduler decide, until somebody may be."""
+        """Drop late requests; if there are none, let the other scheduler decide, until one may be late."""
         late: set[int] = set()
         review_s = INFINITE_S
         for request, due_s in self._due(view):
@@ -82,7 +82,7 @@ class Abandoning(Scheduler):
             return Decision(abandon=frozenset(late), decode=False)
         decision = self.scheduler.schedule(view)
         if decision.preempt:
-            review_s = view.now_s  # who waits again may have to be dropped sooner: ask at the next boundary
+            review_s = view.now_s  # a preempted request may have to be dropped sooner: ask at the next boundary
         if review_s == INFINITE_S or (decision.review_at_s is not None and decision.review_at_s <= review_s):
             return decision
         return decision._replace(review_at_s=review_s)

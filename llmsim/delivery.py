@@ -2,7 +2,7 @@
 
 Holding tokens back changes what users see, never what the GPU does: delivered_i >= emitted_i. A request that finished
 gets all of its tokens, the last ones later. For any other request delivery ends when the request does: what was still
-held then reaches nobody. Users are not taken to react to the delay.
+held then is lost. Users are not taken to react to the delay.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def shifted(timelines: Timelines, by_s: float) -> Timelines:
 
 
 def until_left(timelines: Timelines, left_s: Floats) -> Timelines:
-    """Cut off what came after users left: (N,) seconds, NaN for those who stayed."""
+    """Cut off what came after users left: (N,) seconds, NaN for users that stayed."""
     if not np.isfinite(left_s).any():
         return timelines
     head_s, count = timelines.head_s.copy(), timelines.count.copy()

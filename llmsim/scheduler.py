@@ -28,7 +28,7 @@ class Decision(NamedTuple):
     #: request id -> tokens to prefill in this step; waiting requests are admitted in this order, and what the prefix
     #: cache spares them beyond that is not computed
     prefill: Mapping[int, int] = NO_CHUNKS
-    #: False: a prefill-only step, in which nobody decodes (engines that run whole prompts first)
+    #: False: a prefill-only step, in which no request decodes (engines that run whole prompts first)
     decode: bool = True
     #: running requests that keep their memory but sit this step out
     hold: frozenset[int] = frozenset()
@@ -40,7 +40,7 @@ class Decision(NamedTuple):
     review_at_s: float | None = None
 
 
-#: nothing special: everybody who runs decodes
+#: nothing special: all running requests decode
 DECODE = Decision()
 
 
@@ -48,11 +48,11 @@ Schedule = TypeVar("Schedule", bound=Callable[..., Decision])
 
 
 def decodes_by_itself(schedule: Schedule) -> Schedule:
-    """Mark a `schedule` that says `DECODE` whenever nobody waits or prefills and there is memory for the next step.
+    """Declare that `schedule` returns `DECODE` if no request waits or prefills and the next step's KV blocks are free.
 
-    It need not be asked then. Whoever overrides it is asked again.
+    The engine may then skip the call. Not inherited by subclasses that override `schedule`.
     """
-    schedule.decodes_by_itself = schedule  # type: ignore[attr-defined]  # itself: who wraps it and copies this is asked
+    schedule.decodes_by_itself = schedule  # type: ignore[attr-defined]  # itself: a wrapper with a copy of this is asked
     return schedule
 
 
@@ -133,7 +133,7 @@ class InstanceView(InstanceLimits, Protocol):
 
     @property
     def free_blocks(self) -> int:
-        """KV blocks that nobody holds, those with a cached prefix included."""
+        """KV blocks that no request holds, those with a cached prefix included."""
 
     @property
     def decode_blocks(self) -> int:
@@ -183,8 +183,8 @@ class Scheduler(ABC):
     def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Return why this policy can never serve a request that has just arrived (it is then rejected), or None.
 
-        Whoever could be served, but not now, waits: `schedule` may abandon him. To read more than the limits raises
-        `PolicyError`.
+        A request that could be served, but not now, waits; `schedule` may abandon it. Reading more than the limits
+        raises `PolicyError`.
         """
         return None
 
@@ -208,9 +208,9 @@ def latest_to_preempt(
     prefill_blocks: Mapping[int, int] = NO_CHUNKS,
     key: Callable[[RequestView], tuple[Any, ...]] | None = None,
 ) -> tuple[int, ...]:
-    """Return whom to preempt, the latest admitted first, so that the next step's KV blocks fit.
+    """Return the requests to preempt, the latest admitted first, so that the next step's KV blocks fit.
 
-    `prefill_blocks`: request id -> blocks that the step takes for its chunk; everybody else decodes. With a `key`, the
+    `prefill_blocks`: request id -> blocks that the step takes for its chunk; all others decode. With a `key`, the
     greatest goes first instead of the latest.
     """
     needed = view.decode_blocks + sum(prefill_blocks.values())

@@ -221,7 +221,7 @@ def present_s(record: Record) -> float:
     for instance in range(len(record.step_ends_s)):
         own = steps["instance"] == instance
         came = (first == instance) & (requests["outcome"] != Outcome.REJECTED)
-        if own.any():  # a row counts who is there at its end, also before they came
+        if own.any():  # a row counts the requests present at its end, also before they came
             area_s -= _before_arrival_s(requests["queued_s"][came], steps["start_s"][own], steps["end_s"][own])
     return area_s
 
@@ -300,7 +300,7 @@ def _snapshot(view: InstanceView) -> list[object]:
 def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
     """Raise unless a scheduler keeps the contract on light, heavy, memory-bound and sudden loads.
 
-    It serves everybody, is pure, and decides the same whether it is asked at every step or only when something happens.
+    It serves every request, is pure, and decides the same whether it is asked at every step or only after a change.
     Raises AssertionError or `PolicyError`, with what is wrong; TypeError for a class in place of a scheduler.
     """
     _check_made(scheduler)
@@ -315,7 +315,7 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
         records.append(serve(requests, scheduler, latency=latency, num_gpu_blocks=blocks))  # without a witness
         outcome = records[0].requests["outcome"]
         allowed = (Outcome.FINISHED, Outcome.REJECTED, Outcome.ABANDONED)
-        assert np.isin(outcome, allowed).all(), "somebody was left behind"
+        assert np.isin(outcome, allowed).all(), "a request was neither served nor rejected"
         assert same(*records[:2]), "decides otherwise when asked at every step: set asks_every_step or review_at_s"
         assert same(*records[1:]), "does not decode by itself when it is not asked: it is no `decodes_by_itself`"
 
@@ -433,4 +433,4 @@ def check_router(router: Router, *, seed: int = 0) -> None:
             requests = _drawn(rng, 40, rate_per_s)
             scheduler = ChunkedPrefill(max_num_seqs=4)
             serve(requests, scheduler, instances=instances, router=RouterWitness(router), reports=reports)
-    serve(_drawn(rng, 40, 20.0), ChunkedPrefill(), instances=2, router=router)  # nobody else looks at the instances
+    serve(_drawn(rng, 40, 20.0), ChunkedPrefill(), instances=2, router=router)  # nothing else reads the instances

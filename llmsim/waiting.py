@@ -84,7 +84,7 @@ class SortedQueue:
         return self._requests.pop(id)
 
     def move_to_end(self, id: int, last: bool = True) -> None:
-        """Leave everybody where the key puts them, preempted requests too."""
+        """Leave preempted requests where the key puts them, as all others."""
 
     def values(self) -> Iterable[Request]:
         """Requests in order."""

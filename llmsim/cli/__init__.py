@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(args=arguments, prog_name="llmsim", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(NOTHING_WRITTEN, INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone: nobody left to tell
+    except BrokenPipeError:  # the reader of our output has gone: nothing is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (LlmsimError, MemoryError, OSError) as error:

@@ -59,7 +59,7 @@ def compare(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, nothing else.")] = False,
 ) -> int:
-    """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for whom."""
+    """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for which requests."""
     from llmsim import experiment
     from llmsim.studies import compare as comparing
 

@@ -1,4 +1,4 @@
-"""What every verb prints: JSON for machines, a picture of progress for people who wait."""
+"""What every verb prints: JSON for machines, a picture of progress for people."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Opened:
     classes: Mapping[str, tuple[Bools, Slo | None]] = field(default_factory=dict)
     #: what policies were told of output lengths, where they were told anything
     prediction: Mapping[str, Any] | None = None
-    #: why requests were not served, in the words of those who decided it
+    #: why requests were not served, in the words of the policy that decided it
     reasons: Sequence[Mapping[str, Any]] = ()
     #: says whether a simulated run was steady within the window; None: measured
     judge: Callable[[], Verdict] | None = None

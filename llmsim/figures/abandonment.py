@@ -48,8 +48,8 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
         evidence=(judged[0][1],),
         limits=(
             *(f"{'also holds' if held else 'does not hold'}: {text}" for held, text in judged[1:]),
-            "A dropped user is taken to wait until the end of the run that serves everybody. Who is charged only until "
-            "the drop is a gain to the metric: that loophole is left open by `charge = until_drop`.",
+            "A dropped user is taken to wait until the end of the run that serves every request. To be charged "
+            "only until the drop is a gain to the metric: that loophole is left open by `charge = until_drop`.",
         ),
     )
     return Made(claim, {"abandonment": _draw(*pairs[0])}, {"abandonment": _table(pairs)})

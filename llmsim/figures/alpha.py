@@ -33,7 +33,7 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
         evidence=(text,),
         limits=(
             *(f"{'also holds' if also else 'does not hold'}: {words}" for also, words in others),
-            "The peak nears the saturation rate and stays there: below it hardly anybody waits, whatever alpha.",
+            "The peak nears the saturation rate and stays there: below it hardly any reader waits, whatever alpha.",
         ),
     )
     table = {

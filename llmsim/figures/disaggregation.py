@@ -1,4 +1,4 @@
-"""Prefill on one instance, decode on another: what a slow network or a small decode side costs users, and who sees it.
+"""Prefill on one instance, decode on another: what a slow network or a small decode side costs, and which metrics tell.
 
 A request's first token comes from the prefill side; its second one when its keys and values have crossed the network
 and the decode side has memory for them. That wait is one gap among hundreds, the tokens come all the same, later: so

@@ -60,13 +60,13 @@ def _numbers(values: Mapping[str, Any], timelines: Timelines, window: Window, en
         late_s = idle_latency_s(timelines, user, end_s=end_s)
         for name, span in spans.items():
             out[f"idle_{speed:g}_{name}"] = per_second(float(np.maximum(late_s, 0.0)[span.counted].sum()), span)
-        # The same lateness, counted from the first token on: whom did the tokens after it keep waiting?
+        # The same lateness, counted from the first token on: which readers did the tokens after it keep waiting?
         out[f"stalled_{speed:g}"] = float(np.mean(late_s - ttft_s + user.seconds_per_token > GRACE_S))
     return out
 
 
 def _handovers(record: Record, timelines: Timelines, end_s: float) -> dict[str, float]:
-    """Of a disaggregated run: from first token to decode, who is preempted, and how late users of 5 tokens/s are."""
+    """Of a disaggregated run: time from first token to decode, preempted requests, lateness for users of 5 tokens/s."""
     moved = record.transfers
     late_s = np.maximum(idle_latency_s(timelines, User(tokens_per_s=5.0), end_s=end_s), 0.0)
     hit = record.requests["preemptions"] > 0

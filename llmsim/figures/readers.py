@@ -30,7 +30,7 @@ def plans(quick: bool) -> tuple[Plan, ...]:
 
 
 def make(sweeps: Sweeps, quick: bool) -> Made:
-    """Count whom the same deliveries stall, and draw one of them."""
+    """Count the readers that the same deliveries stall, and draw one of them."""
     judged = [_judge(sweeps[plan]) for plan in plans(quick)]
     main, others = judged[: len(POLICIES)], judged[len(POLICIES) :]
     claim = Claim(

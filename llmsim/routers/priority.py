@@ -13,9 +13,9 @@ from llmsim.router import FleetView, Router
 
 @dataclass(frozen=True)
 class Priority(Router):
-    """Requests of priority 0 go to the first of `pools`, of 1 to the second, whoever comes behind them to the last.
+    """Requests of priority 0 go to the first of `pools`, of 1 to the second, all later ones to the last.
 
-    With `share` they may go to the pools of later classes too: nobody less urgent ever comes into theirs. Within what
+    With `share` they may go to the pools of later classes too; less urgent requests never go to theirs. Within what
     is open to a request the fewest outstanding requests decide, ties go to the pools of its own class, then to the
     lowest number. Without `pools` all are open to all.
     """

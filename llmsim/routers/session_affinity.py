@@ -1,8 +1,8 @@
 """Session affinity: a user's requests go to the same instance, found by hashing.
 
 Rendezvous hashing (Thaler & Ravishankar, IEEE/ACM ToN 1998): the instance with the highest hash of user and instance.
-Bounded loads as in consistent hashing with bounded loads (Mirrokni et al., SODA 2018): whoever finds an instance too
-full goes to the next in that user's own order.
+Bounded loads as in consistent hashing with bounded loads (Mirrokni et al., SODA 2018): where that instance is too
+full, the request goes to the next in its user's own order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llmsim.scheduler import positive
 class SessionAffinity(Router):
     """Every user has an instance, unless it has more than `load_factor` times the mean number of requests.
 
-    At 1 load is as even as it can be; with a large factor users never move. Where nobody knows who asks, every
+    At 1 load is as even as it can be; with a large factor users never move. Where users are not known, every
     request is a user of its own.
     """
 

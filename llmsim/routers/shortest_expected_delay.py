@@ -17,8 +17,8 @@ from llmsim.scheduler import positive
 class ShortestExpectedDelay(Router):
     """The instance that would be done first with all it has and this request; ties go to the lowest number.
 
-    Prompts in the queue are counted at the speed of prefill, and `expected_output_tokens` for everybody who has not
-    ended, this request included, at that of decoding; both speeds are measured beforehand (`router.BENCHMARK`).
+    Prompts in the queue are counted at the speed of prefill, and `expected_output_tokens` for each request that has not
+    ended, this one included, at that of decoding; both speeds are measured beforehand (`router.BENCHMARK`).
     """
 
     expected_output_tokens: int = 200  #: assumed of every request that has not ended

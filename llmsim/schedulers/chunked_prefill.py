@@ -1,7 +1,7 @@
 """Chunked prefill as vLLM's V1 engine does it (vllm/v1/core/sched/scheduler.py, 0.33).
 
 One token budget per step. Running requests go first: those that decode take one token each, an unfinished prompt takes
-what it can. If that preempted nobody, waiting requests follow, first come first served, until budget, memory or seats
+what it can. If that preempted none, waiting requests follow, first come first served, until budget, memory or seats
 run out; a prompt is admitted only if all of it fits in memory, and one that does not fit blocks those behind it.
 """
 
@@ -24,8 +24,7 @@ from llmsim.scheduler import (
 )
 from llmsim.waiting import Key
 
-#: how many tokens of a step a prompt gets: of so many that it wants, and that the prompts before it have left; none, if
-#: that is below 1
+#: (request, tokens that it still needs, token budget that is left) -> tokens to prefill in this step; below 1: none
 Grant = Callable[[RequestView, int, int], int]
 
 
@@ -103,13 +102,13 @@ class ChunkedPrefill(Scheduler):
             budget -= tokens
             seats -= 1
             free -= -(-(cached + tokens) // size) - in_use
-            reserve = watermark  # guards those who run
+            reserve = watermark  # guards running requests
 
     def _grant(self, view: InstanceView) -> Grant:
-        """Say what prompts get of a step: all that those who decode leave."""
+        """Say what prompts get of a step: all that decoding requests leave."""
         decoding = view.num_decoding
         return lambda _, wanted, left: min(wanted, left - decoding)
 
     def _victims_key(self) -> Key | None:
-        """Say who gives memory back where it runs short: those of the greatest key; None: the latest admitted."""
+        """Say which requests are preempted where memory runs short: of the greatest key; None: the latest admitted."""
         return None

@@ -1,10 +1,10 @@
 """Earliest token deadline first: the paper's own SLO (arXiv 2410.14257, eq. 5) as a scheduling rule.
 
-Token i of a request is due d_i = offset + i / rate after its arrival: when a reader who began at once would want it.
+Token i of a request is due d_i = offset + i / rate after its arrival: when a reader that began at once would want it.
 All tokens wait for the same step, so the least slack is the earliest deadline. A step's token budget goes by it:
-prompts wait in the order of their deadlines, and each gets what is left once everybody who decodes with an earlier one
-has its token. Who is so far ahead of its reader that the budget ends before its turn is held: it keeps its memory, and
-sits out this step. Where memory runs short, whoever is furthest ahead gives it back.
+prompts wait in the order of their deadlines, and each gets what is left once every decoding request with an earlier one
+has its token. A request so far ahead of its reader that the budget ends before its turn is held: it keeps its memory,
+and emits nothing in this step. Where memory runs short, the request furthest ahead is preempted.
 
 Under overload every prompt is late, and serving the latest first makes all of them late: as everywhere, earliest
 deadline first is a rule for loads that can be served.
@@ -24,7 +24,7 @@ from llmsim.waiting import Key, SortedQueue, WaitingQueue
 
 @dataclass(frozen=True)
 class EarliestTokenDeadline(ChunkedPrefill):
-    """Chunked prefill whose budget goes by the deadlines of tokens, not to those who decode first."""
+    """Chunked prefill whose budget goes by the deadlines of tokens, not to decoding requests first."""
 
     tokens_per_s: float = 5.0  #: how fast a reader takes tokens, from the arrival on
     offset_s: float = 0.0  #: response delay that a reader tolerates

@@ -1,6 +1,6 @@
 """First come first served with whole prompts first: the default scheduler of vLLM 0.5.3 (core/scheduler.py).
 
-If any waiting prompt fits, the step holds whole prompts only and everybody who decodes stands still (the generation
+If any waiting prompt fits, the step holds whole prompts only and decoding requests stand still (the generation
 stall that chunked prefill was made to avoid). Otherwise all running requests decode.
 
 One simplification: when its turn to decode comes, 0.5.3 wants a free block for each sequence even if it needs none;
@@ -70,7 +70,7 @@ class Fcfs(Scheduler):
             budget -= tokens
             seats -= 1
             free -= blocks
-            reserve = int(self.watermark * view.total_blocks)  # guards those who run
+            reserve = int(self.watermark * view.total_blocks)  # guards running requests
         return prefill
 
     def _budget(self, limits: InstanceLimits) -> int:

@@ -1,8 +1,8 @@
 """Shortest predicted first: chunked prefill whose queue goes by predicted output lengths (as SSJF, arXiv 2404.08509).
 
-Nobody who runs is stopped for somebody shorter: the rule is shortest job first, not shortest remaining time. A long
+No running request is stopped for a shorter one: the rule is shortest job first, not shortest remaining time. A long
 request may wait for ever where short ones keep coming; `aging_tokens_per_s` sets an end to that. With it a request of n
-tokens more than another goes before it all the same if it came n / aging_tokens_per_s seconds earlier. Everybody ages
+tokens more than another goes before it all the same if it came n / aging_tokens_per_s seconds earlier. All requests age
 alike, so that the order of two requests never changes while they wait.
 """
 

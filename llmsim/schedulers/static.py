@@ -1,4 +1,4 @@
-"""Static batching: nobody joins until the whole batch is done. The textbooks' baseline (before Orca, OSDI 2022)."""
+"""Static batching: no request joins until the whole batch is done. The textbooks' baseline (before Orca, OSDI 2022)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holding tokens back at the GPU, in the manner of Andes (arXiv 2404.16283): who is ahead of the reader sits out.
+"""Holding tokens back at the GPU, in the manner of Andes (arXiv 2404.16283): a request ahead of its reader is held.
 
 A reader takes so many tokens per second from the first one on. A request whose reader has enough to read on keeps its
 memory but leaves the step to others; it resumes before the reader has caught up. That helps where computing is what is

@@ -90,9 +90,9 @@ def test_new_files_are_found_and_tested_without_another_edit(copy):
     select = ("-k", "shortest_first or spoiled or by_size")
     done = run_in(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "addopts=", "tests", *select)
 
-    assert "test_it_serves_everybody_and_is_pure[shortest_first] PASSED" in done.stdout, done.stdout
-    assert "test_it_serves_everybody_and_is_pure[spoiled] FAILED" in done.stdout, done.stdout
-    assert "test_it_sends_everybody_somewhere_and_keeps_no_state[by_size] PASSED" in done.stdout, done.stdout
+    assert "test_it_serves_every_request_and_is_pure[shortest_first] PASSED" in done.stdout, done.stdout
+    assert "test_it_serves_every_request_and_is_pure[spoiled] FAILED" in done.stdout, done.stdout
+    assert "test_it_sends_every_request_somewhere_and_keeps_no_state[by_size] PASSED" in done.stdout, done.stdout
     assert "1 failed" in done.stdout, "only the spoiled one breaks the contract"
 
 

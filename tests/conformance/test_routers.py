@@ -19,7 +19,7 @@ def policy(request):
     return discovery.find(PACKAGE, request.param, Router)
 
 
-def test_it_sends_everybody_somewhere_and_keeps_no_state(policy):
+def test_it_sends_every_request_somewhere_and_keeps_no_state(policy):
     check_router(policy())
 
 

@@ -19,7 +19,7 @@ def policy(request):
     return discovery.find(PACKAGE, request.param, Scheduler)
 
 
-def test_it_serves_everybody_and_is_pure(policy):
+def test_it_serves_every_request_and_is_pure(policy):
     check_scheduler(policy())
 
 
