@@ -63,6 +63,7 @@ class Abandoning(Scheduler):
         self.foresee = foresee
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
         self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
+        self.prefix_cache = scheduler.prefix_cache  # type: ignore[misc]
 
     @property
     def most_running(self) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
@@ -34,6 +34,13 @@ class Decision(NamedTuple):
     hold: frozenset[int] = frozenset()
     #: requests that give their memory back and go to the head of the queue, the last one first in line
     preempt: tuple[int, ...] = ()
+    #: the running requests that go on, in this order from now on; empty: as they are
+    order: tuple[int, ...] = ()
+    #: waiting requests whose cached prefixes were looked for, in this order, and in how many of their first tokens: a
+    #: cache that evicts what was not used for longest counts it as use
+    looked_up: tuple[tuple[int, int], ...] = ()
+    #: what the scheduler wants to be told at its next decision here (`InstanceView.notes`); None: the same as before
+    notes: object = None
     #: requests that the server gives up
     abandon: frozenset[int] = frozenset()
     #: ask again at the first step boundary at or after this time, even if nothing has changed
@@ -70,6 +77,16 @@ class Admission(Protocol):
         """Go on from where this request computes so many tokens in this step."""
 
 
+class Beginnings(Protocol):
+    """Requests whose beginnings are compared with each other."""
+
+    def longest(self, request: RequestView) -> int:
+        """Return how many tokens a request has in common with one of those that were added, at most."""
+
+    def add(self, request: RequestView) -> None:
+        """Compare later ones with this one, too."""
+
+
 class InstanceLimits(Protocol):
     """What never changes about an instance."""
 
@@ -95,6 +112,22 @@ class InstanceView(InstanceLimits, Protocol):
     @property
     def now_s(self) -> float:
         """Start of the step to be decided, seconds."""
+
+    @property
+    def notes(self) -> Any:
+        """What this scheduler's latest decision here has noted; None at first."""
+
+    @property
+    def worked_until_s(self) -> float:
+        """When the latest step ended, seconds; minus infinity before the first. Before `now_s`: it has been idle."""
+
+    @property
+    def decode_steps(self) -> int:
+        """Steps so far in which requests decoded."""
+
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether there is a prefix cache."""
 
     @property
     def waiting(self) -> Iterable[RequestView]:
@@ -148,8 +181,14 @@ class InstanceView(InstanceLimits, Protocol):
     def admission(self, prefill: Mapping[int, int] = NO_CHUNKS) -> Admission:
         """Ask what waiting requests find, beside running ones that compute the chunks of `prefill` in this step."""
 
-    def cached_tokens(self, request: RequestView) -> int:
-        """Tokens that a waiting request would find in the prefix cache if it were admitted now."""
+    def cached_tokens(self, request: RequestView, tokens: int | None = None) -> int:
+        """Tokens that a waiting request would find in the prefix cache if it were admitted now.
+
+        With `tokens`: of its first so many, of which the last may count as well.
+        """
+
+    def beginnings(self) -> Beginnings:
+        """Compare requests with each other, as a prefix cache would."""
 
     def blocks_to_decode(self, request: RequestView) -> int:
         """KV blocks (0 or 1) that a decoding request takes in the next step."""
@@ -162,6 +201,8 @@ class Scheduler(ABC):
     asks_every_step: ClassVar[bool] = False
     #: True: reads `predicted_output_tokens`, and cannot do without
     needs_prediction: ClassVar[bool] = False
+    #: what caches prefixes where there is a cache: vLLM's hashed blocks, or SGLang's radix tree
+    prefix_cache: ClassVar[Literal["blocks", "radix"]] = "blocks"
 
     @abstractmethod
     def schedule(self, view: InstanceView) -> Decision:
@@ -174,6 +215,10 @@ class Scheduler(ABC):
         a `SortedQueue` of its own key, and need never sort.
         """
         return ArrivalQueue()
+
+    def on_gpu(self, memory_bytes: int) -> Scheduler:
+        """Return this policy with the options that were left out as its engine sets them on a GPU of such memory."""
+        return self
 
     @property
     def most_running(self) -> int | None:

@@ -14,7 +14,7 @@ from llmsim.cluster.clients import ApiPath
 from llmsim.cluster.cluster import Cluster
 from llmsim.cluster.fleet import ORACLE, Reports
 from llmsim.cluster.gateway import handed_out
-from llmsim.engine.prefix_cache import PrefixCache
+from llmsim.engine.memory import CachingMemory
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
 from llmsim.record import Floats, Record
 from llmsim.request import Outcome, RequestView, Role
@@ -23,6 +23,7 @@ from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.waiting import WaitingQueue
+from llmsim.workload.asked import Asked
 from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
 
@@ -68,6 +69,7 @@ def serve(
     max_model_len: int = 100_000,
     instances: int = 1,
     router: Router | None = None,
+    block_tokens: int = 16,
     prefix_caching: bool = False,
     roles: Sequence[Role] = (),
     **special: Any,
@@ -77,7 +79,7 @@ def serve(
     `special`: the `RunOptions` of the run, by name.
     """
     spec = InstanceSpec(
-        scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len, prefix_caching=prefix_caching
+        scheduler, latency or LinearSteps(), num_gpu_blocks, max_model_len, block_tokens, prefix_caching
     )
     specs = [replace(spec, role=role) for role in roles] if roles else [spec] * instances
     run_options = RunOptions(**special)
@@ -107,7 +109,7 @@ def _check_drained(cluster: Cluster, cut_off: bool) -> None:
         assert not left, f"requests {left} have ended, yet are on instance {instance.number}"
         memory = states.memory
         assert cut_off or memory.free_blocks == memory.total_blocks, "KV blocks are still held"
-        if isinstance(memory, PrefixCache):
+        if isinstance(memory, CachingMemory):
             memory.check()
     assert cluster.fleet.in_system == 0, "requests have ended, yet are outstanding"
 
@@ -260,6 +262,7 @@ class Witness(Scheduler):
         self._scheduler = scheduler
         self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
         self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
+        self.prefix_cache = scheduler.prefix_cache  # type: ignore[misc]
         self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
 
     @property
@@ -388,11 +391,17 @@ def _drawn(rng: np.random.Generator, n: int, rate_per_s: float) -> Workload:
 
 
 def with_guesses(requests: Workload, seed: int = 0) -> Workload:
-    """Give every request a prediction that has little to do with its length, and one of three priorities."""
+    """Give every request a prediction that has little to do with its length, one of three priorities, and a bound.
+
+    The bound on its output is `max_tokens`, more than it gets or exactly that, and then it may ignore EOS.
+    """
     rng = np.random.default_rng(seed)
     n = len(requests)
     classes = Classes(rng.integers(0, 3, n), ("first", "second", "third"), (0, 1, 2))
-    return replace(requests, predicted_output_tokens=rng.integers(1, 120, n), classes=classes)
+    predicted = rng.integers(1, 120, n)
+    more = np.maximum(rng.integers(-60, 60, n), 0)
+    asked = Asked(requests.output_tokens + more, (more == 0) & (rng.random(n) < 0.5))
+    return replace(requests, predicted_output_tokens=predicted, classes=classes, asked=asked)
 
 
 class RouterWitness(Router):

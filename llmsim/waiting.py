@@ -46,6 +46,13 @@ class WaitingQueue(Protocol):
 ArrivalQueue = OrderedDict[int, Request]
 
 
+class RetractedLast(ArrivalQueue):
+    """First come first served, preempted requests to the end."""
+
+    def move_to_end(self, id: int, last: bool = True) -> None:
+        """Leave a preempted request at the end, where it has just joined."""
+
+
 class SortedQueue:
     """Requests sorted by a key, ties by id: a binary search to join or leave, and a shift of pointers.
 

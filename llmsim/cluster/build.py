@@ -22,13 +22,13 @@ from llmsim.engine.exchange import Disaggregation, Exchange, Network
 from llmsim.engine.instance import Instance, Observers
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.prefix_cache import BlockKeys, PrefixCache
+from llmsim.engine.radix_cache import RadixCache, SpansOfRequests
 from llmsim.engine.recorder import Recorder
 from llmsim.errors import InputError
 from llmsim.record import Floats, Record
 from llmsim.request import Request
 from llmsim.router import Router
 from llmsim.workload.contract import Workload
-from llmsim.workload.prefixes import Prefixes
 
 
 def simulate(
@@ -181,22 +181,26 @@ def _instances(base: _Base, way_out: WayOut) -> list[Instance]:
             gpus=spec.gpus,
             stepwise=not base.options.stretches,
         )
-        for number, (spec, memory) in enumerate(
-            zip(base.specs, _memories(base.specs, base.attempts.prefixes), strict=True)
-        )
+        for number, (spec, memory) in enumerate(zip(base.specs, _memories(base.specs, base.attempts), strict=True))
     ]
 
 
-def _memories(specs: Sequence[InstanceSpec], prefixes: Prefixes | None) -> Iterator[KVMemory]:
+def _memories(specs: Sequence[InstanceSpec], attempts: Workload) -> Iterator[KVMemory]:
+    """One for each instance; what requests hold in blocks of one size is said once."""
     keys: dict[int, BlockKeys] = {}
+    spans: dict[int, SpansOfRequests] = {}
     for spec in specs:
-        size = spec.block_tokens
+        size, prefixes = spec.block_tokens, attempts.prefixes
         if not spec.prefix_caching:
             yield KVMemory(spec.num_gpu_blocks, size)
-            continue
-        if size not in keys:
-            keys[size] = BlockKeys(prefixes, size)
-        yield PrefixCache(spec.num_gpu_blocks, size, keys[size])
+        elif spec.scheduler.prefix_cache == "radix":
+            if size not in spans:
+                spans[size] = SpansOfRequests(prefixes, attempts.prompt_tokens, size)
+            yield RadixCache(spec.num_gpu_blocks, size, spans[size])
+        else:
+            if size not in keys:
+                keys[size] = BlockKeys(prefixes, size)
+            yield PrefixCache(spec.num_gpu_blocks, size, keys[size])
 
 
 def _fleet(base: _Base, instances: Sequence[Instance]) -> Fleet:

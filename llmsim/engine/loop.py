@@ -57,6 +57,7 @@ class Loop:
         self.journal.stretches.append((stretch, blocks_used, len(states.waiting), len(states.running)))
         if self._on_tokens is not None:
             self._on_tokens(stretch)
+        states.worked_until_s = stretch.end_s
         self.stretch = None  # a router that is asked because a request finishes sees these steps as taken
         if stretch.decoding:
             states.decode(stretch)
@@ -100,6 +101,8 @@ class Loop:
         if not (states.waiting or states.running):
             return None
         decision = self.scheduler.schedule(self._view.updated(states))
+        if decision.notes is not None or decision.looked_up:
+            states.remember(decision)
         if decision.abandon or decision.preempt or decision.hold or states.held:
             states.carry_out(decision)
             if decision.preempt and states.cache is not None:  # victims that share blocks may need less than they gave

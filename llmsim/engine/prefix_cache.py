@@ -19,9 +19,10 @@ from collections.abc import Mapping, Set
 
 import numpy as np
 
-from llmsim.engine.memory import KVMemory
-from llmsim.errors import MemoryOverrun
+from llmsim.engine.memory import CachingMemory
+from llmsim.errors import MemoryOverrun, PolicyError
 from llmsim.request import RequestView
+from llmsim.scheduler import Admission, Beginnings
 from llmsim.workload.prefixes import Prefixes
 
 _PLACES = 1 << 24  # more blocks than a request can have
@@ -84,7 +85,7 @@ class BlockKeys:
             self._keys.pop(request, None)
 
 
-class PrefixCache(KVMemory):
+class PrefixCache(CachingMemory):
     """Blocks with keys, holders and an order of eviction. Costs O(blocks) per request, O(log blocks) per look."""
 
     __slots__ = ("_copies", "_held", "_holders", "_idle", "_keys", "_queue", "_serial")
@@ -144,6 +145,14 @@ class PrefixCache(KVMemory):
             freed += copies - min(copies, self._holders[key] - holders)
         return freed
 
+    def admission(self) -> Admission:
+        """Ask what waiting requests find, admitted one after another in one step."""
+        return CachedAdmission(self)
+
+    def beginnings(self) -> Beginnings:
+        """Blocks are found by their hashes: no policy that goes with this cache compares requests."""
+        raise PolicyError('beginnings of requests are compared by the radix cache, expected prefix_cache = "radix"')
+
     # A request's way ---------------------------------------------------------------------------------------
 
     def attach(self, request: int, tokens: int) -> int:
@@ -199,9 +208,10 @@ class PrefixCache(KVMemory):
         self._queue_up(unheld)
         self._keys.released(request)
 
-    def name_own(self, request: int, computed_tokens: int) -> None:
-        """Before a preemption: give every full block a key, so that the request may find it when it is resumed."""
+    def retract(self, request: int, computed_tokens: int, others: int) -> None:
+        """Take back what a preempted request holds; it may find its full blocks when it is resumed."""
         self._keys.name_own(request, computed_tokens // self.block_tokens)
+        self.release(request, computed_tokens)
 
     def forget(self, request: int) -> None:
         """Note that a request has ended."""
@@ -300,18 +310,3 @@ class CachedAdmission:
             self._taken.update(cache.keys(request.id)[in_use:first])
             computed = first * cache.block_tokens
         self._taken.update(cache.new_keys(request.id, first, computed + tokens))
-
-
-class _NoCache:
-    """Admission where there is no prefix cache (scheduler.Admission)."""
-
-    __slots__ = ()
-
-    def found(self, request: RequestView) -> tuple[int, int]:
-        return 0, 0
-
-    def add(self, request: RequestView, tokens: int) -> None:
-        pass
-
-
-NO_CACHE = _NoCache()

@@ -11,12 +11,11 @@ ones are kept as a batch (`decode_batch`), which advances by whole stretches of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
+from math import inf, isnan
 
 from llmsim.engine.decode_batch import Batch
 from llmsim.engine.journal import Journal
-from llmsim.engine.memory import KVMemory
-from llmsim.engine.prefix_cache import PrefixCache
+from llmsim.engine.memory import CachingMemory, KVMemory
 from llmsim.engine.stretch import Stretch
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk
@@ -37,12 +36,14 @@ class RequestStates:
         "last_decode_s",
         "line",
         "memory",
+        "notes",
         "now_s",
         "output_tokens",
         "prefilling",
         "running",
         "waiting",
         "waiting_tokens",
+        "worked_until_s",
     )
 
     def __init__(
@@ -62,9 +63,11 @@ class RequestStates:
         self.held: dict[int, Request] = {}  #: running, prefill complete, sitting steps out
         self.batch = batch  #: running and decoding
         self.memory = memory
-        self.cache = memory if isinstance(memory, PrefixCache) else None
+        self.cache = memory if isinstance(memory, CachingMemory) else None
         self.line: Stretch | None = None  #: the latest decode steps, if the next ones may go on on their line
         self.last_decode_s = NOT_YET_S  #: when the latest decode step ended
+        self.worked_until_s = -inf  #: when the latest step of any kind ended
+        self.notes: object = None  #: what the scheduler's latest decision noted for its next one
         self._journal = journal
         self.output_tokens = output_tokens  #: true lengths by request id, out of reach of every policy
         self._policy = policy  # name of the scheduler, for errors
@@ -76,6 +79,14 @@ class RequestStates:
         self.waiting[request.id] = request
         self.waiting_tokens += request.prompt_tokens
 
+    def remember(self, decision: Decision) -> None:
+        """Keep what a scheduler has noted, and let the cache know what it has looked up there."""
+        if decision.notes is not None:
+            self.notes = decision.notes
+        if self.cache is not None:
+            for id, tokens in decision.looked_up:
+                self.cache.look_up(id, tokens)
+
     def carry_out(self, decision: Decision) -> None:
         """Abandon, preempt, hold and resume as decided, before any time passes."""
         for id in sorted(decision.abandon):
@@ -84,6 +95,8 @@ class RequestStates:
             self.end(request, Outcome.ABANDONED, self.now_s)
         for id in decision.preempt:
             self._preempt(id)
+        for id in decision.order:
+            self.running[id] = self.running.pop(id)
         for id in sorted(self.held.keys() - decision.hold):
             request = self.held.pop(id)
             request.held = False
@@ -95,9 +108,8 @@ class RequestStates:
         request = self.running.get(id)
         if request is None:
             raise self.wrong(f"request {id} is preempted, but is not running")
-        if self.cache is not None:
-            self.cache.name_own(id, request.computed_tokens)
-        self.withdraw(request)
+        self._take_out(request)
+        self.memory.retract(id, request.prefilled_tokens, len(self.running))
         self.forget_computed(request)
         request.preemptions += 1
         self.enqueue(request)
@@ -160,14 +172,14 @@ class RequestStates:
             request.first_scheduled_s = self.now_s
         return request
 
-    def _attach(self, decision: Decision, cache: PrefixCache) -> None:
+    def _attach(self, decision: Decision, cache: CachingMemory) -> None:
         """Hold the cached blocks of all requests that are admitted, before memory is handed out to any of them."""
         for id in decision.prefill:
             request = self.waiting.get(id)
             if request is not None:
                 cache.attach(id, request.tokens_to_prefill)
 
-    def _not_cached(self, request: Request, cache: PrefixCache) -> int:
+    def _not_cached(self, request: Request, cache: CachingMemory) -> int:
         """Let a request that is admitted start from what the cache has of it; return the tokens left to compute."""
         to_prefill = request.tokens_to_prefill
         cached = cache.attach(request.id, to_prefill)
@@ -181,7 +193,8 @@ class RequestStates:
         """Let the decoding requests emit the tokens of steps that have ended, and finish those that are complete."""
         self.line = stretch
         self.last_decode_s = stretch.end_s
-        for id in self.batch.advance(stretch.steps):
+        done = self.batch.advance(stretch.steps)
+        for id in done if len(done) < 2 else [id for id in self.running if id in set(done)]:
             self.finish(id)
 
     def complete_chunk(self, request: Request, tokens: int, token_gpu_s: float, sends: bool) -> bool:
@@ -196,9 +209,10 @@ class RequestStates:
             again = min(tokens, request.most_computed_tokens - computed)
             request.recomputed_tokens += again
             request.recomputed_gpu_s += again * token_gpu_s
-        if end < request.prompt_tokens + emitted:
-            return False
         id = request.id
+        if end < request.prompt_tokens + emitted:
+            self._computed(id, end)
+            return False
         del self.prefilling[id]
         request.head_s = request.last_token_s = self.now_s
         if not emitted:
@@ -207,10 +221,16 @@ class RequestStates:
         left = self.output_tokens[id] - emitted - 1
         if left and sends:
             return True
+        if left:
+            self._computed(id, end)
         self.batch.join(request, left)
         if left == 0:
             self.finish(id)
         return False
+
+    def _computed(self, id: int, tokens: int) -> None:
+        if self.cache is not None:
+            self.cache.computed(id, tokens)
 
     # Handovers between instances ---------------------------------------------------------------------------
 
@@ -249,13 +269,17 @@ class RequestStates:
         if self.waiting.pop(id, None) is not None:
             self.waiting_tokens -= request.prompt_tokens
             return
-        del self.running[id]
-        self.prefilling.pop(id, None)
-        if self.held.pop(id, None) is not None:
+        self._take_out(request)
+        self.memory.release(id, request.prefilled_tokens)
+
+    def _take_out(self, request: Request) -> None:
+        """Take a request out of the running ones; its memory is still to be taken back."""
+        del self.running[request.id]
+        self.prefilling.pop(request.id, None)
+        if self.held.pop(request.id, None) is not None:
             request.held = False
         if request.counter is not None:
             self._leave_batch(request)
-        self.memory.release(id, request.prefilled_tokens)
 
     def _leave_batch(self, request: Request) -> None:
         self.line = None  # it ends with the batch

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from llmsim.engine.prefix_cache import NO_CACHE, CachedAdmission
+from llmsim.engine.memory import NO_CACHE
 from llmsim.engine.request_states import RequestStates
 from llmsim.errors import PolicyError
 from llmsim.request import RequestView
-from llmsim.scheduler import NO_CHUNKS, Admission
+from llmsim.scheduler import NO_CHUNKS, Admission, Beginnings
 
 
 class Limits:
@@ -46,17 +46,22 @@ class View(Limits):
         "_prefilling",
         "_running",
         "_waiting",
+        "caches_prefixes",
         "decode_blocks",
+        "decode_steps",
         "free_blocks",
+        "notes",
         "now_s",
         "num_decoding",
         "num_prefilling",
         "num_running",
         "num_waiting",
+        "worked_until_s",
     )
 
     def __init__(self, states: RequestStates, max_model_len: int) -> None:
         self._cache = states.cache
+        self.caches_prefixes = states.cache is not None
         self._waiting = states.waiting
         self._running = states.running
         self._prefilling = states.prefilling
@@ -68,6 +73,9 @@ class View(Limits):
         """Read the states at a step boundary."""
         batch, held = states.batch, states.held
         self.now_s = states.now_s
+        self.notes = states.notes
+        self.worked_until_s = states.worked_until_s
+        self.decode_steps = batch.counter.steps
         self.num_waiting = len(self._waiting)
         self.num_prefilling = len(self._prefilling)
         self.num_running = len(self._running)
@@ -106,13 +114,19 @@ class View(Limits):
     def admission(self, prefill: Mapping[int, int] = NO_CHUNKS) -> Admission:
         if self._cache is None:
             return NO_CACHE
-        admission = CachedAdmission(self._cache)
+        admission = self._cache.admission()
         for id, tokens in prefill.items():
             admission.add(self._prefilling[id], tokens)
         return admission
 
-    def cached_tokens(self, request: RequestView) -> int:
-        return self.admission().found(request)[0]
+    def cached_tokens(self, request: RequestView, tokens: int | None = None) -> int:
+        if self._cache is None:
+            return 0
+        upto = request.tokens_to_prefill if tokens is None else tokens + 1
+        return self._cache.cached_blocks(request.id, upto) * self.block_tokens
+
+    def beginnings(self) -> Beginnings:
+        return NO_CACHE if self._cache is None else self._cache.beginnings()
 
     def blocks_to_decode(self, request: RequestView) -> int:
         if request.tokens_to_prefill:

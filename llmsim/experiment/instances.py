@@ -69,7 +69,9 @@ def _instance(
     if host.step_s or host.sequence_s or host.eager_step_s:
         latency = Host(latency, host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size)
     return InstanceSpec(
-        scheduler=with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching),
+        scheduler=with_abandonment(
+            scenario, scheduler.on_gpu(gpu.memory_bytes), latency, prefix_caching=cluster.prefix_caching
+        ),
         latency=latency,
         num_gpu_blocks=blocks,
         block_tokens=cluster.block_size,

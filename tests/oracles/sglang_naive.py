@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sglang_naive_adder import Adder
-from sglang_naive_tree import Node, Tree
+from tests.oracles.sglang_naive_adder import Adder
+from tests.oracles.sglang_naive_tree import Node, Tree
 
 RETRACT_STEPS, DECAY_STEPS = 20, 600
 
@@ -131,10 +131,10 @@ class Naive:
         lpm = self.s.schedule_policy == "lpm" and self.s.radix_cache
         if lpm and len(self.queue) <= 128:
             self.sort_by_prefix()
-        elif self.s.radix_cache and not lpm:
+        elif self.s.radix_cache:
             if self.calls % 32 == 0:
                 for r in reversed(self.queue[:128]):
-                    self.tree.walk(r.tokens(r.length() - 1), split=False)
+                    self.tree.walk(r.tokens(r.length()))
             self.calls += 1
 
     def sort_by_prefix(self):

@@ -53,14 +53,15 @@ class Adder:
         if r.ignore_eos and not self.n.s.radix_cache:
             return self.simulate(r)
         total = r.extend + min(max(r.max_new - r.emitted, 0), CLIP) + 1
-        if total >= self.rest():
-            return "no token"
-        if self.chunk is None and r.extend >= self.input and self.batch:
-            return "other"
         self.n.tree.lock(r.node, 1)
+        verdict = "go on"
         if total >= self.rest():
+            verdict = "no token"
+        elif self.chunk is None and r.extend >= self.input and self.batch:
+            verdict = "other"
+        if verdict != "go on":
             self.n.tree.lock(r.node, -1)
-            return "no token"
+            return verdict
         self.take(r)
         return self.state()
 

@@ -34,8 +34,8 @@ class Tree:
         self.touch(node)
         return upper
 
-    def walk(self, tokens, split=True, touch=True):
-        """Return the deepest node that lies on the path of these tokens, and how many of them it is at."""
+    def walk(self, tokens, touch=True):
+        """Go as far as these tokens lead, and cut a node in two that they end in; return the last one, and how far."""
         node, at = self.root, 0
         path = [node]
         while at < len(tokens) and (child := node.children.get(tokens[at])):
@@ -44,10 +44,7 @@ class Tree:
                 same += 1
             at += same
             if same < len(child.tokens):
-                if split:
-                    path.append(self.split(child, same))
-                elif same:
-                    path.append(child)
+                path.append(self.split(child, same))
                 break
             node = child
             path.append(node)
@@ -92,3 +89,13 @@ class Tree:
             oldest = min(leaves, key=lambda node: node.stamp)
             del oldest.parent.children[oldest.tokens[0]]
             tokens -= len(oldest.tokens)
+
+    def found(self, tokens):
+        """How many of these tokens are there; nothing is touched."""
+        node, at = self.root, 0
+        while at < len(tokens) and (node := node.children.get(tokens[at])):
+            for token in node.tokens:
+                if at == len(tokens) or token != tokens[at]:
+                    return at
+                at += 1
+        return at

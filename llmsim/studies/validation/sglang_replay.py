@@ -1,0 +1,191 @@
+"""Has our engine decide what SGLang's own scheduler has decided, and finds where the two part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from llmsim.cluster.build import build_cluster
+from llmsim.cluster.cluster import Cluster
+from llmsim.cluster.spec import InstanceSpec, RunOptions
+from llmsim.engine.radix_cache import RadixCache
+from llmsim.latency.contract import Chunk, LatencyModel, Line
+from llmsim.record import Record
+from llmsim.request import RequestView
+from llmsim.routers.round_robin import RoundRobin
+from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
+from llmsim.schedulers.sglang import Notes, Sglang
+from llmsim.studies.validation.decision_runs import TICK_S, Fate
+from llmsim.studies.validation.decisions import Difference, fates_of, first_difference
+from llmsim.studies.validation.sglang_runs import SglangRun, Step
+from llmsim.waiting import WaitingQueue
+
+DIGITS = 9  #: of new_token_ratio
+
+
+def scheduler_of(run: SglangRun) -> Sglang:
+    """A scheduler with the settings of a run."""
+    return Sglang(
+        chunked_prefill_size=run.settings["chunked_prefill_size"],
+        max_prefill_tokens=run.settings["max_prefill_tokens"],
+        max_running_requests=run.settings["max_running_requests"],
+        schedule_policy=run.settings["schedule_policy"],
+        schedule_conservativeness=run.settings["schedule_conservativeness"],
+    )
+
+
+def spec_of(run: SglangRun, scheduler: Scheduler) -> InstanceSpec:
+    """An instance with the settings of a run."""
+    settings = run.settings
+    return InstanceSpec(
+        scheduler,
+        run.latency,
+        num_gpu_blocks=settings["kv_tokens"] // settings["page_size"],
+        max_model_len=settings["kv_tokens"],
+        block_tokens=settings["page_size"],
+        prefix_caching=settings["radix_cache"],
+    )
+
+
+class Watched(Scheduler):
+    """Passes a scheduler through, and notes what each of its decisions means for the step that follows."""
+
+    asks_every_step = True
+    prefix_cache = Sglang.prefix_cache
+
+    def __init__(self, scheduler: Sglang) -> None:
+        self._scheduler = scheduler
+        self.steps: list[Step] = []  #: what is known once the memory is taken, or at their ends, is missing
+        self.found: dict[int, list[int]] = {}  #: request -> cached tokens at each admission
+
+    def schedule(self, view: InstanceView) -> Decision:
+        """Ask, and note."""
+        decision = self._scheduler.schedule(view)
+        self.steps.append(self._step(view, decision))
+        return decision
+
+    def _step(self, view: InstanceView, decision: Decision) -> Step:
+        under_way = [request.id for request in view.prefilling]
+        new = [request for request in view.waiting if request.id in decision.prefill]
+        cached = {request.id: view.cached_tokens(request) for request in new}
+        for id, tokens in cached.items():
+            self.found.setdefault(id, []).append(tokens)
+        waiting = {request.id: request for request in [*view.prefilling, *new]}
+        left = {id: waiting[id].tokens_to_prefill - cached.get(id, 0) - n for id, n in decision.prefill.items()}
+        decoding = [request.id for request in view.running if request.id not in under_way]
+        stay = list(decision.order) or decoding
+        notes = decision.notes
+        assert isinstance(notes, Notes)
+        decays = not (decision.prefill or decision.preempt)
+        return Step(
+            start=round(view.now_s / TICK_S),
+            end=0,
+            prefill=[[id, tokens] for id, tokens in decision.prefill.items()],
+            decode=[] if decision.prefill else stay,
+            retracted=list(decision.preempt),
+            admitted=[[id, cached[id]] for id in decision.prefill if id in cached],
+            held_tokens=0,
+            cached_tokens=0,
+            waiting=view.num_waiting - len(new) + len(decision.preempt),
+            running=len(stay),
+            chunked=next((id for id, tokens in left.items() if tokens), None),
+            full=int(notes.full),
+            ratio=round(self._scheduler.decayed(notes.ratio, int(decays)), DIGITS),
+            finished=[],
+        )
+
+    def new_queue(self) -> WaitingQueue:
+        """Pass through."""
+        return self._scheduler.new_queue()
+
+    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
+        """Pass through."""
+        return self._scheduler.why_never(request, limits)
+
+
+class Weighed(LatencyModel):
+    """Passes a latency model through; when it is asked, a decision has been carried out: notes how memory is then."""
+
+    def __init__(self, latency: LatencyModel, watched: Watched) -> None:
+        self._latency = latency
+        self._watched = watched
+        self.cluster: Cluster | None = None
+
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+        """Ask, and note."""
+        self._weigh(decoding)
+        return self._latency.step_time_s(prefill, decoding, context_tokens)
+
+    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+        """Ask, and note."""
+        self._weigh(decoding)
+        return self._latency.decode_line(decoding, context_tokens)
+
+    def _weigh(self, decoding: int) -> None:
+        assert self.cluster is not None
+        memory = self.cluster.instances[0].states.memory
+        cached = 0
+        if isinstance(memory, RadixCache):
+            memory.evict_ahead(decoding)  # what the step takes, it takes at its end
+            cached = memory.idle_blocks
+        held = memory.total_blocks - memory.free_blocks + decoding
+        steps = self._watched.steps
+        steps[-1] = steps[-1]._replace(held_tokens=held, cached_tokens=cached)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How one workload went here and there."""
+
+    run: SglangRun
+    steps: Difference | None  #: None: every step alike
+    outcome: Difference | None  #: None: every request alike
+    ours: list[Fate]
+
+    @property
+    def first(self) -> Difference | None:
+        """What is to be looked at first."""
+        return self.steps or self.outcome
+
+
+def compare_run(run: SglangRun) -> Agreement:
+    """Replay a workload step by step, and once more in stretches; compare every step and every request."""
+    scheduler = scheduler_of(run)
+    spec = spec_of(run, scheduler)
+    watched = Watched(scheduler)
+    weighed = Weighed(run.latency, watched)
+    cluster = _cluster(run, replace(spec, scheduler=watched, latency=weighed), stretches=False)
+    weighed.cluster = cluster
+    record = cluster.run(None)
+    fates = fates_of(record, watched.found)
+    in_stretches = fates_of(_cluster(run, spec, stretches=True).run(None), watched.found)
+    outcome = first_difference(run.outcome, fates, "request", Fate._fields)
+    if outcome is None:  # then the fast path must say the same
+        outcome = first_difference(run.outcome, in_stretches, "in stretches, request", Fate._fields)
+    return Agreement(
+        run, first_difference(run.steps, _told(run.steps, watched.steps, record), "step", Step._fields), outcome, fates
+    )
+
+
+def _cluster(run: SglangRun, spec: InstanceSpec, stretches: bool) -> Cluster:
+    return build_cluster(run.workload, [spec], RoundRobin(), np.random.default_rng(0), RunOptions(stretches=stretches))
+
+
+def _told(theirs: Sequence[Step], ours: Sequence[Step], record: Record) -> list[Step]:
+    """Add what is known at the end of each step, and leave out what SGLang's does not tell."""
+    end_of = dict(zip(_ticks(record.steps["start_s"]), _ticks(record.steps["end_s"]), strict=True))
+    finished: dict[int, list[int]] = {}
+    for id, end in enumerate(_ticks(record.requests["end_s"])):
+        finished.setdefault(end, []).append(id)
+    steps = [step._replace(end=end_of.get(step.start, step.start)) for step in ours]
+    steps = [step._replace(finished=finished.get(step.end, [])) for step in steps]
+    untold = {number for number, step in enumerate(theirs) if step.ratio is None}
+    return [step._replace(ratio=None) if number in untold else step for number, step in enumerate(steps)]
+
+
+def _ticks(times_s: Any) -> list[int]:
+    ticks: list[int] = np.rint(np.asarray(times_s) / TICK_S).astype(np.int64).tolist()
+    return ticks

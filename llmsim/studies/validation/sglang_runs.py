@@ -1,0 +1,117 @@
+"""Reads what SGLang's own scheduler decided on random workloads in virtual time (peers/sglang of the evidence).
+
+One tick is 2^-20 s. All times are whole ticks, so that floats of seconds are exact and everything can be compared to
+the bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from llmsim.errors import InputError
+from llmsim.studies.validation.decision_runs import TICK_S, Fate, TickedSteps
+from llmsim.workload.asked import Asked
+from llmsim.workload.contract import Workload
+from llmsim.workload.prefixes import Prefixes
+
+
+class Step(NamedTuple):
+    """One synchronous decision and its step; requests by number, times in ticks."""
+
+    start: int
+    end: int
+    prefill: list[list[int]]  #: [request, tokens] in order of the batch
+    decode: list[int]  #: in order of the running batch
+    retracted: list[int]  #: in order
+    admitted: list[list[int]]  #: [request, cached tokens]
+    held_tokens: int  #: KV tokens of requests after scheduling
+    cached_tokens: int  #: and cached ones that no request holds
+    waiting: int
+    running: int  #: the running batch; prompts of this step join it after
+    chunked: int | None  #: the request of which chunks follow
+    full: int  #: batch_is_full
+    ratio: float | None  #: new_token_ratio; None: not told
+    finished: list[int]  #: at its end, ascending
+
+
+class Batch(NamedTuple):
+    """One batch of the overlap schedule, times in ticks."""
+
+    formed: int
+    start: int
+    end: int
+    prefill_tokens: int
+    decoding: int
+    retracted: int
+
+
+@dataclass(frozen=True, eq=False)
+class SglangRun:
+    """A workload and what SGLang made of it."""
+
+    name: str
+    settings: dict[str, Any]  #: by SGLang's names
+    latency: TickedSteps
+    workload: Workload
+    steps: list[Step]
+    outcome: list[Fate]
+    overlap_batches: list[Batch]
+    overlap_outcome: list[Fate]
+
+    @property
+    def kind(self) -> str:
+        """What sort of workload it is: the name without its number."""
+        return self.name.rpartition("-")[0]
+
+
+def read_run(path: Path) -> SglangRun:
+    """Read one file. Raises InputError naming file and key of what is missing."""
+    try:
+        file = json.loads(path.read_text(encoding="utf-8"))
+        return SglangRun(
+            file["id"],
+            file["settings"],
+            TickedSteps(**file["step_time_ticks"]),
+            workload_of(file["id"], file["requests"]),
+            steps_of(file["steps"]),
+            [Fate(*fate) for fate in file["outcome"]],
+            [Batch(*batch) for batch in file["overlap_batches"]],
+            [Fate(*fate) for fate in file["overlap_outcome"]],
+        )
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except KeyError as error:
+        raise InputError(f"{path}: no key {error}, expected one") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a file of decisions ({error})") from None
+
+
+def workload_of(name: str, requests: Sequence[Sequence[Any]]) -> Workload:
+    """Turn rows [arrival, prompt, output, max_new_tokens, ignore_eos, parts] into a workload; arrivals in ticks."""
+    arrival, prompt, output, max_tokens, ignore_eos, parts = zip(*requests, strict=True)
+    ids = np.array([part for own in parts for part, _ in own], dtype=np.int64)
+    ends = np.array([end for own in parts for _, end in own], dtype=np.int64)
+    return Workload(
+        np.array(arrival) * TICK_S,
+        np.array(prompt),
+        np.array(output),
+        name,
+        prefixes=Prefixes(ids, ends, np.cumsum([0, *map(len, parts)])),
+        asked=Asked(np.array(max_tokens), np.array(ignore_eos, dtype=np.bool_)),
+    )
+
+
+def steps_of(rows: Sequence[Sequence[Any]]) -> list[Step]:
+    """Spell out which requests decode where a row only says: as in the step before."""
+    steps: list[Step] = []
+    for row in rows:
+        step = Step(*row)
+        step = step._replace(finished=sorted(step.finished))
+        steps.append(step if row[3] is not None else step._replace(decode=steps[-1].decode))
+    return steps
