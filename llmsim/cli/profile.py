@@ -75,15 +75,38 @@ def compose(
     model: Model,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The profile, JSON.")],
     tensor_parallel_size: Size = 1,
+    kernels: Annotated[
+        str | None, typer.Option(metavar="BACKEND/VERSION", help="Whose operators: vllm/0.24.0. Needed with several.")
+    ] = None,
+    gemm_kernels: Annotated[
+        str | None, typer.Option(metavar="BACKEND/VERSION", help="Take matrix products from these instead.")
+    ] = None,
+    expert_parallel: Annotated[
+        bool, typer.Option("--expert-parallel", help="Deal experts out to the GPUs whole, in place of shares of each.")
+    ] = False,
+    routing: Annotated[
+        str, typer.Option(help="Of tokens to experts: uniform, or skewed as measured: power_law_1.2.")
+    ] = "uniform",
+    kv_cache_dtype: Annotated[str, typer.Option(help="auto (as the model says), bfloat16 or fp8.")] = "auto",
+    name: Annotated[str | None, typer.Option(help="What to call the model; left out, what its file says.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compose the step times of a model from measured operators of a GPU, and state their error where it is known."""
     from llmsim.latency import hardware
+    from llmsim.latency.compose import Choices
     from llmsim.latency.compose import compose as composed
+    from llmsim.latency.operators import Kernels
     from llmsim.latency.profile import write_profile
     from llmsim.latency.step_errors import REFERENCE, stated_error
 
-    profile = composed(operators, hardware.load_gpu(gpu), hardware.load_model(model), tensor_parallel_size)
+    chosen = Choices(
+        kernels=None if kernels is None else Kernels.parse(kernels),
+        gemm_kernels=None if gemm_kernels is None else Kernels.parse(gemm_kernels),
+        expert_parallel=expert_parallel,
+        routing=routing,
+    )
+    served = hardware.load_model(model, name).with_kv_cache(kv_cache_dtype)
+    profile = composed(operators, hardware.load_gpu(gpu), served, tensor_parallel_size, chosen)
     data = operators.resolve().parents[1]
     if (data / REFERENCE).is_file():
         profile = profile.model_copy(update={"error": stated_error(profile, data)})

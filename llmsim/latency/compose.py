@@ -1,215 +1,257 @@
 """Step times of a model on a GPU, composed from measured operators.
 
-linear(m) = L × [qkv + o + gate_up + down + 2 × add-norm + activation + 2 × all-reduce if TP > 1]
+linear(m) = layers × [projections around attention + 2 × add-norm + 2 × all-reduce if TP > 1]
+            + dense layers × [MLP + activation] + layers with experts × [router + experts + shared experts]
             + embedding + final norm
-head(s)   = lm_head on s sequences; attention = L × one layer's.
+head(s)   = lm_head on s sequences; attention = layers × one layer's.
 Matrix products have m = tokens in the step. Element-wise work: bytes / (0.8 × memory bandwidth) + 3 us.
+
+Experts were measured with tokens dealt out evenly, which wakes more of them than a router does. Their curve is read at
+the tokens that wake, dealt out evenly, as many as n tokens do with uniform routing: A(n) / k (`Experts.awake`), and
+at n itself once nearly all are awake. Latent attention: projections down and up here, the rest with attention.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from llmsim.errors import InputError
+from llmsim.latency.attention_times import decode_times, heads_of, prefill_times
 from llmsim.latency.gpu import Gpu
-from llmsim.latency.kv_memory import check_tensor_parallel, kv_heads_per_gpu
-from llmsim.latency.model import Model
-from llmsim.latency.operators import Floats, Operators
-from llmsim.latency.profile import (
-    DecodeTimes,
-    HeadTimes,
-    LinearTimes,
-    PrefillTimes,
-    StepProfile,
-    StepProvenance,
-)
+from llmsim.latency.kv_memory import check_tensor_parallel
+from llmsim.latency.layers import attention_products, mlp_products
+from llmsim.latency.model import Experts, Model, Part
+from llmsim.latency.operators import Curve, ExpertSizes, Floats, Kernels, Operators
+from llmsim.latency.profile import HeadTimes, LinearTimes, StepProfile, StepProvenance
+from llmsim.latency.smoothing import smooth
 
 ELEMENTWISE_BANDWIDTH = 0.8  #: of the peak
 ELEMENTWISE_LAUNCH_S = 3e-6
-HEAD_SEQUENCES = 1024  #: the head's and decode attention's largest batch that is kept
-SMALLEST_CONTEXT = 64  #: below it, decode attention is all launch
-#: types of the matrix products of the layers; the head stays in bf16, as in published checkpoints
-WEIGHTS = ("bfloat16", "fp8")
-LARGEST_CONTEXT = 131072
-MANY_PROMPTS_TOKENS = 8192  #: batch whose average gives the time of one more prompt
-PRUNE = 0.002  #: points that a straight line between their neighbours gives this well are left out
+HEAD_SEQUENCES = 1024  #: the head's largest batch that is kept
+LARGEST_STEP_TOKENS = 32768
+NEARLY_ALL = 0.995  #: of the experts are awake: the curve is read at the tokens themselves
+PLATEAU = (0.9, 3.0)  #: of the time to read all experts at the peak bandwidth, in which a curve's plateau may lie
+#: vLLM leaves its own all-reduce to NCCL for more GPUs than this without NVLink; what NCCL gets of the link is assumed
+PCIE_GPUS, PCIE_BYTES_PER_S, PCIE_EFFICIENCY = 2, 150e9, 0.5
 
-#: The public prefill tables of the H200 (0.19.0, 0.19.1) show the same times with and without a sliding
-#: window of 128, three times faster than the peak FLOP/s allow at 8192 tokens. The H100's tensor
-#: cores are the same.
-PREFILL_TABLES_FROM = {"h200_sxm": "h100_sxm"}
+#: The prefill tables of the H200 of vLLM 0.19.0 show the same times with and without a sliding window of 128, three
+#: times faster than the peak FLOP/s allow at 8192 tokens. The H100's tensor cores are the same.
+PREFILL_TABLES_FROM = {("h200_sxm", Kernels("vllm", "0.19.0")): "h100_sxm"}
 
 
-def compose(ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: int = 1) -> StepProfile:
+@dataclass(frozen=True)
+class Choices:
+    """What a composition takes from where."""
+
+    kernels: Kernels | None = None  #: engine and version; None: the only one that was measured
+    gemm_kernels: Kernels | None = None  #: of matrix products, where they are to come from another
+    expert_parallel: bool = False  #: experts dealt out to the GPUs whole, in place of a share of each
+    routing: str = "uniform"  #: or one of the tables' distributions, such as power_law_1.2
+
+
+@dataclass
+class _Composition:
+    operators: Operators
+    gpu: Gpu
+    model: Model
+    gpus: int
+    choices: Choices
+    notes: list[str] = field(default_factory=list)
+
+    def product_s(self, n: float, k: float, tokens: Floats, part: Part | None = None) -> Floats:
+        """Seconds of a matrix product for each number of tokens."""
+        dtype = "bfloat16" if part is None else self.model.dtype_of(part)
+        return np.asarray(np.interp(tokens, *self.operators.gemm_s(n, k, dtype)))
+
+    def elementwise_s(self, tokens: Floats, elements: float, calls: float) -> Floats:
+        """Seconds to move so many elements of 2 bytes for each token."""
+        bytes_per_s = ELEMENTWISE_BANDWIDTH * self.gpu.memory_bandwidth_bytes_per_s
+        return np.asarray(tokens * 2 * elements / bytes_per_s + calls * ELEMENTWISE_LAUNCH_S)
+
+
+def compose(
+    ops_dir: Path | str, gpu: Gpu, model: Model, tensor_parallel_size: int = 1, choices: Choices | None = None
+) -> StepProfile:
     """Compose the step times of `model` on `gpu` from the operator tables in `ops_dir`.
 
-    Raises InputError where operators of this GPU, these heads or this many GPUs were not measured.
+    Raises InputError where operators of this GPU, these heads, experts, types or this many GPUs were not measured.
     """
     check_tensor_parallel(model, tensor_parallel_size)
-    dense = model.experts is None and model.latent_attention is None and model.sliding_window is None
-    dtype = model.dtype_of("mlp")
-    if (model.head_dim, model.kv_cache_dtype, dense) != (128, "bfloat16", True) or dtype not in WEIGHTS:
-        raise InputError(f"{model.name}: only head_dim = 128 with bf16 KV cache, bf16 or fp8 weights was measured")
     if gpu.operator_tables is None:
         raise InputError(f"{gpu.name}: operator_tables is missing, the folder of its measured operators")
-    operators = Operators(ops_dir, gpu.operator_tables)
-    prefill_folder = PREFILL_TABLES_FROM.get(gpu.operator_tables, gpu.operator_tables)
-    heads = (model.num_attention_heads // tensor_parallel_size, kv_heads_per_gpu(model, tensor_parallel_size))
-    prefill = Operators(ops_dir, prefill_folder).prefill_attention_s(*heads)
+    chosen = choices or Choices()
+    operators = Operators(ops_dir, gpu.operator_tables, chosen.kernels, chosen.gemm_kernels)
+    one = _Composition(operators, gpu, model, tensor_parallel_size, chosen)
+    prefill_from = PREFILL_TABLES_FROM.get((gpu.operator_tables, operators.kernels))
+    prefill = operators
+    if prefill_from is not None:
+        prefill = Operators(ops_dir, prefill_from, operators.kernels)
+        one.notes.append(f"prefill attention from {prefill_from}: that of {gpu.operator_tables} beats the GPU's peak")
+    decode, left_out = decode_times(operators, model, tensor_parallel_size)
+    one.notes += left_out
+    linear, head = _linear(one), _head(one)
     return StepProfile(
         gpu=gpu.name,
         model=model.name,
         architecture=model.architecture,
         tensor_parallel_size=tensor_parallel_size,
-        provenance=_provenance(operators, prefill_folder, heads, dtype),
-        linear=_linear(operators, gpu, model, tensor_parallel_size),
-        head=_head(operators, model, tensor_parallel_size),
-        prefill_attention=_prefill(prefill, model.num_hidden_layers),
-        decode_attention=_decode(operators.decode_attention_s(*heads), model.num_hidden_layers),
+        expert_parallel_size=tensor_parallel_size if chosen.expert_parallel else 1,
+        provenance=_provenance(one),
+        linear=linear,
+        head=head,
+        prefill_attention=prefill_times(prefill, gpu, model, tensor_parallel_size),
+        decode_attention=decode,
     )
 
 
-def _provenance(operators: Operators, prefill_folder: str, heads: tuple[int, int], weights: str) -> StepProvenance:
+def _linear(one: _Composition) -> LinearTimes:
+    """Projections, MLPs, experts, element-wise work and all-reduces of all layers; embedding and final norm."""
+    model, gpus = one.model, one.gpus
+    tokens, h, layers = _step_sizes(one), model.hidden_size, model.num_hidden_layers
+    layer_s = sum(one.product_s(n, k, tokens, "attention") for n, k in attention_products(model, gpus)[: _kept(model)])
+    if gpus > 1:
+        layer_s = layer_s + 2 * np.interp(tokens, *_all_reduce(one))
+    # a norm with residual reads and writes two rows, the last norm and the embedding one
+    layer_s = layer_s + one.elementwise_s(tokens, 2 * 4 * h, 2)
+    time_s = layers * layer_s + one.elementwise_s(tokens, 4 * h, 2)
+    if model.dense_layers:
+        time_s = time_s + model.dense_layers * _mlp(one, tokens, model.intermediate_size)
+    if model.experts is not None:
+        time_s = time_s + model.moe_layers * _experts(one, tokens, model.experts)
+    x, y = smooth(tokens, np.asarray(time_s))
+    return LinearTimes(tokens=x, time_s=y)
+
+
+def _kept(model: Model) -> int:
+    """Products that every token passes: latent attention's way up to all heads goes with attention."""
+    return -2 if model.latent_attention is not None else len(attention_products(model, 1))
+
+
+def _step_sizes(one: _Composition) -> Floats:
+    """Numbers of tokens at which a step is composed: those of matrix products, experts and all-reduces."""
+    model = one.model
+    tokens = one.operators.gemm_s(model.hidden_size, model.output_size / one.gpus, model.dtype_of("attention"))[0]
+    if one.gpus > 1:
+        reduced = one.operators.all_reduce_s(one.gpus)[0] / model.hidden_size
+        tokens = np.union1d(tokens, np.ceil(reduced[(reduced >= 1) & (reduced <= tokens[-1])]))
+    if model.experts is not None:
+        tokens = np.union1d(tokens, 2.0 ** np.arange(LARGEST_STEP_TOKENS.bit_length()))
+    return tokens[tokens <= LARGEST_STEP_TOKENS]
+
+
+def _all_reduce(one: _Composition) -> Curve:
+    """(tokens, seconds) of one all-reduce of the hidden size."""
+    elements, seconds = one.operators.all_reduce_s(one.gpus)
+    link = one.gpu.interconnect_bytes_per_s
+    if one.gpus > PCIE_GPUS and link < PCIE_BYTES_PER_S:
+        sent = 2 * (one.gpus - 1) / one.gpus * 2 * elements
+        seconds = np.minimum(seconds, seconds[0] + sent / (PCIE_EFFICIENCY * link))
+        one.notes.append(
+            "all-reduces over PCIe: at most 2 (GPUs - 1) / GPUs x bytes over half of the link, as NCCL is left with; "
+            "vLLM's own, as measured, does not run without NVLink between more than two"
+        )
+    return elements / one.model.hidden_size, seconds
+
+
+def _mlp(one: _Composition, tokens: Floats, width: int) -> Floats:
+    """Seconds of one layer's dense MLP, or of its shared experts."""
+    products = mlp_products(one.model, one.gpus, width)
+    moved = (one.model.mlp_projections_up + 1) * width / one.gpus
+    return np.asarray(
+        sum(one.product_s(n, k, tokens, "mlp") for n, k in products) + one.elementwise_s(tokens, moved, 1)
+    )
+
+
+def _experts(one: _Composition, tokens: Floats, experts: Experts) -> Floats:
+    """Seconds of one layer's router, routed and shared experts."""
+    model, gpus = one.model, one.gpus
+    time_s = one.product_s(experts.num_experts, model.hidden_size, tokens) + _routed(one, tokens, experts)
+    if experts.shared_intermediate_size:
+        time_s = time_s + _mlp(one, tokens, experts.shared_intermediate_size)
+    if one.choices.expert_parallel and gpus > 1:
+        one.notes.append(f"experts dealt out to {gpus} GPUs, evenly loaded: less certain, measured steps are slower")
+    return np.asarray(time_s)
+
+
+def _routed(one: _Composition, tokens: Floats, experts: Experts) -> Floats:
+    uniform = one.choices.routing == "uniform"
+    split = (1, one.gpus) if one.choices.expert_parallel else (one.gpus, 1)
+    sizes = ExpertSizes(
+        one.model.hidden_size,
+        experts.moe_intermediate_size,
+        experts.num_experts_per_tok,
+        experts.num_experts,
+        *split,
+        dtype=one.model.dtype_of("experts"),
+        routing="balanced" if uniform else one.choices.routing,
+    )
+    measured, time_s = one.operators.moe_s(sizes)
+    if uniform:
+        _check_plateau(one, experts, sizes, measured, time_s)
+    time_s = np.maximum.accumulate(time_s)
+    read_at = evenly_dealt(experts, tokens) if uniform else tokens
+    beyond = np.maximum(1.0, read_at / measured[-1])  # past the largest measured step, in proportion
+    return np.asarray(np.interp(read_at, measured, time_s) * beyond)
+
+
+def evenly_dealt(experts: Experts, tokens: Floats) -> Floats:
+    """Tokens that wake, dealt out evenly, as many experts as these do with uniform routing."""
+    awake = np.array([experts.awake(float(n)) for n in tokens])
+    even = awake / experts.num_experts_per_tok
+    return np.where(awake < NEARLY_ALL * experts.num_experts, even, np.maximum(tokens, even))
+
+
+def _check_plateau(one: _Composition, experts: Experts, sizes: ExpertSizes, measured: Floats, time_s: Floats) -> None:
+    """InputError unless reading all experts takes about what the memory's bandwidth says."""
+    weights = 3 * sizes.hidden_size * sizes.moe_intermediate_size * experts.num_experts / one.gpus
+    peak_s = weights * one.model.weight_bytes_of("experts") / one.gpu.memory_bandwidth_bytes_per_s
+    all_awake = experts.num_experts / experts.num_experts_per_tok  # evenly dealt
+    plateau = float(np.interp(all_awake, measured, time_s)) / peak_s
+    if not PLATEAU[0] <= plateau <= PLATEAU[1]:
+        raise InputError(
+            f"{one.operators.root}: experts of {one.model.name} take {100 * plateau:.0f} % of the time to read all of "
+            f"them at the peak bandwidth; expected {100 * PLATEAU[0]:.0f} to {100 * PLATEAU[1]:.0f} % "
+            f"({one.operators.kernels})"
+        )
+
+
+def _head(one: _Composition) -> HeadTimes:
+    sequences, time_s = one.operators.gemm_s(one.model.vocab_size / one.gpus, one.model.hidden_size)
+    kept = sequences <= HEAD_SEQUENCES
+    x, y = smooth(sequences[kept], time_s[kept])
+    return HeadTimes(sequences=x, time_s=y)
+
+
+def _provenance(one: _Composition) -> StepProvenance:
     notes = [
         "element-wise work: bytes / (0.8 x memory bandwidth) + 3 us a call",
         "noise that makes more work faster is averaged out (isotonic regression)",
         "decode attention beyond the largest measured context: in proportion to the context",
+        *one.notes,
     ]
-    most = operators.most_decode_kv_heads
-    if heads[1] > most:
-        notes.append(f"decode attention of {heads[1]} KV heads: {heads[1] / most:g} x that of {most} (+-15 %)")
-    if prefill_folder != operators.root.name:
-        notes.append(f"prefill attention from {prefill_folder}: that of {operators.root.name} beats the GPU's peak")
-    kinds = "bf16" if weights == "bfloat16" else f"bf16, weights {weights}"
+    operators, model = one.operators, one.model
+    if model.latent_attention is None:
+        heads = heads_of(model, one.gpus)
+        most = operators.most_decode_kv_heads(heads)
+        if heads.kv > most:
+            notes.append(f"decode attention of {heads.kv} KV heads: of {most} and {heads.kv / most:g} x the sequences")
+    if model.experts is not None:
+        notes.append(f"{one.choices.routing} routing")
+    if operators.gemm_kernels != operators.kernels:
+        notes.append(f"matrix products of {operators.gemm_kernels}")
+    dtypes = {model.dtype_of("attention"), model.dtype_of("mlp" if model.dense_layers else "experts")} - {"bfloat16"}
+    kinds = "bf16" + "".join(f", weights {dtype}" for dtype in sorted(dtypes))
+    kinds += ", KV cache fp8" if model.kv_cache_dtype == "fp8" else ""
     return StepProvenance(
         source="operator latencies of github.com/ai-dynamo/aiconfigurator, composed by llmsim",
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        operators=f"{operators.root.name}/*/vllm/{operators.version}/*_perf.parquet, {kinds}, medians",
-        engine=f"vLLM {operators.version} kernels; GPU time only",
+        operators=f"{operators.root.name}/*/{operators.kernels}/*_perf.parquet, {kinds}, medians",
+        engine=f"{operators.kernels.backend.replace('vllm', 'vLLM').replace('sglang', 'SGLang')} "
+        f"{operators.kernels.version} kernels; GPU time only",
         license="Apache-2.0 (aiconfigurator)",
         notes=tuple(notes),
     )
-
-
-def _linear(operators: Operators, gpu: Gpu, model: Model, gpus: int) -> LinearTimes:
-    """Projections, element-wise work and all-reduces of all layers; embedding and final norm."""
-    h, layers = model.hidden_size, model.num_hidden_layers
-    inner = model.intermediate_size / gpus
-    products = [
-        ((model.query_size + 2 * model.kv_size) / gpus, h),
-        (h, model.query_size / gpus),
-        (model.mlp_projections_up * inner, h),
-        (h, inner),
-    ]
-    dtype = model.dtype_of("mlp")
-    curves = [operators.gemm_s(n, k, dtype) for n, k in products]
-    tokens = curves[0][0]
-    reduce_s: tuple[Floats, Floats] | None = None
-    if gpus > 1:
-        elements, seconds = operators.all_reduce_s(gpus)
-        reduce_s = elements / h, seconds
-        whole = reduce_s[0][(reduce_s[0] >= 1) & (reduce_s[0] <= tokens[-1])]
-        tokens = np.union1d(tokens, np.ceil(whole))
-    layer_s = sum(np.interp(tokens, *curve) for curve in curves)
-    if reduce_s is not None:
-        layer_s = layer_s + 2 * np.interp(tokens, *reduce_s)
-    # 2 bytes an element; a norm with residual reads and writes two rows, the last norm and the embedding one
-    per_layer = 2 * 4 * h * 2 + (model.mlp_projections_up + 1) * inner * 2
-    elementwise_bytes = tokens * (layers * per_layer + 8 * h)
-    elementwise_s = elementwise_bytes / (ELEMENTWISE_BANDWIDTH * gpu.memory_bandwidth_bytes_per_s)
-    time_s = layers * layer_s + elementwise_s + (3 * layers + 2) * ELEMENTWISE_LAUNCH_S
-    x, y = _smooth(tokens, time_s)
-    return LinearTimes(tokens=x, time_s=y)
-
-
-def _head(operators: Operators, model: Model, gpus: int) -> HeadTimes:
-    sequences, time_s = operators.gemm_s(model.vocab_size / gpus, model.hidden_size)
-    kept = sequences <= HEAD_SEQUENCES
-    x, y = _smooth(sequences[kept], time_s[kept])
-    return HeadTimes(sequences=x, time_s=y)
-
-
-def _prefill(table: pd.DataFrame, layers: int) -> PrefillTimes:
-    table = table[table[1].notna()]
-    alone = table[1].to_numpy()
-    added = [_one_more(table.loc[tokens], int(tokens)) for tokens in table.index]
-    alone_s = np.maximum.accumulate(alone) * layers
-    added_s = np.minimum(np.maximum.accumulate(added) * layers, alone_s)
-    return PrefillTimes(
-        prompt_tokens=tuple(int(tokens) for tokens in table.index),
-        alone_s=_rounded(alone_s),
-        added_s=_rounded(added_s),
-    )
-
-
-def _one_more(row: pd.Series[float], tokens: int) -> float:
-    """Seconds that one more prompt adds to a batch of about `MANY_PROMPTS_TOKENS`."""
-    measured = row.dropna()
-    fitting = [int(size) for size in measured.index if 1 < size <= max(2, MANY_PROMPTS_TOKENS // tokens)]
-    return float((measured[fitting[-1]] - measured[1]) / (fitting[-1] - 1)) if fitting else float(measured[1])
-
-
-def _decode(table: pd.DataFrame, layers: int) -> DecodeTimes:
-    contexts = [c for c in _powers_of_two(LARGEST_CONTEXT) if c >= SMALLEST_CONTEXT]
-    sequences = [n for n in map(int, table.columns) if n <= HEAD_SEQUENCES]
-    rows = [_in_proportion(table[n].dropna(), contexts) for n in sequences]
-    grid = np.array(rows) * layers
-    grid = np.maximum.accumulate(np.maximum.accumulate(grid, axis=0), axis=1)
-    return DecodeTimes(
-        sequences=tuple(sequences),
-        context_tokens=tuple(contexts),
-        time_s=tuple(_rounded(row) for row in grid),
-    )
-
-
-def _in_proportion(measured: pd.Series[float], contexts: Sequence[int]) -> Floats:
-    """Linear between the measured contexts; above the largest, in proportion to the context."""
-    between = np.interp(contexts, measured.index, measured)
-    return np.asarray(between * np.maximum(1.0, np.array(contexts) / float(measured.index[-1])))
-
-
-def _powers_of_two(largest: int) -> list[int]:
-    return [2**power for power in range(largest.bit_length())]
-
-
-def _rounded(values: Sequence[float] | Floats) -> tuple[float, ...]:
-    """Five significant digits: the measurements do not hold more."""
-    return tuple(float(f"{value:.4e}") for value in values)
-
-
-def _smooth(x: Floats, y: Floats) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Make y ascend, and leave out points that their neighbours give as well."""
-    y = isotonic(y)
-    kept = _needed(x, y)
-    return tuple(int(v) for v in x[kept]), _rounded(y[kept])
-
-
-def isotonic(y: Floats) -> Floats:
-    """Closest ascending sequence in least squares (pool adjacent violators)."""
-    pools: list[tuple[float, int]] = []
-    for value in y:
-        mean, count = float(value), 1
-        while pools and pools[-1][0] >= mean:
-            before, size = pools.pop()
-            mean, count = (mean * count + before * size) / (count + size), count + size
-        pools.append((mean, count))
-    return np.repeat([mean for mean, _ in pools], [count for _, count in pools])
-
-
-def _needed(x: Floats, y: Floats) -> list[int]:
-    """Indices of the points that keep the line within `PRUNE` of all (Douglas and Peucker, 1973)."""
-    kept, spans = {0, len(x) - 1}, [(0, len(x) - 1)]
-    while spans:
-        first, last = spans.pop()
-        error = np.abs(np.interp(x[first : last + 1], x[[first, last]], y[[first, last]]) / y[first : last + 1] - 1)
-        worst = first + int(error.argmax())
-        if error.max() > PRUNE:
-            kept.add(worst)
-            spans += list(pairwise((first, worst, last)))
-    return sorted(kept)

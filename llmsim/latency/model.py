@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from llmsim.errors import InputError, nearest
 from llmsim.latency.profile_files import Amount, Count, CountOrNone, Profile, Provenance
 
 KvCacheDtype = Literal["bfloat16", "fp8"]
@@ -246,6 +247,11 @@ class Model(Architecture):
         layers = sum(count * self.weight_bytes_of(part) for part, count in self.layer_parameters().items())
         return int(layers + self._unquantized_parameters * BF16_BYTES)
 
-    def with_kv_cache(self, dtype: KvCacheDtype) -> Model:
-        """Return this model with keys and values of another type."""
+    def with_kv_cache(self, dtype: str) -> Model:
+        """Return this model with keys and values of another type; "auto": as it is. InputError for an unknown one."""
+        if dtype == "auto":
+            return self
+        if dtype not in KV_BYTES:
+            known = ["auto", *KV_BYTES]
+            raise InputError(f"kv_cache_dtype = '{dtype}'{nearest(dtype, known)}")
         return self.model_copy(update={"kv_cache_dtype": dtype})

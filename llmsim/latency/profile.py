@@ -75,6 +75,9 @@ class StepProfile(Profile):
     model: str
     architecture: Architecture  #: what the model is: a profile serves every model of these sizes and types
     tensor_parallel_size: Annotated[int, Field(ge=1)]
+    expert_parallel_size: Annotated[int, Field(ge=1)] = (
+        1  #: GPUs that experts are dealt out to whole; 1: all share each
+    )
     provenance: StepProvenance
     error: StatedError | None = None
     linear: LinearTimes

@@ -1,15 +1,19 @@
 """Composing operators whose latencies are formulas gives steps whose times are formulas."""
 
 import itertools
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.latency.compose import compose, isotonic
+from llmsim.latency.compose import Choices, compose
 from llmsim.latency.hardware import Gpu, Model
+from llmsim.latency.model import Experts, Quantization, SlidingWindow
+from llmsim.latency.operators import Heads, Kernels, Operators
 from llmsim.latency.profile import StepProfile
+from llmsim.latency.smoothing import isotonic
 from llmsim.latency.table import StepTable
 
 PROVENANCE = {"source": "invented", "date": "2026-01-01"}
@@ -18,7 +22,7 @@ GPU = Gpu(
     name="toy",
     memory_bytes=10**9,
     memory_bandwidth_bytes_per_s=BANDWIDTH,
-    bf16_flop_per_s=1e14,
+    bf16_flop_per_s=1e16,
     interconnect_bytes_per_s=1e11,
     price_usd_per_hour=1,
     operator_tables="toy_sxm",
@@ -179,10 +183,154 @@ def test_tensor_parallel(ops):
     assert profile.linear.time_s[at] == pytest.approx(expected, rel=1e-4)
 
 
-def test_more_kv_heads_than_measured_are_in_proportion(ops):
+def test_more_kv_heads_than_measured_are_fewer_of_more_sequences(ops):
+    heads = Heads(query=24, kv=8)  # measured: 4 KV heads, of 1, 2 and 64 sequences
+    table = Operators(ops, "toy_sxm").decode_attention_s(heads)
+
+    assert table.loc[64, 1] == pytest.approx(1e-3 * decode_ms(2, 64, 4))
+    assert table.loc[64, 2] == pytest.approx(1e-3 * decode_ms(4, 64, 4))
+    assert table.loc[4096, 64] == pytest.approx(1e-3 * 2 * decode_ms(64, 4096, 4))  # beyond the largest: in proportion
+
+
+def test_heads_that_prompts_were_not_measured_with_are_named(ops):
     model = MODEL.model_copy(update={"num_attention_heads": 16, "num_key_value_heads": 8})
-    with pytest.raises(InputError, match="context_attention with 16 heads, 8 KV heads was not measured"):
+    with pytest.raises(InputError, match="context_attention with 16 heads, 8 KV heads of 128, bfloat16 KV cache was"):
         compose(ops, GPU, model)
+
+
+def test_one_slow_cell_stays_alone(ops):
+    path = ops / "toy_sxm/attention/vllm/0.1.0/generation_attention_perf.parquet"
+    data = pd.read_parquet(path)
+    cell = (data.batch_size == 2) & (data.step == 63) & (data.kv_cache_dtype == "bfloat16")
+    before = compose(ops, GPU, MODEL)
+    data.loc[cell, "latency"] *= 500  # slower than any cell of more work
+    data.to_parquet(path)
+    after = compose(ops, GPU, MODEL)
+
+    assert any("of 2 x 64 left out" in note for note in after.provenance.notes)
+    rows = zip(before.decode_attention.time_s, after.decode_attention.time_s, strict=True)
+    for one, other in rows:
+        assert other == pytest.approx(one, rel=0.35)  # the cell itself as its neighbours say, all others as they were
+    assert after.decode_attention.time_s[-1] == before.decode_attention.time_s[-1]
+
+
+def test_engine_and_version_are_never_guessed(ops):
+    shutil.copytree(ops / "toy_sxm/gemm/vllm/0.1.0", ops / "toy_sxm/gemm/vllm/0.2.0")
+    with pytest.raises(InputError, match=r"operators of vllm/0\.1\.0, vllm/0\.2\.0; say which"):
+        compose(ops, GPU, MODEL)
+    with pytest.raises(InputError, match=r"nothing of vllm/0\.1; did you mean 'vllm/0\.1\.0'"):
+        compose(ops, GPU, MODEL, 1, Choices(Kernels("vllm", "0.1")))
+    with pytest.raises(InputError, match=r"no .*_perf\.parquet of vllm/0\.2\.0"):
+        compose(ops, GPU, MODEL, 1, Choices(Kernels("vllm", "0.2.0")))
+    assert compose(ops, GPU, MODEL, 1, Choices(Kernels("vllm", "0.1.0"))).linear
+
+
+def test_matrix_products_that_hold_launches_are_refused(ops):
+    path = ops / "toy_sxm/gemm/vllm/0.1.0/gemm_perf.parquet"
+    data = pd.read_parquet(path)
+    pd.concat([data, data.assign(gemm_dtype="fp8_block", latency=0.05)]).to_parquet(path)
+    model = MODEL.model_copy(update={"quantization": Quantization(dtype="fp8_block", bits=8)})
+
+    with pytest.raises(InputError, match=r"fp8_block of vllm/0\.1\.0 take 50 us and more, whatever their size"):
+        compose(ops, GPU, model)
+
+
+EXPERTS = Experts(num_experts=16, num_experts_per_tok=4, moe_intermediate_size=512)
+
+
+def moe_ms(tokens):
+    """Of evenly dealt tokens: 0.3 ms to read all 16 experts at 85 % of the bandwidth, and what is computed."""
+    awake = min(16, 4 * tokens)
+    return 0.01 + awake * 3 * 1024 * 512 * 2 / BANDWIDTH * 1e3 * 1.15 + 1e-4 * tokens
+
+
+@pytest.fixture
+def ops_with_experts(ops):
+    path = ops / "toy_sxm/moe/vllm/0.1.0"
+    path.mkdir(parents=True)
+    shared = {"hidden_size": 1024, "inter_size": 512, "topk": 4, "num_experts": 16, "moe_tp_size": 1, "moe_ep_size": 1}
+    rows = [
+        {**shared, "moe_dtype": dtype, "num_tokens": n, "distribution": kind, "latency": slow * moe_ms(n)}
+        for n in [1, 2, 4, 8, 16, 32, 64, 128, 1024, 16384]
+        for dtype, kind, slow in [("bfloat16", "balanced", 1), ("bfloat16", "power_law_1.2", 3), ("fp8", "balanced", 9)]
+    ]
+    pd.DataFrame(rows).to_parquet(path / "moe_perf.parquet")
+    return ops
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 8, 64, 1024])
+def test_experts_take_what_their_curve_says_of_as_many_awake(ops_with_experts, tokens):
+    model = MODEL.model_copy(update={"experts": EXPERTS})
+    profile = compose(ops_with_experts, GPU, model)
+    dense = compose(ops_with_experts, GPU, MODEL)
+
+    at = profile.linear.tokens
+    awake = 16 * (1 - 0.75**tokens)
+    even = awake / 4 if awake < 0.995 * 16 else tokens
+    low = 2 ** int(np.floor(np.log2(even)))  # the curve is linear between powers of two up to 128, then to 1024
+    mlp_s = 1e-3 * (gemm_ms(tokens, 6000, 1024) + gemm_ms(tokens, 1024, 3000))
+    mlp_s += tokens * 6 * 3000 / (0.8 * BANDWIDTH) + 3e-6
+    router_s = 1e-3 * gemm_ms(tokens, 512, 1024)  # narrower than any measured product: as the narrowest
+    moe_s = 1e-3 * (moe_ms(low) + (moe_ms(2 * low) - moe_ms(low)) * (even - low) / low)
+    expected = 3 * (router_s + moe_s - mlp_s)
+    found = np.interp(tokens, at, profile.linear.time_s) - np.interp(tokens, dense.linear.tokens, dense.linear.time_s)
+    assert found == pytest.approx(expected, rel=0.02, abs=3e-3 * expected)
+
+
+def test_skewed_routing_reads_its_own_curve(ops_with_experts):
+    model = MODEL.model_copy(update={"experts": EXPERTS})
+    even = compose(ops_with_experts, GPU, model)
+    skewed = compose(ops_with_experts, GPU, model, 1, Choices(routing="power_law_1.2"))
+
+    more_s = np.interp(1024, skewed.linear.tokens, skewed.linear.time_s) - np.interp(
+        1024, even.linear.tokens, even.linear.time_s
+    )
+    assert more_s == pytest.approx(3 * 2e-3 * moe_ms(1024), rel=0.02)
+    with pytest.raises(InputError, match=r"power_law_9 were not measured \(vllm/0\.1\.0\)"):
+        compose(ops_with_experts, GPU, model, 1, Choices(routing="power_law_9"))
+
+
+@pytest.mark.parametrize("factor", [0.5, 4.0])
+def test_experts_that_beat_the_memory_or_wait_are_refused(ops_with_experts, factor):
+    path = ops_with_experts / "toy_sxm/moe/vllm/0.1.0/moe_perf.parquet"
+    data = pd.read_parquet(path)
+    data.assign(latency=factor * data.latency).to_parquet(path)
+    with pytest.raises(
+        InputError, match="% of the time to read all of them at the peak bandwidth; expected 90 to 300 %"
+    ):
+        compose(ops_with_experts, GPU, MODEL.model_copy(update={"experts": EXPERTS}))
+
+
+def test_layers_with_a_window_take_their_own_curve(ops):
+    path = ops / "toy_sxm/attention/vllm/0.1.0/generation_attention_perf.parquet"
+    data = pd.read_parquet(path)
+    inside = data.assign(window_size=128, latency=decode_ms(data.batch_size, np.minimum(data.step + 1, 128), 4))
+    pd.concat([data.assign(window_size=0), inside]).to_parquet(path)
+    model = MODEL.model_copy(update={"sliding_window": SlidingWindow(tokens=128, layers=2)})
+    profile = compose(ops, GPU, model)
+
+    # one layer attends to all 4,096 tokens, two to 128; prompts: windows were measured 129 times as slow
+    at = profile.decode_attention.context_tokens.index(4096)
+    expected = 1e-3 * (decode_ms(64, 4096, 4) + 2 * decode_ms(64, 128, 4))
+    assert profile.decode_attention.time_s[-1][at] == pytest.approx(expected, rel=1e-3)
+    assert profile.prefill_attention.alone_s[-1] == pytest.approx(
+        1e-3 * (1 + 2 * 129) * prefill_ms(1, 8192, 12), rel=1e-3
+    )
+
+
+def test_a_cache_in_fp8_reads_its_own_tables(ops):
+    path = ops / "toy_sxm/attention/vllm/0.1.0"
+    for operator in ("generation_attention", "context_attention"):
+        data = pd.read_parquet(path / f"{operator}_perf.parquet")
+        own = data[data.kv_cache_dtype == "bfloat16"]
+        fp8 = own.assign(kv_cache_dtype="fp8", latency=own.latency / 2)
+        pd.concat([data, fp8]).to_parquet(path / f"{operator}_perf.parquet")
+    half, whole = compose(ops, GPU, MODEL.with_kv_cache("fp8")), compose(ops, GPU, MODEL)
+
+    assert half.architecture.kv_cache_dtype == "fp8"
+    assert np.array(half.decode_attention.time_s) == pytest.approx(
+        np.array(whole.decode_attention.time_s) / 2, rel=1e-4
+    )
 
 
 def test_profile_tells_where_it_comes_from(ops):
@@ -198,14 +346,17 @@ def test_profile_tells_where_it_comes_from(ops):
     [
         (GPU.model_copy(update={"operator_tables": "toy_sx"}), MODEL, 1, "did you mean 'toy_sxm'"),
         (GPU.model_copy(update={"operator_tables": None}), MODEL, 1, "operator_tables is missing"),
-        (GPU, MODEL.model_copy(update={"head_dim": 64}), 1, "only head_dim = 128"),
+        (GPU, MODEL.model_copy(update={"head_dim": 64}), 1, "12 heads, 4 KV heads of 64, bfloat16 KV cache was not"),
+        (GPU, MODEL.with_kv_cache("fp8"), 1, "of 128, fp8 KV cache was not measured"),
+        (GPU, MODEL.model_copy(update={"quantization": Quantization(dtype="int4", bits=4)}), 1, "products in int4"),
         (
             GPU,
             MODEL.model_copy(update={"num_attention_heads": 64}),
             1,
-            "64 heads, 4 KV heads was not measured",
+            "64 heads, 4 KV heads of 128, bfloat16 KV cache was not measured",
         ),
         (GPU, MODEL, 5, "expected a divisor"),
+        (GPU.model_copy(update={"bf16_flop_per_s": 1e14}), MODEL, 1, "17.4 x the FLOP/s of toy; it was not measured"),
         (
             GPU,
             MODEL.model_copy(update={"num_attention_heads": 48, "num_key_value_heads": 16}),

@@ -31,6 +31,12 @@ SAME_OPERATORS = (
     "interpolation, not the operators. Whole engines are in the other cases."
 )
 
+#: models whose attention the reference composes in another way than we do: compared, but no target
+OTHERWISE = ("llama-2-7b",)
+NO_TARGET = (
+    "llama-2-7b has 32 KV heads, and operators were measured with up to 8: the reference takes four times the "
+    "attention of 8 heads, we that of four times the sequences, which is the same work. No target."
+)
 BY_KIND = "Prefill, decode and mixed steps apart: in the rows of --json, and of validation.json in the folder of --out."
 
 
@@ -47,12 +53,17 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
         points=points,
         checks=tuple(check for row in errors for check in _checks(row)),
         rows=tuple(asdict(row) for row in errors),
-        notes=(SAME_OPERATORS, BY_KIND, f"Without operator tables, so not compared with the table: {left_out}."),
+        notes=(
+            SAME_OPERATORS,
+            NO_TARGET,
+            BY_KIND,
+            f"Without operator tables, so not compared with the table: {left_out}.",
+        ),
     )
 
 
 def _checks(row: StepError) -> list[Check]:
-    if (row.latency, row.kind) != ("table", "all"):
+    if (row.latency, row.kind) != ("table", "all") or row.model in OTHERWISE:
         return []
     who = f"{row.gpu} {row.model} tp{row.tensor_parallel_size}"
     return [

@@ -1,0 +1,146 @@
+"""Attention of all layers, for prompts and decode steps, from measured kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from llmsim.errors import InputError
+from llmsim.latency.gpu import Gpu
+from llmsim.latency.kv_memory import kv_heads_per_gpu
+from llmsim.latency.layers import layers_with_window
+from llmsim.latency.model import Architecture
+from llmsim.latency.operators import Floats, Heads, Operators
+from llmsim.latency.profile import DecodeTimes, PrefillTimes
+from llmsim.latency.smoothing import ascending, isotonic, rounded, without_outliers
+
+MOST_SEQUENCES = 1024  #: largest batch of decode attention that is kept
+SMALLEST_CONTEXT, LARGEST_CONTEXT = 64, 131072  #: below the smallest, decode attention is all launch
+MANY_PROMPTS_TOKENS = 8192  #: batch whose average gives the time of one more prompt
+FASTER_THAN_PEAK = 1.05  #: a prompt's attention that beats the data sheet by more than this was not measured in full
+
+
+def prefill_times(operators: Operators, gpu: Gpu, model: Architecture, gpus: int) -> PrefillTimes:
+    """Attention of a whole prompt, alone and as one more in a batch: of full layers and of those with a window."""
+    full, inside, _ = layers_with_window(model)
+    parts = [(full, prefill_table(operators, model, gpus))]
+    if inside:
+        parts.append((inside, prefill_table(operators, model, gpus, windowed=True)))
+    tokens = _measured_alone([table for _, table in parts])
+    alone_s, added_s = np.zeros(len(tokens)), np.zeros(len(tokens))
+    for layers, table in parts:
+        alone_s += layers * np.maximum.accumulate(table[1].loc[tokens].to_numpy(np.float64))
+        added_s += layers * np.maximum.accumulate([_one_more(table.T[t], t) for t in tokens])
+    if not inside and model.latent_attention is None:
+        _check_peak(operators, gpu, model, gpus, tokens[-1], float(alone_s[-1]))
+    return PrefillTimes(
+        prompt_tokens=tuple(tokens),
+        alone_s=rounded(alone_s),
+        added_s=rounded(np.minimum(added_s, alone_s)),
+    )
+
+
+def _measured_alone(tables: Sequence[pd.DataFrame]) -> list[int]:
+    """Prompt tokens that all tables have for one sequence."""
+    return [int(t) for t in tables[0].index if all(t in table.index and pd.notna(table[1][t]) for table in tables)]
+
+
+def prefill_table(operators: Operators, model: Architecture, gpus: int, *, windowed: bool = False) -> pd.DataFrame:
+    """Seconds of one layer, prompt tokens × sequences. Latent attention: with its expansion to all heads."""
+    latent = model.latent_attention
+    if latent is None:
+        return operators.prefill_attention_s(heads_of(model, gpus, windowed=windowed))
+    heads = model.num_attention_heads // gpus
+    table = operators.latent_prefill_s(heads, model.kv_cache_dtype)
+    width = heads * (latent.qk_nope_head_dim + latent.v_head_dim)
+    expand = operators.gemm_s(width, latent.kv_lora_rank, model.dtype_of("attention"))
+    tokens = np.outer(table.index, table.columns)
+    return table + np.interp(tokens, *expand)
+
+
+def _one_more(row: pd.Series[float], tokens: int) -> float:
+    """Seconds that one more prompt adds to a batch of about `MANY_PROMPTS_TOKENS`."""
+    measured = row.dropna()
+    fitting = [int(size) for size in measured.index if 1 < size <= max(2, MANY_PROMPTS_TOKENS // tokens)]
+    return float((measured[fitting[-1]] - measured[1]) / (fitting[-1] - 1)) if fitting else float(measured[1])
+
+
+def _check_peak(operators: Operators, gpu: Gpu, model: Architecture, gpus: int, tokens: int, time_s: float) -> None:
+    flop = model.num_hidden_layers * 2 * model.query_size / gpus * tokens * (tokens + 1)
+    peak_s = flop / gpu.bf16_flop_per_s
+    if time_s * FASTER_THAN_PEAK < peak_s:
+        raise InputError(
+            f"{operators.root}: attention of {tokens} tokens in {1e3 * time_s:.3g} ms of {operators.kernels}: "
+            f"{peak_s / time_s:.1f} x the FLOP/s of {gpu.name}; it was not measured in full"
+        )
+
+
+def decode_times(operators: Operators, model: Architecture, gpus: int) -> tuple[DecodeTimes, list[str]]:
+    """Attention of decode steps, and which cells were left out as outliers, in words."""
+    full, inside, window = layers_with_window(model)
+    contexts = [2**power for power in range(LARGEST_CONTEXT.bit_length()) if 2**power >= SMALLEST_CONTEXT]
+    table, notes = _cleaned(_decode_table(operators, model, gpus))
+    sequences = list(map(int, table.columns))
+    grid = full * _grid(table, sequences, contexts)
+    if inside:
+        table, more = _cleaned(operators.decode_attention_s(heads_of(model, gpus, windowed=True)))
+        grid = grid + inside * _grid(table, sequences, contexts, grows=False)
+        notes += [f"{note} (window {window})" for note in more]
+    grid = grid + _products(operators, model, gpus, sequences)[:, None]
+    # beyond the largest number of sequences a table goes on as it grew: also there, more context must not be faster
+    grid[-1] = grid[-2] + isotonic(grid[-1] - grid[-2])
+    times = DecodeTimes(
+        sequences=tuple(sequences), context_tokens=tuple(contexts), time_s=tuple(rounded(row) for row in grid)
+    )
+    return times, notes
+
+
+def _decode_table(operators: Operators, model: Architecture, gpus: int) -> pd.DataFrame:
+    if model.latent_attention is not None:
+        return operators.latent_decode_s(model.num_attention_heads // gpus, model.kv_cache_dtype)
+    return operators.decode_attention_s(heads_of(model, gpus))
+
+
+def _products(operators: Operators, model: Architecture, gpus: int, sequences: list[int]) -> Floats:
+    """Seconds of all layers' batched products around latent attention, for each number of sequences."""
+    if model.latent_attention is None:
+        return np.zeros(len(sequences))
+    dtype = "fp8" if model.dtype_of("attention").startswith("fp8") else "bfloat16"
+    curve = operators.latent_products_s(model.num_attention_heads // gpus, dtype)
+    return model.num_hidden_layers * np.maximum.accumulate(np.interp(sequences, *curve))
+
+
+def heads_of(model: Architecture, gpus: int, *, windowed: bool = False) -> Heads:
+    """The attention heads of one GPU, as tables are asked for."""
+    window = model.sliding_window.tokens if windowed and model.sliding_window else 0
+    query, kv = model.num_attention_heads // gpus, kv_heads_per_gpu(model, gpus)
+    return Heads(query, kv, model.head_dim, model.kv_cache_dtype, window)
+
+
+def _cleaned(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Contexts × sequences without outliers, ascending in both; and the outliers in words."""
+    sequences, contexts = [n for n in map(int, table.columns) if n <= MOST_SEQUENCES], list(map(int, table.index))
+    measured = np.array([_row(table[n].dropna(), contexts) for n in sequences])
+    grid, found = without_outliers(measured)
+    notes = [
+        f"decode attention of {sequences[row]} x {contexts[column]} left out: {factor:.1f} x what its neighbours say"
+        for row, column, factor in found
+    ]
+    known = table[sequences].notna()
+    return pd.DataFrame(ascending(grid).T, index=table.index, columns=sequences).where(known), notes
+
+
+def _grid(table: pd.DataFrame, sequences: Sequence[int], contexts: Sequence[int], *, grows: bool = True) -> Floats:
+    """Sequences × contexts, read from a cleaned table."""
+    rows = [_row(table[n].dropna(), contexts, grows=grows) for n in sequences]
+    # beyond the largest contexts, which are shorter for more sequences, a row may end below the one before
+    return np.asarray(np.maximum.accumulate(np.array(rows), axis=0))
+
+
+def _row(measured: pd.Series[float], contexts: Sequence[int], *, grows: bool = True) -> Floats:
+    """Linear between measured contexts; above the largest, in proportion, if it grows."""
+    between = np.interp(contexts, measured.index, measured)
+    beyond = np.maximum(1.0, np.array(contexts) / float(measured.index[-1]))
+    return np.asarray(between * beyond if grows else between)
