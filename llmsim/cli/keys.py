@@ -23,23 +23,25 @@ def all_keys() -> list[Key]:
     return list(dict.fromkeys(keys))
 
 
+#: table -> its key that holds a name; what is found by it
+NAMED = {
+    "scheduler": ("name", "llmsim.schedulers", "llmsim.scheduler:Scheduler"),
+    "router": ("name", "llmsim.routers", "llmsim.router:Router"),
+    "cluster.latency": ("name", "llmsim.latency.sources", "llmsim.latency.contract:LatencySource"),
+    "workload.arrivals": ("process", "llmsim.workload.arrivals", "llmsim.workload.arrival_process:ArrivalProcess"),
+    "workload.lengths": ("source", "llmsim.workload.lengths", "llmsim.workload.length_source:LengthSource"),
+}
+
+
 def _policies() -> Iterator[Key]:
     from llmsim import discovery
-    from llmsim.latency.contract import LatencySource
-    from llmsim.router import Router
     from llmsim.scenario.reference import options_of
-    from llmsim.scheduler import Scheduler
 
-    found: tuple[tuple[str, str, type], ...] = (
-        ("scheduler", "llmsim.schedulers", Scheduler),
-        ("router", "llmsim.routers", Router),
-        ("cluster.latency", "llmsim.latency.sources", LatencySource),
-    )
-    for table, name, base in found:
-        package = importlib.import_module(name)
+    for table, (key, name, base) in NAMED.items():
+        package, contract = importlib.import_module(name), pkgutil.resolve_name(base)
         for module in pkgutil.iter_modules(package.__path__):  # installed policies run no code when listed
-            policy: type = discovery.find(name, module.name, base)
-            yield from options_of(policy, table, f'name = "{module.name}"')
+            policy: type = discovery.find(name, module.name, contract)
+            yield from options_of(policy, table, f'{key} = "{module.name}"')
 
 
 def keys_in(table: str | None) -> list[Key]:

@@ -21,6 +21,9 @@ class Kind(StrEnum):
     SCHEDULERS = "schedulers"
     ROUTERS = "routers"
     LATENCIES = "latencies"
+    ARRIVALS = "arrivals"
+    LENGTHS = "lengths"
+    TRACES = "traces"
     SCENARIOS = "scenarios"
     KEYS = "keys"
 
@@ -30,6 +33,9 @@ PACKAGES = {
     Kind.SCHEDULERS: "llmsim.schedulers",
     Kind.ROUTERS: "llmsim.routers",
     Kind.LATENCIES: "llmsim.latency.sources",
+    Kind.ARRIVALS: "llmsim.workload.arrivals",
+    Kind.LENGTHS: "llmsim.workload.lengths",
+    Kind.TRACES: "llmsim.workload.trace_formats",
 }
 
 

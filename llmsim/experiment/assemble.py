@@ -20,7 +20,6 @@ from llmsim.metrics.window import Window
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import (
-    ClosedArrivals,
     EngineHostTable,
     PacedDelivery,
     RequestClass,
@@ -99,8 +98,8 @@ def _make_requests(scenario: Scenario, streams: Streams) -> Workload:
         drawn = synthesize(
             streams,
             requests=chosen.requests,
-            arrivals=arrival_process(**chosen.arrivals.model_dump()),
-            lengths=length_source(**chosen.lengths.model_dump()),
+            arrivals=arrival_process(chosen.arrivals.process, **chosen.arrivals.options),
+            lengths=length_source(chosen.lengths.source, **chosen.lengths.options),
         )
     if chosen.prefixes is None:
         return drawn
@@ -119,9 +118,8 @@ def make_conversations(chosen: SyntheticWorkload, sessions: SessionsTable, strea
         max_context_tokens=sessions.max_context_tokens,
         **waits,
     )
-    users = chosen.arrivals.concurrency if isinstance(chosen.arrivals, ClosedArrivals) else None
-    begin = users or arrival_process(**chosen.arrivals.model_dump())
-    lengths = length_source(**chosen.lengths.model_dump())
+    begin = chosen.arrivals.concurrency or arrival_process(chosen.arrivals.process, **chosen.arrivals.options)
+    lengths = length_source(chosen.lengths.source, **chosen.lengths.options)
     return converse(streams, plan, requests=chosen.requests, begin=begin, lengths=lengths)
 
 

@@ -30,6 +30,7 @@ from llmsim.record import (
 from llmsim.request import Outcome
 from llmsim.scenario import ImmediateDelivery, Scenario
 from llmsim.scenario.messages import input_error
+from llmsim.scenario.named import STORED
 
 if TYPE_CHECKING:
     from llmsim.experiment.run import Result
@@ -126,7 +127,7 @@ def read_scenario(folder: Path) -> Scenario:
     _check_result(folder)
     file = folder / MARK
     try:
-        return Scenario.model_validate_json(file.read_text(encoding="utf-8"))
+        return Scenario.model_validate_json(file.read_text(encoding="utf-8"), context=STORED)
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -6,7 +6,7 @@ import numpy as np
 
 from llmsim.metrics.summary import number
 from llmsim.record import Record
-from llmsim.workload.trace_formats import FORMATS
+from llmsim.workload.trace_format import trace_format
 
 
 def prefix_hits(record: Record, *, of_trace: bool) -> dict[str, float | int | None]:
@@ -25,7 +25,7 @@ def prefix_hits(record: Record, *, of_trace: bool) -> dict[str, float | int | No
         "hit_ratio": number(cached.sum() / prompt.sum()) if len(prompt) else None,
     }
     if of_trace:
-        size = FORMATS["mooncake"].hashed_tokens
+        size = trace_format("mooncake").hashed_tokens
         blocks = int(np.ceil(prompt / size).sum())
         values["trace_block_hit_ratio"] = number(np.ceil(cached / size).sum() / blocks) if blocks else None
     return values

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from llmsim.quantities import NotNegative, Positive
 from llmsim.scenario.cluster import Instances
-from llmsim.scenario.table import NotNegative, Positive, Table
+from llmsim.scenario.table import Table
 
 
 class AutoscalingTable(Table):

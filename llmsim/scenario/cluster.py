@@ -16,8 +16,9 @@ from pydantic import (
     model_validator,
 )
 
+from llmsim.quantities import Count, NotNegative, Positive
 from llmsim.request import Role
-from llmsim.scenario.table import Count, NotNegative, Positive, Table
+from llmsim.scenario.table import Table
 
 #: how many instances there are, or may be
 Instances = Annotated[int, Field(ge=1, le=100_000)]

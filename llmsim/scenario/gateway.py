@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llmsim.scenario.table import Count, NotNegative, Positive, Table
+from llmsim.quantities import Count, NotNegative, Positive
+from llmsim.scenario.table import Table
 
 
 class ClientsTable(Table):

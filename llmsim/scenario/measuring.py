@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from llmsim.scenario.table import NotNegative, Positive, Table
+from llmsim.quantities import NotNegative, Positive
+from llmsim.scenario.table import Table
 
 
 class SloTable(Table):

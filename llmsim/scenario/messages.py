@@ -33,6 +33,8 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
     if kind == "missing":
         hint = owner.model_fields[str(error["loc"][-1])].description
         return f"missing; {hint}" if hint else "missing"
+    if kind == "not_found":
+        return str(ctx["said"])
     if kind == "value_error":
         return str(ctx["error"])
     if kind == "literal_error":
@@ -92,6 +94,10 @@ def _resolve(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[list[s
     variants: dict[str, type[BaseModel]] = {}
     variant = ""
     for place, part in enumerate(map(str, loc), start=1):
+        named: Any = model
+        if hasattr(named, "model_of") and part in named.names():  # a `Named` table with a model of options
+            model, variant = named.model_of(part), f" for {part} {keys[-1]}"
+            continue
         if part in variants:
             model = variants[part]
             variant = f" for {part} {keys[-1]}"

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from llmsim.quantities import Positive
 from llmsim.scenario.autoscaling import AutoscalingTable
 from llmsim.scenario.cluster import ClusterTable, HostTable, KvTransferTable, PoolTable, RouterChoice, SchedulerChoice
 from llmsim.scenario.gateway import (
@@ -19,9 +20,9 @@ from llmsim.scenario.gateway import (
 )
 from llmsim.scenario.measuring import SloTable, UserTable, WindowTable
 from llmsim.scenario.prediction import NoPrediction, PredictionTable
-from llmsim.scenario.table import Positive, Table
+from llmsim.scenario.table import Table
 from llmsim.scenario.users import PatienceTable, RetriesTable
-from llmsim.scenario.workload import ClosedArrivals, SyntheticWorkload, WorkloadTable
+from llmsim.scenario.workload import SyntheticWorkload, WorkloadTable
 
 DEFAULT_ROUTER = "round_robin"
 #: name of the pool of a scenario without [[pool]]
@@ -132,10 +133,9 @@ class Scenario(Table):
 
     @property
     def _concurrency(self) -> int | None:
-        arrivals = getattr(self.workload, "arrivals", None)
-        if not isinstance(arrivals, ClosedArrivals) or getattr(self.workload, "sessions", None) is not None:
+        if not isinstance(self.workload, SyntheticWorkload) or self.workload.sessions is not None:
             return None  # users who wait for their answers need no cap
-        return arrivals.concurrency
+        return self.workload.arrivals.concurrency
 
     @property
     def max_in_flight(self) -> int | None:

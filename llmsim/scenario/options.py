@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from llmsim.errors import InputError
 from llmsim.scenario.messages import Place, input_error
@@ -22,12 +22,7 @@ def make_policy(
     Raises InputError with place and key for an option that is unknown or has the wrong type, and for what the
     policy itself refuses. `beside`: keys of the same table that are no options, for the nearest right name.
     """
-    hints = get_type_hints(policy, include_extras=True)
-    fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
-    known: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in fields if field.init}
-    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    known["beside"] = (ClassVar[tuple[str, ...]], tuple(beside))
-    checked = create_model(policy.__name__, __config__=config, **known)
+    checked = options_model(policy, beside=beside)
     try:
         values = checked.model_validate(dict(options))
     except ValidationError as error:
@@ -36,6 +31,16 @@ def make_policy(
         return policy(**{name: getattr(values, name) for name in values.model_fields_set})
     except (InputError, ValueError) as error:
         raise InputError(f"{place(prefix)}{'.'.join(prefix)}: {error}") from None
+
+
+def options_model(policy: type, beside: Iterable[str] = ()) -> type[BaseModel]:
+    """Return the options of a policy as fields of a strict pydantic model; `beside` as above."""
+    hints = get_type_hints(policy, include_extras=True)
+    fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
+    known: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in fields if field.init}
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    known["beside"] = (ClassVar[tuple[str, ...]], tuple(beside))
+    return create_model(policy.__name__, __config__=config, **known)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from llmsim.scenario.table import Count, NotNegative, Table
+from llmsim.quantities import Count, NotNegative
+from llmsim.scenario.table import Table
 
 
 class NoPrediction(Table):

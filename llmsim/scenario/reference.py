@@ -176,7 +176,8 @@ def options_of(policy: type, path: str, variant: str) -> Iterator[Key]:
     for field in dataclasses.fields(policy):
         default = "required" if field.default is dataclasses.MISSING else _shown(field.default)
         full = f"{path}.{field.name}"
-        meaning, kind = said.get(field.name, _general(full)), _type_names(hints[field.name])
+        meaning, hint = said.get(field.name, _general(full)), hints[field.name]
+        kind = _type_names(hint) + _range(_inner_metadata(hint))
         yield Key(path, variant, field.name, kind, default, unit_of(field.name), meaning, VLLM_NAMES.get(full, ""))
 
 

@@ -3,109 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, AliasChoices, Discriminator, Field, Tag, model_validator
 
+from llmsim.errors import nearest
+from llmsim.quantities import Count, NotNegative, Positive
 from llmsim.scenario.measuring import SloTable
-from llmsim.scenario.table import Count, MeanTokens, NotNegative, Positive, Table
+from llmsim.scenario.named import Named
+from llmsim.scenario.table import Table
 from llmsim.scenario.users import SessionsTable
+from llmsim.workload.arrival_process import ArrivalProcess
+from llmsim.workload.length_source import LengthSource
+from llmsim.workload.synthetic import ARRIVALS, LENGTHS
+from llmsim.workload.trace_format import format_names
+
+CLOSED = "closed"  #: the arrival process that depends on the server
 
 
-class PoissonArrivals(Table):
-    """Exponential gaps."""
+class ArrivalsTable(Named):
+    """When requests come: `process` names an arrival process, every other key is an option of it."""
 
-    process: Literal["poisson"] = "poisson"
-    rate_per_s: Positive
+    key: ClassVar[str] = "process"
+    package: ClassVar[str] = ARRIVALS
+    base: ClassVar[type] = ArrivalProcess
 
+    #: a name of `llmsim list arrivals`; its options stand beside it
+    process: str
 
-class GammaArrivals(Table):
-    """Gamma gaps; `burstiness` is their shape, as in vLLM's benchmark: below 1 is burstier than Poisson."""
-
-    process: Literal["gamma"] = "gamma"
-    rate_per_s: Positive
-    burstiness: Positive
-
-
-class ConstantArrivals(Table):
-    """Equal gaps."""
-
-    process: Literal["constant"] = "constant"
-    rate_per_s: Positive
+    @property
+    def concurrency(self) -> int | None:
+        """Number of clients of a closed loop, each with one request in flight; None for every other process."""
+        return self.options["concurrency"] if self.process == CLOSED else None
 
 
-class OnOffArrivals(Table):
-    """Poisson while on, silent while off; `rate_per_s` is the mean over both."""
+class LengthsTable(Named):
+    """How long requests are: `source` names a length source, every other key is an option of it."""
 
-    process: Literal["on_off"] = "on_off"
-    rate_per_s: Positive
-    on_s: Positive
-    off_s: NotNegative
+    key: ClassVar[str] = "source"
+    package: ClassVar[str] = LENGTHS
+    base: ClassVar[type] = LengthSource
 
-
-class PiecewiseArrivals(Table):
-    """Poisson at a rate that changes: `rates_per_s[i]` from `from_s[i]` on, begun anew every `period_s`."""
-
-    process: Literal["piecewise"] = "piecewise"
-    from_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
-    rates_per_s: Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)]
-    period_s: Positive | None = None
-
-
-class DiurnalArrivals(Table):
-    """Poisson at the rate of a day: `rate_per_s` on average, (1 + amplitude) times that at its peak."""
-
-    process: Literal["diurnal"] = "diurnal"
-    rate_per_s: Positive
-    amplitude: Annotated[float, Field(ge=0, le=1)]
-    period_s: Positive = 86_400.0
-    peak_s: NotNegative = 43_200.0
-
-
-class ClosedArrivals(Table):
-    """Closed loop: so many clients, each of whom sends its next request as soon as it has the last one's answer."""
-
-    process: Literal["closed"] = "closed"
-    concurrency: Count
-
-
-class FixedLengths(Table):
-    """Every request has the same lengths."""
-
-    source: Literal["fixed"] = "fixed"
-    prompt_tokens: Count
-    output_tokens: Count
-
-
-class LognormalLengths(Table):
-    """Independent log-normal lengths; cv = standard deviation / mean. Draws beyond a bound are set to it."""
-
-    source: Literal["lognormal"] = "lognormal"
-    prompt_mean_tokens: MeanTokens
-    prompt_cv: Positive = 1.0
-    output_mean_tokens: MeanTokens
-    output_cv: Positive = 1.0
-    prompt_max_tokens: Count | None = None
-    output_max_tokens: Count | None = None
-
-
-class TrafficLengths(Table):
-    """Lengths drawn from the shipped quantiles of real traffic; long prompts keep their kind of output."""
-
-    source: Literal["azure_conv", "azure_code", "sharegpt", "arxiv_summarization"] = "sharegpt"
-
-
-Arrivals = Annotated[
-    PoissonArrivals
-    | GammaArrivals
-    | ConstantArrivals
-    | OnOffArrivals
-    | PiecewiseArrivals
-    | DiurnalArrivals
-    | ClosedArrivals,
-    Field(discriminator="process"),
-]
-Lengths = Annotated[FixedLengths | LognormalLengths | TrafficLengths, Field(discriminator="source")]
+    #: a name of `llmsim list lengths`; its options stand beside it
+    source: str
 
 
 class RequestClass(Table):
@@ -164,8 +104,8 @@ class SyntheticWorkload(Table):
     """Requests drawn at random."""
 
     requests: Count = 1000
-    arrivals: Arrivals = PoissonArrivals(rate_per_s=1.0)
-    lengths: Lengths = TrafficLengths()
+    arrivals: ArrivalsTable = ArrivalsTable.of("poisson", rate_per_s=1.0)
+    lengths: LengthsTable = LengthsTable.of("sharegpt")
     classes: ClassTables = ()
     #: prepended to the prompts of `lengths`
     prefixes: SharedPrefixesTable | None = None
@@ -178,16 +118,23 @@ class SyntheticWorkload(Table):
             return self
         if self.prefixes is not None:
             raise ValueError("prefixes and sessions exclude each other: what turns share is their history")
-        if self.sessions.pause is not None and not isinstance(self.arrivals, ClosedArrivals):
+        if self.sessions.pause is not None and self.arrivals.concurrency is None:
             raise ValueError("sessions.pause belongs to closed arrivals, whose users have many conversations")
         return self
+
+
+def _known_format(name: str) -> str:
+    if name != "auto" and name not in (known := format_names()):
+        raise ValueError(f"unknown trace format '{name}'{nearest(name, ['auto', *known])}")
+    return name
 
 
 class TraceWorkload(Table):
     """Requests read from a file: all, or a window, or the first `limit` (alias `requests`) of that."""
 
     trace: str = Field(description="give the file with --set workload.trace=PATH")
-    format: Literal["auto", "azure", "mooncake", "csv", "jsonl"] = "auto"
+    #: a name of `llmsim list traces`; auto: by its columns
+    format: Annotated[str, AfterValidator(_known_format)] = "auto"
     rate_scale: Positive = 1.0
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError
 from llmsim.workload.arguments import positive, whole
-from llmsim.workload.arrivals import Times
+from llmsim.workload.arrival_process import ArrivalProcess, Times
 from llmsim.workload.contract import Workload
+from llmsim.workload.length_source import LengthSource
 from llmsim.workload.patience import draw_patience
 from llmsim.workload.prefixes import Prefixes
 from llmsim.workload.sessions import NO_REQUEST, Ints, Sessions
 from llmsim.workload.streams import Streams
-from llmsim.workload.synthetic import ArrivalProcess, LengthSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def converse(
     else:
         gaps_s[first] = 0.0 if plan.pause is None else plan.pause.draw(pause, len(first))
         begins_s = np.where(before[first] == NO_REQUEST, gaps_s[first], 0.0)
-    questions, answers = lengths(streams.lengths, n)
+    questions, answers = lengths.tokens(streams.lengths, n)
     prompts, fresh = _with_history(questions, answers, first, plan)
     earliest_s = _earliest(before, gaps_s, first, begins_s)
     return _in_order(earliest_s, prompts, answers, before, gaps_s, np.cumsum(fresh) - 1, plan.history)
@@ -105,7 +105,7 @@ def _begins(rng: np.random.Generator, begin: ArrivalProcess | int, first: Ints, 
     """When each conversation begins if nobody is before it, and the request after which it does."""
     conversations = len(first)
     if not isinstance(begin, int):
-        return begin(rng, conversations), np.full(conversations, NO_REQUEST)
+        return begin.times_s(rng, conversations), np.full(conversations, NO_REQUEST)
     users = whole("users", begin)
     last = np.append(first[1:], n) - 1
     return np.zeros(conversations), np.concatenate([np.full(min(users, conversations), NO_REQUEST), last[:-users]])

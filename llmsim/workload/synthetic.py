@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from functools import partial
+import dataclasses
 from typing import TypeVar
 
-import numpy as np
-
+from llmsim import discovery
 from llmsim.errors import InputError, nearest
-from llmsim.workload.arrivals import PROCESSES, Times
+from llmsim.workload.arrival_process import ArrivalProcess
 from llmsim.workload.contract import Workload
-from llmsim.workload.lengths import SOURCES, Lengths
+from llmsim.workload.length_source import LengthSource
 from llmsim.workload.streams import Streams
 
-ArrivalProcess = Callable[[np.random.Generator, int], Times]
-LengthSource = Callable[[np.random.Generator, int], Lengths]
-Drawn = TypeVar("Drawn")
+ARRIVALS, LENGTHS = "llmsim.workload.arrivals", "llmsim.workload.lengths"
+P = TypeVar("P")
 
 
 def synthesize(
@@ -32,32 +28,36 @@ def synthesize(
 
     Another rate leaves the lengths as they are; fewer requests are the first of more.
     """
-    prompt_tokens, output_tokens = lengths(streams.lengths, requests)
-    return Workload(arrivals(streams.arrivals, requests), prompt_tokens, output_tokens, source)
+    prompt_tokens, output_tokens = lengths.tokens(streams.lengths, requests)
+    return Workload(arrivals.times_s(streams.arrivals, requests), prompt_tokens, output_tokens, source)
+
+
+def find_arrivals(process: str) -> type[ArrivalProcess]:
+    """Find an arrival process by its name; InputError with the nearest one if there is none."""
+    return discovery.find(ARRIVALS, process, ArrivalProcess)
+
+
+def find_lengths(source: str) -> type[LengthSource]:
+    """Find a length source by its name; InputError with the nearest one if there is none."""
+    return discovery.find(LENGTHS, source, LengthSource)
 
 
 def arrival_process(process: str, **options: object) -> ArrivalProcess:
-    """Return the named one of `arrivals.PROCESSES`, options bound; InputError for a wrong name or option."""
-    return _bound("arrival process", PROCESSES, process, options)
+    """Return the named process with these options; InputError for a wrong name or option."""
+    return _made(f"arrival process '{process}'", find_arrivals(process), options)
 
 
 def length_source(source: str, **options: object) -> LengthSource:
-    """Return the named one of `lengths.SOURCES`, options bound; InputError for a wrong name or option."""
-    return _bound("length source", SOURCES, source, options)
+    """Return the named source with these options; InputError for a wrong name or option."""
+    return _made(f"length source '{source}'", find_lengths(source), options)
 
 
-def _bound(
-    kind: str, known: Mapping[str, Callable[..., Drawn]], name: str, options: Mapping[str, object]
-) -> Callable[[np.random.Generator, int], Drawn]:
-    if name not in known:
-        raise InputError(f"unknown {kind} '{name}'{nearest(name, known)}")
-    parameters = inspect.signature(known[name]).parameters.values()
-    free = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
-    allowed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+def _made(what: str, kind: type[P], options: dict[str, object]) -> P:
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for option in options:
-        if option not in allowed:
-            raise InputError(f"{kind} '{name}' has no option '{option}'{nearest(option, allowed)}")
-    missing = [option for option in free if option not in options]
-    if missing:
-        raise InputError(f"{kind} '{name}' needs the option '{missing[0]}'")
-    return partial(known[name], **options)
+        if option not in fields:
+            raise InputError(f"{what} has no option '{option}'{nearest(option, fields)}")
+    for name, field in fields.items():
+        if name not in options and field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{what} needs the option '{name}'")
+    return kind(**options)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError
 from llmsim.workload.prefixes import Prefixes, chained
-from llmsim.workload.trace_formats import (
+from llmsim.workload.trace_format import (
     TraceFormat,
     choose_format,
     first_columns,

@@ -1,4 +1,4 @@
-"""Read a recorded trace as a workload; `trace_formats` lists the formats."""
+"""Read a recorded trace as a workload; a file in trace_formats/ for each format."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from llmsim.errors import PolicyError
@@ -9,7 +10,16 @@ from llmsim.router import Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import DECODE, Decision, Scheduler
 from llmsim.schedulers.fcfs import Fcfs
-from llmsim.testing import LinearSteps, check_latency, check_router, check_scheduler
+from llmsim.testing import (
+    LinearSteps,
+    check_arrivals,
+    check_latency,
+    check_lengths,
+    check_router,
+    check_scheduler,
+)
+from llmsim.workload.arrival_process import ArrivalProcess
+from llmsim.workload.length_source import LengthSource
 
 
 class Wrapped(Scheduler):
@@ -177,3 +187,55 @@ def test_a_latency_model_that_breaks_the_contract_is_caught(latency, message):
 def test_a_class_of_step_times_is_told_from_step_times():
     with pytest.raises(TypeError, match="LinearSteps is a class"):
         check_latency(LinearSteps)
+
+
+class Times(ArrivalProcess):
+    """Times that a function makes."""
+
+    def __init__(self, make):
+        self._make = make
+
+    def times_s(self, rng, requests):
+        return self._make(rng, requests)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda rng, n: np.ones(n + 1), "expected times of shape"),
+        (lambda rng, n: np.ones(n, dtype=int), "expected float64"),
+        (lambda rng, n: np.full(n, np.inf), "not finite"),
+        (lambda rng, n: -np.ones(n), "do not ascend from 0"),
+        (lambda rng, n: rng.random(n), "do not ascend from 0"),
+        (lambda rng, n: np.cumsum(np.random.default_rng().random(n)), "random numbers of its own"),
+        (lambda rng, n: np.sort(rng.random(n)), "do not begin with the same times"),
+    ],
+)
+def test_an_arrival_process_that_breaks_the_contract_is_caught(make, message):
+    with pytest.raises(AssertionError, match=message):
+        check_arrivals(Times(make))
+
+
+class Tokens(LengthSource):
+    """Lengths that a function makes, for prompts and outputs alike."""
+
+    def __init__(self, make):
+        self._make = make
+
+    def tokens(self, rng, requests):
+        return self._make(rng, requests), self._make(rng, requests)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda rng, n: np.ones(n + 1, dtype=np.int64), "expected lengths of shape"),
+        (lambda rng, n: np.ones(n), "expected int64"),
+        (lambda rng, n: rng.integers(0, 3, n), "a length below 1"),
+        (lambda rng, n: np.random.default_rng().integers(1, 99, n), "random numbers of its own"),
+        (lambda rng, n: rng.integers(1, 99, n)[::-1], "do not begin with the same lengths"),
+    ],
+)
+def test_a_length_source_that_breaks_the_contract_is_caught(make, message):
+    with pytest.raises(AssertionError, match=message):
+        check_lengths(Tokens(make))

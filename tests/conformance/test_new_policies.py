@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from llmsim.cli import main
@@ -53,6 +54,65 @@ class PerToken(LatencyModel):
     def step_time_s(self, prefill, decoding, context_tokens):
         return self.token_s * (decoding + sum(tokens for _, tokens in prefill))
 '''
+ARRIVALS = '''\
+"""Requests in pairs."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsim.workload.arrival_process import ArrivalProcess
+
+
+@dataclass(frozen=True)
+class Pairs(ArrivalProcess):
+    """Two at a time, with equal gaps."""
+
+    gap_s: float = 0.5  #: from a pair to the next one
+
+    steady = False
+
+    def times_s(self, rng, requests):
+        return self.gap_s * (1.0 + np.arange(requests) // 2)
+'''
+LENGTHS = '''\
+"""Lengths that grow."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsim.workload.length_source import LengthSource
+
+
+@dataclass(frozen=True)
+class Growing(LengthSource):
+    """Each prompt is one token longer than the one before."""
+
+    shortest_tokens: int = 1  #: the first prompt
+
+    def tokens(self, rng, requests):
+        return self.shortest_tokens + np.arange(requests), np.full(requests, 7)
+'''
+TRACE = '''\
+"""A log of our own."""
+from llmsim.workload.trace_format import TraceFormat
+
+
+class OurLog(TraceFormat):
+    """CSV with milliseconds."""
+
+    lines = "csv"
+    arrival, prompt, output = "at_ms", "tokens_in", "tokens_out"
+    clock = "ms"
+'''
+#: kind -> its file in a checkout, and what it holds
+PARTS = {
+    "scheduler": ("schedulers/shortest_first.py", SCHEDULER),
+    "router": ("routers/by_size.py", ROUTER),
+    "latency": ("latency/sources/per_token.py", LATENCY),
+    "arrivals": ("workload/arrivals/pairs.py", ARRIVALS),
+    "lengths": ("workload/lengths/growing.py", LENGTHS),
+    "trace": ("workload/trace_formats/our_log.py", TRACE),
+}
 #: what outside code leaves behind, where it runs
 RAN = 'from pathlib import Path\nPath("code-ran").touch()\n'
 SCENARIO = """\
@@ -108,6 +168,39 @@ def test_a_new_latency_file_is_found_tested_listed_and_run_with_its_options(copy
     assert "per_token" in listed
     assert "token_s: number (s), = 0.0001" in keys
     assert json.loads(done.stdout)["ttft_s"]["p50"] >= 200 * 0.01, done.stderr
+
+
+def contents(folder):
+    return {file.relative_to(folder): file.read_bytes() for file in (folder / "llmsim").rglob("*") if file.is_file()}
+
+
+def test_a_part_of_each_kind_is_one_new_file_and_nothing_else(copy):
+    """One of each is added and used in one run; conformance tests and lists know it; no other file is touched."""
+    before = contents(copy)
+    for file, text in PARTS.values():
+        (copy / "llmsim" / file).write_text(text)
+    (copy / "log.csv").write_text("at_ms,tokens_in,tokens_out\n0,30,4\n500,200,5\n")
+    (copy / "drawn.toml").write_text(
+        "[workload]\nrequests = 6\narrivals = { process = 'pairs', gap_s = 2.0 }\n"
+        "lengths = { source = 'growing', shortest_tokens = 149 }\n"
+        "[cluster]\ninstances = 2\nlatency = 'per_token'\nrouter = 'by_size'\n[scheduler]\nname = 'shortest_first'\n"
+    )
+    names = " or ".join(Path(file).stem for file, _ in PARTS.values())
+    tested = run_in(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "tests", "-k", names)
+    drawn = run_in(copy, "-m", "llmsim.cli", "run", "drawn.toml", "--out", "drawn")
+    traced = run_in(copy, "-m", "llmsim.cli", "run", "drawn.toml", "--set", "workload.trace=log.csv", "--json")
+
+    assert " passed" in tested.stdout, tested.stdout
+    assert "failed" not in tested.stdout, tested.stdout
+    requests = pq.read_table(copy / "drawn" / "requests.parquet") if drawn.returncode == 0 else drawn.stderr
+    assert requests["arrival_s"].to_pylist() == [2.0, 2.0, 4.0, 4.0, 6.0, 6.0]
+    assert requests["prompt_tokens"].to_pylist() == [149, 150, 151, 152, 153, 154]
+    assert requests["instance"].to_pylist() == [0, 0, 1, 1, 1, 1]
+    assert json.loads(traced.stdout)["requests"]["finished"] == 2, traced.stderr
+    after = {file: text for file, text in contents(copy).items() if "__pycache__" not in file.parts}
+    assert {file for file in after if after[file] != before.get(file)} == {
+        Path("llmsim") / file for file, _ in PARTS.values()
+    }
 
 
 def test_a_new_scheduler_file_is_run_by_its_name(copy):

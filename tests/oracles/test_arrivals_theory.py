@@ -7,10 +7,14 @@ from math import erf, exp, pi, sin, sqrt
 import numpy as np
 import pytest
 
-from llmsim.workload.arrivals import constant, diurnal, gamma, on_off, piecewise, poisson
+from llmsim.workload.synthetic import arrival_process
 
 N = 40_000
 RATE_PER_S = 3.0
+
+
+def drawn(process, rng, requests, **options):
+    return arrival_process(process, **options).times_s(rng, requests)
 
 
 def gaps_s(arrival_s):
@@ -25,7 +29,7 @@ def kolmogorov_distance(sample, cdf):
 
 @pytest.mark.parametrize("burstiness", [0.25, 0.5, 1.0, 4.0])
 def test_gamma_gaps_have_mean_one_over_rate_and_cv_one_over_root_burstiness(burstiness):
-    gaps = gaps_s(gamma(np.random.default_rng(1), N, rate_per_s=RATE_PER_S, burstiness=burstiness))
+    gaps = gaps_s(drawn("gamma", np.random.default_rng(1), N, rate_per_s=RATE_PER_S, burstiness=burstiness))
     mean_s, cv = 1 / RATE_PER_S, 1 / sqrt(burstiness)
 
     assert gaps.mean() == pytest.approx(mean_s, abs=4 * mean_s * cv / sqrt(N))
@@ -42,41 +46,41 @@ def test_gamma_gaps_have_mean_one_over_rate_and_cv_one_over_root_burstiness(burs
     ],
 )
 def test_gamma_gaps_follow_the_closed_form_distribution(burstiness, cdf):
-    gaps = gaps_s(gamma(np.random.default_rng(2), N, rate_per_s=RATE_PER_S, burstiness=burstiness))
+    gaps = gaps_s(drawn("gamma", np.random.default_rng(2), N, rate_per_s=RATE_PER_S, burstiness=burstiness))
 
     assert kolmogorov_distance(gaps, cdf) < 1.95 / sqrt(N)  # Kolmogorov's 0.1 % point
 
 
 def test_poisson_gaps_follow_the_exponential_distribution():
-    gaps = gaps_s(poisson(np.random.default_rng(3), N, rate_per_s=RATE_PER_S))
+    gaps = gaps_s(drawn("poisson", np.random.default_rng(3), N, rate_per_s=RATE_PER_S))
 
     assert kolmogorov_distance(gaps, lambda x: 1 - exp(-RATE_PER_S * x)) < 1.95 / sqrt(N)
 
 
 def test_poisson_counts_have_variance_equal_to_their_mean():
-    arrival_s = poisson(np.random.default_rng(4), N, rate_per_s=RATE_PER_S)
+    arrival_s = drawn("poisson", np.random.default_rng(4), N, rate_per_s=RATE_PER_S)
     counts = np.bincount(arrival_s.astype(int))[:-1]
 
     assert counts.var() / counts.mean() == pytest.approx(1.0, abs=4 * sqrt(2 / len(counts)))
 
 
 def test_rescaled_gamma_ends_at_requests_over_rate_and_keeps_its_shape():
-    plain = gamma(np.random.default_rng(5), N, rate_per_s=RATE_PER_S, burstiness=0.5)
-    rescaled = gamma(np.random.default_rng(5), N, rate_per_s=RATE_PER_S, burstiness=0.5, rescale=True)
+    plain = drawn("gamma", np.random.default_rng(5), N, rate_per_s=RATE_PER_S, burstiness=0.5)
+    rescaled = drawn("gamma", np.random.default_rng(5), N, rate_per_s=RATE_PER_S, burstiness=0.5, rescale=True)
 
     assert rescaled[-1] == pytest.approx(N / RATE_PER_S, rel=1e-12)
     assert rescaled / rescaled[-1] == pytest.approx(plain / plain[-1], rel=1e-12)
 
 
 def test_constant_arrivals_are_multiples_of_the_gap():
-    arrival_s = constant(np.random.default_rng(6), 4, rate_per_s=2.0)
+    arrival_s = drawn("constant", np.random.default_rng(6), 4, rate_per_s=2.0)
 
     assert arrival_s.tolist() == [1 / 2.0, 2 / 2.0, 3 / 2.0, 4 / 2.0]
 
 
 @pytest.mark.parametrize(("on_s", "off_s"), [(10.0, 20.0), (5.0, 0.0), (1.0, 9.0)])
 def test_on_off_keeps_the_long_run_rate_and_is_poisson_within_bursts(on_s, off_s):
-    arrival_s = on_off(np.random.default_rng(7), N, rate_per_s=RATE_PER_S, on_s=on_s, off_s=off_s)
+    arrival_s = drawn("on_off", np.random.default_rng(7), N, rate_per_s=RATE_PER_S, on_s=on_s, off_s=off_s)
     cycle_s = on_s + off_s
     per_cycle = np.bincount((arrival_s // cycle_s).astype(int))[:-1]
     expected = RATE_PER_S * cycle_s
@@ -100,8 +104,14 @@ def assert_poisson_with_these_phases(arrival_s, cdf, per_period, period_s):
 @pytest.mark.parametrize(("amplitude", "peak_s"), [(0.0, 0.0), (0.6, 13.0), (1.0, 30.0)])
 def test_diurnal_arrivals_follow_the_integral_of_their_rate(amplitude, peak_s):
     period_s, omega = 40.0, 2 * pi / 40.0
-    arrival_s = diurnal(
-        np.random.default_rng(8), N, rate_per_s=RATE_PER_S, amplitude=amplitude, period_s=period_s, peak_s=peak_s
+    arrival_s = drawn(
+        "diurnal",
+        np.random.default_rng(8),
+        N,
+        rate_per_s=RATE_PER_S,
+        amplitude=amplitude,
+        period_s=period_s,
+        peak_s=peak_s,
     )
 
     def cdf(x):
@@ -113,8 +123,8 @@ def test_diurnal_arrivals_follow_the_integral_of_their_rate(amplitude, peak_s):
 
 
 def test_piecewise_arrivals_follow_the_integral_of_their_rate():
-    arrival_s = piecewise(
-        np.random.default_rng(9), N, from_s=[0.0, 10.0, 15.0], rates_per_s=[2.0, 0.0, 8.0], period_s=25.0
+    arrival_s = drawn(
+        "piecewise", np.random.default_rng(9), N, from_s=[0.0, 10.0, 15.0], rates_per_s=[2.0, 0.0, 8.0], period_s=25.0
     )
 
     def cdf(x):
@@ -124,7 +134,7 @@ def test_piecewise_arrivals_follow_the_integral_of_their_rate():
 
 
 def test_a_last_rate_lasts():
-    arrival_s = piecewise(np.random.default_rng(10), N, from_s=[0.0, 100.0], rates_per_s=[0.5, 20.0])
+    arrival_s = drawn("piecewise", np.random.default_rng(10), N, from_s=[0.0, 100.0], rates_per_s=[0.5, 20.0])
 
     assert np.searchsorted(arrival_s, 100.0) == pytest.approx(50, abs=4 * sqrt(50))
     assert np.diff(arrival_s[arrival_s > 100]).mean() == pytest.approx(0.05, rel=4 / sqrt(N))

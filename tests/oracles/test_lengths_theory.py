@@ -9,9 +9,9 @@ from math import log, pi, sqrt
 import numpy as np
 import pytest
 
-from llmsim.workload.lengths import from_quantiles, lognormal
 from llmsim.workload.quantile_sources import SOURCES, make_table, rank_correlation
 from llmsim.workload.quantile_table import TABLES, derive_quantiles
+from llmsim.workload.synthetic import length_source
 from places import DATA, needs
 
 N = 100_000
@@ -20,14 +20,9 @@ needs_data = needs("traces")
 
 @pytest.mark.parametrize("cv", [0.3, 1.0, 2.0])
 def test_lognormal_has_the_mean_and_median_of_theory(cv):
-    prompt, output = lognormal(
-        np.random.default_rng(1),
-        N,
-        prompt_mean_tokens=2000.0,
-        prompt_cv=cv,
-        output_mean_tokens=500.0,
-        output_cv=cv,
-    )
+    prompt, output = length_source(
+        "lognormal", prompt_mean_tokens=2000.0, prompt_cv=cv, output_mean_tokens=500.0, output_cv=cv
+    ).tokens(np.random.default_rng(1), N)
     sigma = sqrt(log(1 + cv**2))
 
     for tokens, mean in ((prompt, 2000.0), (output, 500.0)):
@@ -54,7 +49,7 @@ def test_table_of_a_known_joint_distribution_gives_it_back():
 @pytest.mark.parametrize("name", TABLES)
 def test_draws_match_the_source_within_a_few_per_cent(name):
     observed = SOURCES[name].read(DATA)
-    drawn = from_quantiles(np.random.default_rng(4), N, name=name)
+    drawn = length_source(name).tokens(np.random.default_rng(4), N)
 
     for real, made in zip(observed, drawn, strict=True):
         assert made.mean() == pytest.approx(real.mean(), rel=0.02)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmsim import discovery
 from llmsim.errors import InputError
-from llmsim.workload.arrivals import PROCESSES
-from llmsim.workload.lengths import SOURCES
+from llmsim.workload.synthetic import ARRIVALS, LENGTHS, arrival_process, length_source
 from llmsim.workload.traces import read_trace
 
 OPTIONS = {
@@ -32,25 +32,25 @@ counts = st.integers(1, 300)
 rows = st.lists(st.tuples(st.floats(0, 1e7), st.integers(1, 10**6), st.integers(1, 10**6)), min_size=1, max_size=30)
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", discovery.names(ARRIVALS))
 @quick
 @given(seed=seeds, n=counts, rate_per_s=st.floats(1e-3, 1e4))
 def test_arrivals_ascend_from_above_zero_and_longer_runs_begin_alike(name, seed, n, rate_per_s):
     options = OPTIONS[name] | ({} if name in ("closed", "piecewise") else {"rate_per_s": rate_per_s})
-    arrival_s = PROCESSES[name](np.random.default_rng(seed), n, **options)
-    longer_s = PROCESSES[name](np.random.default_rng(seed), n + 17, **options)
+    process = arrival_process(name, **options)
+    arrival_s, longer_s = (process.times_s(np.random.default_rng(seed), requests) for requests in (n, n + 17))
 
     assert arrival_s.shape == (n,)
     assert (np.diff(arrival_s, prepend=0.0) >= 0).all()
     assert np.array_equal(longer_s[:n], arrival_s)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", discovery.names(LENGTHS))
 @quick
 @given(seed=seeds, n=counts)
 def test_lengths_are_at_least_one_and_longer_runs_begin_alike(name, seed, n):
-    drawn = SOURCES[name](np.random.default_rng(seed), n, **OPTIONS.get(name, {}))
-    longer = SOURCES[name](np.random.default_rng(seed), n + 17, **OPTIONS.get(name, {}))
+    source = length_source(name, **OPTIONS.get(name, {}))
+    drawn, longer = (source.tokens(np.random.default_rng(seed), requests) for requests in (n, n + 17))
 
     for tokens, more in zip(drawn, longer, strict=True):
         assert tokens.dtype == np.int64

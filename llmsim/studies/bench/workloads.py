@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from llmsim.scenario import (
+    ArrivalsTable,
     ClusterTable,
-    FixedLengths,
-    PoissonArrivals,
+    LengthsTable,
     Scenario,
     SchedulerChoice,
     SyntheticWorkload,
     TraceWorkload,
-    TrafficLengths,
 )
 
 REQUESTS = 20_000
@@ -27,8 +26,9 @@ ON_H100 = SchedulerChoice.model_validate({"max_num_batched_tokens": 8192, "max_n
 
 def fixed(requests: int = REQUESTS) -> Scenario:
     """Everybody alike: the workload of AISimulate's 6,270 requests/s."""
-    lengths = FixedLengths(prompt_tokens=1024, output_tokens=256)
-    workload = SyntheticWorkload(requests=requests, arrivals=PoissonArrivals(rate_per_s=20.0), lengths=lengths)
+    lengths = LengthsTable.of("fixed", prompt_tokens=1024, output_tokens=256)
+    arrivals = ArrivalsTable.of("poisson", rate_per_s=20.0)
+    workload = SyntheticWorkload(requests=requests, arrivals=arrivals, lengths=lengths)
     cluster = ClusterTable(gpu="h100-sxm-80gb", instances=4)
     return Scenario(name="fixed", workload=workload, cluster=cluster, scheduler=ON_H100)
 
@@ -37,10 +37,10 @@ def azure_conv(
     requests: int = REQUESTS, *, instances: int = 8, rate_per_s: float = 20.0, scheduler: str = "chunked_prefill"
 ) -> Scenario:
     """Lengths of Azure's conversations, on A100."""
-    arrivals = PoissonArrivals(rate_per_s=rate_per_s)
+    arrivals = ArrivalsTable.of("poisson", rate_per_s=rate_per_s)
     return Scenario(
         name="azure-conv",
-        workload=SyntheticWorkload(requests=requests, arrivals=arrivals, lengths=TrafficLengths(source="azure_conv")),
+        workload=SyntheticWorkload(requests=requests, arrivals=arrivals, lengths=LengthsTable.of("azure_conv")),
         cluster=ClusterTable(gpu="a100-sxm4-80gb", instances=instances),
         scheduler=SchedulerChoice(name=scheduler),
     )

@@ -17,8 +17,7 @@ from llmsim.metrics import ranges
 from llmsim.metrics.score import score_reader
 from llmsim.metrics.window import resolve
 from llmsim.record import Floats, Timelines
-from llmsim.scenario import Scenario
-from llmsim.scenario.workload import ClosedArrivals
+from llmsim.scenario import Scenario, SyntheticWorkload
 from llmsim.studies.compare.sides import Side, load_scheduler
 
 #: gives an executor for as long as it works
@@ -59,8 +58,9 @@ class Run:
     @property
     def _sets_arrivals(self) -> bool:
         """Whether the arrivals that latencies count from depend on the server."""
-        arrivals = getattr(self.scenario.workload, "arrivals", None)
-        return isinstance(arrivals, ClosedArrivals) or self.scenario.measured_from == "sent"
+        workload = self.scenario.workload
+        closed = isinstance(workload, SyntheticWorkload) and workload.arrivals.concurrency is not None
+        return closed or self.scenario.measured_from == "sent"
 
 
 @dataclass(frozen=True, slots=True)

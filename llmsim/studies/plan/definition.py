@@ -13,19 +13,18 @@ from llmsim.errors import InputError, nearest
 from llmsim.experiment.instances import make_scheduler
 from llmsim.latency.hardware import Gpu, load_gpu
 from llmsim.metrics.slo import Slo
+from llmsim.quantities import Count, NotNegative
 from llmsim.scenario import (
-    ClosedArrivals,
-    DiurnalArrivals,
-    PiecewiseArrivals,
     Scenario,
     SchedulerChoice,
     SyntheticWorkload,
 )
 from llmsim.scenario.load import Change, Places, Source, parse_change, read_source
 from llmsim.scenario.messages import input_error
-from llmsim.scenario.table import Count, NotNegative, Table
+from llmsim.scenario.table import Table
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.targets import Target, parse_target
+from llmsim.workload.synthetic import find_arrivals
 
 
 def _some(values: tuple[object, ...]) -> tuple[object, ...]:
@@ -68,10 +67,6 @@ class PlanTable(Table):
         return self
 
 
-#: arrivals that have no rate, or not the same one all the time
-NO_RATE = (ClosedArrivals, PiecewiseArrivals, DiurnalArrivals)
-
-
 @dataclass(frozen=True)
 class Question:
     """A plan asked for, checked: every candidate can be built, every target is a number of a run."""
@@ -86,8 +81,7 @@ class Question:
         """Requests per second that the scenario asks for."""
         workload = self.scenario.workload
         assert isinstance(workload, SyntheticWorkload)
-        assert not isinstance(workload.arrivals, NO_RATE)
-        return workload.arrivals.rate_per_s
+        return float(workload.arrivals.options["rate_per_s"])
 
 
 def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
@@ -103,12 +97,12 @@ def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
             f"{scenario.where('workload')}a trace has one length and no other draws; a plan needs drawn requests "
             "(arrivals and lengths)"
         )
-    if isinstance(scenario.workload.arrivals, ClosedArrivals):
+    if scenario.workload.arrivals.concurrency is not None:
         raise InputError(
             f"{scenario.where('workload', 'arrivals')}a closed loop asks for no rate: it slows down with the cluster; "
             "a plan needs poisson, gamma, constant or on_off arrivals"
         )
-    if isinstance(scenario.workload.arrivals, NO_RATE):
+    if not find_arrivals(scenario.workload.arrivals.process).steady:
         raise InputError(
             f"{scenario.where('workload', 'arrivals')}a load that changes has no one rate to plan for; "
             "expected poisson, gamma, constant or on_off arrivals"

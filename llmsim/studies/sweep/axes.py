@@ -10,9 +10,10 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from llmsim.errors import InputError
+from llmsim.quantities import Count
 from llmsim.scenario.load import Keys, parse_value, split_key
 from llmsim.scenario.messages import Place, input_error
-from llmsim.scenario.table import Count, Table
+from llmsim.scenario.table import Table
 
 #: values that one axis may have
 MOST = 100_000

@@ -14,9 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 from llmsim import experiment
 from llmsim.errors import InputError
 from llmsim.experiment.own_files import NO_FILES, OwnClasses, OwnFiles
+from llmsim.quantities import Count
 from llmsim.scenario import LatencyChoice, Scenario, ServeGenWorkload, TraceWorkload
 from llmsim.scenario.load import COMMAND_LINE, Change, Keys, Source, parse_change, read_source
-from llmsim.scenario.table import Count, Table
+from llmsim.scenario.table import Table
 from llmsim.studies.sweep.axes import Axis, parse_axis, read_axes, read_zip
 from llmsim.studies.sweep.keys import PROFILES, is_file_name, key_of
 from llmsim.studies.sweep.words import in_words

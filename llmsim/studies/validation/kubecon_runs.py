@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.errors import InputError
-from llmsim.workload.arrivals import gamma
+from llmsim.workload.arrivals.gamma import Gamma
 from llmsim.workload.contract import Workload
 from llmsim.workload.prefixes import Prefixes
 
@@ -55,7 +55,7 @@ class Stage:
         they took 58.5, 59.7 and 59.1 s.
         """
         rng = np.random.default_rng(seed)
-        arrival_s = gamma(rng, self.requests, rate_per_s=self.rate_per_s, burstiness=1.0, rescale=True)
+        arrival_s = Gamma(self.rate_per_s, burstiness=1.0, rescale=True).times_s(rng, self.requests)
         tokens = np.full(self.requests, 1, dtype=np.int64)
         prefixes = self._prefixes(rng) if self.prefix_caching else None
         return Workload(arrival_s, tokens * self.prompt_tokens, tokens * OUTPUT_TOKENS, self.name, prefixes)

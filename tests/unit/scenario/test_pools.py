@@ -153,7 +153,7 @@ def test_an_axis_of_a_sweep_may_be_the_key_of_a_pool(file, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('gpu = "h100-sxm-80gb"', 'gpu = "h100"', r"line 23: pool.1.gpu: no gpu profile named 'h100'"),
+        ('gpu = "h100-sxm-80gb"', 'gpu = "h1000"', r"line 23: pool.1.gpu: no gpu profile named 'h1000'"),
         (
             "num_gpu_blocks",
             "num_gpu_block",

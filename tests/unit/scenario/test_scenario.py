@@ -7,10 +7,8 @@ import pytest
 
 from llmsim.errors import InputError
 from llmsim.scenario import (
-    FixedLengths,
-    GammaArrivals,
-    OnOffArrivals,
-    PoissonArrivals,
+    ArrivalsTable,
+    LengthsTable,
     Scenario,
     SyntheticWorkload,
     TraceWorkload,
@@ -55,8 +53,8 @@ def test_a_file_becomes_the_scenario_it_describes(file: Path) -> None:
     assert scenario.name == "small"
     assert scenario.workload == SyntheticWorkload(
         requests=10,
-        arrivals=PoissonArrivals(rate_per_s=4.0),
-        lengths=FixedLengths(prompt_tokens=100, output_tokens=10),
+        arrivals=ArrivalsTable.of("poisson", rate_per_s=4.0),
+        lengths=LengthsTable.of("fixed", prompt_tokens=100, output_tokens=10),
     )
     assert scenario.cluster.instances == 2
     assert scenario.scheduler.name == "fcfs"
@@ -110,7 +108,7 @@ def test_overrides_take_toml_values_and_bare_strings(file: Path) -> None:
     assert scenario.scheduler.name == "static"
     assert scenario.slo.model_dump(exclude_none=True) == {"e2e_s": 9.5}
     assert isinstance(scenario.workload, SyntheticWorkload)
-    assert scenario.workload.arrivals == OnOffArrivals(rate_per_s=2, on_s=1.0, off_s=3.0)
+    assert scenario.workload.arrivals == ArrivalsTable.of("on_off", rate_per_s=2, on_s=1.0, off_s=3.0)
 
 
 def test_an_override_can_choose_another_process_and_keep_the_rate(file: Path) -> None:
@@ -118,7 +116,7 @@ def test_an_override_can_choose_another_process_and_keep_the_rate(file: Path) ->
     workload = load_scenario(file, changes).workload
 
     assert isinstance(workload, SyntheticWorkload)
-    assert workload.arrivals == GammaArrivals(rate_per_s=4.0, burstiness=0.5)
+    assert workload.arrivals == ArrivalsTable.of("gamma", rate_per_s=4.0, burstiness=0.5)
 
 
 def test_an_override_that_names_a_trace_replaces_the_drawn_requests(file: Path, tmp_path: Path) -> None:
@@ -154,12 +152,12 @@ def test_a_relative_trace_lies_in_the_current_folder_or_beside_the_scenario(
         ("requests = 10", "requests = 0", 3, "workload.requests: 0: expected a number greater than or equal"),
         ("rate_per_s = 4.0", "rate_per_s = -4", 4, "workload.arrivals.rate_per_s: -4: expected a number gr"),
         ("rate_per_s = 4.0", "rate_per_s = nan", 4, "rate_per_s: nan: expected a finite number"),
-        ('"poisson"', '"poison"', 4, "process: unknown value 'poison'; did you mean 'poisson'?"),
+        ('"poisson"', '"poison"', 4, "process: unknown arrival process 'poison'; did you mean 'poisson'?"),
         (
             "4.0 }",
             "4.0, burstiness = 2.0 }",
             4,
-            "burstiness: unknown key for poisson arrivals; known: process",
+            "burstiness: unknown key for poisson arrivals; known: process, rate_per_s",
         ),
         ("prompt_tokens = 100, ", "", 5, "workload.lengths.prompt_tokens: missing"),
         ("instances = 2", "instances = true", 8, "cluster.instances: True: expected a valid integer"),

@@ -8,26 +8,28 @@ import pytest
 from llmsim import experiment
 from llmsim.errors import InputError
 from llmsim.scenario import load_scenario
-from llmsim.workload.arrivals import poisson
 from llmsim.workload.conversations import Number, Plan, Wait, converse
+from llmsim.workload.length_source import LengthSource
 from llmsim.workload.prefixes import seen_before
 from llmsim.workload.sessions import NO_REQUEST
 from llmsim.workload.streams import streams
+from llmsim.workload.synthetic import arrival_process
 
 N = 6000
 
 
-def lengths(rng, n):
-    return rng.integers(1, 90, n), rng.integers(1, 60, n)
+class Uniform(LengthSource):
+    def tokens(self, rng, requests):
+        return rng.integers(1, 90, requests), rng.integers(1, 60, requests)
 
 
-def arrivals(rng, n):
-    return poisson(rng, n, rate_per_s=0.5)
+LENGTHS = Uniform()
+ARRIVALS = arrival_process("poisson", rate_per_s=0.5)
 
 
-def drawn(begin=arrivals, requests=N, seed=1, **options):
+def drawn(begin=ARRIVALS, requests=N, seed=1, **options):
     plan = Plan(**({"turns": Number(4.0), "think": Wait(12.0)} | options))
-    return converse(streams(seed), plan, requests=requests, begin=begin, lengths=lengths)
+    return converse(streams(seed), plan, requests=requests, begin=begin, lengths=LENGTHS)
 
 
 def chains(workload):
@@ -38,7 +40,7 @@ def chains(workload):
 
 def test_each_prompt_is_the_whole_conversation_and_a_new_question():
     workload, alone = drawn(), drawn(history=False)
-    first_lengths = lengths(streams(1).lengths, N)  # in order of conversation, as they are drawn
+    first_lengths = LENGTHS.tokens(streams(1).lengths, N)  # in order of conversation, as they are drawn
     before = 0
     for chain in chains(workload):
         prompts, answers = workload.prompt_tokens[chain], workload.output_tokens[chain]
@@ -78,7 +80,7 @@ def test_conversations_begin_when_the_arrival_process_says():
     workload = drawn()
     begin_s = workload.arrival_s[workload.sessions.after == NO_REQUEST]
 
-    assert np.array_equal(begin_s, arrivals(streams(1).arrivals, len(begin_s)))
+    assert np.array_equal(begin_s, ARRIVALS.times_s(streams(1).arrivals, len(begin_s)))
 
 
 def test_an_agent_waits_for_tools_between_calls_and_for_the_user_between_turns():

@@ -14,6 +14,7 @@ from scipy import integrate, stats
 
 from llmsim.errors import InputError
 from llmsim.experiment import make_workload
+from llmsim.experiment.own_files import NO_FILES
 from llmsim.scenario import ServeGenWorkload, load_scenario
 from llmsim.studies.sweep.keys import files_of, key_of
 from llmsim.workload.contract import Workload
@@ -296,7 +297,7 @@ def test_every_file_of_clients_that_is_opened_is_part_of_the_key(tmp_path: Path,
     watching = False
 
     read = {file for file in opened if tmp_path in file.parents}
-    assert read == {file for file in files_of(scenario, None).values() if tmp_path in file.parents}
+    assert read == {file for file in files_of(scenario, NO_FILES).values() if tmp_path in file.parents}
     assert len(read) == (1 if packed else 4)
 
 

@@ -8,12 +8,11 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from llmsim import discovery
 from llmsim.errors import InputError
-from llmsim.workload.arrivals import PROCESSES
-from llmsim.workload.lengths import SOURCES, fixed, from_quantiles, lognormal
-from llmsim.workload.quantile_table import TABLES
+from llmsim.workload.quantile_table import TABLES, load_table
 from llmsim.workload.streams import Streams, streams
-from llmsim.workload.synthetic import arrival_process, length_source, synthesize
+from llmsim.workload.synthetic import ARRIVALS, LENGTHS, arrival_process, length_source, synthesize
 
 POISSON = arrival_process("poisson", rate_per_s=4.0)
 SHAREGPT = length_source("sharegpt")
@@ -56,8 +55,16 @@ def test_another_rate_scales_the_arrivals_and_leaves_the_lengths():
 
 
 def test_every_name_can_be_bound():
-    assert set(PROCESSES) == {"poisson", "gamma", "constant", "on_off", "piecewise", "diurnal", "closed"}
-    assert set(SOURCES) == {"fixed", "lognormal", *TABLES}
+    assert set(discovery.names(ARRIVALS)) == {
+        "poisson",
+        "gamma",
+        "constant",
+        "on_off",
+        "piecewise",
+        "diurnal",
+        "closed",
+    }
+    assert set(discovery.names(LENGTHS)) == {"fixed", "lognormal", *TABLES}
     for name in TABLES:
         workload = synthesize(streams(1), requests=100, arrivals=POISSON, lengths=length_source(name), source=name)
         assert workload.source == name
@@ -79,7 +86,7 @@ def test_every_name_can_be_bound():
         (lambda: length_source("fixed", prompt_tokens=1), "needs the option 'output_tokens'"),
         (lambda: length_source("sharegpt", name="azure_conv"), "has no option 'name'"),
         (lambda: length_source("sharegpt", max=3), "length source 'sharegpt' has no option 'max'"),
-        (lambda: from_quantiles(np.random.default_rng(), 1, name="azure"), "unknown quantile table 'azure'"),
+        (lambda: load_table("azure"), "unknown quantile table 'azure'"),
     ],
 )
 def test_wrong_names_and_options_are_named(bind, message):
@@ -109,7 +116,7 @@ def test_bad_arrival_options_are_refused(process, options):
     with pytest.raises(
         InputError, match=r"(rates?_per_s|burstiness|on_s|off_s|amplitude|from_s|period_s) = .*: expected"
     ):
-        PROCESSES[process](np.random.default_rng(1), 10, **options)
+        arrival_process(process, **options).times_s(np.random.default_rng(1), 10)
 
 
 def test_no_requests_are_refused():
@@ -118,7 +125,7 @@ def test_no_requests_are_refused():
 
 
 def test_fixed_lengths_are_fixed():
-    prompt, output = fixed(np.random.default_rng(1), 3, prompt_tokens=7, output_tokens=2)
+    prompt, output = length_source("fixed", prompt_tokens=7, output_tokens=2).tokens(np.random.default_rng(1), 3)
 
     assert prompt.tolist() == [7] * 3
     assert output.tolist() == [2] * 3
@@ -126,12 +133,16 @@ def test_fixed_lengths_are_fixed():
 
 def test_lognormal_bounds_hold_and_must_be_in_order():
     options = {"prompt_mean_tokens": 100, "prompt_cv": 2.0, "output_mean_tokens": 2, "output_cv": 3.0}
-    prompt, output = lognormal(np.random.default_rng(1), 10_000, **options, prompt_min_tokens=50, prompt_max_tokens=200)
+    prompt, output = length_source("lognormal", **options, prompt_min_tokens=50, prompt_max_tokens=200).tokens(
+        np.random.default_rng(1), 10_000
+    )
 
     assert (prompt.min(), prompt.max()) == (50, 200)
     assert output.min() == 1
     with pytest.raises(InputError, match="output_max_tokens = 3: expected at least output_min_tokens = 4"):
-        lognormal(np.random.default_rng(1), 1, **options, output_min_tokens=4, output_max_tokens=3)
+        length_source("lognormal", **options, output_min_tokens=4, output_max_tokens=3).tokens(
+            np.random.default_rng(1), 1
+        )
 
 
 def test_a_million_requests_take_less_than_a_second():

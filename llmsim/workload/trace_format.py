@@ -1,40 +1,36 @@
-"""The trace formats that llmsim reads, and how to tell them apart by their first line.
-
-| format | lines | arrival | prompt | output |
-|---|---|---|---|---|
-| azure | CSV with header | TIMESTAMP (ISO 8601 date and time) | ContextTokens | GeneratedTokens |
-| mooncake | one JSON object per line | timestamp (ms) | input_length | output_length |
-| | with hash_ids, if there: a number for each block of 512 tokens of the prompt | | | |
-| csv | CSV with header | arrival_s | prompt_tokens | output_tokens |
-| jsonl | one JSON object per line | arrival_s | prompt_tokens | output_tokens |
-
-Further columns are ignored; the order of columns is free.
-"""
+"""The contract of a trace format, and how to tell the formats apart by the first line of a file."""
 
 from __future__ import annotations
 
 import csv
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+from llmsim import discovery
 from llmsim.errors import InputError, nearest
 
+TRACE_FORMATS = "llmsim.workload.trace_formats"
 Lines = Literal["csv", "jsonl"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TraceFormat:
-    """Names and units of the columns of one trace format."""
+    """Names and units of the columns of one trace format; further columns are ignored, their order is free.
 
-    name: str
-    lines: Lines
-    arrival: str
-    prompt: str
-    output: str
-    clock: Literal["s", "ms", "date"]  #: unit of the arrival; dates count from the earliest in the file
-    hashes: str | None = None  #: column that may name the blocks of the prompt, each with what is before it
-    hashed_tokens: int = 0  #: tokens in such a block
+    One file with one subclass is all that a new format takes: in llmsim/workload/trace_formats/, or as an entry point
+    of the group ``llmsim.workload.trace_formats``.
+    """
+
+    name: str  #: of the file or entry point
+
+    lines: ClassVar[Lines]  #: CSV with a header, or one JSON object a line
+    arrival: ClassVar[str]
+    prompt: ClassVar[str]
+    output: ClassVar[str]
+    clock: ClassVar[Literal["s", "ms", "date"]] = "s"  #: unit of the arrival; dates count from the file's earliest
+    hashes: ClassVar[str | None] = None  #: column that may name the blocks of the prompt, each with what is before it
+    hashed_tokens: ClassVar[int] = 0  #: tokens in such a block
 
     @property
     def columns(self) -> tuple[str, str, str]:
@@ -42,15 +38,16 @@ class TraceFormat:
         return self.arrival, self.prompt, self.output
 
 
-FORMATS = {
-    f.name: f
-    for f in (
-        TraceFormat("azure", "csv", "TIMESTAMP", "ContextTokens", "GeneratedTokens", "date"),
-        TraceFormat("mooncake", "jsonl", "timestamp", "input_length", "output_length", "ms", "hash_ids", 512),
-        TraceFormat("csv", "csv", "arrival_s", "prompt_tokens", "output_tokens", "s"),
-        TraceFormat("jsonl", "jsonl", "arrival_s", "prompt_tokens", "output_tokens", "s"),
-    )
-}
+def format_names() -> list[str]:
+    """Return the names of the formats that can be found, those of installed packages included."""
+    return discovery.names(TRACE_FORMATS)
+
+
+def trace_format(name: str) -> TraceFormat:
+    """Return the format of this name; InputError with the nearest one if there is none."""
+    if name not in format_names():
+        raise InputError(f"unknown trace format '{name}'{nearest(name, ['auto', *format_names()])}")
+    return discovery.find(TRACE_FORMATS, name, TraceFormat)(name)
 
 
 def choose_format(name: str, first_line: str, where: str) -> TraceFormat:
@@ -58,11 +55,10 @@ def choose_format(name: str, first_line: str, where: str) -> TraceFormat:
 
     Raises InputError, opened with `where`, for an unknown name or if a column is missing.
     """
-    if name != "auto" and name not in FORMATS:
-        raise InputError(f"unknown trace format '{name}'{nearest(name, ['auto', *FORMATS])}")
+    chosen = [trace_format(name)] if name != "auto" else [trace_format(each) for each in format_names()]
     lines, columns = first_columns(first_line, where)
-    same_lines = [f for f in FORMATS.values() if f.lines == lines]
-    candidates = same_lines if name == "auto" else [FORMATS[name]]
+    same_lines = [f for f in chosen if f.lines == lines]
+    candidates = same_lines if name == "auto" else chosen
     best = max(candidates, key=lambda f: len(set(f.columns) & set(columns)))
     if best.lines != lines:
         raise InputError(f"{where}: this is {_KIND[lines]}, but format '{name}' is {_KIND[best.lines]}")

@@ -1,0 +1,125 @@
+"""Checks of schedulers and routers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.cluster.fleet import ORACLE, Reports
+from llmsim.request import Outcome, RequestView
+from llmsim.router import FleetView, Router
+from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.testing.builders import LinearSteps, drawn, serve
+from llmsim.testing.made import check_made
+from llmsim.testing.records import same
+from llmsim.waiting import WaitingQueue
+
+
+class Witness(Scheduler):
+    """Passes a scheduler through, and checks that it is pure: asked twice, it says the same and changes nothing."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
+        self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
+        self.prefix_cache = scheduler.prefix_cache  # type: ignore[misc]
+        self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
+
+    @property
+    def most_running(self) -> int | None:
+        """Ask the other scheduler."""
+        return self._scheduler.most_running
+
+    def schedule(self, view: InstanceView) -> Decision:
+        """Ask twice."""
+        before = _snapshot(view)
+        decision = self._scheduler.schedule(view)
+        assert decision == self._scheduler.schedule(view), "the same view, another decision"
+        assert before == _snapshot(view), "the policy changed what it may only read"
+        self.decisions.append((view.now_s, decision))
+        return decision
+
+    def new_queue(self) -> WaitingQueue:
+        """Pass through."""
+        return self._scheduler.new_queue()
+
+    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
+        """Pass through."""
+        return self._scheduler.why_never(request, limits)
+
+
+def _witness(scheduler: Scheduler) -> Witness:
+    """Watch a scheduler under its own name, which the engine's refusals tell."""
+    named: type[Witness] = type(type(scheduler).__name__, (Witness,), {})
+    return named(scheduler)
+
+
+def _snapshot(view: InstanceView) -> list[object]:
+    waiting = [(r.id, r.arrival_s, r.prompt_tokens, r.computed_tokens, r.tokens_to_prefill) for r in view.waiting]
+    running = [(r.id, r.arrival_s, r.prompt_tokens, r.computed_tokens, r.emitted_tokens) for r in view.running]
+    return [view.now_s, view.free_blocks, view.decode_blocks, view.num_decoding, waiting, running]
+
+
+def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
+    """Raise unless a scheduler keeps the contract on light, heavy, memory-bound and sudden loads.
+
+    It serves every request, is pure, and decides the same whether it is asked at every step or only after a change.
+    Raises AssertionError or `PolicyError`, with what is wrong; TypeError for a class in place of a scheduler.
+    """
+    check_made(scheduler)
+    rng = np.random.default_rng(seed)
+    latency = LinearSteps(sequence_s=0.0001, context_token_s=1e-6)
+    for rate_per_s, blocks in ((2.0, 1000), (40.0, 1000), (40.0, 60), (1e6, 200)):
+        requests = drawn(rng, 60, rate_per_s)
+        records = [
+            serve(requests, _witness(scheduler), latency=latency, num_gpu_blocks=blocks, stretches=stretches)
+            for stretches in (True, False)
+        ]
+        records.append(serve(requests, scheduler, latency=latency, num_gpu_blocks=blocks))  # without a witness
+        outcome = records[0].requests["outcome"]
+        allowed = (Outcome.FINISHED, Outcome.REJECTED, Outcome.ABANDONED)
+        assert np.isin(outcome, allowed).all(), "a request was neither served nor rejected"
+        assert same(*records[:2]), "decides otherwise when asked at every step: set asks_every_step or review_at_s"
+        assert same(*records[1:]), "does not decode by itself when it is not asked: it is no `decodes_by_itself`"
+
+
+class RouterWitness(Router):
+    """Passes a router through, and checks that it keeps no state: the same view and draws, the same instance."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def route(self, request: RequestView, fleet: FleetView) -> int:
+        """Ask twice, with the same random numbers."""
+        draws = fleet.rng.bit_generator.state
+        before = _seen(fleet)
+        chosen = self._router.route(request, fleet)
+        after = fleet.rng.bit_generator.state
+        fleet.rng.bit_generator.state = draws
+        assert chosen == self._router.route(request, fleet), "the same view, another instance"
+        assert fleet.rng.bit_generator.state == after, "the same view, another number of draws"
+        assert np.array_equal(before, _seen(fleet)), "the policy changed what it may only read"
+        there = isinstance(chosen, int | np.integer) and 0 <= chosen < fleet.size
+        assert there, f"{chosen!r}: expected an instance from 0 to {fleet.size - 1}"
+        return chosen
+
+
+def _seen(fleet: FleetView) -> NDArray[np.int64]:
+    rows = (fleet.outstanding, fleet.waiting, fleet.waiting_tokens, fleet.running, fleet.free_blocks)
+    return np.array(rows)
+
+
+def check_router(router: Router, *, seed: int = 0) -> None:
+    """Raise unless a router keeps the contract on fleets of 1, 2 and 5 instances, idle and crowded, with old news too.
+
+    It names an instance that there is, as a whole number, keeps no state, changes nothing, and says if it `reads`.
+    """
+    check_made(router)
+    rng = np.random.default_rng(seed)
+    for instances, reports in ((1, ORACLE), (2, ORACLE), (5, ORACLE), (5, Reports(0.5)), (5, Reports(0.5, False))):
+        for rate_per_s in (2.0, 200.0):
+            requests = drawn(rng, 40, rate_per_s)
+            scheduler = ChunkedPrefill(max_num_seqs=4)
+            serve(requests, scheduler, instances=instances, router=RouterWitness(router), reports=reports)
+    serve(drawn(rng, 40, 20.0), ChunkedPrefill(), instances=2, router=router)  # nothing else reads the instances

@@ -1,0 +1,1 @@
+"""Arrival processes, found by their file names: `workload.arrivals.process` of a scenario."""

@@ -1,0 +1,1 @@
+"""Length sources, found by their file names: `workload.lengths.source` of a scenario."""
