@@ -30,6 +30,11 @@ class Answer:
     spread: bool = False  #: only the first and the last chunk are known
     error: str = ""
 
+    @property
+    def at_once(self) -> bool:
+        """Whether several tokens came in one chunk, as when an answer is not streamed."""
+        return len(self.chunks_s) == 1 and self.tokens > 1
+
     def token_times_s(self) -> Floats:
         """(tokens,) after the sending."""
         n, chunks = self.tokens, len(self.chunks_s)

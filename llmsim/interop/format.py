@@ -15,6 +15,7 @@ from llmsim.interop.measured import Measured
 from llmsim.interop.place import short
 
 PACKAGE = "llmsim.interop.formats"
+LONGEST_KEY = 30  #: of one that a message names
 
 
 class Format(ABC):
@@ -77,7 +78,7 @@ def _recognised(document: Document) -> type[Format]:
     for _, one in formats():
         if one.recognises(document):
             return one
-    keys = list(document.whole or document.first)
+    keys = [" ".join(str(key).split())[:LONGEST_KEY] for key in document.whole or document.first]
     has = f"its keys are {', '.join(keys[:6])}" if keys else f"it begins with {short(document.value)}"
     known = ", ".join(one.tool for _, one in formats())
     raise InputError(f"{document.path}: {document.written_in} that no tool known here writes ({has}); known: {known}")

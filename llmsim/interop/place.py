@@ -71,6 +71,18 @@ class Place:
             raise self.error(f"{field}[{i}]", f"negative gap of {gaps_s[i]} s")
         return gaps_s
 
+    def nanoseconds(self, field: str, value: Any) -> float:
+        """A time stamp in nanoseconds, as seconds: since 1970, doubles tell apart a quarter of a microsecond."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9 * LARGEST_S:
+            raise self.error(field, f"expected nanoseconds, got {short(value)}")
+        return self.number(field, value / 1e9)
+
+    def ascending(self, field: str, times_s: Floats) -> Floats:
+        """Times after the sending: none before it, none before the one that it follows."""
+        if len(times_s) and (np.diff(times_s, prepend=0.0) < 0).any():
+            raise self.error(field, "times go backwards, or begin before the sending")
+        return times_s
+
     def count(self, field: str, value: Any) -> int:
         """A whole number, 0 or more."""
         whole = isinstance(value, float) and value.is_integer() and value <= LARGEST_TOKENS

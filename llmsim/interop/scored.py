@@ -14,10 +14,11 @@ SAME = 5e-4  #: relative; numbers that differ by less do not differ in three dig
 
 def with_what_is_known(score: Mapping[str, Any], measured: Measured, window: Window) -> dict[str, Any]:
     """A score of the run's timelines without what is unknown, TBT between chunks, `notes`, and what was `printed`."""
-    values = {**score, **dict.fromkeys(measured.unknown)}
+    values = dict(score)
     if measured.chunks is not None and measured.timelines is not None:
         counted = resolve(window, measured.timelines).counted
         values["tbt_s"] = request_latency.summarise_tbt(ranges.select(measured.chunks, counted))
+    values |= dict.fromkeys(measured.unknown)
     values["notes"] = list(measured.notes)
     if window == measured.window:
         values["printed"] = _held_against(measured, values)

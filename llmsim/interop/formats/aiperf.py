@@ -49,12 +49,9 @@ def _records(file: Path, records: list[Any]) -> Measured:
     if not kept:
         raise InputError(f"{file}: holds no requests but {warm_up} of the warm-up")
     answers, odd = each(len(kept), lambda i: _answer(Place(file, f"request {i}"), kept[i]))
-    at_once = sum(len(one.chunks_s) == 1 and one.tokens > 1 for one in answers)
     notes = [*odd]
     if warm_up:
         notes.append(f"{warm_up} requests of the warm-up are left out")
-    if at_once:
-        notes.append(f"{at_once} of {len(answers)} answers were not streamed: their tokens count as come at their end")
     return of_answers(Aiperf.tool, answers, notes=notes)
 
 
@@ -67,8 +64,9 @@ def _answer(place: Place, record: Any) -> Answer:
     record = place.table("the record", record)
     metadata = place.table("metadata", record.get("metadata"))
     metrics = _Metrics(place, place.table("metrics", record.get("metrics") or {}))
-    start_s = _ns(place, "request_start_ns", metadata)
-    after_s = _ns(place, "request_end_ns", metadata) - start_s
+    start_s, end_s = (
+        place.nanoseconds(f"metadata.{key}", metadata.get(key)) for key in ("request_start_ns", "request_end_ns")
+    )
     failed = record.get("error") is not None or metadata.get("was_cancelled") is True
     e2e_s = metrics.seconds("request_latency")
     chunks_s = metrics.chunks_s(e2e_s)
@@ -81,21 +79,13 @@ def _answer(place: Place, record: Any) -> Answer:
         sent_s=start_s,
         prompt_tokens=metrics.count("input_sequence_length") or metrics.count("error_isl") or 0,
         outcome=Outcome.ABANDONED if failed else Outcome.FINISHED,
-        end_s=max(after_s, 0.0) if e2e_s is None else e2e_s,
+        end_s=max(end_s - start_s, 0.0) if e2e_s is None else e2e_s,
         error=_words(record.get("error")) or ("cancelled" if failed else ""),
     )
 
 
 def _words(error: Any) -> str:
     return str(error.get("message") or error.get("type") or error) if isinstance(error, Mapping) else str(error or "")
-
-
-def _ns(place: Place, key: str, metadata: Mapping[str, Any]) -> float:
-    """Nanoseconds since 1970, as seconds: doubles tell apart a quarter of a microsecond there."""
-    value = metadata.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise place.error(f"metadata.{key}", f"expected nanoseconds, got {value!r}")
-    return place.number(f"metadata.{key}", value / 1e9)
 
 
 class _Metrics:

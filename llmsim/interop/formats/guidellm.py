@@ -110,8 +110,9 @@ def _answer(place: Place, request: Any, outcome: Outcome) -> Answer:
     if outcome == Outcome.FINISHED and tokens is None:
         raise place.error("output_tokens", "is missing")
     n = (tokens or 0) if outcome == Outcome.FINISHED or streamed else 0
+    chunks_s = np.array(edges_s, dtype=np.float64) - start_s if n else np.empty(0)
     return Answer(
-        chunks_s=np.array(edges_s, dtype=np.float64) - start_s if n else np.empty(0),
+        chunks_s=place.ascending("first_token, last_token", chunks_s),
         tokens=n,
         sent_s=start_s,
         prompt_tokens=_tokens(place, request, "prompt_tokens", "input_metrics") or 0,

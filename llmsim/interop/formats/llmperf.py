@@ -37,6 +37,7 @@ class Llmperf(Format):
         """The names of its latencies, of one request or of all."""
         keys = document.first.keys()
         one = "end_to_end_latency_s" in keys or {"ttft_s", "number_output_tokens"} <= keys
+        one = one or {"error_code", "number_input_tokens"} <= keys
         summary = {"num_concurrent_requests", "results_num_completed_requests"} & document.whole.keys()
         return one or bool(summary) or any(key.startswith("results_ttft_s") for key in document.whole)
 

@@ -77,9 +77,7 @@ def _seconds(place: Place, key: str, request: Mapping[str, Any]) -> float | None
     value = request.get(key)
     if value is None or value == -1:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise place.error(key, f"expected nanoseconds, got {value!r}")
-    return place.number(key, value / 1e9)
+    return place.nanoseconds(key, value)
 
 
 def _summary(report: Mapping[str, Any]) -> Measured:
