@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +13,9 @@ from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.cli.choices import Choices
-    from llmsim.interop.measured import Measured
+    from llmsim.experiment import Result
+    from llmsim.interop.measured import Load, Measured
+    from llmsim.interop.saving import Served
     from llmsim.metrics.ranges import Bools
     from llmsim.metrics.slo import Slo
     from llmsim.metrics.smooth_goodput import User
@@ -171,3 +174,28 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
         reasons=reasons_told(record),
         judge=partial(experiment.judged, scenario, record, delivered, window),
     )
+
+
+def served_of(result: Result) -> Served:
+    """A run as its clients saw it, with why requests were not served, for files of benchmarks."""
+    from llmsim.interop.saving import Served
+    from llmsim.request import Outcome
+
+    record, scenario = result.record, result.scenario
+    requests, names = record.requests, [outcome.name.lower() for outcome in Outcome]
+    errors = [
+        "" if outcome == Outcome.FINISHED else record.reasons[reason] or names[outcome]
+        for outcome, reason in zip(requests["outcome"].tolist(), requests["reason"].tolist(), strict=True)
+    ]
+    return Served(result.delivered, scenario.cluster.model, _load_of(scenario), errors, scenario.seed)
+
+
+def _load_of(scenario: Scenario) -> Load:
+    """How its clients send, in a benchmark's words."""
+    from llmsim.interop.measured import Load
+
+    arrivals = getattr(scenario.workload, "arrivals", None)
+    cap = getattr(arrivals, "concurrency", None) or scenario.clients.max_in_flight
+    shape = {"poisson": 1.0, "constant": math.inf, "gamma": getattr(arrivals, "burstiness", None)}
+    process = getattr(arrivals, "process", "")
+    return Load(getattr(arrivals, "rate_per_s", None), shape.get(process), cap)

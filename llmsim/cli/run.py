@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmsim.cli import choices as choose
-from llmsim.cli.output import ProgressBar, print_json
+from llmsim.cli.output import ProgressBar, print_json, replacing
+from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.experiment.own_files import OwnFiles
+    from llmsim.interop.format import Savable
     from llmsim.scenario import Scenario
 
 RESULTS = Path("results")
@@ -39,21 +41,34 @@ def run(
     stepwise: Annotated[
         bool, typer.Option("--stepwise", help="Take every engine step on its own: slower, same result.")
     ] = False,
+    save_as: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--save-as",
+            metavar="FORMAT=FILE",
+            help="Save requests as a benchmark would: vllm_bench=FILE.json, aiperf=FILE.jsonl (records) or FILE.json "
+            "(summary). Repeatable.",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Show P99s even of a run that is overloaded or too short; they are marked.")
     ] = False,
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
     from llmsim import experiment
+    from llmsim.cli.results import served_of
 
     files = choose.own_files(changes or [], scheduler, scheduler_file, latency_file)
     classes = files.load()
     described = _described(scenario, changes or [], scheduler, seed, files)
     folder = out if out is not None or as_json else RESULTS / folder_name(described.name)
     with ExitStack() as stack:
+        saved = _to_save(save_as or [], stack)
         scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None
         progress = stack.enter_context(ProgressBar("requests served"))
         result = experiment.run(described, **classes, stepwise=stepwise, progress=progress)
+        for kind, place, file in saved:
+            place.write_text(kind.text(served_of(result), file), encoding="utf-8")
         if scratch is not None:
             from llmsim.reports import plots
 
@@ -65,6 +80,19 @@ def run(
         from llmsim.reports.tables import run as report
 
         report.show(result, folder, force=force)
+
+
+def _to_save(asked: list[str], stack: ExitStack) -> list[tuple[type[Savable], Path, Path]]:
+    """Check before the run what is to be saved: the format, a scratch file that takes its place, and the file."""
+    from llmsim.interop.format import savable
+
+    found = []
+    for text in asked:
+        name, equals, file = text.partition("=")
+        if not (equals and file):
+            raise InputError(f"--save-as {text}: expected FORMAT=FILE")
+        found.append((savable(name), stack.enter_context(replacing(Path(file))), Path(file)))
+    return found
 
 
 def folder_name(name: str) -> str:

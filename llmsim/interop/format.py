@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from llmsim import discovery
-from llmsim.errors import InputError
+from llmsim.errors import InputError, nearest
 from llmsim.interop.document import Document, read_document
 from llmsim.interop.measured import Measured
 from llmsim.interop.place import short
+from llmsim.interop.saving import Served
 
 PACKAGE = "llmsim.interop.formats"
 LONGEST_KEY = 30  #: of one that a message names
@@ -32,6 +33,23 @@ class Format(ABC):
     @abstractmethod
     def read(cls, document: Document) -> list[Measured]:
         """All runs of the file. InputError names file, request and field of what makes it useless."""
+
+
+class Savable(Format):
+    """A format in which a simulated run can be saved, as if its tool had measured it."""
+
+    @classmethod
+    @abstractmethod
+    def text(cls, served: Served, file: Path) -> str:
+        """What the tool would write into a file of that name: read again, it tells the same numbers."""
+
+
+def savable(name: str) -> type[Savable]:
+    """The format of that name, if runs can be saved in it; InputError otherwise."""
+    found = {one: kind for one, kind in formats() if issubclass(kind, Savable)}
+    if name not in found:
+        raise InputError(f"--save-as {name}=…: unknown format{nearest(name, found)}")
+    return found[name]
 
 
 def formats() -> Iterator[tuple[str, type[Format]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,21 @@ from typing import Any
 import numpy as np
 
 from llmsim.errors import InputError
+from llmsim.interop.aiperf_saved import records, summary
 from llmsim.interop.answers import Answer, each
 from llmsim.interop.document import Document
-from llmsim.interop.format import Format
+from llmsim.interop.format import Savable
 from llmsim.interop.measured import Load, Measured, of_answers, of_summary
 from llmsim.interop.nvidia import UNIT_S, printed_of
 from llmsim.interop.place import Place, known_number
+from llmsim.interop.saving import Served
 from llmsim.request import Outcome
 
 OWN = frozenset({"aiperf_version", "schema_version", "benchmark_id", "run_info", "was_cancelled", "error_summary"})
 LACKS = "a summary: its requests are in profile_export.jsonl (aiperf profile --export-level records)"
 
 
-class Aiperf(Format):
+class Aiperf(Savable):
     """AIPerf's exports: records have the time of each chunk where the answer was streamed."""
 
     tool = "AIPerf"
@@ -41,6 +44,13 @@ class Aiperf(Format):
         if "metrics" in (document.first or document.whole):
             return [_records(document.path, document.objects)]
         return [of_summary(cls.tool, printed_of(document.whole), LACKS, load=_load(document.whole))]
+
+    @classmethod
+    def text(cls, served: Served, file: Path) -> str:
+        """Records in a file that ends in .jsonl, the summary in any other."""
+        if file.suffix == ".jsonl":
+            return "".join(json.dumps(one, allow_nan=False) + "\n" for one in records(served))
+        return json.dumps(summary(served), indent=2, allow_nan=False) + "\n"
 
 
 def _records(file: Path, records: list[Any]) -> Measured:

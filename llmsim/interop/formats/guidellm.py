@@ -176,8 +176,9 @@ def _load(benchmark: Mapping[str, Any]) -> Load:
     kind = str(strategy.get("type_", ""))
     rate, streams = known_number(strategy.get("rate")), known_number(strategy.get("streams"))
     streams = known_number(strategy.get("max_concurrency")) if streams is None else streams
-    if kind in ("constant", "poisson") and rate:
-        return Load(rate_per_s=rate, burstiness=1.0 if kind == "poisson" else math.inf)
+    cap = int(streams) if streams is not None and streams >= 1 else None
+    if kind in ("constant", "poisson") and rate and rate > 0:
+        return Load(rate, 1.0 if kind == "poisson" else math.inf, cap)
     if kind == "synchronous":
         return Load(rate_per_s=math.inf, max_concurrency=1)
-    return Load(rate_per_s=math.inf, max_concurrency=int(streams) if streams else None)
+    return Load(rate_per_s=math.inf, max_concurrency=cap)

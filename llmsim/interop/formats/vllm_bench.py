@@ -6,12 +6,17 @@ before 0.8 save details always, later ones with `--save-detailed`; `start_times`
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from llmsim.errors import InputError
 from llmsim.interop.client_bench import Dialect, read_run
+from llmsim.interop.client_bench_saved import saved_run
 from llmsim.interop.document import Document
-from llmsim.interop.format import Format
+from llmsim.interop.format import Savable
 from llmsim.interop.measured import Measured
 from llmsim.interop.place import short
+from llmsim.interop.saving import Served
 
 #: keys that SGLang's benchmark, which began as a copy, does not write
 OWN = frozenset(
@@ -41,7 +46,7 @@ DIALECT = Dialect(
 )
 
 
-class VllmBench(Format):
+class VllmBench(Savable):
     """vLLM's benchmark; times are the client's, from the sending to each streamed chunk."""
 
     tool = "vLLM bench serve"
@@ -65,3 +70,8 @@ class VllmBench(Format):
             where = f"run {number}: " if len(document.objects) > 1 else ""
             runs.append(read_run(document.path, run, DIALECT, where))
         return runs
+
+    @classmethod
+    def text(cls, served: Served, file: Path) -> str:
+        """`vllm bench serve --save-result --save-detailed`: one object."""
+        return json.dumps(saved_run(served), allow_nan=False) + "\n"

@@ -15,6 +15,7 @@ from llmsim.interop import formats as package
 from llmsim.interop.document import read_document
 from llmsim.interop.format import formats, read_measured, read_runs
 from tests import result_files as files
+from tests.places import ROOT
 
 REQUESTS = files.asked()
 SLO = {"ttft_s": 0.3, "tbt_s": None, "tpot_s": 0.03, "e2e_s": None}
@@ -270,6 +271,13 @@ def test_the_load_that_a_file_states(tmp_path):
     assert load("guidellm.json", files.guidellm([REQUESTS])) == (4.0, 1.0, None, False)
     assert load("summary.json", files.inference_perf_summary(REQUESTS)) == (4.0, None, None, False)
     assert load("llmperf.json", files.llmperf_summary(REQUESTS)) == (None, None, 4, False)
+
+
+def test_the_table_in_the_documentation_has_every_format():
+    page = (ROOT / "docs" / "reference" / "result_files.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")} - {"Tool"}
+
+    assert rows == {kind.tool for _, kind in formats()}
 
 
 OWN_FORMAT = """
