@@ -50,7 +50,7 @@ def audit(
         window=window,
     )
     from llmsim.metrics.audit import manipulable_share
-    from llmsim.reports.tables import audit as report_audit
+    from llmsim.reports.tables import audit_tables
 
     opened = [one for target in targets for one in _opened(target, chosen, changes or [], run)]
     audits = [_audited(one, pace_s) for one in opened]
@@ -61,12 +61,12 @@ def audit(
 
         plots.save(plots.audit_figure(audits[0]), picture)
     if as_json:
-        print_json(_as_json(names, [one.to_dict() | {"words": report_audit.words(one)} for one in audits], shares))
+        print_json(_as_json(names, [one.to_dict() | {"words": audit_tables.findings(one)} for one in audits], shares))
         return
     for name, one in zip(names, audits, strict=True):
-        report_audit.show(name, one)
+        audit_tables.show_audit(name, one)
     if shares is not None:
-        report_audit.show_difference(names, shares)
+        audit_tables.show_difference(names, shares)
 
 
 def _as_json(names: list[str], audits: list[dict[str, Any]], shares: list[dict[str, Any]] | None) -> dict[str, Any]:

@@ -81,10 +81,10 @@ def compare(
     if as_json:
         print_json(comparing.as_json(comparison, force=force))
     else:
-        from llmsim.reports.tables import compare as report_compare
+        from llmsim.reports.tables.compare_tables import show_comparison
 
         pictures = [] if folder is None else [folder / name for name in names]
-        report_compare.show(comparison, folder, pictures, force=force)
+        show_comparison(comparison, folder, pictures, force=force)
     return FAILED if comparison.failed else 0
 
 

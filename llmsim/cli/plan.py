@@ -56,6 +56,6 @@ def plan(
     if as_json:
         print_json(to_dict(planned))
     else:
-        from llmsim.reports.tables import plan as report_plan
+        from llmsim.reports.tables.plan_tables import show_plan
 
-        report_plan.show(planned, folder)
+        show_plan(planned, folder)

@@ -180,7 +180,7 @@ def from_bench(
     as_json: AsJson = False,
 ) -> None:
     """Fit the host's times (per step, per sequence in it, per request) to one measured run, or to all of a file."""
-    from llmsim.reports.tables.validation import signed
+    from llmsim.reports.format import percent_text
     from llmsim.scenario import HostTable, load_scenario
     from llmsim.studies.validation.host_fit import write_host
     from llmsim.studies.validation.measured_run import asked_runs
@@ -209,7 +209,7 @@ def from_bench(
     print("  errors on the run that was fitted, which prove nothing:")
     for one in fitted:
         for check in one.checks:
-            print(f"  {check.name}: {signed(check.value)} %")
+            print(f"  {check.name}: {percent_text(check.value)} %")
     for note in dict.fromkeys(note for one in runs for note in (one.said, *one.notes)):
         print(f"  {note}")
 

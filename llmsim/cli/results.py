@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmsim.errors import InputError
 
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from llmsim.experiment import Result
     from llmsim.interop.measured import Load, Measured
     from llmsim.interop.saving import Served
+    from llmsim.interop.scored import FileSummary
+    from llmsim.metrics.kpi import Section
     from llmsim.metrics.ranges import Bools
+    from llmsim.metrics.score import Score
+    from llmsim.metrics.sections.prediction import Prediction
+    from llmsim.metrics.sections.reasons import Reasons
     from llmsim.metrics.slo import Slo
     from llmsim.metrics.smooth_goodput import User
     from llmsim.metrics.window import Window
@@ -40,9 +45,9 @@ class Opened:
     #: classes of requests by name: which they are, and their SLO
     classes: Mapping[str, tuple[Bools, Slo | None]] = field(default_factory=dict)
     #: what policies were told of output lengths, where they were told anything
-    prediction: Mapping[str, Any] | None = None
+    prediction: Prediction | None = None
     #: why requests were not served, in the words of the policy that decided it
-    reasons: Sequence[Mapping[str, Any]] = ()
+    reasons: Reasons | None = None
     #: says whether a simulated run was steady within the window; None: measured
     judge: Callable[[], Verdict] | None = None
     #: the same requests served otherwise, by name: for audits of what can be simulated
@@ -56,33 +61,41 @@ class Opened:
         assert self.timelines is not None
         return self.timelines
 
-    def score(self) -> dict[str, Any]:
+    def score(self) -> Score:
         """Every default metric, and what it rests on."""
-        from llmsim.interop.scored import summary_only, with_what_is_known
+        from llmsim.interop.scored import with_what_is_known
         from llmsim.metrics.score import score, score_classes
+        from llmsim.metrics.sections.choices import Choices
+        from llmsim.metrics.sections.verdict import RunVerdict
 
-        if self.timelines is None:
-            assert self.measured is not None
-            return summary_only(self.name, self.measured)
+        assert self.timelines is not None
         scheduled_s, end_s = self.first_scheduled_s, self.end_s
         user, window = self.user, self.window
         values = score(
             self.timelines, slo=self.slo, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
         )
+        made: list[Section] = [replace(values.section(Choices), times=self.source)]
         if self.classes:
-            values["classes"] = score_classes(
-                self.timelines, self.classes, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
+            made.append(
+                score_classes(
+                    self.timelines, self.classes, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
+                )
             )
         if self.prediction is not None:
-            values["prediction"] = dict(self.prediction)
-        if self.reasons:
-            values["reasons"] = [dict(one) for one in self.reasons]
+            made.append(self.prediction)
+        if self.reasons is not None:
+            made.append(self.reasons)
         if self.judge is not None:
-            values["verdict"] = self.judge().to_dict()
-        values["choices"]["times"] = self.source
-        if self.measured is not None:
-            values = with_what_is_known(values, self.measured, window)
-        return {"name": self.name, **values}
+            made.append(RunVerdict(**self.judge().to_dict()))
+        values = values.having(*made)
+        return values if self.measured is None else with_what_is_known(values, self.measured, window)
+
+    def summary(self) -> FileSummary:
+        """What can be said of a file that has no requests one by one."""
+        from llmsim.interop.scored import FileSummary
+
+        assert self.measured is not None
+        return FileSummary.of(self.measured)
 
 
 def open_results(path: Path, choices: Choices, run: str | None = None, kind: str | None = None) -> list[Opened]:
@@ -152,7 +165,7 @@ def _opened_run(folder: Path, choices: Choices) -> Opened:
 
 def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> Opened:
     from llmsim import experiment
-    from llmsim.metrics.reasons import reasons_told
+    from llmsim.metrics.sections.reasons import Reasons
     from llmsim.metrics.window import run_end_s
 
     delivered = experiment.delivered(scenario, record)
@@ -171,7 +184,7 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
             name: (mine, choices.slo_or(slo)) for name, (mine, slo) in experiment.classes_of(record, scenario).items()
         },
         prediction=experiment.prediction_of(record, scenario),
-        reasons=reasons_told(record),
+        reasons=Reasons.count(record),
         judge=partial(experiment.judged, scenario, record, delivered, window),
     )
 

@@ -75,11 +75,11 @@ def run(
             experiment.write(result, scratch, force=force)
             plots.draw(result, scratch)
     if as_json:
-        print_json(result.reported(force=force))
+        print_json(result.reported(force=force).to_dict())
     else:
-        from llmsim.reports.tables import run as report
+        from llmsim.reports.tables.run_tables import show_run
 
-        report.show(result, folder, force=force)
+        show_run(result, folder, force=force)
 
 
 def _to_save(asked: list[str], stack: ExitStack) -> list[tuple[type[Savable], Path, Path]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,8 @@ from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.cli.results import Opened
+    from llmsim.interop.scored import FileSummary
+    from llmsim.metrics.score import Score
 
 #: up to this many requests, each gets a row
 FEW_REQUESTS = 20
@@ -64,27 +68,48 @@ def score(
         raise InputError("nothing to score: give a result, or --timelines FILE")
     found = [_scored(one) for path, kind in asked for one in open_results(path, chosen, run, kind)]
     if as_json:
-        print_json(found[0] if len(found) == 1 else {"results": found})
+        shown = [one.to_dict() for one in found]
+        print_json(shown[0] if len(shown) == 1 else {"results": shown})
         return
-    from llmsim.reports.tables import run as report
+    from llmsim.reports.tables.file_summary_tables import show_file_summary
+    from llmsim.reports.tables.run_tables import show_score
 
-    for values in found:
-        report.show_score(values)
+    for one in found:
+        if isinstance(one.score, Mapping):
+            show_score(one.name, one.score, one.per_request)
+        else:
+            show_file_summary(one.name, one.score)
 
 
-def _scored(opened: Opened) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Scored:
+    """The score of one result, and a row for each request where there are few."""
+
+    name: str
+    score: Score | FileSummary
+    per_request: list[dict[str, Any]] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        rows = {} if self.per_request is None else {"per_request": self.per_request}
+        return {"name": self.name, **self.score.to_dict(), **rows}
+
+
+def _scored(opened: Opened) -> _Scored:
+    if opened.timelines is None:
+        return _Scored(opened.name, opened.summary(), None)
     from llmsim import experiment
     from llmsim.metrics.request_table import request_table
     from llmsim.metrics.slo import meets
 
-    values = opened.score()
-    if "verdict" in values:  # what its requests met is told, whatever it is worth, and marked
-        values = experiment.reported(values, force=True)
+    found = opened.score()
+    if "verdict" in found:  # what its requests met is told, whatever it is worth, and marked
+        found = experiment.reported(found, force=True)
     exact = opened.measured is None or not opened.measured.unknown
-    if opened.timelines is not None and exact and len(opened.timelines) <= FEW_REQUESTS:
-        rows: list[dict[str, Any]] = [dict(row) for row in request_table(opened.timelines, opened.user)]
-        if opened.slo is not None:
-            for row, good in zip(rows, meets(opened.timelines, opened.slo), strict=True):
-                row["meets_slo"] = bool(good)
-        values["per_request"] = rows
-    return values
+    if opened.timelines is None or not exact or len(opened.timelines) > FEW_REQUESTS:
+        return _Scored(opened.name, found, None)
+    rows: list[dict[str, Any]] = [dict(row) for row in request_table(opened.timelines, opened.user)]
+    if opened.slo is not None:
+        for row, good in zip(rows, meets(opened.timelines, opened.slo), strict=True):
+            row["meets_slo"] = bool(good)
+    return _Scored(opened.name, found, rows)

@@ -83,13 +83,13 @@ def sweep(
             said=lambda line: print(line, file=sys.stderr),
         )
     from llmsim.reports.plots import sweeps as plots
-    from llmsim.reports.tables import sweep as report_sweep
+    from llmsim.reports.tables.sweep_tables import show_sweep
 
     pictures = plots.draw_sweep(swept, folder)
     if as_json:
         print_json({"folder": str(folder), "ran": swept.ran, "rows": swept.rows})
     else:
-        report_sweep.show(swept, folder, pictures, force=force)
+        show_sweep(swept, folder, pictures, force=force)
 
 
 def _executors(address: str | None, jobs: int, points: int) -> tuple[Executors, int]:

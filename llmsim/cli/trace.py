@@ -42,6 +42,6 @@ def show(
     if as_json:
         print_json(stats)
     else:
-        from llmsim.reports.tables import run as report
+        from llmsim.reports.tables.trace_tables import show_trace
 
-        report.show_trace(stats, picture)
+        show_trace(stats, picture)

@@ -73,10 +73,10 @@ def validate(
         found = [report.to_dict() for report in reports]
         print_json(found[0] if len(found) == 1 else {"reports": found})
     else:
-        from llmsim.reports.tables import validation as report_validation
+        from llmsim.reports.tables.validation_tables import show_validation
 
         for report in reports:
-            report_validation.show(report, out)
+            show_validation(report, out)
 
 
 @dataclass(frozen=True, slots=True)

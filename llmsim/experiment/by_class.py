@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from llmsim.experiment.assemble import make_slo
 from llmsim.metrics.ranges import Bools
+from llmsim.metrics.sections.prediction import Prediction
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.summary import number
 from llmsim.record import Record
@@ -22,17 +21,14 @@ def classes_of(record: Record, scenario: Scenario) -> dict[str, tuple[Bools, Slo
     }
 
 
-def prediction_of(record: Record, scenario: Scenario) -> dict[str, Any] | None:
-    """Describe what policies were told of output lengths: how, whether it was the truth, and how far off it was.
-
-    The error is over all requests of the run. None where they were told nothing.
-    """
+def prediction_of(record: Record, scenario: Scenario) -> Prediction | None:
+    """Describe what policies were told of output lengths; None where they were told nothing."""
     predicted = record.requests.get("predicted_output_tokens")
     if predicted is None:
         return None
     error = np.abs(predicted - record.requests["output_tokens"])
-    return {
+    return Prediction(
         **scenario.prediction.model_dump(),
-        "oracle": scenario.prediction.is_oracle,
-        "mean_absolute_error_tokens": number(float(error.mean())),
-    }
+        oracle=scenario.prediction.is_oracle,
+        mean_absolute_error_tokens=number(float(error.mean())),
+    )

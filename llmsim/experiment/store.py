@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from llmsim.errors import InputError
 from llmsim.experiment.pools import pool_of_instances
 from llmsim.metrics import ranges
+from llmsim.metrics.score import Score
 from llmsim.record import (
     INSTANCE_STATE_COLUMNS,
     SEGMENT_COLUMNS,
@@ -89,7 +90,7 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
     if not isinstance(result.scenario.delivery, ImmediateDelivery):
         _write_table(folder / DELIVERED_TOKENS, _delivered_tokens(result.delivered))
     write_json(folder / MARK, result.scenario.model_dump(mode="json"))
-    write_json(folder / "score.json", result.reported(force=force))
+    write_json(folder / "score.json", result.reported(force=force).to_dict())
 
 
 def read_record(folder: Path) -> Record:
@@ -140,16 +141,16 @@ def _classes(scenario: Scenario) -> tuple[str, ...]:
     return tuple(each.name for each in scenario.workload.classes)
 
 
-def read_score(folder: Path) -> dict[str, Any]:
+def read_score(folder: Path) -> Score:
     """Read back the score of a result; InputError if the folder has none."""
     _check_result(folder)
     file = folder / "score.json"
     try:
-        score: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        score = Score.from_dict(json.loads(file.read_text(encoding="utf-8")))
         float(score["simulated_s"])
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{file}: expected the score of a run, in JSON, with simulated_s") from None
     return score
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from llmsim.cluster.gateway import handed_out
-from llmsim.metrics import ranges
+from llmsim.metrics import catalogue, ranges
 from llmsim.metrics.paid_time import SERVING, instance_seconds
+from llmsim.metrics.score import Score
+from llmsim.metrics.sections.class_scores import ClassScores
+from llmsim.metrics.sections.verdict import RunVerdict
+from llmsim.metrics.summary import TAIL_STATISTICS
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Record
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, Verdict, judge
 
-#: tables of the score with percentiles of the far tail, which need a steady state
-WITH_TAILS = (
-    *("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "client_queueing_s", "idle_latency_s"),
-    *("engine_ttft_s", "gateway_queueing_s"),
-)
-TAILS = ("p99",)
 #: what a verdict answers, in words
 ANSWERS = {STEADY: "steady", OVERLOADED: "overloaded", TOO_SHORT: "too short to say", UNSERVED: UNSERVED}
 P99S_WITHHELD = "P99s withheld, --force shows them"
@@ -68,25 +66,35 @@ def utilisation(record: Record, start_s: float, stop_s: float, instances: range 
     return float(np.maximum(busy_s[counted], 0.0).sum()) / there_s
 
 
-def reported(score: Mapping[str, Any], *, force: bool = False) -> dict[str, Any]:
+def reported(score: Score, *, force: bool = False) -> Score:
     """Return a score as it may be shown: without P99s unless its run is steady, or with them and marked as `forced`.
 
     What is withheld of the whole is withheld of each class.
     """
-    judged = score["verdict"]
-    if judged["answer"] == "steady":
-        return dict(score)
-    shown, tails = _without_tails(score, force)
-    if "classes" in score:
-        of_class = {name: _without_tails(values, force)[0] for name, values in score["classes"].items()}
-        shown["classes"] = {name: {**score["classes"][name], **values} for name, values in of_class.items()}
-    return {**score, **shown, "verdict": {**judged, "forced" if force else "withheld": tails}}
+    judged = score.section(RunVerdict)
+    if judged.answer == STEADY:
+        return score
+    tails = [key for key in _tails(score) if score[key] is not None]
+    marked = replace(judged, forced=tails) if force else replace(judged, withheld=tails)
+    shown = (score if force else _without_tails(score)).having(marked)
+    classes = score.find(ClassScores)
+    if classes is None or force:
+        return shown
+    return shown.having(ClassScores({name: _without_tails(of_class) for name, of_class in classes.by_name.items()}))
 
 
-def _without_tails(score: Mapping[str, Any], force: bool) -> tuple[dict[str, Any], list[str]]:
-    """Return the tables with tails, without these unless forced, and the names of the tails."""
-    shown = {name: dict(score[name]) for name in WITH_TAILS if score.get(name) is not None}
-    tails = [(name, tail) for name in shown for tail in TAILS if shown[name].get(tail) is not None]
-    for name, tail in () if force else tails:
-        shown[name][tail] = None
-    return shown, [f"{name}.{tail}" for name, tail in tails]
+def _tails(score: Score) -> list[str]:
+    """Keys of the percentiles of a score that need a steady state."""
+    there = [one.key for one in catalogue.summaries() if one.tail and score.get(one.key) is not None]
+    return [f"{key}.{tail}" for key in there for tail in TAIL_STATISTICS]
+
+
+def _without_tails(score: Score) -> Score:
+    keys = {one.key for one in catalogue.summaries() if one.tail}
+    nothing: Any = dict.fromkeys(TAIL_STATISTICS)
+    changed = []
+    for section in filter(None, score.sections.values()):
+        names = [name for name in section.present() if (f"{section.key}.{name}" if section.key else name) in keys]
+        waits = {name: section[name].changed(**nothing) for name in names if section[name] is not None}
+        changed += [section.changed(**waits)] if waits else []
+    return score.having(*changed)

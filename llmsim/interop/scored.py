@@ -3,57 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from llmsim.interop.measured import Measured
 from llmsim.metrics import ranges, request_latency
+from llmsim.metrics.score import Score
+from llmsim.metrics.sections.benchmark_file import BenchmarkFile
+from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.window import Window, resolve
 
-SAME = 5e-4  #: relative; numbers that differ by less do not differ in three digits
+SAME_SHARE = 5e-4  #: relative; numbers that differ by less do not differ in three digits
 
 
-def with_what_is_known(score: Mapping[str, Any], measured: Measured, window: Window) -> dict[str, Any]:
+def with_what_is_known(score: Score, measured: Measured, window: Window) -> Score:
     """A score of the run's timelines without what is unknown, TBT between chunks, `notes`, and what was `printed`."""
-    values = dict(score)
     if measured.chunks is not None and measured.timelines is not None:
         counted = resolve(window, measured.timelines).counted
-        values["tbt_s"] = request_latency.summarise_tbt(ranges.select(measured.chunks, counted))
-    values |= dict.fromkeys(measured.unknown)
-    values["notes"] = list(measured.notes)
-    if window == measured.window:
-        values["printed"] = _held_against(measured, values)
-    return values
+        tbt_s = request_latency.summarise_tbt(ranges.select(measured.chunks, counted))
+        score = score.having(score.section(Latencies).changed(tbt_s=tbt_s))
+    known = score.without(measured.unknown)
+    printed = _held_against(measured, known) if window == measured.window else None
+    return known.having(BenchmarkFile(list(measured.notes), printed))
 
 
-def _held_against(measured: Measured, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _held_against(measured: Measured, score: Score) -> dict[str, dict[str, Any]]:
     """Each number that the tool printed: `tool`, `here`, and where these are not the same, `why`."""
     held: dict[str, dict[str, Any]] = {}
     for key, theirs in measured.printed.items():
-        ours = _of_score(values, key)
+        ours = _of_score(score, key)
         held[key] = {"tool": theirs, "here": ours}
-        if ours is not None and abs(ours - theirs) > SAME * max(abs(ours), abs(theirs)):
+        if ours is not None and abs(ours - theirs) > SAME_SHARE * max(abs(ours), abs(theirs)):
             held[key]["why"] = measured.differs.get(key.partition(".")[0], "not explained by what the file says")
     return held
 
 
-def _of_score(values: Mapping[str, Any], key: str) -> float | None:
+def _of_score(score: Score, key: str) -> float | None:
     """A number of the score by the name that printed ones have; None where it has none, or does not know it."""
+    if key == "duration_s":
+        key = "choices.window.duration_s"
+    elif key == "goodput_requests_per_s":
+        return None  # rests on bounds that the file does not keep
     name, _, part = key.partition(".")
-    if name == "duration_s":
-        value = values["choices"]["window"]["duration_s"]
-    elif name == "goodput_requests_per_s":
-        value = None  # rests on bounds that the file does not keep
-    else:
-        value = values.get(name)
-    value = value.get(part) if isinstance(value, Mapping) else value
+    value = score.get(name)
+    for step in part.split(".") if part else ():
+        value = value.get(step) if isinstance(value, Mapping) else None
     return value if isinstance(value, int | float) else None
 
 
-def summary_only(name: str, measured: Measured) -> dict[str, Any]:
+@dataclass(frozen=True)
+class FileSummary:
     """What can be said of a run without requests one by one: what its tool printed, under the names of a score."""
-    return {
-        "name": name,
-        "printed": {key: {"tool": value, "here": None} for key, value in measured.printed.items()},
-        "notes": list(measured.notes),
-        "choices": {"times": f"summary ({measured.source})"},
-    }
+
+    source: str  #: of which tool the file is
+    notes: tuple[str, ...]
+    printed: Mapping[str, float]
+
+    @classmethod
+    def of(cls, measured: Measured) -> FileSummary:
+        """Take what the file has."""
+        return cls(measured.source, tuple(measured.notes), measured.printed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "printed": {key: {"tool": value, "here": None} for key, value in self.printed.items()},
+            "notes": list(self.notes),
+            "choices": {"times": f"summary ({self.source})"},
+        }

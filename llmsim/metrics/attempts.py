@@ -1,4 +1,4 @@
-"""Requests and the attempts at them, conversations and their turns: from the columns of a record's requests."""
+"""Requests and the attempts at them: from the columns of a record's requests."""
 
 from __future__ import annotations
 
@@ -52,47 +52,3 @@ def whole(
         outcome=np.where(pending, Outcome.UNFINISHED, kept.outcome).astype(np.int8),
         end_s=np.where(pending, np.maximum(kept.end_s, end_s), kept.end_s),
     )
-
-
-def attempts_made(requests: Columns) -> dict[str, Any] | None:
-    """Count attempts, how they ended, and the requests that needed more than one; None where nobody tries again."""
-    if not requests.get("attempt", np.zeros(1)).any():
-        return None
-    last = final(requests)
-    outcome, attempt = requests["outcome"], requests["attempt"]
-    counts = np.bincount(outcome, minlength=len(Outcome))
-    again = last & (attempt > 0)
-    return {
-        "total": len(outcome),
-        **{one.name.lower(): int(counts[one]) for one in Outcome},
-        "per_request": float(len(outcome) / last.sum()),
-        "requests_tried_again": int(again.sum()),
-        "of_these_finished": int((outcome[again] == Outcome.FINISHED).sum()),
-        "requests_by_attempts": np.bincount(attempt[last] + 1).tolist()[1:],
-    }
-
-
-def conversations(requests: Columns) -> dict[str, int] | None:
-    """Count conversations by how they ended, and turns; None where there are none.
-
-    Broken: a turn failed, for good, and those that were left were never sent: they are in no other number of a score.
-    """
-    if "conversation" not in requests:
-        return None
-    last = final(requests)
-    order = np.lexsort((requests["turn"][last], requests["conversation"][last]))
-    number, turn, turns, outcome = (
-        requests[name][last][order] for name in ("conversation", "turn", "turns", "outcome")
-    )
-    ends = np.append(np.diff(number) != 0, True)
-    done = outcome[ends] == Outcome.FINISHED
-    complete = done & (turn[ends] + 1 == turns[ends])
-    broken = ~done & (outcome[ends] != Outcome.UNFINISHED)
-    return {
-        "total": int(ends.sum()),
-        "complete": int(complete.sum()),
-        "broken": int(broken.sum()),
-        "unfinished": int((~complete & ~broken).sum()),
-        "turns_sent": len(turn),
-        "turns_never_sent": int((turns[ends] - turn[ends] - 1)[broken].sum()),
-    }

@@ -18,7 +18,9 @@ from llmsim.delivery import output_delay
 from llmsim.errors import InputError
 from llmsim.metrics import goodput, ranges, request_latency
 from llmsim.metrics import slo as slos
+from llmsim.metrics.catalogue import kpi_of
 from llmsim.metrics.fluidity import fluidity_index
+from llmsim.metrics.kpi import LESS, MORE, Kpi
 from llmsim.metrics.manipulate import drop_those_that_miss
 from llmsim.metrics.qoe import qoe
 from llmsim.metrics.slo import Slo
@@ -34,43 +36,38 @@ from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve, r
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 
-#: a change smaller than this share of the value is rounding
-SAME = 1e-6  #: tokens of benefit, of one user
-NOTICEABLE = 5e-4  #: of a metric, relative: less would not show in four digits
+NEGLIGIBLE_TOKENS = 1e-6  #: of the benefit of one user: a smaller change is rounding
 PACED, DROPPED, ABANDONED = "paced", "dropped", "abandoned"
+#: relative change below which a metric is unchanged: it would not show in four digits
+MARGIN = 5e-4
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """How a metric is shown, and which way is better."""
-
-    key: str
-    words: str
-    unit: str
-    better: int  #: +1: higher, -1: lower
-    factor: float = 1.0  #: from the value to the unit
+def _as(key: str, of: str, population: str = "") -> Kpi:
+    """A KPI of the score under the name that the audit has for it, over requests that it may select otherwise."""
+    kpi = kpi_of(of)
+    return replace(kpi, key=key, name=f"{kpi.name} {population}".rstrip(), margin=MARGIN)
 
 
 METRICS = (
-    Metric("throughput", "throughput", "tokens/s", +1),
-    Metric("ttft_p50", "TTFT p50 (completed)", "ms", -1, 1e3),
-    Metric("ttft_p99", "TTFT p99 (completed)", "ms", -1, 1e3),
-    Metric("ttft_p99_all", "TTFT p99 (all)", "ms", -1, 1e3),
-    Metric("tpot_mean", "mean TPOT", "ms", -1, 1e3),
-    Metric("tbt_p50", "TBT p50", "ms", -1, 1e3),
-    Metric("tbt_p99", "TBT p99", "ms", -1, 1e3),
-    Metric("stalls", "gap over 0.5 s", "%", -1, 100),
-    Metric("e2e_p99", "E2E p99 (completed)", "s", -1),
-    Metric("attainment_tbt", "TBT attainment", "%", +1, 100),
-    Metric("attainment", "SLO attainment (all)", "%", +1, 100),
-    Metric("attainment_completed", "SLO attainment (completed)", "%", +1, 100),
-    Metric("goodput", "goodput", "tokens/s", +1),
-    Metric("waste", "wasted tokens", "tokens/s", -1),
-    Metric("qoe", "Andes QoE", "", +1),
-    Metric("fluidity", "Etalon fluidity", "", +1),
-    Metric("smooth_uncharged", "uncharged smooth goodput", "tokens/s", +1),
-    Metric("smooth_first_token", "1st-token smooth goodput", "tokens/s", +1),
-    Metric("smooth", "hardened smooth goodput", "tokens/s", +1),
+    _as("throughput", "output_tokens_per_s"),
+    _as("ttft_p50", "ttft_s.p50", "(completed)"),
+    _as("ttft_p99", "ttft_s.p99", "(completed)"),
+    _as("ttft_p99_all", "ttft_s.p99", "(all)"),
+    _as("tpot_mean", "tpot_s.mean"),
+    _as("tbt_p50", "tbt_s.p50"),
+    _as("tbt_p99", "tbt_s.p99"),
+    Kpi("gap over 0.5 s", "share", "share", LESS, "%", margin=MARGIN, key="stalls"),
+    _as("e2e_p99", "e2e_s.p99", "(completed)"),
+    replace(_as("attainment_tbt", "slo.attainment"), name="TBT attainment"),
+    _as("attainment", "slo.attainment", "(all)"),
+    _as("attainment_completed", "slo.attainment", "(completed)"),
+    _as("goodput", "slo.goodput_tokens_per_s"),
+    Kpi("wasted tokens", "tokens/s", "rate", LESS, margin=MARGIN, key="waste"),
+    Kpi("Andes QoE", "", "ratio", MORE, margin=MARGIN, key="qoe"),
+    Kpi("Etalon fluidity", "", "ratio", MORE, margin=MARGIN, key="fluidity"),
+    replace(_as("smooth_uncharged", "smooth_goodput_tokens_per_s"), name="uncharged smooth goodput"),
+    replace(_as("smooth_first_token", "smooth_goodput_tokens_per_s"), name="1st-token smooth goodput"),
+    replace(_as("smooth", "smooth_goodput_tokens_per_s"), name="hardened smooth goodput"),
 )
 
 
@@ -89,7 +86,7 @@ class Change:
 class Row:
     """A metric of the result as it is, and after each manipulation; values in the metric's unit."""
 
-    metric: Metric
+    metric: Kpi
     as_is: float | None
     after: dict[str, Change]
 
@@ -118,8 +115,8 @@ class Audit:
         metrics = [
             {
                 "metric": row.metric.key,
-                "words": row.metric.words,
-                "unit": row.metric.unit,
+                "words": row.metric.name,
+                "unit": row.metric.shown_unit,
                 "better": "up" if row.metric.better > 0 else "down",
                 "as_is": row.as_is,
                 **{name: asdict(change) for name, change in row.after.items()},
@@ -248,19 +245,19 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _users(gain: np.ndarray) -> Users:
-    better, worse = int(np.sum(gain > SAME)), int(np.sum(gain < -SAME))
+    better, worse = int(np.sum(gain > NEGLIGIBLE_TOKENS)), int(np.sum(gain < -NEGLIGIBLE_TOKENS))
     return Users(better, worse, len(gain) - better - worse, float(gain.sum()))
 
 
-def _shown(metric: Metric, value: float) -> float | None:
+def _shown(metric: Kpi, value: float) -> float | None:
     return number(value * metric.factor)
 
 
-def _change(metric: Metric, before: float, after: float, users: Users) -> Change:
+def _change(metric: Kpi, before: float, after: float, users: Users) -> Change:
     if not (math.isfinite(before) and math.isfinite(after)):
         return Change(_shown(metric, after), None, "unknown", False, False)
     change = after - before
-    if abs(change) <= NOTICEABLE * max(abs(before), abs(after)):
+    if abs(change) <= metric.margin * max(abs(before), abs(after)):
         return Change(_shown(metric, after), 0.0, "unchanged", False, False)
     improves = change * metric.better > 0
     direction = "up" if change > 0 else "down"
@@ -279,12 +276,12 @@ def manipulable_share(baseline: Audit, claimed: Audit) -> list[dict[str, Any]]:
         if mine.as_is is None or theirs.as_is is None:
             continue
         gain = (theirs.as_is - mine.as_is) * mine.metric.better
-        if gain <= NOTICEABLE * abs(mine.as_is):
+        if gain <= mine.metric.margin * abs(mine.as_is):
             continue
         shares = {
             name: min(1.0, max(0.0, (change.change or 0.0) * mine.metric.better / gain))
             for name, change in mine.after.items()
         }
-        row = {"metric": mine.metric.key, "words": mine.metric.words, "unit": mine.metric.unit}
+        row = {"metric": mine.metric.key, "words": mine.metric.name, "unit": mine.metric.shown_unit}
         out.append({**row, "baseline": mine.as_is, "claimed": theirs.as_is, "share": shares})
     return out

@@ -7,14 +7,14 @@ were cut short are counted as censored, never left out in silence.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from llmsim.metrics import ranges
-from llmsim.metrics.summary import summary, weighted_summary
+from llmsim.metrics.summary import Summary, summary, weighted_summary
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
-
-Summary = dict[str, float | int | None]
 
 
 def ttft_s(timelines: Timelines) -> Floats:
@@ -78,9 +78,8 @@ def summarise_tpot(timelines: Timelines) -> Summary:
     """
     values_s = tpot_s(timelines)
     measured = ~np.isnan(values_s)
-    out = summary(values_s[measured])
-    out["censored"] = int(np.sum(measured & (timelines.outcome != Outcome.FINISHED)))
-    return out
+    cut_short = int(np.sum(measured & (timelines.outcome != Outcome.FINISHED)))
+    return replace(summary(values_s[measured]), censored=cut_short)
 
 
 def summarise_tbt(timelines: Timelines) -> Summary:

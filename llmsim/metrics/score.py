@@ -1,22 +1,121 @@
-"""The score of a run: every default metric, as plain numbers ready for JSON."""
+"""The score of requests or of a run: typed sections, as plain numbers ready for JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
 
-import numpy as np
-
-from llmsim.metrics import goodput, ranges, request_latency, smooth_goodput
-from llmsim.metrics import slo as slos
+from llmsim.metrics import catalogue, ranges
+from llmsim.metrics.kpi import OfRequests, OfRun, Section
 from llmsim.metrics.ranges import Bools
+from llmsim.metrics.scored import Requests, Run
+from llmsim.metrics.sections.attainment import Attainment
+from llmsim.metrics.sections.choices import Choices
+from llmsim.metrics.sections.class_scores import ClassScores
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
-from llmsim.metrics.summary import number, summary
-from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve, run_end_s
+from llmsim.metrics.window import ARRIVALS, Window, resolve, run_end_s
 from llmsim.record import Floats, Timelines
-from llmsim.request import Outcome
+
+S = TypeVar("S", bound=Section)
+
+
+#: sections by their kind; None: does not apply, and is null in JSON
+Sections = Mapping[type[Section], Section | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Score(Mapping[str, Any]):
+    """Sections of a score: typed by `section`, or by their names in JSON, also dotted: ``score["ttft_s.p99"]``."""
+
+    sections: Sections
+
+    @classmethod
+    def of(cls, sections: Sections) -> Score:
+        """Put sections in the order of the catalogue."""
+        order = {kind: None for kind in (*catalogue.sections(), *sections) if kind in sections}
+        return cls({kind: sections[kind] for kind in order})
+
+    def having(self, *sections: Section) -> Score:
+        """Return a score with these sections, in place of its own of the same kind."""
+        return Score.of({**self.sections, **{type(section): section for section in sections}})
+
+    def without(self, names: Collection[str]) -> Score:
+        """Return a score with None in some fields of sections that stand in the score itself."""
+        own = [section for section in self.sections.values() if section is not None and not section.key]
+        gone = [(section, dict.fromkeys(set(section) & set(names))) for section in own]
+        return self.having(*(section.changed(**nothing) for section, nothing in gone if nothing))
+
+    def section(self, kind: type[S]) -> S:
+        """Return a section; KeyError if it is not there."""
+        found = self.find(kind)
+        if found is None:
+            raise KeyError(kind.__name__)
+        return found
+
+    def find(self, kind: type[S]) -> S | None:
+        """Return a section, None if it is not there."""
+        found = self.sections.get(kind)
+        return found if isinstance(found, kind) else None
+
+    def __getitem__(self, key: str) -> Any:
+        first, *others = key.split(".")
+        value = self._top(first)
+        for name in others:
+            value = value[name]
+        return value
+
+    def _top(self, name: str) -> Any:
+        for kind, section in self.sections.items():
+            if kind.key == name:
+                return section
+            if not kind.key and name in _names(kind, section):
+                return None if section is None else section[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        for kind, section in self.sections.items():
+            if kind.key:
+                yield kind.key
+            else:
+                yield from _names(kind, section)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        out: dict[str, Any] = {}
+        for kind, section in self.sections.items():
+            values = None if section is None else section.to_dict()
+            out |= {kind.key: values} if kind.key else values or dict.fromkeys(_names(kind, section))
+        return out
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Score:
+        """Make a score from JSON values, of those sections that are there.
+
+        ValueError or TypeError for values of other types. What no section of this version has is left out.
+        """
+        return cls.of({kind: _read(kind, values) for kind in catalogue.sections() if _is_there(kind, values)})
+
+
+def _names(kind: type[Section], section: Section | None) -> list[str]:
+    """Names in JSON of the fields of a section that stand in the score itself."""
+    return [field.name for field in fields(kind)] if section is None else section.present()  # type: ignore[arg-type]
+
+
+def _is_there(kind: type[Section], values: Mapping[str, Any]) -> bool:
+    needed = (field.name for field in fields(kind) if field.default is not None)  # type: ignore[arg-type]
+    return kind.key in values if kind.key else all(name in values for name in needed)
+
+
+def _read(kind: type[Section], values: Mapping[str, Any]) -> Section | None:
+    if kind.key:
+        return None if values[kind.key] is None else kind.read(values[kind.key])
+    own = {name: values[name] for name in _names(kind, None) if name in values}
+    return None if kind.always and not any(own.values()) else kind.read(own)
 
 
 def score(
@@ -27,18 +126,17 @@ def score(
     window: Window = ARRIVALS,
     first_scheduled_s: Floats | None = None,
     end_s: float | None = None,
-) -> dict[str, Any]:
-    """Score the requests of `window`; plain floats, ints, strings and None only.
+) -> Score:
+    """Score the requests of `window`.
 
     Latencies, attainment, goodput and smooth goodput rest on the requests that arrive in the window,
     whenever they end; `output_tokens_per_s` and `requests_per_s` on what is delivered inside it.
     `first_scheduled_s` (N,) is NaN where a request was never scheduled. `end_s` is when the run ended, for
     users charged `until_run_end`. Every choice is under `choices`.
     """
-    span = resolve(window, timelines)
     end_s = run_end_s(timelines) if end_s is None else end_s
-    values = _score_within(timelines, span, slo, user, first_scheduled_s, end_s)
-    return {**values, "choices": _choices(slo, user, window, span, end_s)}
+    requests = Requests(timelines, resolve(window, timelines), slo, user, first_scheduled_s, end_s)
+    return Score.of({**_of_requests(requests), Choices: Choices.of(requests, window)})
 
 
 def score_classes(
@@ -49,7 +147,7 @@ def score_classes(
     window: Window = ARRIVALS,
     first_scheduled_s: Floats | None = None,
     end_s: float | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> ClassScores:
     """Score each class of requests by itself: which they are, (N,), and their SLO, by name.
 
     All classes have the window of the whole, so that their rates add up to its rates. Otherwise as `score`, with the
@@ -61,89 +159,24 @@ def score_classes(
     for name, (mine, slo) in classes.items():
         span = replace(whole, counted=whole.counted[mine])
         scheduled_s = None if first_scheduled_s is None else first_scheduled_s[mine]
-        values = _score_within(ranges.select(timelines, mine), span, slo, user, scheduled_s, end_s)
+        of_class = Requests(ranges.select(timelines, mine), span, slo, user, scheduled_s, end_s)
+        scores[name] = Score.of(_of_requests(of_class))
         if slo is not None:
-            values["slo"]["bounds"] = asdict(slo)
-        scores[name] = values
-    return scores
+            attained = scores[name].section(Attainment)
+            scores[name] = scores[name].having(replace(attained, bounds=asdict(slo)))
+    return ClassScores(scores)
 
 
-def _score_within(
-    timelines: Timelines, span: Span, slo: Slo | None, user: User | None, first_scheduled_s: Floats | None, end_s: float
-) -> dict[str, Any]:
-    counted = ranges.select(timelines, span.counted)
-    rows = ranges.layout(counted)
-    return {
-        "requests": outcomes(counted),
-        **_latencies(counted, None if first_scheduled_s is None else first_scheduled_s[span.counted]),
-        "output_tokens": int(rows.n_tokens.sum()),
-        "output_tokens_per_s": number(goodput.delivered_tokens_per_s(timelines, span)),
-        "requests_per_s": number(goodput.finished_requests_per_s(timelines, span)),
-        "slo": None if slo is None else _slo(counted, slo, span),
-        **score_reader(counted, user, span, end_s),
-    }
+def _of_requests(requests: Requests) -> Sections:
+    kinds = [kind for kind in catalogue.sections() if issubclass(kind, OfRequests)]
+    return _there({kind: kind.of(requests) for kind in kinds})
 
 
-def outcomes(timelines: Timelines) -> dict[str, int]:
-    """How many requests there are, and how they ended; the outcomes add up to the total."""
-    counts = np.bincount(timelines.outcome, minlength=len(Outcome))
-    named = {outcome.name.lower(): int(counts[outcome]) for outcome in Outcome}
-    order = ("finished", "abandoned", "cancelled", "rejected", "unfinished")
-    return {"total": len(timelines), **{name: named[name] for name in order}}
+def sections_of_run(run: Run) -> Sections:
+    """Measure every section that rests on a run's record."""
+    kinds = [kind for kind in catalogue.sections() if issubclass(kind, OfRun)]
+    return _there({kind: kind.of(run) if kind.applies(run.scenario) else None for kind in kinds})
 
 
-def _latencies(timelines: Timelines, first_scheduled_s: Floats | None) -> dict[str, Any]:
-    queueing = None
-    if first_scheduled_s is not None:
-        queueing = request_latency.summarise_waits(timelines, request_latency.queueing_s(timelines, first_scheduled_s))
-    return {
-        "ttft_s": request_latency.summarise_waits(timelines, request_latency.ttft_s(timelines)),
-        "tpot_s": request_latency.summarise_tpot(timelines),
-        "tbt_s": request_latency.summarise_tbt(timelines),
-        "e2e_s": request_latency.summarise_waits(timelines, request_latency.e2e_s(timelines)),
-        "queueing_s": queueing,
-    }
-
-
-def _slo(timelines: Timelines, slo: Slo, span: Span) -> dict[str, Any]:
-    each = slos.meets_each(timelines, slo)
-    good = slos.joint(each)
-    share = {name: number(kept.mean()) if len(kept) else None for name, kept in each.items()}
-    return {
-        "attainment": number(good.mean()) if len(good) else None,
-        "attainment_by_bound": share,
-        "goodput_tokens_per_s": number(per_second(float(ranges.n_tokens(timelines)[good].sum()), span)),
-        "goodput_requests_per_s": number(per_second(float(good.sum()), span)),
-    }
-
-
-def score_reader(timelines: Timelines, user: User | None, span: Span, end_s: float) -> dict[str, Any]:
-    """The part of a score that rests on the reader: of `timelines`, those counted, charged until `end_s` if dropped."""
-    if user is None:
-        return {"smooth_goodput_tokens_per_s": None, "idle_latency_s": None}
-    idle_s = smooth_goodput.idle_latency_s(timelines, user, end_s=end_s)
-    n_tokens, finished = ranges.n_tokens(timelines), timelines.outcome == Outcome.FINISHED
-    penalty = smooth_goodput.penalty_tokens(idle_s, n_tokens, finished, user)
-    total = float((n_tokens - penalty).sum())
-    return {
-        "smooth_goodput_tokens_per_s": number(per_second(total, span)),
-        "idle_latency_s": summary(np.maximum(idle_s, 0.0)),
-    }
-
-
-def _choices(slo: Slo | None, user: User | None, window: Window, span: Span, end_s: float) -> dict[str, Any]:
-    seconds_per_token = None if user is None else user.seconds_per_token
-    return {
-        "window": {
-            "asked": window.kind,
-            "kind": span.kind,
-            "start_s": span.start_s,
-            "end_s": number(span.end_s),
-            "duration_s": number(span.duration_s),
-            "requests_outside": int((~span.counted).sum()),
-        },
-        "slo": None if slo is None else asdict(slo),
-        "user": None if user is None else asdict(user) | {"seconds_per_token": seconds_per_token},
-        "run_end_s": end_s,
-        "percentiles": "NumPy linear; Kaplan-Meier where censored > 0 (ttft_s, e2e_s, queueing_s)",
-    }
+def _there(sections: Sections) -> Sections:
+    return {kind: section for kind, section in sections.items() if section is not None or kind.always}

@@ -1,24 +1,41 @@
-"""Summaries of samples: mean, percentiles, and how many values these rest on; plain numbers for JSON."""
+"""Summaries of samples: mean, percentiles, and how many values these rest on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from llmsim.metrics.kpi import Part
 from llmsim.record import Floats
 from llmsim.statistics.percentiles import Weighted, histogram, percentiles_of
 from llmsim.statistics.survival import kaplan_meier, restricted_mean, survival_percentile
 
 PERCENTILES = (50.0, 90.0, 99.0)
+#: fields of a `Summary` that are values; the others count
+STATISTICS = ("mean", "p50", "p90", "p99")
+#: those of them that describe a system only where a run is steady
+TAIL_STATISTICS = ("p99",)
 
 
-def summary(values: Floats, censored_at: Floats | None = None) -> dict[str, float | int | None]:
-    """Mean, p50, p90, p99, how many values these rest on (`n`) and how many were cut short (`censored`).
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary(Part):
+    """Statistics of a sample; None where there is nothing to say: n = 0, or a percentile not reached."""
+
+    mean: float | None
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    n: int  #: values that these rest on
+    censored: int  #: how many were cut short
+
+
+def summary(values: Floats, censored_at: Floats | None = None) -> Summary:
+    """Summarise values (n,), and waits that were cut short at `censored_at` (censored,).
 
     Without censoring: the mean and NumPy's linear percentiles. With it: Kaplan-Meier percentiles, and the
-    restricted mean up to the longest time seen. None (JSON null) where there is nothing to say: n = 0, or a
-    percentile not reached.
+    restricted mean up to the longest time seen.
     """
     cut = np.empty(0) if censored_at is None else censored_at
     if len(values) == 0:
@@ -32,16 +49,16 @@ def summary(values: Floats, censored_at: Floats | None = None) -> dict[str, floa
     return _named(restricted_mean(times, waiting, float(time_s.max())), percentiles, len(values), len(cut))
 
 
-def weighted_summary(parts: Weighted, censored: int = 0) -> dict[str, float | int | None]:
+def weighted_summary(parts: Weighted, censored: int = 0) -> Summary:
     """Like `summary` where values[j] occurs weights[j] times; `censored` is reported, not estimated."""
     counts = histogram(parts)
     mean = counts.total / counts.n if counts.n else float("nan")
     return _named(mean, percentiles_of(parts, counts, PERCENTILES), counts.n, censored)
 
 
-def _named(mean: float, percentiles: Sequence[float], n: int, censored: int) -> dict[str, float | int | None]:
+def _named(mean: float, percentiles: Sequence[float], n: int, censored: int) -> Summary:
     p50, p90, p99 = (number(p) for p in percentiles)
-    return {"mean": number(mean), "p50": p50, "p90": p90, "p99": p99, "n": n, "censored": censored}
+    return Summary(number(mean), p50, p90, p99, n, censored)
 
 
 def number(value: float) -> float | None:

@@ -17,7 +17,6 @@ from llmsim.statistics.intervals import (
 )
 from llmsim.statistics.series import batch_means, independent_batches, mean_of_series, mser5, time_averages
 from llmsim.statistics.steady import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, Verdict, judge
-from llmsim.statistics.words import digits, in_short
 
 __all__ = [
     "OVERLOADED",
@@ -29,8 +28,6 @@ __all__ = [
     "attainment",
     "batch_means",
     "bootstrap",
-    "digits",
-    "in_short",
     "independent_batches",
     "judge",
     "mean",

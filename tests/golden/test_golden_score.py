@@ -26,7 +26,7 @@ def rounded(value):
 
 
 def test_the_score_of_a_small_run_has_not_changed():
-    score = run(load_scenario(HERE / "small.toml")).score
+    score = run(load_scenario(HERE / "small.toml")).score.to_dict()
     del score["wall_s"]
     golden = HERE / "small.json"
     if os.environ.get("LLMSIM_REFRESH_GOLDEN"):

@@ -38,7 +38,7 @@ def test_a_client_timeout_does_not_improve_the_tail() -> None:
         end_s=np.where(cut, 6.5, waits),
         outcome=np.where(cut, Outcome.CANCELLED, Outcome.FINISHED).tolist(),
     )
-    found = summarise_waits(timelines, ttft_s(timelines))
+    found = summarise_waits(timelines, ttft_s(timelines)).to_dict()
 
     assert np.percentile(waits[~cut], 90) == 5.5
     expected = {"mean": (1 + 2 + 3 + 4 + 5 + 6 + 4 * 6.5) / 10, "p50": 5.0, "p90": None, "p99": None}
@@ -48,14 +48,14 @@ def test_a_client_timeout_does_not_improve_the_tail() -> None:
 def test_summary_without_values_is_null() -> None:
     nothing = {"mean": None, "p50": None, "p90": None, "p99": None, "n": 0, "censored": 0}
 
-    assert summary(np.empty(0)) == nothing
-    assert weighted_summary([(np.empty(0), np.empty(0, np.int64))]) == nothing
-    assert summary(np.empty(0), np.array([3.0])) == nothing | {"censored": 1}
+    assert summary(np.empty(0)).to_dict() == nothing
+    assert weighted_summary([(np.empty(0), np.empty(0, np.int64))]).to_dict() == nothing
+    assert summary(np.empty(0), np.array([3.0])).to_dict() == nothing | {"censored": 1}
 
 
 def test_uncensored_summary_is_numpys() -> None:
     values = np.array([1.0, 2.0, 4.0, 8.0])
-    found = summary(values)
+    found = summary(values).to_dict()
 
     assert found == pytest.approx(
         {"mean": 15 / 4, "p50": 3.0, "p90": 4 + 0.7 * 4, "p99": 4 + 0.97 * 4, "n": 4, "censored": 0}

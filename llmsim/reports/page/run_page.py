@@ -13,12 +13,19 @@ from llmsim import discovery, experiment
 from llmsim.errors import InputError
 from llmsim.latency.build import SOURCES
 from llmsim.metrics.audit import Audit, audit
+from llmsim.metrics.catalogue import select
+from llmsim.metrics.score import Score
+from llmsim.metrics.sections.throughput import Throughput
+from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import run_end_s
+from llmsim.reports.format import kpi_text
 from llmsim.reports.page import html
 from llmsim.reports.page.html import Html, element
-from llmsim.reports.tables import audit as report_audit
-from llmsim.reports.tables import run as report
+from llmsim.reports.tables import audit_tables, latency_table
+from llmsim.reports.tables.outcome_rows import outcome_rows
+from llmsim.reports.tables.setting import setting
 from llmsim.scenario import Scenario, ServeGenWorkload, TraceWorkload
+from llmsim.statistics import STEADY
 
 #: an audit goes through every token several times: a run of more takes longer than a page may
 AUDITED_TOKENS = 10_000_000
@@ -30,6 +37,8 @@ PICTURES = {
 }
 #: the same, of runs whose instances come and go
 MORE_PICTURES = {"instances.png": "The load, the instances that it called up, and what they cost."}
+#: KPIs of the cards at the top
+CARD_KEYS = ("slo.attainment", "slo.goodput_tokens_per_s", "smooth_goodput_tokens_per_s", "output_tokens_per_s")
 VERDICT_CLASS = {"steady": "good", "overloaded": "bad", "too short": "doubt", "nothing served": "bad"}
 
 
@@ -40,13 +49,11 @@ def run_page(folder: Path) -> str:
     return html.document(
         title,
         element("h1", scenario.name),
-        element("p", report.setting(scenario)),
-        verdict(score),
+        element("p", setting(scenario)),
+        verdict(score.find(RunVerdict)),
         cards(score),
         html.section("Latencies", _latencies(score)),
-        html.section(
-            "What was served", html.pairs((name.strip(), words) for name, words in report.outcome_rows(score))
-        ),
+        html.section("What was served", html.pairs((name.strip(), words) for name, words in outcome_rows(score))),
         html.section("Pictures", *_pictures(folder, scenario), *_of_this_run_only(score)),
         html.section("Could these numbers be gamed?", *_audit(folder, scenario, score)),
         html.section("The scenario", scenario_table(scenario.model_dump(mode="json"))),
@@ -54,38 +61,38 @@ def run_page(folder: Path) -> str:
     )
 
 
-def verdict(score: Mapping[str, Any]) -> Html:
+def verdict(judged: RunVerdict | None) -> Html:
     """Whether the run may speak of a steady state, and why."""
-    judged = score.get("verdict")
     if judged is None:
         return element("p", "This result has no verdict: it was made before llmsim gave one.", class_="verdict doubt")
-    answer = judged["answer"]
     tails = ""
-    if judged.get("withheld"):
+    if judged.withheld:
         tails = " P99s are withheld: they would tell of how long the run was, not of the system."
-    elif judged.get("forced"):
+    elif judged.forced:
         tails = " P99s marked * are shown by force; do not rely on them."
-    words = element("b", experiment.ANSWERS.get(answer, answer).capitalize())
-    return element(
-        "div", words, f": {judged['reason']}.{tails}", class_=f"verdict {VERDICT_CLASS.get(answer, 'doubt')}"
-    )
+    words = element("b", experiment.ANSWERS.get(judged.answer, judged.answer).capitalize())
+    colour = VERDICT_CLASS.get(judged.answer, "doubt")
+    return element("div", words, f": {judged.reason}.{tails}", class_=f"verdict {colour}")
 
 
-def cards(score: Mapping[str, Any]) -> Html:
+def cards(score: Score) -> Html:
     """The numbers that one looks for first."""
-    slo = score["slo"] or {}
-    attainment = slo.get("attainment")
     shown = (
-        ("–" if attainment is None else f"{100 * attainment:.2f} %", "SLO attainment"),
-        (f"{report.plain(slo.get('goodput_tokens_per_s'))} tok/s", "goodput"),
-        (f"{report.plain(score['smooth_goodput_tokens_per_s'])} tok/s", "smooth goodput"),
-        (f"{report.plain(score['output_tokens_per_s'])} tok/s", "throughput"),
+        (kpi_text(kpi, _value(score, kpi.key), "tok/s" if kpi.unit == "tokens/s" else None), kpi.name)
+        for kpi in select(*CARD_KEYS)
     )
     return element(
         "div",
         *(element("div", element("b", value), element("span", words), class_="card") for value, words in shown),
         class_="cards",
     )
+
+
+def _value(score: Score, key: str) -> float | None:
+    """A KPI of the score; None where its section does not apply."""
+    first = key.partition(".")[0]
+    value: float | None = None if score[first] is None else score[key]
+    return value
 
 
 def scenario_table(values: Mapping[str, Any]) -> Html:
@@ -115,18 +122,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def _latencies(score: Mapping[str, Any]) -> Html:
-    forced = score.get("verdict", {}).get("forced", ())
-    rows = []
-    for key, (words, scale) in report.LATENCIES.items():
-        row = score.get(key)
-        if row is not None:
-            values = (
-                report.plain(None if row[q] is None else row[q] / scale) + ("*" if f"{key}.{q}" in forced else "")
-                for q in report.QUANTILES
-            )
-            rows.append((words, *values, report.plain(row["n"])))
-    return html.table(("", *report.QUANTILES, "n"), rows)
+def _latencies(score: Score) -> Html:
+    return html.table(("", *latency_table.HEADS), list(latency_table.latency_rows(score)))
 
 
 def _pictures(folder: Path, scenario: Scenario) -> Iterator[Html]:
@@ -139,17 +136,18 @@ def _pictures(folder: Path, scenario: Scenario) -> Iterator[Html]:
         yield element("p", f"Not in the folder: {', '.join(lacking)}.", class_="quiet")
 
 
-def _of_this_run_only(score: Mapping[str, Any]) -> Iterator[Html]:
-    if score.get("verdict", {}).get("answer", "steady") != "steady":
+def _of_this_run_only(score: Score) -> Iterator[Html]:
+    judged = score.find(RunVerdict)
+    if judged is not None and judged.answer != STEADY:
         words = (
             "Pictures and audit show what the requests of this run met, P99s included: no forecast of any other run."
         )
         yield element("p", words, class_="quiet")
 
 
-def _audit(folder: Path, scenario: Scenario, score: Mapping[str, Any]) -> Iterator[Html]:
+def _audit(folder: Path, scenario: Scenario, score: Score) -> Iterator[Html]:
     """What the audit warns of, or why there is none."""
-    tokens = score["output_tokens"]
+    tokens = score.section(Throughput).output_tokens
     by_hand = f"llmsim audit {shlex.quote(folder.resolve().name)}"
     if tokens > AUDITED_TOKENS:
         yield element("p", f"Not audited: {tokens:,} tokens are too many for a page to wait for. By hand: {by_hand}")
@@ -167,9 +165,9 @@ def _audit(folder: Path, scenario: Scenario, score: Mapping[str, Any]) -> Iterat
     except InputError as error:
         yield element("p", f"No audit: {error}.")
         return
-    yield element("ul", *(element("li", line) for line in report_audit.words(made)))
+    yield element("ul", *(element("li", line) for line in audit_tables.findings(made)))
     yield html.folded(
-        "Every metric, as is and manipulated", _audit_table(made), element("p", report_audit.NOTE, class_="quiet")
+        "Every metric, as is and manipulated", _audit_table(made), element("p", audit_tables.NOTE, class_="quiet")
     )
     yield element(
         "p",
@@ -182,16 +180,16 @@ def _audit(folder: Path, scenario: Scenario, score: Mapping[str, Any]) -> Iterat
 def _audit_table(made: Audit) -> Html:
     rows = []
     for row in made.rows:
-        unit = f", {row.metric.unit}" if row.metric.unit else ""
+        unit = f", {row.metric.shown_unit}" if row.metric.shown_unit else ""
         cells: list[object] = []
         for key in made.users:
             change = row.after[key]
             said = "gameable" if change.gameable else "better" if change.improves else "worse"
             moved = change.direction in ("up", "down")
-            value = f"{report_audit.plain(change.value, row.metric.unit)} {said}" if moved else "="
+            value = f"{audit_tables.audit_number(change.value, row.metric.shown_unit)} {said}" if moved else "="
             cells.append(element("span", value, class_="gamed") if change.gameable else value)
-        rows.append((f"{row.metric.words}{unit}", report_audit.plain(row.as_is, row.metric.unit), *cells))
-    return html.table(("", "as is", *(report_audit.HEADS.get(key, key) for key in made.users)), rows)
+        rows.append((f"{row.metric.name}{unit}", audit_tables.audit_number(row.as_is, row.metric.shown_unit), *cells))
+    return html.table(("", "as is", *(audit_tables.MANIPULATION_HEADS.get(key, key) for key in made.users)), rows)
 
 
 def _again(folder: Path, scenario: Scenario) -> Iterator[Html]:

@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.experiment import ANSWERS, P99S_MARKED
+from llmsim.reports.format import value_text
 from llmsim.reports.page import html
 from llmsim.reports.page.html import Html, element
 from llmsim.reports.page.run_page import VERDICT_CLASS, scenario_table
-from llmsim.reports.tables import sweep as report_sweep
+from llmsim.reports.tables import sweep_tables
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED
-from llmsim.studies.sweep import CURVES, HEAT_MAPS, Kept, in_words, read_kept
+from llmsim.studies.sweep import CURVES, HEAT_MAPS, Kept, read_kept
 
 PICTURES = {
     CURVES: "Each metric along an axis: means over seeds, with 95 % intervals.",
     HEAT_MAPS: "Each metric over both axes: means over seeds, ± half of the 95 % interval.",
 }
 #: a longer table is for the file
-ROWS = 200
+MOST_ROWS = 200
 
 
 def sweep_page(folder: Path) -> str:
@@ -62,26 +63,26 @@ def _verdict(kept: Kept) -> Html:
 
 def _axes_in_words(said: Mapping[str, Any]) -> str:
     fields = [" with ".join(axis["fields"]) for axis in said["axes"]]
-    return f"{' and '.join(fields)}, {report_sweep.in_points(len(said['points']), len(said['seeds']))}"
+    return f"{' and '.join(fields)}, {sweep_tables.in_points(len(said['points']), len(said['seeds']))}"
 
 
 def _axes(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for axis in said["axes"]:
         for i, field in enumerate(axis["fields"]):
-            yield field, ", ".join(in_words(row[i]) for row in axis["values"])
+            yield field, ", ".join(value_text(row[i]) for row in axis["values"])
     yield "seeds", ", ".join(map(str, said["seeds"]))
 
 
 def _table(said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[Html]:
     fields = [field for axis in said["axes"] for field in axis["fields"]]
-    heads = (*map(html.breakable, fields), *(head for head, _ in report_sweep.SHOWN.values()), "verdict")
+    heads = (*map(html.breakable, fields), *sweep_tables.kpi_heads(), "verdict")
     cells = [
-        (*map(in_words, values.values()), *report_sweep.cells(intervals, words), words)
-        for values, intervals, words in report_sweep.groups(rows, fields, len(said["seeds"]))
+        (*map(value_text, values.values()), *sweep_tables.interval_cells(intervals, words), words)
+        for values, intervals, words in sweep_tables.points_of(rows, fields, len(said["seeds"]))
     ]
-    yield html.table(heads, cells[:ROWS], words=len(fields))
-    if len(cells) > ROWS:
-        yield element("p", f"And {len(cells) - ROWS:,} more rows in sweep.parquet.", class_="quiet")
+    yield html.table(heads, cells[:MOST_ROWS], words=len(fields))
+    if len(cells) > MOST_ROWS:
+        yield element("p", f"And {len(cells) - MOST_ROWS:,} more rows in sweep.parquet.", class_="quiet")
     if len(said["seeds"]) > 1:
         yield element("p", "Means over seeds ± half of the 95 % interval (Student's t).", class_="quiet")
 
@@ -91,7 +92,7 @@ def _pictures(folder: Path, *, finished: bool) -> Iterator[Html]:
     for file, words in there:
         yield html.picture(file, words)
     if not there:
-        why = report_sweep.NO_PICTURES if finished else "they are drawn when the sweep has ended"
+        why = sweep_tables.NO_PICTURES if finished else "they are drawn when the sweep has ended"
         yield element("p", f"None: {why}.", class_="quiet")
 
 

@@ -41,7 +41,7 @@ def audit_figure(audit: Audit) -> Figure:
         half = EDGE / 2
         ends = (f"≤ -{EDGE:g}", f"-{half:g}", "0", f"{half:g}", f"≥ {EDGE:g}")  # where bars end, whatever the change
         axes.set_xticks([-EDGE, -half, 0.0, half, EDGE], ends)
-        axes.set_yticks(place, [row.metric.words for row in audit.rows])
+        axes.set_yticks(place, [row.metric.name for row in audit.rows])
         users = audit.users[key]
         title = f"{TITLES.get(key, key)}\n{users.better:,} users better off, {users.worse:,} worse"
         tidy(axes, x="worse   ←   change (%)   →   better", y="", title=title)

@@ -10,6 +10,7 @@ from llmsim.experiment import Result, make_window
 from llmsim.experiment.autoscaling import usd_per_instance_hour
 from llmsim.metrics.ranges import pooled_gaps, select
 from llmsim.metrics.request_latency import tpot_s, ttft_s
+from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import resolve
 from llmsim.reports.plots.distributions import latency_figure
 from llmsim.reports.plots.instances import instances_figure
@@ -34,7 +35,7 @@ def run_latencies(result: Result) -> Figure:
     timelines = select(result.delivered, counted)
     gaps_s, weights = pooled_gaps(timelines)
     bounds_s = (slo.ttft_s, slo.tpot_s, slo.tbt_s)
-    answer = result.score["verdict"]["answer"]
+    answer = result.score.section(RunVerdict).answer
     notes = [f"{len(timelines):,} of {len(counted):,} requests, those of the window"] if not counted.all() else []
     notes += [f"{answer}: these p99s are no forecast"] if answer != STEADY else []
     return latency_figure(

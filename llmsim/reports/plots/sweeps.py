@@ -13,34 +13,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from llmsim.metrics.catalogue import select
+from llmsim.reports.format import LINE_LETTERS, broken, interval_text, value_text
 from llmsim.reports.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
-from llmsim.statistics import STEADY, Interval, in_short, mean
-from llmsim.studies.sweep import CURVES, HEAT_MAPS, LINE, Axis, Swept, in_words, narrow
+from llmsim.statistics import STEADY, Interval, mean
+from llmsim.studies.sweep import CURVES, HEAT_MAPS, Axis, Swept
 
-#: column -> words, factor from the column's unit
-METRICS = {
-    "ttft_s.p99": ("TTFT p99 (ms)", 1e3),
-    "tpot_s.mean": ("mean TPOT (ms)", 1e3),
-    "tbt_s.p99": ("TBT p99 (ms)", 1e3),
-    "slo.attainment": ("SLO attainment (%)", 100.0),
-    "slo.goodput_tokens_per_s": ("goodput (tokens/s)", 1.0),
-    "smooth_goodput_tokens_per_s": ("smooth goodput (tokens/s)", 1.0),
-    "imbalance.outstanding_cv": ("imbalance: CV of outstanding over instances", 1.0),
-}
+#: KPIs of the panels
+PANEL_KEYS = (
+    *("ttft_s.p99", "tpot_s.mean", "tbt_s.p99", "slo.attainment", "slo.goodput_tokens_per_s"),
+    *("smooth_goodput_tokens_per_s", "imbalance.outstanding_cv"),
+)
 #: what a picture says beside the name of a field
-SAID = {"router.report_age_s": " (0: oracle)"}
+FIELD_NOTES = {"router.report_age_s": " (0: oracle)"}
 #: values that span more than this are drawn on a logarithmic axis
-DECADES_APART = 20.0
+LOG_RATIO = 20.0
 #: more lines in a panel than this cannot be told apart; more cells cannot be read
-LINES, CELLS = 8, 12
+MOST_LINES, MOST_CELLS = 8, 12
 #: from a marker to the one beside it, where values lie 1 apart
-BESIDE = 0.08
+MARKER_SHIFT = 0.08
 #: width of a small letter, in widths of a panel
-LETTER = 0.0225
+LETTER_WIDTH = 0.0225
 #: letters of a value, of a line of a name beside a panel
-LONGEST, BESIDE_LINE = 24, 20
+VALUE_LETTERS, NAME_LETTERS = 24, 20
 WITHHELD = "withheld"
-HOLLOW = "hollow: not all runs are steady"
+HOLLOW_NOTE = "hollow: not all runs are steady"
 
 #: values of the axes, by position -> the interval over seeds; None where a run has no such number
 Cells = Mapping[tuple[int, ...], Interval | None]
@@ -67,7 +64,7 @@ def draw_sweep(swept: Swept, folder: Path) -> list[Path]:
     panels = list(panels_of(swept))
     files = [folder / CURVES]
     save(curves_figure(axes, panels), files[0])
-    if len(axes) == 2 and max(len(axis.values) for axis in axes) <= CELLS:
+    if len(axes) == 2 and max(len(axis.values) for axis in axes) <= MOST_CELLS:
         files.append(folder / HEAT_MAPS)
         save(heat_maps_figure(axes, panels), files[1])
     return files
@@ -80,7 +77,8 @@ def panels_of(swept: Swept) -> Iterator[Panel]:
     places = list(np.ndindex(*sizes))
     runs = {place: swept.rows[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
     unsteady = {place for place in places if any(row["verdict.answer"] != STEADY for row in runs[place])}
-    for column, (words, factor) in METRICS.items():
+    for kpi in select(*PANEL_KEYS):
+        column, factor = kpi.key, kpi.factor
         if not any(column in row for row in swept.rows):
             continue
         cells: dict[tuple[int, ...], Interval | None] = {}
@@ -88,7 +86,8 @@ def panels_of(swept: Swept) -> Iterator[Panel]:
             values = [row.get(column) for row in runs[place]]
             known = [factor * value for value in values if value is not None]
             cells[place] = mean(known) if len(known) == seeds else None
-        yield Panel(words, cells, unsteady, WITHHELD if column.endswith(".p99") else "–")
+        name = f"{kpi.name} ({kpi.shown_unit})" if kpi.shown_unit else kpi.name
+        yield Panel(name, cells, unsteady, WITHHELD if kpi.tail else "–")
 
 
 def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
@@ -103,11 +102,11 @@ def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
     if len(axes) == 2:
         handles, labels = grid[0].get_legend_handles_labels()
         lines = len(axes[1 - along].values)
-        few = f", the first {LINES} of {lines}" if lines > LINES else ""
-        title = f"{', '.join(axes[1 - along].names)}{few}   ({HOLLOW})"
+        few = f", the first {MOST_LINES} of {lines}" if lines > MOST_LINES else ""
+        title = f"{', '.join(axes[1 - along].names)}{few}   ({HOLLOW_NOTE})"
         figure.legend(handles, labels, title=title, loc="outside lower center", ncols=4, **LEGEND)
     elif any(panel.unsteady for panel in panels):
-        figure.supxlabel(HOLLOW, fontsize="small", color=GREY)
+        figure.supxlabel(HOLLOW_NOTE, fontsize="small", color=GREY)
     return figure
 
 
@@ -123,14 +122,14 @@ def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
         bright = _bright(means)
         for (row, column), one in zip(np.ndindex(shape), intervals, strict=True):
             colour = GREY if one is None else "black" if bright[row, column] else "white"
-            text = panel.absent if one is None else in_short(one).replace(" ±", "\n±")
+            text = panel.absent if one is None else interval_text(one).replace(" ±", "\n±")
             axes_of.text(column, row, text, ha="center", va="center", fontsize="x-small", color=colour)
         labels = _labels(across)
         axes_of.set_xticks(range(len(labels)), labels, fontsize="small", rotation=_rotation(labels))
         axes_of.set_yticks(range(len(down.values)), _labels(down), fontsize="small")
         axes_of.set_title(panel.words, loc="left", fontsize="medium")
         axes_of.set_xlabel("\n".join(across.names))
-        axes_of.set_ylabel("\n".join(narrow(name, BESIDE_LINE) for name in down.names), fontsize="small")
+        axes_of.set_ylabel("\n".join(broken(name, NAME_LETTERS) for name in down.names), fontsize="small")
     return figure
 
 
@@ -147,11 +146,11 @@ def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> No
     axis = axes[along]
     numeric = _numeric(axis)
     x = [float(row[0]) for row in axis.values] if numeric else [float(i) for i in range(len(axis.values))]
-    labels = _labels(axes[1 - along], LONGEST) if len(axes) == 2 else [""]
-    lines = min(len(labels), LINES)
+    labels = _labels(axes[1 - along], VALUE_LETTERS) if len(axes) == 2 else [""]
+    lines = min(len(labels), MOST_LINES)
     draw = _line if numeric else _markers
     for line in range(lines):
-        aside = 0.0 if numeric else BESIDE * (line - (lines - 1) / 2)
+        aside = 0.0 if numeric else MARKER_SHIFT * (line - (lines - 1) / 2)
         places = [(i,) if len(axes) == 1 else ((i, line) if along == 0 else (line, i)) for i in np.argsort(x)]
         shown = {place: one for place in places if (one := panel.cells[place]) is not None}
         draw(axes_of, [x[at[along]] + aside for at in shown], list(shown.values()), COLOURS[line], labels[line])
@@ -159,11 +158,11 @@ def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> No
         axes_of.plot(
             *zip(*hollow, strict=True) if hollow else ([], []), "o", color=COLOURS[line], mfc="white", ms=5, zorder=3
         )
-    tidy(axes_of, x="\n".join(f"{name}{SAID.get(name, '')}" for name in axis.names), y="", title=panel.words)
+    tidy(axes_of, x="\n".join(f"{name}{FIELD_NOTES.get(name, '')}" for name in axis.names), y="", title=panel.words)
     if not any(panel.cells.values()):
         why = "withheld: no point is steady" if panel.absent == WITHHELD else "no run has such a number"
         axes_of.text(0.5, 0.5, why, transform=axes_of.transAxes, ha="center", color=GREY)
-        axes_of.set_axis_off()  # an empty one would have numbers that are nobody's
+        axes_of.set_axis_off()  # an empty one would have numbers that belong to nothing
         return
     _ticks(axes_of, axis, x)
     _limit(axes_of, panel)
@@ -175,9 +174,9 @@ def _ticks(axes_of: Axes, axis: Axis, x: Sequence[float]) -> None:
         axes_of.set_xlim(min(x) - 0.5, max(x) + 0.5)
         labels = _labels(axis)
         axes_of.set_xticks(x, labels, fontsize="small", rotation=_rotation(labels))
-    elif min(x) > 0 and max(x) > DECADES_APART * min(x):
+    elif min(x) > 0 and max(x) > LOG_RATIO * min(x):
         axes_of.set_xscale("log")
-        if len(x) <= LINES:
+        if len(x) <= MOST_LINES:
             axes_of.set_xticks(x, _apart(x, _labels(axis)), fontsize="small")
             axes_of.xaxis.set_minor_formatter(NullFormatter())
 
@@ -189,9 +188,9 @@ def _apart(x: Sequence[float], labels: Sequence[str]) -> list[str]:
     end = -math.inf
     for i in np.argsort(x):
         at = math.log(x[i] / min(x)) / span
-        half = LETTER * _letters(labels[i]) / 2
+        half = LETTER_WIDTH * _letters(labels[i]) / 2
         if at - half > end:
-            kept[i], end = labels[i], at + half + LETTER / 2
+            kept[i], end = labels[i], at + half + LETTER_WIDTH / 2
     return kept
 
 
@@ -200,7 +199,7 @@ def _limit(axes_of: Axes, panel: Panel) -> None:
     values = [one.estimate for one in panel.cells.values() if one is not None]
     if not values or min(values) < 0:
         return
-    if panel.words.endswith("(ms)") and min(values) > 0 and max(values) > DECADES_APART * min(values):
+    if panel.words.endswith("(ms)") and min(values) > 0 and max(values) > LOG_RATIO * min(values):
         axes_of.set_yscale("log")
         axes_of.set_ylim(min(values) / 2, 2 * max(values))
     else:
@@ -226,8 +225,8 @@ def _numeric(axis: Axis) -> bool:
     return all(isinstance(row[0], int | float) and not isinstance(row[0], bool) for row in axis.values)
 
 
-def _labels(axis: Axis, line: int = LINE) -> list[str]:
-    return ["\n".join(narrow(_short(in_words(value)), line) for value in row) for row in axis.values]
+def _labels(axis: Axis, line: int = LINE_LETTERS) -> list[str]:
+    return ["\n".join(broken(_short(value_text(value)), line) for value in row) for row in axis.values]
 
 
 def _letters(label: str) -> int:
@@ -236,11 +235,11 @@ def _letters(label: str) -> int:
 
 def _rotation(labels: Sequence[str]) -> float:
     """Upright where labels side by side would run into each other."""
-    return 90.0 if LETTER * max(map(_letters, labels)) * len(labels) > 1 else 0.0
+    return 90.0 if LETTER_WIDTH * max(map(_letters, labels)) * len(labels) > 1 else 0.0
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:11]}…{text[-12:]}"
+    return text if len(text) <= VALUE_LETTERS else f"{text[:11]}…{text[-12:]}"
 
 
 def _bright(means: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from llmsim import experiment
-from llmsim.cluster.clients import DIRECT
 from llmsim.errors import InputError
-from llmsim.metrics.score import score
-from llmsim.record import Timelines
+from llmsim.metrics import catalogue
 from llmsim.request import Outcome
-from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.scenario import Scenario
 from llmsim.statistics.intervals import LEVEL
 from llmsim.studies.compare.conditions import Answer, Condition, check_known, judge
 from llmsim.studies.compare.differences import Difference, differences, metrics
@@ -98,24 +95,7 @@ def compare(
 
 def known_metrics(scenario: Scenario) -> list[str]:
     """The metrics that a comparison of such scenarios has, by name."""
-    one = Timelines.from_token_times([0.0], [[0.0, 1.0]])
-    of_one = score(
-        one,
-        slo=experiment.make_slo(scenario),
-        user=experiment.make_user(scenario),
-        first_scheduled_s=np.zeros(1),
-    )
-    if scenario.clients.max_in_flight is not None:
-        of_one["client_queueing_s"] = of_one["queueing_s"]
-    if (api := experiment.make_api(scenario)) != DIRECT:
-        of_one["engine_ttft_s"] = of_one["queueing_s"]
-        if api.max_concurrency is not None:
-            of_one["gateway_queueing_s"] = of_one["queueing_s"]
-    of_one["wasted"] = {"computed_tokens": 0, "output_tokens": 0, "gpu_s": 0, "busy_gpu_s": 0}
-    if scenario.cluster.prefix_caching:
-        of_trace = {"trace_block_hit_ratio": None} if isinstance(scenario.workload, TraceWorkload) else {}
-        of_one["prefix_cache"] = {"cached_tokens": 0, "hit_ratio": None, **of_trace}
-    return [name for name, _ in metrics(of_one)]
+    return list(catalogue.compared(scenario))
 
 
 def _against(side: Side, first: Sequence[Run], other: Sequence[Run], level: float) -> Against:

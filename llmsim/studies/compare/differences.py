@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from llmsim.statistics import Interval, paired_difference
+from llmsim.metrics import catalogue
+from llmsim.metrics.score import Score
+from llmsim.statistics import STEADY, Interval, paired_difference
 from llmsim.statistics.intervals import LEVEL, Floats, student_t
 from llmsim.studies.compare.blocks import Blocks, Pairs
 from llmsim.studies.compare.runs import Run
 
-#: parts of a score that are compared, and which way is better: 1 more, -1 less, 0 neither
-DIRECTIONS: Mapping[str, int] = {
-    "ttft_s": -1,
-    "tpot_s": -1,
-    "tbt_s": -1,
-    "e2e_s": -1,
-    "queueing_s": -1,
-    "client_queueing_s": -1,
-    "engine_ttft_s": -1,
-    "gateway_queueing_s": -1,
-    "slo": 1,
-    "smooth_goodput_tokens_per_s": 1,
-    "idle_latency_s": -1,
-    "output_tokens_per_s": 1,
-    "requests_per_s": 1,
-    "requests": 0,
-    "requests.finished": 1,
-    "requests.abandoned": -1,
-    "requests.cancelled": -1,
-    "requests.rejected": -1,
-    "requests.unfinished": -1,
-    "wasted": -1,
-    "wasted.busy_gpu_s": 0,
-    "prefix_cache": 0,
-    "prefix_cache.hit_ratio": 1,
-}
-#: how many values a summary rests on, how many requests there are and how long they are: no metrics
-COUNTS = frozenset({"n", "censored", "total", "prompt_tokens"})
-TAIL = ".p99"
 #: what an interval covers
 Covers = Literal["seeds", "requests"]
 OVER_SEEDS: Covers = "seeds"
@@ -98,25 +71,15 @@ def differences(first: Sequence[Run], other: Sequence[Run], *, paired: bool, lev
     out = []
     for name in mine[0]:
         pairs = [(a.get(name), b.get(name)) for a, b in zip(mine, theirs, strict=True)]
-        said = caution if name.endswith(TAIL) else ""
+        said = caution if catalogue.kpi_of(name).tail else ""
         out.append(_difference(name, pairs, None if blocks is None else blocks.blocks(name), said, level))
     return out
 
 
-def metrics(score: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+def metrics(score: Score) -> Iterator[tuple[str, float | None]]:
     """Yield the metrics of a score that are compared, by dotted name, such as ``("ttft_s.p99", 0.31)``."""
-    for part, value in score.items():
-        if part not in DIRECTIONS or value is None:
-            continue
-        if isinstance(value, Mapping):
-            yield from ((f"{part}.{name}", number) for name, number in _leaves(value) if name not in COUNTS)
-        else:
-            yield part, value
-
-
-def direction(metric: str) -> int:
-    """Which way a metric is better: 1 more, -1 less, 0 neither."""
-    return DIRECTIONS.get(metric, DIRECTIONS[metric.partition(".")[0]])
+    keys = set(catalogue.compared())
+    return ((key, value) for key, value in catalogue.leaves(score.to_dict()) if key in keys)
 
 
 def relative_difference(first: Floats, other: Floats, level: float = LEVEL) -> Interval | None:
@@ -142,25 +105,17 @@ def _difference(
     a, b = ([value for value in values if value is not None] for values in zip(*pairs, strict=True))
     means = [float(np.mean(x)) if len(x) == len(pairs) else None for x in (a, b)]
     if means[0] is None or means[1] is None:
-        return Difference(name, direction(name), means[0], means[1], None, None, None, caution)
+        return Difference(name, catalogue.kpi_of(name).better, means[0], means[1], None, None, None, caution)
     first, other = np.array(a, dtype=np.float64), np.array(b, dtype=np.float64)
     interval, relative = paired_difference(first, other, level), relative_difference(first, other, level)
     covers: Covers | None = OVER_SEEDS if len(pairs) > 1 else None
     if blocks is not None:
         interval, relative = blocks.around(interval.estimate, None if relative is None else relative.estimate, level)
         covers = OVER_REQUESTS
-    return Difference(name, direction(name), means[0], means[1], interval, relative, covers, caution)
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return Difference(name, catalogue.kpi_of(name).better, means[0], means[1], interval, relative, covers, caution)
 
 
 def _caution(first: Sequence[Run], other: Sequence[Run]) -> str:
     """Why P99s of these runs say nothing of a steady state; empty if they do."""
-    answers = sorted({run.score["verdict"]["answer"] for run in [*first, *other]} - {"steady"})
+    answers = sorted({run.verdict.answer for run in [*first, *other]} - {STEADY})
     return " or ".join(answers)

@@ -7,17 +7,20 @@ from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from llmsim import experiment
 from llmsim.errors import LlmsimError
-from llmsim.metrics import ranges
-from llmsim.metrics.score import score_reader
+from llmsim.metrics.score import Score
+from llmsim.metrics.scored import Requests
+from llmsim.metrics.sections.choices import Choices
+from llmsim.metrics.sections.reader import Reading
+from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import resolve
 from llmsim.record import Floats, Timelines
 from llmsim.scenario import Scenario, SyntheticWorkload
+from llmsim.statistics import STEADY
 from llmsim.studies.compare.sides import Side, load_scheduler
 
 #: gives an executor for as long as it works
@@ -31,19 +34,24 @@ class Run:
     """One side's run with one seed."""
 
     scenario: Scenario
-    score: dict[str, Any]
+    score: Score
     delivered: Timelines
     first_scheduled_s: Floats  #: (N,) NaN for never
 
     @property
     def end_s(self) -> float:
         """Until when readers whose request was dropped are charged."""
-        return float(self.score["choices"]["run_end_s"])
+        return self.score.section(Choices).run_end_s
 
     @property
     def steady(self) -> bool:
         """Whether its percentiles describe a steady state."""
-        return bool(self.score["verdict"]["answer"] == "steady")
+        return self.verdict.answer == STEADY
+
+    @property
+    def verdict(self) -> RunVerdict:
+        """Whether it is steady, and why."""
+        return self.score.section(RunVerdict)
 
     def same_requests(self, other: Run) -> bool:
         """Whether both were asked the same, request by request; arrivals in a closed loop are the run's own doing."""
@@ -104,11 +112,9 @@ def run_task(task: Task, progress: Progress | None = None) -> Run:
 def charged_until(run: Run, end_s: float) -> Run:
     """Score the reader anew, charged until `end_s` where the run dropped a request; nothing else depends on it."""
     user, window = experiment.make_user(run.scenario), experiment.make_window(run.scenario)
-    span = resolve(window, run.delivered)
-    counted = ranges.select(run.delivered, span.counted)
-    reader = score_reader(counted, user, span, end_s)
-    choices = {**run.score["choices"], "run_end_s": end_s}
-    return replace(run, score={**run.score, **reader, "choices": choices})
+    requests = Requests(run.delivered, resolve(window, run.delivered), None, user, None, end_s)
+    choices = replace(run.score.section(Choices), run_end_s=end_s)
+    return replace(run, score=run.score.having(Reading.of(requests), choices))
 
 
 def _here(tasks: Sequence[Task], progress: Progress | None) -> list[Run]:

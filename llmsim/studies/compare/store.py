@@ -8,8 +8,9 @@ from typing import Any
 import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment.store import write_json
+from llmsim.metrics import catalogue
 from llmsim.studies.compare.compare import Against, Comparison
-from llmsim.studies.compare.differences import TAIL, Difference, metrics
+from llmsim.studies.compare.differences import Difference, metrics
 from llmsim.studies.compare.runs import Run
 
 #: the file whose presence makes a folder that of a comparison
@@ -50,7 +51,7 @@ def as_json(comparison: Comparison, *, force: bool = False) -> dict[str, Any]:
             {
                 "label": side.label,
                 "name": side.name,
-                "verdicts": [run.score["verdict"] for run in runs],
+                "verdicts": [run.verdict.to_dict() for run in runs],
                 "runs": [_row(side.label, run, force) for run in runs],
                 "scenario": side.scenario.model_dump(mode="json"),
             }
@@ -85,10 +86,10 @@ def _shown(difference: Difference, force: bool) -> dict[str, Any]:
 
 def _row(label: str, run: Run, force: bool) -> dict[str, Any]:
     values = {
-        name: None if name.endswith(TAIL) and not run.steady and not force else value
+        name: None if catalogue.kpi_of(name).tail and not run.steady and not force else value
         for name, value in metrics(run.score)
     }
-    return {"side": label, "seed": run.scenario.seed, "verdict": run.score["verdict"]["answer"], **values}
+    return {"side": label, "seed": run.scenario.seed, "verdict": run.verdict.answer, **values}
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from llmsim import experiment
 from llmsim.experiment.run import score_delivered
 from llmsim.metrics import ranges
+from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import Window, resolve
 from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY
@@ -38,12 +39,12 @@ Measure = Callable[[Sequence[Scenario]], Sequence[Measured]]
 def measure(scenario: Scenario, metrics: Sequence[str]) -> Measured:
     """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain."""
     result = experiment.run(scenario)
-    verdict = result.score["verdict"]
+    verdict = result.score.section(RunVerdict)
     values: dict[str, float] = {}
-    if verdict["answer"] == STEADY:
-        values = _values(result, steady_window(scenario, result, verdict["evidence"]), [*metrics, *ALWAYS])
+    if verdict.answer == STEADY:
+        values = _values(result, steady_window(scenario, result, verdict.evidence), [*metrics, *ALWAYS])
     count = len(result.record.requests["arrival_s"])
-    return Measured(scenario.seed, count, verdict["answer"], verdict["reason"], values, verdict["evidence"])
+    return Measured(scenario.seed, count, verdict.answer, verdict.reason, values, verdict.evidence)
 
 
 def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mapping[str, Any]) -> Window:

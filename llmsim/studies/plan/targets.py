@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
 import numpy as np
 
 from llmsim.errors import InputError, nearest
 from llmsim.metrics import ranges, request_latency
+from llmsim.metrics.catalogue import of_section, sections, summaries
+from llmsim.metrics.kpi import MORE, OfRequests
+from llmsim.metrics.score import Score
+from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.slo import Slo
+from llmsim.metrics.summary import STATISTICS
 from llmsim.record import Floats, Timelines
 from llmsim.statistics import probability_at_least, probability_share_at_least
 from llmsim.statistics.percentiles import weighted_percentile
 
-#: latencies, of which a target may ask for the mean or any percentile
-LATENCIES = ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s")
-#: other numbers of a score, where they stand in it
-NUMBERS = {
-    "slo.attainment": ("slo", "attainment"),
-    **{f"slo.attainment_by_bound.{bound}": ("slo", "attainment_by_bound", bound) for bound in Slo.__slots__},
-    "slo.goodput_tokens_per_s": ("slo", "goodput_tokens_per_s"),
-    "slo.goodput_requests_per_s": ("slo", "goodput_requests_per_s"),
-    "smooth_goodput_tokens_per_s": ("smooth_goodput_tokens_per_s",),
-    "output_tokens_per_s": ("output_tokens_per_s",),
-    "requests_per_s": ("requests_per_s",),
-}
+
+@cache
+def latency_keys() -> frozenset[str]:
+    """Latencies of requests, of which a target may ask for the mean or any percentile."""
+    return frozenset(kpi.key for kpi in summaries() if kpi.kind == "latency" and kpi.key in Latencies.__slots__)
+
+
+@cache
+def number_keys() -> tuple[str, ...]:
+    """Shares and rates of requests, of which a target may ask."""
+    kpis = (kpi for section in sections() if issubclass(section, OfRequests) for kpi in of_section(section))
+    return tuple(kpi.key for kpi in kpis if kpi.kind in ("share", "rate") and kpi.better == MORE)
+
+
 _TARGET = re.compile(r"^\s*([\w.]+)\s*(<=|>=)\s*(\S+)\s*$")
 _PERCENTILE = re.compile(r"^p(\d{1,2}(?:\.\d+)?)$")
-_SCORED = ("mean", "p50", "p90", "p99")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,11 @@ def parse_target(text: str, where: str, slo: Slo) -> Target:
         raise InputError(f"{where}{text!r}: expected a comparison such as ttft_s.p99 <= 0.5 (with <= or >=)")
     metric, sign, bound = found.groups()
     table, _, number = metric.partition(".")
-    if table in LATENCIES:
+    if table in latency_keys():
         if number != "mean" and not _percentile(number):
             raise InputError(f"{where}{metric}: expected {table}.mean or a percentile such as {table}.p99")
-    elif metric not in NUMBERS:
-        known = [*NUMBERS, *(f"{name}.{part}" for name in LATENCIES for part in _SCORED)]
+    elif metric not in number_keys():
+        known = [*number_keys(), *(f"{name}.{part}" for name in sorted(latency_keys()) for part in STATISTICS)]
         raise InputError(f"{where}unknown metric {metric}{nearest(metric, known)}")
     elif table == "slo" and "by_bound" in metric and getattr(slo, metric.rpartition(".")[2]) is None:
         raise InputError(f"{where}{metric}: [slo] has no such bound")
@@ -87,7 +92,7 @@ def parse_target(text: str, where: str, slo: Slo) -> Target:
 
 def _check_reach(text: str, where: str, target: Target) -> None:
     """Refuse what every cluster meets, or none: searches would run for minutes to say so."""
-    at_least = target.metric in NUMBERS
+    at_least = target.metric in number_keys()
     if target.at_least != at_least:
         better, sign = ("more", ">=") if at_least else ("less", "<=")
         raise InputError(f"{where}{text!r}: {better} of it is better; expected {target.metric} {sign} {target.bound:g}")
@@ -102,17 +107,15 @@ def _percentile(number: str) -> float | None:
     return float(found[1]) if found and 0 < float(found[1]) < 100 else None
 
 
-def value(metric: str, score: Mapping[str, Any], delivered: Timelines, first_scheduled_s: Floats) -> float:
+def value(metric: str, score: Score, delivered: Timelines, first_scheduled_s: Floats) -> float:
     """Return a metric of a run: from its score, or, for another percentile, from those requests that it counts.
 
     `delivered` and `first_scheduled_s` are those of the counted requests. inf where more requests than the percentile
     leaves out never got what it measures.
     """
     table, _, number = metric.partition(".")
-    if metric in NUMBERS or number in _SCORED:
-        found: Any = score
-        for key in NUMBERS.get(metric, (table, number)):
-            found = found[key]
+    if metric in number_keys() or number in STATISTICS:
+        found: float | None = score[metric]
         return math.inf if found is None else float(found)
     share = _percentile(number)
     assert share is not None

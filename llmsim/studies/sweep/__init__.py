@@ -7,12 +7,10 @@ from llmsim.studies.sweep.definition import Point, Sweep, read_sweep
 from llmsim.studies.sweep.executors import dask, in_this_process
 from llmsim.studies.sweep.run import Swept, run_sweep
 from llmsim.studies.sweep.store import CURVES, HEAT_MAPS, MARK, TABLE, Kept, read_kept
-from llmsim.studies.sweep.words import LINE, in_words, narrow
 
 __all__ = [
     "CURVES",
     "HEAT_MAPS",
-    "LINE",
     "MARK",
     "TABLE",
     "Axis",
@@ -22,8 +20,6 @@ __all__ = [
     "Swept",
     "dask",
     "in_this_process",
-    "in_words",
-    "narrow",
     "read_kept",
     "read_sweep",
     "run_sweep",

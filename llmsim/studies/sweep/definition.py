@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from llmsim.scenario.load import COMMAND_LINE, Change, Keys, Source, parse_chang
 from llmsim.scenario.table import Table
 from llmsim.studies.sweep.axes import Axis, parse_axis, read_axes, read_zip
 from llmsim.studies.sweep.keys import PROFILES, is_file_name, key_of
-from llmsim.studies.sweep.words import in_words
 
 #: more runs than this are a slip of the pen
 MOST_POINTS = 1_000_000
@@ -39,7 +39,7 @@ class Point:
     @property
     def name(self) -> str:
         """The point in words."""
-        fields = ", ".join(f"{name}={in_words(value)}" for name, value in self.axes.items())
+        fields = ", ".join(f"{name}={_as_written(value)}" for name, value in self.axes.items())
         return f"{fields}{', ' if fields else ''}seed={self.scenario.seed}"
 
 
@@ -86,6 +86,10 @@ def read_sweep(
     files = files.resolved()
     points = tuple(_points(source, given, chosen, numbers, classes, files))
     return Sweep(points[0].scenario.name, source.file, chosen, numbers, points, files)
+
+
+def _as_written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _table(source: Source) -> Mapping[str, Any]:

@@ -6,10 +6,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, field
-from typing import Any
 
 from llmsim.errors import LlmsimError
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
+from llmsim.metrics.score import Score
 from llmsim.studies.processes import uninterrupted
 from llmsim.studies.sweep.definition import Point
 from llmsim.studies.sweep.executors import Executors
@@ -22,7 +22,7 @@ LOST = f"its worker process died {LOSSES} times: out of memory, or killed"
 SETTLES_WITHIN_S = 5.0
 
 #: told of each point as its score comes
-OnDone = Callable[[Point, dict[str, Any]], None]
+OnDone = Callable[[Point, Score], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Drive:
 
     def _until_lost(self, executor: Executor) -> None:
         """Run until all is done, or the executor's workers are lost."""
-        running: dict[Future[dict[str, Any]], Point] = {}
+        running: dict[Future[Score], Point] = {}
         while running or self._waiting or self._suspects:
             lost = not self._submit(executor, running)
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -77,7 +77,7 @@ class Drive:
                         self._blame(point)
                 return
 
-    def _submit(self, executor: Executor, running: dict[Future[dict[str, Any]], Point]) -> bool:
+    def _submit(self, executor: Executor, running: dict[Future[Score], Point]) -> bool:
         """Hand out as many points as may be in hand at once; False if the executor takes no more."""
         queue = self._suspects or self._waiting
         most = 1 if self._suspects else self.in_flight
@@ -93,7 +93,7 @@ class Drive:
             queue.popleft()
         return True
 
-    def _take(self, future: Future[dict[str, Any]], point: Point) -> bool:
+    def _take(self, future: Future[Score], point: Point) -> bool:
         """Take a result in; False if the worker was lost instead."""
         try:
             score = future.result()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmsim.errors import InputError, Interrupted, LlmsimError
+from llmsim.metrics.score import Score
 from llmsim.studies.sweep.definition import Point, Sweep
 from llmsim.studies.sweep.drive import Drive, Failure
 from llmsim.studies.sweep.executors import Executors, in_this_process
@@ -98,7 +99,7 @@ class _Bench:
         self,
         store: Store,
         sweep: Sweep,
-        scores: dict[str, dict[str, Any]],
+        scores: dict[str, Score],
         left: int,
         progress: Callable[[int, int], None] | None,
         force: bool,
@@ -109,9 +110,9 @@ class _Bench:
         self.ran = 0
         self._written_s = time.monotonic()
 
-    def done(self, point: Point, score: Mapping[str, Any]) -> None:
+    def done(self, point: Point, score: Score) -> None:
         self._store.keep(point, score)
-        self._scores[point.key] = dict(score)
+        self._scores[point.key] = score
         self.ran += 1
         if self._progress is not None:
             self._progress(self.ran, self._left)

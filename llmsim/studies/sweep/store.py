@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment import check_folder
+from llmsim.metrics.score import Score
 from llmsim.studies.sweep.definition import Point, Sweep
 from llmsim.studies.sweep.keys import code_hash
 
@@ -39,19 +40,19 @@ class Store:
         """Where a point's file is, or would be."""
         return self.folder / POINTS / f"{key}.json"
 
-    def load(self, points: Sequence[Point]) -> tuple[dict[str, dict[str, Any]], int]:
+    def load(self, points: Sequence[Point]) -> tuple[dict[str, Score], int]:
         """Return the scores that are there, by key, and how many files were damaged, which are as good as absent."""
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, Score] = {}
         damaged = 0
         for key in {point.key: None for point in points}:
             try:
                 kept = json.loads(self.file_of(key).read_text(encoding="utf-8"))
                 if kept["key"] != key:
                     raise ValueError
-                found[key] = kept["score"]
+                found[key] = Score.from_dict(kept["score"])
             except FileNotFoundError:
                 continue
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 damaged += 1
         return found, damaged
 
@@ -59,14 +60,14 @@ class Store:
         """Count the files of points that this sweep does not ask for."""
         return len({file.stem for file in (self.folder / POINTS).glob("*.json")} - {point.key for point in points})
 
-    def keep(self, point: Point, score: Mapping[str, Any]) -> None:
+    def keep(self, point: Point, score: Score) -> None:
         """Keep a point's score. InputError if the disk is full or the like; then the file is not there at all."""
         values = {
             "key": point.key,
             "llmsim": llmsim.__version__,
             "code": code_hash(),
             "scenario": point.scenario.model_dump(mode="json"),
-            "score": score,
+            "score": score.to_dict(),
         }
         with replaced(self.file_of(point.key)) as scratch:
             scratch.write_text(json.dumps(values, allow_nan=False) + "\n", encoding="utf-8")

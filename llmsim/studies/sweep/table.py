@@ -7,29 +7,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmsim.experiment import reported
+from llmsim.metrics import catalogue
+from llmsim.metrics.score import Score
+from llmsim.metrics.sections.choices import Choices
 from llmsim.studies.sweep.definition import Point
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: parts of a score that are no result: what it rests on, and how long the simulation took
-LEFT_OUT = frozenset({"choices", "wall_s"})
+#: sections of a score that are no result: what it rests on, and how long the simulation took
+LEFT_OUT = ("choices.", "wall_s")
 
 
-def flat(score: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(score: Score) -> Iterator[tuple[str, Any]]:
     """Yield the values of a score by dotted name, such as ``("ttft_s.p99", 0.31)``."""
-    for name, value in score.items():
-        if not prefix and name in LEFT_OUT:
-            continue
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        elif not isinstance(value, list | tuple):
-            yield f"{prefix}{name}", value
+    return ((key, value) for key, value in catalogue.leaves(score.to_dict()) if not key.startswith(LEFT_OUT))
 
 
-def rows_of(
-    points: Sequence[Point], scores: Mapping[str, Mapping[str, Any]], *, force: bool = False
-) -> list[dict[str, Any]]:
+def rows_of(points: Sequence[Point], scores: Mapping[str, Score], *, force: bool = False) -> list[dict[str, Any]]:
     """Return the rows of those points whose scores are there, in the order of the points.
 
     P99s of runs that are not steady are withheld (None) unless forced; ``verdict.answer`` and ``.reason`` tell which.
@@ -46,10 +41,9 @@ def rows_of(
     ]
 
 
-def _reports(score: Mapping[str, Any]) -> str | None:
+def _reports(score: Score) -> str | None:
     """Whether the router saw an oracle, periodic reports or nothing (None)."""
-    reports: str | None = score.get("choices", {}).get("router", {}).get("reports")
-    return reports
+    return (score.section(Choices).router or {}).get("reports")
 
 
 def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

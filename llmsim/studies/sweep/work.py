@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from llmsim import experiment
 from llmsim.errors import InputError
 from llmsim.experiment.own_files import OwnFiles
+from llmsim.metrics.score import Score
 from llmsim.scenario import Scenario
 from llmsim.studies.sweep.definition import Point
 from llmsim.studies.sweep.keys import key_of
@@ -27,7 +27,7 @@ def task_of(point: Point, files: OwnFiles) -> Task:
     return Task(point.key, point.scenario.model_dump_json(), files)
 
 
-def run_task(task: Task) -> dict[str, Any]:
+def run_task(task: Task) -> Score:
     """Run a point and return its score.
 
     Raises InputError where this process has other code or files than the one that made the key: another version of

@@ -11,6 +11,8 @@ from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster.clients import ApiPath
 from llmsim.errors import InputError
 from llmsim.metrics import attempts
+from llmsim.metrics.sections.attempt_counts import AttemptCounts
+from llmsim.metrics.sections.conversation_counts import ConversationCounts
 from llmsim.request import Outcome
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.testing import LinearSteps, same, serve, serve_both_ways
@@ -65,7 +67,7 @@ def test_when_a_turn_fails_those_after_it_are_never_sent():
     got = both(requests, max_model_len=100)
 
     assert got["outcome"].tolist() == [FINISHED, REJECTED]
-    assert attempts.conversations(got) == {
+    assert ConversationCounts.count(got).to_dict() == {
         "total": 1,
         "complete": 0,
         "broken": 1,
@@ -81,7 +83,7 @@ def test_a_closed_loop_user_begins_the_next_conversation_however_the_last_one_en
 
     assert got["request"].tolist() == [0, 2]
     assert got["arrival_s"].tolist() == [0, 2]
-    assert attempts.conversations(got)["broken"] == attempts.conversations(got)["complete"] == 1
+    assert ConversationCounts.count(got)["broken"] == ConversationCounts.count(got)["complete"] == 1
 
 
 def test_turns_whose_time_the_end_of_the_run_forestalls_take_no_part():
@@ -89,7 +91,7 @@ def test_turns_whose_time_the_end_of_the_run_forestalls_take_no_part():
 
     assert got["arrival_s"].tolist() == [0, 0.75]
     assert got["outcome"].tolist() == [FINISHED, FINISHED]
-    assert attempts.conversations(got)["unfinished"] == 1
+    assert ConversationCounts.count(got)["unfinished"] == 1
 
 
 def test_rows_are_in_order_of_arrival_whatever_the_order_in_the_workload():
@@ -125,7 +127,7 @@ def test_an_attempt_that_succeeds_lets_the_conversation_go_on():
     assert got["request"].tolist() == [0, 1, 1, 2]
     assert got["outcome"].tolist() == [FINISHED, ABANDONED, FINISHED, FINISHED]
     assert got["arrival_s"].tolist() == [0, 0, 1.5, 2.25]
-    assert attempts.attempts_made(got) == {
+    assert AttemptCounts.count(got).to_dict() == {
         "total": 4,
         "unfinished": 0,
         "finished": 3,

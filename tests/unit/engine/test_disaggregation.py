@@ -8,7 +8,7 @@ import pytest
 from llmsim import experiment
 from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.errors import InputError
-from llmsim.reports.tables.run import show
+from llmsim.reports.tables.run_tables import show_run
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
@@ -131,7 +131,7 @@ def test_what_cannot_be_is_refused_in_one_line(changes, message):
 
 def test_the_table_says_of_both_pools_what_they_had_and_names_the_wait_for_the_link(capsys):
     result = experiment.run(load_scenario("disaggregated", ["workload.requests=200"]))
-    show(result, None)
+    show_run(result, None)
     printed = " ".join(capsys.readouterr().out.split())
 
     pools = result.score["pools"]

@@ -7,6 +7,9 @@ import pytest
 
 from llmsim.errors import InputError
 from llmsim.experiment import Result, read_record, read_scenario, staged, write
+from llmsim.metrics.score import Score
+from llmsim.metrics.sections.duration import Duration
+from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.record import Record
 from llmsim.request import Outcome
 from llmsim.scenario import ClusterTable, Scenario
@@ -40,7 +43,7 @@ def small_result() -> Result:
         reasons=("", "too long"),
         end_s=2.0,
     )
-    score = {"simulated_s": 2.0, "wall_s": 0.1, "verdict": {"answer": "steady"}}
+    score = Score.of({RunVerdict: RunVerdict("steady", "", {}), Duration: Duration(2.0, 0.1)})
     return Result(Scenario(cluster=ClusterTable(instances=2)), record, (100,), score)
 
 

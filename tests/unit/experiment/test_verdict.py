@@ -43,7 +43,7 @@ def score_of(capsys, *arguments):
 def test_p99s_are_shown_of_steady_runs_only_unless_forced(judged, capsys):
     answer, file = judged
     score, forced = score_of(capsys, file), score_of(capsys, file, "--force")
-    full = experiment.run(load_scenario(file)).score
+    full = experiment.run(load_scenario(file)).score.to_dict()
 
     assert score["verdict"]["answer"] == answer
     for name in ("ttft_s", "tpot_s", "tbt_s", "e2e_s", "queueing_s", "idle_latency_s"):

@@ -15,7 +15,7 @@ from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.record import Timelines
 from llmsim.reports.plots import audit_figure
-from llmsim.reports.tables.audit import plain
+from llmsim.reports.tables.audit_tables import audit_number
 from llmsim.request import Outcome
 
 #: vector C of the design notes: its stall of 0.5 s is the 15th gap
@@ -133,7 +133,7 @@ def test_the_picture_says_where_bars_end() -> None:
     ],
 )
 def test_only_shares_have_four_decimals(value: float, unit: str, said: str) -> None:
-    assert plain(value, unit) == said
+    assert audit_number(value, unit) == said
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_score_by_hand() -> None:
         user=user,
         first_scheduled_s=np.array([0.25, 1.25, 2.25, math.nan, math.nan]),
         end_s=RUN_END,
-    )
+    ).to_dict()
 
     assert found["requests"] == {
         "total": 5, "finished": 2, "abandoned": 1, "cancelled": 1, "rejected": 1, "unfinished": 0
@@ -76,7 +76,7 @@ def test_score_by_hand() -> None:
 
 
 def test_score_is_plain_json() -> None:
-    text = json.dumps(score(small_run(), slo=Slo(e2e_s=1.0), user=User()), allow_nan=False)
+    text = json.dumps(score(small_run(), slo=Slo(e2e_s=1.0), user=User()).to_dict(), allow_nan=False)
 
     assert json.loads(text)["smooth_goodput_tokens_per_s"] < 0
 
@@ -102,7 +102,7 @@ def test_window_selects_by_arrival() -> None:
 
 def test_one_burst_is_divided_by_the_makespan() -> None:
     burst = Timelines.from_token_times([1.0, 1.0], [[2.0, 3.0], [3.0]])
-    found = score(burst)
+    found = score(burst).to_dict()
 
     assert found["choices"]["window"] | {"requests_outside": 0} == {
         "asked": "arrivals", "kind": "makespan", "start_s": 1.0, "end_s": 3.0, "duration_s": 2.0,

@@ -2,12 +2,12 @@
 
 import pytest
 
-from llmsim.reports.tables import run as report
+from llmsim.reports.tables.setting import setting
 from llmsim.scenario import load_scenario
 
 
 def said(*changes):
-    return report.setting(load_scenario("quickstart", list(changes))).splitlines()
+    return setting(load_scenario("quickstart", list(changes))).splitlines()
 
 
 def test_nothing_is_said_of_what_is_as_usual():

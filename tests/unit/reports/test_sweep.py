@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 from llmsim.cli import main
+from llmsim.reports.format import broken, interval_text, short_fields
 from llmsim.reports.plots.sweeps import WITHHELD, Panel, curves_figure, heat_maps_figure, panels_of
-from llmsim.reports.tables.sweep import groups, heads, in_points, show
-from llmsim.statistics import Interval, in_short
-from llmsim.studies.sweep import Axis, Swept, narrow, read_sweep, run_sweep
+from llmsim.reports.tables.sweep_tables import in_points, points_of, show_sweep
+from llmsim.statistics import Interval
+from llmsim.studies.sweep import Axis, Swept, read_sweep, run_sweep
 
 TEXT = """\
 name = "shown"
@@ -53,7 +54,7 @@ def test_intervals_over_seeds_are_students(file: Path, tmp_path: Path) -> None:
     picked = table[(table["scheduler.name"] == "chunked_prefill") & (table["workload.arrivals.rate_per_s"] == 16)]
     values = picked["smooth_goodput_tokens_per_s"].tolist()
 
-    fields, intervals, verdict = list(groups(swept.rows, swept.sweep.fields, 3))[5]
+    fields, intervals, verdict = list(points_of(swept.rows, swept.sweep.fields, 3))[5]
     cell = next(panel for panel in panels_of(swept) if panel.words.startswith("smooth")).cells[1, 2]
 
     assert fields == {"scheduler.name": "chunked_prefill", "workload.arrivals.rate_per_s": 16}
@@ -135,7 +136,7 @@ def test_pictures_are_the_same_bytes_every_time(file: Path, tmp_path: Path) -> N
     ],
 )
 def test_an_interval_is_told_to_its_first_unsure_digit(mean: float, half: float, expected: str) -> None:
-    assert in_short(Interval(mean, mean - half, mean + half, 0.95, 3)) == expected
+    assert interval_text(Interval(mean, mean - half, mean + half, 0.95, 3)) == expected
 
 
 def test_a_sweep_keeps_swept_rows_in_order_of_the_axes(file: Path, tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_no_table_of_a_shipped_sweep_is_cut_at_80_columns(
     monkeypatch.setenv("COLUMNS", "80")
     swept = made_up(name, [], answers)
 
-    show(swept, Path("x"), [Path("x/curves.png")], force=True)
+    show_sweep(swept, Path("x"), [Path("x/curves.png")], force=True)
 
     out = capsys.readouterr().out
     assert "…" not in out
@@ -200,7 +201,7 @@ def test_a_table_that_is_too_wide_loses_no_letter(
         *("scheduler.name=chunked_prefill,fcfs", "scheduler.max_num_batched_tokens=1024,2048", "cluster.instances=2,3"),
     ]
 
-    show(made_up("quickstart", axes, ["too short"]), Path("x"), [], force=True)
+    show_sweep(made_up("quickstart", axes, ["too short"]), Path("x"), [], force=True)
 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -220,7 +221,7 @@ def test_a_table_that_is_too_wide_loses_no_letter(
     ],
 )
 def test_no_two_columns_have_one_head(fields: list[str], expected: list[str]) -> None:
-    assert heads(fields) == expected
+    assert short_fields(fields) == expected
 
 
 def test_points_and_runs_are_told_apart() -> None:
@@ -229,9 +230,9 @@ def test_points_and_runs_are_told_apart() -> None:
 
 
 def test_long_names_are_broken_and_numbers_are_not() -> None:
-    assert narrow("shortest_expected_delay") == "shortest_\nexpected_\ndelay"
-    assert narrow("rate_per_s") == "rate_per_s"
-    assert narrow("1.58489319246") == "1.58489319246"
+    assert broken("shortest_expected_delay") == "shortest_\nexpected_\ndelay"
+    assert broken("rate_per_s") == "rate_per_s"
+    assert broken("1.58489319246") == "1.58489319246"
 
 
 def axis(name: str, *values: Any) -> Axis:

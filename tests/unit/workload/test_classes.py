@@ -9,7 +9,7 @@ import pytest
 
 from llmsim import experiment
 from llmsim.errors import InputError
-from llmsim.reports.tables import run as report
+from llmsim.reports.tables.run_tables import show_run
 from llmsim.scenario import load_scenario
 from llmsim.workload import classes
 
@@ -80,7 +80,7 @@ def test_percentiles_withheld_of_the_whole_are_withheld_of_each_class():
 
 def test_percentiles_of_classes_are_marked_as_those_of_the_whole(tmp_path, capsys):
     result = scored(f"workload.classes={TWO}", "workload.requests=40")
-    report.show(result, None, force=True)
+    show_run(result, None, force=True)
     row = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["chat"])
 
     assert row.count("*") == 2  # TTFT p99, TBT p99
@@ -89,7 +89,7 @@ def test_percentiles_of_classes_are_marked_as_those_of_the_whole(tmp_path, capsy
 def test_a_result_knows_its_classes(tmp_path, capsys):
     result = scored(f"workload.classes={TWO}")
     experiment.write(result, tmp_path)
-    report.show(result, None)
+    show_run(result, None)
     printed = capsys.readouterr().out
     again = experiment.read_record(tmp_path)
 

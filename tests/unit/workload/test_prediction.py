@@ -11,7 +11,7 @@ import pytest
 
 from llmsim import experiment
 from llmsim.errors import InputError
-from llmsim.reports.tables import run as report
+from llmsim.reports.tables.run_tables import show_run
 from llmsim.scenario import load_scenario
 from llmsim.scheduler import Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
@@ -105,7 +105,7 @@ def test_fewer_requests_are_the_first_of_more():
 def test_an_oracle_says_so_in_every_output(changes, oracle, says, tmp_path, capsys):
     result = scored(*changes)
     experiment.write(result, tmp_path)
-    report.show(result, None)
+    show_run(result, None)
     error = np.abs(result.record.requests["predicted_output_tokens"] - result.record.requests["output_tokens"])
     kept = json.loads((tmp_path / "score.json").read_text())["prediction"]
 

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsim.errors import InputError
+from llmsim.metrics import catalogue
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
+from llmsim.reports.format import interval_text
 from llmsim.reports.plots.compare import differences_figure
-from llmsim.reports.tables.compare import in_percent
+from llmsim.reports.tables.compare_tables import relative_text
 from llmsim.request import Outcome
-from llmsim.statistics import Interval, in_short
+from llmsim.statistics import Interval
 from llmsim.studies.compare import (
     MARK,
     Comparison,
@@ -30,7 +32,7 @@ from llmsim.studies.compare import (
     write,
 )
 from llmsim.studies.compare.conditions import check_known, judge
-from llmsim.studies.compare.differences import DIRECTIONS, direction, metrics
+from llmsim.studies.compare.differences import metrics
 from llmsim.studies.compare.requests import groups, most_changed
 from llmsim.studies.processes import process_pool
 
@@ -159,13 +161,13 @@ def test_all_metrics_are_known_beforehand(file: Path) -> None:
         compared = schedulers(file, *changes, seeds=1)
         names = list(compared.others[0].differences)
         assert sorted(names) == sorted(known_metrics(compared.first.scenario))
-        assert {name.partition(".")[0] for name in names} <= DIRECTIONS.keys()
+        assert set(names) <= set(catalogue.compared())
 
 
 def test_every_metric_has_a_direction() -> None:
-    assert [direction(name) for name in ("requests.finished", "requests.abandoned", "ttft_s.p99", "slo.x.y")] == [
-        *(1, -1, -1, 1),
-    ]
+    names = ("requests.finished", "requests.abandoned", "ttft_s.p99", "slo.attainment_by_bound.tbt_s")
+
+    assert [catalogue.kpi_of(name).better for name in names] == [1, -1, -1, 1]
 
 
 def test_readers_of_all_runs_are_charged_until_one_end(file: Path) -> None:
@@ -400,8 +402,8 @@ def test_p99s_of_unsteady_runs_are_shown_only_on_demand(file: Path) -> None:
 def test_differences_in_short(estimate: float, half: float, said: str, percent: str) -> None:
     interval = Interval(estimate, estimate - half, estimate + half, 0.95, 2)
 
-    assert in_short(interval, signed=True) == said
-    assert in_percent(interval) == percent
+    assert interval_text(interval, signed=True) == said
+    assert relative_text(interval) == percent
 
 
 def test_the_axis_leaves_room_beyond_the_farthest_interval(file: Path) -> None:

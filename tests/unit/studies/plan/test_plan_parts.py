@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from llmsim.errors import InputError
 from llmsim.latency.host import Host
 from llmsim.latency.sources.constant import Constant
+from llmsim.metrics.score import Score
+from llmsim.metrics.sections.attainment import Attainment
+from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.slo import Slo
+from llmsim.metrics.summary import Summary
 from llmsim.record import Timelines
 from llmsim.reports.plots.plan import frontier, pareto_figure
 from llmsim.scenario import Scenario
@@ -175,19 +179,27 @@ def test_targets_that_are_none_are_told(text, said):
         parse_target(text, "here: ", SLO)
 
 
+NOTHING = Score.of({})
+
+
 def test_any_percentile_is_numpys_and_unreached_ones_are_infinite():
     came = np.zeros(5)
     tokens = [[1.0, 1.5], [2.0, 2.5], [3.0, 3.7], [4.0, 4.1], []]
     timelines = Timelines.from_token_times(came, tokens)
     scheduled_s = np.array([0.5, 1.5, 2.5, 3.5, np.nan])
 
-    assert value("ttft_s.p70", {}, timelines, scheduled_s) == 4.0
-    assert value("ttft_s.p95", {}, timelines, scheduled_s) == math.inf
-    assert value("tbt_s.p95", {}, timelines, scheduled_s) == pytest.approx(np.percentile([0.5, 0.5, 0.7, 0.1], 95))
-    assert value("tpot_s.p20", {}, timelines, scheduled_s) == pytest.approx(np.percentile([0.5, 0.5, 0.7, 0.1], 20))
-    assert value("queueing_s.p75", {}, timelines, scheduled_s) == 3.5
-    assert value("slo.attainment", {"slo": {"attainment": 0.25}}, timelines, scheduled_s) == 0.25
-    assert value("ttft_s.p99", {"ttft_s": {"p99": None}}, timelines, scheduled_s) == math.inf
+    assert value("ttft_s.p70", NOTHING, timelines, scheduled_s) == 4.0
+    assert value("ttft_s.p95", NOTHING, timelines, scheduled_s) == math.inf
+    assert value("tbt_s.p95", NOTHING, timelines, scheduled_s) == pytest.approx(np.percentile([0.5, 0.5, 0.7, 0.1], 95))
+    assert value("tpot_s.p20", NOTHING, timelines, scheduled_s) == pytest.approx(
+        np.percentile([0.5, 0.5, 0.7, 0.1], 20)
+    )
+    assert value("queueing_s.p75", NOTHING, timelines, scheduled_s) == 3.5
+    attained = Score.of({Attainment: Attainment(0.25, {}, None, None)})
+    assert value("slo.attainment", attained, timelines, scheduled_s) == 0.25
+    cut_short = Summary(1.0, 1.0, None, None, 1, 2)
+    unreached = Score.of({Latencies: Latencies(cut_short, cut_short, cut_short, cut_short, None)})
+    assert value("ttft_s.p99", unreached, timelines, scheduled_s) == math.inf
 
 
 def test_a_percentile_that_is_not_reached_is_never_kept():

@@ -12,8 +12,9 @@ from llmsim.errors import InputError
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host
 from llmsim.latency.step_errors import in_words
+from llmsim.reports.format import percent_text
 from llmsim.reports.plots import validation_figure
-from llmsim.reports.tables import validation as report_validation
+from llmsim.reports.tables.validation_tables import show_validation
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.studies.validation import Check, Constant, Point, Report, case_names, validate
 from llmsim.studies.validation.cases.distserve import FITTED_ON, PREDICTED, fit
@@ -140,7 +141,7 @@ def test_missing_data_and_unknown_cases_are_told(case: str, message: str, tmp_pa
 
 
 def test_an_error_that_is_not_known_is_not_told_as_none() -> None:
-    assert [report_validation.signed(percent) for percent in (float("nan"), 0.04, -0.04, -0.06)] == [
+    assert [percent_text(percent) for percent in (float("nan"), 0.04, -0.04, -0.06)] == [
         "+nan",
         "0.0",
         "0.0",
@@ -191,7 +192,7 @@ def test_a_narrow_table_cuts_nothing(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setenv("COLUMNS", "80")
     points = [Point("mean TTFT", name, "s", 1.0, 0.99999) for name in LONG_NAMES]
     points.append(Point("throughput", LONG_NAMES[0], "requests/s", 100.0, 414.0))
-    report_validation.show(report_of(tuple(points), (Check("a", 1.0, 2.0), Check("b", 3.0, 2.0))), None)
+    show_validation(report_of(tuple(points), (Check("a", 1.0, 2.0), Check("b", 3.0, 2.0))), None)
     said = capsys.readouterr().out
 
     lines = said.splitlines()

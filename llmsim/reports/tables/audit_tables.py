@@ -1,4 +1,4 @@
-"""The audit of a result in tables, and in words for those who decide."""
+"""The audit of a result in tables, and its findings in sentences."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from rich.table import Table
 from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit, Change, Row
 from llmsim.reports.terminal import say
 
-HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
-DOING = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up"}
+MANIPULATION_HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
+MANIPULATION_VERBS = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up"}
 NOTE = (
     "completed: over requests that finished; all: over every request, those cut short as censored. goodput: tokens of "
     "requests within the SLO; wasted: of all others. Smooth goodput: hardened is charged for drops and counts from the "
     "arrival; uncharged is not; 1st-token counts from the first token. gameable: better, while users together are not."
 )
 #: terminals of fewer columns get signs for words
-WIDE = 110
-SIGNS = "! gameable, + better, - worse. "
+WIDE_COLUMNS = 110
+SIGNS_NOTE = "! gameable, + better, - worse. "
 #: a gain that manipulation alone could show, as a share of what is claimed, worth a warning
 LARGE_SHARE = 0.2
 
 
-def show(name: str, audit: Audit, console: Console | None = None) -> None:
+def show_audit(name: str, audit: Audit, console: Console | None = None) -> None:
     """Print one audit: the table, then what it means."""
     console = console or Console(highlight=False)
-    short = console.width < WIDE
+    short = console.width < WIDE_COLUMNS
     say(console, f"\n[bold]Audit of {name}[/bold]")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
     table.add_column("metric", no_wrap=True)
     table.add_column("as is", justify="right", no_wrap=True)
     for key in audit.users:
-        table.add_column(HEADS.get(key, key), justify="right", no_wrap=True)
+        table.add_column(MANIPULATION_HEADS.get(key, key), justify="right", no_wrap=True)
         if not short:
             table.add_column("", no_wrap=True)
     for row in audit.rows:
-        unit = row.metric.unit
+        unit = row.metric.shown_unit
         cells = [cell for key in audit.users for cell in _cells(row.after[key], unit, short)]
-        table.add_row(_named(row.metric.words, unit), plain(row.as_is, unit), *cells)
+        table.add_row(_with_unit(row.metric.name, unit), audit_number(row.as_is, unit), *cells)
     console.print(table)
-    say(console, f"{SIGNS if short else ''}{NOTE}", style="dim")
-    for line in words(audit):
+    say(console, f"{SIGNS_NOTE if short else ''}{NOTE}", style="dim")
+    for line in findings(audit):
         say(console, line)
 
 
@@ -56,12 +56,17 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         console.print("It is better in no metric.")
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    for head in ("metric that is better", "from", "to", *(f"by {DOING.get(k, k)}" for k in shares[0]["share"])):
+    for head in (
+        "metric that is better",
+        "from",
+        "to",
+        *(f"by {MANIPULATION_VERBS.get(k, k)}" for k in shares[0]["share"]),
+    ):
         table.add_column(head, justify="left" if head.startswith("metric") else "right")
     for row in shares:
         cells = (f"{100 * share:.0f} %" for share in row["share"].values())
-        values = (plain(row[side], row["unit"]) for side in ("baseline", "claimed"))
-        table.add_row(_named(row["words"], row["unit"]), *values, *cells)
+        values = (audit_number(row[side], row["unit"]) for side in ("baseline", "claimed"))
+        table.add_row(_with_unit(row["words"], row["unit"]), *values, *cells)
     console.print(table)
     caption = f"by …: share of the gain that {names[0]} would show if manipulated so, 100 % at most"
     say(console, caption, style="dim", markup=False)
@@ -76,13 +81,13 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         console.print("Hardly any of these gains can be had by manipulation alone.")
 
 
-def words(audit: Audit) -> list[str]:
+def findings(audit: Audit) -> list[str]:
     """Say what the audit found, a sentence or two for each manipulation."""
     out = []
     for key, users in audit.users.items():
         gamed = [row for row in audit.rows if row.after[key].gameable]
         smooth = audit.rows[-1].after[key].direction
-        who = f"{users.better:,} users are better off, {users.worse:,} worse, {users.same:,} the same"
+        changes = f"{users.better:,} users are better off, {users.worse:,} worse, {users.same:,} the same"
         if key == PACED:
             what = f"Delaying tokens to {1e3 * audit.pace_s:g} ms apart"
         elif key == DROPPED:
@@ -94,22 +99,22 @@ def words(audit: Audit) -> list[str]:
         better = f"improves {_list([_gain(row, key) for row in gamed])}" if gamed else "improves no metric"
         tail = f" Hardened smooth goodput goes {smooth}." if smooth in ("up", "down") else ""
         unmoved = " Hardened smooth goodput is unchanged." if smooth == "unchanged" else ""
-        out.append(f"{what} {better}; {who}.{tail}{unmoved}")
-    gameable = {row.metric.words for row in audit.rows for key in audit.users if row.after[key].gameable}
-    honest = [row.metric.words for row in audit.rows if row.metric.words not in gameable]
+        out.append(f"{what} {better}; {changes}.{tail}{unmoved}")
+    gameable = {row.metric.name for row in audit.rows for key in audit.users if row.after[key].gameable}
+    honest = [row.metric.name for row in audit.rows if row.metric.name not in gameable]
     if gameable:
         out.append(f"Not fooled here: {_list(honest)}.")
     return out
 
 
 def _gain(row: Row, key: str) -> str:
-    unit = f" {row.metric.unit}" if row.metric.unit else ""
-    before, after = (plain(value, row.metric.unit) for value in (row.as_is, row.after[key].value))
-    return f"{row.metric.words} from {before} to {after}{unit}"
+    unit = f" {row.metric.shown_unit}" if row.metric.shown_unit else ""
+    before, after = (audit_number(value, row.metric.shown_unit) for value in (row.as_is, row.after[key].value))
+    return f"{row.metric.name} from {before} to {after}{unit}"
 
 
-def _named(words: str, unit: str) -> str:
-    """A metric with its unit, as short as tables have it."""
+def _with_unit(words: str, unit: str) -> str:
+    """A metric with its unit, abbreviated."""
     return f"{words}, {unit.replace('tokens', 'tok')}" if unit else words
 
 
@@ -120,12 +125,12 @@ def _cells(change: Change, unit: str, short: bool) -> tuple[str, ...]:
     arrow = {"up": "▲", "down": "▼"}.get(change.direction, "")
     if short:
         sign = "[red]![/red]" if change.gameable else ("+" if change.improves else "-")
-        return (f"{plain(change.value, unit)} {arrow}{sign if arrow else ''}",)
+        return (f"{audit_number(change.value, unit)} {arrow}{sign if arrow else ''}",)
     verdict = "[red]gameable[/red]" if change.gameable else ("better" if change.improves else "worse")
-    return f"{plain(change.value, unit)} {arrow}", verdict if arrow else ""
+    return f"{audit_number(change.value, unit)} {arrow}", verdict if arrow else ""
 
 
-def plain(value: float | None, unit: str) -> str:
+def audit_number(value: float | None, unit: str) -> str:
     """A metric's value: shares, which have no unit, with four decimals, the rest with three digits."""
     if value is None:
         return "–"

@@ -16,7 +16,7 @@ from llmsim.studies.plan.plan import Answer
 from llmsim.studies.plan.words import in_words
 
 
-def show(planned: Planned, folder: Path | None, console: Console | None = None) -> None:
+def show_plan(planned: Planned, folder: Path | None, console: Console | None = None) -> None:
     """Print the answer for every candidate, what it costs and what binds it, and what was looked at."""
     console = console or Console(highlight=False)
     console.print(f"\n[bold]{planned.question.scenario.name}[/bold]")

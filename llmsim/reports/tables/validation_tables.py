@@ -10,17 +10,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from llmsim.reports.format import percent_text
 from llmsim.reports.terminal import fits, say
 from llmsim.studies.validation import Constant, Report
 
 Row = Mapping[str, Any]
 #: keys of rows that are not their heads
-HEADS = {"of": "statistic", "tensor_parallel_size": "TP"}
+KEY_HEADS = {"of": "statistic", "tensor_parallel_size": "TP"}
 #: what all names of a column begin with is said once above it, from so many characters on
-LONG = 10
+LONG_START = 10
 
 
-def show(report: Report, folder: Path | None, console: Console | None = None) -> None:
+def show_validation(report: Report, folder: Path | None, console: Console | None = None) -> None:
     """Print what was compared, every row, the targets, the worst points and the reasons."""
     console = console or Console(highlight=False)
     say(console, f"\n[bold]{report.case}[/bold]\n{report.about}\n")
@@ -37,7 +38,7 @@ def show(report: Report, folder: Path | None, console: Console | None = None) ->
         say(
             console,
             f"  {point.group}, {point.label}: measured {point.measured:.4g} {point.unit}, "
-            f"predicted {point.predicted:.4g} ({signed(point.error_percent)} %)",
+            f"predicted {point.predicted:.4g} ({percent_text(point.error_percent)} %)",
         )
     for note in report.notes:
         say(console, f"- {note}", markup=False)
@@ -81,7 +82,7 @@ def _start(values: Sequence[Any]) -> str:
     low, high = min(values), max(values)  # what these two share, all share
     alike = next((at for at, pair in enumerate(zip(low, high, strict=False)) if pair[0] != pair[1]), len(low))
     start = low[: low.rfind("-", 0, alike) + 1]
-    return start if len(start) >= LONG else ""
+    return start if len(start) >= LONG_START else ""
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -99,15 +100,10 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def _head(key: str) -> str:
-    return HEADS.get(key, key.replace("_", " ").removesuffix(" s").replace("percent", "%"))
+    return KEY_HEADS.get(key, key.replace("_", " ").removesuffix(" s").replace("percent", "%"))
 
 
 def _cell(key: str, value: Any) -> str:
     if isinstance(value, float):
-        return signed(value) if key.endswith("error_percent") else f"{value:.3g}"
+        return percent_text(value) if key.endswith("error_percent") else f"{value:.3g}"
     return f"{value}"
-
-
-def signed(percent: float) -> str:
-    """With its sign, unless no digit of it shows."""
-    return "0.0" if abs(percent) < 0.05 else f"{percent:+.1f}"

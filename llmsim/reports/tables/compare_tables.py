@@ -13,20 +13,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD
+from llmsim.metrics.catalogue import select
+from llmsim.metrics.kpi import LESS
+from llmsim.reports.format import digits_text, interval_text
 from llmsim.reports.terminal import say
-from llmsim.statistics import Interval, digits, in_short
+from llmsim.statistics import Interval
 from llmsim.studies.compare import Against, Comparison, Difference, Group, Run, withheld
 
-#: metrics of the table on the screen, by the names that --fail-if takes; the folder has all
-SHOWN = (
+#: KPIs of the table on the screen, by the names that --fail-if takes; the folder has all
+TABLE_KEYS = (
     *("ttft_s.mean", "ttft_s.p50", "ttft_s.p99", "tpot_s.mean", "tbt_s.p99", "e2e_s.mean", "e2e_s.p99"),
     *("client_queueing_s.mean", "slo.attainment", "slo.goodput_tokens_per_s", "smooth_goodput_tokens_per_s"),
     *("output_tokens_per_s", "requests.finished", "requests.abandoned", "requests.cancelled", "requests.rejected"),
     *("requests.unfinished", "wasted.computed_tokens"),
 )
-#: shown only where a side has some
-RARE = frozenset({"requests.abandoned", "requests.cancelled", "requests.rejected", "requests.unfinished"})
-KINDS = {
+GROUP_PREFIXES = {
     "all": "",
     "prompt_tokens": "prompt ",
     "output_tokens": "output ",
@@ -34,8 +35,8 @@ KINDS = {
     "outcome": "",
 }
 #: relative difference, +1,000 %, from which it is shown as a factor
-LARGE = 10.0
-COVERS = {
+LARGE_CHANGE = 10.0
+COVERAGE_NOTES = {
     "seeds": "95 % intervals over seeds (paired t): what other requests of the same kind would show",
     "requests": (
         "95 % intervals from blocks of requests of one run, resampled in pairs: what a run as long as this, in the "
@@ -45,7 +46,9 @@ COVERS = {
 }
 
 
-def show(comparison: Comparison, folder: Path | None, pictures: Sequence[Path] = (), *, force: bool = False) -> None:
+def show_comparison(
+    comparison: Comparison, folder: Path | None, pictures: Sequence[Path] = (), *, force: bool = False
+) -> None:
     """Print a comparison, and where its files are."""
     console = Console(highlight=False)
     for side, runs in comparison.sides:
@@ -55,9 +58,9 @@ def show(comparison: Comparison, folder: Path | None, pictures: Sequence[Path] =
     for note in comparison.notes:
         say(console, f"[bold]Note:[/bold] {escape(note)}")
     for answer in comparison.answers:
-        said = "[red]FAILED[/red]" if answer.failed else "passed"
+        outcome = "[red]FAILED[/red]" if answer.failed else "passed"
         words = escape(f"{answer.condition.text}, {answer.side}: {answer.words}")
-        say(console, f"{said}: {words}")
+        say(console, f"{outcome}: {words}")
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True, markup=False)
         for file in pictures:
@@ -69,9 +72,11 @@ def _show_against(console: Console, comparison: Comparison, one: Against, force:
     say(console, f"\n[bold]{escape(str(one.side))} against {escape(str(comparison.first))}[/bold]")
     console.print(_differences(shown, comparison.first.label, one.side.label, force))
     covers = next((d.covers for d in shown if d.covers is not None), None)
-    large = any(d.relative is not None and d.relative.estimate >= LARGE for d in shown if not withheld(d, force=force))
+    large = any(
+        d.relative is not None and d.relative.estimate >= LARGE_CHANGE for d in shown if not withheld(d, force=force)
+    )
     factors = f"; x: {one.side.label} over {comparison.first.label}" if large else ""
-    say(console, f"{COVERS[covers]}{factors}", style="dim")
+    say(console, f"{COVERAGE_NOTES[covers]}{factors}", style="dim")
     cautions = sorted({d.caution for d in shown if d.caution})
     if cautions:
         tail = P99S_MARKED if force else P99S_WITHHELD
@@ -87,9 +92,11 @@ def _show_against(console: Console, comparison: Comparison, one: Against, force:
 
 
 def _rows(one: Against) -> Iterator[Difference]:
-    for name in SHOWN:
-        difference = one.differences.get(name)
-        if difference is not None and not (name in RARE and not (difference.first or difference.other)):
+    """Differences of the table; requests that came to a bad end only where a side has some."""
+    for kpi in select(*TABLE_KEYS):
+        difference = one.differences.get(kpi.key)
+        rare = kpi.kind == "count" and kpi.better == LESS and kpi.key.startswith("requests.")
+        if difference is not None and not (rare and not (difference.first or difference.other)):
             yield difference
 
 
@@ -104,9 +111,9 @@ def _differences(rows: Sequence[Difference], first: str, other: str, force: bool
             table.add_row(row.metric, *["–"] * 4, "")
             continue
         mark = "*" if row.caution else ""
-        values = (f"{number(row.first)}{mark}", f"{number(row.other)}{mark}")
-        change = "–" if row.interval is None else digits(row.interval.estimate, signed=True)
-        table.add_row(row.metric, *values, change, in_percent(row.relative), verdict(row))
+        values = (f"{_number_text(row.first)}{mark}", f"{_number_text(row.other)}{mark}")
+        change = "–" if row.interval is None else digits_text(row.interval.estimate, signed=True)
+        table.add_row(row.metric, *values, change, relative_text(row.relative), verdict_text(row))
     return table
 
 
@@ -117,16 +124,16 @@ def _groups(groups: Sequence[Group]) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     for group in groups:
         table.add_row(
-            f"{KINDS[group.kind]}{group.words}",
+            f"{GROUP_PREFIXES[group.kind]}{group.words}",
             f"{group.requests:,}",
             f"{100 * group.gain:.0f} %",
             f"{100 * group.pay:.0f} %",
-            *(in_short(change, signed=True) for change in (group.ttft_change_s, group.e2e_change_s)),
+            *(interval_text(change, signed=True) for change in (group.ttft_change_s, group.e2e_change_s)),
         )
     return table
 
 
-def verdict(row: Difference) -> str:
+def verdict_text(row: Difference) -> str:
     """What the difference is worth: better, worse, equal, or none of these for sure."""
     if row.zero:
         return "equal"
@@ -137,25 +144,25 @@ def verdict(row: Difference) -> str:
     return "better" if (row.interval.estimate > 0) == (row.better > 0) else "[red]worse[/red]"
 
 
-def in_percent(interval: Interval | None) -> str:
+def relative_text(interval: Interval | None) -> str:
     """A relative difference in percent; a large one as the factor, as thousands of percent say little."""
     if interval is None:
         return "–"
-    if interval.estimate >= LARGE:
+    if interval.estimate >= LARGE_CHANGE:
         factor = replace(interval, estimate=1 + interval.estimate, low=1 + interval.low, high=1 + interval.high)
-        return f"x {in_short(factor)}"
+        return f"x {interval_text(factor)}"
     estimate, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
-    return f"{in_short(replace(interval, estimate=estimate, low=low, high=high), signed=True)} %"
+    return f"{interval_text(replace(interval, estimate=estimate, low=low, high=high), signed=True)} %"
 
 
-def number(value: float | None) -> str:
+def _number_text(value: float | None) -> str:
     """A metric's value, if there is one."""
-    return "–" if value is None else digits(value)
+    return "–" if value is None else digits_text(value)
 
 
 def _verdicts(runs: Sequence[Run]) -> str:
-    answers = [run.score["verdict"]["answer"] for run in runs]
+    answers = [run.verdict.answer for run in runs]
     if len(runs) == 1:
-        return f"{ANSWERS[answers[0]]}, {escape(runs[0].score['verdict']['reason'])}"
+        return f"{ANSWERS[answers[0]]}, {escape(runs[0].verdict.reason)}"
     counts = [(answer, answers.count(answer)) for answer in dict.fromkeys(answers)]
     return ", ".join(f"{ANSWERS[answer]} in {count} of {len(runs)} seeds" for answer, count in counts)

@@ -13,22 +13,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmsim.experiment import P99S_MARKED
+from llmsim.metrics.catalogue import kpi_of, select
+from llmsim.metrics.kpi import Kpi
+from llmsim.reports.format import broken, interval_text, short_fields, value_text
 from llmsim.reports.terminal import fits
-from llmsim.statistics import STEADY, Interval, in_short, mean
-from llmsim.studies.sweep import HEAT_MAPS, TABLE, Swept, in_words, narrow
+from llmsim.statistics import STEADY, Interval, mean
+from llmsim.studies.sweep import HEAT_MAPS, TABLE, Swept
 
-#: column -> head, factor from the column's unit
-SHOWN = {
-    "ttft_s.p99": ("TTFT p99, s", 1.0),
-    "slo.attainment": ("SLO, %", 100.0),
-    "smooth_goodput_tokens_per_s": ("smooth, tok/s", 1.0),
-}
+#: KPIs of the columns
+TABLE_KEYS = ("ttft_s.p99", "slo.attainment", "smooth_goodput_tokens_per_s")
 #: a longer table is for the file
-ROWS = 40
+MOST_ROWS = 40
 NO_PICTURES = "a sweep over one or two axes has them"
 
 
-def show(
+def show_sweep(
     swept: Swept, folder: Path, pictures: Sequence[Path], console: Console | None = None, *, force: bool = False
 ) -> None:
     """Print the table of a sweep, and where its files are."""
@@ -36,13 +35,13 @@ def show(
     sweep = swept.sweep
     runs = f"{in_points(len(sweep.points), len(sweep.seeds))}, {swept.ran:,} of them now"
     console.print(f"\n[bold]{escape(sweep.name)}[/bold]: {runs}")
-    rows = list(groups(swept.rows, sweep.fields, len(sweep.seeds)))
-    table = _table(sweep.fields, rows[:ROWS], folded=False)
+    rows = list(points_of(swept.rows, sweep.fields, len(sweep.seeds)))
+    table = _table(sweep.fields, rows[:MOST_ROWS], folded=False)
     if not fits(console, table):
-        table = _table(sweep.fields, rows[:ROWS], folded=True)
+        table = _table(sweep.fields, rows[:MOST_ROWS], folded=True)
     console.print(table)
-    if len(rows) > ROWS:
-        console.print(f"and {len(rows) - ROWS:,} more rows")
+    if len(rows) > MOST_ROWS:
+        console.print(f"and {len(rows) - MOST_ROWS:,} more rows")
     _show_notes(console, swept, steady=all(said == STEADY for _, _, said in rows), force=force)
     if not pictures:
         console.print(f"no pictures: {NO_PICTURES}", style="dim")
@@ -57,15 +56,15 @@ def _table(
 ) -> Table:
     """A row for each point; `folded` breaks long words of the axes where they may be broken."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False, pad_edge=False)
-    for head in heads(fields):
-        table.add_column(escape(narrow(head)), justify="right", overflow="fold")
-    for head, _ in SHOWN.values():
+    for head in short_fields(fields):
+        table.add_column(escape(broken(head)), justify="right", overflow="fold")
+    for head in kpi_heads():
         table.add_column(head.replace(" ", "\n", 1), justify="right", no_wrap=True, overflow="fold")
     table.add_column("verdict", overflow="fold")
     for of_point, intervals, said in rows:
-        words = map(in_words, of_point.values())
-        values = (escape(narrow(word) if folded else word) for word in words)
-        table.add_row(*values, *cells(intervals, said), said.replace(", ", ",\n"))
+        words = map(value_text, of_point.values())
+        values = (escape(broken(word) if folded else word) for word in words)
+        table.add_row(*values, *interval_cells(intervals, said), said.replace(", ", ",\n"))
     return table
 
 
@@ -91,25 +90,25 @@ def in_points(runs: int, seeds: int) -> str:
     return f"{points} x {each}: {all_of_them}"
 
 
-def heads(fields: Sequence[str]) -> list[str]:
-    """Short names of fields: as many last parts as tell them apart, without `name`, which says nothing alone."""
-    parts = [field.removesuffix(".name").split(".") for field in fields]
-    found = []
-    for own in parts:
-        tails = (own[-n:] for n in range(1, len(own) + 1))
-        found.append(".".join(next((t for t in tails if sum(p[-len(t) :] == t for p in parts) == 1), own)))
-    return found
+def kpi_heads() -> list[str]:
+    """Names of the KPIs of the columns, with their units."""
+    return [f"{kpi.short_name}, {_unit(kpi)}" for kpi in select(*TABLE_KEYS)]
 
 
-def cells(intervals: Mapping[str, Interval | None], said: str) -> list[str]:
+def _unit(kpi: Kpi) -> str:
+    """Latencies are in seconds here: they span three orders of magnitude in a sweep."""
+    return kpi.unit if kpi.kind == "latency" else kpi.shown_unit.replace("tokens", "tok")
+
+
+def interval_cells(intervals: Mapping[str, Interval | None], said: str) -> list[str]:
     """The intervals of a point in short; a P99 that is shown though not all of its runs are steady is marked."""
     return [
-        f"{in_short(one)}{'*' if said != STEADY and one is not None and column.endswith('.p99') else ''}"
+        f"{interval_text(one)}{'*' if said != STEADY and one is not None and kpi_of(column).tail else ''}"
         for column, one in intervals.items()
     ]
 
 
-def groups(
+def points_of(
     rows: Sequence[Mapping[str, Any]], fields: Sequence[str], seeds: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, Interval | None], str]]:
     """Yield each point: its fields, an interval over the seeds for each column shown, and the verdicts in words.
@@ -119,7 +118,8 @@ def groups(
     for i in range(0, len(rows), seeds):
         of_point = rows[i : i + seeds]
         intervals = {}
-        for column, (_, factor) in SHOWN.items():
+        for kpi in select(*TABLE_KEYS):
+            column, factor = kpi.key, 1.0 if kpi.kind == "latency" else kpi.factor
             values = [row[column] for row in of_point if row.get(column) is not None]
             intervals[column] = mean([factor * value for value in values]) if len(values) == seeds else None
         answers = Counter(row["verdict.answer"] for row in of_point)

@@ -1,0 +1,23 @@
+"""Whether a run may speak of a steady state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from llmsim.metrics.kpi import Kpi, Section
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunVerdict(Section):
+    """The verdict of `llmsim.statistics.judge`, and what became of the tails of a run that is not steady."""
+
+    key: ClassVar[str] = "verdict"
+    compared: ClassVar[bool] = False
+
+    answer: str  #: "steady", "overloaded" or "too short"
+    reason: str
+    evidence: Annotated[Mapping[str, float | int | None], Kpi("evidence of the verdict", kind="basis")]
+    withheld: Sequence[str] | None = None  #: keys of the tails that are not shown
+    forced: Sequence[str] | None = None  #: keys of the tails that are shown, and not to be relied on

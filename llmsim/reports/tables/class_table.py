@@ -1,0 +1,50 @@
+"""Each class of requests as a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from llmsim.metrics.catalogue import kpi_of
+from llmsim.metrics.score import Score
+from llmsim.metrics.sections.attainment import Attainment
+from llmsim.metrics.sections.choices import Choices
+from llmsim.metrics.sections.class_scores import ClassScores
+from llmsim.metrics.sections.verdict import RunVerdict
+from llmsim.reports.format import number_text, share_text
+from llmsim.reports.tables.latency_table import is_forced, latency_text
+from llmsim.reports.tables.outcome_rows import bounds_text
+from llmsim.reports.terminal import say
+
+#: KPIs of the columns between the number of requests and the SLO, all in seconds
+WAITS = ("ttft_s.p50", "ttft_s.p99", "tbt_s.p99", "e2e_s.p50")
+
+
+def show_classes(score: Score, console: Console) -> None:
+    """Print a row for each class of requests, if there are classes."""
+    classes = score.find(ClassScores)
+    if classes is None:
+        return
+    console.print(_table(classes.by_name, score.find(RunVerdict)))
+    of_all = score.section(Choices).slo
+    bounds = {name: own.bounds for name, of in classes.by_name.items() if (own := of.find(Attainment)) is not None}
+    others = [f"{escape(name)}: {bounds_text(slo)}" for name, slo in bounds.items() if slo and slo != of_all]
+    if others:
+        say(console, f"SLO of its own: {'; '.join(others)}")
+
+
+def _table(classes: Mapping[str, Score], verdict: RunVerdict | None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    table.add_column("class,\ntimes in s", overflow="fold")
+    for head in ("n", *(kpi_of(key).name for key in WAITS), kpi_of("slo.attainment").short, "goodput,\ntokens/s"):
+        table.add_column(head, justify="right")
+    for name, of in classes.items():
+        waits = (latency_text(of[key], 1.0, marked=is_forced(verdict, key)) for key in WAITS)
+        slo = of.find(Attainment)
+        met = ("–", "–") if slo is None else (share_text(slo.attainment), number_text(slo.goodput_tokens_per_s))
+        table.add_row(escape(name), number_text(of["requests.total"]), *waits, *met)
+    return table

@@ -1,0 +1,76 @@
+"""The latencies of a score: milliseconds for waits between tokens, seconds for whole requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmsim.metrics import catalogue
+from llmsim.metrics.kpi import Kpi
+from llmsim.metrics.score import Score
+from llmsim.metrics.sections.outcomes import Outcomes
+from llmsim.metrics.sections.verdict import RunVerdict
+from llmsim.metrics.summary import STATISTICS, Summary
+from llmsim.reports.format import number_text
+from llmsim.reports.terminal import say
+
+ESTIMATED = "†"
+HEADS = (*STATISTICS, "n")
+
+
+def show_latencies(score: Score, console: Console) -> None:
+    """Print a row for each latency that the score has, and what marks mean."""
+    console.print(_table(score))
+    cut = [one.censored for kpi in catalogue.summaries() if (one := score.get(kpi.key)) and _is_estimate(kpi, one)]
+    if cut:
+        requests = number_text(score.section(Outcomes).total)
+        say(
+            console,
+            f"  {ESTIMATED} after Kaplan and Meier: up to {number_text(max(cut))} of {requests} requests cut short",
+        )
+
+
+def _table(score: Score) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("latency")
+    for name in HEADS:
+        table.add_column(name, justify="right")
+    for row in latency_rows(score):
+        table.add_row(*row)
+    return table
+
+
+def latency_rows(score: Score) -> Iterator[tuple[str, ...]]:
+    """Name and values, in the unit shown, of each latency that the score has."""
+    verdict = score.find(RunVerdict)
+    for kpi in catalogue.summaries():
+        summary = score.get(kpi.key)
+        if kpi.kind == "latency" and isinstance(summary, Summary):
+            values = (
+                latency_text(summary[name], kpi.factor, marked=is_forced(verdict, f"{kpi.key}.{name}"))
+                for name in STATISTICS
+            )
+            yield title(kpi) + f" {ESTIMATED}" * _is_estimate(kpi, summary), *values, number_text(summary.n)
+
+
+def _is_estimate(kpi: Kpi, summary: Summary) -> bool:
+    """Whether percentiles of a wait are estimates, because some requests were cut short before its end."""
+    return kpi.kind == "latency" and kpi.estimated and bool(summary.censored) and bool(summary.n)
+
+
+def title(kpi: Kpi) -> str:
+    """Name, what the sample is over, and unit."""
+    return f"{kpi.name} {kpi.sample}".rstrip() + f", {kpi.shown_unit}"
+
+
+def is_forced(verdict: RunVerdict | None, key: str) -> bool:
+    """Whether a percentile is shown although it is not to be relied on."""
+    return verdict is not None and key in (verdict.forced or ())
+
+
+def latency_text(value_s: float | None, factor: float, *, marked: bool) -> str:
+    """A latency in the unit shown, with a * where it is not to be relied on."""
+    return "–" if value_s is None else number_text(value_s * factor) + "*" * marked
