@@ -30,10 +30,11 @@ nb_execution_mode = "off"  # notebooks are kept with their outputs, and executed
 nb_execution_excludepatterns = ["*"]
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
+smartquotes = False  # options begin with two hyphens
 default_role = "code"  # docstrings write `code` as Markdown does
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 nitpicky = False  # types of NumPy and private aliases have no page here
 linkcheck_timeout = 20
 

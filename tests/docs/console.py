@@ -35,7 +35,8 @@ def commands(block: str) -> list[Command]:
     """Split a console block."""
     parts = re.split(r"^\$ ", block, flags=re.MULTILINE)
     assert not parts[0].strip(), f"output before the first command: {parts[0]!r}"
-    return [Command(*part.partition("\n")[::2]) for part in parts[1:]]
+    split = [re.match(r"((?:[^\n]*\\\n)*[^\n]*)\n(.*)", part, re.DOTALL) for part in parts[1:]]  # a \ goes on
+    return [Command(*match.groups()) for match in split if match]
 
 
 def run(line: str, folder: Path) -> str:

@@ -62,6 +62,15 @@ def test_links_between_files_lead_somewhere(page: Path) -> None:
     assert [to for to in targets if Path(to).name not in written and not (page.parent / to).exists()] == []
 
 
+def test_files_that_contributing_names_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:llmsim|tests|docs|scenarios|hardware_profiles|notebooks|\.ci)/[^` ]*)`", text)
+    folders = [name.partition("NAME")[0].rpartition("/")[0] if "NAME" in name else name for name in named]
+
+    assert len(named) > 30
+    assert [name for name in folders if not (ROOT / name).exists()] == []
+
+
 def rows_below(page: str, heading: str) -> set[str]:
     """First cells of the table below a heading, without their backticks."""
     part = page.partition(f"\n{heading}\n")[2].partition("\n## ")[0]

@@ -110,7 +110,7 @@ def test_the_largest_load_lies_within_the_resolution_of_one_that_is_not_carried(
         ('plan.targets=["slo.attainment >= 99"]', "command line: plan.targets: 'slo.attainment >= 99': an attainment"),
         ("sweep.seeds=3", "command line: sweep.seeds: [sweep] is no part of the experiment"),
         ("plan.targets=[]", "command line: plan.targets: an empty list"),
-        ('plan.gpus=["h100-sxm"]', "command line: plan.gpus: no gpu profile named 'h100-sxm'"),
+        ('plan.gpus=["x100"]', "command line: plan.gpus: no gpu profile named 'x100'"),
         ('plan.schedulers=["fcfs"]', "plan.schedulers.0: 'fcfs': expected a table such as {name = \"fcfs\"}"),
         ('plan.schedulers=[{name="fcf"}]', "did you mean 'fcfs'?"),
         ('plan.schedulers=[{name="fcfs", max_num_seq=3}]', "unknown key; did you mean 'max_num_seqs'?"),

@@ -152,7 +152,7 @@ def test_a_run_with_little_to_show_shows_it(small: str, change: str, capsys: pyt
     ("arguments", "says"),
     [
         (["small.tml"], "small.tml: no such scenario file"),
-        (["small.toml", "--set", "cluster.gpu=a100"], "command line: cluster.gpu: "),
+        (["small.toml", "--set", "cluster.gpu=x100"], "command line: cluster.gpu: "),
         (["small.toml", "--set", "cluster.model=llama"], "command line: cluster.model: "),
         (
             ["small.toml", "--set", "cluster.router=random_robin"],
