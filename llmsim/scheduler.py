@@ -178,7 +178,7 @@ class InstanceView(InstanceLimits, Protocol):
     def blocks_freed(self, victims: Sequence[RequestView]) -> int:
         """KV blocks that become free if all of these running requests are preempted."""
 
-    def admission(self, prefill: Mapping[int, int] = NO_CHUNKS) -> Admission:
+    def admission(self, prefill: Mapping[int, int] = NO_CHUNKS, decode: bool = True) -> Admission:
         """Ask what waiting requests find, beside running ones that compute the chunks of `prefill` in this step."""
 
     def cached_tokens(self, request: RequestView, tokens: int | None = None) -> int:

@@ -17,11 +17,12 @@ from llmsim.cluster.path import RequestPath, Straight, WayIn
 from llmsim.cluster.patience import Impatience, NoPatience
 from llmsim.cluster.spec import DEFAULTS, InstanceSpec, RunOptions
 from llmsim.cluster.users import Users
+from llmsim.engine.block_paths import BlockPaths
 from llmsim.engine.clock import Clock
 from llmsim.engine.exchange import Disaggregation, Exchange, Network
 from llmsim.engine.instance import Instance, Observers
 from llmsim.engine.memory import KVMemory
-from llmsim.engine.prefix_cache import BlockKeys, PrefixCache
+from llmsim.engine.prefix_cache import PrefixCache
 from llmsim.engine.radix_cache import RadixCache, SpansOfRequests
 from llmsim.engine.recorder import Recorder
 from llmsim.errors import InputError
@@ -187,7 +188,7 @@ def _instances(base: _Base, way_out: WayOut) -> list[Instance]:
 
 def _memories(specs: Sequence[InstanceSpec], attempts: Workload) -> Iterator[KVMemory]:
     """One for each instance; what requests hold in blocks of one size is said once."""
-    keys: dict[int, BlockKeys] = {}
+    paths: dict[int, BlockPaths] = {}
     spans: dict[int, SpansOfRequests] = {}
     for spec in specs:
         size, prefixes = spec.block_tokens, attempts.prefixes
@@ -198,9 +199,9 @@ def _memories(specs: Sequence[InstanceSpec], attempts: Workload) -> Iterator[KVM
                 spans[size] = SpansOfRequests(prefixes, attempts.prompt_tokens, size)
             yield RadixCache(spec.num_gpu_blocks, size, spans[size])
         else:
-            if size not in keys:
-                keys[size] = BlockKeys(prefixes, size)
-            yield PrefixCache(spec.num_gpu_blocks, size, keys[size])
+            if size not in paths:
+                paths[size] = BlockPaths(prefixes, size)
+            yield PrefixCache(spec.num_gpu_blocks, size, paths[size])
 
 
 def _fleet(base: _Base, instances: Sequence[Instance]) -> Fleet:

@@ -34,9 +34,11 @@ class BetweenSteps:
         cache = states.cache
         if cache is None:
             return 0
-        if stretch is not None and stretch.decoding:  # the steps of it that have ended have taken memory
-            cache.evict_ahead(states.batch.blocks_within(self._steps_ended(stretch)))
-        return cache.cached_blocks(request.id, request.tokens_to_prefill) * cache.block_tokens
+        steps = 0
+        if stretch is not None and stretch.decoding:  # a step takes memory, and fills blocks, when it begins
+            steps = min(self._steps_ended(stretch) + 1, stretch.steps)
+            cache.evict_ahead(states.batch.blocks_within(steps))
+        return cache.cached_blocks(request.id, request.tokens_to_prefill, steps) * cache.block_tokens
 
     def free_blocks(self, before_s: float | None = None) -> int:
         """KV blocks that are free now, or were before a time since which nothing but decode steps happened."""

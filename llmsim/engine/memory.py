@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from llmsim.errors import MemoryOverrun
-from llmsim.request import RequestView
-from llmsim.scheduler import Admission, Beginnings
+from llmsim.request import Request, RequestView
+from llmsim.scheduler import Admission, Beginnings, Decision
+
+#: a request, and how many tokens of it a step is to compute
+Portion = tuple[RequestView, int]
 
 
 class KVMemory:
@@ -48,19 +52,45 @@ class KVMemory:
 class CachingMemory(KVMemory, ABC):
     """KV memory that remembers what its blocks hold: what a request finds there it need not compute.
 
-    A request holds what it finds when it is admitted (`attach`), takes blocks for each chunk (`take`, `fill`), and may
-    leave something to find when the chunk is computed (`computed`) and when it leaves (`release`, `retract`).
+    A request holds what it finds when it is admitted (`begin_step`, `attach`) and takes blocks for each chunk (`take`).
+    It may leave something to find when a chunk is decided or `computed`, and when it leaves (`release`, `retract`).
     """
 
     __slots__ = ()
 
-    @abstractmethod
-    def cached_blocks(self, request: int, tokens: int) -> int:
-        """How many blocks a request finds if it has `tokens` to compute: all but the last one may be found."""
+    #: whether requests take their memory one after another, in order of admission, and victims give theirs back only
+    #: when it is needed
+    in_turn: ClassVar[bool] = False
 
     @abstractmethod
-    def admission(self) -> Admission:
-        """Ask what waiting requests find, admitted one after another in one step."""
+    def cached_blocks(self, request: int, tokens: int, ahead: int = 0) -> int:
+        """How many blocks a request finds if it has `tokens` to compute: all but the last one may be found.
+
+        `ahead`: decode steps that have begun, or are about to, beyond those that are counted.
+        """
+
+    @abstractmethod
+    def admission(self, chunks: Sequence[Portion], decode_blocks: int, decode: bool) -> Admission:
+        """Ask what waiting requests find in a step, admitted one after another beside these `chunks`.
+
+        `decode`: whether requests decode in it, for which they take `decode_blocks`.
+        """
+
+    def ask(self) -> None:  # not all caches care
+        """Note that a scheduler is about to be asked."""
+
+    def steps_until_more(self) -> int | None:
+        """Decode steps after which a request may find more than the scheduler was told; None: it won't."""
+        return None
+
+    def take_back(self) -> None:
+        """Be as before a scheduler has asked."""
+
+    @abstractmethod
+    def begin_step(
+        self, decision: Decision, chunks: Sequence[Portion], admitted: Sequence[Portion], decode_blocks: int
+    ) -> None:
+        """Let admitted requests hold what they find; blocks are handed out later (`take`)."""
 
     @abstractmethod
     def beginnings(self) -> Beginnings:
@@ -75,17 +105,20 @@ class CachingMemory(KVMemory, ABC):
 
     @abstractmethod
     def attach(self, request: int, tokens: int) -> int:
-        """Hold what a request finds that has `tokens` to compute; return how many of them it is spared, all told."""
+        """Hold what a request finds that has `tokens` to compute, unless it does; return how many it is spared."""
 
-    def fill(self, request: int, computed_tokens: int) -> None:
-        """Note that a request's memory is taken up to here, and its keys and values are being computed."""
+    def fill(self, request: int, tokens: int) -> None:
+        """Note that the keys and values of a request have come from elsewhere up to here."""
+
+    def decodes(self, request: Request) -> None:
+        """Note that a request decodes from now on."""
 
     def computed(self, request: int, tokens: int) -> None:
         """Note that a prompt, and what was emitted before a preemption, is computed up to here."""
 
     @abstractmethod
     def evict_ahead(self, blocks: int) -> None:
-        """Forget now what the next `blocks` blocks hold: they are as good as handed out (a stretch under way)."""
+        """Forget now what the next `blocks` blocks hold: they are as good as handed out (steps under way)."""
 
     @abstractmethod
     def forget(self, request: int) -> None:

@@ -10,13 +10,13 @@ leaves first; they count as free.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from llmsim.engine.memory import CachingMemory
+from llmsim.engine.memory import CachingMemory, Portion
 from llmsim.engine.radix_tree import Node, RadixTree, Spans
 from llmsim.errors import MemoryOverrun
 from llmsim.request import RequestView
-from llmsim.scheduler import Admission, Beginnings
+from llmsim.scheduler import Admission, Beginnings, Decision
 from llmsim.workload.prefixes import Ints, Prefixes
 
 RETRACT_TOKENS = 20  #: so many tokens for each request that goes on are freed with a retraction, if need be
@@ -76,7 +76,7 @@ class RadixCache(CachingMemory):
         """Blocks with something that is cached and no request uses."""
         return self._tree.unlocked_blocks
 
-    def cached_blocks(self, request: int, tokens: int) -> int:
+    def cached_blocks(self, request: int, tokens: int, ahead: int = 0) -> int:
         """How many blocks a request finds if it has `tokens` to compute: all but the last one may be found."""
         return self.found_blocks(request, tokens - 1)
 
@@ -84,8 +84,8 @@ class RadixCache(CachingMemory):
         """How many full blocks of the first `tokens` tokens of a request are there."""
         return self._tree.found(self._spans.of(request), tokens // self.block_tokens)
 
-    def admission(self) -> Admission:
-        """Ask what waiting requests find, admitted one after another in one step."""
+    def admission(self, chunks: Sequence[Portion], decode_blocks: int, decode: bool) -> Admission:
+        """Ask what waiting requests find, admitted one after another; chunks of this step are not in the tree yet."""
         return RadixAdmission(self)
 
     def beginnings(self) -> Beginnings:
@@ -118,6 +118,13 @@ class RadixCache(CachingMemory):
         self._tree.match(self._spans.of(request), tokens // self.block_tokens)
 
     # A request's way ---------------------------------------------------------------------------------------
+
+    def begin_step(
+        self, decision: Decision, chunks: Sequence[Portion], admitted: Sequence[Portion], decode_blocks: int
+    ) -> None:
+        """Hold what all admitted requests find, before memory is handed out to any of them."""
+        for request, _ in admitted:
+            self.attach(request.id, request.tokens_to_prefill)
 
     def attach(self, request: int, tokens: int) -> int:
         """Hold what a request finds that has `tokens` to compute; return how many of them it is spared."""

@@ -10,6 +10,7 @@ ones are kept as a batch (`decode_batch`), which advances by whole stretches of 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from math import inf, isnan
 
@@ -89,12 +90,17 @@ class RequestStates:
 
     def carry_out(self, decision: Decision) -> None:
         """Abandon, preempt, hold and resume as decided, before any time passes."""
+        if self.cache is not None:
+            self.cache.take_back()
         for id in sorted(decision.abandon):
             request = self._known(id, "abandoned")
             self.withdraw(request)
             self.end(request, Outcome.ABANDONED, self.now_s)
-        for id in decision.preempt:
-            self._preempt(id)
+        if decision.preempt and self.cache is not None and self.cache.in_turn:
+            self._preempt_in_turn(decision, self.cache)
+        else:
+            for id in decision.preempt:
+                self._preempt(id)
         for id in decision.order:
             self.running[id] = self.running.pop(id)
         for id in sorted(self.held.keys() - decision.hold):
@@ -104,16 +110,41 @@ class RequestStates:
         for id in sorted(decision.hold - self.held.keys()):
             self._hold(id)
 
-    def _preempt(self, id: int) -> None:
+    def _preempt_in_turn(self, decision: Decision, cache: CachingMemory) -> None:
+        """Preempt when the memory is needed: requests take their blocks in order of admission, and so evict others'."""
+        victims = deque(decision.preempt)
+        granted: dict[int, int] = {}  # tokens of this step, by request
+        needed = 0  # blocks
+        for id, request in list(self.running.items()):
+            if id not in self.running or id in decision.hold:
+                continue
+            tokens = decision.prefill.get(id, 0) if id in self.prefilling else int(decision.decode)
+            blocks = cache.blocks_for(request.computed_tokens + tokens) - cache.blocks_for(request.computed_tokens)
+            while needed + blocks > cache.free_blocks and victims and id in self.running:
+                victim = victims.popleft()
+                needed -= self._preempt(victim, granted.get(victim, 0))
+            if id in self.running:
+                granted[id] = tokens
+                needed += blocks
+                cache.evict_ahead(min(needed, cache.free_blocks))
+        for victim in victims:
+            self._preempt(victim)
+
+    def _preempt(self, id: int, granted: int = 0) -> int:
+        """Preempt a request that has memory for `granted` further tokens already; return the blocks for these."""
         request = self.running.get(id)
         if request is None:
             raise self.wrong(f"request {id} is preempted, but is not running")
         self._take_out(request)
-        self.memory.retract(id, request.prefilled_tokens, len(self.running))
+        memory, tokens = self.memory, request.prefilled_tokens
+        blocks = memory.blocks_for(tokens + granted) - memory.blocks_for(tokens)
+        memory.take(blocks)
+        memory.retract(id, tokens + granted, len(self.running))
         self.forget_computed(request)
         request.preemptions += 1
         self.enqueue(request)
         self.waiting.move_to_end(id, last=False)
+        return blocks
 
     def forget_computed(self, request: Request) -> None:
         """Note that nothing of a request is in memory any more: all of it has to be computed again."""
@@ -128,6 +159,18 @@ class RequestStates:
         request.held = True
         self.held[id] = request
 
+    def begin_step(self, decision: Decision, cache: CachingMemory) -> None:
+        """Let a cache know what is decided for the next step."""
+        prefilling, waiting = self.prefilling, self.waiting
+        chunks, admitted = [], []
+        for id, tokens in decision.prefill.items():
+            running = prefilling.get(id)
+            if running is not None:
+                chunks.append((running, tokens))
+            elif (request := waiting.get(id)) is not None:
+                admitted.append((request, tokens))
+        cache.begin_step(decision, chunks, admitted, self.batch.blocks_needed)
+
     def admit(self, decision: Decision) -> tuple[Sequence[tuple[Request, int]], Sequence[Chunk], int]:
         """Admit requests, and take memory for the chunks of a step.
 
@@ -135,8 +178,6 @@ class RequestStates:
         Raises `PolicyError` if the decision can't be carried out.
         """
         memory, cache = self.memory, self.cache
-        if cache is not None:
-            self._attach(decision, cache)
         prefill: list[tuple[Request, int]] = []
         chunks: list[Chunk] = []
         total, size = 0, memory.block_tokens
@@ -155,8 +196,6 @@ class RequestStates:
             if blocks > memory.free_blocks:
                 raise self.wrong(f"prefill of request {id} takes {blocks} KV blocks, {memory.free_blocks} are free")
             memory.take(blocks)
-            if cache is not None:
-                cache.fill(id, end)
             prefill.append((request, tokens))
             chunks.append((computed, tokens))
             total += tokens
@@ -171,13 +210,6 @@ class RequestStates:
         if request.preemptions == 0 and request.emitted_before == 0:
             request.first_scheduled_s = self.now_s
         return request
-
-    def _attach(self, decision: Decision, cache: CachingMemory) -> None:
-        """Hold the cached blocks of all requests that are admitted, before memory is handed out to any of them."""
-        for id in decision.prefill:
-            request = self.waiting.get(id)
-            if request is not None:
-                cache.attach(id, request.tokens_to_prefill)
 
     def _not_cached(self, request: Request, cache: CachingMemory) -> int:
         """Let a request that is admitted start from what the cache has of it; return the tokens left to compute."""
@@ -194,7 +226,10 @@ class RequestStates:
         self.line = stretch
         self.last_decode_s = stretch.end_s
         done = self.batch.advance(stretch.steps)
-        for id in done if len(done) < 2 else [id for id in self.running if id in set(done)]:
+        if len(done) > 1:
+            ended = set(done)
+            done = [id for id in self.running if id in ended]
+        for id in done:
             self.finish(id)
 
     def complete_chunk(self, request: Request, tokens: int, token_gpu_s: float, sends: bool) -> bool:
@@ -223,6 +258,8 @@ class RequestStates:
             return True
         if left:
             self._computed(id, end)
+            if self.cache is not None:
+                self.cache.decodes(request)
         self.batch.join(request, left)
         if left == 0:
             self.finish(id)
@@ -245,6 +282,7 @@ class RequestStates:
         self.running[request.id] = request
         if self.cache is not None:
             self.cache.fill(request.id, request.prefilled_tokens)
+            self.cache.decodes(request)
         self.batch.join(request, self.output_tokens[request.id] - request.emitted_before)
 
     def hand_over(self, request: Request) -> None:

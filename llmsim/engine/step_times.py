@@ -22,9 +22,12 @@ class StepTimes:
 
     def plan(self, decision: Decision, start_s: float) -> Stretch | None:
         """Return the steps that follow from a decision, from a time on; None if there is nothing to compute."""
+        states = self._states
+        cache = states.cache
+        if cache is not None:
+            states.begin_step(decision, cache)
         if decision.prefill:
             return self._prefill(decision, start_s)
-        states = self._states
         batch, free_blocks = states.batch, states.memory.free_blocks
         if not (decision.decode and batch.sequences):
             return None
@@ -32,7 +35,10 @@ class StepTimes:
             raise self._too_little_memory()
         # what was abandoned may have made room for another request, which the scheduler has not seen yet
         ask_at_once = self._asks_every_step or decision.abandon
-        stretch = self.decode(start_s, 1 if ask_at_once else batch.steps_ahead(free_blocks))
+        steps = 1 if ask_at_once else batch.steps_ahead(free_blocks)
+        if cache is not None:
+            steps = min(steps, cache.steps_until_more() or steps)
+        stretch = self.decode(start_s, steps)
         if decision.review_at_s is not None:
             stretch.cut(min(stretch.ended_before(decision.review_at_s) + 1, stretch.steps))
         return stretch

@@ -42,6 +42,7 @@ class View(Limits):
     """An instance as of its last step boundary. The truth cannot be reached from here."""
 
     __slots__ = (
+        "_asked",
         "_cache",
         "_prefilling",
         "_running",
@@ -59,6 +60,8 @@ class View(Limits):
         "worked_until_s",
     )
 
+    _asked: Admission | None  #: of a step in which nothing is admitted
+
     def __init__(self, states: RequestStates, max_model_len: int) -> None:
         self._cache = states.cache
         self.caches_prefixes = states.cache is not None
@@ -73,6 +76,9 @@ class View(Limits):
         """Read the states at a step boundary."""
         batch, held = states.batch, states.held
         self.now_s = states.now_s
+        self._asked = None
+        if self._cache is not None:
+            self._cache.ask()
         self.notes = states.notes
         self.worked_until_s = states.worked_until_s
         self.decode_steps = batch.counter.steps
@@ -111,19 +117,20 @@ class View(Limits):
             return sum(map(self.blocks_held, victims))
         return self._cache.freed_by({request.id: request.computed_tokens for request in victims})
 
-    def admission(self, prefill: Mapping[int, int] = NO_CHUNKS) -> Admission:
+    def admission(self, prefill: Mapping[int, int] = NO_CHUNKS, decode: bool = True) -> Admission:
         if self._cache is None:
             return NO_CACHE
-        admission = self._cache.admission()
-        for id, tokens in prefill.items():
-            admission.add(self._prefilling[id], tokens)
-        return admission
+        chunks = [(self._prefilling[id], tokens) for id, tokens in prefill.items()]
+        return self._cache.admission(chunks, self.decode_blocks, decode)
 
     def cached_tokens(self, request: RequestView, tokens: int | None = None) -> int:
         if self._cache is None:
             return 0
-        upto = request.tokens_to_prefill if tokens is None else tokens + 1
-        return self._cache.cached_blocks(request.id, upto) * self.block_tokens
+        if tokens is not None:
+            return self._cache.cached_blocks(request.id, tokens + 1) * self.block_tokens
+        if self._asked is None:
+            self._asked = self.admission()
+        return self._asked.found(request)[0]
 
     def beginnings(self) -> Beginnings:
         return NO_CACHE if self._cache is None else self._cache.beginnings()

@@ -57,7 +57,7 @@ class Fcfs(Scheduler):
         seats = self.max_num_seqs - view.num_running
         free = view.free_blocks
         reserve = int(self.watermark * view.total_blocks) if view.num_running else 0
-        admission = view.admission()
+        admission = view.admission(decode=False)
         for request in view.waiting:
             cached, in_use = admission.found(request)
             tokens = request.tokens_to_prefill - cached

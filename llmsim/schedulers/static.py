@@ -29,7 +29,7 @@ class Static(Scheduler):
             return Decision(preempt=victims) if victims else DECODE
         prefill: dict[int, int] = {}
         free = view.free_blocks
-        admission = view.admission()
+        admission = view.admission(decode=False)
         for request in view.waiting:
             cached, in_use = admission.found(request)
             tokens = request.tokens_to_prefill - cached

@@ -1,176 +1,166 @@
-"""The prefix cache against a list of blocks, each an object of its own, as an engine keeps them."""
+"""The prefix cache, which keeps runs of blocks, against a pool of blocks that are objects (oracles/vllm_naive.py)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from llmsim.engine.prefix_cache import BlockKeys, PrefixCache
-from llmsim.errors import MemoryOverrun
-from llmsim.workload.prefixes import Prefixes, chained
+from llmsim.engine.block_paths import BlockPaths
+from llmsim.engine.prefix_cache import PrefixCache
+from llmsim.errors import InputError, MemoryOverrun
+from llmsim.workload.prefixes import Prefixes
+from tests.oracles.vllm_naive import Pool
+from tests.oracles.vllm_naive import Request as NaiveRequest
 
 SIZE = 4
+MOST = 80  # tokens of a request
 
 
-@dataclass(eq=False)
-class Block:
-    holds: tuple | None = None  # all tokens up to its end
-    users: int = 0
+def texts(random):
+    """Parts of some requests: a tree of texts, cut where no block ends, the last part at any token."""
+    ends = np.cumsum([random.randint(1, 10) for _ in range(8)]).tolist()
+    names, requests = {}, []
+    for _ in range(random.randint(1, 7)):
+        path, parts = (), []
+        for end in ends[: random.randint(0, 8)]:
+            path = (*path, random.randint(0, 1) if random.random() < 0.4 else 0)
+            parts.append([names.setdefault(path, len(names)), end])
+        if parts and random.random() < 0.5:
+            parts[-1][1] = random.randint(parts[-2][1] + 1 if len(parts) > 1 else 1, parts[-1][1])
+        requests.append(parts)
+    return requests
+
+
+def prefixes(requests):
+    ids, ends = zip(*(part for parts in requests for part in parts), strict=True) if any(requests) else ((), ())
+    start = np.cumsum([0, *map(len, requests)])
+    return Prefixes(np.array(ids, dtype=np.int64), np.array(ends, dtype=np.int64), start)
 
 
 @dataclass
-class Reference:
-    """Every free block in one list, the next to be handed out first; looked through from end to end each time."""
+class Both:
+    """A cache and a pool to which the same is done."""
 
-    texts: list[list[int]]
-    free: list[Block]
-    tables: dict[int, list[Block]] = field(default_factory=dict)
-    every: list[Block] = field(default_factory=list)
+    random: Random
+    texts: list
+    blocks: int
+    computed: dict[int, int] = field(default_factory=dict)  # tokens, of requests that hold memory
 
     def __post_init__(self):
-        self.every = list(self.free)
+        self.cache = PrefixCache(self.blocks, SIZE, BlockPaths(prefixes(self.texts), SIZE))
+        self.pool = Pool(self.blocks, caching=True)
+        self.requests = [NaiveRequest(id, 0, 1, 1, 0, parts) for id, parts in enumerate(self.texts)]
 
-    def named(self, request, block):
-        return tuple(self.texts[request][: (block + 1) * SIZE])
+    def found(self, id, tokens):
+        request = self.requests[id]
+        return self.pool.find([request.name(place, SIZE) for place in range((tokens - 1) // SIZE)])
 
-    def found(self, request, tokens):
-        blocks = []
-        for place in range((tokens - 1) // SIZE):
-            there = [b for b in self.every if b.holds == self.named(request, place)]
-            if not there:
-                break
-            blocks.append(max(there, key=lambda b: b.users))
-        return blocks
-
-    def admit(self, request, tokens):
-        self.tables[request] = self.found(request, tokens)
-        for block in self.tables[request]:
-            if block in self.free:
-                self.free = [b for b in self.free if b is not block]
-            block.users += 1
-        return len(self.tables[request]) * SIZE
-
-    def compute(self, request, upto):
-        table = self.tables[request]
-        while len(table) * SIZE < upto:
-            block = self.free.pop(0)
-            block.holds, block.users = None, 1
-            table.append(block)
-        for place, block in enumerate(table[: upto // SIZE]):
-            block.holds = self.named(request, place)
-
-    def release(self, request):
-        for block in reversed(self.tables.pop(request)):
-            block.users -= 1
-            if block.users == 0:
-                self.free.append(block)
-
-
-def setup(texts, blocks):
-    """Both memories for requests whose tokens are given, block by block; own tokens follow the common ones."""
-    parts = [[tuple(text[i : i + SIZE]) for i in range(0, len(text), SIZE)] for text in texts]
-    numbers = {part: n for n, part in enumerate(sorted({p for ps in parts for p in ps}))}
-    ids = chained([numbers[p] for p in ps] for ps in parts)
-    ends = [min((k + 1) * SIZE, len(text)) for text, ps in zip(texts, parts, strict=True) for k in range(len(ps))]
-    start = np.cumsum([0, *(len(ps) for ps in parts)])
-    keys = BlockKeys(Prefixes(np.array(ids, dtype=np.int64), np.array(ends, dtype=np.int64), start), SIZE)
-    own = [[*text, *(("own", request, k) for k in range(100))] for request, text in enumerate(texts)]
-    return PrefixCache(blocks, SIZE, keys), Reference(own, [Block() for _ in range(blocks)])
-
-
-@settings(max_examples=80, deadline=None)
-@given(data=st.data())
-def test_it_finds_what_a_list_of_blocks_finds(data):
-    """Admit, compute on, release and preempt at random; what every request would find must agree at every point.
-
-    Texts are cut so that nobody computes again what somebody has computed: the case in which an engine has copies of
-    a block, and which of them goes first is not told apart here.
-    """
-    stems = st.lists(st.integers(0, 1), min_size=1, max_size=12)
-    texts = data.draw(st.lists(stems, min_size=1, max_size=6))
-    cache, reference = setup(texts, data.draw(st.integers(8, 24)))
-    computed: dict[int, int] = {}
-    longest = [len(text) for text in texts]
-    for _ in range(data.draw(st.integers(1, 40))):
-        request = data.draw(st.integers(0, len(texts) - 1))
-        if request not in computed:
-            tokens = longest[request] + 1 + data.draw(st.integers(0, SIZE - 1))  # a token of its own at the end
-            tokens += tokens % SIZE == 0  # or its last block would be computed again when it is resumed
-            if cache.blocks_for(tokens) > cache.free_blocks:
-                continue
-            found = cache.attach(request, tokens)
-            assert found == reference.admit(request, tokens)
-            cache.take(cache.blocks_for(tokens) - cache.blocks_for(found))
-        elif data.draw(st.booleans()):
-            tokens = computed[request] + data.draw(st.integers(1, 9))
-            more = cache.blocks_for(tokens) - cache.blocks_for(computed[request])
-            if more > cache.free_blocks or tokens > 90:
-                continue
-            cache.take(more)
+    def act(self, id):
+        if id not in self.computed:
+            self.admit(id, self.random.randint(1, 60))
+        elif self.random.random() < 0.6:
+            self.compute(id, min(self.computed[id] + self.random.randint(1, 9), MOST))
         else:
-            freed = cache.free_blocks + cache.freed_by({request: computed[request]})
-            cache.name_own(request, computed[request])
-            cache.release(request, computed.pop(request))
-            reference.release(request)
-            assert cache.free_blocks == freed
-            tokens = 0
-        if tokens:
-            computed[request] = longest[request] = tokens
-            cache.fill(request, tokens)
-            reference.compute(request, tokens)
-        cache.check()
-        assert cache.free_blocks == len(reference.free)
-        for other in range(len(texts)):
-            if other not in computed:
-                assert cache.cached_blocks(other, 90) == len(reference.found(other, 90))
-    for request in list(computed):
-        cache.release(request, computed[request])
-    cache.check()
+            self.preempt(id)
 
-    assert cache.free_blocks == cache.total_blocks
+    def admit(self, id, tokens):
+        blocks, found = self.cache.cached_blocks(id, tokens), self.found(id, tokens)
+        assert blocks == len(found)
+        tokens = blocks * SIZE + self.random.randint(1, tokens - blocks * SIZE)
+        if -(-tokens // SIZE) - self.cache.blocks_in_use(id, blocks) <= len(self.pool.free):
+            self.cache.hold(id, blocks)
+            self.pool.touch(found)
+            self.requests[id].table = found
+            self.compute(id, tokens)
+
+    def compute(self, id, tokens):
+        table = self.requests[id].table
+        more = -(-tokens // SIZE) - len(table)
+        if more > len(self.pool.free):
+            return
+        self.cache.take(more)
+        self.cache.fill(id, tokens)
+        table += self.pool.take(more)
+        for place in range(tokens // SIZE):
+            self.pool.name(table[place], self.requests[id].name(place, SIZE))
+        self.computed[id] = tokens
+
+    def preempt(self, id):
+        tokens, free = self.computed[id], self.cache.free_blocks
+        freed = self.cache.freed_by({id: tokens})
+        self.check()  # asking changes nothing
+        del self.computed[id]
+        self.cache.retract(id, tokens, 0)
+        self.pool.release(self.requests[id].table)
+        assert self.cache.free_blocks == free + freed
+
+    def check(self):
+        """What every request would find, and what of it is in use, is the same here and there."""
+        self.cache.check()
+        assert self.cache.free_blocks == len(self.pool.free)
+        for id in range(len(self.texts)):
+            if id not in self.computed:
+                found = self.found(id, MOST)
+                assert self.cache.cached_blocks(id, MOST) == len(found)
+                assert self.cache.blocks_in_use(id, len(found)) == sum(block.users > 0 for block in found)
 
 
-@settings(max_examples=80, deadline=None)
-@given(data=st.data())
-def test_copies_of_a_block_are_counted_and_come_back(data):
-    """Equal prompts of whole blocks, in chunks of any size: every request computes its last block anew."""
-    text = [0] * data.draw(st.sampled_from([4, 8, 12]))
-    n = data.draw(st.integers(2, 4))
-    cache, reference = setup([text] * n, 30)
-    computed: dict[int, int] = {}
-    for _ in range(data.draw(st.integers(1, 25))):
-        request = data.draw(st.integers(0, n - 1))
-        if request not in computed:
-            computed[request] = cache.attach(request, len(text))
-            assert computed[request] == reference.admit(request, len(text))
-        elif computed[request] < len(text):
-            more = data.draw(st.integers(1, len(text) - computed[request]))
-            cache.take(cache.blocks_for(computed[request] + more) - cache.blocks_for(computed[request]))
-            computed[request] += more
-            cache.fill(request, computed[request])
-            reference.compute(request, computed[request])
-        else:
-            freed = cache.free_blocks + cache.freed_by({request: computed[request]})
-            cache.release(request, computed.pop(request))
-            reference.release(request)
-            assert cache.free_blocks == freed
-        cache.check()
-        assert cache.free_blocks <= len(reference.free) <= cache.free_blocks + n  # see prefix_cache on copies
-    for request in list(computed):
-        cache.release(request, computed[request])
-        reference.release(request)
-    cache.check()
+@pytest.mark.parametrize("seeds", [range(n, n + 100) for n in range(0, 1000, 100)], ids=lambda seeds: f"{seeds[0]}")
+def test_it_is_what_a_pool_of_blocks_is(seeds):
+    copies = 0
+    for seed in seeds:
+        random = Random(seed)
+        both = Both(random, texts(random), random.randint(6, 30))
+        for _ in range(60):
+            both.act(random.randrange(len(both.texts)))
+            both.check()
+            copies += both.cache._copies.places > 0
+        for id in list(both.computed):
+            both.preempt(id)
+        assert both.cache.free_blocks == both.blocks
+    assert copies > 50
 
-    assert cache.free_blocks == cache.total_blocks == len(reference.free)
+
+def tried_out(both, random):
+    """Some requests are admitted, computed and released in the cache alone, as a scheduler's question may have it."""
+    cache, computed = both.cache, dict(both.computed)
+    for _ in range(random.randint(1, 8)):
+        id = random.randrange(len(both.texts))
+        if id in computed and random.random() < 0.5:
+            cache.release(id, computed.pop(id))
+            continue
+        tokens = computed.get(id, 0) + random.randint(1, 20)
+        held = -(-computed[id] // SIZE) if id in computed else cache.cached_blocks(id, tokens)
+        if id not in computed:
+            if -(-tokens // SIZE) - cache.blocks_in_use(id, held) > cache.free_blocks:
+                continue
+            cache.hold(id, held)
+        elif -(-tokens // SIZE) - held > cache.free_blocks:
+            continue
+        cache.take(-(-tokens // SIZE) - held)
+        cache.fill(id, tokens)
+        computed[id] = tokens
+
+
+@pytest.mark.parametrize("seeds", [range(n, n + 100) for n in range(0, 500, 100)], ids=lambda seeds: f"{seeds[0]}")
+def test_what_was_tried_out_is_taken_back(seeds):
+    for seed in seeds:
+        random = Random(seed)
+        both = Both(random, texts(random), random.randint(6, 30))
+        for _ in range(40):
+            both.act(random.randrange(len(both.texts)))
+            both.cache.begin_trial()
+            tried_out(both, random)
+            both.cache.end_trial(stands=False)
+            both.check()
 
 
 def test_more_than_there_is_is_refused_and_a_broken_queue_is_found():
-    cache, _ = setup([[0] * 8], 2)
-    cache.attach(0, 9)
+    cache = PrefixCache(2, SIZE, BlockPaths(prefixes([[[0, 8]], [[0, 8]]]), SIZE))
+    cache.hold(0, 0)
     with pytest.raises(MemoryOverrun):
         cache.take(3)
     cache.take(2)
@@ -179,3 +169,23 @@ def test_more_than_there_is_is_refused_and_a_broken_queue_is_found():
     cache.free_blocks -= 1
     with pytest.raises(MemoryOverrun, match="2 KV blocks queued, 1 free"):
         cache.check()
+
+
+def test_paths_part_where_texts_do_and_turns_are_one_node():
+    one, other, third = [[0, 10], [1, 20], [2, 30]], [[0, 10], [1, 20], [2, 30], [3, 44]], [[0, 10], [1, 20], [5, 33]]
+    paths = BlockPaths(prefixes([one, other, third, [[7, 9]], [*third[:2], [5, 30]]]), 8)
+
+    assert paths.of(0) == paths.of(1)  # what only one request has is not shared
+    assert [paths.of(id).stops for id in range(5)] == [[2, 3], [2, 3], [2, 4], [], [2, 3]]
+    assert paths.of(2).nodes == paths.of(4).nodes
+    assert paths.of(2).nodes[0] == paths.of(0).nodes[0]
+    assert paths.of(2).nodes[1] != paths.of(0).nodes[1]
+
+    turns = [[[turn, 20 * (turn + 1)] for turn in range(turns + 1)] for turns in range(50)]
+    paths = BlockPaths(prefixes([*turns, turns[-1]]), 8)
+    assert {len(paths.of(id).nodes) for id in range(1, 51)} == {1}
+
+
+def test_a_part_that_begins_elsewhere_is_refused():
+    with pytest.raises(InputError, match="a part begins at token 24 of one request and elsewhere in another"):
+        BlockPaths(prefixes([[[0, 24], [1, 64]], [[0, 20], [1, 64]]]), 16)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmsim.engine.prefix_cache import BlockKeys
 from llmsim.request import Outcome
 from llmsim.routers.prefix_aware import PrefixAware
 from llmsim.scheduler import DECODE, Decision, Scheduler
@@ -193,18 +192,6 @@ def test_requests_that_leave_or_are_cut_off_give_back_what_they_hold():
 
     assert (record.requests["outcome"] == Outcome.UNFINISHED).all()
     check_record(record)
-
-
-def test_keys_tell_texts_apart_where_they_part():
-    keys = BlockKeys(Prefixes(np.array([5, 6, 5, 7, 5]), np.array([24, 64, 24, 64, 20]), np.array([0, 2, 4, 5])), 16)
-
-    assert keys.of(0) == keys.of(2)  # 6 and 7 are of one request only, and 24 tokens are one full block
-    assert keys.of(0) == keys.of(1)
-    assert len(keys.of(0)) == 1
-    keys.name_own(0, 3)
-    keys.name_own(1, 3)
-    assert keys.of(0)[0] == keys.of(1)[0]
-    assert not set(keys.of(0)[1:]) & set(keys.of(1)[1:])
 
 
 def test_names_are_chained_and_what_recurs_is_kept():
