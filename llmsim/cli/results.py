@@ -153,7 +153,8 @@ def run_scenario(
     if not bounded or scenario.abandonment.policy != "never":
         return opened
     giving_up = load_scenario(name, [*changes, "abandonment.policy=missed"])
-    others = {ABANDONED: experiment.run(giving_up, progress=progress).delivered}
+    other = experiment.run(giving_up, progress=progress)
+    others = {ABANDONED: experiment.as_asked(other.delivered, other.record, giving_up)[0]}
     return replace(opened, others=others)
 
 
@@ -169,19 +170,21 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
     from llmsim.metrics.window import run_end_s
 
     delivered = experiment.delivered(scenario, record)
+    whole, last = experiment.as_asked(delivered, record, scenario)
     window = choices.window_or(experiment.make_window(scenario))
     return Opened(
         name=name,
         source=f"as delivered ({scenario.delivery.policy}) by a simulated run of {scenario.name}"
         + (", waits from sending" if scenario.measured_from == "sent" else ""),
-        timelines=delivered,
+        timelines=whole,
         slo=choices.slo_or(experiment.make_slo(scenario)),
         user=choices.user_or(experiment.make_user(scenario)),
         window=window,
-        first_scheduled_s=record.requests["first_scheduled_s"],
+        first_scheduled_s=record.requests["first_scheduled_s"][last],
         end_s=max(record.end_s, run_end_s(delivered)),
         classes={
-            name: (mine, choices.slo_or(slo)) for name, (mine, slo) in experiment.classes_of(record, scenario).items()
+            name: (mine[last], choices.slo_or(slo))
+            for name, (mine, slo) in experiment.classes_of(record, scenario).items()
         },
         prediction=experiment.prediction_of(record, scenario),
         reasons=Reasons.count(record),

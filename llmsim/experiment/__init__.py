@@ -6,7 +6,7 @@ from llmsim.experiment.assemble import make_api, make_host, make_slo, make_user,
 from llmsim.experiment.assembly import Assembly, assemble, check
 from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.routing import router_choice
-from llmsim.experiment.run import Result, delivered, judged, run
+from llmsim.experiment.run import Result, as_asked, delivered, judged, run
 from llmsim.experiment.store import MARK as SCENARIO_FILE
 from llmsim.experiment.store import check_folder, in_the_way, read_record, read_scenario, read_score, staged, write
 from llmsim.experiment.verdict import ANSWERS, P99S_MARKED, P99S_WITHHELD, reported
@@ -18,6 +18,7 @@ __all__ = [
     "SCENARIO_FILE",
     "Assembly",
     "Result",
+    "as_asked",
     "assemble",
     "check",
     "check_folder",

@@ -22,6 +22,7 @@ from llmsim.experiment.verdict import reported, verdict
 from llmsim.latency.contract import LatencySource
 from llmsim.metrics import attempts, ranges
 from llmsim.metrics.kpi import Section
+from llmsim.metrics.ranges import Bools
 from llmsim.metrics.score import Score, score, score_classes, sections_of_run
 from llmsim.metrics.scored import Run
 from llmsim.metrics.sections.choices import Choices
@@ -103,16 +104,22 @@ def judged(scenario: Scenario, record: Record, delivered: Timelines, window: Win
     return verdict(record, window, delivered.arrival_s, output_token_s=make_api(scenario).output_token_s)
 
 
+def as_asked(delivered: Timelines, record: Record, scenario: Scenario) -> tuple[Timelines, Bools]:
+    """Timelines with one row for each request, however often it was tried; and which rows of the record these are."""
+    tries = scenario.retries
+    on = [Outcome[name.upper()] for name in tries.on]
+    end_s = max(record.end_s, run_end_s(delivered))
+    whole = attempts.whole(delivered, record.requests, attempts=tries.max_attempts, on=on, end_s=end_s)
+    return whole, attempts.final(record.requests)
+
+
 def score_delivered(
     delivered: Timelines, record: Record, scenario: Scenario, *, slo: Slo, user: User, window: Window
 ) -> Score:
     """Score a run on its delivered token times; `choices.delivery` says how tokens got there."""
     requests = record.requests
-    tries = scenario.retries
-    on = [Outcome[name.upper()] for name in tries.on]
     end_s = max(record.end_s, run_end_s(delivered))
-    last = attempts.final(requests)
-    whole = attempts.whole(delivered, requests, attempts=tries.max_attempts, on=on, end_s=end_s)
+    whole, last = as_asked(delivered, record, scenario)
     scheduled_s = requests["first_scheduled_s"][last]
     scored = score(whole, slo=slo, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s)
     choices = replace(

@@ -91,7 +91,8 @@ def _with_lists(printed: Mapping[str, float], run: Mapping[str, Any]) -> dict[st
 
 def load_of(run: Mapping[str, Any], dialect: Dialect) -> Load:
     """How the benchmark sent requests."""
-    rate = run.get("request_rate")
+    ramped = run.get("ramp_up_strategy") is not None  # then request_rate says nothing
+    rate = None if ramped else run.get("request_rate")
     rate_per_s = math.inf if rate in ("inf", math.inf) else known_number(rate)
     burstiness = run.get("burstiness")
     cap = known_number(run.get("max_concurrency"))
@@ -99,7 +100,7 @@ def load_of(run: Mapping[str, Any], dialect: Dialect) -> Load:
         rate_per_s=rate_per_s if rate_per_s is not None and rate_per_s > 0 else None,
         burstiness=math.inf if burstiness in ("inf", math.inf) else known_number(burstiness),
         max_concurrency=int(cap) if cap is not None and cap >= 1 else None,
-        rescaled=dialect.rescales and run.get("ramp_up_strategy") is None,
+        rescaled=dialect.rescales,
     )
 
 

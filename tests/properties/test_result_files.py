@@ -67,7 +67,8 @@ def scored(file: Path, text: str) -> list[dict[str, Any]] | str:
     """The scores of a file, or the one line that refuses it."""
     file.write_text(text)
     try:
-        return [one.score() for one in open_results(file, Choices(slo=NO_SLO, user={}, window=None))]
+        opened = open_results(file, Choices(slo=NO_SLO, user={}, window=None))
+        return [(one.summary() if one.timelines is None else one.score()).to_dict() for one in opened]
     except InputError as error:
         return str(error)
 

@@ -29,7 +29,7 @@ LATENCIES = {
     "request_latency": ("e2e_s", 1.0),
 }
 RATES = {"requests_per_second": "requests_per_s", "output_tokens_per_second": "output_tokens_per_s"}
-LACKS = "no requests in the file: guidellm benchmark --outputs json without --sample-requests 0 saves them"
+LACKS = "no requests in the file: its sample size was 0 (GuideLLM keeps all of them unless told otherwise)"
 ITS_WINDOW = "GuideLLM's rates are means over its own measuring time, without warm-up and cool-down"
 
 

@@ -25,7 +25,9 @@ NO_SLO = dict.fromkeys(SLO)
 def scores(folder: Path, name: str, text: str, slo: dict[str, float | None] = NO_SLO) -> list[dict[str, Any]]:
     file = folder / name
     file.write_text(text)
-    return [one.score() for one in open_results(file, Choices(slo=slo, user={}, window=None))]
+    opened = open_results(file, Choices(slo=slo, user={}, window=None))
+    told = [(one.summary() if one.timelines is None else one.score()).to_dict() for one in opened]
+    return [{"name": one.name, **values} for one, values in zip(opened, told, strict=True)]
 
 
 def expected(requests: list[files.Asked] = REQUESTS) -> dict[str, np.ndarray]:
