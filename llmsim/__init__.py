@@ -1,46 +1,31 @@
 """llmsim: a discrete-event simulator of LLM serving whose answers you can defend.
 
-``llmsim.run("quickstart").score`` is the whole of it. What lies behind these names is imported when it is first used,
-so that ``import llmsim`` takes no time.
+``llmsim.run("quickstart").score`` is the whole of it. Each command of the command line is a call here, all with one
+convention (`llmsim.library`). What lies behind these names is imported when it is first used, so that
+``import llmsim`` takes no time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from llmsim.experiment import Result
-    from llmsim.metrics.score import score
-    from llmsim.scenario import Scenario, load_scenario
-    from llmsim.scheduler import Scheduler
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_scenario", "run", "score"]
+__all__ = [
+    "__version__",
+    "audit",
+    "compare",
+    "load_scenario",
+    "plan",
+    "report",
+    "run",
+    "score",
+    "sweep",
+    "validate",
+]
 
-#: name -> module that it comes from
-_ELSEWHERE = {"load_scenario": "llmsim.scenario", "score": "llmsim.metrics.score"}
-
-
-def run(
-    scenario: str | Path | Scenario, overrides: Sequence[str] = (), *, scheduler: type[Scheduler] | None = None
-) -> Result:
-    """Run a scenario, given as such or by its name or file, and return what happened with its score.
-
-    `overrides` are those of ``llmsim run --set``: ``["workload.arrivals.rate_per_s=4"]``. `scheduler`, a class, takes
-    the place of the one that the scenario names. Raises InputError with one line for what cannot be run.
-    """
-    from llmsim import experiment
-    from llmsim.errors import InputError
-    from llmsim.scenario import Scenario, load_scenario
-
-    if not isinstance(scenario, Scenario):
-        scenario = load_scenario(scenario, overrides)
-    elif overrides:
-        raise InputError("run: overrides change a scenario's file; expected them where the scenario was loaded")
-    return experiment.run(scenario, scheduler=scheduler)
+#: name -> module that it comes from; for type checkers, __init__.pyi says the same
+_ELSEWHERE = {name: f"llmsim.library.{name}" for name in __all__} | {"load_scenario": "llmsim.scenario"}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from llmsim.cli.output import ProgressBar, check_picture, print_json
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from llmsim.cli.results import Opened
+    from llmsim.library.opened import Opened
 
 Pair = 2
 
@@ -49,11 +49,12 @@ def audit(
         user={"tokens_per_s": tokens_per_s, "alpha": alpha},
         window=window,
     )
+    from llmsim.library.opened import audited
     from llmsim.metrics.audit import manipulable_share
     from llmsim.reports.tables import audit_tables
 
     opened = [one for target in targets for one in _opened(target, chosen, changes or [], run)]
-    audits = [_audited(one, pace_s) for one in opened]
+    audits = [audited(one, pace_s) for one in opened]
     names = [one.name for one in opened]
     shares = manipulable_share(*audits) if len(audits) == len(targets) == Pair else None
     if picture is not None:
@@ -77,7 +78,7 @@ def _as_json(names: list[str], audits: list[dict[str, Any]], shares: list[dict[s
 
 
 def _opened(target: str, chosen: choose.Choices, changes: list[str], run: str | None) -> list[Opened]:
-    from llmsim.cli.results import open_result, open_results, run_scenario
+    from llmsim.library.opened import open_result, open_results, run_scenario
 
     path = Path(target)
     if path.is_dir() or (path.is_file() and path.suffix != ".toml"):
@@ -86,22 +87,3 @@ def _opened(target: str, chosen: choose.Choices, changes: list[str], run: str | 
         return open_results(path, chosen, run) if run == "all" else [open_result(path, chosen, run)]
     with ProgressBar("requests served") as progress:
         return [run_scenario(target, chosen, changes, progress)]
-
-
-def _audited(opened: Opened, pace_s: float | None) -> Any:
-    from llmsim.metrics.audit import audit as audited
-
-    timelines = opened.requests("an audit")
-    if opened.measured is not None and "tbt_s" in opened.measured.unknown:
-        raise InputError(f"{opened.name}: an audit needs the time of every token, which is not in the file")
-    if opened.slo is None:
-        raise InputError(f"{opened.name}: an audit needs an SLO; give --ttft-s, --tbt-s, --tpot-s or --e2e-s")
-    return audited(
-        timelines,
-        slo=opened.slo,
-        user=opened.user,
-        window=opened.window,
-        end_s=opened.end_s,
-        pace_s=pace_s,
-        others=opened.others,
-    )

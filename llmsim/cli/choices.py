@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmsim.errors import InputError, nearest
+from llmsim.errors import InputError
+from llmsim.library.bounds import Choices, run_of_file
 
 if TYPE_CHECKING:
     from llmsim.experiment.own_files import OwnFiles
-    from llmsim.metrics.slo import Slo
-    from llmsim.metrics.smooth_goodput import User
-    from llmsim.metrics.window import Window
+
+__all__ = ["Choices", "run_of_file"]
 
 Scheduler = Annotated[str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")]
 SchedulerFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Run the scheduler of this Python file.")]
@@ -63,15 +62,6 @@ AssumeSends = Annotated[
 ]
 
 
-def run_of_file(text: str | None) -> int | None:
-    """Number of the run that --run names; None for all, or where nothing is said."""
-    if text is None or text == "all":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--run {text}: expected a number from 1 on, or all")
-    return int(text)
-
-
 def with_short(changes: Sequence[str], **short: str | int | None) -> list[str]:
     """Add what options say that are short for a change: by name of the option, which has one key of a scenario.
 
@@ -105,43 +95,3 @@ def own_files(
         if file is not None and (both := next((key for key in given if key in keys), None)) is not None:
             raise InputError(f"{option} and --set {both}=… exclude each other; give one of them")
     return OwnFiles(scheduler_file, latency_file)
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What the command line says; None: nothing, keep what the result has or the default."""
-
-    slo: dict[str, float | None]
-    user: dict[str, Any]
-    window: str | None
-
-    def slo_or(self, default: Slo | None) -> Slo | None:
-        """The bounds given, all others left open; without any, the default."""
-        from llmsim.metrics.slo import Slo
-
-        return Slo(**self.slo) if any(bound is not None for bound in self.slo.values()) else default
-
-    def user_or(self, default: User) -> User:
-        """The default reader with what was given changed."""
-        return replace(default, **{name: value for name, value in self.user.items() if value is not None})
-
-    def window_or(self, default: Window) -> Window:
-        """The window given, or the default."""
-        return default if self.window is None else _window(self.window)
-
-
-def _window(text: str) -> Window:
-    from llmsim.metrics.window import KINDS, Window
-
-    if text == "arrivals":
-        return Window()
-    if text == "makespan":
-        return Window(kind="makespan")
-    start, colon, end = text.partition(":")
-    try:
-        bounds = [float(part) if part else None for part in (start, end)]
-    except ValueError:
-        colon = ""
-    if not colon:
-        raise InputError(f"--window {text}: expected START:END in seconds{nearest(text, KINDS)}")
-    return Window(start_s=bounds[0], end_s=bounds[1])

@@ -13,7 +13,6 @@ from llmsim.cli.output import ProgressBar, print_json
 from llmsim.cli.run import RESULTS, folder_name
 
 if TYPE_CHECKING:
-    from llmsim.studies.compare import Comparison
     from llmsim.studies.compare.runs import Executors
 
 #: exit code where a condition failed
@@ -77,7 +76,11 @@ def compare(
                 executors=_executors(min(jobs, seeds * len(sides))),
                 progress=progress,
             )
-        names = [] if scratch is None else _keep(comparison, scratch, force=force)
+        names = []
+        if scratch is not None:
+            from llmsim.library.compare import keep_comparison
+
+            names = [file.name for file in keep_comparison(comparison, scratch, force=force)]
     if as_json:
         print_json(comparing.as_json(comparison, force=force))
     else:
@@ -96,12 +99,3 @@ def _executors(jobs: int) -> Executors | None:
     from llmsim.studies.processes import process_pool
 
     return None if jobs == 1 else partial(process_pool, jobs)
-
-
-def _keep(comparison: Comparison, scratch: Path, *, force: bool) -> list[str]:
-    """Write tables and pictures; return the names of the pictures."""
-    from llmsim.reports.plots import compare as plots
-    from llmsim.studies import compare as comparing
-
-    comparing.write(comparison, scratch, force=force)
-    return [file.name for file in plots.draw_comparison(comparison, scratch, force=force)]

@@ -48,11 +48,9 @@ def plan(
         progress = stack.enter_context(ProgressBar("clusters tried"))
         planned = planning.make_plan(question, executor, progress)
         if scratch is not None:
-            from llmsim.reports import plots
+            from llmsim.library.plan import keep_plan
 
-            planning.write(planned, scratch)
-            rows = list(planning.evaluation_rows(planned))
-            plots.save(plots.pareto_figure(rows, find=question.table.find), scratch / "pareto.png")
+            keep_plan(planned, scratch)
     if as_json:
         print_json(to_dict(planned))
     else:

@@ -56,7 +56,7 @@ def run(
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
     from llmsim import experiment
-    from llmsim.cli.results import served_of
+    from llmsim.library.opened import served_of
 
     files = choose.own_files(changes or [], scheduler, scheduler_file, latency_file)
     classes = files.load()
@@ -70,10 +70,9 @@ def run(
         for kind, place, file in saved:
             place.write_text(kind.text(served_of(result), file), encoding="utf-8")
         if scratch is not None:
-            from llmsim.reports import plots
+            from llmsim.library.run import keep_run
 
-            experiment.write(result, scratch, force=force)
-            plots.draw(result, scratch)
+            keep_run(result, scratch, force=force)
     if as_json:
         print_json(result.reported(force=force).to_dict())
     else:

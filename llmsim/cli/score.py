@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from llmsim.cli import choices as choose
 from llmsim.cli.output import print_json
 from llmsim.errors import InputError
-
-if TYPE_CHECKING:
-    from llmsim.cli.results import Opened
-    from llmsim.interop.scored import FileSummary
-    from llmsim.metrics.score import Score
-
-#: up to this many requests, each gets a row
-FEW_REQUESTS = 20
 
 
 def score(
@@ -61,55 +51,15 @@ def score(
         },
         window=window,
     )
-    from llmsim.cli.results import open_results
+    from llmsim.library.opened import open_results, scored, show_scored
 
     asked = [(path, None) for path in results or []] + ([(timelines, "timelines")] if timelines else [])
     if not asked:
         raise InputError("nothing to score: give a result, or --timelines FILE")
-    found = [_scored(one) for path, kind in asked for one in open_results(path, chosen, run, kind)]
+    found = [scored(one) for path, kind in asked for one in open_results(path, chosen, run, kind)]
     if as_json:
         shown = [one.to_dict() for one in found]
         print_json(shown[0] if len(shown) == 1 else {"results": shown})
         return
-    from llmsim.reports.tables.file_summary_tables import show_file_summary
-    from llmsim.reports.tables.run_tables import show_score
-
     for one in found:
-        if isinstance(one.score, Mapping):
-            show_score(one.name, one.score, one.per_request)
-        else:
-            show_file_summary(one.name, one.score)
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """The score of one result, and a row for each request where there are few."""
-
-    name: str
-    score: Score | FileSummary
-    per_request: list[dict[str, Any]] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        rows = {} if self.per_request is None else {"per_request": self.per_request}
-        return {"name": self.name, **self.score.to_dict(), **rows}
-
-
-def _scored(opened: Opened) -> _Scored:
-    if opened.timelines is None:
-        return _Scored(opened.name, opened.summary(), None)
-    from llmsim import experiment
-    from llmsim.metrics.request_table import request_table
-    from llmsim.metrics.slo import meets
-
-    found = opened.score()
-    if "verdict" in found:  # what its requests met is told, whatever it is worth, and marked
-        found = experiment.reported(found, force=True)
-    exact = opened.measured is None or not opened.measured.unknown
-    if opened.timelines is None or not exact or len(opened.timelines) > FEW_REQUESTS:
-        return _Scored(opened.name, found, None)
-    rows: list[dict[str, Any]] = [dict(row) for row in request_table(opened.timelines, opened.user)]
-    if opened.slo is not None:
-        for row, good in zip(rows, meets(opened.timelines, opened.slo), strict=True):
-            row["meets_slo"] = bool(good)
-    return _Scored(opened.name, found, rows)
+        show_scored(one)

@@ -53,7 +53,7 @@ def validate(
     """
     from llmsim.experiment import staged
     from llmsim.studies.validation.sends import Assumed
-    from llmsim.studies.validation.store import MARK, write
+    from llmsim.studies.validation.store import MARK
 
     if data is not None and (run is not None or max_concurrency is not None or assume_sends):
         raise InputError("--run, --max-concurrency and --assume-sends belong to --scenario: a case knows its load")
@@ -63,12 +63,11 @@ def validate(
         progress = stack.enter_context(ProgressBar("parts compared"))
         reports = _reports(case, data, scenario, changes or [], of_file, progress)
         if scratch is not None:
-            from llmsim.reports import plots
+            from llmsim.library.validate import keep_validation
 
             if len(reports) > 1:
                 raise InputError(f"--out {out}: holds one report, and there are {len(reports)}; say which: --run K")
-            write(reports[0], scratch)
-            plots.save(plots.validation_figure(reports[0]), scratch / "validation.png")
+            keep_validation(reports[0], scratch)
     if as_json:
         found = [report.to_dict() for report in reports]
         print_json(found[0] if len(found) == 1 else {"reports": found})

@@ -34,6 +34,8 @@ from llmsim.scenario.messages import input_error
 from llmsim.scenario.named import STORED
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from llmsim.experiment.run import Result
 
 OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
@@ -66,14 +68,7 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
     score.json has P99s only of a steady run, unless forced.
     """
     record = result.record
-    requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests, **_deliveries(result)}
-    words = {"outcome": OUTCOMES, "reason": record.reasons}
-    if result.scenario.workload.classes:
-        words["class"] = _classes(result.scenario)
-    if result.scenario.pool:
-        numbers = record.requests["instance"]
-        requests["pool"] = np.where(numbers < 0, NOBODYS, pool_of_instances(result.scenario)[numbers])
-        words["pool"] = tuple(pool.name for pool in result.scenario.pool)
+    requests, words = _requests(result)
     _write_table(folder / "requests.parquet", requests, **words)
     _write_table(folder / "steps.parquet", record.steps)
     _write_table(folder / "segments.parquet", record.segments)
@@ -91,6 +86,33 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
         _write_table(folder / DELIVERED_TOKENS, _delivered_tokens(result.delivered))
     write_json(folder / MARK, result.scenario.model_dump(mode="json"))
     write_json(folder / "score.json", result.reported(force=force).to_dict())
+
+
+def requests_frame(result: Result) -> pd.DataFrame:
+    """Return the table of requests.parquet: one row for each attempt of a request."""
+    requests, words = _requests(result)
+    frame: pd.DataFrame = _arrow(requests, **words).to_pandas()
+    return frame
+
+
+def steps_frame(result: Result) -> pd.DataFrame:
+    """Return the table of steps.parquet: one row for each step, or stretch of steps, of an instance."""
+    frame: pd.DataFrame = _arrow(result.record.steps).to_pandas()
+    return frame
+
+
+def _requests(result: Result) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Columns of the table of requests, and the words that numbers stand for in some of them."""
+    record = result.record
+    requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests, **_deliveries(result)}
+    words = {"outcome": OUTCOMES, "reason": record.reasons}
+    if result.scenario.workload.classes:
+        words["class"] = _classes(result.scenario)
+    if result.scenario.pool:
+        numbers = record.requests["instance"]
+        requests["pool"] = np.where(numbers < 0, NOBODYS, pool_of_instances(result.scenario)[numbers])
+        words["pool"] = tuple(pool.name for pool in result.scenario.pool)
+    return requests, words
 
 
 def read_record(folder: Path) -> Record:
@@ -220,9 +242,14 @@ def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
 
 
 def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) -> None:
-    """Write columns; those named in `words` hold numbers that stand for these words, or for none."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    pq.write_table(_arrow(columns, **words), file)
+
+
+def _arrow(columns: dict[str, Any], **words: tuple[str, ...]) -> Any:
+    """Make an Arrow table; columns named in `words` hold numbers that stand for these words, or for none."""
+    import pyarrow as pa
 
     arrays = {
         name: pa.DictionaryArray.from_arrays(
@@ -232,7 +259,7 @@ def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) 
         else pa.array(column)
         for name, column in columns.items()
     }
-    pq.write_table(pa.table(arrays), file)
+    return pa.table(arrays)
 
 
 def _read_table(file: Path, columns: Sequence[str]) -> dict[str, Any]:

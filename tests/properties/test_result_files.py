@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmsim.cli.choices import Choices
-from llmsim.cli.results import open_results
 from llmsim.errors import InputError
+from llmsim.library.opened import open_results
 from tests import result_files as files
 
 REQUESTS = files.asked(8, failed=1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -12,7 +15,6 @@ import pytest
 import llmsim
 from llmsim import scenario
 from llmsim.errors import InputError
-from llmsim.metrics.score import score
 from llmsim.schedulers.static import Static
 from places import ROOT
 
@@ -20,12 +22,32 @@ SMALL = ["workload.requests=20", "cluster.latency=roofline"]
 
 
 def test_every_public_name_is_there_and_nothing_else():
-    assert sorted(llmsim.__all__) == ["__version__", "load_scenario", "run", "score"]
+    calls = ["audit", "compare", "plan", "report", "run", "score", "sweep", "validate"]
+    assert sorted(llmsim.__all__) == sorted(["__version__", "load_scenario", *calls])
     assert set(llmsim.__all__) <= set(dir(llmsim))
     assert llmsim.load_scenario is scenario.load_scenario
-    assert llmsim.score is score
+    for name in calls:
+        assert getattr(llmsim, name) is getattr(importlib.import_module(f"llmsim.library.{name}"), name)
     with pytest.raises(AttributeError, match="has no attribute 'rum'"):
         llmsim.rum  # noqa: B018
+
+
+def test_type_checkers_know_the_same_names():
+    stub = ast.parse((ROOT / "llmsim" / "__init__.pyi").read_text(encoding="utf-8"))
+    imported = {name.name: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for name in node.names}
+
+    assert {*imported, "__version__"} == set(llmsim.__all__)
+    assert all(getattr(importlib.import_module(imported[name]), name) is getattr(llmsim, name) for name in imported)
+
+
+def test_calls_have_one_convention():
+    for name in set(llmsim.__all__) - {"__version__", "load_scenario"}:
+        first, *others = inspect.signature(getattr(llmsim, name)).parameters.values()
+        if others[0].name == "overrides":
+            assert others.pop(0).default == ()
+        assert first.default is inspect.Parameter.empty
+        assert {each.kind for each in others} == {inspect.Parameter.KEYWORD_ONLY}
+        assert "out" in [each.name for each in others]
 
 
 def test_import_loads_nothing_heavy():

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from llmsim.cli.choices import Choices
-from llmsim.cli.results import open_results
 from llmsim.interop import formats as package
 from llmsim.interop.document import read_document
 from llmsim.interop.format import formats, read_measured, read_runs
+from llmsim.library.opened import open_results
 from tests import result_files as files
 from tests.places import ROOT
 

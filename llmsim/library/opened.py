@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from llmsim.cli.choices import Choices
     from llmsim.experiment import Result
     from llmsim.interop.measured import Load, Measured
     from llmsim.interop.saving import Served
     from llmsim.interop.scored import FileSummary
+    from llmsim.library.bounds import Choices
+    from llmsim.metrics.audit import Audit
     from llmsim.metrics.kpi import Section
     from llmsim.metrics.ranges import Bools
     from llmsim.metrics.score import Score
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from llmsim.record import Floats, Record, Timelines
     from llmsim.scenario import Scenario
     from llmsim.statistics import Verdict
+
+#: up to this many requests, each gets a row of a score
+FEW_REQUESTS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +104,7 @@ class Opened:
 
 def open_results(path: Path, choices: Choices, run: str | None = None, kind: str | None = None) -> list[Opened]:
     """Open a folder that llmsim run has written, or runs of a file of measured results: all, unless `run` says one."""
-    from llmsim.cli.choices import run_of_file
+    from llmsim.library.bounds import run_of_file
 
     number = run_of_file(run)
     if path.is_dir():
@@ -215,3 +219,75 @@ def _load_of(scenario: Scenario) -> Load:
     shape = {"poisson": 1.0, "constant": math.inf, "gamma": getattr(arrivals, "burstiness", None)}
     process = getattr(arrivals, "process", "")
     return Load(getattr(arrivals, "rate_per_s", None), shape.get(process), cap)
+
+
+def audited(opened: Opened, pace_s: float | None = None) -> Audit:
+    """Audit what was opened; InputError where it lacks token times, or an SLO."""
+    from llmsim.metrics.audit import audit
+
+    timelines = opened.requests("an audit")
+    if opened.measured is not None and "tbt_s" in opened.measured.unknown:
+        raise InputError(f"{opened.name}: an audit needs the time of every token, which is not in the file")
+    if opened.slo is None:
+        raise InputError(f"{opened.name}: an audit needs an SLO; give --ttft-s, --tbt-s, --tpot-s or --e2e-s")
+    return audit(
+        timelines,
+        slo=opened.slo,
+        user=opened.user,
+        window=opened.window,
+        end_s=opened.end_s,
+        pace_s=pace_s,
+        others=opened.others,
+    )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The score of one result, and a row for each request where there are few."""
+
+    name: str
+    score: Score | FileSummary
+    per_request: list[dict[str, Any]] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        rows = {} if self.per_request is None else {"per_request": self.per_request}
+        return {"name": self.name, **self.score.to_dict(), **rows}
+
+
+def scored(opened: Opened) -> Scored:
+    """Score what was opened, P99s marked if they are not to be relied on, and each request where there are few."""
+    if opened.timelines is None:
+        return Scored(opened.name, opened.summary(), None)
+    from llmsim import experiment
+
+    found = opened.score()
+    if "verdict" in found:  # what its requests met is told, whatever it is worth, and marked
+        found = experiment.reported(found, force=True)
+    exact = opened.measured is None or not opened.measured.unknown
+    if not exact or len(opened.timelines) > FEW_REQUESTS:
+        return Scored(opened.name, found, None)
+    return Scored(opened.name, found, per_request(opened.timelines, opened.user, opened.slo))
+
+
+def show_scored(one: Scored) -> None:
+    """Print the table of a score."""
+    from llmsim.reports.tables.file_summary_tables import show_file_summary
+    from llmsim.reports.tables.run_tables import show_score
+
+    if isinstance(one.score, Mapping):
+        show_score(one.name, one.score, one.per_request)
+    else:
+        show_file_summary(one.name, one.score)
+
+
+def per_request(timelines: Timelines, user: User, slo: Slo | None) -> list[dict[str, Any]]:
+    """Return one row for each request: its latencies, and whether it meets the SLO."""
+    from llmsim.metrics.request_table import request_table
+    from llmsim.metrics.slo import meets
+
+    rows: list[dict[str, Any]] = [dict(row) for row in request_table(timelines, user)]
+    if slo is not None:
+        for row, good in zip(rows, meets(timelines, slo), strict=True):
+            row["meets_slo"] = bool(good)
+    return rows

@@ -1,0 +1,77 @@
+"""An audit: `llmsim.audit`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmsim.errors import InputError
+from llmsim.experiment.store import write_json
+from llmsim.library.bounds import choices_of
+from llmsim.library.opened import audited, open_result, run_scenario
+from llmsim.library.shown import Shown, kept
+from llmsim.metrics.audit import Audit
+from llmsim.metrics.window import Window
+
+if TYPE_CHECKING:
+    from llmsim.library.bounds import Reader, SloBounds
+
+AUDIT_FILE = "audit.json"
+
+
+@dataclass(frozen=True, eq=False)
+class AuditResult(Shown):
+    """Which metrics of a result improve although its users are no better off."""
+
+    name: str
+    audit: Audit
+
+    @property
+    def score(self) -> dict[str, Any]:
+        """What ``llmsim audit --json`` prints."""
+        from llmsim.reports.tables.audit_tables import findings
+
+        return {"name": self.name, **self.audit.to_dict(), "words": findings(self.audit)}
+
+    def show(self) -> None:
+        """Print the table of ``llmsim audit``."""
+        from llmsim.reports.tables.audit_tables import show_audit
+
+        show_audit(self.name, self.audit)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write audit.json and a picture."""
+        return kept(folder, AUDIT_FILE, self._write)
+
+    def _write(self, scratch: Path) -> None:
+        from llmsim.reports import plots
+
+        write_json(scratch / AUDIT_FILE, self.score)
+        plots.save(plots.audit_figure(self.audit), scratch / "audit.png")
+
+
+def audit(
+    scenario: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    slo: SloBounds = None,
+    user: Reader = None,
+    window: str | Window | None = None,
+    pace_s: float | None = None,
+    run: int | None = None,
+    out: str | Path | None = None,
+) -> AuditResult:
+    """Say which metrics of a scenario's run, or of a result, can be gamed, as ``llmsim audit`` does."""
+    path, choices = Path(scenario), choices_of(slo, user, window)
+    if path.is_dir() or (path.is_file() and path.suffix != ".toml"):
+        if overrides:
+            raise InputError(f"{overrides[0]}: {path} is a result, only a scenario can be changed")
+        opened = open_result(path, choices, None if run is None else str(run))
+    else:
+        opened = run_scenario(str(scenario), choices, overrides)
+    result = AuditResult(opened.name, audited(opened, pace_s))
+    if out is not None:
+        result.save(out)
+    return result

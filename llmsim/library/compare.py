@@ -1,0 +1,80 @@
+"""A comparison: `llmsim.compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmsim.library.shown import Shown, kept
+from llmsim.studies import compare as comparing
+from llmsim.studies.compare import Comparison
+from llmsim.studies.processes import process_pool
+
+
+@dataclass(frozen=True, eq=False)
+class CompareResult(Shown):
+    """A comparison of two or more sides."""
+
+    comparison: Comparison
+
+    @property
+    def score(self) -> dict[str, Any]:
+        """What ``llmsim compare --json`` prints."""
+        return comparing.as_json(self.comparison)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each metric and side: the difference from the first side."""
+        against = self.score["against"]
+        return pd.json_normalize([{"side": one["side"], **row} for one in against for row in one["differences"]])
+
+    @property
+    def failed(self) -> bool:
+        """Whether a condition of `fail_if` holds."""
+        return self.comparison.failed
+
+    def show(self) -> None:
+        """Print the tables of ``llmsim compare``."""
+        from llmsim.reports.tables.compare_tables import show_comparison
+
+        show_comparison(self.comparison, None)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write tables and pictures."""
+        return kept(folder, comparing.MARK, lambda scratch: keep_comparison(self.comparison, scratch))
+
+
+def compare(
+    scenario: str | Path | Sequence[str | Path],
+    overrides: Sequence[str] = (),
+    *,
+    schedulers: Sequence[str] = (),
+    seeds: int = 1,
+    fail_if: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    jobs: int = 1,
+    out: str | Path | None = None,
+) -> CompareResult:
+    """Run scenarios, or one under several `schedulers`, on the same requests, as ``llmsim compare`` does."""
+    paths = [scenario] if isinstance(scenario, str | Path) else list(scenario)
+    conditions = [comparing.parse_condition(text) for text in fail_if]
+    sides = comparing.read_sides(paths, schedulers, overrides, allow)
+    jobs = min(jobs, seeds * len(sides))
+    executors = None if jobs == 1 else partial(process_pool, jobs)
+    result = CompareResult(comparing.compare(sides, seeds=seeds, conditions=conditions, executors=executors))
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def keep_comparison(comparison: Comparison, scratch: Path, *, force: bool = False) -> list[Path]:
+    """Write what ``llmsim compare --out`` writes into an existing folder; return the pictures."""
+    from llmsim.reports.plots.compare import draw_comparison
+
+    comparing.write(comparison, scratch, force=force)
+    return draw_comparison(comparison, scratch, force=force)

@@ -1,0 +1,64 @@
+"""A capacity plan: `llmsim.plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmsim.library.shown import Shown, kept
+from llmsim.studies import plan as planning
+from llmsim.studies.plan import Planned
+from llmsim.studies.processes import process_pool
+from llmsim.studies.sweep import in_this_process
+
+
+@dataclass(frozen=True, eq=False)
+class PlanResult(Shown):
+    """A capacity plan."""
+
+    planned: Planned
+
+    @property
+    def score(self) -> dict[str, Any]:
+        """What ``llmsim plan --json`` prints."""
+        return planning.to_dict(self.planned)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each cluster and load that was tried."""
+        return pd.DataFrame(list(planning.evaluation_rows(self.planned)))
+
+    def show(self) -> None:
+        """Print the answer of ``llmsim plan``."""
+        from llmsim.reports.tables.plan_tables import show_plan
+
+        show_plan(self.planned, None)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write plan, tables and picture."""
+        return kept(folder, planning.MARK, lambda scratch: keep_plan(self.planned, scratch))
+
+
+def plan(
+    scenario: str | Path, overrides: Sequence[str] = (), *, jobs: int = 1, out: str | Path | None = None
+) -> PlanResult:
+    """Find the fewest instances for a load, or the largest load for a cluster, as ``llmsim plan`` does."""
+    question = planning.read_plan(str(scenario), overrides)
+    with in_this_process() if jobs == 1 else process_pool(jobs) as executor:
+        result = PlanResult(planning.make_plan(question, executor))
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def keep_plan(planned: Planned, scratch: Path) -> None:
+    """Write what ``llmsim plan --out`` writes into an existing folder."""
+    from llmsim.reports import plots
+
+    planning.write(planned, scratch)
+    rows = list(planning.evaluation_rows(planned))
+    plots.save(plots.pareto_figure(rows, find=planned.question.table.find), scratch / "pareto.png")

@@ -1,0 +1,36 @@
+"""The HTML page of a folder of results: `llmsim.report`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmsim.errors import InputError
+
+
+@dataclass(frozen=True)
+class Page:
+    """A folder of results as one HTML page."""
+
+    html: str
+
+    def save(self, file: str | Path) -> Path:
+        """Write the page; return the file."""
+        target = Path(file)
+        if not target.parent.is_dir() or target.is_dir():
+            raise InputError(f"{target}: expected a file in a folder that exists")
+        target.write_text(self.html, encoding="utf-8")
+        return target
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def report(folder: str | Path, *, out: str | Path | None = None) -> Page:
+    """Make one HTML page of a folder of results, as ``llmsim report`` does; `out` is a file."""
+    from llmsim.reports.page import page
+
+    made = Page(page(Path(folder)))
+    if out is not None:
+        made.save(out)
+    return made

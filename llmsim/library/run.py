@@ -1,0 +1,72 @@
+"""A run: `llmsim.run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from llmsim import experiment
+from llmsim.errors import InputError
+from llmsim.experiment.store import requests_frame, steps_frame
+from llmsim.latency.contract import LatencySource
+from llmsim.library.shown import Shown, kept
+from llmsim.scenario import Scenario, load_scenario
+from llmsim.scheduler import Scheduler
+
+
+class RunResult(experiment.Result, Shown):
+    """A run: `scenario`, `record`, `score`, and its tables."""
+
+    @property
+    def requests(self) -> pd.DataFrame:
+        """One row for each attempt of a request, as in requests.parquet; times in seconds."""
+        return requests_frame(self)
+
+    @property
+    def steps(self) -> pd.DataFrame:
+        """One row for each step, or stretch of steps, of an instance, as in steps.parquet."""
+        return steps_frame(self)
+
+    def show(self) -> None:
+        """Print the table of ``llmsim run``."""
+        from llmsim.reports.tables.run_tables import show_run
+
+        show_run(self, None)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write tables, score and pictures."""
+        return kept(folder, experiment.SCENARIO_FILE, lambda scratch: keep_run(self, scratch))
+
+
+def run(
+    scenario: str | Path | Scenario,
+    overrides: Sequence[str] = (),
+    *,
+    scheduler: type[Scheduler] | None = None,
+    latency: type[LatencySource] | None = None,
+    out: str | Path | None = None,
+) -> RunResult:
+    """Run a scenario, given as such or by its name or file, as ``llmsim run`` does.
+
+    `overrides` are those of ``--set``: ``["workload.arrivals.rate_per_s=4"]``. `scheduler` and `latency`, classes, take
+    the place of those that the scenario names.
+    """
+    if not isinstance(scenario, Scenario):
+        scenario = load_scenario(scenario, overrides)
+    elif overrides:
+        raise InputError("run: overrides change a scenario's file; expected them where the scenario was loaded")
+    done = experiment.run(scenario, scheduler=scheduler, latency=latency)
+    result = RunResult(done.scenario, done.record, done.num_gpu_blocks, done.score)
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def keep_run(result: experiment.Result, scratch: Path, *, force: bool = False) -> None:
+    """Write what ``llmsim run --out`` writes into an existing folder."""
+    from llmsim.reports import plots
+
+    experiment.write(result, scratch, force=force)
+    plots.draw(result, scratch)

@@ -1,0 +1,89 @@
+"""The score of a result: `llmsim.score`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from llmsim.errors import InputError
+from llmsim.experiment.store import write_json
+from llmsim.library.bounds import choices_of
+from llmsim.library.opened import Opened, Scored, open_result, per_request, scored, show_scored
+from llmsim.library.shown import Shown, kept
+from llmsim.metrics.smooth_goodput import User
+from llmsim.metrics.window import Window
+from llmsim.record import Timelines
+
+if TYPE_CHECKING:
+    from llmsim.interop.scored import FileSummary
+    from llmsim.library.bounds import Reader, SloBounds
+    from llmsim.metrics.score import Score
+
+SCORE_FILE = "score.json"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreResult(Shown):
+    """The score of a result, simulated or measured, under some SLO and reader."""
+
+    opened: Opened
+
+    @cached_property
+    def score(self) -> Score | FileSummary:
+        """The numbers, by key, as ``llmsim score`` prints them; of a file without requests, what it says itself."""
+        return self._scored.score
+
+    @cached_property
+    def _scored(self) -> Scored:
+        return scored(self.opened)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``llmsim score --json`` prints."""
+        return self._scored.to_dict()
+
+    @property
+    def requests(self) -> pd.DataFrame:
+        """One row for each request: latencies in seconds, and whether it meets the SLO."""
+        timelines = self.opened.requests("a table of requests")
+        return pd.DataFrame(per_request(timelines, self.opened.user, self.opened.slo))
+
+    def show(self) -> None:
+        """Print the table of ``llmsim score``."""
+        show_scored(self._scored)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write score.json."""
+        return kept(folder, SCORE_FILE, lambda scratch: write_json(scratch / SCORE_FILE, self.to_dict()))
+
+
+def score(
+    result: str | Path | Timelines,
+    *,
+    slo: SloBounds = None,
+    user: Reader = None,
+    window: str | Window | None = None,
+    end_s: float | None = None,
+    run: int | None = None,
+    out: str | Path | None = None,
+) -> ScoreResult:
+    """Score a folder of ``llmsim run``, a benchmark's file, or token times, as ``llmsim score`` does.
+
+    Any bound of `slo` replaces the result's SLO; `user` changes the reader, `window` says which requests count. `run`
+    is the number of a run in a file of several, `end_s` when the run of given token times ended.
+    """
+    choices = choices_of(slo, user, window)
+    if isinstance(result, Timelines):
+        bounds = (choices.slo_or(None), choices.user_or(User()), choices.window_or(Window()))
+        opened = Opened("timelines", "as given", result, *bounds, end_s=end_s)
+    elif end_s is not None:
+        raise InputError(f"score: end_s belongs to token times; {result} says itself when it ended")
+    else:
+        opened = open_result(Path(result), choices, None if run is None else str(run))
+    judged = ScoreResult(opened)
+    if out is not None:
+        judged.save(out)
+    return judged

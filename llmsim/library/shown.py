@@ -1,0 +1,37 @@
+"""What the results of all calls have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+from llmsim.experiment import staged
+
+
+class Shown(ABC):
+    """Something that a notebook shows as the command prints it, and that can be kept in a folder."""
+
+    @abstractmethod
+    def show(self) -> None:
+        """Print what the command prints."""
+
+    @abstractmethod
+    def save(self, folder: str | Path) -> Path:
+        """Write the files of the command's ``--out`` into a folder, all or none; return it."""
+
+    def _repr_html_(self) -> str:
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text):
+            self.show()
+        return f"<pre>{html.escape(text.getvalue().strip())}</pre>"
+
+
+def kept(folder: str | Path, mark: str, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a folder, which appears whole or not at all; return it."""
+    with staged(Path(folder), mark) as scratch:
+        write(scratch)
+    return Path(folder)

@@ -1,0 +1,89 @@
+"""Predicted against measured: `llmsim.validate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmsim.errors import InputError
+from llmsim.library.bounds import run_of_file
+from llmsim.library.shown import Shown, kept
+from llmsim.scenario import load_scenario
+from llmsim.studies import validation
+from llmsim.studies.validation import Report
+from llmsim.studies.validation.measured_run import asked_runs
+from llmsim.studies.validation.result import compare_result
+from llmsim.studies.validation.sends import Assumed
+from llmsim.studies.validation.store import MARK, write
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationResult(Shown):
+    """Predicted against measured."""
+
+    report: Report
+
+    @property
+    def passed(self) -> bool:
+        """Whether all targets are met."""
+        return self.report.passed
+
+    @property
+    def score(self) -> dict[str, Any]:
+        """What ``llmsim validate --json`` prints."""
+        return self.report.to_dict()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each comparison."""
+        return pd.DataFrame(list(self.report.rows))
+
+    def show(self) -> None:
+        """Print the table of ``llmsim validate``."""
+        from llmsim.reports.tables.validation_tables import show_validation
+
+        show_validation(self.report, None)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write validation.json and a picture."""
+        return kept(folder, MARK, lambda scratch: keep_validation(self.report, scratch))
+
+
+def validate(
+    scenario: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    measured: str | Path,
+    run: int | None = None,
+    max_concurrency: int | None = None,
+    assume_sends: bool = False,
+    out: str | Path | None = None,
+) -> ValidationResult:
+    """Compare what a scenario predicts with a `measured` result, as ``llmsim validate RESULT --scenario`` does.
+
+    For a case that llmsim ships (``llmsim validate CASE --data DIR``) give its name, and the folder as `measured`.
+    """
+    if str(scenario) in validation.case_names():
+        if overrides:
+            raise InputError(f"{overrides[0]}: a case says itself what it assumes")
+        found = validation.validate(str(scenario), Path(measured))
+    else:
+        chosen = run_of_file(None if run is None else str(run))
+        (of_file,) = asked_runs(Path(measured), chosen, Assumed(max_concurrency, assume_sends), several=False)
+        found = compare_result(of_file, load_scenario(scenario, overrides))
+    result = ValidationResult(found)
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def keep_validation(report: Report, scratch: Path) -> None:
+    """Write what ``llmsim validate --out`` writes into an existing folder."""
+    from llmsim.reports import plots
+
+    write(report, scratch)
+    plots.save(plots.validation_figure(report), scratch / "validation.png")
