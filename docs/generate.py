@@ -15,8 +15,10 @@ from typing import Any
 from llmsim import record
 from llmsim.cli.keys import all_keys
 from llmsim.experiment.store import DELIVERED_COLUMNS
+from llmsim.metrics import catalogue
+from llmsim.metrics.kpi import Kpi, Section
 from llmsim.scenario import Scenario
-from llmsim.scenario.reference import Key, tables_of, unit_of
+from llmsim.scenario.reference import Key, meanings, sentence, tables_of, unit_of
 
 #: what the columns of a result's tables mean where the code does not say it beside their names
 SAID = {
@@ -84,7 +86,7 @@ OWN = {
 
 def write_all(folder: Path) -> None:
     """Write every generated page into a folder, if it differs from what is there."""
-    pages = {"scenario": scenario_page(), "tables": tables_page(), "cli": cli_page()}
+    pages = {"scenario": scenario_page(), "kpis": kpi_page(), "tables": tables_page(), "cli": cli_page()}
     for name, text in pages.items():
         file = folder / f"{name}.md"
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
@@ -129,6 +131,32 @@ def _key_row(key: Key) -> tuple[str, ...]:
     return code(key.name), key.type, key.unit, code(key.default), key.meaning, code(key.vllm_name)
 
 
+def kpi_page() -> str:
+    """Every number of a score, section by section."""
+    parts = [
+        "# Numbers of a score\n\n`score.json` of a result, `llmsim run --json`, and `result.score` in Python have "
+        "these numbers by their keys; so have `plan.targets`, `--fail-if` and the columns of a sweep. Formulas: "
+        "[metrics](../background/metrics.md). A `*` in a key stands for the name of a pool, an instance or the like; "
+        "classes have all of them under `classes.NAME`. *Tail*: withheld unless the run was steady. *Basis*: what "
+        "other numbers rest on, no result.\n"
+    ]
+    for section in catalogue.sections():
+        if numbers := list(catalogue.of_section(section)):
+            parts.append(f"## {section.key or section.__name__}\n\n{sentence(inspect.getdoc(section) or '')}\n")
+            rows = [_kpi_row(section, one) for one in numbers]
+            parts.append(table(("key", "name", "unit", "better", "note"), rows) + "\n")
+    return "\n".join(parts)
+
+
+def _kpi_row(section: type[Section], one: Kpi) -> tuple[str, ...]:
+    said = meanings(section)
+    field = next((part for part in one.key.split(".") if part in said), "")
+    kind = "basis" if one.kind == "basis" else "tail" if one.tail else ""
+    called = f"also {', '.join(one.also)}" if one.also else ""
+    notes = [note for note in (kind, called, one.sample, said.get(field, "")) if note]
+    return code(one.key), one.name, one.unit, {1: "more", -1: "less"}.get(one.better, ""), "; ".join(notes)
+
+
 def column_meanings() -> dict[str, dict[str, str]]:
     """What stands after ``#:`` beside columns in `llmsim.record`: catalogue -> column -> meaning, perhaps none."""
     source = inspect.getsource(record)
@@ -153,8 +181,8 @@ def columns_of(file: str) -> Iterator[tuple[str, str]]:
     for name in MORE_COLUMNS.get(file, ()):
         seen.add(name)
         yield name, OWN.get((file, name)) or SAID[name]
-    for catalogue in TABLES[file][1]:
-        for name, said in catalogues[catalogue].items():
+    for columns in TABLES[file][1]:
+        for name, said in catalogues[columns].items():
             if name not in seen:
                 yield name, said or OWN.get((file, name)) or SAID[name]
 
@@ -163,7 +191,7 @@ def tables_page() -> str:
     """Every column of every table that a run stores."""
     parts = [
         "# Tables of a result\n\n`llmsim run` writes a folder with `scenario.json` (every key as it was), `score.json` "
-        "(every number), pictures, and these Parquet tables. Times are seconds from the start of the run. "
+        "([every number](kpis.md)), pictures, and these Parquet tables. Times are seconds from the start of the run. "
         "`pandas.read_parquet` reads them; `llmsim.run(...)` has the same columns in `result.record`.\n"
     ]
     for file, (row, _) in TABLES.items():

@@ -1,7 +1,7 @@
 """The audit: which metrics of a result can be improved by manipulation, while no user is better off.
 
 A result is compared with itself after its tokens were delayed to the TBT bound, and after the requests that miss their
-SLO were dropped (nobody using what that frees). In neither does a user get anything more, or anything earlier, so
+SLO were dropped (what that frees stays unused). In neither does a user get anything more, or anything earlier, so
 whatever improves can be gamed.
 """
 
@@ -103,7 +103,7 @@ class Users:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The table, and whom each manipulation helped or hurt."""
+    """The table, and how many users each manipulation helped or hurt."""
 
     rows: tuple[Row, ...]
     users: dict[str, Users]

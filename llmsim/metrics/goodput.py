@@ -171,7 +171,7 @@ def _ttft_and_tbt(slo: Slo) -> tuple[float, float]:
 
 
 def undelivered_use(timelines: Timelines) -> int:
-    """Tokens delivered to requests that did not finish: work that helped nobody to a full answer."""
+    """Tokens delivered to requests that did not finish: work for no full answer."""
     return int(ranges.n_tokens(timelines)[timelines.outcome != Outcome.FINISHED].sum())
 
 

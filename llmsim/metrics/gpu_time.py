@@ -1,4 +1,4 @@
-"""Who the GPUs worked for: each step's time, shared among the tokens that it computed.
+"""What the GPUs worked for: each step's time, shared among the tokens that it computed.
 
 The rule: a step that computes n tokens (of prompts, and one for each decoding sequence) spends 1/n of its time on each.
 All shares add up to the time in which GPUs were busy. It is an average, not a margin: leaving one token out would

@@ -1,4 +1,4 @@
-"""What an operator could do to a result without serving anybody better: drop the requests that miss their SLO.
+"""What an operator could do to a result without serving a single user better: drop the requests that miss their SLO.
 
 The other manipulation, holding tokens back to the TBT bound, is `llmsim.delivery.output_delay`.
 """
@@ -44,7 +44,7 @@ def first_missed_s(timelines: Timelines, slo: Slo) -> Floats:
 def drop_those_that_miss(timelines: Timelines, slo: Slo) -> Timelines:
     """Abandon each request at its first missed deadline: it keeps the tokens that it has by then.
 
-    Nobody uses the capacity that this frees. A request that ended early, before any deadline, stays as it is.
+    No request uses the capacity that this frees. A request that ended early, before any deadline, stays as it is.
     """
     drop_s = first_missed_s(timelines, slo)
     n = np.zeros(len(timelines), np.int64)

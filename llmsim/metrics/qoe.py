@@ -54,7 +54,7 @@ def _ratio(late_s: Floats, chunk: Chunk, tokens_per_s: float) -> Floats:
 
 
 def _running_max(chunk: Chunk) -> Floats:
-    """Running max(0, lateness) of each request: how late a reader is who takes tokens in one by one."""
+    """Running max(0, lateness) of each request: how late a reader is that takes tokens in one by one."""
     worst, out = np.zeros(len(chunk.requests)), np.empty_like(chunk.times_s)
     order = np.argsort(-chunk.n_tokens, kind="stable")
     _, columns = chunk.columns()

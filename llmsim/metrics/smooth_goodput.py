@@ -119,7 +119,7 @@ def _anchor_s(timelines: Timelines, user: User) -> Floats:
 
 
 def _waited_until_s(timelines: Timelines, user: User, end_s: float) -> Floats:
-    """When a user whose request ended early is taken to stop waiting. One who left by choice stopped then."""
+    """When a user whose request ended early is taken to stop waiting. A user that left by choice stopped then."""
     dropped = np.isin(timelines.outcome, (Outcome.ABANDONED, Outcome.REJECTED))
     out = timelines.end_s.copy()
     if user.charge == "until_run_end":

@@ -47,7 +47,7 @@ class GatewayTable(Table):
 
 
 class NoAbandonmentTable(Table):
-    """The server serves everybody, however late."""
+    """The server serves every request, however late."""
 
     policy: Literal["never"] = "never"
 

@@ -134,7 +134,7 @@ class Scenario(Table):
     @property
     def _concurrency(self) -> int | None:
         if not isinstance(self.workload, SyntheticWorkload) or self.workload.sessions is not None:
-            return None  # users who wait for their answers need no cap
+            return None  # users that wait for their answers need no cap
         return self.workload.arrivals.concurrency
 
     @property

@@ -28,7 +28,7 @@ class WaitTable(Table):
 
 
 class PatienceTable(Table):
-    """Users who leave when they have waited too long."""
+    """Users that leave when they have waited too long."""
 
     first_token: WaitTable | None = None
     next_token: WaitTable | None = None
@@ -81,9 +81,9 @@ class SessionsTable(Table):
 
 
 class RetriesTable(Table):
-    """Users who try again when a request has failed, after min(backoff_s factor^k, max_backoff_s) (1 - jitter U)."""
+    """Users that try again when a request has failed, after min(backoff_s factor^k, max_backoff_s) (1 - jitter U)."""
 
-    #: the first one included; 1: nobody tries again
+    #: the first one included; 1: no retries
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 1
     backoff_s: Positive = 0.5
     #: by which each backoff is longer than the one before; 1: constant backoffs

@@ -90,7 +90,7 @@ class SharedPrefixesTable(Table):
     #: users of each system prompt, every one with a text of user_tokens of their own
     users: Count = 1
     user_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
-    #: who asks next: anybody, or all users in turn
+    #: which user is next: drawn at random, or all in turn
     order: Literal["random", "cycle"] = "random"
 
     @model_validator(mode="after")

@@ -13,9 +13,9 @@ BATCHES = 32
 
 
 def time_averages(came_s: Floats, left_s: Floats, edges_s: Floats) -> Floats:
-    """Time averages of the number of those who have come and not left, between neighbouring edges, (edges - 1,).
+    """Time averages of the number that have come and not left, between neighbouring edges, (edges - 1,).
 
-    `came_s`, `left_s` (N,) in any order, nobody leaving before coming. Exact, O((N + edges) log N).
+    `came_s`, `left_s` (N,) in any order, none leaving before it came. Exact, O((N + edges) log N).
     """
     present_s = _integral(came_s, edges_s) - _integral(left_s, edges_s)
     return np.asarray(np.diff(present_s) / np.diff(edges_s))

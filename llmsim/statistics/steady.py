@@ -40,7 +40,7 @@ LEAST_INDEPENDENT = 20.0
 BATCHES = 64
 #: fewer requests leave a P99 without an upper end at 95 %: 0.99^n > 0.025 for n < 368
 LEAST_REQUESTS = 368
-#: stays in service, as met by who looks in at random, that a run must last after warm-up to be steady
+#: stays in service, as met at a random time, that a run must last after warm-up to be steady
 LEAST_STAYS = 10.0
 #: mean stays in service that pass before growth is looked for
 SKIPPED_STAYS = 2.0
@@ -116,7 +116,7 @@ class _Run:
     start_s: float
     stop_s: float
     stay_s: float  #: mean time in service
-    met_stay_s: float  #: the same of those whom one meets in service: how long the number in service remembers
+    met_stay_s: float  #: the same of those met in service at a random time: how long the number in service remembers
 
     @property
     def length_s(self) -> float:
@@ -163,7 +163,7 @@ def _growth(run: _Run) -> _Growth:
     """Growth of the queue after the start-up, with the larger of the errors that fine and coarse batches give.
 
     Increments of a walk are independent where its values are not: that is what makes their error honest. They are so
-    over times in which those who are served change; shorter batches only serve to know their spread better.
+    over times in which the requests in service change; shorter batches only serve to know their spread better.
     """
     length_s = run.length_s - SKIPPED_STAYS * run.stay_s
     coarse = min(FINE_BATCHES, int(length_s / run.stay_s)) if run.stay_s > 0 else FINE_BATCHES

@@ -20,7 +20,7 @@ R = TypeVar("R")
 def uninterrupted() -> Iterator[None]:
     """Let Ctrl-C wait for the end of this: in the midst of it, it would be lost, or leave a process half started."""
     heard = threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT))
-    if not heard:  # other threads never are told, and who ignores it goes on to
+    if not heard:  # other threads never are told, and a process that ignores it goes on to
         yield
         return
     noted: list[int] = []
@@ -61,7 +61,7 @@ def process_pool(jobs: int, prepare: Callable[..., None] | None = None, *argumen
         yield pool
         pool.shutdown(wait=True)
     finally:
-        with uninterrupted():  # who presses Ctrl-C twice would leave processes behind that miss this one
+        with uninterrupted():  # Ctrl-C twice would leave processes behind that miss this one
             ours.close()
             pool.shutdown(wait=True, cancel_futures=True)
             theirs.close()

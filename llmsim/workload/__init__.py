@@ -1,1 +1,1 @@
-"""Who asks for what, and when. The only package that draws random numbers."""
+"""Which requests come, and when. The only package that draws random numbers."""

@@ -1,4 +1,4 @@
-"""Classes of requests: who is more urgent than whom, drawn by weight or told by the length of the prompt."""
+"""Classes of requests: how urgent each is, drawn by weight or told by the length of the prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A workload: who asks for what, and when."""
+"""A workload: requests, their lengths, and when they arrive."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Workload:
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
     source: str  #: where it came from, in words, for reports
-    prefixes: Prefixes | None = None  #: which requests begin alike; None: nobody knows, or none do
+    prefixes: Prefixes | None = None  #: which requests begin alike; None: not known, or none do
     predicted_output_tokens: NDArray[np.int64] | None = None  #: what policies are told; None: nothing
     classes: Classes | None = None  #: None: all are alike
     sessions: Sessions | None = None  #: which requests come after others; None: all come by themselves
     asked: Asked | None = None  #: what clients declare of the output; None: nothing
 
-    user: NDArray[np.int64] | None = None  #: number of who asks, or of the conversation; None: nobody knows
+    user: NDArray[np.int64] | None = None  #: number of the user, or of the conversation; None: not known
 
     def __post_init__(self) -> None:
         n = len(self.arrival_s)

@@ -35,7 +35,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Seconds that somebody lets pass."""
+    """Seconds that a user lets pass."""
 
     mean_s: float
     distribution: str = "exponential"
@@ -70,9 +70,9 @@ def converse(
 ) -> Workload:
     """Draw conversations of `requests` requests in all; the last one may be cut short.
 
-    `begin` says when conversations begin: an arrival process, or a number of users, each of whom has one conversation
-    after the other (user u those with numbers u, u + users, …). `lengths` are those of question and answer. Draws from
-    the streams `arrivals`, `lengths` and `sessions`.
+    `begin` says when conversations begin: an arrival process, or a number of users with one conversation
+    after the other each (user u those with numbers u, u + users, …). `lengths` are those of question and answer. Draws
+    from the streams `arrivals`, `lengths` and `sessions`.
     """
     n = whole("requests", requests)
     turns, calls, think, tool, pause = streams.sessions.spawn(5)
@@ -102,7 +102,7 @@ def _spread(counts: Ints, n: int) -> Ints:
 
 
 def _begins(rng: np.random.Generator, begin: ArrivalProcess | int, first: Ints, n: int) -> tuple[Times, Ints]:
-    """When each conversation begins if nobody is before it, and the request after which it does."""
+    """When each conversation begins if none is before it, and the request after which it does."""
     conversations = len(first)
     if not isinstance(begin, int):
         return begin.times_s(rng, conversations), np.full(conversations, NO_REQUEST)

@@ -1,4 +1,4 @@
-"""Users who leave: how long each waits for its first token, and for the next one."""
+"""Users that leave: how long each waits for its first token, and for the next one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llmsim.errors import InputError
 
 INFINITE_S = float("inf")
-LEAST_S = 1e-3  #: nobody gives up sooner; patience is looked at as often as it could run out
+LEAST_S = 1e-3  #: no user gives up sooner; patience is looked at as often as it could run out
 DISTRIBUTIONS = ("fixed", "exponential", "lognormal")
 
 

@@ -56,7 +56,7 @@ class Prefixes:
     def recurring(self) -> Prefixes:
         """Leave out the parts that one request alone has, and number the others from 0.
 
-        Nobody else can ever find them in a cache; and since a name stands for all that goes before, the parts
+        No other request can ever find them in a cache; and since a name stands for all that goes before, the parts
         that stay are the first of their request.
         """
         _, number, counts = np.unique(self.ids, return_inverse=True, return_counts=True)

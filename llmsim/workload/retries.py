@@ -1,4 +1,4 @@
-"""Retries: users who try again when a request has failed."""
+"""Retries: users that try again when a request has failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llmsim.request import Outcome
 from llmsim.workload.arguments import not_negative, positive, whole
 
-LEAST_S = 1e-3  #: nobody is back sooner
+LEAST_S = 1e-3  #: no user is back sooner
 FAILURES = frozenset({Outcome.REJECTED, Outcome.ABANDONED, Outcome.CANCELLED})
 
 

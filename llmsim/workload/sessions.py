@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Sessions:
-    """Who waits for whom; all arrays have shape (requests,).
+    """Which request waits for which; all arrays have shape (requests,).
 
     A request that comes after another one arrives `think_s` after its user has the last token of that one. Requests of
     one conversation are its turns: where a turn fails, the conversation ends, and the turns that are left are never
@@ -24,7 +24,7 @@ class Sessions:
     one ended.
     """
 
-    after: Ints  #: the request whose end it waits for, an earlier one, and nobody else's; NO_REQUEST: comes by itself
+    after: Ints  #: the request whose end it waits for, an earlier one, and no other's; NO_REQUEST: comes by itself
     think_s: NDArray[np.float64]  #: from that end to its arrival
     conversation: Ints  #: a number for each conversation, whose turns follow each other
 

@@ -91,7 +91,7 @@ def read_rows(path: Path, format_name: str) -> Rows:
 
 
 def _prefixes(table: Any, prompt_tokens: NDArray[np.float64], trace_format: TraceFormat) -> Prefixes | None:
-    """Return what the hashes of a trace say of who begins alike, or None if it has no hashes."""
+    """Return what the hashes of a trace say of prompts that begin alike, or None if it has no hashes."""
     if trace_format.hashes is None or table[trace_format.hashes].null_count == table.num_rows:
         return None
     lists, size = table[trace_format.hashes].combine_chunks(), trace_format.hashed_tokens

@@ -12,6 +12,7 @@ import pytest
 import llmsim
 from llmsim import experiment
 from llmsim.cli.keys import all_keys
+from llmsim.metrics import catalogue
 from places import ROOT
 
 DOCS = ROOT / "docs"
@@ -90,6 +91,19 @@ def test_every_column_of_every_stored_table_has_its_row(generate, tmp_path: Path
     assert tables.keys() == generate.TABLES.keys()
     for file, columns in tables.items():
         assert columns - rows_below(page, f"## {file}") == set(), file
+
+
+def test_every_number_of_every_score_has_its_row(generate) -> None:
+    rows = set(re.findall(r"^\| `([^`]+)` \|", generate.kpi_page(), re.MULTILINE))
+    numbers = [
+        key
+        for name, changes in RUNS.items()
+        for key, value in catalogue.leaves(llmsim.run(name, changes).score.to_dict())
+        if isinstance(value, int | float) and not isinstance(value, bool) and not key.startswith("choices.")
+    ]
+
+    assert len(set(numbers)) > 60
+    assert {catalogue.kpi_of(key).key for key in numbers} <= rows
 
 
 def test_every_key_has_its_row(generate) -> None:

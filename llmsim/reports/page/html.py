@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmsim.errors import InputError
 
-#: a browser that keeps to this asks nobody for anything, and runs no script
+#: a browser that keeps to this loads nothing from elsewhere, and runs no script
 ONLY_THIS_FILE = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 #: elements without content
 VOID = frozenset({"img", "meta", "br", "hr"})

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: how far apart, who pays, and when the tokens of the most changed requests came."""
+"""The pictures of a comparison: how far apart, which requests pay, and the tokens of the most changed ones."""
 
 from __future__ import annotations
 

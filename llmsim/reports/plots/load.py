@@ -52,8 +52,8 @@ def load_figure(
 def in_system(requests: Mapping[str, NDArray[Any]], time_s: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return how many requests have arrived and not ended at given times, shape (times,).
 
-    Who waits is the rest of these beside who runs. The `waiting` of a row of steps is no help: it is counted at the
-    row's end, where an arrival that cut the row short has just come.
+    Waiting requests are the rest of these beside running ones. The `waiting` of a row of steps is no help:
+    it is counted at the row's end, where an arrival that cut the row short has just come.
     """
     arrived, ended = (np.searchsorted(np.sort(requests[name]), time_s, side="right") for name in ("arrival_s", "end_s"))
     return arrived - ended

@@ -1,4 +1,4 @@
-"""When the tokens of a few requests came, against a reader who takes them in at a steady pace."""
+"""When the tokens of a few requests came, against a reader that takes them in at a steady pace."""
 
 from __future__ import annotations
 

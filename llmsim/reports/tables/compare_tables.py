@@ -1,4 +1,4 @@
-"""A comparison in tables: every side against the first, who pays, and whether a condition failed."""
+"""A comparison in tables: every side against the first, which requests pay, and whether a condition failed."""
 
 from __future__ import annotations
 

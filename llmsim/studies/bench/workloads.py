@@ -16,7 +16,7 @@ from llmsim.scenario import (
 )
 
 REQUESTS = 20_000
-#: Requests/s that eight A100 finish of `azure-conv`. Measured with everybody there at once (20,000 requests at 200/s
+#: Requests/s that eight A100 finish of `azure-conv`. Measured with all requests there at once (20,000 requests at 200/s
 #: and at 1000/s, seed 0): ends per second from the 20th to the 70th percent of all ends; 76.2 and 76.3.
 AZURE_CONV_CAPACITY_PER_S = 76.0
 TRACED = "mooncake"
@@ -25,7 +25,7 @@ ON_H100 = SchedulerChoice.model_validate({"max_num_batched_tokens": 8192, "max_n
 
 
 def fixed(requests: int = REQUESTS) -> Scenario:
-    """Everybody alike: the workload of AISimulate's 6,270 requests/s."""
+    """All requests alike: the workload of AISimulate's 6,270 requests/s."""
     lengths = LengthsTable.of("fixed", prompt_tokens=1024, output_tokens=256)
     arrivals = ArrivalsTable.of("poisson", rate_per_s=20.0)
     workload = SyntheticWorkload(requests=requests, arrivals=arrivals, lengths=lengths)

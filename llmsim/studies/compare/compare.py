@@ -1,4 +1,4 @@
-"""A whole comparison: sides run with the same seeds, differences, who pays, and what must not be."""
+"""A whole comparison: sides run with the same seeds, differences, which requests pay, and what must not be."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class _Bench:
         return f"{done:,} of {len(points):,} runs are kept in {folder}, the same command goes on from there"
 
     def write_so_far(self) -> None:
-        """Write a table of what is done, for who cannot wait: a copy, so that it may fail."""
+        """Write a partial results table for inspection during the sweep. Best effort: errors are ignored."""
         self._written_s = time.monotonic()
         rows = self.rows()
         try:

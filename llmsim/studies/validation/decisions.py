@@ -24,7 +24,7 @@ class Watched(Scheduler):
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self.steps: list[Step] = []  #: their ends, and who finishes then, are not known yet
+        self.steps: list[Step] = []  #: their ends, and what finishes then, are not known yet
         self.found: dict[int, list[int]] = {}  #: request -> tokens found cached at each admission
 
     def schedule(self, view: InstanceView) -> Decision:

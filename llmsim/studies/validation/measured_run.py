@@ -1,4 +1,4 @@
-"""A measured run of anybody's engine, request by request, and the same requests served by a scenario."""
+"""A measured run of any engine, request by request, and the same requests served by a scenario."""
 
 from __future__ import annotations
 
