@@ -123,6 +123,13 @@ def make_conversations(chosen: SyntheticWorkload, sessions: SessionsTable, strea
     return converse(streams, plan, requests=chosen.requests, begin=begin, lengths=lengths)
 
 
+def make_model(scenario: Scenario) -> hardware.Model:
+    """The model that all instances serve, with keys and values of the type that the scenario says."""
+    with blaming(scenario, "cluster", "model"):
+        model = hardware.load_model(scenario.cluster.model)
+    return model.with_kv_cache(scenario.cluster.kv_cache_dtype)
+
+
 def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes:
     """The host's times: those of the profile, if one is named, with what the scenario says otherwise.
 

@@ -53,6 +53,11 @@ class Assembly:
         """KV blocks of each instance."""
         return tuple(instance.num_gpu_blocks for instance in self.instances)
 
+    @property
+    def step_times(self) -> str:
+        """What the instances' step times rest on, in words."""
+        return "; ".join(dict.fromkeys(instance.latency.basis for instance in self.instances))
+
     def simulate(self, *, stepwise: bool = False, progress: Progress | None = None) -> Record:
         """Serve the requests; `stepwise` takes every step on its own, with the same result."""
         requests = len(self.workload)

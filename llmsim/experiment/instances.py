@@ -9,7 +9,7 @@ from llmsim import discovery
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
-from llmsim.experiment.assemble import blaming, make_host
+from llmsim.experiment.assemble import blaming, make_host, make_model
 from llmsim.latency import hardware
 from llmsim.latency.build import find_latency
 from llmsim.latency.contract import LatencyModel, LatencySource
@@ -19,6 +19,7 @@ from llmsim.scenario.options import make_policy
 from llmsim.scheduler import Scheduler
 
 Policy = type[Scheduler]
+DEFAULT_BUDGET_TOKENS = 8192  #: where a policy has no budget
 
 
 def make_instances(
@@ -51,8 +52,7 @@ def _instance(
 
     with blaming(scenario, *keys("gpu")):
         gpu = hardware.load_gpu(cluster.gpu)
-    with blaming(scenario, "cluster", "model"):
-        model = hardware.load_model(cluster.model)
+    model = make_model(scenario)
     blocks = cluster.num_gpu_blocks
     if blocks is None:
         with blaming(scenario, *keys("model", "tensor_parallel_size", "gpu", "gpu_memory_utilization")):
@@ -62,6 +62,7 @@ def _instance(
                 tensor_parallel_size=cluster.tensor_parallel_size,
                 gpu_memory_utilization=cluster.gpu_memory_utilization,
                 block_tokens=cluster.block_size,
+                max_num_batched_tokens=_largest_step_tokens(scheduler),
             )
     with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
         latency = source.for_instance(gpu, model, cluster.tensor_parallel_size)
@@ -81,6 +82,12 @@ def _instance(
         role=pool.role,
         gpus=cluster.tensor_parallel_size,
     )
+
+
+def _largest_step_tokens(scheduler: Scheduler) -> int:
+    """Tokens of the step that memory is set aside for: its token budget, or without one vLLM's on large GPUs."""
+    budget: int | None = getattr(scheduler, "max_num_batched_tokens", None)
+    return budget or DEFAULT_BUDGET_TOKENS
 
 
 def make_latency_source(

@@ -8,8 +8,7 @@ from llmsim import discovery
 from llmsim.cluster.fleet import Reports
 from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.errors import InputError, nearest
-from llmsim.experiment.assemble import blaming
-from llmsim.latency import hardware
+from llmsim.experiment.assemble import blaming, make_model
 from llmsim.router import Router
 from llmsim.scenario import RouterChoice, Scenario
 from llmsim.scenario.options import make_policy
@@ -47,8 +46,7 @@ def make_disaggregation(scenario: Scenario) -> Disaggregation | None:
         return None
     with blaming(scenario, "kv_transfer", "router"):
         router = find_router(chosen.router)
-    with blaming(scenario, "cluster", "model"):
-        model = hardware.load_model(scenario.cluster.model)
+    model = make_model(scenario)
     layers = model.num_hidden_layers if chosen.overlap == "layers" else 1
     link = Link(chosen.bandwidth_gb_per_s * 1e9, chosen.latency_s, layers)
     return Disaggregation(link, model.kv_bytes_per_token, router(), chosen.when_full)

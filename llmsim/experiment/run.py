@@ -95,6 +95,7 @@ def run(
     made: list[Section] = [RunVerdict(**judged(scenario, record, received, window).to_dict())]
     made.append(pool_scores(received, record, scenario, blocks) if scenario.pool else Memory(blocks[0]))
     scored = score_delivered(received, record, scenario, slo=assembly.slo, user=assembly.user, window=window)
+    made.append(replace(scored.section(Choices), step_times=assembly.step_times))
     made.append(Duration(record.end_s, time.perf_counter() - started_s))
     return Result(scenario, record, blocks, scored.having(*made))
 

@@ -34,7 +34,7 @@ ELEMENTWISE_LAUNCH_S = 3e-6
 HEAD_SEQUENCES = 1024  #: the head's largest batch that is kept
 LARGEST_STEP_TOKENS = 32768
 NEARLY_ALL = 0.995  #: of the experts are awake: the curve is read at the tokens themselves
-PLATEAU = (0.9, 3.0)  #: of the time to read all experts at the peak bandwidth, in which a curve's plateau may lie
+PLATEAU = (0.9, 4.0)  #: of the time to read all experts at the peak bandwidth, in which a curve's plateau may lie
 #: vLLM leaves its own all-reduce to NCCL for more GPUs than this without NVLink; what NCCL gets of the link is assumed
 PCIE_GPUS, PCIE_BYTES_PER_S, PCIE_EFFICIENCY = 2, 150e9, 0.5
 

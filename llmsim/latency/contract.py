@@ -52,6 +52,11 @@ class LatencyModel(LatencySource):
         """Return itself: the same on any GPU."""
         return self
 
+    @property
+    def basis(self) -> str:
+        """What the step times rest on, in words that end "step times: ..."."""
+        return f"{type(self).__name__}, as given"
+
     @abstractmethod
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
         """Seconds of one step that prefills these chunks and decodes one token for each of `decoding` sequences.

@@ -32,6 +32,7 @@ __all__ = [
     "KvCacheDtype",
     "Model",
     "check_tensor_parallel",
+    "gpu_file",
     "kv_blocks",
     "kv_heads_per_gpu",
     "list_gpus",
@@ -40,6 +41,7 @@ __all__ = [
     "load_gpu",
     "load_host",
     "load_model",
+    "model_file",
     "overhead_bytes",
     "profiles_dir",
     "read_record",
@@ -96,15 +98,20 @@ def load_gpu(name: str) -> Gpu:
 
     InputError names the nearest known.
     """
+    return _read(Gpu, gpu_file(name))
+
+
+def gpu_file(name: str) -> Path:
+    """Return the file that `load_gpu` reads. InputError names the nearest known."""
     if name.endswith(".toml"):
-        return read_record(Gpu, read_toml(Path(name)), name)
+        return Path(name)
     wanted, known = name.lower().replace("_", "-").replace(" ", "-"), list_gpus()
     if wanted in known:
-        return _shipped(Gpu, "gpus", wanted)
-    gpus = [_shipped(Gpu, "gpus", one) for one in known]
-    for gpu in gpus:
-        if wanted in gpu.aliases or wanted.replace("-", "") in gpu.aliases:
-            return gpu
+        return _shipped("gpus", wanted)
+    for path in (_shipped("gpus", one) for one in known):
+        aliases = read_toml(path).get("aliases", ())
+        if wanted in aliases or wanted.replace("-", "") in aliases:
+            return path
     raise InputError(f"no gpu profile named '{name}'{nearest(wanted, known)}")
 
 
@@ -114,17 +121,22 @@ def load_model(name: str, called: str | None = None) -> Model:
     Names of checkpoints lead to the profile of their sizes: meta-llama/Llama-3.1-8B-Instruct to llama-3.1-8b.
     InputError names the nearest known.
     """
-    if name.endswith(".json"):
-        return read_hf_config(name, called)
-    if name.endswith(".toml"):
-        model = read_record(Model, read_toml(Path(name)), name)
-    else:
-        known = list_models()
-        found = next((one for one in _spellings(name) if one in known), None)
-        if found is None:
-            raise InputError(f"no model profile named '{name}'{nearest(_spellings(name)[-1], known)}")
-        model = _shipped(Model, "models", found)
+    path = model_file(name)
+    if path.suffix == ".json":
+        return read_hf_config(path, called)
+    model = _read(Model, path)
     return model if called is None else model.model_copy(update={"name": called})
+
+
+def model_file(name: str) -> Path:
+    """Return the file that `load_model` reads. InputError names the nearest known."""
+    if name.endswith((".json", ".toml")):
+        return Path(name)
+    known = list_models()
+    found = next((one for one in _spellings(name) if one in known), None)
+    if found is None:
+        raise InputError(f"no model profile named '{name}'{nearest(_spellings(name)[-1], known)}")
+    return _shipped("models", found)
 
 
 def load_host(name: str) -> HostProfile:
@@ -133,7 +145,7 @@ def load_host(name: str) -> HostProfile:
         return read_record(HostProfile, read_toml(Path(name)), name)
     if name not in list_hosts():
         raise InputError(f"no host profile named '{name}'{nearest(name, list_hosts())}")
-    return _shipped(HostProfile, "hosts", name)
+    return _read(HostProfile, _shipped("hosts", name))
 
 
 def _spellings(name: str) -> list[str]:
@@ -145,6 +157,9 @@ def _spellings(name: str) -> list[str]:
     return [name, own, plain]
 
 
-def _shipped(cls: type[Record], kind: str, name: str) -> Record:
-    path = profiles_dir() / kind / f"{name}.toml"
+def _shipped(kind: str, name: str) -> Path:
+    return profiles_dir() / kind / f"{name}.toml"
+
+
+def _read(cls: type[Record], path: Path) -> Record:
     return read_record(cls, read_toml(path), str(path))

@@ -31,6 +31,11 @@ class Host(LatencyModel):
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"host {name} = {value}, expected seconds, not negative")
 
+    @property
+    def basis(self) -> str:
+        """What the GPU's times rest on."""
+        return self.gpu.basis
+
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
         """Seconds of one step, as the contract says."""
         tokens = decoding + sum(tokens for _, tokens in prefill)

@@ -173,6 +173,16 @@ def _what_differs(wanted: Architecture, gpus: int, near: list[tuple[Architecture
     return f", which has {types_in_words(wanted)}; there are some with {' and '.join(types)}" if types else ""
 
 
+def other_sizes(measured: Architecture, model: Architecture) -> str:
+    """The first size or type in which they differ, as both have it; "" if in none."""
+    wanted = model.architecture
+    for key in Architecture.model_fields:
+        one, other = getattr(measured, key), getattr(wanted, key)
+        if one != other:
+            return f"{key} = {one}, expected {other}"
+    return ""
+
+
 def types_in_words(model: Architecture) -> str:
     """Types of weights and of the KV cache, such as ``fp8 weights and bf16 KV cache``."""
     weights = "bf16" if model.quantization is None else model.quantization.dtype

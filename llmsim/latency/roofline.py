@@ -58,6 +58,12 @@ class Roofline(LatencyModel):
         self._rest: dict[int, float] = {}  # by tokens in the step
         self._heads: dict[int, float] = {}  # by sequences
 
+    @property
+    def basis(self) -> str:
+        """Which data sheet and sizes."""
+        size = f" TP{self.gpus}" if self.gpus > 1 else ""
+        return f"roofline: data sheet of {self.gpu.name}{size} and sizes of {self.model.name}, nothing measured"
+
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
         """Seconds of one step, as the contract says."""
         tokens = decoding

@@ -43,6 +43,14 @@ class StepTable(LatencyModel):
         one = self._attention_of(1)
         self._read = one.raised(-one.a[0])
 
+    @property
+    def basis(self) -> str:
+        """Which operators they are composed of, and how far that was found to be off."""
+        profile = self.profile
+        named = f"{profile.model} on {profile.gpu} TP{profile.tensor_parallel_size}"
+        experts = ", experts dealt out whole" if profile.expert_parallel_size > 1 else ""
+        return f"composed of operators ({profile.provenance.engine}), {named}{experts}"
+
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
         """Seconds of one step, as the contract says."""
         if not prefill:

@@ -23,7 +23,7 @@ from llmsim.scenario.table import Table
 #: how many instances there are, or may be
 Instances = Annotated[int, Field(ge=1, le=100_000)]
 #: keys of [cluster] that hold for all pools
-OF_THE_WHOLE = ("model", "router")
+OF_THE_WHOLE = ("model", "kv_cache_dtype", "router")
 
 
 class LatencyChoice(Table):
@@ -54,6 +54,8 @@ class ClusterTable(Table):
 
     gpu: str = "a100-sxm4-80gb"
     model: str = "llama-3.1-8b"
+    #: "auto": as the model's profile says, which is bfloat16 unless it was made for fp8
+    kv_cache_dtype: Literal["auto", "bfloat16", "fp8"] = "auto"
     instances: Instances = 1
     tensor_parallel_size: Count = 1
     latency: LatencyChoice = LatencyChoice(name="table")

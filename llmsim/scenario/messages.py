@@ -10,6 +10,19 @@ from pydantic_core import ErrorDetails
 
 from llmsim.errors import InputError, nearest
 
+#: what people and other tools call a key -> the key
+ALSO_CALLED = {
+    "tp": "tensor_parallel_size",
+    "tp_size": "tensor_parallel_size",
+    "tensor_parallel": "tensor_parallel_size",
+    "replicas": "instances",
+    "num_instances": "instances",
+    "dtype": "kv_cache_dtype",
+    "kv_dtype": "kv_cache_dtype",
+    "gpu_type": "gpu",
+    "model_name": "model",
+    "model_path": "model",
+}
 #: key path -> the start of a message, such as ``"quickstart.toml, line 7: "``
 Place = Callable[[tuple[str, ...]], str]
 
@@ -29,7 +42,7 @@ def input_error(
 def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str:  # noqa: PLR0911 - one per kind
     kind, given, ctx = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key{variant}{nearest(str(error['loc'][-1]), _known(owner))}"
+        return f"unknown key{variant}{_meant(str(error['loc'][-1]), _known(owner))}"
     if kind == "missing":
         hint = owner.model_fields[str(error["loc"][-1])].description
         return f"missing; {hint}" if hint else "missing"
@@ -59,6 +72,12 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
         error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a number greater")
     )
     return f"{_short(given)}: {wanted}"
+
+
+def _meant(key: str, known: list[str]) -> str:
+    """The key that others have another name for, or the nearest."""
+    also = ALSO_CALLED.get(key.lower())
+    return f"; did you mean '{also}'?" if also in known else nearest(key, known)
 
 
 def _known(owner: type[BaseModel]) -> list[str]:

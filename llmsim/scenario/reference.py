@@ -22,6 +22,7 @@ from llmsim.scenario.table import Table
 #: how vLLM, or its `bench serve`, calls what a key says
 VLLM_NAMES = {
     "cluster.model": "--model",
+    "cluster.kv_cache_dtype": "--kv-cache-dtype",
     "cluster.tensor_parallel_size": "--tensor-parallel-size",
     "cluster.num_gpu_blocks": "--num-gpu-blocks-override",
     "cluster.gpu_memory_utilization": "--gpu-memory-utilization",
@@ -93,6 +94,7 @@ MEANINGS = {
     "workload.servegen": "folder or archive of a ServeGen client population",
     "gpu": "GPU: a name of `llmsim list gpus`, or a .toml file",
     "model": "model: a name of `llmsim list models`, or a .toml file",
+    "kv_cache_dtype": "type of the keys and values that are kept",
     "instances": "engine instances behind the router",
     "tensor_parallel_size": "GPUs of each instance",
     "latency.name": "where step times come from: a name of `llmsim list latencies`; its options stand beside it",

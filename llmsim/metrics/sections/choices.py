@@ -38,6 +38,7 @@ class Choices(Section):
     delivery: Mapping[str, Any] | None = None
     router: Mapping[str, Any] | None = None
     measured_from: str | None = None
+    step_times: str | None = None  #: what simulated steps rest on
     times: str | None = None  #: where token times come from
 
     @classmethod

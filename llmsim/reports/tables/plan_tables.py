@@ -25,6 +25,7 @@ def show_plan(planned: Planned, folder: Path | None, console: Console | None = N
         say(console, f"cheapest by the {by}: {_name(planned.best)}")
     for answer in planned.answers:
         say(console, f"\n[bold]{_name(answer)}[/bold]")
+        say(console, f"step times {answer.candidate.step_times}", style="dim")
         refused = "refused: " if answer.carries is None else ""
         say(console, f"{refused}{in_words(answer, planned.question.targets)}")
         if answer.binding is not None and answer.bound is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from llmsim.experiment.instances import make_instances
 from llmsim.scenario import Scenario
 
 
@@ -31,6 +32,11 @@ class Candidate:
         """The scheduler and the options given, in words."""
         options = ", ".join(f"{key} {value}" for key, value in self.scenario.scheduler.options.items())
         return f"{self.scenario.scheduler.name}{f' ({options})' if options else ''}"
+
+    @property
+    def step_times(self) -> str:
+        """What its step times rest on, in words."""
+        return make_instances(self.scenario)[0].latency.basis
 
     def usd_per_hour(self, instances: int) -> float:
         """Cost of so many instances."""

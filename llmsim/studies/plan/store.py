@@ -37,6 +37,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
     carries, neighbour = answer.carries, answer.neighbour
     return {
         **_candidate(answer),
+        "step_times": answer.candidate.step_times,
         "price_usd_per_gpu_hour": answer.candidate.price_usd_per_hour,
         "carries": None if carries is None else _evaluation(answer, carries),
         "neighbour": None if neighbour is None else _evaluation(answer, neighbour),

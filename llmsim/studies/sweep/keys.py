@@ -86,11 +86,13 @@ def files_of(scenario: Scenario, own: OwnFiles) -> dict[str, Path]:
     """What a run reads besides the scenario."""
     found: dict[str, Path] = {}
     for number, (pool, cluster) in enumerate(scenario.pools):
-        for kind in PROFILES:
-            found[f"{kind} {number}"] = _profile(f"{kind}s", getattr(cluster, kind))
-        if cluster.latency.name == "table":
+        found[f"gpu {number}"] = hardware.gpu_file(cluster.gpu)
+        found[f"model {number}"] = hardware.model_file(cluster.model)
+        if cluster.latency.name == "table" and not cluster.latency.options:
             state = "".join(_hash_of(found[f"{kind} {number}"]) for kind in PROFILES)
-            found[f"steps {number}"] = _steps(cluster.gpu, cluster.model, cluster.tensor_parallel_size, state)
+            found[f"steps {number}"] = _steps(
+                cluster.gpu, cluster.model, cluster.kv_cache_dtype, cluster.tensor_parallel_size, state
+            )
         for host in (scenario.host.profile, pool.host.profile):
             if host is not None:
                 found[f"host {host}"] = _profile("hosts", host)
@@ -119,9 +121,10 @@ def _profile(folder: str, name: str) -> Path:
 
 
 @lru_cache(maxsize=256)
-def _steps(gpu: str, model: str, tensor_parallel_size: int, state: str) -> Path:
-    """The file of measured step times; GPU and model have the names that their profiles, in this state, give them."""
-    return find_profile(hardware.load_gpu(gpu), hardware.load_model(model), tensor_parallel_size)
+def _steps(gpu: str, model: str, kv_cache_dtype: str, tensor_parallel_size: int, state: str) -> Path:
+    """The file of measured step times; GPU and model are what their profiles, in this state, say."""
+    served = hardware.load_model(model).with_kv_cache(kv_cache_dtype)
+    return find_profile(hardware.load_gpu(gpu), served, tensor_parallel_size)
 
 
 def _of_latency(scenario: Scenario, number: int, own: OwnFiles) -> dict[str, Path]:

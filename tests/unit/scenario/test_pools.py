@@ -70,8 +70,11 @@ def test_a_pool_has_what_it_says_and_the_rest_of_cluster_scheduler_and_host(file
     assert {spec.role for spec in (plain, big, old)} == {"mixed"}
     a100 = hardware.load_gpu("a100-sxm4-80gb")
     llama = hardware.load_model("llama-3.1-8b")
-    blocks = hardware.kv_blocks(a100, llama, tensor_parallel_size=1, gpu_memory_utilization=0.9, block_tokens=32)
-    assert (plain.num_gpu_blocks, big.num_gpu_blocks, old.num_gpu_blocks) == (blocks, 77, blocks)
+    blocks, without_a_budget = (
+        hardware.kv_blocks(a100, llama, gpu_memory_utilization=0.9, block_tokens=32, max_num_batched_tokens=budget)
+        for budget in (512, 8192)
+    )
+    assert (plain.num_gpu_blocks, big.num_gpu_blocks, old.num_gpu_blocks) == (blocks, 77, without_a_budget)
     assert {spec.block_tokens for spec in (plain, big, old)} == {32}
     assert isinstance(plain.latency, Host)
     assert isinstance(big.latency, Host)

@@ -130,7 +130,7 @@ def test_closed_loop_runs_are_read_once_and_only_those_that_can_be_predicted(tmp
 
     assert [run.group for run in runs] == ["H100 vllm qwen3-32b bf16", "H100 vllm qwen3-32b fp8"]
     assert runs[0].requests_per_s() == pytest.approx(8 / (0.090 + 9 * 0.010))
-    assert runs[1].hardware()[1].name == "qwen3-32b-fp8"
+    assert runs[1].hardware()[1].quantization.dtype == "fp8"
     assert not runs[0].workload().arrival_s.any()
 
 
