@@ -80,7 +80,7 @@ def test_a_price_may_be_given(file):
 
 
 def test_single_steps_score_the_same(file):
-    scores = [experiment.run(load_scenario(file), stepwise=stepwise).score for stepwise in (False, True)]
+    scores = [experiment.run(load_scenario(file), stepwise=stepwise).score.to_dict() for stepwise in (False, True)]
     for score in scores:
         del score["wall_s"]
 
