@@ -50,6 +50,9 @@ def run(
             "(summary). Repeatable.",
         ),
     ] = None,
+    perfetto: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a trace for ui.perfetto.dev (extra perfetto).")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Show P99s even of a run that is overloaded or too short; they are marked.")
     ] = False,
@@ -64,11 +67,16 @@ def run(
     folder = out if out is not None or as_json else RESULTS / folder_name(described.name)
     with ExitStack() as stack:
         saved = _to_save(save_as or [], stack)
+        trace = _trace_file(perfetto, stack)
         scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None
         progress = stack.enter_context(ProgressBar("requests served"))
         result = experiment.run(described, **classes, stepwise=stepwise, progress=progress)
         for kind, place, file in saved:
             place.write_text(kind.text(served_of(result), file), encoding="utf-8")
+        if trace is not None:
+            from llmsim.reports import perfetto_trace
+
+            perfetto_trace.write(result, trace)
         if scratch is not None:
             from llmsim.library.run import keep_run
 
@@ -92,6 +100,16 @@ def _to_save(asked: list[str], stack: ExitStack) -> list[tuple[type[Savable], Pa
             raise InputError(f"--save-as {text}: expected FORMAT=FILE")
         found.append((savable(name), stack.enter_context(replacing(Path(file))), Path(file)))
     return found
+
+
+def _trace_file(file: Path | None, stack: ExitStack) -> Path | None:
+    """Check before the run that a trace can be written; a scratch file that takes its place."""
+    if file is None:
+        return None
+    from llmsim.reports import perfetto_trace
+
+    perfetto_trace.check_available()
+    return stack.enter_context(replacing(file))
 
 
 def folder_name(name: str) -> str:
