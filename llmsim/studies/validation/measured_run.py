@@ -108,7 +108,7 @@ def _made(name: str, path: Path, columns: dict[str, Floats], sends: Sends, *, da
         latencies = _with_rate(latencies, sent_s)
     warning = sends.warning
     if sent_s is not None and sends.max_in_flight is None and not warning:
-        warning = looks_closed(sent_s, _in_flight(sent_s, kept["e2e_s"]))
+        warning = looks_closed(sent_s, kept["e2e_s"])
     notes = (warning,) if warning else ()
     return MeasuredRun(
         name, workload, latencies, int(np.sum(~answered)), sent_s, sends.max_in_flight, sends.said, notes

@@ -18,6 +18,8 @@ from llmsim.record import Floats
 
 #: of a run's sendings, the share with equally many under way from which it looks like a closed loop
 MOST_ALIKE = 0.9
+TOGETHER = 0.01  #: of the median E2E
+ROUNDING_S = 1e-6  #: of an end that is the sum of a sending and an E2E
 FALLS_BEHIND = "an engine slower than the measured one must fall behind"
 
 
@@ -67,10 +69,15 @@ def _held_back(load: Load, sent_s: Floats) -> str:
     return ""
 
 
-def looks_closed(sent_s: Floats, in_flight: Floats) -> str:
-    """Say so where as many requests were under way at nearly every sending: a closed loop that does not say so."""
-    most = int(in_flight.max())
-    later = in_flight[most:]
+def looks_closed(sent_s: Floats, e2e_s: Floats) -> str:
+    """Say so where as many requests were under way at nearly every sending: a closed loop that does not say so.
+
+    Answers that come together are followed by sendings together: within a hundredth of a request's time they are one.
+    """
+    ends_s, together_s = np.sort(sent_s + e2e_s), TOGETHER * float(np.median(e2e_s))
+    gone = np.searchsorted(ends_s, sent_s + ROUNDING_S, side="right")
+    most = int((np.searchsorted(sent_s, sent_s, side="right") - gone).max())
+    later = (np.searchsorted(sent_s, sent_s + together_s, side="right") - gone)[most:]
     if most < 2 or len(later) <= most or np.mean(later >= most) < MOST_ALIKE:
         return ""
     return (

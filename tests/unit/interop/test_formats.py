@@ -117,6 +117,14 @@ def test_each_file_is_recognised_by_one_format_alone(tmp_path):
         ], name
 
 
+@pytest.mark.parametrize("backend", ["vllm", "lmdeploy", "sglang-oai"])
+def test_sglangs_benchmark_of_another_engine_is_sglangs(backend, tmp_path):
+    (tmp_path / "one.jsonl").write_text(files.lines([files.sglang(REQUESTS, backend=backend)]))
+    document = read_document(tmp_path / "one.jsonl")
+
+    assert [kind.tool for _, kind in formats() if kind.recognises(document)] == ["SGLang bench_serving"]
+
+
 def test_several_tokens_a_chunk(tmp_path):
     requests = files.asked(tokens_per_chunk=3)
     [found] = scores(tmp_path, "vllm.json", json.dumps(files.vllm(requests)))
