@@ -51,7 +51,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_configs_of_those_who_trained_them(name):
+def test_configs_as_published_with_the_models(name):
     model = load_model(str(evidence(f"models/{name}/config.json")))
     parameters, active, kv_bytes = TABLE[name]
 

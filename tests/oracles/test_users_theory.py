@@ -63,7 +63,7 @@ def test_interactive_response_time_law():
     assert per_s == pytest.approx(users / (response_s + pause_s), rel=0.02)  # X = N / (R + Z)
 
 
-def test_whoever_cannot_wait_tries_as_often_as_allowed_and_wastes_every_attempt():
+def test_users_that_cannot_wait_try_as_often_as_allowed_and_waste_every_attempt():
     """Far apart, all attempts at a request are alike: one for each who can wait for 1 s, `attempts` for the others."""
     n, attempts = 400, 4
     rng = np.random.default_rng(3)

@@ -74,7 +74,7 @@ def served(requests, autoscaling, **options):
     prefix_caching=st.booleans(),
     until_s=st.sampled_from([None, None, 3.3]),
 )
-def test_both_paths_agree_and_nobody_is_lost(requests, autoscaling, router, scheduler, patience, **options):
+def test_both_paths_agree_and_no_request_is_lost(requests, autoscaling, router, scheduler, patience, **options):
     if patience is not None:
         first_s, next_s, delay_s = patience
         spread = 1 + np.arange(len(requests)) % 3

@@ -114,7 +114,7 @@ def test_the_property_is_tried_where_an_end_on_one_instance_is_an_arrival_at_a_b
     assert sum(elsewhere) > 10
 
 
-def test_who_leaves_in_a_step_that_the_end_of_the_run_cuts_off_is_still_there_at_the_end():
+def test_a_request_whose_user_leaves_in_the_last_step_is_still_there_at_the_end():
     requests = Workload(np.array([0.0]), np.array([1]), np.array([9]), "one")
     patience = Patience(np.array([0.1]), np.array([0.2]), 0.3)  # leaves at 0.1, its engine hears of it at 0.4
     records = serve_both_ways(requests, ChunkedPrefill(), latency=CONSTANT, patience=patience, until_s=0.45)

@@ -77,7 +77,7 @@ def test_holding_tokens_never_raises_a_benefit(
 
 @FEW
 @given(compact_timelines(outcomes=False), st.sampled_from([1.0, 4.0, 32.0]))
-def test_holding_to_the_pace_of_a_reader_makes_nobody_wait(timelines: Timelines, tokens_per_s: float) -> None:
+def test_holding_to_the_pace_of_a_reader_makes_no_reader_wait(timelines: Timelines, tokens_per_s: float) -> None:
     """Tokens held to the line of a reader who starts with the first one are never later than he wants them."""
     user = User(tokens_per_s=tokens_per_s, anchor="first_token", index_base=0)
     held = delivery.paced(timelines, tokens_per_s=tokens_per_s)

@@ -139,7 +139,7 @@ def test_help_is_quick(arguments: list[str]) -> None:
     assert "Usage: " in done.stdout
 
 
-def test_a_progress_bar_stays_away_where_nobody_looks(
+def test_a_progress_bar_stays_away_off_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llmsim.cli.output.PATIENCE_S", 0.0)

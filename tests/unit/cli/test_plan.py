@@ -67,7 +67,7 @@ def test_a_plan_is_printed_and_kept(file, tmp_path, capsys):
     assert runs.loc[runs["verdict"] != "steady", "slo.attainment"].isna().all()
 
 
-def test_the_same_plan_whoever_runs_it(file, capsys):
+def test_the_same_plan_from_any_executor(file, capsys):
     assert planned(capsys, file) == planned(capsys, file, "--jobs", "2")
 
 

@@ -114,9 +114,7 @@ def test_a_run_that_was_not_steady_says_so_and_marks_its_p99s(
     assert f"{found['ttft_s']['p99'] * 1e3:,.0f}*" in shown
 
 
-def test_instances_that_served_nobody_count_in_the_verdict_of_a_score(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_idle_instances_count_in_the_verdict_of_a_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "run")
     assert (
         main(["run", "quickstart", "--set", "cluster.instances=4", "--set", "workload.requests=2", "--out", out]) == 0

@@ -155,7 +155,7 @@ def test_a_cluster_goes_down_when_the_window_has_passed_and_pays_until_the_last_
     assert record.requests["instance"].tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_who_drains_gets_nothing_and_does_not_come_back_and_who_starts_goes_first():
+def test_a_draining_instance_gets_nothing_and_a_starting_one_is_stopped_first():
     """Two instances, each with a long request; the load comes back while one drains: a third, cold, is started."""
     long = [(0.0, 10, 800), (0.0, 10, 800)]
     more = [(8.5, 10, 40)] * 4

@@ -73,7 +73,7 @@ def test_a_user_who_leaves_on_the_way_in_is_never_served_and_gives_the_slot_back
     assert got["emitted_tokens"].tolist() == [0, 1]
 
 
-def test_whoever_is_under_way_or_was_never_sent_when_the_run_ends_is_unfinished():
+def test_what_is_under_way_or_was_never_sent_when_the_run_ends_is_unfinished():
     got = both(workload((0, 5, 1), (0, 5, 1)), api=ApiPath(request_s=1.0), max_in_flight=1, until_s=0.5)
 
     assert got["outcome"].tolist() == [Outcome.UNFINISHED] * 2
@@ -116,7 +116,7 @@ def test_what_one_instance_causes_comes_after_the_boundaries_that_others_have_pa
     assert got["first_scheduled_s"][3] == 0.375
 
 
-def test_who_comes_because_somebody_was_given_up_is_seen_at_the_next_step():
+def test_a_request_that_follows_an_abandoned_one_is_seen_at_the_next_step():
     got = both(workload((0, 5, 40), (0, 77, 20), (0, 5, 2)), GivesUpSevens(), max_in_flight=2)
 
     assert got["outcome"][1] == Outcome.ABANDONED
@@ -130,7 +130,7 @@ def test_api_times_must_be_seconds(value):
         ApiPath(response_s=value)
 
 
-def test_who_is_cancelled_after_the_last_boundary_is_there_until_the_run_ends():
+def test_a_request_cancelled_after_the_last_boundary_is_there_until_the_run_ends():
     # tokens at 0.125, 0.25, 0.375 s; the user leaves at 0.1 s, which the engine learns at 0.4 s, in its fourth step
     patience = Patience(np.array([0.1]), np.array([math.inf]), cancel_delay_s=0.3)
     got = both(workload((0, 1, 4)), until_s=0.45, patience=patience)

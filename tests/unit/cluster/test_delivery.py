@@ -51,7 +51,7 @@ def test_after_a_stall_a_gap_stays_a_gap_and_a_rate_catches_up() -> None:
     assert delivery.paced(timelines, ttft_s=1.5).token_times_s(0).tolist() == [1.5, 1.5, 5.0, 5.1]
 
 
-def test_what_is_still_held_when_a_request_is_cut_short_reaches_nobody() -> None:
+def test_what_is_still_held_when_a_request_is_cut_short_is_lost() -> None:
     timelines = Timelines.from_token_times(
         [0.0, 0.0], [[1.0, 1.1, 1.2], []], end_s=[2.5, 1.0], outcome=[Outcome.CANCELLED, Outcome.ABANDONED]
     )

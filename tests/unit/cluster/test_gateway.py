@@ -26,7 +26,7 @@ def both(requests, scheduler=None, **options):
     return records[0]
 
 
-def test_whoever_finds_the_gateway_full_waits_until_another_client_has_the_last_token():
+def test_a_request_at_a_full_gateway_waits_until_another_client_has_the_last_token():
     api = ApiPath(request_s=0.25, response_s=1.0, max_concurrency=2)
     got = both(workload((0, 10, 4), (0, 10, 2), (0.1, 10, 1), (0.2, 10, 1)), api=api).requests
 
@@ -46,7 +46,7 @@ def test_a_full_queue_rejects():
     assert got["end_s"].tolist() == [0.5, 1.0, 1.5, 0.0]
 
 
-def test_whoever_leaves_the_queue_is_cancelled_there_when_the_gateway_learns_of_it():
+def test_a_request_whose_user_left_is_cancelled_in_the_queue_when_the_gateway_learns_of_it():
     patience = Patience(np.array([np.inf, 0.1, np.inf]), np.full(3, np.inf), cancel_delay_s=0.15)
     got = both(workload(*[(0, 10, 4)] * 3), api=ApiPath(max_concurrency=1, max_queue=2), patience=patience).requests
 

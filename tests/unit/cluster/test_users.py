@@ -169,7 +169,7 @@ def test_a_request_counts_once_from_its_first_arrival_to_its_last_end():
     assert once(cut_off).end_s.tolist() == [1.125, 1.25]
 
 
-def test_retries_that_nobody_needs_change_nothing():
+def test_retries_without_failures_change_nothing():
     rng = np.random.default_rng(1)
     n = 60
     requests = Workload(np.cumsum(rng.exponential(0.1, n)), rng.integers(1, 99, n), rng.integers(1, 40, n), "all well")

@@ -43,7 +43,7 @@ def test_a_deadline_met_exactly_is_met(foresee):
     assert record.requests["end_s"][2] == 0.625
 
 
-def test_whoever_must_miss_is_dropped_before():
+def test_a_request_that_must_miss_is_dropped_before():
     latency = LinearSteps()
     scheduler = Abandoning(ONE_SEAT, Deadlines(ttft_s=0.1), foresee=latency)
     record = serve(workload((0.0, 100, 50), (0.001, 100, 5)), scheduler, latency=latency)
@@ -82,7 +82,7 @@ def test_a_user_leaves_who_waits_too_long_for_the_first_token():
     assert record.requests["emitted_tokens"].tolist() == [50, 0]
 
 
-def test_a_user_leaves_in_a_gap_and_tokens_after_that_reach_nobody():
+def test_a_user_leaves_in_a_gap_and_tokens_after_that_are_lost():
     # the second prompt takes a step of 0.16 s, in which the first user's patience of 0.15 s ends
     latency = LinearSteps()
     record = serve(
@@ -110,7 +110,7 @@ def test_the_server_learns_later_that_a_user_left():
     assert record.requests["end_s"][1] == pytest.approx(0.020 + 12 * STEP)
 
 
-def test_a_request_served_for_nobody_is_cancelled_not_finished():
+def test_a_request_without_a_user_is_cancelled_not_finished():
     record = serve(workload((0.0, 1500, 2)), ChunkedPrefill(), patience=patience(1, first_s=0.1, delay_s=9.0))
 
     assert record.requests["outcome"][0] == Outcome.CANCELLED
@@ -142,7 +142,7 @@ def test_token_delay_keeps_its_lead_and_lets_others_go_first():
     assert record.requests["outcome"].tolist() == [Outcome.FINISHED] * 2
 
 
-def test_segments_have_tokens_also_when_the_wrapper_drops_somebody_while_others_are_held():
+def test_segments_have_tokens_also_when_the_wrapper_drops_a_request_while_others_are_held():
     # whoever is held rejoins the batch when the wrapper's decision to drop comes, and is held again at once
     requests = workload(*((0.05 * i, 100, 30) for i in range(20)))
     scheduler = Abandoning(TokenDelay(tokens_per_s=4.0, lead_tokens=2), Deadlines(tokens_per_s=2.0))

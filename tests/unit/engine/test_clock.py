@@ -30,11 +30,11 @@ def test_time_passes_at_once_to_a_moment_that_nothing_comes_before():
     assert visits(Clock(), (2.0, 5, "step")) == [(2.0, ARRIVAL, "at once"), (2.0, 5, "step")]
 
 
-def test_who_comes_before_goes_first():
+def test_the_earlier_request_goes_first():
     assert visits(Clock(), (1.0, LEAVING, "left")) == [(1.0, LEAVING, "left"), (2.0, ARRIVAL, "in turn")]
 
 
-def test_at_the_same_time_a_lower_rank_and_who_came_first_go_first():
+def test_at_the_same_time_a_lower_rank_and_the_earlier_event_go_first():
     assert visits(Clock(), (2.0, SCALING, "scaled")) == [(2.0, SCALING, "scaled"), (2.0, ARRIVAL, "in turn")]
     assert visits(Clock(), (2.0, ARRIVAL, "sent")) == [(2.0, ARRIVAL, "sent"), (2.0, ARRIVAL, "in turn")]
 

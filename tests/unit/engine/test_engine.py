@@ -62,7 +62,7 @@ def test_three_requests_fcfs_stalls_decodes_while_it_prefills():
     assert tokens_s(record, 2) == pytest.approx([c, d])
 
 
-def test_three_requests_static_lets_nobody_join():
+def test_three_requests_static_lets_none_join():
     record = serve(workload((0.0, 100, 3), (0.005, 100, 2), (0.025, 50, 2)), Static())
 
     a = STEP + 100 * TOKEN
@@ -113,7 +113,7 @@ def test_preemption_by_hand(scheduler):
     assert record.requests["recomputed_tokens"].tolist() == [0, 32]  # the first token had not been computed on yet
 
 
-def test_nobody_is_admitted_in_a_step_that_preempts():
+def test_no_request_is_admitted_in_a_step_that_preempts():
     # 0 and 1 as above; 2 is tiny and would fit in the memory that 1 gives back, but V1 does not look at the queue
     witness = Witness(ChunkedPrefill())
     serve(workload((0.0, 32, 3), (0.0, 32, 3), (0.015, 16, 1)), witness, num_gpu_blocks=5)

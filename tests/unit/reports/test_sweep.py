@@ -106,7 +106,7 @@ def test_the_command_prints_a_row_a_point_and_draws_one_or_two_axes(
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_heat_maps_that_nobody_could_read_are_not_drawn_which_is_told(
+def test_unreadable_heat_maps_are_not_drawn_which_is_told(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rates = ",".join(str(k) for k in range(1, 14))

@@ -71,7 +71,7 @@ def one(**options):
 
 
 @pytest.mark.parametrize(("aging", "second"), [(0.0, 2), (15.0, 2), (25.0, 1)])
-def test_who_has_waited_longer_counts_as_shorter(aging, second):
+def test_a_request_that_has_waited_longer_counts_as_shorter(aging, second):
     """Request 1 is 20 tokens longer than 2 and came a second earlier."""
     requests = with_predictions(workload((0.0, 8, 4), (1.0, 8, 1), (2.0, 8, 1)), 1, 50, 30)
 

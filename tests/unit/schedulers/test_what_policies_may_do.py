@@ -67,7 +67,7 @@ def test_a_line_has_a_step_at_least():
         serve(REQUESTS, ChunkedPrefill(), latency=Empty())
 
 
-def test_who_can_never_be_served_depends_on_limits_alone():
+def test_which_requests_can_never_be_served_depends_on_limits_alone():
     with pytest.raises(PolicyError, match="why_never reads num_running of an instance, expected one of its limits"):
         serve(REQUESTS, Busy())
 
@@ -78,7 +78,7 @@ def test_a_wrong_mark_is_found():
         check_scheduler(Wrong())
 
 
-def test_whoever_wraps_a_marked_method_is_asked():
+def test_a_wrapper_of_a_marked_method_is_asked():
     wrapped = serve_both_ways(REQUESTS, Wrapped())
 
     assert same(*wrapped)
@@ -93,5 +93,5 @@ class Helped(ChunkedPrefill):
         return lambda request, wanted, left: min(wanted, left - view.num_decoding, 7)
 
 
-def test_whoever_overrides_a_helper_needs_no_mark_of_his_own():
+def test_a_subclass_that_overrides_a_helper_needs_no_mark():
     assert same(*serve_both_ways(REQUESTS, Helped()))

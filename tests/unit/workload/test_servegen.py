@@ -145,7 +145,7 @@ def columns(workload: Workload, chosen: np.ndarray) -> list[list[float]]:
     return [getattr(workload, name)[chosen].tolist() for name in ("arrival_s", "prompt_tokens", "output_tokens")]
 
 
-def test_same_seed_same_requests_whoever_else_is_there(tmp_path: Path) -> None:
+def test_same_seed_same_requests_whatever_other_clients_there_are(tmp_path: Path) -> None:
     both = write(tmp_path / "both")
     alone = draw_clients(streams(9), write(tmp_path / "alone", 7))
     drawn, again, other = (draw_clients(streams(seed), both) for seed in (9, 9, 10))

@@ -244,7 +244,7 @@ def a_pair(change_s: list[float], first: list[Outcome] | None = None, other: lis
     )
 
 
-def test_who_pays_and_who_gains() -> None:
+def test_which_requests_pay_and_which_gain() -> None:
     done, gone = Outcome.FINISHED, Outcome.ABANDONED
     one = a_pair([0.0, 0.09, 0.11, -0.09, -0.11, 9, -9, 0], [done] * 6 + [gone] * 2, [done] * 5 + [gone, done, gone])
 

@@ -185,7 +185,7 @@ def test_ctrl_c_waits_for_the_end_of_what_must_not_be_interrupted() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_who_ignores_ctrl_c_goes_on_to() -> None:
+def test_a_process_that_ignores_ctrl_c_goes_on_to() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with uninterrupted():
