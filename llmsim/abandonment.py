@@ -61,9 +61,9 @@ class Abandoning(Scheduler):
         self.waiting = waiting
         self.running = running
         self.foresee = foresee
-        self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
-        self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
-        self.prefix_cache = scheduler.prefix_cache  # type: ignore[misc]
+        self.asks_every_step = scheduler.asks_every_step
+        self.needs_prediction = scheduler.needs_prediction
+        self.prefix_cache = scheduler.prefix_cache
 
     @property
     def most_running(self) -> int | None:

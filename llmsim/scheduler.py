@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
@@ -198,11 +198,11 @@ class Scheduler(ABC):
     """One policy: one file in llmsim/schedulers/, named after the policy, with one subclass of this."""
 
     #: True: ask before every step. Costs the speed of stretches; for policies that change their mind unprompted.
-    asks_every_step: ClassVar[bool] = False
+    asks_every_step: bool = False
     #: True: reads `predicted_output_tokens`, and cannot do without
-    needs_prediction: ClassVar[bool] = False
+    needs_prediction: bool = False
     #: what caches prefixes where there is a cache: vLLM's hashed blocks, or SGLang's radix tree
-    prefix_cache: ClassVar[Literal["blocks", "radix"]] = "blocks"
+    prefix_cache: Literal["blocks", "radix"] = "blocks"
 
     @abstractmethod
     def schedule(self, view: InstanceView) -> Decision:

@@ -156,5 +156,5 @@ def with_abandonment(
     foresee = latency if chosen.policy == "must_miss" else None
     wrapped = Abandoning(scheduler, deadlines, waiting=chosen.waiting, running=chosen.running, foresee=foresee)
     if foresee is not None and prefix_caching:
-        wrapped.asks_every_step = True  # type: ignore[misc]  # decoding evicts what waiting requests would have found
+        wrapped.asks_every_step = True  # decoding evicts what waiting requests would have found
     return wrapped

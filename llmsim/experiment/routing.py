@@ -20,7 +20,7 @@ def find_router(name: str) -> type[Router]:
 
 
 def make_router(scenario: Scenario) -> Router:
-    """Find the router by its name and set its options; InputError for a pool that it names and nobody has."""
+    """Find the router by its name and set its options; InputError for a pool that it names and that is not there."""
     chosen = scenario.router
     with blaming(scenario, *(("cluster", "router") if chosen.name is None else ("router", "name"))):
         policy = find_router(scenario.router_name)

@@ -61,7 +61,7 @@ class Result:
 
 
 def delivered(scenario: Scenario, record: Record) -> Timelines:
-    """Token times as they reached users: through API server and gateway, and no further than users who left.
+    """Token times as they reached users: through API server and gateway, and no further than when users left.
 
     Waits count from where the scenario measures: `arrival_s` is the arrival at the client, or the sending.
     """

@@ -42,7 +42,7 @@ class GatewayTable(Table):
     @model_validator(mode="after")
     def _queue_needs_a_limit(self) -> GatewayTable:
         if self.max_queue is not None and self.max_concurrency is None:
-            raise ValueError("max_queue without max_concurrency: nobody would ever queue; expected both")
+            raise ValueError("max_queue without max_concurrency: no request would ever queue; expected both")
         return self
 
 
@@ -70,7 +70,7 @@ class AbandonmentTable(Table):
     @model_validator(mode="after")
     def _somebody(self) -> AbandonmentTable:
         if not (self.waiting or self.running):
-            raise ValueError("waiting and running are both false: nobody would be given up; expected one of them")
+            raise ValueError("waiting and running are both false: no request would be given up; expected one of them")
         return self
 
 

@@ -71,7 +71,14 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
     wanted = (
         error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a number greater")
     )
-    return f"{_short(given)}: {wanted}"
+    return f"{_short(given)}: {wanted}{_by_default(owner, error['loc'][-1])}"
+
+
+def _by_default(owner: type[BaseModel], key: str | int) -> str:
+    """The number that a key is where nothing is said, as an example of what it may be."""
+    field = owner.model_fields.get(str(key))
+    value = None if field is None or field.is_required() else field.default
+    return f" (its default is {value:g})" if type(value) in (int, float) else ""
 
 
 def _meant(key: str, known: list[str]) -> str:

@@ -38,7 +38,7 @@ class PatienceTable(Table):
     @model_validator(mode="after")
     def _somebody_leaves(self) -> PatienceTable:
         if self.cancel_delay_s > 0 and self.first_token is None and self.next_token is None:
-            raise ValueError("cancel_delay_s needs users who leave; expected first_token or next_token")
+            raise ValueError("cancel_delay_s needs users that leave; expected first_token or next_token")
         return self
 
 

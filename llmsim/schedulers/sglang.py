@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
@@ -68,7 +68,7 @@ class Sglang(Scheduler):
         if size is not None and size != -1 and size < 1:
             raise InputError(f"chunked_prefill_size is {size}, expected at least 1, or -1 for no chunks")
 
-    prefix_cache: ClassVar[Literal["blocks", "radix"]] = "radix"
+    prefix_cache = "radix"
 
     def on_gpu(self, memory_bytes: int) -> Sglang:
         """Set the size of chunks by the memory of the GPU, if it was left out."""

@@ -9,7 +9,6 @@ alike, so that the order of two requests never changes while they wait.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
@@ -24,7 +23,7 @@ class ShortestPredictedFirst(ChunkedPrefill):
     prompt_weight: float = 0.0  #: how many output tokens a token of the prompt counts as; 0: only the output counts
     aging_tokens_per_s: float = 0.0  #: so much shorter does a request count for each second that it has waited
 
-    needs_prediction: ClassVar[bool] = True
+    needs_prediction = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

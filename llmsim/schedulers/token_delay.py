@@ -8,7 +8,6 @@ short; where memory is (`llmsim run overloaded --scheduler token_delay`), holdin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from llmsim.request import RequestView
 from llmsim.scheduler import Decision, InstanceView, positive
@@ -22,7 +21,7 @@ class TokenDelay(ChunkedPrefill):
     tokens_per_s: float = 5.0  #: how fast a reader takes tokens
     lead_tokens: int = 10  #: how far ahead of its reader a request may run
 
-    asks_every_step: ClassVar[bool] = True
+    asks_every_step = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

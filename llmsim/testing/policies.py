@@ -21,9 +21,9 @@ class Witness(Scheduler):
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self.asks_every_step = scheduler.asks_every_step  # type: ignore[misc]
-        self.needs_prediction = scheduler.needs_prediction  # type: ignore[misc]
-        self.prefix_cache = scheduler.prefix_cache  # type: ignore[misc]
+        self.asks_every_step = scheduler.asks_every_step
+        self.needs_prediction = scheduler.needs_prediction
+        self.prefix_cache = scheduler.prefix_cache
         self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
 
     @property

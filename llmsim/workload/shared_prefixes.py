@@ -23,8 +23,8 @@ def with_shared_prefixes(
     Every user's own text has `user_tokens`, every question is new. `order` "random": each request is of any user, all
     equally likely; "cycle": users take turns, in one order drawn for the run (as inference-perf's shared_prefix does).
     """
-    n, everybody = len(questions), system_prompts * users
-    user = np.resize(rng.permutation(everybody), n) if order == "cycle" else rng.integers(everybody, size=n)
+    n, all_users = len(questions), system_prompts * users
+    user = np.resize(rng.permutation(all_users), n) if order == "cycle" else rng.integers(all_users, size=n)
     parts = 2 if user_tokens else 1
     ids = np.stack([user // users, system_prompts + user])[:parts]
     ends = np.array([system_tokens, system_tokens + user_tokens])[:parts]

@@ -127,7 +127,10 @@ def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
 
 def _table(source: Source, changes: Sequence[Change], places: Places) -> PlanTable:
     if "plan" not in source.data and not changes:
-        raise InputError(f"{source.file}: no table [plan]; give one, or its keys with --set plan.KEY=VALUE")
+        raise InputError(
+            f"{source.file}: no table [plan]; give one, such as scenarios/plan_h100.toml has, "
+            "or its keys with --set plan.KEY=VALUE"
+        )
     data: Any = copy.deepcopy(source.data.get("plan", {}))
     if not isinstance(data, dict):
         raise InputError(f"{places(('plan',))}plan: {data!r}: expected a table")

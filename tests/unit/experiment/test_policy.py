@@ -40,9 +40,9 @@ def test_a_policy_without_options_needs_none() -> None:
     ("options", "says"),
     [
         ({"seat": 7}, "file, line 2: scheduler.seat: unknown key; did you mean 'seats'?"),
-        ({"seats": 7.5}, "file, line 2: scheduler.seats: 7.5: expected a valid integer"),
-        ({"seats": True}, "file, line 2: scheduler.seats: True: expected a valid integer"),
-        ({"share": "half"}, "file, line 2: scheduler.share: 'half': expected a valid number"),
+        ({"seats": 7.5}, "file, line 2: scheduler.seats: 7.5: expected a valid integer (its default is 4)"),
+        ({"seats": True}, "file, line 2: scheduler.seats: True: expected a valid integer (its default is 4)"),
+        ({"share": "half"}, "file, line 2: scheduler.share: 'half': expected a valid number (its default is 0.5)"),
         ({"seats": 101}, "file, line 1: scheduler: more than 100 seats"),
     ],
 )

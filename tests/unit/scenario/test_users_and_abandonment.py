@@ -61,12 +61,12 @@ def test_scenarios_with_these_tables_survive_json() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("abandonment={policy='missed', waiting=false, running=false}", "nobody would be given up"),
+        ("abandonment={policy='missed', waiting=false, running=false}", "no request would be given up"),
         ("abandonment={policy='never', ttft_s=1}", "abandonment.ttft_s: unknown key"),
         ("abandonment.policy=mised", "did you mean 'missed'"),
         ("patience.first_token={mean_s=1, cv=2}", "cv belongs to distribution 'lognormal'"),
         ("patience.first_tokn.mean_s=1", "did you mean 'first_token'"),
-        ("patience.cancel_delay_s=1", "needs users who leave"),
+        ("patience.cancel_delay_s=1", "needs users that leave"),
     ],
 )
 def test_bad_tables_are_one_line(change: str, message: str) -> None:
