@@ -132,6 +132,26 @@ def vllm(requests: list[Asked], version: str = "0.33", details: bool = True, **m
     return run
 
 
+def vllm_throughput(requests: list[Asked]) -> dict[str, Any]:
+    """`vllm bench throughput --output-json`."""
+    counts = _counts(requests)
+    tokens = counts["total_input_tokens"] + counts["total_output_tokens"]
+    per_s = {"requests_per_second": counts["request_throughput"], "tokens_per_second": tokens / counts["duration"]}
+    return {
+        "elapsed_time": counts["duration"],
+        "num_requests": counts["completed"],
+        "total_num_tokens": tokens,
+        **per_s,
+    }
+
+
+def vllm_latency(requests: list[Asked]) -> dict[str, Any]:
+    """`vllm bench latency --output-json`: seconds of whole batches."""
+    e2e_s = latencies_s(requests)["e2el"]
+    quantiles = {str(q): float(np.percentile(e2e_s, q)) for q in (10, 25, 50, 75, 90, 99)}
+    return {"avg_latency": float(e2e_s.mean()), "latencies": e2e_s.tolist(), "percentiles": quantiles}
+
+
 def with_role_chunk(run: dict[str, Any], gap_s: float = 2e-4, last: bool = False) -> dict[str, Any]:
     """A chat back-end's file: one chunk without text before (or after) the tokens of each answer."""
     itls = [
@@ -456,6 +476,8 @@ def of_every_kind(requests: list[Asked]) -> dict[str, str]:
         "vllm.json": vllm(requests),
         "vllm-0.5.json": vllm(requests, version="0.5"),
         "vllm-summary.json": vllm(requests, details=False),
+        "vllm-offline.json": vllm_throughput(requests),
+        "vllm-offline-latency.json": vllm_latency(requests),
         "aiperf.json": aiperf_summary(requests),
         "genai-perf.json": genai_perf(requests),
         "genai-perf-raw.json": genai_perf_raw(requests),

@@ -33,7 +33,7 @@ class Aiperf(Savable):
     def recognises(cls, document: Document) -> bool:
         """A record's metadata and metrics, or the keys of a summary that GenAI-Perf's does not have."""
         record = document.first or document.whole
-        if {"metadata", "metrics"} <= record.keys() and isinstance(record["metadata"], Mapping):
+        if isinstance(record.get("metadata"), Mapping):
             return "request_start_ns" in record["metadata"]
         metrics = any(isinstance(value, Mapping) and "unit" in value for value in document.whole.values())
         return "aiperf_version" in document.whole or (metrics and bool(OWN & document.whole.keys()))
@@ -41,7 +41,10 @@ class Aiperf(Savable):
     @classmethod
     def read(cls, document: Document) -> list[Measured]:
         """One run. InputError names file, request and field of what makes it useless."""
-        if "metrics" in (document.first or document.whole):
+        record = document.first or document.whole
+        if "metadata" in record and "metrics" not in record:
+            raise InputError(f"{document.path}: AIPerf's raw records, without metrics; expected profile_export.jsonl")
+        if "metadata" in record:
             return [_records(document.path, document.objects)]
         return [of_summary(cls.tool, printed_of(document.whole), LACKS, load=_load(document.whole))]
 

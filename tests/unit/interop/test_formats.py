@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from llmsim.cli.choices import Choices
+from llmsim.errors import InputError
 from llmsim.interop import formats as package
 from llmsim.interop.document import read_document
 from llmsim.interop.format import formats, read_measured, read_runs
@@ -113,7 +114,7 @@ def test_each_file_is_recognised_by_one_format_alone(tmp_path):
         document = read_document(tmp_path / name)
 
         assert [one for one, kind in formats() if kind.recognises(document)] == [
-            next(one for one, _ in formats() if name.replace("-", "_").startswith(one.removesuffix("_bench")))
+            max((one for one, _ in formats() if name.replace("-", "_").startswith(one.removesuffix("_bench"))), key=len)
         ], name
 
 
@@ -155,6 +156,22 @@ def test_a_chunk_of_a_role_long_before_the_first_token_is_not_guessed_at(tmp_pat
 
     assert found["output_tokens"] == sum(one.tokens for one in REQUESTS)
     assert found["notes"][0].startswith("chunks are not tokens in 30 of 30")
+
+
+def test_offline_benchmarks_of_vllm_give_their_totals(tmp_path):
+    [totals] = scores(tmp_path, "t.json", json.dumps(files.vllm_throughput(REQUESTS)))
+    [batches] = scores(tmp_path, "l.json", json.dumps(files.vllm_latency(REQUESTS)))
+
+    assert totals["printed"]["requests_per_s"]["tool"] == pytest.approx(len(REQUESTS) / files.duration_s(REQUESTS))
+    assert batches["printed"]["e2e_s.p99"]["tool"] == pytest.approx(np.percentile(expected()["e2e_s"], 99))
+    assert all("vllm bench serve measures these" in one["notes"][-1] for one in (totals, batches))
+
+
+def test_raw_records_of_aiperf_are_refused_by_name(tmp_path):
+    raw = [{"metadata": record["metadata"], "start_perf_ns": 1} for record in files.aiperf_records(REQUESTS)]
+
+    with pytest.raises(InputError, match="raw records, without metrics"):
+        scores(tmp_path, "raw.jsonl", files.lines(raw))
 
 
 def test_all_requests_failed(tmp_path):
