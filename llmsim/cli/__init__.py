@@ -21,6 +21,7 @@ from llmsim.cli import (
     report,
     run,
     score,
+    support,
     sweep,
     trace,
     validate,
@@ -62,6 +63,7 @@ app.command("score")(score.score)
 app.command("figures")(figures.figures)
 app.command("audit")(audit.audit)
 app.command("list")(listing.show)
+app.command("support")(support.support)
 app.command("validate")(validate.validate)
 app.add_typer(profile.app, name="profile")
 app.command("bench")(bench.bench)

@@ -59,8 +59,30 @@ def show(
     names = _names(kind)
     if as_json:
         print_json({kind.value: names})
+    elif kind is Kind.MODELS:
+        _show_models(names)
+    elif kind is Kind.GPUS:
+        _show_gpus(names)
     else:
         print("\n".join(names))
+
+
+def _show_models(names: list[str]) -> None:
+    from llmsim.latency.hardware import load_model
+    from llmsim.latency.support import gpus_of
+    from llmsim.reports.tables.support_tables import show_models
+
+    models = [load_model(name) for name in names]
+    show_models(models, {model.name: gpus_of(model) for model in models})
+
+
+def _show_gpus(names: list[str]) -> None:
+    from llmsim.latency.hardware import list_models, load_gpu, load_model
+    from llmsim.latency.support import gpus_of
+    from llmsim.reports.tables.support_tables import show_gpus
+
+    served = [gpu for model in list_models() for gpu in gpus_of(load_model(model))]
+    show_gpus(map(load_gpu, names), {name: served.count(name) for name in names})
 
 
 def _names(kind: Kind) -> list[str]:

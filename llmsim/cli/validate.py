@@ -23,9 +23,9 @@ def validate(
         str,
         typer.Argument(
             metavar="CASE|RESULT",
-            help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop, vllm-decisions or "
-            "sglang-decisions "
-            "with --data; or with --scenario a measured result: a benchmark's file with details, timelines, or a "
+            help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop, mlenergy, "
+            "vllm-decisions or sglang-decisions with --data; or with --scenario a measured result: a benchmark's file "
+            "with details, timelines, or a "
             "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
         ),
     ],

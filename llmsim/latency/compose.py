@@ -35,6 +35,8 @@ HEAD_SEQUENCES = 1024  #: the head's largest batch that is kept
 LARGEST_STEP_TOKENS = 32768
 NEARLY_ALL = 0.995  #: of the experts are awake: the curve is read at the tokens themselves
 PLATEAU = (0.9, 4.0)  #: of the time to read all experts at the peak bandwidth, in which a curve's plateau may lie
+#: engine that computes a shared expert together with the routed ones
+SHARED_EXPERT_IS_FUSED = "sglang"
 #: vLLM leaves its own all-reduce to NCCL for more GPUs than this without NVLink; what NCCL gets of the link is assumed
 PCIE_GPUS, PCIE_BYTES_PER_S, PCIE_EFFICIENCY = 2, 150e9, 0.5
 
@@ -169,15 +171,24 @@ def _mlp(one: _Composition, tokens: Floats, width: int) -> Floats:
 def _experts(one: _Composition, tokens: Floats, experts: Experts) -> Floats:
     """Seconds of one layer's router, routed and shared experts."""
     model, gpus = one.model, one.gpus
-    time_s = one.product_s(experts.num_experts, model.hidden_size, tokens) + _routed(one, tokens, experts)
-    if experts.shared_intermediate_size:
+    fused = one.operators.kernels.backend == SHARED_EXPERT_IS_FUSED and _is_one_more(experts)
+    time_s = one.product_s(experts.num_experts, model.hidden_size, tokens) + _routed(one, tokens, experts, fused=fused)
+    if experts.shared_intermediate_size and not fused:
         time_s = time_s + _mlp(one, tokens, experts.shared_intermediate_size)
+    if fused:
+        one.notes.append("the shared expert as one more that every token is sent to, as SGLang has it")
     if one.choices.expert_parallel and gpus > 1:
         one.notes.append(f"experts dealt out to {gpus} GPUs, evenly loaded: less certain, measured steps are slower")
     return np.asarray(time_s)
 
 
-def _routed(one: _Composition, tokens: Floats, experts: Experts) -> Floats:
+def _is_one_more(experts: Experts) -> bool:
+    """Whether the shared experts are one of the size of the routed ones."""
+    return experts.shared_intermediate_size == experts.moe_intermediate_size
+
+
+def _routed(one: _Composition, tokens: Floats, experts: Experts, *, fused: bool) -> Floats:
+    """Seconds of one layer's routed experts; `fused`: with one more, which is always awake."""
     uniform = one.choices.routing == "uniform"
     split = (1, one.gpus) if one.choices.expert_parallel else (one.gpus, 1)
     sizes = ExpertSizes(
@@ -193,16 +204,19 @@ def _routed(one: _Composition, tokens: Floats, experts: Experts) -> Floats:
     if uniform:
         _check_plateau(one, experts, sizes, measured, time_s)
     time_s = np.maximum.accumulate(time_s)
-    read_at = evenly_dealt(experts, tokens) if uniform else tokens
+    read_at = evenly_dealt(experts, tokens, always=int(fused)) if uniform else tokens
     beyond = np.maximum(1.0, read_at / measured[-1])  # past the largest measured step, in proportion
     return np.asarray(np.interp(read_at, measured, time_s) * beyond)
 
 
-def evenly_dealt(experts: Experts, tokens: Floats) -> Floats:
-    """Tokens that wake, dealt out evenly, as many experts as these do with uniform routing."""
-    awake = np.array([experts.awake(float(n)) for n in tokens])
-    even = awake / experts.num_experts_per_tok
-    return np.where(awake < NEARLY_ALL * experts.num_experts, even, np.maximum(tokens, even))
+def evenly_dealt(experts: Experts, tokens: Floats, always: int = 0) -> Floats:
+    """Tokens that wake, dealt out evenly, as many experts as these do with uniform routing; `always`: and so many more.
+
+    Once nearly all are awake: the tokens themselves, and as many more as go to the experts that are always awake.
+    """
+    awake, k = np.array([experts.awake(float(n)) for n in tokens]), experts.num_experts_per_tok
+    even = (awake + always) / k
+    return np.where(awake < NEARLY_ALL * experts.num_experts, even, np.maximum(tokens * (1 + always / k), even))
 
 
 def _check_plateau(one: _Composition, experts: Experts, sizes: ExpertSizes, measured: Floats, time_s: Floats) -> None:

@@ -108,11 +108,13 @@ def gpu_file(name: str) -> Path:
     wanted, known = name.lower().replace("_", "-").replace(" ", "-"), list_gpus()
     if wanted in known:
         return _shipped("gpus", wanted)
+    called: dict[str, Path] = {}
     for path in (_shipped("gpus", one) for one in known):
-        aliases = read_toml(path).get("aliases", ())
-        if wanted in aliases or wanted.replace("-", "") in aliases:
-            return path
-    raise InputError(f"no gpu profile named '{name}'{nearest(wanted, known)}")
+        called |= dict.fromkeys(read_toml(path).get("aliases", ()), path)
+    for spelling in (wanted, wanted.replace("-", "")):
+        if spelling in called:
+            return called[spelling]
+    raise InputError(f"no gpu profile named '{name}'{nearest(wanted, [*known, *called])}")
 
 
 def load_model(name: str, called: str | None = None) -> Model:

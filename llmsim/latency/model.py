@@ -14,6 +14,8 @@ QuantizedDtype = Literal["fp8", "fp8_block", "mxfp4", "int4"]
 Part = Literal["attention", "mlp", "experts"]
 KV_BYTES: dict[KvCacheDtype, int] = {"bfloat16": 2, "fp8": 1}
 BF16_BYTES = 2
+#: of one weight in each type, its share of the scales included: int4 with a scale for 128, mxfp4 for 32
+BITS: dict[str, float] = {"fp8": 8, "fp8_block": 8, "mxfp4": 4.25, "int4": 4.125}
 
 
 class Experts(Profile):
@@ -246,6 +248,23 @@ class Model(Architecture):
         """Bytes of all weights, before any split across GPUs."""
         layers = sum(count * self.weight_bytes_of(part) for part, count in self.layer_parameters().items())
         return int(layers + self._unquantized_parameters * BF16_BYTES)
+
+    def with_weights(self, dtype: str) -> Model:
+        """Return this model with all weights of its layers in another type, and named so; "auto": as it is.
+
+        InputError for an unknown one.
+        """
+        if dtype == "auto":
+            return self
+        known = ("auto", "bfloat16", *BITS)
+        if dtype not in known:
+            raise InputError(f"dtype = '{dtype}'{nearest(dtype, known)}")
+        quantization = (
+            None if dtype == "bfloat16" else Quantization.model_validate({"dtype": dtype, "bits": BITS[dtype]})
+        )
+        if quantization == self.quantization:
+            return self
+        return self.model_copy(update={"quantization": quantization, "name": f"{self.name}-{dtype}"})
 
     def with_kv_cache(self, dtype: str) -> Model:
         """Return this model with keys and values of another type; "auto": as it is. InputError for an unknown one."""

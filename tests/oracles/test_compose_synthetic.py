@@ -373,3 +373,21 @@ def test_what_cannot_be_composed_says_why(ops, gpu, model, size, message):
 def test_isotonic_pools_adjacent_violators():
     # Barlow et al. 1972: blocks of violators get their mean
     assert isotonic(np.array([1.0, 3.0, 2.0, 4.0, 3.5, 3.0, 9.0])).tolist() == [1, 2.5, 2.5, 3.5, 3.5, 3.5, 9]
+
+
+def test_a_shared_expert_is_one_more_where_the_engine_has_it_so(ops_with_experts):
+    shutil.copytree(ops_with_experts / "toy_sxm/moe/vllm", ops_with_experts / "toy_sxm/moe/sglang")
+    for folder in ("gemm", "attention"):
+        shutil.copytree(
+            ops_with_experts / "toy_sxm" / folder / "vllm", ops_with_experts / "toy_sxm" / folder / "sglang"
+        )
+    shared = EXPERTS.model_copy(update={"shared_intermediate_size": 512})
+    own, none = (MODEL.model_copy(update={"experts": experts}) for experts in (shared, EXPERTS))
+
+    def one_s(model, backend):
+        return compose(ops_with_experts, GPU, model, 1, Choices(Kernels(backend, "0.1.0"))).linear.time_s[0]
+
+    apart_s = 1e-3 * (gemm_ms(1, 1024, 1024) + gemm_ms(1, 1024, 512)) + 6 * 512 / (0.8 * BANDWIDTH) + 3e-6
+    assert one_s(own, "vllm") - one_s(none, "vllm") == pytest.approx(3 * apart_s, rel=0.01)
+    fifth_s = 1e-3 * (moe_ms(2) - moe_ms(1)) / 4  # four are awake, and one of the next four
+    assert one_s(own, "sglang") - one_s(none, "sglang") == pytest.approx(3 * fifth_s, rel=0.01)

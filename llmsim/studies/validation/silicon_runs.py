@@ -1,28 +1,43 @@
-"""Reads aiconfigurator's closed-loop measurements: one row a run, dense models whose operators were measured."""
+"""Reads aiconfigurator's closed-loop measurements: one row a run, models whose operators were measured."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from llmsim.errors import InputError
 from llmsim.latency import hardware
+from llmsim.latency.model import Quantization
 from llmsim.workload.contract import Workload
 
 FOLDER = "groundtruth/aiconfigurator_silicon"
 FILES = ("silicon_refs.csv", "silicon_sample.csv.gz")
-GPUS = {"h100_sxm": "h100-sxm-80gb", "h200_sxm": "h200-sxm"}
-MODELS = {
+GPUS = {"h100_sxm": "h100-sxm-80gb", "h200_sxm": "h200-sxm", "b200_sxm": "b200-sxm"}
+DENSE = {
     "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b",
     "nvidia/Llama-3.1-8B-Instruct-FP8": "llama-3.1-8b",
     "meta-llama/Llama-3.1-70B": "llama-3.1-70b",
     "Qwen/Qwen3-32B": "qwen3-32b",
 }
-#: types of the weights as the data say it; no entry is taken as the published type, bf16
+#: mixtures of experts, as published: the type of their weights is the checkpoint's, whatever the data call it
+MIXTURES = {
+    "openai/gpt-oss-120b": "gpt-oss-120b",
+    "deepseek-ai/DeepSeek-R1": "deepseek-r1",
+    "Qwen/Qwen3-235B-A22B-FP8": "qwen3-235b-a22b-fp8",
+    "MiniMaxAI/MiniMax-M2.5": "minimax-m2.5",
+}
+#: engines whose kernels for experts were measured
+MIXTURE_ENGINES = ("vllm", "sglang")
+#: types of the weights of dense models as the data say it; no entry is taken as the published type, bf16
 WEIGHTS = ("", "fp8")
+#: of a mixture: GPT-OSS is called nvfp4; MiniMax and DeepSeek were also measured in nvfp4, which is another checkpoint
+MIXTURE_WEIGHTS = {"openai/gpt-oss-120b": ("nvfp4",)}
+FP8 = Quantization(dtype="fp8", bits=8)
 ROUNDS = 5  #: requests of each client
 COLUMNS = ("isl", "osl", "batch_size", "tp_size", "silicon_tpot_ms", "silicon_ttft_ms")
 
@@ -33,8 +48,10 @@ class Run:
 
     gpu: str
     backend: str
+    version: str  #: of the backend, "" where the data do not say
     model: str
-    weights: str  #: bf16 or fp8
+    weights: str  #: bf16 or fp8; "" for a mixture, whose name says it
+    expert_parallel: bool
     tensor_parallel_size: int
     concurrency: int
     prompt_tokens: int
@@ -45,7 +62,10 @@ class Run:
     @property
     def group(self) -> str:
         """What points are compared by."""
-        return f"{self.gpu.split('-')[0].upper()} {self.backend} {self.model} {self.weights}"
+        gpu = self.gpu.split("-")[0].upper()
+        if self.weights:
+            return f"{gpu} {self.backend} {self.model} {self.weights}"
+        return f"{gpu} {self.backend} {self.version} {self.model}{' EP' if self.expert_parallel else ''}"
 
     @property
     def label(self) -> str:
@@ -65,8 +85,17 @@ class Run:
 
     def hardware(self) -> tuple[hardware.Gpu, hardware.Model]:
         """GPU and model, with the weights of this run."""
-        model = hardware.load_model(f"{self.model}-fp8" if self.weights == "fp8" else self.model)
+        model = hardware.load_model(self.model)
+        if self.weights == "fp8":
+            model = model.model_copy(update={"quantization": FP8})
         return hardware.load_gpu(self.gpu), model
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether the engine prepares its next step while the GPU computes: vLLM since 0.14, SGLang since 0.4."""
+        number = re.match(r"(\d+)\.(\d+)", self.version)
+        since = {"vllm": (0, 14), "sglang": (0, 4)}.get(self.backend)
+        return bool(number and since and (int(number[1]), int(number[2])) >= since)
 
     def workload(self) -> Workload:
         """All requests, ready at time 0."""
@@ -75,29 +104,52 @@ class Run:
 
 
 def read_runs(data_dir: Path) -> list[Run]:
-    """Read the aggregated (not disaggregated) runs of `MODELS` on `GPUS` in bf16 or fp8, each once."""
+    """Read the aggregated (not disaggregated) runs of `DENSE` and `MIXTURES` on `GPUS` in known types, each once."""
     table = pd.concat([_read(data_dir / FOLDER / name) for name in FILES], ignore_index=True)
-    wanted = (table["mode"] == "agg") & table.system.isin(list(GPUS)) & table.model_path.isin(list(MODELS))
-    table = table[wanted].assign(gemm_quant_mode=table.gemm_quant_mode.astype(object).fillna(""))
-    table = table[table.gemm_quant_mode.isin(WEIGHTS)]
-    key = ["system", "backend", "backend_version", "model_path", "gemm_quant_mode", *COLUMNS]
-    runs = []
-    for row in table.drop_duplicates(key).sort_values(key, kind="stable")[key].to_dict("records"):
-        runs.append(
-            Run(
-                gpu=GPUS[row["system"]],
-                backend=str(row["backend"]),
-                model=MODELS[row["model_path"]],
-                weights=row["gemm_quant_mode"] or "bf16",
-                tensor_parallel_size=int(row["tp_size"]),
-                concurrency=int(row["batch_size"]),
-                prompt_tokens=int(row["isl"]),
-                output_tokens=int(row["osl"]),
-                tpot_s=1e-3 * row["silicon_tpot_ms"],
-                ttft_s=1e-3 * row["silicon_ttft_ms"],
-            )
-        )
-    return runs
+    table = table[(table["mode"] == "agg") & table.system.isin(list(GPUS))]
+    table = table.assign(
+        gemm_quant_mode=table.gemm_quant_mode.astype(object).fillna(""),
+        backend_version=table.backend_version.astype(object).fillna(""),
+        moe_ep_size=table.get("moe_ep_size", pd.Series(1.0, table.index)).fillna(1).clip(lower=1),
+        moe_tp_size=table.get("moe_tp_size", pd.Series(1.0, table.index)).fillna(1).clip(lower=1),
+        attention_dp_size=table.get("attention_dp_size", pd.Series(1.0, table.index)).fillna(1),
+    )
+    table = table[_dense(table) | _mixture(table)]
+    key = ["system", "backend", "backend_version", "model_path", "gemm_quant_mode", "moe_ep_size", *COLUMNS]
+    rows = table.drop_duplicates(key).sort_values(key, kind="stable")[key].to_dict("records")
+    return [_run(row) for row in rows]
+
+
+def _dense(table: pd.DataFrame) -> Any:
+    known = table.model_path.isin(list(DENSE)) & table.gemm_quant_mode.isin(WEIGHTS)
+    return known & table.system.isin(["h100_sxm", "h200_sxm"])
+
+
+def _mixture(table: pd.DataFrame) -> Any:
+    """Runs of one instance over tp_size GPUs whose experts are all shared or all dealt out."""
+    known = table.model_path.isin(list(MIXTURES)) & table.backend.isin(MIXTURE_ENGINES) & (table.backend_version != "")
+    pairs = zip(table.model_path, table.gemm_quant_mode, strict=True)
+    weights = np.array([mode in MIXTURE_WEIGHTS.get(path, ("fp8", "fp8_block")) for path, mode in pairs], dtype=bool)
+    whole = (table.moe_tp_size * table.moe_ep_size == table.tp_size) & (table.attention_dp_size <= 1)
+    return known & weights & whole & ((table.moe_tp_size == 1) | (table.moe_ep_size == 1))
+
+
+def _run(row: dict[str, Any]) -> Run:
+    path = row["model_path"]
+    return Run(
+        gpu=GPUS[row["system"]],
+        backend=str(row["backend"]),
+        version=str(row["backend_version"]),
+        model=DENSE.get(path) or MIXTURES[path],
+        weights="" if path in MIXTURES else row["gemm_quant_mode"] or "bf16",
+        expert_parallel=path in MIXTURES and row["moe_ep_size"] > 1,
+        tensor_parallel_size=int(row["tp_size"]),
+        concurrency=int(row["batch_size"]),
+        prompt_tokens=int(row["isl"]),
+        output_tokens=int(row["osl"]),
+        tpot_s=1e-3 * row["silicon_tpot_ms"],
+        ttft_s=1e-3 * row["silicon_ttft_ms"],
+    )
 
 
 def _read(path: Path) -> pd.DataFrame:
