@@ -28,22 +28,7 @@ from llmsim.workload.servegen_files import client_files
 #: keys that name a profile, or a file with one
 PROFILES = ("gpu", "model")
 #: parts of the package that no number of a run goes through
-APART = frozenset(
-    {
-        "bench",
-        "cli",
-        "comparing",
-        "figures",
-        "interop",
-        "page",
-        "planning",
-        "plots",
-        "sweeping",
-        "testing.py",
-        "validation",
-    }
-    | {"report.py", "report_audit.py", "report_compare.py", "report_plan.py", "report_sweep.py", "report_validation.py"}
-)
+APART = frozenset({"__main__.py", "cli", "figures", "interop", "library", "plots.py", "reports", "studies", "testing"})
 
 
 def key_of(scenario: Scenario, own: OwnFiles = NO_FILES) -> str:

@@ -15,7 +15,7 @@ from llmsim.latency.hardware import profiles_dir
 from llmsim.scenario import load_scenario
 from llmsim.studies.sweep import read_sweep
 from llmsim.studies.sweep.axes import Range
-from llmsim.studies.sweep.keys import files_of
+from llmsim.studies.sweep.keys import APART, files_of
 from llmsim.studies.sweep.work import run_task, task_of
 from llmsim.workload.streams import streams
 from places import HARDWARE_PROFILES
@@ -227,3 +227,8 @@ def test_every_file_that_a_run_opens_is_part_of_its_key(tmp_path: Path) -> None:
     data -= {file for file in data if PACKAGE in file.parents and "_data" not in file.parts}
     assert data <= {file.resolve() for file in files_of(point.scenario, OwnFiles(policy)).values()}
     assert {trace, host, profiles_dir() / "steps/a100-sxm4-80gb/llama-3.1-8b-tp1.json"} <= data
+
+
+def test_what_stands_apart_of_runs_is_there() -> None:
+    """A room that was moved or renamed would count for runs that it has nothing to do with."""
+    assert all((PACKAGE / name).exists() for name in APART)
