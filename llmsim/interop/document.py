@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import pandas as pd
 
 from llmsim.errors import InputError
+
+GZIP = b"\x1f\x8b"  #: how files of gzip begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a UTF-8 file of JSON, JSON lines, YAML or CSV; InputError with line and column where it is malformed."""
+    """Read JSON, JSON lines, YAML or CSV in UTF-8, also within gzip; InputError with its line where it is malformed."""
     text = _text(path)
     start = text.lstrip()[:1]
     if not start:
@@ -58,7 +62,10 @@ def read_document(path: Path) -> Document:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        return (gzip.decompress(data) if data.startswith(GZIP) else data).decode("utf-8-sig")
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise InputError(f"{path}: a gzip file that is cut off or damaged") from None
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror or e})") from None
     except UnicodeDecodeError as e:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from llmsim.interop.document import read_document
 from llmsim.interop.format import formats, read_measured, read_runs
 from llmsim.library.opened import open_results
 from tests import result_files as files
-from tests.places import ROOT
+from tests.places import ROOT, evidence
 
 REQUESTS = files.asked()
 SLO = {"ttft_s": 0.3, "tbt_s": None, "tpot_s": 0.03, "e2e_s": None}
@@ -172,6 +173,31 @@ def test_raw_records_of_aiperf_are_refused_by_name(tmp_path):
 
     with pytest.raises(InputError, match="raw records, without metrics"):
         scores(tmp_path, "raw.jsonl", files.lines(raw))
+
+
+@pytest.mark.parametrize("run", ["seqs128", "seqs192", "chunked_prefix"])
+def test_published_reports_of_inference_perf(run):
+    folder = evidence(f"groundtruth/kubecon_h100/{run}")
+    for file in [folder / "summary_lifecycle_metrics.json", *sorted(folder.glob("stage_*.json"))]:
+        report = json.loads(file.read_text())
+        [found] = read_runs(file)
+        latency = report["successes"]["latency"]
+
+        assert found.printed["ttft_s.p99"] == latency["time_to_first_token"]["p99"]
+        assert found.printed["tpot_s.p50"] == latency["time_per_output_token"]["median"]
+        assert found.printed["e2e_s.mean"] == latency["request_latency"]["mean"]
+        assert found.printed["output_tokens_per_s"] == report["successes"]["throughput"]["output_tokens_per_sec"]
+        assert found.load.rate_per_s == report["load_summary"].get("requested_rate")
+
+
+def test_a_file_within_gzip(tmp_path):
+    packed = gzip.compress(json.dumps(files.vllm(REQUESTS)).encode())
+    (tmp_path / "vllm.json.gz").write_bytes(packed)
+    (tmp_path / "cut.json.gz").write_bytes(packed[:-200])
+
+    assert len(read_measured(tmp_path / "vllm.json.gz").timelines) == len(REQUESTS)
+    with pytest.raises(InputError, match="gzip file that is cut off"):
+        read_measured(tmp_path / "cut.json.gz")
 
 
 def test_all_requests_failed(tmp_path):
