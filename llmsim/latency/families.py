@@ -43,6 +43,8 @@ FAMILIES: dict[str, Family] = {
     "mistral": Family(qkv_bias=False, output_bias=False, window_always=True),
     "mixtral": Family(qkv_bias=False, output_bias=False, window_always=True),
     "qwen2": Family(qkv_bias=True, output_bias=False),
+    "qwen2_vl": Family(qkv_bias=True, output_bias=False),
+    "qwen2_5_vl": Family(qkv_bias=True, output_bias=False),
     "qwen3": Family(qk_norm="head"),
     "qwen2_moe": Family(qkv_bias=True, output_bias=False, defaults=QWEN_2_MOE),
     "qwen3_moe": Family(qk_norm="head", defaults=QWEN_3_MOE),

@@ -18,6 +18,7 @@ from llmsim.latency.quantization_config import read_quantization
 
 GATED = ("silu", "swish", "swiglu")  #: activations that, without a model_type, say that the MLP is gated
 UNGATED = ("relu", "relu2", "gelu", "gelu_new", "gelu_fast")
+NO_IMAGES = "images and sounds: the language model alone is modelled"
 #: names of folders that say nothing about what lies in them
 PLACES = re.compile(
     r"models?|configs?|hf|checkpoints?|weights|data|tmp|home|main|snapshots|[0-9a-f]{40}|\.*", re.IGNORECASE
@@ -78,6 +79,8 @@ def read_hf_config(path: Path | str, name: str | None = None) -> Model:
 def _text_config(outer: dict[str, Any], where: str) -> tuple[dict[str, Any], str, tuple[str, ...]]:
     """The keys of the language model, where they stand, and what of the rest is not modelled."""
     if not isinstance(outer.get("text_config"), dict):
+        if outer.get("vision_config") or outer.get("audio_config"):  # beside the language model's keys
+            return {key: value for key, value in outer.items() if not OUTER.fullmatch(key)}, where, (NO_IMAGES,)
         return outer, where, ()
     inner = dict(outer["text_config"])
     kind = outer.get("model_type")
@@ -87,7 +90,7 @@ def _text_config(outer: dict[str, Any], where: str) -> tuple[dict[str, Any], str
             inner.setdefault(key, outer[key])
     beside = {key: value for key, value in outer.items() if not OUTER.fullmatch(key)}
     check_all_are_understood(beside, {"text_config", "quantization_config", "tie_word_embeddings", "vocab_size"}, where)
-    return inner, f"{where}: text_config", ("images and sounds: the language model alone is modelled",)
+    return inner, f"{where}: text_config", (NO_IMAGES,)
 
 
 def _family(config: Mapping[str, Any], where: str) -> Family:
@@ -161,6 +164,10 @@ def _experts(config: _Config) -> dict[str, int] | None:
         dense, shared = layers - layers // step, size
     if not count:
         return None
+    if not per_token:
+        raise InputError(
+            f"{config.where}: {count} experts without num_experts_per_tok; expected how many a token is sent to"
+        )
     return {
         "num_experts": count,
         "num_experts_per_tok": per_token,
@@ -177,7 +184,10 @@ def _latent_attention(config: _Config) -> dict[str, int] | None:
 
 
 def _sliding_window(config: _Config) -> dict[str, int] | None:
-    tokens, layers = config.count("sliding_window", "attention_chunk_size"), config.count("num_hidden_layers")
+    tokens, layers = (
+        config.count("sliding_window", "sliding_window_size", "attention_chunk_size"),
+        config.count("num_hidden_layers"),
+    )
     every = config.count("sliding_window_pattern", "_sliding_window_pattern") or config.family.window_every
     kinds = Counter(config.get("layer_types") or ())
     windowed = config.get("use_sliding_window")

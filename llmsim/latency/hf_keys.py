@@ -53,7 +53,9 @@ NO_EFFECT = re.compile(
     r"sep_token|unk_token|pad_token|bos_token|eos_token"
 )
 #: of the outer config.json where the sizes lie in text_config: of images, sounds and how they are put in
-OUTER = re.compile(r".*(vision|image|video|audio|visual|media|boi|eoi|boa|eoa|projector|mm_|multimodal|spatial|vit).*")
+OUTER = re.compile(
+    r"(.*_)?(vision|images?|videos?|audio|visual|media|boi|eoi|boa|eoa|projector|mm|multimodal|spatial|vit)(_.*)?"
+)
 
 
 def check_all_are_understood(config: Mapping[str, Any], used: Iterable[str], where: str) -> None:

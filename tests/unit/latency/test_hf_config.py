@@ -92,7 +92,7 @@ def test_what_is_no_config(tmp_path, text, message):
         ({"model_type": "ernie4_5_moe", "moe_num_experts": 64}, "moe_num_experts = 64", "experts"),
         ({"model_type": "dbrx", "ffn_config": {"moe_num_experts": 16}}, "ffn_config", "experts"),
         ({"model_type": "olmoe", "num_experts": 64}, "num_experts = 64", "experts"),
-        ({"num_experts": 8}, "num_experts_per_tok", "expected"),
+        ({"num_experts": 8}, "8 experts without num_experts_per_tok", "expected"),
         ({"index_topk": 2048}, "index_topk", "sparse attention"),
         ({"num_kv_shared_layers": 1}, "num_kv_shared_layers", "share"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder", "encoder"),
