@@ -23,6 +23,8 @@ def show_plan(planned: Planned, folder: Path | None, console: Console | None = N
     if planned.best is not None and len(planned.answers) > 1:
         by = "hour" if planned.question.table.find == "instances" else "token"
         say(console, f"cheapest by the {by}: {_name(planned.best)}")
+    for words in planned.question.left_out:
+        say(console, f"left out: {words}")
     for answer in planned.answers:
         say(console, f"\n[bold]{_name(answer)}[/bold]")
         say(console, f"step times {answer.candidate.step_times}", style="dim")

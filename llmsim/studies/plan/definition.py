@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from llmsim.errors import InputError, nearest
-from llmsim.experiment.instances import make_scheduler
+from llmsim.experiment.instances import make_instances, make_scheduler
 from llmsim.latency.hardware import Gpu, load_gpu
 from llmsim.metrics.slo import Slo
 from llmsim.quantities import Count, NotNegative
@@ -75,6 +75,7 @@ class Question:
     table: PlanTable
     targets: tuple[Target, ...]
     candidates: tuple[Candidate, ...]
+    left_out: tuple[str, ...] = ()  #: of several GPUs and sizes, those that the model cannot be served on, and why
 
     @property
     def rate_per_s(self) -> float:
@@ -122,7 +123,23 @@ def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
         parse_target(text, f"{places(('plan', 'targets'))}plan.targets: ", Slo(**scenario.slo.model_dump()))
         for text in table.targets
     )
-    return Question(scenario, table, targets, _candidates(scenario, table, places))
+    asked = _candidates(scenario, table, places)
+    candidates, left_out = _that_can_serve(asked) if len(asked) > 1 else (asked, ())
+    return Question(scenario, table, targets, candidates, left_out)
+
+
+def _that_can_serve(asked: tuple[Candidate, ...]) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """The candidates whose model fits and has step times, and what the others lack; InputError if there is none."""
+    can, left_out = [], {}
+    for candidate in asked:
+        try:
+            make_instances(candidate.scenario)
+            can.append(candidate)
+        except InputError as error:
+            left_out[candidate.hardware] = str(error).rpartition("cluster.")[2].partition(": ")[2]
+            if candidate is asked[-1] and not can:
+                raise
+    return tuple(can), tuple(f"{hardware}: {why}" for hardware, why in left_out.items())
 
 
 def _table(source: Source, changes: Sequence[Change], places: Places) -> PlanTable:

@@ -26,6 +26,7 @@ def to_dict(planned: Planned) -> dict[str, Any]:
         "confidence": question.table.confidence,
         "answer": sentence(planned),
         "best": None if best is None else planned.answers.index(best),
+        "left_out": list(question.left_out),
         "candidates": [_answer(answer) for answer in planned.answers],
         "evaluations": list(evaluation_rows(planned)),
         "scenario": question.scenario.model_dump(mode="json"),

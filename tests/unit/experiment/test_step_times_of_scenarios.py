@@ -124,3 +124,23 @@ def test_names_as_people_type_them_make_a_sweep_too(tmp_path, capsys):
     said = capsys.readouterr()
     assert code == 0, said.err
     assert json.loads(said.out)
+
+
+def test_a_plan_leaves_out_what_cannot_serve_the_model_and_says_why(capsys):
+    asked = ["plan.gpus=['h100','b200']", "plan.tensor_parallel_sizes=[2]", "plan.find='load'", "plan.most_seeds=2"]
+    few = ["workload.requests=50", "plan.most_requests=100", "plan.least_seeds=2"]
+    changes = [part for change in asked + few for part in ("--set", change)]
+    model = ["--set", "cluster.model=Qwen/Qwen3-235B-A22B-FP8"]
+    assert main(["plan", "plan_h100", *model, *changes, "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+
+    (left_out,) = planned["left_out"]
+    assert left_out.startswith("h100-sxm-80gb TP2: qwen3-235b-a22b-fp8 does not fit 2 x h100-sxm-80gb: 118.2 GB")
+    (candidate,) = planned["candidates"]
+    assert candidate["step_times"].endswith("qwen3-235b-a22b-fp8 on b200-sxm TP2")
+
+
+def test_a_plan_without_any_candidate_is_an_error(capsys):
+    changes = ["--set", "plan.gpus=['l4','a10g']", "--set", "cluster.model=deepseek-r1"]
+    assert main(["plan", "plan_h100", *changes, "--json"]) == 2
+    assert "does not fit 1 x a10g" in capsys.readouterr().err
