@@ -14,7 +14,7 @@ from typing import Any
 
 from llmsim import record
 from llmsim.cli.keys import all_keys
-from llmsim.experiment.store import DELIVERED_COLUMNS
+from llmsim.experiment.result_folder import DELIVERED_COLUMNS
 from llmsim.metrics import catalogue
 from llmsim.metrics.kpi import Kpi, Section
 from llmsim.scenario import Scenario

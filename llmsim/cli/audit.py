@@ -13,7 +13,7 @@ from llmsim.cli.output import ProgressBar, check_picture, print_json
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from llmsim.library.opened import Opened
+    from llmsim.library.opened import LoadedResult
 
 Pair = 2
 
@@ -77,7 +77,7 @@ def _as_json(names: list[str], audits: list[dict[str, Any]], shares: list[dict[s
     return {"audits": named, "difference": shares}
 
 
-def _opened(target: str, chosen: choose.Choices, changes: list[str], run: str | None) -> list[Opened]:
+def _opened(target: str, chosen: choose.Choices, changes: list[str], run: str | None) -> list[LoadedResult]:
     from llmsim.library.opened import open_result, open_results, run_scenario
 
     path = Path(target)

@@ -43,7 +43,7 @@ def bench(
     Each workload runs in a process of its own. Timed is everything from the workload's arrays to the score. SimPy's
     timeouts are measured right before and after each run; their median is the yardstick.
     """
-    from llmsim.studies.bench import suites, tables
+    from llmsim.studies.bench import speed_tables, suites
 
     chosen = suites.known(names or [])
     if repeat is not None and chosen == [suites.STRETCHES]:
@@ -56,21 +56,24 @@ def bench(
     compared = suites.stretches(**size, watch=ProgressBar) if suites.STRETCHES in chosen else {}
     timeouts_per_s = suites.yardstick([*measured.values(), *(scale.runs.values() if scale else ())])
     if as_json:
-        values = {"simpy_timeouts_per_s": timeouts_per_s, "workloads": tables.speed_json(measured, timeouts_per_s)}
+        values = {
+            "simpy_timeouts_per_s": timeouts_per_s,
+            "workloads": speed_tables.speed_json(measured, timeouts_per_s),
+        }
         extras = {
             "skipped": skipped,
-            "scale": tables.scale_json(scale) if scale else None,
-            "stretches": tables.stretches_json(compared),
+            "scale": speed_tables.scale_json(scale) if scale else None,
+            "stretches": speed_tables.stretches_json(compared),
         }
         print_json(values | {name: extra for name, extra in extras.items() if extra})
         return
     shown = []
     if measured or skipped:
-        shown.append(tables.speed_table(measured, skipped, timeouts_per_s))
+        shown.append(speed_tables.speed_table(measured, skipped, timeouts_per_s))
     if scale:
-        shown.append(tables.scale_table(scale))
+        shown.append(speed_tables.scale_table(scale))
     if compared:
-        shown.append(tables.stretches_table(compared))
+        shown.append(speed_tables.stretches_table(compared))
     _print(shown, timeouts_per_s)
 
 

@@ -13,7 +13,7 @@ from llmsim.cli.output import ProgressBar, print_json
 from llmsim.cli.run import RESULTS, folder_name
 
 if TYPE_CHECKING:
-    from llmsim.studies.compare.runs import Executors
+    from llmsim.studies.compare.side_runs import Executors
 
 #: exit code where a condition failed
 FAILED = 1
@@ -66,7 +66,9 @@ def compare(
     sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [])
     folder = out if out is not None or as_json else RESULTS / f"{folder_name(sides[0].scenario.name)}-compare"
     with ExitStack() as stack:
-        scratch = stack.enter_context(experiment.staged(folder, comparing.MARK)) if folder is not None else None
+        scratch = (
+            stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
+        )
         with ProgressBar("requests served") as progress:
             comparison = comparing.compare(
                 sides,

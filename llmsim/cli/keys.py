@@ -17,7 +17,7 @@ def all_keys() -> list[Key]:
     """Return every key of a scenario, the options of the policies that llmsim ships, and those of [plan]."""
     from llmsim.scenario import Scenario
     from llmsim.scenario.reference import keys_of
-    from llmsim.studies.plan.definition import PlanTable
+    from llmsim.studies.plan.plan_question import PlanTable
 
     keys = [*keys_of(Scenario), *_policies(), *keys_of(PlanTable, "plan")]
     return list(dict.fromkeys(keys))

@@ -36,14 +36,14 @@ def plan(
     """
     from llmsim import experiment
     from llmsim.studies import plan as planning
-    from llmsim.studies.plan.store import to_dict
+    from llmsim.studies.plan.plan_folder import to_dict
     from llmsim.studies.processes import process_pool
     from llmsim.studies.sweep import in_this_process
 
     question = planning.read_plan(scenario, changes or [])
     folder = out if out is not None or as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
     with ExitStack() as stack:
-        scratch = stack.enter_context(experiment.staged(folder, planning.MARK)) if folder is not None else None
+        scratch = stack.enter_context(experiment.staged(folder, planning.PLAN_FILE)) if folder is not None else None
         executor = stack.enter_context(in_this_process() if jobs == 1 else process_pool(jobs))
         progress = stack.enter_context(ProgressBar("clusters tried"))
         planned = planning.make_plan(question, executor, progress)

@@ -184,7 +184,7 @@ def from_bench(
     from llmsim.scenario import HostTable, load_scenario
     from llmsim.studies.validation.host_fit import write_host
     from llmsim.studies.validation.measured_run import asked_runs
-    from llmsim.studies.validation.result import APART, compare_result, host_of, loads
+    from llmsim.studies.validation.result_comparison import LEAST_LOAD_RATIO, compare_result, host_of, loads
     from llmsim.studies.validation.sends import Assumed
 
     assumed = Assumed(max_concurrency, assume_sends)
@@ -204,7 +204,7 @@ def from_bench(
         )
         return
     print(f"{out}: " + ", ".join(f"{name} = {value:.3g}" for name, value in host.model_dump().items() if value))
-    if high < APART * low:
+    if high < LEAST_LOAD_RATIO * low:
         print(f"  step_s and sequence_s are not told apart: {low:.0f} to {high:.0f} requests in flight all the time")
     print("  errors on the run that was fitted, which prove nothing:")
     for one in fitted:

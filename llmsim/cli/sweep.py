@@ -82,7 +82,7 @@ def sweep(
             progress=progress,
             said=lambda line: print(line, file=sys.stderr),
         )
-    from llmsim.reports.plots import sweeps as plots
+    from llmsim.reports.plots import sweep_plots as plots
     from llmsim.reports.tables.sweep_tables import show_sweep
 
     pictures = plots.draw_sweep(swept, folder)

@@ -52,14 +52,14 @@ def validate(
     The exit code is 0 whether or not they are met: a miss is a result.
     """
     from llmsim.experiment import staged
+    from llmsim.studies.validation.report_folder import REPORT_FILE
     from llmsim.studies.validation.sends import Assumed
-    from llmsim.studies.validation.store import MARK
 
     if data is not None and (run is not None or max_concurrency is not None or assume_sends):
         raise InputError("--run, --max-concurrency and --assume-sends belong to --scenario: a case knows its load")
     of_file = OfFile(run, Assumed(max_concurrency, assume_sends))
     with ExitStack() as stack:
-        scratch = stack.enter_context(staged(out, MARK)) if out is not None else None
+        scratch = stack.enter_context(staged(out, REPORT_FILE)) if out is not None else None
         progress = stack.enter_context(ProgressBar("parts compared"))
         reports = _reports(case, data, scenario, changes or [], of_file, progress)
         if scratch is not None:
@@ -100,7 +100,7 @@ def _reports(
     assert scenario is not None
     from llmsim.scenario import load_scenario
     from llmsim.studies.validation.measured_run import asked_runs
-    from llmsim.studies.validation.result import compare_result
+    from llmsim.studies.validation.result_comparison import compare_result
 
     runs = asked_runs(Path(case), choose.run_of_file(of_file.run), of_file.assumed, several=of_file.run == "all")
     described = load_scenario(scenario, changes)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from llmsim.experiment.assemble import make_api, make_host, make_slo, make_user, make_window, make_workload
 from llmsim.experiment.assembly import Assembly, assemble, check
 from llmsim.experiment.by_class import classes_of, prediction_of
+from llmsim.experiment.result_folder import (
+    SCENARIO_FILE,
+    check_folder,
+    in_the_way,
+    read_record,
+    read_scenario,
+    read_score,
+    staged,
+    write,
+)
 from llmsim.experiment.routing import router_choice
-from llmsim.experiment.run import Result, as_asked, delivered, judged, run
-from llmsim.experiment.store import MARK as SCENARIO_FILE
-from llmsim.experiment.store import check_folder, in_the_way, read_record, read_scenario, read_score, staged, write
+from llmsim.experiment.run_scenario import Result, as_asked, delivered, run, verdict_of
 from llmsim.experiment.verdict import ANSWERS, P99S_MARKED, P99S_WITHHELD, reported
 
 __all__ = [
@@ -25,7 +33,6 @@ __all__ = [
     "classes_of",
     "delivered",
     "in_the_way",
-    "judged",
     "make_api",
     "make_host",
     "make_slo",
@@ -40,5 +47,6 @@ __all__ = [
     "router_choice",
     "run",
     "staged",
+    "verdict_of",
     "write",
 ]

@@ -71,11 +71,11 @@ def reported(score: Score, *, force: bool = False) -> Score:
 
     What is withheld of the whole is withheld of each class.
     """
-    judged = score.section(RunVerdict)
-    if judged.answer == STEADY:
+    verdict = score.section(RunVerdict)
+    if verdict.answer == STEADY:
         return score
     tails = [key for key in _tails(score) if score[key] is not None]
-    marked = replace(judged, forced=tails) if force else replace(judged, withheld=tails)
+    marked = replace(verdict, forced=tails) if force else replace(verdict, withheld=tails)
     shown = (score if force else _without_tails(score)).having(marked)
     classes = score.find(ClassScores)
     if classes is None or force:

@@ -16,7 +16,7 @@ import numpy as np
 
 from llmsim.errors import InputError
 from llmsim.interop.answers import Answer, each
-from llmsim.interop.measured import Load, Measured, of_answers, of_summary, printed_numbers
+from llmsim.interop.measured import Load, MeasuredResult, of_answers, of_summary, printed_numbers
 from llmsim.interop.place import Place, known_number, short
 from llmsim.record import Floats
 from llmsim.request import Outcome
@@ -48,7 +48,7 @@ class Dialect:
         return printed_numbers(run, {**names, **self.rates})
 
 
-def read_run(file: Path, run: Mapping[str, Any], dialect: Dialect, where: str = "") -> Measured:
+def read_run(file: Path, run: Mapping[str, Any], dialect: Dialect, where: str = "") -> MeasuredResult:
     """One run, with its requests if they were saved, and with what was printed anyway."""
     printed, load = dialect.printed(run), load_of(run, dialect)
     if not _is_list(run, "ttfts") or not _is_list(run, "output_lens") or not any(_is_list(run, key) for key in WHOLE):
@@ -106,7 +106,7 @@ def load_of(run: Mapping[str, Any], dialect: Dialect) -> Load:
 
 def _detailed(
     file: Path, run: Mapping[str, Any], dialect: Dialect, printed: Mapping[str, float], load: Load
-) -> Measured:
+) -> MeasuredResult:
     lists = _Lists.of(file, run)
     if lists.n == 0:
         raise InputError(f"{file}: holds no requests")

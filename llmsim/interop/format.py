@@ -11,7 +11,7 @@ from typing import ClassVar
 from llmsim import discovery
 from llmsim.errors import InputError, nearest
 from llmsim.interop.document import Document, read_document
-from llmsim.interop.measured import Measured
+from llmsim.interop.measured import MeasuredResult
 from llmsim.interop.place import short
 from llmsim.interop.saving import Served
 
@@ -31,7 +31,7 @@ class Format(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """All runs of the file. InputError names file, request and field of what makes it useless."""
 
 
@@ -58,7 +58,7 @@ def formats() -> Iterator[tuple[str, type[Format]]]:
         yield name, _named(name)
 
 
-def read_runs(path: Path | str, kind: str | None = None) -> list[Measured]:
+def read_runs(path: Path | str, kind: str | None = None) -> list[MeasuredResult]:
     """Read all runs of a file, of this format or of the one whose keys it holds.
 
     InputError names the file, and what is wrong in it; or the keys of one that no format knows.
@@ -73,7 +73,7 @@ def read_runs(path: Path | str, kind: str | None = None) -> list[Measured]:
     ]
 
 
-def read_measured(path: Path | str, run: int | None = None, kind: str | None = None) -> Measured:
+def read_measured(path: Path | str, run: int | None = None, kind: str | None = None) -> MeasuredResult:
     """Read one run of a file; `run` counts from 1, and is needed where there are several."""
     runs = read_runs(path, kind)
     if run is None and len(runs) > 1:
@@ -81,7 +81,7 @@ def read_measured(path: Path | str, run: int | None = None, kind: str | None = N
     return choose(path, runs, run)
 
 
-def choose(path: Path | str, runs: list[Measured], run: int | None) -> Measured:
+def choose(path: Path | str, runs: list[MeasuredResult], run: int | None) -> MeasuredResult:
     """Return run number `run` (from 1; left out: the first); InputError where there is no such one."""
     if not 1 <= (run or 1) <= len(runs):
         raise InputError(f"{path}: --run {run}: expected 1 to {len(runs)}")

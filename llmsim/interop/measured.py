@@ -32,7 +32,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
+class MeasuredResult:
     """One run. Times count from the first sending."""
 
     source: str  #: the tool that has written it
@@ -65,11 +65,11 @@ def of_answers(
     notes: Sequence[str] = (),
     differs: Mapping[str, str] | None = None,
     **more: Any,
-) -> Measured:
+) -> MeasuredResult:
     """A run from its requests; `duration_s` is what the tool divides by, first sending to last end if not given.
 
-    Further arguments are fields of `Measured`. Where requests are not dated and there is no duration, there are no
-    rates.
+    Further arguments are fields of `MeasuredResult`. Where requests are not dated and there is no duration, there are
+    no rates.
     """
     timelines, chunks = timelines_of(answers)
     said, why = list(notes), dict(differs or {})
@@ -95,7 +95,7 @@ def of_answers(
         for key in ("ttft_s", "tpot_s", "tbt_s", "e2e_s"):
             why.setdefault(key, f"{len(failed)} failed requests count as cut short here, the tool leaves them out")
     window = Window(kind="makespan", duration_s=duration_s)
-    return Measured(source, timelines, window, chunks, unknown, dated, notes=tuple(said), differs=why, **more)
+    return MeasuredResult(source, timelines, window, chunks, unknown, dated, notes=tuple(said), differs=why, **more)
 
 
 def _failures(failed: Sequence[Answer]) -> str:
@@ -104,10 +104,10 @@ def _failures(failed: Sequence[Answer]) -> str:
     return f"{len(failed)} requests failed" + (f", most often: {most}" if most else "")
 
 
-def of_summary(source: str, printed: Mapping[str, float], lacks: str, load: Load = Load()) -> Measured:
+def of_summary(source: str, printed: Mapping[str, float], lacks: str, load: Load = Load()) -> MeasuredResult:
     """A run of which only aggregates are known; `lacks` says what would have saved its requests."""
     window = Window(kind="makespan", duration_s=math.nan)
-    return Measured(source, None, window, printed=printed, load=load, notes=(lacks,))
+    return MeasuredResult(source, None, window, printed=printed, load=load, notes=(lacks,))
 
 
 def printed_numbers(values: Mapping[str, Any], names: Mapping[str, tuple[str, float]]) -> dict[str, float]:

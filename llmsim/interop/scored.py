@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmsim.interop.measured import Measured
+from llmsim.interop.measured import MeasuredResult
 from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.benchmark_file import BenchmarkFile
@@ -16,7 +16,7 @@ from llmsim.metrics.window import Window, resolve
 SAME_SHARE = 5e-4  #: relative; numbers that differ by less do not differ in three digits
 
 
-def with_what_is_known(score: Score, measured: Measured, window: Window) -> Score:
+def with_what_is_known(score: Score, measured: MeasuredResult, window: Window) -> Score:
     """A score of the run's timelines without what is unknown, TBT between chunks, `notes`, and what was `printed`."""
     if measured.chunks is not None and measured.timelines is not None:
         counted = resolve(window, measured.timelines).counted
@@ -27,7 +27,7 @@ def with_what_is_known(score: Score, measured: Measured, window: Window) -> Scor
     return known.having(BenchmarkFile(list(measured.notes), printed))
 
 
-def _held_against(measured: Measured, score: Score) -> dict[str, dict[str, Any]]:
+def _held_against(measured: MeasuredResult, score: Score) -> dict[str, dict[str, Any]]:
     """Each number that the tool printed: `tool`, `here`, and where these are not the same, `why`."""
     held: dict[str, dict[str, Any]] = {}
     for key, theirs in measured.printed.items():
@@ -60,7 +60,7 @@ class FileSummary:
     printed: Mapping[str, float]
 
     @classmethod
-    def of(cls, measured: Measured) -> FileSummary:
+    def of(cls, measured: MeasuredResult) -> FileSummary:
         """Take what the file has."""
         return cls(measured.source, tuple(measured.notes), measured.printed)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsim.errors import InputError
-from llmsim.experiment.store import write_json
+from llmsim.experiment.result_folder import write_json
 from llmsim.library.bounds import choices_of
 from llmsim.library.opened import audited, open_result, run_scenario
 from llmsim.library.shown import Shown, kept

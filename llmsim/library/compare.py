@@ -46,7 +46,7 @@ class CompareResult(Shown):
 
     def save(self, folder: str | Path) -> Path:
         """Write tables and pictures."""
-        return kept(folder, comparing.MARK, lambda scratch: keep_comparison(self.comparison, scratch))
+        return kept(folder, comparing.COMPARISON_FILE, lambda scratch: keep_comparison(self.comparison, scratch))
 
 
 def compare(
@@ -74,7 +74,7 @@ def compare(
 
 def keep_comparison(comparison: Comparison, scratch: Path, *, force: bool = False) -> list[Path]:
     """Write what ``llmsim compare --out`` writes into an existing folder; return the pictures."""
-    from llmsim.reports.plots.compare import draw_comparison
+    from llmsim.reports.plots.comparison_plots import draw_comparison
 
     comparing.write(comparison, scratch, force=force)
     return draw_comparison(comparison, scratch, force=force)

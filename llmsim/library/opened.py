@@ -13,7 +13,7 @@ from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.experiment import Result
-    from llmsim.interop.measured import Load, Measured
+    from llmsim.interop.measured import Load, MeasuredResult
     from llmsim.interop.saving import Served
     from llmsim.interop.scored import FileSummary
     from llmsim.library.bounds import Choices
@@ -35,7 +35,7 @@ FEW_REQUESTS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class LoadedResult:
     """Delivered token times, and by which bounds, reader and window to judge them."""
 
     name: str
@@ -56,7 +56,7 @@ class Opened:
     judge: Callable[[], Verdict] | None = None
     #: the same requests served otherwise, by name: for audits of what can be simulated
     others: Mapping[str, Timelines] = field(default_factory=dict)
-    measured: Measured | None = None  #: of a file: what it says besides, and what it does not
+    measured: MeasuredResult | None = None  #: of a file: what it says besides, and what it does not
 
     def requests(self, purpose: str) -> Timelines:
         """The timelines; InputError where the file has no requests one by one."""
@@ -102,7 +102,7 @@ class Opened:
         return FileSummary.of(self.measured)
 
 
-def open_results(path: Path, choices: Choices, run: str | None = None, kind: str | None = None) -> list[Opened]:
+def open_results(path: Path, choices: Choices, run: str | None = None, kind: str | None = None) -> list[LoadedResult]:
     """Open a folder that llmsim run has written, or runs of a file of measured results: all, unless `run` says one."""
     from llmsim.library.bounds import run_of_file
 
@@ -118,7 +118,7 @@ def open_results(path: Path, choices: Choices, run: str | None = None, kind: str
     return [_opened_measured(path, one, choices) for one in chosen]
 
 
-def open_result(path: Path, choices: Choices, run: str | None = None) -> Opened:
+def open_result(path: Path, choices: Choices, run: str | None = None) -> LoadedResult:
     """Open one run; InputError where there are several and `run` does not say which."""
     opened = open_results(path, choices, run)
     if len(opened) > 1:
@@ -126,13 +126,13 @@ def open_result(path: Path, choices: Choices, run: str | None = None) -> Opened:
     return opened[0]
 
 
-def _opened_measured(path: Path, measured: Measured, choices: Choices) -> Opened:
+def _opened_measured(path: Path, measured: MeasuredResult, choices: Choices) -> LoadedResult:
     from llmsim.metrics.smooth_goodput import User
 
     slo = choices.slo_or(None)
     if slo is not None and slo.tbt_s is not None and "tbt_s" in measured.unknown:
         raise InputError(f"{path}: --tbt-s cannot be judged: gaps between tokens are not in the file")
-    return Opened(
+    return LoadedResult(
         name=str(path) if measured.runs == 1 else f"{path}, run {measured.run} of {measured.runs}",
         source=f"as delivered to the client ({measured.source})",
         timelines=measured.timelines,
@@ -145,7 +145,7 @@ def _opened_measured(path: Path, measured: Measured, choices: Choices) -> Opened
 
 def run_scenario(
     name: str, choices: Choices, changes: Sequence[str], progress: Callable[[int, int], None] | None = None
-) -> Opened:
+) -> LoadedResult:
     """Run a scenario, and open what happened; and what would have, had the server given up on requests that miss."""
     from llmsim import experiment
     from llmsim.metrics.audit import ABANDONED
@@ -162,13 +162,13 @@ def run_scenario(
     return replace(opened, others=others)
 
 
-def _opened_run(folder: Path, choices: Choices) -> Opened:
+def _opened_run(folder: Path, choices: Choices) -> LoadedResult:
     from llmsim import experiment
 
     return _of_run(str(folder), experiment.read_scenario(folder), experiment.read_record(folder), choices)
 
 
-def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> Opened:
+def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> LoadedResult:
     from llmsim import experiment
     from llmsim.metrics.sections.reasons import Reasons
     from llmsim.metrics.window import run_end_s
@@ -176,7 +176,7 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
     delivered = experiment.delivered(scenario, record)
     whole, last = experiment.as_asked(delivered, record, scenario)
     window = choices.window_or(experiment.make_window(scenario))
-    return Opened(
+    return LoadedResult(
         name=name,
         source=f"as delivered ({scenario.delivery.policy}) by a simulated run of {scenario.name}"
         + (", waits from sending" if scenario.measured_from == "sent" else ""),
@@ -192,7 +192,7 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
         },
         prediction=experiment.prediction_of(record, scenario),
         reasons=Reasons.count(record),
-        judge=partial(experiment.judged, scenario, record, delivered, window),
+        judge=partial(experiment.verdict_of, scenario, record, delivered, window),
     )
 
 
@@ -221,7 +221,7 @@ def _load_of(scenario: Scenario) -> Load:
     return Load(getattr(arrivals, "rate_per_s", None), shape.get(process), cap)
 
 
-def audited(opened: Opened, pace_s: float | None = None) -> Audit:
+def audited(opened: LoadedResult, pace_s: float | None = None) -> Audit:
     """Audit what was opened; InputError where it lacks token times, or an SLO."""
     from llmsim.metrics.audit import audit
 
@@ -255,7 +255,7 @@ class Scored:
         return {"name": self.name, **self.score.to_dict(), **rows}
 
 
-def scored(opened: Opened) -> Scored:
+def scored(opened: LoadedResult) -> Scored:
     """Score what was opened, P99s marked if they are not to be relied on, and each request where there are few."""
     if opened.timelines is None:
         return Scored(opened.name, opened.summary(), None)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from llmsim.library.shown import Shown, kept
 from llmsim.studies import plan as planning
-from llmsim.studies.plan import Planned
+from llmsim.studies.plan import AnsweredPlan
 from llmsim.studies.processes import process_pool
 from llmsim.studies.sweep import in_this_process
 
@@ -20,7 +20,7 @@ from llmsim.studies.sweep import in_this_process
 class PlanResult(Shown):
     """A capacity plan."""
 
-    planned: Planned
+    planned: AnsweredPlan
 
     @property
     def score(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class PlanResult(Shown):
 
     def save(self, folder: str | Path) -> Path:
         """Write plan, tables and picture."""
-        return kept(folder, planning.MARK, lambda scratch: keep_plan(self.planned, scratch))
+        return kept(folder, planning.PLAN_FILE, lambda scratch: keep_plan(self.planned, scratch))
 
 
 def plan(
@@ -55,7 +55,7 @@ def plan(
     return result
 
 
-def keep_plan(planned: Planned, scratch: Path) -> None:
+def keep_plan(planned: AnsweredPlan, scratch: Path) -> None:
     """Write what ``llmsim plan --out`` writes into an existing folder."""
     from llmsim.reports import plots
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from llmsim import experiment
 from llmsim.errors import InputError
-from llmsim.experiment.store import requests_frame, steps_frame
+from llmsim.experiment.result_folder import requests_frame, steps_frame
 from llmsim.latency.contract import LatencySource
 from llmsim.library.shown import Shown, kept
 from llmsim.scenario import Scenario, load_scenario

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llmsim.errors import InputError
-from llmsim.experiment.store import write_json
+from llmsim.experiment.result_folder import write_json
 from llmsim.library.bounds import choices_of
-from llmsim.library.opened import Opened, Scored, open_result, per_request, scored, show_scored
+from llmsim.library.opened import LoadedResult, Scored, open_result, per_request, scored, show_scored
 from llmsim.library.shown import Shown, kept
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
@@ -30,7 +30,7 @@ SCORE_FILE = "score.json"
 class ScoreResult(Shown):
     """The score of a result, simulated or measured, under some SLO and reader."""
 
-    opened: Opened
+    opened: LoadedResult
 
     @cached_property
     def score(self) -> Score | FileSummary:
@@ -78,7 +78,7 @@ def score(
     choices = choices_of(slo, user, window)
     if isinstance(result, Timelines):
         bounds = (choices.slo_or(None), choices.user_or(User()), choices.window_or(Window()))
-        opened = Opened("timelines", "as given", result, *bounds, end_s=end_s)
+        opened = LoadedResult("timelines", "as given", result, *bounds, end_s=end_s)
     elif end_s is not None:
         raise InputError(f"score: end_s belongs to token times; {result} says itself when it ended")
     else:

@@ -16,14 +16,14 @@ from llmsim.experiment.own_files import OwnFiles
 from llmsim.library.shown import Shown
 from llmsim.studies import sweep as sweeping
 from llmsim.studies.processes import process_pool
-from llmsim.studies.sweep import Swept
+from llmsim.studies.sweep import FinishedSweep
 
 
 @dataclass(frozen=True, eq=False)
 class SweepResult(Shown):
     """A finished sweep."""
 
-    swept: Swept
+    swept: FinishedSweep
     folder: Path  #: of its points
 
     @property
@@ -40,14 +40,14 @@ class SweepResult(Shown):
     def save(self, folder: str | Path) -> Path:
         """Copy points and table, from which the same sweep can go on."""
         target = Path(folder)
-        experiment.check_folder(target, sweeping.MARK)
+        experiment.check_folder(target, sweeping.SWEEP_FILE)
         shutil.copytree(self.folder, target, dirs_exist_ok=True)
         self.draw(target)
         return target
 
     def draw(self, folder: Path) -> None:
         """Write the pictures."""
-        from llmsim.reports.plots.sweeps import draw_sweep
+        from llmsim.reports.plots.sweep_plots import draw_sweep
 
         draw_sweep(self.swept, folder)
 

@@ -16,9 +16,9 @@ from llmsim.scenario import load_scenario
 from llmsim.studies import validation
 from llmsim.studies.validation import Report
 from llmsim.studies.validation.measured_run import asked_runs
-from llmsim.studies.validation.result import compare_result
+from llmsim.studies.validation.report_folder import REPORT_FILE, write
+from llmsim.studies.validation.result_comparison import compare_result
 from llmsim.studies.validation.sends import Assumed
-from llmsim.studies.validation.store import MARK, write
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class ValidationResult(Shown):
 
     def save(self, folder: str | Path) -> Path:
         """Write validation.json and a picture."""
-        return kept(folder, MARK, lambda scratch: keep_validation(self.report, scratch))
+        return kept(folder, REPORT_FILE, lambda scratch: keep_validation(self.report, scratch))
 
 
 def validate(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 #: wider than any table: what Rich measures within
-WIDEST = 100_000
+WIDEST_COLUMNS = 100_000
 
 
 def say(console: Console, text: str, *, style: str | None = None, markup: bool = True) -> None:
@@ -19,4 +19,4 @@ def say(console: Console, text: str, *, style: str | None = None, markup: bool =
 
 def fits(console: Console, table: Table) -> bool:
     """Whether a table has room without folding anything."""
-    return console.measure(table, options=console.options.update(max_width=WIDEST)).maximum <= console.width
+    return console.measure(table, options=console.options.update(max_width=WIDEST_COLUMNS)).maximum <= console.width

@@ -70,4 +70,4 @@ def test_a_plan_never_names_another_number(capacity_per_s, share, needed, reques
     assert answer.settled == (requests == 20_000)
     if requests == 100:
         assert answer.carries is None
-        assert "too short" in planning.sentence(planning.Planned(question, (answer,)))
+        assert "too short" in planning.sentence(planning.AnsweredPlan(question, (answer,)))

@@ -19,7 +19,7 @@ from llmsim.statistics import paired_difference
 from llmsim.studies.compare import compare, read_sides
 from llmsim.studies.compare.blocks import BLOCKS, RESAMPLES, Pairs, _drawn, resampled_quantiles
 from llmsim.studies.compare.differences import differences, relative_difference
-from llmsim.studies.compare.runs import run_all
+from llmsim.studies.compare.side_runs import run_all
 
 REQUESTS, LOAD, LONGER = 40, 0.2, 1.02
 REPETITIONS, SEEDS = 200, 3

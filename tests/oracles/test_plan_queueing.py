@@ -17,7 +17,7 @@ from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.statistics import judge
 from llmsim.studies.plan import CARRIES, FAILS, Evaluator, Rules, boundary
-from llmsim.studies.plan.measure import Measured
+from llmsim.studies.plan.measured_runs import MeasuredPoint
 from llmsim.studies.plan.targets import Target
 from llmsim.workload.contract import Workload
 
@@ -54,7 +54,9 @@ def queue(servers, rate_per_s, requests, seed):
     verdict = judge(arrival_s, scheduled_s, record.requests["end_s"])
     wait_s = (scheduled_s - arrival_s)[arrival_s > arrival_s[0] + verdict.evidence.get("warm_up_s", 0.0)]
     values = {"queueing_s.mean": float(wait_s.mean()), "queueing_s.p90": float(np.percentile(wait_s, 90))}
-    return Measured(seed, requests, verdict.answer, verdict.reason, values if verdict.steady else {}, verdict.evidence)
+    return MeasuredPoint(
+        seed, requests, verdict.answer, verdict.reason, values if verdict.steady else {}, verdict.evidence
+    )
 
 
 def planner(target):

@@ -14,7 +14,7 @@ from llmsim.interop.aiperf_saved import records, summary
 from llmsim.interop.answers import Answer, each
 from llmsim.interop.document import Document
 from llmsim.interop.format import Savable
-from llmsim.interop.measured import Load, Measured, of_answers, of_summary
+from llmsim.interop.measured import Load, MeasuredResult, of_answers, of_summary
 from llmsim.interop.nvidia import UNIT_S, printed_of
 from llmsim.interop.place import Place, known_number
 from llmsim.interop.saving import Served
@@ -39,7 +39,7 @@ class Aiperf(Savable):
         return "aiperf_version" in document.whole or (metrics and bool(OWN & document.whole.keys()))
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """One run. InputError names file, request and field of what makes it useless."""
         record = document.first or document.whole
         if "metadata" in record and "metrics" not in record:
@@ -56,7 +56,7 @@ class Aiperf(Savable):
         return json.dumps(summary(served), indent=2, allow_nan=False) + "\n"
 
 
-def _records(file: Path, records: list[Any]) -> Measured:
+def _records(file: Path, records: list[Any]) -> MeasuredResult:
     kept = [one for one in records if not (isinstance(one, Mapping) and _warm_up(one))]
     warm_up = len(records) - len(kept)
     if not kept:

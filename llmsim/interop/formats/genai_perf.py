@@ -12,7 +12,7 @@ from llmsim.errors import InputError
 from llmsim.interop.answers import Answer, each
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
-from llmsim.interop.measured import Load, Measured, of_answers, of_summary
+from llmsim.interop.measured import Load, MeasuredResult, of_answers, of_summary
 from llmsim.interop.nvidia import AMOUNTS, LATENCIES, printed_of
 from llmsim.interop.place import Place, known_number
 from llmsim.request import Outcome
@@ -42,7 +42,7 @@ class GenaiPerf(Format):
         return ours and "input_config" in whole and "aiperf_version" not in whole and "schema_version" not in whole
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """One run, or one for each experiment. InputError names file, request and field of what makes it useless."""
         if "experiments" not in document.whole:
             return [of_summary(cls.tool, printed_of(document.whole), LACKS)]
@@ -51,7 +51,7 @@ class GenaiPerf(Format):
         ]
 
 
-def _experiment(file: Path, number: int, experiment: Any) -> Measured:
+def _experiment(file: Path, number: int, experiment: Any) -> MeasuredResult:
     place = Place(file, f"experiment {number}")
     requests = place.table("experiment", experiment).get("requests")
     if not isinstance(requests, list) or not requests:

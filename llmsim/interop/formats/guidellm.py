@@ -16,7 +16,7 @@ from llmsim.errors import InputError
 from llmsim.interop.answers import Answer, each
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
-from llmsim.interop.measured import Load, Measured, of_answers, of_summary
+from llmsim.interop.measured import Load, MeasuredResult, of_answers, of_summary
 from llmsim.interop.place import Place, known_number, short
 from llmsim.request import Outcome
 
@@ -49,7 +49,7 @@ class Guidellm(Format):
         return "generative" in kind or bool({"requests", "metrics", "scheduler_metrics", "run_stats"} & first.keys())
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """A run for each benchmark. InputError names file, request and field of what makes it useless."""
         return [
             _benchmark(Place(document.path, f"benchmark {number}"), one)
@@ -57,7 +57,7 @@ class Guidellm(Format):
         ]
 
 
-def _benchmark(place: Place, benchmark: Any) -> Measured:
+def _benchmark(place: Place, benchmark: Any) -> MeasuredResult:
     benchmark = place.table("the benchmark", benchmark)
     rows = _requests(place, benchmark.get("requests"))
     printed, load = _printed(benchmark.get("metrics")), _load(benchmark)

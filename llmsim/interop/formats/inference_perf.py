@@ -12,7 +12,7 @@ from llmsim.errors import InputError
 from llmsim.interop.answers import Answer, each
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
-from llmsim.interop.measured import Load, Measured, of_answers, of_summary, printed_numbers
+from llmsim.interop.measured import Load, MeasuredResult, of_answers, of_summary, printed_numbers
 from llmsim.interop.place import Place, known_number
 from llmsim.request import Outcome
 
@@ -46,7 +46,7 @@ class InferencePerf(Format):
         )
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """One run. InputError names file, request and field of what makes it useless."""
         if document.whole:
             return [_summary(document.path, document.whole)]
@@ -103,7 +103,7 @@ def _words(error: Any) -> str:
     return str(error.get("error_msg") or error.get("error_type") or error)
 
 
-def _summary(file: Path, report: Mapping[str, Any]) -> Measured:
+def _summary(file: Path, report: Mapping[str, Any]) -> MeasuredResult:
     parts = {key: _table(report.get(key)) for key in ("successes", "failures", "load_summary")}
     successes, load = parts["successes"], parts["load_summary"]
     printed = printed_numbers(_table(successes.get("throughput")), RATES)

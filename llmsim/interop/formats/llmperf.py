@@ -9,7 +9,7 @@ import numpy as np
 from llmsim.interop.answers import Answer, each
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
-from llmsim.interop.measured import Load, Measured, of_answers, of_summary, printed_numbers
+from llmsim.interop.measured import Load, MeasuredResult, of_answers, of_summary, printed_numbers
 from llmsim.interop.place import Place, known_number
 from llmsim.request import Outcome
 
@@ -42,7 +42,7 @@ class Llmperf(Format):
         return one or bool(summary) or any(key.startswith("results_ttft_s") for key in document.whole)
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """One run. InputError names file, request and field of what makes it useless."""
         if document.whole:
             cap = known_number(document.whole.get("num_concurrent_requests"))

@@ -10,7 +10,7 @@ import numpy as np
 from llmsim.interop.answers import Answer, each
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
-from llmsim.interop.measured import Measured, of_answers
+from llmsim.interop.measured import MeasuredResult, of_answers
 from llmsim.interop.place import Place, known_number
 
 COLUMNS = ("arrival", "end_time", "latency", "TTFT", "TPOT")
@@ -28,7 +28,7 @@ class Llmservingsim(Format):
         return document.written_in == "CSV" and set(COLUMNS) <= document.first.keys()
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """One run. InputError names file, request and column of what makes it useless."""
         rows = document.objects
         answers, odd = each(len(rows), lambda i: _answer(Place(document.path, f"row {i + 2}"), rows[i]))

@@ -6,7 +6,7 @@ from llmsim.errors import InputError
 from llmsim.interop.client_bench import Dialect, read_run
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
-from llmsim.interop.measured import Measured
+from llmsim.interop.measured import MeasuredResult
 from llmsim.interop.place import short
 
 #: keys that vLLM's benchmark does not write
@@ -45,7 +45,7 @@ class SglangBench(Format):
         return bool(OWN & run.keys()) or (named and bool({"dataset_name", "ttfts", "completed"} & run.keys()))
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """Every run; InputError names file, request and field of what is wrong."""
         runs = []
         for number, run in enumerate(document.objects, start=1):

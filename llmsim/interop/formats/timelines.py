@@ -14,7 +14,7 @@ import numpy as np
 from llmsim.errors import InputError, nearest
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
-from llmsim.interop.measured import Measured
+from llmsim.interop.measured import MeasuredResult
 from llmsim.interop.place import Place
 from llmsim.metrics.window import ARRIVALS
 from llmsim.record import Floats
@@ -46,7 +46,7 @@ class Timelines(Format):
         return document.written_in == "JSON" and bool(set(NEEDED) & document.first.keys())
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """One run. InputError names file, request and field of the first thing that is wrong."""
         entries = document.value
         if not isinstance(entries, list):
@@ -63,7 +63,7 @@ class Timelines(Format):
             prompt_tokens=[e.prompt_tokens for e in parsed],
             output_tokens=[e.output_tokens for e in parsed],
         )
-        return [Measured("timelines", times, ARRIVALS)]
+        return [MeasuredResult("timelines", times, ARRIVALS)]
 
 
 def _entry(place: Place, entry: Any) -> _Entry:

@@ -10,7 +10,7 @@ import numpy as np
 from llmsim.interop.answers import Answer, each
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
-from llmsim.interop.measured import Measured, of_answers, of_summary, printed_numbers
+from llmsim.interop.measured import MeasuredResult, of_answers, of_summary, printed_numbers
 from llmsim.interop.place import Place
 from llmsim.request import Outcome
 
@@ -40,7 +40,7 @@ class TrtllmBench(Format):
         return "engine" in document.whole and isinstance(performance, Mapping)
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """One run. InputError names file, request and field of what makes it useless."""
         if document.whole:
             return [_summary(document.whole)]
@@ -80,7 +80,7 @@ def _seconds(place: Place, key: str, request: Mapping[str, Any]) -> float | None
     return place.nanoseconds(key, value)
 
 
-def _summary(report: Mapping[str, Any]) -> Measured:
+def _summary(report: Mapping[str, Any]) -> MeasuredResult:
     parts = [report[key] for key in ("performance", "streaming_metrics") if isinstance(report.get(key), Mapping)]
     printed: dict[str, float] = {}
     for part in parts:

@@ -14,7 +14,7 @@ from llmsim.interop.client_bench import Dialect, read_run
 from llmsim.interop.client_bench_saved import saved_run
 from llmsim.interop.document import Document
 from llmsim.interop.format import Savable
-from llmsim.interop.measured import Measured
+from llmsim.interop.measured import MeasuredResult
 from llmsim.interop.place import short
 from llmsim.interop.saving import Served
 
@@ -61,7 +61,7 @@ class VllmBench(Savable):
         return len(OWN & keys) >= 2 or bool(DETAILS & keys) or {"mean_ttft_ms", "completed"} <= keys
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """Every run; InputError names file, request and field of what is wrong."""
         runs = []
         for number, run in enumerate(document.objects, start=1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
-from llmsim.interop.measured import Measured, of_summary, printed_numbers
+from llmsim.interop.measured import MeasuredResult, of_summary, printed_numbers
 
 THROUGHPUT = {
     "requests_per_second": ("requests_per_s", 1.0),
@@ -29,7 +29,7 @@ class VllmOffline(Format):
         return {"elapsed_time", "tokens_per_second"} <= keys or {"avg_latency", "latencies", "percentiles"} <= keys
 
     @classmethod
-    def read(cls, document: Document) -> list[Measured]:
+    def read(cls, document: Document) -> list[MeasuredResult]:
         """One run, without requests."""
         run = document.whole
         if "avg_latency" not in run:

@@ -8,7 +8,7 @@ from llmsim.errors import InputError
 from llmsim.experiment import SCENARIO_FILE
 from llmsim.reports.page.run_page import run_page
 from llmsim.reports.page.sweep_page import sweep_page
-from llmsim.studies.sweep import MARK
+from llmsim.studies.sweep import SWEEP_FILE
 
 __all__ = ["page"]
 
@@ -18,7 +18,7 @@ def page(folder: Path) -> str:
 
     Raises InputError for any other place, and for a result that cannot be read.
     """
-    if (folder / MARK).is_file():
+    if (folder / SWEEP_FILE).is_file():
         return sweep_page(folder)
     if (folder / SCENARIO_FILE).is_file():
         return run_page(folder)

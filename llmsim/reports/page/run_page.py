@@ -52,7 +52,7 @@ def run_page(folder: Path) -> str:
         element("p", setting(scenario)),
         verdict(score.find(RunVerdict)),
         cards(score),
-        html.section("Latencies", _latencies(score)),
+        html.section("Latencies", *_latencies(score)),
         html.section("What was served", html.pairs((name.strip(), words) for name, words in outcome_rows(score))),
         html.section("Pictures", *_pictures(folder, scenario), *_of_this_run_only(score)),
         html.section("Could these numbers be gamed?", *_audit(folder, scenario, score)),
@@ -61,18 +61,18 @@ def run_page(folder: Path) -> str:
     )
 
 
-def verdict(judged: RunVerdict | None) -> Html:
+def verdict(verdict: RunVerdict | None) -> Html:
     """Whether the run may speak of a steady state, and why."""
-    if judged is None:
+    if verdict is None:
         return element("p", "This result has no verdict: it was made before llmsim gave one.", class_="verdict doubt")
     tails = ""
-    if judged.withheld:
+    if verdict.withheld:
         tails = " P99s are withheld: they would tell of how long the run was, not of the system."
-    elif judged.forced:
+    elif verdict.forced:
         tails = " P99s marked * are shown by force; do not rely on them."
-    words = element("b", experiment.ANSWERS.get(judged.answer, judged.answer).capitalize())
-    colour = VERDICT_CLASS.get(judged.answer, "doubt")
-    return element("div", words, f": {judged.reason}.{tails}", class_=f"verdict {colour}")
+    words = element("b", experiment.ANSWERS.get(verdict.answer, verdict.answer).capitalize())
+    colour = VERDICT_CLASS.get(verdict.answer, "doubt")
+    return element("div", words, f": {verdict.reason}.{tails}", class_=f"verdict {colour}")
 
 
 def cards(score: Score) -> Html:
@@ -122,8 +122,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def _latencies(score: Score) -> Html:
-    return html.table(("", *latency_table.HEADS), list(latency_table.latency_rows(score)))
+def _latencies(score: Score) -> Iterator[Html]:
+    yield html.table(("", *latency_table.COLUMN_HEADS), list(latency_table.latency_rows(score)))
+    if note := latency_table.estimate_note(score):
+        yield element("p", note, class_="quiet")
 
 
 def _pictures(folder: Path, scenario: Scenario) -> Iterator[Html]:
@@ -137,8 +139,8 @@ def _pictures(folder: Path, scenario: Scenario) -> Iterator[Html]:
 
 
 def _of_this_run_only(score: Score) -> Iterator[Html]:
-    judged = score.find(RunVerdict)
-    if judged is not None and judged.answer != STEADY:
+    verdict = score.find(RunVerdict)
+    if verdict is not None and verdict.answer != STEADY:
         words = (
             "Pictures and audit show what the requests of this run met, P99s included: no forecast of any other run."
         )
@@ -167,7 +169,9 @@ def _audit(folder: Path, scenario: Scenario, score: Score) -> Iterator[Html]:
         return
     yield element("ul", *(element("li", line) for line in audit_tables.findings(made)))
     yield html.folded(
-        "Every metric, as is and manipulated", _audit_table(made), element("p", audit_tables.NOTE, class_="quiet")
+        "Every metric, as is and manipulated",
+        _audit_table(made),
+        element("p", audit_tables.METRICS_NOTE, class_="quiet"),
     )
     yield element(
         "p",

@@ -37,12 +37,12 @@ def sweep_page(folder: Path) -> str:
         html.section("Pictures", *_pictures(folder, finished=kept.finished)),
         html.section("The axes", html.pairs(_axes(said))),
         html.section("The scenario, at the first point", scenario_table(said["first_scenario"])),
-        html.section("Could these numbers be gamed?", element("p", AUDIT)),
+        html.section("Could these numbers be gamed?", element("p", NO_AUDIT_NOTE)),
         html.section("Run it again", *_again(folder, said)),
     )
 
 
-AUDIT = (
+NO_AUDIT_NOTE = (
     "A sweep keeps the scores of its points, not their tokens, so that there is nothing to audit here. "
     "llmsim audit SCENARIO --set KEY=VALUE simulates one point and audits it."
 )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from llmsim.reports.plots.audit import audit_figure
-from llmsim.reports.plots.distributions import latency_figure
-from llmsim.reports.plots.instances import instances_figure
-from llmsim.reports.plots.load import load_figure
-from llmsim.reports.plots.pictures import draw, run_instances, run_latencies, run_load, run_timelines
-from llmsim.reports.plots.plan import pareto_figure
+from llmsim.reports.plots.audit_plot import audit_figure
+from llmsim.reports.plots.instances_plot import instances_figure
+from llmsim.reports.plots.latency_plot import latency_figure
+from llmsim.reports.plots.load_plot import load_figure
+from llmsim.reports.plots.plan_plot import pareto_figure
+from llmsim.reports.plots.run_plots import draw, run_instances, run_latencies, run_load, run_timelines
 from llmsim.reports.plots.step_times import MeasuredStep, step_times_figure
 from llmsim.reports.plots.style import save
-from llmsim.reports.plots.timelines import spread, timelines_figure
-from llmsim.reports.plots.traces import trace_figure
-from llmsim.reports.plots.validation import validation_figure
+from llmsim.reports.plots.timelines_plot import spread, timelines_figure
+from llmsim.reports.plots.trace_plot import trace_figure
+from llmsim.reports.plots.validation_plot import validation_figure
 
 __all__ = [
     "MeasuredStep",

@@ -14,7 +14,7 @@ from llmsim.reports.terminal import say
 
 MANIPULATION_HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
 MANIPULATION_VERBS = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up"}
-NOTE = (
+METRICS_NOTE = (
     "completed: over requests that finished; all: over every request, those cut short as censored. goodput: tokens of "
     "requests within the SLO; wasted: of all others. Smooth goodput: hardened is charged for drops and counts from the "
     "arrival; uncharged is not; 1st-token counts from the first token. gameable: better, while users together are not."
@@ -43,7 +43,7 @@ def show_audit(name: str, audit: Audit, console: Console | None = None) -> None:
         cells = [cell for key in audit.users for cell in _cells(row.after[key], unit, short)]
         table.add_row(_with_unit(row.metric.name, unit), audit_number(row.as_is, unit), *cells)
     console.print(table)
-    say(console, f"{SIGNS_NOTE if short else ''}{NOTE}", style="dim")
+    say(console, f"{SIGNS_NOTE if short else ''}{METRICS_NOTE}", style="dim")
     for line in findings(audit):
         say(console, line)
 

@@ -21,7 +21,7 @@ from llmsim.reports.tables.outcome_rows import bounds_text
 from llmsim.reports.terminal import say
 
 #: KPIs of the columns between the number of requests and the SLO, all in seconds
-WAITS = ("ttft_s.p50", "ttft_s.p99", "tbt_s.p99", "e2e_s.p50")
+WAIT_KEYS = ("ttft_s.p50", "ttft_s.p99", "tbt_s.p99", "e2e_s.p50")
 
 
 def show_classes(score: Score, console: Console) -> None:
@@ -40,10 +40,10 @@ def show_classes(score: Score, console: Console) -> None:
 def _table(classes: Mapping[str, Score], verdict: RunVerdict | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
     table.add_column("class,\ntimes in s", overflow="fold")
-    for head in ("n", *(kpi_of(key).name for key in WAITS), kpi_of("slo.attainment").short, "goodput,\ntokens/s"):
+    for head in ("n", *(kpi_of(key).name for key in WAIT_KEYS), kpi_of("slo.attainment").short, "goodput,\ntokens/s"):
         table.add_column(head, justify="right")
     for name, of in classes.items():
-        waits = (latency_text(of[key], 1.0, marked=is_forced(verdict, key)) for key in WAITS)
+        waits = (latency_text(of[key], 1.0, marked=is_forced(verdict, key)) for key in WAIT_KEYS)
         slo = of.find(Attainment)
         met = ("–", "–") if slo is None else (share_text(slo.attainment), number_text(slo.goodput_tokens_per_s))
         table.add_row(escape(name), number_text(of["requests.total"]), *waits, *met)

@@ -17,26 +17,30 @@ from llmsim.metrics.summary import STATISTICS, Summary
 from llmsim.reports.format import number_text
 from llmsim.reports.terminal import say
 
-ESTIMATED = "†"
-HEADS = (*STATISTICS, "n")
+ESTIMATE_MARK = "†"
+COLUMN_HEADS = (*STATISTICS, "n")
 
 
 def show_latencies(score: Score, console: Console) -> None:
     """Print a row for each latency that the score has, and what marks mean."""
     console.print(_table(score))
+    if note := estimate_note(score):
+        say(console, f"  {note}")
+
+
+def estimate_note(score: Score) -> str:
+    """Say what the mark of estimates means, and of how many requests they are; nothing where there are none."""
     cut = [one.censored for kpi in catalogue.summaries() if (one := score.get(kpi.key)) and _is_estimate(kpi, one)]
-    if cut:
-        requests = number_text(score.section(Outcomes).total)
-        say(
-            console,
-            f"  {ESTIMATED} after Kaplan and Meier: up to {number_text(max(cut))} of {requests} requests cut short",
-        )
+    if not cut:
+        return ""
+    requests = number_text(score.section(Outcomes).total)
+    return f"{ESTIMATE_MARK} after Kaplan and Meier: up to {number_text(max(cut))} of {requests} requests cut short"
 
 
 def _table(score: Score) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("latency")
-    for name in HEADS:
+    for name in COLUMN_HEADS:
         table.add_column(name, justify="right")
     for row in latency_rows(score):
         table.add_row(*row)
@@ -53,7 +57,7 @@ def latency_rows(score: Score) -> Iterator[tuple[str, ...]]:
                 latency_text(summary[name], kpi.factor, marked=is_forced(verdict, f"{kpi.key}.{name}"))
                 for name in STATISTICS
             )
-            yield title(kpi) + f" {ESTIMATED}" * _is_estimate(kpi, summary), *values, number_text(summary.n)
+            yield title(kpi) + f" {ESTIMATE_MARK}" * _is_estimate(kpi, summary), *values, number_text(summary.n)
 
 
 def _is_estimate(kpi: Kpi, summary: Summary) -> bool:

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from llmsim.reports.terminal import say
 from llmsim.statistics import OVERLOADED, TOO_SHORT, UNSERVED
-from llmsim.studies.plan import Planned
+from llmsim.studies.plan import AnsweredPlan
 from llmsim.studies.plan.evaluate import Evaluation
-from llmsim.studies.plan.plan import Answer
-from llmsim.studies.plan.words import in_words
+from llmsim.studies.plan.plan_answers import Answer
+from llmsim.studies.plan.plan_sentences import in_words
 
 
-def show_plan(planned: Planned, folder: Path | None, console: Console | None = None) -> None:
+def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | None = None) -> None:
     """Print the answer for every candidate, what it costs and what binds it, and what was looked at."""
     console = console or Console(highlight=False)
     console.print(f"\n[bold]{planned.question.scenario.name}[/bold]")

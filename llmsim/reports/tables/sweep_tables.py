@@ -18,7 +18,7 @@ from llmsim.metrics.kpi import Kpi
 from llmsim.reports.format import broken, interval_text, short_fields, value_text
 from llmsim.reports.terminal import fits
 from llmsim.statistics import STEADY, Interval, mean
-from llmsim.studies.sweep import HEAT_MAPS, TABLE, Swept
+from llmsim.studies.sweep import HEAT_MAPS, TABLE, FinishedSweep
 
 #: KPIs of the columns
 TABLE_KEYS = ("ttft_s.p99", "slo.attainment", "smooth_goodput_tokens_per_s")
@@ -28,7 +28,7 @@ NO_PICTURES = "a sweep over one or two axes has them"
 
 
 def show_sweep(
-    swept: Swept, folder: Path, pictures: Sequence[Path], console: Console | None = None, *, force: bool = False
+    swept: FinishedSweep, folder: Path, pictures: Sequence[Path], console: Console | None = None, *, force: bool = False
 ) -> None:
     """Print the table of a sweep, and where its files are."""
     console = console or Console(highlight=False)
@@ -68,7 +68,7 @@ def _table(
     return table
 
 
-def _show_notes(console: Console, swept: Swept, *, steady: bool, force: bool) -> None:
+def _show_notes(console: Console, swept: FinishedSweep, *, steady: bool, force: bool) -> None:
     """Say what the numbers of the table stand for."""
     if any(row.get("prediction.oracle") for row in swept.rows):
         console.print("ORACLE: in some or all of these points policies see the true output lengths")

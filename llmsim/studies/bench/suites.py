@@ -12,7 +12,7 @@ from statistics import median
 from llmsim.errors import InputError, nearest
 from llmsim.experiment.assembly import Progress
 from llmsim.scenario import Scenario
-from llmsim.studies.bench.measure import (
+from llmsim.studies.bench.speed import (
     Comparison,
     Measurement,
     compare_stretches,

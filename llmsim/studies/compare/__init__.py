@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from llmsim.studies.compare.compare import Against, Comparison, compare, known_metrics
+from llmsim.studies.compare.comparison import Against, Comparison, compare, known_metrics
+from llmsim.studies.compare.comparison_folder import COMPARISON_FILE, as_json, withheld, write
 from llmsim.studies.compare.conditions import Answer, Condition, parse_condition
 from llmsim.studies.compare.differences import Difference
-from llmsim.studies.compare.requests import Group, Pair
-from llmsim.studies.compare.runs import Run
+from llmsim.studies.compare.request_pairs import Group, Pair
+from llmsim.studies.compare.side_runs import Run
 from llmsim.studies.compare.sides import Side, read_sides
-from llmsim.studies.compare.store import MARK, as_json, withheld, write
 
 __all__ = [
-    "MARK",
+    "COMPARISON_FILE",
     "Against",
     "Answer",
     "Comparison",

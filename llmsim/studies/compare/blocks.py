@@ -26,7 +26,7 @@ from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
 from llmsim.statistics import Interval
 from llmsim.statistics.intervals import student_t
-from llmsim.studies.compare.runs import Run
+from llmsim.studies.compare.side_runs import Run
 
 BLOCKS = 20
 RESAMPLES = 1000

@@ -17,10 +17,10 @@ from llmsim.scenario.load import Change, parse_change, read_source
 from llmsim.scheduler import Scheduler
 
 #: tables and keys of a scenario that say which requests come, and by which yardstick they are judged
-ALIKE = ("seed", "until_s", "workload", "patience", "slo", "user", "window")
+ALIKE_KEYS = ("seed", "until_s", "workload", "patience", "slo", "user", "window")
 LEAST_SIDES = 2
 MOST_SIDES = len(ascii_uppercase)
-ABSENT = "nothing"
+ABSENT_VALUE = "nothing"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read_sides(
     """Read two or more scenarios, or one for each of the schedulers (names, or Python files that end in .py).
 
     `changes` are ``key=value`` as of ``--set``, for every side. The first side is the one that others are held against.
-    Raises InputError unless every side can be run, and for sides that differ in what `ALIKE` names, keys or tables
+    Raises InputError unless every side can be run, and for sides that differ in what `ALIKE_KEYS` names, keys or tables
     in `allowed` excepted.
     """
     if schedulers and len(paths) != 1:
@@ -101,8 +101,8 @@ def _check_alike(sides: Sequence[Side], allowed: Sequence[str]) -> None:
 
 def _what_must_match(scenario: Scenario) -> dict[str, Any]:
     """The values that must be the same, as tables."""
-    values = scenario.model_dump(mode="json", include=set(ALIKE))
-    return {**{key: values[key] for key in ALIKE}, "clients": {"measure_from": scenario.measured_from}}
+    values = scenario.model_dump(mode="json", include=set(ALIKE_KEYS))
+    return {**{key: values[key] for key in ALIKE_KEYS}, "clients": {"measure_from": scenario.measured_from}}
 
 
 def _differing(mine: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -130,4 +130,4 @@ def _with_tables(key: str) -> Iterator[str]:
 
 
 def _in_words(value: Any) -> str:
-    return ABSENT if value is None else json.dumps(value) if isinstance(value, Mapping) else str(value)
+    return ABSENT_VALUE if value is None else json.dumps(value) if isinstance(value, Mapping) else str(value)

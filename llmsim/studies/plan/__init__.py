@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from llmsim.studies.plan.candidates import Candidate
-from llmsim.studies.plan.definition import Question, read_plan
 from llmsim.studies.plan.evaluate import CARRIES, FAILS, UNDECIDED, Evaluation, Evaluator, Rules
-from llmsim.studies.plan.plan import Answer, Planned, make_plan
+from llmsim.studies.plan.plan_answers import Answer, AnsweredPlan, make_plan
+from llmsim.studies.plan.plan_folder import PLAN_FILE, evaluation_rows, to_dict, write
+from llmsim.studies.plan.plan_question import Question, read_plan
+from llmsim.studies.plan.plan_sentences import in_words, sentence
 from llmsim.studies.plan.search import boundary
-from llmsim.studies.plan.store import MARK, evaluation_rows, to_dict, write
-from llmsim.studies.plan.words import in_words, sentence
 
 __all__ = [
     "CARRIES",
     "FAILS",
-    "MARK",
+    "PLAN_FILE",
     "UNDECIDED",
     "Answer",
+    "AnsweredPlan",
     "Candidate",
     "Evaluation",
     "Evaluator",
-    "Planned",
     "Question",
     "Rules",
     "boundary",

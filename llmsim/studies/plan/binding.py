@@ -16,8 +16,8 @@ from llmsim.record import Record
 from llmsim.scenario import Scenario
 
 #: memory or seats bind if they are full for this share of the busy time
-OFTEN = 0.5
-FULL = 0.95
+OFTEN_SHARE = 0.5
+FULL_SHARE = 0.95
 #: or if this share of requests is preempted
 MANY_PREEMPTED = 0.01
 
@@ -36,9 +36,9 @@ class Binding:
     @property
     def name(self) -> str:
         """What binds: memory or seats if they are full often, else what takes most of the time."""
-        if self.memory_full >= OFTEN or self.preempted >= MANY_PREEMPTED:
+        if self.memory_full >= OFTEN_SHARE or self.preempted >= MANY_PREEMPTED:
             return "memory"
-        if self.seats_full >= OFTEN:
+        if self.seats_full >= OFTEN_SHARE:
             return "seats"
         shares = {"prefill": self.prefill, "decode": self.decode, "host": self.host}
         return max(shares, key=lambda name: shares[name])
@@ -79,7 +79,7 @@ def binding_of(record: Record, latency: LatencyModel, num_gpu_blocks: int, seats
         prefill=prefill_s / busy_s,
         decode=max(0.0, busy_s - prefill_s - host_s) / busy_s,
         host=host_s / busy_s,
-        memory_full=share(steps["kv_blocks_used"] > FULL * num_gpu_blocks),
+        memory_full=share(steps["kv_blocks_used"] > FULL_SHARE * num_gpu_blocks),
         seats_full=0.0 if seats is None else share(steps["running"] >= seats),
         preempted=float(np.mean(record.requests["preemptions"] > 0)),
     )

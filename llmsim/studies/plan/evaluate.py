@@ -11,12 +11,12 @@ import numpy as np
 
 from llmsim.scenario import Scenario
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, mean
-from llmsim.studies.plan.measure import Measure, Measured
+from llmsim.studies.plan.measured_runs import Measure, MeasuredPoint
 from llmsim.studies.plan.targets import Target
 
 CARRIES, FAILS, UNDECIDED = "carries", "fails", "undecided"
 #: a run that was too short is followed by one so many times longer
-LONGER = 4
+LENGTH_FACTOR = 4
 
 #: (requests, seed) -> the experiment
 ExperimentOf = Callable[[int, int], Scenario]
@@ -37,7 +37,7 @@ class Rules:
         requests = min(self.first_requests, self.most_requests)
         while requests < self.most_requests:
             yield requests
-            requests *= LONGER
+            requests *= LENGTH_FACTOR
         yield self.most_requests
 
 
@@ -50,7 +50,7 @@ class Evaluation:
     answer: str  #: `CARRIES`, `FAILS` or `UNDECIDED`
     probability: float | None  #: that all targets are kept; None where the runs cannot tell
     reason: str
-    runs: tuple[Measured, ...]
+    runs: tuple[MeasuredPoint, ...]
 
     @property
     def steady(self) -> bool:
@@ -79,8 +79,10 @@ class Evaluator:
                 break
         return Evaluation(instances, rate_per_s, answer, probability, reason, tuple(runs))
 
-    def _at_length(self, experiment_of: Callable[[int], Scenario]) -> tuple[str, float | None, str, list[Measured]]:
-        runs: list[Measured] = []
+    def _at_length(
+        self, experiment_of: Callable[[int], Scenario]
+    ) -> tuple[str, float | None, str, list[MeasuredPoint]]:
+        runs: list[MeasuredPoint] = []
         self._add(runs, 1, experiment_of)
         if runs[0].answer == TOO_SHORT:
             return UNDECIDED, None, _too_short(runs), runs
@@ -99,11 +101,11 @@ class Evaluator:
                 return answer, probability, self._in_words(runs), runs
             seeds = min(2 * seeds, self.rules.most_seeds)
 
-    def _add(self, runs: list[Measured], up_to: int, experiment_of: Callable[[int], Scenario]) -> None:
+    def _add(self, runs: list[MeasuredPoint], up_to: int, experiment_of: Callable[[int], Scenario]) -> None:
         seeds = range(self.first_seed + len(runs), self.first_seed + up_to)
         runs.extend(self.measure([experiment_of(seed) for seed in seeds]))
 
-    def _judge(self, runs: Sequence[Measured]) -> tuple[str, float]:
+    def _judge(self, runs: Sequence[MeasuredPoint]) -> tuple[str, float]:
         """For several targets: at least 1 - the sum of what each may fail by, at most the least (Bonferroni)."""
         requests = sum(int(run.evidence["requests"] or 0) for run in runs)
         each = [t.probability(np.array([run.values[t.metric] for run in runs]), requests) for t in self.targets]
@@ -112,7 +114,7 @@ class Evaluator:
             return CARRIES, at_least
         return (FAILS, at_most) if at_most <= 1 - self.rules.confidence else (UNDECIDED, at_least)
 
-    def _in_words(self, runs: Sequence[Measured]) -> str:
+    def _in_words(self, runs: Sequence[MeasuredPoint]) -> str:
         parts = []
         for target in self.targets:
             values = np.array([run.values[target.metric] for run in runs])
@@ -121,7 +123,7 @@ class Evaluator:
         return ", ".join(parts)
 
 
-def _too_short(runs: Sequence[Measured]) -> str:
+def _too_short(runs: Sequence[MeasuredPoint]) -> str:
     lacking = [run for run in runs if run.answer != STEADY]
     counts = f"{len(lacking)} of {len(runs)} runs of {runs[0].requests:,} requests"
     answers = {run.answer for run in runs}

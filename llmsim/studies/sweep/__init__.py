@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from llmsim.studies.sweep.axes import Axis
-from llmsim.studies.sweep.definition import Point, Sweep, read_sweep
 from llmsim.studies.sweep.executors import dask, in_this_process
-from llmsim.studies.sweep.run import Swept, run_sweep
-from llmsim.studies.sweep.store import CURVES, HEAT_MAPS, MARK, TABLE, Kept, read_kept
+from llmsim.studies.sweep.sweep_definition import Point, Sweep, read_sweep
+from llmsim.studies.sweep.sweep_folder import CURVES, HEAT_MAPS, SWEEP_FILE, TABLE, Kept, read_kept
+from llmsim.studies.sweep.sweep_runs import FinishedSweep, run_sweep
 
 __all__ = [
     "CURVES",
     "HEAT_MAPS",
-    "MARK",
+    "SWEEP_FILE",
     "TABLE",
     "Axis",
+    "FinishedSweep",
     "Kept",
     "Point",
     "Sweep",
-    "Swept",
     "dask",
     "in_this_process",
     "read_kept",

@@ -16,8 +16,8 @@ from llmsim.scenario.messages import Place, input_error
 from llmsim.scenario.table import Table
 
 #: values that one axis may have
-MOST = 100_000
-WHAT = "expected a list of values, or a range such as { start = 1, stop = 8, step = 1 }"
+MOST_VALUES = 100_000
+EXPECTED_VALUES = "expected a list of values, or a range such as { start = 1, stop = 8, step = 1 }"
 
 
 class Range(Table):
@@ -36,8 +36,8 @@ class Range(Table):
         if self.step is not None:
             return self._stepped(self.step)
         assert self.num is not None
-        if self.num > MOST:
-            raise ValueError(f"num = {self.num}: expected at most {MOST:,} values")
+        if self.num > MOST_VALUES:
+            raise ValueError(f"num = {self.num}: expected at most {MOST_VALUES:,} values")
         if self.num == 1 and self.start != self.stop:
             raise ValueError("num = 1 cannot hold both start and stop; expected 2 or more")
         share = [i / max(self.num - 1, 1) for i in range(self.num)]
@@ -53,8 +53,8 @@ class Range(Table):
         if step == 0 or (self.stop - self.start) / step < 0:
             raise ValueError(f"step = {step} never leads from start to stop")
         steps = math.floor((self.stop - self.start) / step + 1e-9)
-        if steps >= MOST:
-            raise ValueError(f"{steps + 1:,} values; expected at most {MOST:,}")
+        if steps >= MOST_VALUES:
+            raise ValueError(f"{steps + 1:,} values; expected at most {MOST_VALUES:,}")
         return self._whole([self.start + i * step for i in range(steps + 1)])
 
     def _whole(self, values: list[int | float]) -> tuple[int | float, ...]:
@@ -121,9 +121,9 @@ def read_values(given: Any, place: Place, keys: Keys) -> tuple[Any, ...]:
             raise InputError(f"{where}{error}") from None
     else:
         hint = "; the seeds are given by the key seeds" if keys[-1] == "seed" else ""
-        raise InputError(f"{where}{given!r}: {WHAT}{hint}")
+        raise InputError(f"{where}{given!r}: {EXPECTED_VALUES}{hint}")
     if not values:
-        raise InputError(f"{where}no values; {WHAT}")
+        raise InputError(f"{where}no values; {EXPECTED_VALUES}")
     twice = [value for i, value in enumerate(values) if value in values[:i]] if len(values) < 1000 else []
     if twice:
         raise InputError(f"{where}{twice[0]!r} comes twice")

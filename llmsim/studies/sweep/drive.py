@@ -11,13 +11,13 @@ from llmsim.errors import LlmsimError
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.metrics.score import Score
 from llmsim.studies.processes import uninterrupted
-from llmsim.studies.sweep.definition import Point
 from llmsim.studies.sweep.executors import Executors
-from llmsim.studies.sweep.work import run_task, task_of
+from llmsim.studies.sweep.point_run import run_task, task_of
+from llmsim.studies.sweep.sweep_definition import Point
 
 #: so often may a point's worker be lost before the point is given up
-LOSSES = 3
-LOST = f"its worker process died {LOSSES} times: out of memory, or killed"
+MOST_LOSSES = 3
+LOST_REASON = f"its worker process died {MOST_LOSSES} times: out of memory, or killed"
 #: an executor that lost a worker says so to all that wait for it within this time
 SETTLES_WITHIN_S = 5.0
 
@@ -113,7 +113,7 @@ class Drive:
 
     def _blame(self, point: Point) -> None:
         self._losses[point.key] += 1
-        if self._losses[point.key] >= LOSSES:
-            self.failures.append(Failure(point, LOST))
+        if self._losses[point.key] >= MOST_LOSSES:
+            self.failures.append(Failure(point, LOST_REASON))
         else:
             self._suspects.append(point)

@@ -5,7 +5,7 @@ One file in cases/ is one case; the file's name, with dashes, is the case's name
 
 from __future__ import annotations
 
-from llmsim.studies.validation.report import Check, Constant, Point, Report
-from llmsim.studies.validation.run import case_names, validate
+from llmsim.studies.validation.case_report import Check, Constant, Point, Report
+from llmsim.studies.validation.run_case import case_names, validate
 
 __all__ = ["Check", "Constant", "Point", "Report", "case_names", "validate"]

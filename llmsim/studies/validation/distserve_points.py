@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from llmsim.studies.validation.case_report import Point
 from llmsim.studies.validation.distserve_runs import Run
 from llmsim.studies.validation.replay import METRICS, Latencies
-from llmsim.studies.validation.report import Point
 
 
 def knee(runs: Sequence[Run], latencies: Sequence[Latencies], metric: str, most_s: float) -> float:

@@ -20,7 +20,7 @@ NAMES = ("step_s", "sequence_s", "request_s")
 #: what is a noticeable change of each
 SCALE = {"step_s": 1e-3, "sequence_s": 4e-5, "request_s": 1e-2, "eager_step_s": 2e-3}
 STEPS, NUDGE = 12, 0.5
-WORTH, PATIENCE = 1e-2, 3  #: stop after so many steps that each gain less than this share
+LEAST_GAIN, PATIENCE = 1e-2, 3  #: stop after so many steps that each gain less than this share
 DAMPING = 1e-6  #: Levenberg's: what the run does not determine stays where it is
 
 #: from host times to what clients see
@@ -44,7 +44,7 @@ def fit_host(predict: Predict, measured: Floats, names: Sequence[str] = NAMES) -
         slopes = np.stack([(errors(point + nudge) - start) / NUDGE for nudge in NUDGE * np.eye(len(names))], axis=1)
         point = _solved(point, slopes, start)
         start = errors(point)
-        stale = 0 if start @ start < left * (1 - WORTH) else stale + 1
+        stale = 0 if start @ start < left * (1 - LEAST_GAIN) else stale + 1
         if start @ start < left:
             best, left = point, start @ start
         if stale == PATIENCE:

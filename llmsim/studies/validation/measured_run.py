@@ -13,7 +13,7 @@ from llmsim import experiment
 from llmsim.errors import InputError
 from llmsim.experiment import assemble
 from llmsim.interop.format import choose, read_runs
-from llmsim.interop.measured import Measured
+from llmsim.interop.measured import MeasuredResult
 from llmsim.latency.hardware import HostTimes
 from llmsim.metrics import request_latency
 from llmsim.record import Timelines
@@ -79,7 +79,7 @@ def read_run(path: Path, run: int | None = None, assumed: Assumed = NOTHING_ASSU
     return asked_runs(path, run, assumed)[0]
 
 
-def _of_measured(path: Path, measured: Measured, assumed: Assumed) -> MeasuredRun:
+def _of_measured(path: Path, measured: MeasuredResult, assumed: Assumed) -> MeasuredRun:
     times = measured.requests(path, "a comparison")
     if not times.prompt_tokens.all():
         raise InputError(f"{path}: {measured.source}: no prompt lengths, without which nothing can be sent again")

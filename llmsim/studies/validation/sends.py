@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from llmsim.errors import InputError
-from llmsim.interop.measured import Load, Measured
+from llmsim.interop.measured import Load, MeasuredResult
 from llmsim.record import Floats
 
 #: of a run's sendings, the share with equally many under way from which it looks like a closed loop
@@ -44,7 +44,7 @@ class Assumed:
 NOTHING_ASSUMED = Assumed()
 
 
-def sends_of(path: Path, measured: Measured, assumed: Assumed) -> Sends:
+def sends_of(path: Path, measured: MeasuredResult, assumed: Assumed) -> Sends:
     """How to send the requests of a run again; InputError where its file lacks what that takes, and what would do."""
     load = measured.load
     cap = assumed.max_concurrency or load.max_concurrency
@@ -86,7 +86,7 @@ def looks_closed(sent_s: Floats, e2e_s: Floats) -> str:
     )
 
 
-def _undated(path: Path, measured: Measured, n: int, cap: int | None, assumed: Assumed) -> Sends:
+def _undated(path: Path, measured: MeasuredResult, n: int, cap: int | None, assumed: Assumed) -> Sends:
     load = measured.load
     if load.rate_per_s == math.inf:
         return Sends(np.zeros(n), None, "all sent at once, as the file says (request_rate inf)")

@@ -14,7 +14,7 @@ from llmsim.latency.fitted import Fitted
 from llmsim.latency.roofline import Roofline
 from llmsim.latency.sources.constant import Constant
 from llmsim.scenario import Scenario, load_scenario
-from llmsim.studies.sweep.keys import key_of
+from llmsim.studies.sweep.point_keys import key_of
 
 SMALL = ["workload.requests=20"]
 COEFFICIENTS = {

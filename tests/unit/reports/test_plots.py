@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from llmsim.experiment import run
 from llmsim.record import Timelines
 from llmsim.reports.plots import latency_figure, load_figure, save, spread, timelines_figure, trace_figure
-from llmsim.reports.plots.distributions import words
-from llmsim.reports.plots.load import in_system, sampled
-from llmsim.reports.plots.pictures import run_latencies
+from llmsim.reports.plots.latency_plot import words
+from llmsim.reports.plots.load_plot import in_system, sampled
+from llmsim.reports.plots.run_plots import run_latencies
 from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
 from llmsim.workload.contract import Workload

@@ -13,10 +13,10 @@ import pytest
 
 from llmsim.cli import main
 from llmsim.reports.format import broken, interval_text, short_fields
-from llmsim.reports.plots.sweeps import WITHHELD, Panel, curves_figure, heat_maps_figure, panels_of
+from llmsim.reports.plots.sweep_plots import WITHHELD, Panel, curves_figure, heat_maps_figure, panels_of
 from llmsim.reports.tables.sweep_tables import in_points, points_of, show_sweep
 from llmsim.statistics import Interval
-from llmsim.studies.sweep import Axis, Swept, read_sweep, run_sweep
+from llmsim.studies.sweep import Axis, FinishedSweep, read_sweep, run_sweep
 
 TEXT = """\
 name = "shown"
@@ -140,7 +140,7 @@ def test_an_interval_is_told_to_its_first_unsure_digit(mean: float, half: float,
 
 
 def test_a_sweep_keeps_swept_rows_in_order_of_the_axes(file: Path, tmp_path: Path) -> None:
-    swept: Swept = run_sweep(read_sweep(file), tmp_path / "sweep")
+    swept: FinishedSweep = run_sweep(read_sweep(file), tmp_path / "sweep")
 
     order = [(row["scheduler.name"], row["workload.arrivals.rate_per_s"], row["seed"]) for row in swept.rows]
     assert order == [(s, r, n) for s in ("fcfs", "chunked_prefill") for r in (4, 8, 16) for n in (0, 1, 2)]
@@ -165,7 +165,7 @@ def test_forced_p99s_are_marked_where_not_all_runs_are_steady(
     assert "--force" not in forced
 
 
-def made_up(scenario: str, axes: list[str], answers: list[str]) -> Swept:
+def made_up(scenario: str, axes: list[str], answers: list[str]) -> FinishedSweep:
     """A sweep that nobody has run, of long numbers."""
     sweep = read_sweep(scenario, axes=axes)
     rows = [
@@ -173,7 +173,7 @@ def made_up(scenario: str, axes: list[str], answers: list[str]) -> Swept:
         | {"ttft_s.p99": 10 + i % 3, "slo.attainment": 0.9 - i % 3 / 100, "smooth_goodput_tokens_per_s": 9000 + 99 * i}
         for i, point in enumerate(sweep.points)
     ]
-    return Swept(sweep, rows, 0, 0)
+    return FinishedSweep(sweep, rows, 0, 0)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

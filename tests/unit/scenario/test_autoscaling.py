@@ -12,7 +12,7 @@ from llmsim import experiment
 from llmsim.cli import main
 from llmsim.errors import InputError
 from llmsim.scenario import load_scenario
-from llmsim.studies.plan.definition import read_plan
+from llmsim.studies.plan.plan_question import read_plan
 
 TEXT = """\
 [workload]

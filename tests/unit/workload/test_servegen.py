@@ -16,7 +16,7 @@ from llmsim.errors import InputError
 from llmsim.experiment import make_workload
 from llmsim.experiment.own_files import NO_FILES
 from llmsim.scenario import ServeGenWorkload, load_scenario
-from llmsim.studies.sweep.keys import files_of, key_of
+from llmsim.studies.sweep.point_keys import files_of, key_of
 from llmsim.workload.contract import Workload
 from llmsim.workload.servegen import draw_clients, renewals
 from llmsim.workload.servegen_files import read_clients

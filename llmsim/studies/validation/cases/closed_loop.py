@@ -21,8 +21,8 @@ from llmsim.latency.host import Host
 from llmsim.latency.operators import Kernels
 from llmsim.latency.table import StepTable
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.studies.validation.case_report import Check, Constant, Point, Report
 from llmsim.studies.validation.replay import Latencies, replay
-from llmsim.studies.validation.report import Check, Constant, Point, Report
 from llmsim.studies.validation.silicon_runs import Run, read_runs
 
 DENSE_OPERATORS, MIXTURE_OPERATORS = "profiles/ops", "profiles/ops_moe"

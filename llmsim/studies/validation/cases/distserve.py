@@ -14,10 +14,10 @@ from llmsim.cluster import InstanceSpec
 from llmsim.latency.fitted import Fitted
 from llmsim.latency.host import Host
 from llmsim.schedulers.fcfs import Fcfs
+from llmsim.studies.validation.case_report import Check, Constant, Report
 from llmsim.studies.validation.distserve_points import knee, points_of, rows_of
 from llmsim.studies.validation.distserve_runs import Run, kv_capacity_tokens, read_runs
 from llmsim.studies.validation.replay import Latencies, replay
-from llmsim.studies.validation.report import Check, Constant, Report
 
 MODEL, COEFFICIENTS = "facebook/opt-13b", "profiles/distserve/profiler-a100-80g.vllm.json"
 FITTED_ON = "vllm-100-1"

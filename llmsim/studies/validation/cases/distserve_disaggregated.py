@@ -23,10 +23,10 @@ from llmsim.record import Record
 from llmsim.request import Role
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.fcfs import Fcfs
+from llmsim.studies.validation.case_report import Check, Point, Report
 from llmsim.studies.validation.distserve_points import knee, points_of, rows_of
 from llmsim.studies.validation.distserve_runs import Run, kv_capacity_tokens, read_runs
 from llmsim.studies.validation.replay import seen_by_clients, served_disaggregated
-from llmsim.studies.validation.report import Check, Point, Report
 
 MODEL, COEFFICIENTS = "facebook/opt-13b", "profiles/distserve/profiler-a100-80g.distserve.json"
 #: by rate; runs of 300 requests end soon, the others last 100 s

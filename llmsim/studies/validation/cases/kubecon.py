@@ -21,10 +21,10 @@ from llmsim.latency.build import build_latency
 from llmsim.latency.hardware import HostTimes
 from llmsim.latency.host import Host
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.studies.validation.case_report import Check, Constant, Point, Report
 from llmsim.studies.validation.host_fit import fit_host
 from llmsim.studies.validation.kubecon_runs import Stage, read_stages
 from llmsim.studies.validation.replay import Floats, gaps_s, replay, served
-from llmsim.studies.validation.report import Check, Constant, Point, Report
 
 GPU, MODEL = "h100-sxm-80gb", "llama-3.1-8b"  #: Llama-3-8B has the same shapes
 MAX_NUM_SEQS = {"seqs128": 128, "seqs192": 192, "chunked_prefix": 128}

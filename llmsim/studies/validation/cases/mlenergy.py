@@ -20,7 +20,7 @@ from llmsim.latency import hardware
 from llmsim.latency.host import Host
 from llmsim.latency.profile import find_profile, read_profile
 from llmsim.latency.table import StepTable
-from llmsim.studies.validation.report import Check, Point, Report
+from llmsim.studies.validation.case_report import Check, Point, Report
 
 FILE = "groundtruth/mlenergy/llm_runs.csv"
 HOST = "vllm-0.11.0-h100"

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from llmsim.errors import InputError
+from llmsim.studies.validation.case_report import Check, Point, Report
 from llmsim.studies.validation.decision_runs import TICK_S, Fate
-from llmsim.studies.validation.report import Check, Point, Report
-from llmsim.studies.validation.run import Progress
+from llmsim.studies.validation.run_case import Progress
 from llmsim.studies.validation.sglang_replay import Agreement, compare_run
 from llmsim.studies.validation.sglang_runs import read_run
 
 FOLDER = "peers/sglang"
-NAMED = 8  #: workloads whose first difference is told
+NAMED_DIFFERENCES = 8  #: workloads whose first difference is told
 ABOUT = (
     "Random workloads that SGLang 0.5.23's unmodified scheduler, radix cache and pools were driven with in virtual "
     "time, without the overlap schedule; our engine with the same settings and step times. Compared are every step "
@@ -82,5 +82,9 @@ def _ttft_s(agreement: Agreement, fates: Sequence[Fate]) -> float:
 
 def _notes(agreements: Sequence[Agreement]) -> list[str]:
     apart = [agreement for agreement in agreements if agreement.first is not None]
-    notes = [f"{agreement.run.name}, {agreement.first}" for agreement in apart[:NAMED]]
-    return notes if len(apart) <= NAMED else [*notes, f"{len(apart) - NAMED} more workloads differ"]
+    notes = [f"{agreement.run.name}, {agreement.first}" for agreement in apart[:NAMED_DIFFERENCES]]
+    return (
+        notes
+        if len(apart) <= NAMED_DIFFERENCES
+        else [*notes, f"{len(apart) - NAMED_DIFFERENCES} more workloads differ"]
+    )

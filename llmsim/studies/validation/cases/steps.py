@@ -17,7 +17,7 @@ from llmsim.latency.step_errors import (
     step_errors,
 )
 from llmsim.latency.table import StepTable
-from llmsim.studies.validation.report import Check, Point, Report
+from llmsim.studies.validation.case_report import Check, Point, Report
 
 MEDIAN_PERCENT, P90_PERCENT = 2.0, 6.0  #: targets of the table model
 

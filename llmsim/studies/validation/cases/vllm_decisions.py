@@ -13,13 +13,13 @@ from llmsim.errors import InputError
 from llmsim.scheduler import Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.priority import Priority
+from llmsim.studies.validation.case_report import Check, Point, Report
 from llmsim.studies.validation.decision_runs import TICK_S, DecisionRun, Fate, read_run
 from llmsim.studies.validation.decisions import Agreement, compare_run
-from llmsim.studies.validation.report import Check, Point, Report
-from llmsim.studies.validation.run import Progress
+from llmsim.studies.validation.run_case import Progress
 
 FOLDER = "peers/vllm"
-NAMED = 8  #: workloads whose first difference is told
+NAMED_DIFFERENCES = 8  #: workloads whose first difference is told
 ABOUT = (
     "Random workloads that vLLM 0.33.0's unmodified scheduler, KV cache manager and block pool were driven with in "
     "virtual time (its synchronous mode); our engine with the same settings and step times. Compared are every step "
@@ -108,5 +108,9 @@ def _ttft_s(agreement: Agreement, fates: Sequence[Fate]) -> float:
 
 def _notes(agreements: Sequence[Agreement]) -> list[str]:
     apart = [agreement for agreement in agreements if agreement.first is not None]
-    notes = [f"{agreement.run.name}, {agreement.first}" for agreement in apart[:NAMED]]
-    return notes if len(apart) <= NAMED else [*notes, f"{len(apart) - NAMED} more workloads differ"]
+    notes = [f"{agreement.run.name}, {agreement.first}" for agreement in apart[:NAMED_DIFFERENCES]]
+    return (
+        notes
+        if len(apart) <= NAMED_DIFFERENCES
+        else [*notes, f"{len(apart) - NAMED_DIFFERENCES} more workloads differ"]
+    )

@@ -11,8 +11,8 @@ import pytest
 from llmsim.cli import main
 from llmsim.errors import LlmsimError
 from llmsim.experiment import run
-from llmsim.studies.bench import suites, tables
-from llmsim.studies.bench.measure import (
+from llmsim.studies.bench import speed_tables, suites
+from llmsim.studies.bench.speed import (
     Comparison,
     Measurement,
     Progress,
@@ -178,4 +178,4 @@ def test_json_of_scale_and_stretches(capsys: pytest.CaptureFixture[str], monkeyp
     assert len(out["scale"]["runs"]) == 3
     assert [row["load"] for row in out["stretches"]] == list(suites.LOADS)
     assert out["stretches"][0]["speedup"] == 12.0
-    assert tables.stretches_json({}) == []
+    assert speed_tables.stretches_json({}) == []

@@ -15,12 +15,12 @@ from llmsim.errors import InputError
 from llmsim.metrics import catalogue
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
 from llmsim.reports.format import interval_text
-from llmsim.reports.plots.compare import differences_figure
+from llmsim.reports.plots.comparison_plots import differences_figure
 from llmsim.reports.tables.compare_tables import relative_text
 from llmsim.request import Outcome
 from llmsim.statistics import Interval
 from llmsim.studies.compare import (
-    MARK,
+    COMPARISON_FILE,
     Comparison,
     Difference,
     Pair,
@@ -33,7 +33,7 @@ from llmsim.studies.compare import (
 )
 from llmsim.studies.compare.conditions import check_known, judge
 from llmsim.studies.compare.differences import metrics
-from llmsim.studies.compare.requests import groups, most_changed
+from llmsim.studies.compare.request_pairs import groups, most_changed
 from llmsim.studies.processes import process_pool
 
 FILE = """\
@@ -359,7 +359,7 @@ def test_files_say_what_was_found(file: Path, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         write(compared, tmp_path / folder)
-    said = json.loads((tmp_path / "one" / MARK).read_text())
+    said = json.loads((tmp_path / "one" / COMPARISON_FILE).read_text())
     rows = pd.read_parquet(tmp_path / "one" / "differences.parquet").set_index("metric")
     requests = pd.read_parquet(tmp_path / "one" / "requests.parquet")
 

@@ -19,14 +19,14 @@ from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.summary import Summary
 from llmsim.record import Timelines
-from llmsim.reports.plots.plan import frontier, pareto_figure
+from llmsim.reports.plots.plan_plot import frontier, pareto_figure
 from llmsim.scenario import Scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.studies.plan import CARRIES, FAILS, UNDECIDED, Answer, Candidate, Evaluation, Evaluator, Rules, boundary
 from llmsim.studies.plan.binding import binding_of
-from llmsim.studies.plan.measure import Measured
+from llmsim.studies.plan.measured_runs import MeasuredPoint
+from llmsim.studies.plan.plan_sentences import in_words
 from llmsim.studies.plan.targets import Target, parse_target, value
-from llmsim.studies.plan.words import in_words
 from llmsim.testing import serve, workload
 
 
@@ -65,7 +65,7 @@ def evaluated(answer_of, value_of=lambda seed: 1.0, targets=(TARGET,), rules=RUL
     def measure(runs):
         asked.extend(runs)
         return [
-            Measured(s, n, a := answer_of(n, s), "why", values(s) if a == "steady" else {}, {"requests": n})
+            MeasuredPoint(s, n, a := answer_of(n, s), "why", values(s) if a == "steady" else {}, {"requests": n})
             for n, s in runs
         ]
 
@@ -208,7 +208,9 @@ def test_a_percentile_that_is_not_reached_is_never_kept():
 
 def steady(instances, rate_per_s, answer, probability, tokens_per_s=1000.0):
     values = {"output_tokens_per_s": tokens_per_s, "tpot_s.p50": 0.02}
-    return Evaluation(instances, rate_per_s, answer, probability, "why", (Measured(0, 500, "steady", "", values, {}),))
+    return Evaluation(
+        instances, rate_per_s, answer, probability, "why", (MeasuredPoint(0, 500, "steady", "", values, {}),)
+    )
 
 
 def test_costs_by_hand():

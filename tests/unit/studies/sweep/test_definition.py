@@ -15,8 +15,8 @@ from llmsim.latency.hardware import profiles_dir
 from llmsim.scenario import load_scenario
 from llmsim.studies.sweep import read_sweep
 from llmsim.studies.sweep.axes import Range
-from llmsim.studies.sweep.keys import APART, files_of
-from llmsim.studies.sweep.work import run_task, task_of
+from llmsim.studies.sweep.point_keys import UNREAD_ROOMS, files_of
+from llmsim.studies.sweep.point_run import run_task, task_of
 from llmsim.workload.streams import streams
 from places import HARDWARE_PROFILES
 
@@ -231,4 +231,4 @@ def test_every_file_that_a_run_opens_is_part_of_its_key(tmp_path: Path) -> None:
 
 def test_what_stands_apart_of_runs_is_there() -> None:
     """A room that was moved or renamed would count for runs that it has nothing to do with."""
-    assert all((PACKAGE / name).exists() for name in APART)
+    assert all((PACKAGE / name).exists() for name in UNREAD_ROOMS)

@@ -21,7 +21,7 @@ from llmsim.errors import InputError, LlmsimError
 from llmsim.experiment.own_files import OwnFiles
 from llmsim.studies.processes import process_pool, uninterrupted
 from llmsim.studies.sweep import in_this_process, read_sweep, run_sweep
-from llmsim.studies.sweep.store import opened
+from llmsim.studies.sweep.sweep_folder import opened
 from places import ROOT
 
 TINY = """\

@@ -17,7 +17,7 @@ from llmsim.metrics import request_latency
 from llmsim.scenario import load_scenario
 from llmsim.studies.validation.host_fit import fit_host, write_host
 from llmsim.studies.validation.measured_run import read_run
-from llmsim.studies.validation.result import compare_result
+from llmsim.studies.validation.result_comparison import compare_result
 
 TRUE = {"step_s": 0.002, "sequence_s": 0.0002, "request_s": 0.03}
 CHANGES = [

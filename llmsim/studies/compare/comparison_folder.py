@@ -7,14 +7,14 @@ from typing import Any
 
 import llmsim
 from llmsim.errors import InputError
-from llmsim.experiment.store import write_json
+from llmsim.experiment.result_folder import write_json
 from llmsim.metrics import catalogue
-from llmsim.studies.compare.compare import Against, Comparison
+from llmsim.studies.compare.comparison import Against, Comparison
 from llmsim.studies.compare.differences import Difference, metrics
-from llmsim.studies.compare.runs import Run
+from llmsim.studies.compare.side_runs import Run
 
 #: the file whose presence makes a folder that of a comparison
-MARK = "compare.json"
+COMPARISON_FILE = "compare.json"
 DIFFERENCES, RUNS, GROUPS, REQUESTS = "differences.parquet", "runs.parquet", "groups.parquet", "requests.parquet"
 
 
@@ -26,7 +26,7 @@ def write(comparison: Comparison, folder: Path, *, force: bool = False) -> None:
     said = as_json(comparison, force=force)
     each = comparison.others
     try:
-        write_json(folder / MARK, said)
+        write_json(folder / COMPARISON_FILE, said)
         _write(
             [{"side": one["side"], **_flat(row)} for one in said["against"] for row in one["differences"]],
             folder / DIFFERENCES,
@@ -106,7 +106,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 def _write(rows: list[dict[str, Any]], file: Path) -> None:
     import pyarrow.parquet as pq
 
-    from llmsim.studies.sweep.table import to_arrow
+    from llmsim.studies.sweep.sweep_table import to_arrow
 
     pq.write_table(to_arrow(rows), file)
 

@@ -17,13 +17,13 @@ from llmsim.record import Floats, Ints
 from llmsim.request import Outcome
 from llmsim.statistics import Interval, mean
 from llmsim.statistics.intervals import LEVEL
-from llmsim.studies.compare.runs import Run
+from llmsim.studies.compare.side_runs import Run
 
 #: a request pays or gains if its last token comes later or earlier by more than this share of its time on the first
 #: side: less is no more than another order of the same steps
-NOTICEABLE = 0.01
-PARTS = 4
-PERIODS = 4
+NOTICEABLE_SHARE = 0.01
+LENGTH_GROUPS = 4
+ARRIVAL_PERIODS = 4
 ALL, PROMPT, OUTPUT, ARRIVAL, OUTCOME = "all", "prompt_tokens", "output_tokens", "arrival", "outcome"
 
 
@@ -46,7 +46,7 @@ class Pair:
     def verdict(self) -> Ints:
         """1: gains, -1: pays, 0: neither. Finished on one side only decides it, else the last token's time."""
         done = [(outcome == Outcome.FINISHED).astype(np.int64) for outcome in self.outcome]
-        sooner = -np.sign(self.e2e_change_s) * (np.abs(self.e2e_change_s) > NOTICEABLE * self.e2e_s[0])
+        sooner = -np.sign(self.e2e_change_s) * (np.abs(self.e2e_change_s) > NOTICEABLE_SHARE * self.e2e_s[0])
         return np.asarray(np.where(done[0] & done[1], np.nan_to_num(sooner), done[1] - done[0]), dtype=np.int64)
 
     def columns(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ Masks = list[NDArray[np.bool_]]
 def _by_length(lengths: Sequence[Ints]) -> Iterator[tuple[str, Masks]]:
     """Quarters of all lengths; fewer classes where many are equal."""
     pooled = np.concatenate(lengths)
-    edges = np.unique(np.quantile(pooled, np.arange(1, PARTS + 1) / PARTS, method="higher"))
+    edges = np.unique(np.quantile(pooled, np.arange(1, LENGTH_GROUPS + 1) / LENGTH_GROUPS, method="higher"))
     below = int(pooled.min()) - 1
     for edge in edges.tolist():
         words = f"{edge:,}" if below + 1 == edge else f"{below + 1:,} to {edge:,}"
@@ -138,7 +138,7 @@ def _by_length(lengths: Sequence[Ints]) -> Iterator[tuple[str, Masks]]:
 
 def _by_arrival(pairs: Sequence[Pair]) -> Iterator[tuple[str, Masks]]:
     """Equal parts of the requests of each seed, in order of arrival."""
-    parts = [np.arange(len(one.request)) * PERIODS // len(one.request) for one in pairs]
+    parts = [np.arange(len(one.request)) * ARRIVAL_PERIODS // len(one.request) for one in pairs]
     for i, words in enumerate(("first quarter", "second", "third", "last")):
         yield words, [part == i for part in parts]
 

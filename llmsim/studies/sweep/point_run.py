@@ -9,8 +9,8 @@ from llmsim.errors import InputError
 from llmsim.experiment.own_files import OwnFiles
 from llmsim.metrics.score import Score
 from llmsim.scenario import Scenario
-from llmsim.studies.sweep.definition import Point
-from llmsim.studies.sweep.keys import key_of
+from llmsim.studies.sweep.point_keys import key_of
+from llmsim.studies.sweep.sweep_definition import Point
 
 
 @dataclass(frozen=True, slots=True)

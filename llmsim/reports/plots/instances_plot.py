@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llmsim.metrics.paid_time import instances_at, paid_until
 from llmsim.record import Floats, InstanceState
-from llmsim.reports.plots.load import POINTS, in_system
+from llmsim.reports.plots.load_plot import DRAWN_POINTS, in_system
 from llmsim.reports.plots.style import BLUE, GREEN, GREY, LEGEND, ORANGE, PURPLE, new_figure, tidy
 
 #: arrivals are counted over so many equal parts of the run
@@ -35,7 +35,7 @@ def instances_figure(
     """
     figure = new_figure(10.5, 6.6)
     load, instances, cost = figure.subplots(3, 1, sharex=True)
-    time_s = np.linspace(0.0, end_s, POINTS)
+    time_s = np.linspace(0.0, end_s, DRAWN_POINTS)
     _draw_load(load, requests, time_s)
     counts = [instances_at(states, time_s, (state,)) for state, _ in STATES]
     instances.stackplot(

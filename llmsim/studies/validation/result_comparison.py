@@ -10,15 +10,17 @@ import numpy as np
 from llmsim.experiment import make_host
 from llmsim.latency.hardware import HostTimes
 from llmsim.scenario import Scenario
+from llmsim.studies.validation.case_report import Check, Point, Report
 from llmsim.studies.validation.host_fit import fit_host
 from llmsim.studies.validation.measured_run import MeasuredRun, predict
 from llmsim.studies.validation.replay import METRICS, Floats, Latencies
-from llmsim.studies.validation.report import Check, Point, Report
 
 LIMIT_PERCENT = 10.0
 QUANTILES = (50, 90, 99)
 LOADS = 3  #: parts of a run, by how many requests were in flight
-APART = 1.5  #: ratio of the loads of the last and the first part from which step and sequence can be told apart
+LEAST_LOAD_RATIO = (
+    1.5  #: ratio of the loads of the last and the first part from which step and sequence can be told apart
+)
 
 
 def compare_result(run: MeasuredRun, scenario: Scenario) -> Report:

@@ -11,20 +11,20 @@ from typing import Any
 
 from llmsim.errors import InputError, Interrupted, LlmsimError
 from llmsim.metrics.score import Score
-from llmsim.studies.sweep.definition import Point, Sweep
 from llmsim.studies.sweep.drive import Drive, Failure
 from llmsim.studies.sweep.executors import Executors, in_this_process
-from llmsim.studies.sweep.store import TABLE, TABLE_SO_FAR, Store, opened, replaced
-from llmsim.studies.sweep.table import rows_of, to_arrow
+from llmsim.studies.sweep.sweep_definition import Point, Sweep
+from llmsim.studies.sweep.sweep_folder import TABLE, TABLE_SO_FAR, Store, opened, replaced
+from llmsim.studies.sweep.sweep_table import rows_of, to_arrow
 
 #: the table of what is done so far is brought up to date this often
 SO_FAR_EVERY_S = 10.0
 #: failed points that a message names
-NAMED = 3
+NAMED_FAILURES = 3
 
 
 @dataclass(frozen=True)
-class Swept:
+class FinishedSweep:
     """A finished sweep."""
 
     sweep: Sweep
@@ -43,7 +43,7 @@ def run_sweep(
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
     said: Callable[[str], None] | None = None,
-) -> Swept:
+) -> FinishedSweep:
     """Run the points that `folder` lacks and write its table; the same rows whichever the executor.
 
     P99s of runs that are not steady are withheld unless `force`. `in_flight` points are handed out at a time.
@@ -66,7 +66,7 @@ def run_sweep(
             rows = bench.rows()
             write_table(rows, folder / TABLE)
         (folder / TABLE_SO_FAR).unlink(missing_ok=True)
-        return Swept(sweep, rows, bench.ran, others)
+        return FinishedSweep(sweep, rows, bench.ran, others)
 
 
 @contextmanager
@@ -153,8 +153,8 @@ def _beginning(sweep: Sweep, left: int, damaged: int, others: int, folder: Path)
 
 
 def _told(failures: list[Failure]) -> str:
-    named = "; ".join(f"{failure.point.name}: {failure.reason}" for failure in failures[:NAMED])
-    more = f"; and {len(failures) - NAMED:,} more" if len(failures) > NAMED else ""
+    named = "; ".join(f"{failure.point.name}: {failure.reason}" for failure in failures[:NAMED_FAILURES])
+    more = f"; and {len(failures) - NAMED_FAILURES:,} more" if len(failures) > NAMED_FAILURES else ""
     return f"{len(failures):,} runs failed: {named}{more}" if len(failures) > 1 else f"a run failed: {named}{more}"
 
 

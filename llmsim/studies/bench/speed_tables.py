@@ -10,7 +10,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from llmsim.studies.bench.measure import Comparison, Measurement
+from llmsim.studies.bench.speed import Comparison, Measurement
 from llmsim.studies.bench.suites import Scale
 
 

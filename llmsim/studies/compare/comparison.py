@@ -15,8 +15,8 @@ from llmsim.scenario import Scenario
 from llmsim.statistics.intervals import LEVEL
 from llmsim.studies.compare.conditions import Answer, Condition, check_known, judge
 from llmsim.studies.compare.differences import Difference, differences, metrics
-from llmsim.studies.compare.requests import Group, Pair, groups, most_changed, pair
-from llmsim.studies.compare.runs import Executors, Progress, Run, run_all
+from llmsim.studies.compare.request_pairs import Group, Pair, groups, most_changed, pair
+from llmsim.studies.compare.side_runs import Executors, Progress, Run, run_all
 from llmsim.studies.compare.sides import Side
 
 

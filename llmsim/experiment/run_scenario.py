@@ -92,7 +92,7 @@ def run(
     record = assembly.simulate(stepwise=stepwise, progress=progress)
     blocks, window = assembly.num_gpu_blocks, assembly.window
     received = delivered(scenario, record)
-    made: list[Section] = [RunVerdict(**judged(scenario, record, received, window).to_dict())]
+    made: list[Section] = [RunVerdict(**verdict_of(scenario, record, received, window).to_dict())]
     made.append(pool_scores(received, record, scenario, blocks) if scenario.pool else Memory(blocks[0]))
     scored = score_delivered(received, record, scenario, slo=assembly.slo, user=assembly.user, window=window)
     made.append(replace(scored.section(Choices), step_times=assembly.step_times))
@@ -100,7 +100,7 @@ def run(
     return Result(scenario, record, blocks, scored.having(*made))
 
 
-def judged(scenario: Scenario, record: Record, delivered: Timelines, window: Window) -> Verdict:
+def verdict_of(scenario: Scenario, record: Record, delivered: Timelines, window: Window) -> Verdict:
     """Say whether a run was steady within a window; waits count from where the scenario measures."""
     return verdict(record, window, delivered.arrival_s, output_token_s=make_api(scenario).output_token_s)
 

@@ -20,7 +20,7 @@ from llmsim.scenario import LatencyChoice, Scenario, ServeGenWorkload, TraceWork
 from llmsim.scenario.load import COMMAND_LINE, Change, Keys, Source, parse_change, read_source
 from llmsim.scenario.table import Table
 from llmsim.studies.sweep.axes import Axis, parse_axis, read_axes, read_zip
-from llmsim.studies.sweep.keys import PROFILES, is_file_name, key_of
+from llmsim.studies.sweep.point_keys import PROFILES, is_file_name, key_of
 
 #: more runs than this are a slip of the pen
 MOST_POINTS = 1_000_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmsim import experiment
-from llmsim.experiment.run import score_delivered
+from llmsim.experiment.run_scenario import score_delivered
 from llmsim.metrics import ranges
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import Window, resolve
@@ -17,11 +17,11 @@ from llmsim.statistics import STEADY
 from llmsim.studies.plan.targets import value
 
 #: numbers of every steady run, beside those that the targets name
-ALWAYS = ("output_tokens_per_s", "tpot_s.p50", "ttft_s.p50", "ttft_s.p99")
+ALWAYS_MEASURED = ("output_tokens_per_s", "tpot_s.p50", "ttft_s.p50", "ttft_s.p99")
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredPoint:
     """What one run showed."""
 
     seed: int
@@ -33,18 +33,18 @@ class Measured:
 
 
 #: runs experiments, in any order, and returns what they showed, in theirs
-Measure = Callable[[Sequence[Scenario]], Sequence[Measured]]
+Measure = Callable[[Sequence[Scenario]], Sequence[MeasuredPoint]]
 
 
-def measure(scenario: Scenario, metrics: Sequence[str]) -> Measured:
+def measure(scenario: Scenario, metrics: Sequence[str]) -> MeasuredPoint:
     """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain."""
     result = experiment.run(scenario)
     verdict = result.score.section(RunVerdict)
     values: dict[str, float] = {}
     if verdict.answer == STEADY:
-        values = _values(result, steady_window(scenario, result, verdict.evidence), [*metrics, *ALWAYS])
+        values = _values(result, steady_window(scenario, result, verdict.evidence), [*metrics, *ALWAYS_MEASURED])
     count = len(result.record.requests["arrival_s"])
-    return Measured(scenario.seed, count, verdict.answer, verdict.reason, values, verdict.evidence)
+    return MeasuredPoint(scenario.seed, count, verdict.answer, verdict.reason, values, verdict.evidence)
 
 
 def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mapping[str, Any]) -> Window:

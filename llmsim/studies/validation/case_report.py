@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 #: how many of the worst points are named
-WORST = 5
+WORST_POINTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Report:
     def worst(self) -> list[Point]:
         """The predicted points that are missed most, the worst first."""
         predicted = (point for point in self.points if point.role != "fitted")
-        return sorted(predicted, key=lambda point: -abs(point.error_percent))[:WORST]
+        return sorted(predicted, key=lambda point: -abs(point.error_percent))[:WORST_POINTS]
 
     def to_dict(self) -> dict[str, Any]:
         """Values for JSON."""

@@ -17,7 +17,7 @@ from llmsim.metrics.catalogue import select
 from llmsim.reports.format import LINE_LETTERS, broken, interval_text, value_text
 from llmsim.reports.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
 from llmsim.statistics import STEADY, Interval, mean
-from llmsim.studies.sweep import CURVES, HEAT_MAPS, Axis, Swept
+from llmsim.studies.sweep import CURVES, HEAT_MAPS, Axis, FinishedSweep
 
 #: KPIs of the panels
 PANEL_KEYS = (
@@ -53,7 +53,7 @@ class Panel:
     absent: str = "–"  #: what stands where there is no number
 
 
-def draw_sweep(swept: Swept, folder: Path) -> list[Path]:
+def draw_sweep(swept: FinishedSweep, folder: Path) -> list[Path]:
     """Write curves.png (one or two axes) and heat_maps.png (two) into a folder; return the files.
 
     Fields that move together are one axis. A sweep over more than two has its table only.
@@ -70,7 +70,7 @@ def draw_sweep(swept: Swept, folder: Path) -> list[Path]:
     return files
 
 
-def panels_of(swept: Swept) -> Iterator[Panel]:
+def panels_of(swept: FinishedSweep) -> Iterator[Panel]:
     """Gather the runs of each point, an interval over seeds for each metric."""
     sizes = [len(axis.values) for axis in swept.sweep.axes]
     seeds = len(swept.sweep.seeds)

@@ -11,7 +11,7 @@ from llmsim.reports.plots.style import BLUE, GREY, LEGEND, ORANGE, RED, log_tick
 from llmsim.statistics.percentiles import weighted_percentile
 
 #: a line of a picture needs no more points than it has pixels
-POINTS = 2000
+DRAWN_POINTS = 2000
 
 
 def latency_figure(
@@ -55,7 +55,7 @@ def _cdf(
     if x_ms[0] > 0:
         log_ticks(axes, x_ms[0], x_ms[-1])
     share = cumulative / n
-    shown = np.unique(np.searchsorted(share, np.linspace(0, 1, POINTS)).clip(max=len(share) - 1))
+    shown = np.unique(np.searchsorted(share, np.linspace(0, 1, DRAWN_POINTS)).clip(max=len(share) - 1))
     axes.step(x_ms[shown], share[shown], where="post", color=BLUE)
     marks_ms = weighted_percentile([(x_ms, counts[keep][order].astype(np.int64))], (50, 99))
     for at_ms, level, colour in zip(marks_ms, (0.5, 0.99), (ORANGE, RED), strict=True):

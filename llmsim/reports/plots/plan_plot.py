@@ -13,13 +13,13 @@ from llmsim.reports.plots.style import COLOURS, LEGEND, MARKERS, new_figure, tid
 
 Point = tuple[float, float]
 #: points: the first candidate's markers are the largest, so that one behind another's keeps a visible rim
-SMALLEST, SMALLER = 7.0, 3.0
+SMALLEST_MARKER, MARKER_STEP = 7.0, 3.0
 #: points from a marker to its label: neighbours in the legend do not cover each other where their markers do
 CARRIES_BESIDE, FAILS_BESIDE = ((9, -12), (9, 5)), ((0, 9), (0, -17))
 #: ratio of the highest to the lowest cost from which the lowest could not be told apart on a linear axis
-FAR = 20.0
+LOGARITHMIC_COST_RATIO = 20.0
 #: labels of one candidate are at least this share of the speeds apart
-APART = 0.07
+LABEL_DISTANCE = 0.07
 
 
 def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
@@ -35,11 +35,11 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
     for place, name in enumerate(names := list(dict.fromkeys(map(_name, shown)))):
         mine = [row for row in shown if _name(row) == name]
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        size = SMALLEST + SMALLER * (len(names) - 1 - place)
+        size = SMALLEST_MARKER + MARKER_STEP * (len(names) - 1 - place)
         for row in mine:
             face = colour if _carries(row) else "none"
             axes.plot(*_point(row), marker, markersize=size, color=colour, markerfacecolor=face)
-        for row in _labelled(mine, find, APART * (max(speeds) - min(speeds))):
+        for row in _labelled(mine, find, LABEL_DISTANCE * (max(speeds) - min(speeds))):
             label = f"{row['instances']}" if find == "instances" else f"{row['rate_per_s']:.4g}/s"
             beside = (CARRIES_BESIDE if _carries(row) else FAILS_BESIDE)[place % 2]
             align = "left" if _carries(row) else "center"
@@ -83,7 +83,7 @@ def _labelled(mine: Sequence[Mapping[str, Any]], find: str, apart: float) -> lis
 
 
 def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
-    if costs and max(costs) > FAR * min(costs):
+    if costs and max(costs) > LOGARITHMIC_COST_RATIO * min(costs):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     else:

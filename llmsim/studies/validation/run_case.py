@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmsim.errors import InputError, nearest
 from llmsim.studies.validation import cases
-from llmsim.studies.validation.report import Report
+from llmsim.studies.validation.case_report import Report
 
 #: called now and then with the number of parts that are done, and the number of all
 Progress = Callable[[int, int], None]

@@ -12,11 +12,11 @@ from llmsim.metrics.ranges import pooled_gaps, select
 from llmsim.metrics.request_latency import tpot_s, ttft_s
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import resolve
-from llmsim.reports.plots.distributions import latency_figure
-from llmsim.reports.plots.instances import instances_figure
-from llmsim.reports.plots.load import load_figure
+from llmsim.reports.plots.instances_plot import instances_figure
+from llmsim.reports.plots.latency_plot import latency_figure
+from llmsim.reports.plots.load_plot import load_figure
 from llmsim.reports.plots.style import save
-from llmsim.reports.plots.timelines import spread, timelines_figure
+from llmsim.reports.plots.timelines_plot import spread, timelines_figure
 from llmsim.statistics import STEADY
 
 

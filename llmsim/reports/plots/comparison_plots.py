@@ -15,12 +15,12 @@ from llmsim.request import Outcome
 from llmsim.studies.compare import Against, Comparison, Difference, Group, withheld
 
 DIFFERENCES, WHO_PAYS, MOST_CHANGED = "differences.png", "who_pays.png", "most_changed.png"
-DRAWN = (
+DRAWN_KEYS = (
     *("ttft_s.mean", "ttft_s.p50", "ttft_s.p99", "tpot_s.mean", "tbt_s.p99", "e2e_s.mean", "e2e_s.p99"),
     *("slo.attainment", "slo.goodput_tokens_per_s", "smooth_goodput_tokens_per_s", "output_tokens_per_s"),
 )
 #: percent beyond which the axis becomes logarithmic, from 10 % on
-FAR = 300.0
+LOGARITHMIC_FROM_PERCENT = 300.0
 PANELS = (
     ("prompt_tokens", "prompt (tokens)"),
     ("output_tokens", "output (tokens)"),
@@ -43,21 +43,21 @@ def draw_comparison(comparison: Comparison, folder: Path, *, force: bool = False
 
 def differences_figure(comparison: Comparison, *, force: bool = False) -> Figure:
     """Draw relative differences with their intervals; green where better for sure, red where worse."""
-    figure = new_figure(4.6 * len(comparison.others) + 1.5, 0.3 * len(DRAWN) + 1.2)
+    figure = new_figure(4.6 * len(comparison.others) + 1.5, 0.3 * len(DRAWN_KEYS) + 1.2)
     panels = figure.subplots(1, len(comparison.others), squeeze=False, sharey=True)[0]
     for axes, one in zip(panels, comparison.others, strict=True):
-        for place, name in enumerate(reversed(DRAWN)):
+        for place, name in enumerate(reversed(DRAWN_KEYS)):
             row = one.differences.get(name)
             if row is not None and withheld(row, force=force):
                 axes.text(0.0, place, f"  withheld: {row.caution}", color=GREY, fontsize="small", va="center")
             elif row is not None and row.relative is not None:
                 _difference(axes, place, row)
         axes.axvline(0.0, color=GREY, linewidth=0.8)
-        if max(map(abs, axes.get_xlim())) > FAR:
+        if max(map(abs, axes.get_xlim())) > LOGARITHMIC_FROM_PERCENT:
             axes.set_xscale("symlog", linthresh=10.0)
         axes.margins(x=0.08)  # after the scale, which it depends on
-        axes.set_yticks(range(len(DRAWN)), list(reversed(DRAWN)), fontsize="small")
-        axes.set_ylim(-0.6, len(DRAWN) - 0.4)
+        axes.set_yticks(range(len(DRAWN_KEYS)), list(reversed(DRAWN_KEYS)), fontsize="small")
+        axes.set_ylim(-0.6, len(DRAWN_KEYS) - 0.4)
         tidy(axes, x="difference, %", y="", title=f"{one.side} against {comparison.first}")
     return figure
 

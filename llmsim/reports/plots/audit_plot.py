@@ -14,7 +14,7 @@ TITLES = {
     ABANDONED: "requests that miss abandoned",
 }
 #: changes beyond this are drawn at the edge, with their number
-EDGE = 100.0
+EDGE_PERCENT = 100.0
 
 
 def audit_figure(audit: Audit) -> Figure:
@@ -28,19 +28,32 @@ def audit_figure(audit: Audit) -> Figure:
         gamed = [row.after[key].gameable for row in audit.rows]
         colours = [RED if game else GREY if gain <= 0 else ORANGE for game, gain in zip(gamed, gains, strict=True)]
         hatches = ["///" if game else "" for game in gamed]
-        axes.barh(place, np.clip(gains, -EDGE, EDGE), color=colours, hatch=hatches, edgecolor="white", linewidth=0)
+        axes.barh(
+            place,
+            np.clip(gains, -EDGE_PERCENT, EDGE_PERCENT),
+            color=colours,
+            hatch=hatches,
+            edgecolor="white",
+            linewidth=0,
+        )
         for y, gain in zip(place, gains, strict=True):
             if abs(gain) >= 0.005:
                 inside = -4 if gain > 0 else 4
                 axes.annotate(
-                    _label(gain), (float(np.clip(gain, -EDGE, EDGE)), y), (-inside, 0), va="center",
+                    _label(gain), (float(np.clip(gain, -EDGE_PERCENT, EDGE_PERCENT)), y), (-inside, 0), va="center",
                     ha="left" if gain > 0 else "right", textcoords="offset points", fontsize="x-small",
                 )  # fmt: skip
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_xlim(-1.5 * EDGE, 1.5 * EDGE)
-        half = EDGE / 2
-        ends = (f"≤ -{EDGE:g}", f"-{half:g}", "0", f"{half:g}", f"≥ {EDGE:g}")  # where bars end, whatever the change
-        axes.set_xticks([-EDGE, -half, 0.0, half, EDGE], ends)
+        axes.set_xlim(-1.5 * EDGE_PERCENT, 1.5 * EDGE_PERCENT)
+        half = EDGE_PERCENT / 2
+        ends = (
+            f"≤ -{EDGE_PERCENT:g}",
+            f"-{half:g}",
+            "0",
+            f"{half:g}",
+            f"≥ {EDGE_PERCENT:g}",
+        )  # where bars end, whatever the change
+        axes.set_xticks([-EDGE_PERCENT, -half, 0.0, half, EDGE_PERCENT], ends)
         axes.set_yticks(place, [row.metric.name for row in audit.rows])
         users = audit.users[key]
         title = f"{TITLES.get(key, key)}\n{users.better:,} users better off, {users.worse:,} worse"
@@ -61,5 +74,5 @@ def _gain_percent(before: float | None, change: float | None, better: int) -> fl
     if before is None or change is None:
         return 0.0
     if before == 0.0:
-        return float(np.sign(change)) * better * EDGE
+        return float(np.sign(change)) * better * EDGE_PERCENT
     return 100.0 * change * better / abs(before)

@@ -10,7 +10,7 @@ from llmsim.experiment import reported
 from llmsim.metrics import catalogue
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.choices import Choices
-from llmsim.studies.sweep.definition import Point
+from llmsim.studies.sweep.sweep_definition import Point
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from llmsim.experiment.store import write_json
-from llmsim.studies.validation.report import Report
+from llmsim.experiment.result_folder import write_json
+from llmsim.studies.validation.case_report import Report
 
 #: the file whose presence makes a folder one of ours
-MARK = "validation.json"
+REPORT_FILE = "validation.json"
 
 
 def write(report: Report, folder: Path) -> None:
     """Write the report and every point of it into an existing folder."""
     points = [asdict(point) | {"error_percent": point.error_percent} for point in report.points]
-    write_json(folder / MARK, report.to_dict() | {"points": points})
+    write_json(folder / REPORT_FILE, report.to_dict() | {"points": points})

@@ -21,14 +21,17 @@ from llmsim.latency import hardware
 from llmsim.latency.build import SOURCES
 from llmsim.latency.contract import LatencySource
 from llmsim.latency.profile import find_profile
+from llmsim.metrics import catalogue
 from llmsim.scenario import Scenario, ServeGenWorkload, TraceWorkload
 from llmsim.scheduler import Scheduler
 from llmsim.workload.servegen_files import client_files
 
 #: keys that name a profile, or a file with one
 PROFILES = ("gpu", "model")
-#: parts of the package that no number of a run goes through
-APART = frozenset({"__main__.py", "cli", "figures", "interop", "library", "plots.py", "reports", "studies", "testing"})
+#: rooms of the package that no number of a run goes through
+UNREAD_ROOMS = frozenset(
+    {"__main__.py", "cli", "figures", "interop", "library", "plots.py", "reports", "studies", "testing"}
+)
 
 
 def key_of(scenario: Scenario, own: OwnFiles = NO_FILES) -> str:
@@ -54,7 +57,7 @@ def code_hash() -> str:
         file
         for suffix in ("py", "json")
         for file in package.rglob(f"*.{suffix}")
-        if file.relative_to(package).parts[0] not in APART | {"_data"}
+        if file.relative_to(package).parts[0] not in UNREAD_ROOMS | {"_data"}
     ]
     whole = hashlib.sha256()
     for file in sorted(files):
@@ -98,7 +101,13 @@ def files_of(scenario: Scenario, own: OwnFiles) -> dict[str, Path]:
         found["scheduler"] = policy
     if own.latency is not None:
         found["latency"] = own.latency
-    return found
+    return found | _of_metrics()
+
+
+def _of_metrics() -> dict[str, Path]:
+    """Files of the metrics that installed packages bring."""
+    codes = ((section.__module__, _from_outside(section)) for section in catalogue.sections())
+    return {f"metric {name}": code for name, code in codes if code is not None}
 
 
 def _profile(folder: str, name: str) -> Path:
@@ -130,9 +139,14 @@ def _loaded(own: OwnFiles) -> OwnClasses:
 def _plugin(package: str, name: str) -> Path | None:
     """The file of a scheduler, or a source of step times, that an installed package brings."""
     policy: type = discovery.find(package, name, LatencySource if package == SOURCES else Scheduler)
-    if policy.__module__.startswith("llmsim."):
+    return _from_outside(policy)
+
+
+def _from_outside(kind: type) -> Path | None:
+    """The file of a class that an installed package brings; None for llmsim's own."""
+    if kind.__module__.startswith("llmsim."):
         return None
-    file = inspect.getsourcefile(policy)
+    file = inspect.getsourcefile(kind)
     return None if file is None else Path(file)
 
 

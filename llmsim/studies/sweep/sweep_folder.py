@@ -18,11 +18,11 @@ import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment import check_folder
 from llmsim.metrics.score import Score
-from llmsim.studies.sweep.definition import Point, Sweep
-from llmsim.studies.sweep.keys import code_hash
+from llmsim.studies.sweep.point_keys import code_hash
+from llmsim.studies.sweep.sweep_definition import Point, Sweep
 
 #: the file whose presence makes a folder that of a sweep
-MARK = "sweep.json"
+SWEEP_FILE = "sweep.json"
 TABLE = "sweep.parquet"
 TABLE_SO_FAR = "sweep_so_far.parquet"
 CURVES, HEAT_MAPS = "curves.png", "heat_maps.png"
@@ -75,7 +75,7 @@ class Store:
     def begin(self, sweep: Sweep, command: str) -> None:
         """Write down what is asked; tables and pictures of another question go, their points stay."""
         said = described(sweep, command)
-        mark = self.folder / MARK
+        mark = self.folder / SWEEP_FILE
         before = _read(mark)
         if before is None or before.get("points") != said["points"] or before.get("axes") != said["axes"]:
             for file in (TABLE, TABLE_SO_FAR, CURVES, HEAT_MAPS):
@@ -110,9 +110,9 @@ class Kept:
 
 def read_kept(folder: Path) -> Kept:
     """Read what a sweep found, all of it or what there is so far; InputError if the folder holds no sweep."""
-    said = _read(folder / MARK)
+    said = _read(folder / SWEEP_FILE)
     if said is None or not {"axes", "seeds", "points", "first_scenario"} <= said.keys():
-        raise InputError(f"{folder / MARK}: expected what llmsim sweep has written")
+        raise InputError(f"{folder / SWEEP_FILE}: expected what llmsim sweep has written")
     file = next((folder / name for name in (TABLE, TABLE_SO_FAR) if (folder / name).is_file()), None)
     if file is None:
         return Kept(said, [], finished=False)
@@ -130,7 +130,7 @@ def read_kept(folder: Path) -> Kept:
 def opened(folder: Path) -> Iterator[Store]:
     """Make or find a sweep's folder, for this process alone; InputError where none can be."""
     if not _just_begun(folder):
-        check_folder(folder, MARK)
+        check_folder(folder, SWEEP_FILE)
     try:
         (folder / POINTS).mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -147,7 +147,7 @@ def opened(folder: Path) -> Iterator[Store]:
 
 def _just_begun(folder: Path) -> bool:
     """Whether a sweep was killed here before it could write its mark."""
-    return folder.is_dir() and {file.name for file in folder.iterdir()} <= {LOCK, POINTS, f".{MARK}.part"}
+    return folder.is_dir() and {file.name for file in folder.iterdir()} <= {LOCK, POINTS, f".{SWEEP_FILE}.part"}
 
 
 def _take(lock: int, folder: Path) -> None:

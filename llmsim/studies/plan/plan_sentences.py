@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from llmsim.studies.plan.evaluate import FAILS, Evaluation
-from llmsim.studies.plan.plan import Answer, Planned
+from llmsim.studies.plan.plan_answers import Answer, AnsweredPlan
 
 #: beyond it, a handful of runs and Student's t say no more
 MOST_SAID = 0.999
 
 
-def sentence(planned: Planned) -> str:
+def sentence(planned: AnsweredPlan) -> str:
     """The answer: the cheapest candidate's, or that there is none."""
     best = planned.best
     if best is not None:

@@ -13,15 +13,15 @@ from llmsim.errors import LlmsimError
 from llmsim.scenario import Scenario, SyntheticWorkload
 from llmsim.studies.plan.binding import Binding, what_binds
 from llmsim.studies.plan.candidates import Candidate
-from llmsim.studies.plan.definition import Question
 from llmsim.studies.plan.evaluate import CARRIES, FAILS, Evaluation, Evaluator, Rules
-from llmsim.studies.plan.measure import Measured, measure
+from llmsim.studies.plan.measured_runs import MeasuredPoint, measure
+from llmsim.studies.plan.plan_question import Question
 from llmsim.studies.plan.search import boundary
 
 #: (evaluations done, about how many there will be)
 Progress = Callable[[int, int], None]
 #: a first guess of the evaluations that a candidate takes
-EVALUATIONS = 6
+EXPECTED_EVALUATIONS = 6
 #: the rate is bracketed in steps of this factor, and no further than this many of them
 RATE_STEP, RATE_STEPS = 1.5, 24
 
@@ -73,7 +73,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Planned:
+class AnsweredPlan:
     """The answers to a question, candidate by candidate."""
 
     question: Question
@@ -92,7 +92,7 @@ class Planned:
         return answer.usd_per_million_tokens(answer.carries) or math.inf
 
 
-def make_plan(question: Question, executor: Executor, progress: Progress | None = None) -> Planned:
+def make_plan(question: Question, executor: Executor, progress: Progress | None = None) -> AnsweredPlan:
     """Answer for every candidate; runs go to `executor`, and the answer does not depend on which that is."""
     done = 0
     answers: list[Answer] = []
@@ -102,11 +102,11 @@ def make_plan(question: Question, executor: Executor, progress: Progress | None 
         done += 1
         if progress is not None:
             rest = len(question.candidates) - len(answers) - 1
-            progress(done, max(done + 1, EVALUATIONS) + EVALUATIONS * rest)
+            progress(done, max(done + 1, EXPECTED_EVALUATIONS) + EXPECTED_EVALUATIONS * rest)
 
     for candidate in question.candidates:
         answers.append(_answer(question, candidate, _evaluator(question, executor), evaluated))
-    return Planned(question, tuple(answers))
+    return AnsweredPlan(question, tuple(answers))
 
 
 def _evaluator(question: Question, executor: Executor) -> Evaluator:
@@ -115,7 +115,7 @@ def _evaluator(question: Question, executor: Executor) -> Evaluator:
     rules = Rules(table.confidence, table.least_seeds, table.most_seeds, workload.requests, table.most_requests)
     metrics = [target.metric for target in question.targets]
 
-    def measure_all(scenarios: Any) -> list[Measured]:
+    def measure_all(scenarios: Any) -> list[MeasuredPoint]:
         try:
             return list(executor.map(partial(measure, metrics=metrics), scenarios))
         except BrokenExecutor:

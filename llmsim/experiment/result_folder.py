@@ -36,19 +36,19 @@ from llmsim.scenario.named import STORED
 if TYPE_CHECKING:
     import pandas as pd
 
-    from llmsim.experiment.run import Result
+    from llmsim.experiment.run_scenario import Result
 
 OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 #: the file whose presence makes a folder a result
-MARK = "scenario.json"
+SCENARIO_FILE = "scenario.json"
 DELIVERED_TOKENS = "delivered_tokens.parquet"
 TRANSFERS = "transfers.parquet"
 INSTANCES = "instances.parquet"
 STATES = tuple(state.name.lower() for state in InstanceState)
 #: files that only some runs have
-SOME = (DELIVERED_TOKENS, TRANSFERS, INSTANCES, "instances.png")
+OPTIONAL_FILES = (DELIVERED_TOKENS, TRANSFERS, INSTANCES, "instances.png")
 #: table -> columns without which a result cannot be scored again
-NEEDED = {
+NEEDED_COLUMNS = {
     "requests": (
         *("arrival_s", "prompt_tokens", "output_tokens", "first_scheduled_s", "end_s"),
         *("left_s", "outcome", "reason", "instance", "sent_s"),
@@ -58,7 +58,7 @@ NEEDED = {
     "step_ends": ("instance", "end_s"),
 }
 #: columns of requests.parquet that follow from the record and the delivery policy
-NOBODYS = -1  #: in place of the number of a word: there is none
+NO_WORD = -1  #: in place of the number of a word: there is none
 DELIVERED_COLUMNS = ("delivered_tokens", "first_token_delivered_s", "last_token_delivered_s")
 
 
@@ -84,7 +84,7 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
         _write_table(folder / INSTANCES, record.instance_states, state=STATES)
     if not isinstance(result.scenario.delivery, ImmediateDelivery):
         _write_table(folder / DELIVERED_TOKENS, _delivered_tokens(result.delivered))
-    write_json(folder / MARK, result.scenario.model_dump(mode="json"))
+    write_json(folder / SCENARIO_FILE, result.scenario.model_dump(mode="json"))
     write_json(folder / "score.json", result.reported(force=force).to_dict())
 
 
@@ -110,7 +110,7 @@ def _requests(result: Result) -> tuple[dict[str, Any], dict[str, tuple[str, ...]
         words["class"] = _classes(result.scenario)
     if result.scenario.pool:
         numbers = record.requests["instance"]
-        requests["pool"] = np.where(numbers < 0, NOBODYS, pool_of_instances(result.scenario)[numbers])
+        requests["pool"] = np.where(numbers < 0, NO_WORD, pool_of_instances(result.scenario)[numbers])
         words["pool"] = tuple(pool.name for pool in result.scenario.pool)
     return requests, words
 
@@ -118,7 +118,7 @@ def _requests(result: Result) -> tuple[dict[str, Any], dict[str, tuple[str, ...]
 def read_record(folder: Path) -> Record:
     """Read a result's tables back, so that it can be scored again; InputError if the folder has none."""
     _check_result(folder)
-    tables = {name: _read_table(folder / f"{name}.parquet", columns) for name, columns in NEEDED.items()}
+    tables = {name: _read_table(folder / f"{name}.parquet", columns) for name, columns in NEEDED_COLUMNS.items()}
     requests, ends = tables["requests"], tables["step_ends"]
     reasons, requests["reason"] = np.unique(requests["reason"], return_inverse=True)
     requests["outcome"] = np.array([OUTCOMES.index(name) for name in requests["outcome"]], dtype=np.int8)
@@ -148,7 +148,7 @@ def read_record(folder: Path) -> Record:
 def read_scenario(folder: Path) -> Scenario:
     """Read back the scenario of a result; InputError if the folder has none that this version understands."""
     _check_result(folder)
-    file = folder / MARK
+    file = folder / SCENARIO_FILE
     try:
         return Scenario.model_validate_json(file.read_text(encoding="utf-8"), context=STORED)
     except OSError as error:
@@ -178,8 +178,8 @@ def read_score(folder: Path) -> Score:
 
 
 def _check_result(folder: Path) -> None:
-    if not (folder / MARK).is_file():
-        raise InputError(f"{folder}: expected a folder that llmsim run has written, with {MARK} in it")
+    if not (folder / SCENARIO_FILE).is_file():
+        raise InputError(f"{folder}: expected a folder that llmsim run has written, with {SCENARIO_FILE} in it")
 
 
 def _deliveries(result: Result) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def check_folder(folder: Path, mark: str = MARK) -> None:
+def check_folder(folder: Path, mark: str = SCENARIO_FILE) -> None:
     """Refuse a place where a result must not go: a file, or a folder that holds something else than `mark`."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
         raise InputError(f"{folder}: holds files, but no {mark} of this command; expected a new or empty folder")
@@ -215,7 +215,7 @@ def in_the_way(folder: Path) -> Path | None:
 
 
 @contextmanager
-def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
+def staged(folder: Path, mark: str = SCENARIO_FILE) -> Iterator[Path]:
     """Give a scratch folder whose files become `folder`'s when the block ends well, and vanish otherwise.
 
     A new folder appears in one move. In the folder of an earlier result each file is replaced in one move;
@@ -230,7 +230,7 @@ def staged(folder: Path, mark: str = MARK) -> Iterator[Path]:
     try:
         yield scratch
         if folder.is_dir():
-            for name in SOME:
+            for name in OPTIONAL_FILES:
                 (folder / name).unlink(missing_ok=True)
             for file in sorted(scratch.iterdir()):
                 os.replace(file, folder / file.name)
@@ -253,7 +253,7 @@ def _arrow(columns: dict[str, Any], **words: tuple[str, ...]) -> Any:
 
     arrays = {
         name: pa.DictionaryArray.from_arrays(
-            pa.array(column, pa.int32(), mask=np.asarray(column) == NOBODYS), pa.array(words[name])
+            pa.array(column, pa.int32(), mask=np.asarray(column) == NO_WORD), pa.array(words[name])
         )
         if name in words
         else pa.array(column)

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmsim.experiment.store import write_json
+from llmsim.experiment.result_folder import write_json
 from llmsim.studies.plan.evaluate import Evaluation
-from llmsim.studies.plan.plan import Answer, Planned
-from llmsim.studies.plan.words import sentence
+from llmsim.studies.plan.plan_answers import Answer, AnsweredPlan
+from llmsim.studies.plan.plan_sentences import sentence
 
 #: the file whose presence makes a folder a plan
-MARK = "plan.json"
+PLAN_FILE = "plan.json"
 
 
-def to_dict(planned: Planned) -> dict[str, Any]:
+def to_dict(planned: AnsweredPlan) -> dict[str, Any]:
     """The question and its answers as plain values for JSON."""
     question, best = planned.question, planned.best
     return {
@@ -77,14 +77,14 @@ def _evaluation(answer: Answer, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def evaluation_rows(planned: Planned) -> Iterator[dict[str, Any]]:
+def evaluation_rows(planned: AnsweredPlan) -> Iterator[dict[str, Any]]:
     """One row for each candidate and each size or rate that was looked at."""
     for answer in planned.answers:
         for evaluation in answer.evaluations:
             yield {**_candidate(answer), **_evaluation(answer, evaluation)}
 
 
-def run_rows(planned: Planned) -> Iterator[dict[str, Any]]:
+def run_rows(planned: AnsweredPlan) -> Iterator[dict[str, Any]]:
     """One row for each run that an answer rests on; metrics of runs that were not steady are missing."""
     for answer in planned.answers:
         for evaluation in answer.evaluations:
@@ -102,10 +102,10 @@ def run_rows(planned: Planned) -> Iterator[dict[str, Any]]:
                 }
 
 
-def write(planned: Planned, folder: Path) -> None:
+def write(planned: AnsweredPlan, folder: Path) -> None:
     """Write a plan's files into an existing folder."""
     import pandas as pd
 
     pd.DataFrame(list(evaluation_rows(planned))).to_parquet(folder / "evaluations.parquet", index=False)
     pd.DataFrame(list(run_rows(planned))).to_parquet(folder / "runs.parquet", index=False)
-    write_json(folder / MARK, to_dict(planned))
+    write_json(folder / PLAN_FILE, to_dict(planned))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from llmsim.reports.plots.style import BLUE, COLOURS, GREEN, LEGEND, ORANGE, new_figure, tidy
 
-POINTS = 1500
+DRAWN_POINTS = 1500
 #: more instances than this are drawn as their sum, or as mean and range
-SINGLY = 4
+MOST_DRAWN_SINGLY = 4
 
 
 def load_figure(
@@ -26,7 +26,7 @@ def load_figure(
     """
     figure = new_figure(10.5, 4.8)
     queue, memory = figure.subplots(2, 1, sharex=True)
-    time_s = np.linspace(0.0, float(np.max(steps["end_s"], initial=0.0)), POINTS)
+    time_s = np.linspace(0.0, float(np.max(steps["end_s"], initial=0.0)), DRAWN_POINTS)
     running = sampled(steps, "running", time_s).sum(axis=0)
     waiting = np.maximum(in_system(requests, time_s) - running, 0)
     queue.fill_between(time_s, running, step="post", color=BLUE, alpha=0.35, linewidth=0)
@@ -36,7 +36,7 @@ def load_figure(
     tidy(queue, x="", y="requests", title="Load and queue, all instances")
     rows = sampled(steps, "kv_blocks_used", time_s)
     used = 100.0 * rows / np.asarray(num_gpu_blocks)[: len(rows), None]
-    if len(used) > SINGLY:
+    if len(used) > MOST_DRAWN_SINGLY:
         memory.fill_between(time_s, used.min(axis=0), used.max(axis=0), color=GREEN, alpha=0.25, linewidth=0)
         memory.plot(time_s, used.mean(axis=0), color=GREEN, linewidth=1, label=f"mean and range of {len(used)}")
     else:
