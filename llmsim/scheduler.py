@@ -193,6 +193,12 @@ class InstanceView(InstanceLimits, Protocol):
     def blocks_to_decode(self, request: RequestView) -> int:
         """KV blocks (0 or 1) that a decoding request takes in the next step."""
 
+    def rests(self, request: RequestView) -> bool:
+        """Whether a running request takes no part in the next step, but keeps its seat and its memory.
+
+        So it is under asynchronous scheduling, if the last token of the request is being computed.
+        """
+
 
 class Scheduler(ABC):
     """One policy: one file in llmsim/schedulers/, named after the policy, with one subclass of this."""

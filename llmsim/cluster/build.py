@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -73,7 +74,9 @@ def build_cluster(
     autoscaler = None if options.autoscaling is None else Autoscaler(base.clock, fleet, options.autoscaling)
     arrivals = Dispatcher(base.clock, router, fleet, None if autoscaler is None else autoscaler.ready)
     queued_s = _connect(base, clients, way_out, arrivals, autoscaler)
-    _start(instances, fleet, eager=_needs_events(router, options, clients))
+    fleet.eager = _needs_events(router, options, clients)
+    for instance in instances:
+        instance.start(eager=fleet.eager, until_s=inf if options.until_s is None else options.until_s)
     return Cluster(
         workload=workload,
         attempts=base.attempts,
@@ -181,6 +184,7 @@ def _instances(base: _Base, way_out: WayOut) -> list[Instance]:
             observers=observers,
             gpus=spec.gpus,
             stepwise=not base.options.stretches,
+            async_scheduling=spec.async_scheduling,
         )
         for number, (spec, memory) in enumerate(zip(base.specs, _memories(base.specs, base.attempts), strict=True))
     ]
@@ -270,14 +274,10 @@ def _patience(base: _Base, clients: Clients, entrance: Entrance | NoLimit) -> No
 
 
 def _needs_events(router: Router, options: RunOptions, clients: Clients) -> bool:
-    """Whether anything depends on the state of instances between arrivals, or every step is to be an event."""
+    """Whether anything depends on the state of instances between arrivals, or every step is to be an event.
+
+    If not, they are in lazy mode (engine/instance.py).
+    """
     looked_at = router.reads or options.reports.age_s or clients.act or not options.stretches
     followed = (options.api.max_concurrency, options.patience, options.disaggregation, options.autoscaling)
     return bool(looked_at) or any(part is not None for part in followed)
-
-
-def _start(instances: Sequence[Instance], fleet: Fleet, *, eager: bool) -> None:
-    """Let instances make events of all that they do; or lazily, where nothing depends on them between arrivals."""
-    fleet.eager = eager
-    for instance in instances:
-        instance.start(eager=eager)

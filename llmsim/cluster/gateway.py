@@ -40,12 +40,11 @@ class SenderQueue(WayOut):
         self._token_s = token_s
         self._sent_s = [0.0] * instances  # when the latest token that each has emitted will have been sent
 
-    def emitted(self, instance: int, stretch: Stretch) -> None:
-        """Note the tokens of steps."""
-        heads = sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
-        tokens = stretch.decoding + heads
-        ends = ((stretch.step_end_s(step), tokens) for step in range(1, stretch.steps + 1))
-        *_, self._sent_s[instance] = sendings(ends, self._token_s, self._sent_s[instance])
+    def emitted(self, instance: int, stretch: Stretch, tokens: int) -> None:
+        """Note the tokens of steps; the last one has so many, each of the others one of every decoding request."""
+        counts = [stretch.decoding] * (stretch.steps - 1) + [tokens]
+        ends_s = map(stretch.step_end_s, range(1, stretch.steps + 1))
+        *_, self._sent_s[instance] = sendings(zip(ends_s, counts, strict=True), self._token_s, self._sent_s[instance])
 
     def received_s(self, number: int, request: Request) -> float:
         """When the client of a request that ends now on an instance has its last token, or the news."""
@@ -187,10 +186,23 @@ def handed_out(record: Record, token_s: float) -> Timelines:
 def _sent(record: Record, instance: int, head_s: Floats, token_s: float) -> tuple[Floats, Floats]:
     """When one instance's sender lets heads go, and the tokens of each decode step."""
     rows = record.steps["instance"] == instance
-    taken = record.steps["steps"][rows]
-    decoding, ends_s = (np.repeat(record.steps[name][rows], taken) for name in ("decoding", "end_s"))
-    ends_s[decoding > 0] = record.step_ends_s[instance]
+    steps = record.steps["steps"][rows]
+    decodes, ends_s = (np.repeat(record.steps[name][rows], steps) for name in ("decoding", "end_s"))
+    decodes = decodes > 0
+    ends_s[decodes] = record.step_ends_s[instance]
+    tokens = np.zeros(len(ends_s), dtype=np.int64)
+    tokens[decodes] = _decoded(record, instance)
     at = np.searchsorted(ends_s, head_s)
-    tokens: Ints = decoding + np.bincount(at, minlength=len(ends_s))
+    tokens += np.bincount(at, minlength=len(ends_s))
     sent_s = np.array([*sendings(zip(ends_s.tolist(), tokens.tolist(), strict=True), token_s, 0.0)])
-    return sent_s[at], sent_s[decoding > 0]
+    return sent_s[at], sent_s[decodes]
+
+
+def _decoded(record: Record, instance: int) -> Ints:
+    """Tokens that each decode step of an instance emits: fewer than it computes, where some are in vain."""
+    own = record.segments["instance"] == instance
+    first, steps = record.segments["first_step"][own], record.segments["steps"][own]
+    size = len(record.step_ends_s[instance]) + 1
+    change: Ints = np.bincount(first, minlength=size) - np.bincount(first + steps, minlength=size)
+    tokens: Ints = np.cumsum(change)[:-1]
+    return tokens

@@ -15,6 +15,7 @@ what it adds and gives back, in runs, however long its history is. Only copies a
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Callable
 
 from llmsim.engine.block_copies import Copies
 from llmsim.engine.block_paths import BlockPaths, Path
@@ -41,6 +42,7 @@ class BlockCache(KVMemory):
         "_reserved",
         "_steps_until_more",
         "_undo",
+        "_unknown",
     )
 
     def __init__(self, total_blocks: int, block_tokens: int, paths: BlockPaths) -> None:
@@ -55,6 +57,7 @@ class BlockCache(KVMemory):
         self._order = 0
         self._reserved = 0  # of the free blocks: as good as handed out, and in the queue no more
         self._steps_until_more: int | None = None  # since a scheduler was last asked
+        self._unknown: Callable[[Request, int], int] | None = None  # tokens of a request that are counted ahead
 
     # Looking -----------------------------------------------------------------------------------------------
 
@@ -208,6 +211,13 @@ class BlockCache(KVMemory):
         if self.free_blocks > self.total_blocks:
             raise MemoryOverrun(f"{self.free_blocks} KV blocks free of {self.total_blocks}")
 
+    def release_tail(self, computed_tokens: int, known_tokens: int) -> None:
+        """Take back the blocks of a request, the last one first, that no token which is known is in."""
+        blocks = self.blocks_for(computed_tokens) - self.blocks_for(known_tokens)
+        if blocks:
+            self._queue.prepend_nameless(blocks)
+            self.free_blocks += blocks
+
     def _let_go(self, holding: Holding) -> None:
         """Queue up the blocks that a request alone has held, the deepest first."""
         nodes, at, copies = holding.path.nodes, holding.at, self._copies
@@ -267,17 +277,29 @@ class BlockCache(KVMemory):
         size = self.block_tokens
         filled = []
         for holding in growing:
-            tokens = holding.tokens(ahead)
+            tokens = self._tokens(holding, ahead)
             for place in range(holding.places + 1, min(tokens // size, holding.path.stops[-1]) + 1):
                 filled.append((place * size - tokens, holding.order, place, holding))
         for _, _, place, holding in sorted(filled):
             self._extend(holding, place)
         return [holding for holding in growing if holding.grows is not None]
 
+    def _tokens(self, holding: Holding, ahead: int) -> int:
+        """Tokens of a decoding request that are computed, and known, once `ahead` steps more are."""
+        tokens = holding.tokens(ahead)
+        if self._unknown is None:
+            return tokens
+        assert holding.grows is not None
+        return tokens - self._unknown(holding.grows, ahead)
+
+    def count_ahead(self, unknown: Callable[[Request, int], int]) -> None:
+        """Have tokens of decoding requests counted that are not known yet, though their place in memory is taken."""
+        self._unknown = unknown
+
     def _note_growth(self, growing: list[Holding], ahead: int) -> None:
         """Note when one of these requests fills its next block."""
         size = self.block_tokens
-        steps = min((holding.places + 1) * size - holding.tokens(ahead) for holding in growing)
+        steps = min((holding.places + 1) * size - self._tokens(holding, ahead) for holding in growing)
         self._steps_until_more = min(steps, self._steps_until_more or steps)
 
     # Blocks ------------------------------------------------------------------------------------------------

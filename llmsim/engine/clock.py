@@ -118,3 +118,8 @@ class Alarm:
     def yet_to_come(self) -> bool:
         """Whether the instance has not had its turn at the present time."""
         return self.clock.rank < self._rank
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of the instance's turns at the present time are over."""
+        return self.clock.rank > self._rank

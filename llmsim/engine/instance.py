@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
-from llmsim.engine.between_steps import BetweenSteps
+from llmsim.engine.ahead import StatesAhead, ViewAhead
+from llmsim.engine.async_loop import AsyncLoop
+from llmsim.engine.between_steps import BetweenSteps, BetweenStepsAhead
 from llmsim.engine.clock import Alarm, Clock
 from llmsim.engine.decode_batch import DecodeBatch
 from llmsim.engine.exchange import Exchange
@@ -37,8 +40,21 @@ class Observers:
 
     recorder: Recorder
     on_end: Callable[[int, Request], None]  #: called with the instance's number and a request that has ended there
-    #: called with the instance's number and steps whose tokens were emitted
-    on_tokens: Callable[[int, Stretch], None] | None = None
+    #: called with the instance's number, steps whose tokens were emitted, and how many tokens the last one has
+    on_tokens: Callable[[int, Stretch, int], None] | None = None
+
+
+class Kinds(NamedTuple):
+    """What makes an engine schedule synchronously or asynchronously."""
+
+    states: type[RequestStates]
+    view: Callable[[Any, int], View]
+    loop: type[Loop]
+    between_steps: type[BetweenSteps]
+
+
+SYNCHRONOUS = Kinds(RequestStates, View, Loop, BetweenSteps)
+ASYNCHRONOUS = Kinds(StatesAhead, ViewAhead, AsyncLoop, BetweenStepsAhead)
 
 
 class Instance:
@@ -70,6 +86,7 @@ class Instance:
         observers: Observers,
         gpus: int = 1,
         stepwise: bool = False,
+        async_scheduling: bool = False,
     ) -> None:
         self.clock = clock
         self.number = number
@@ -77,29 +94,31 @@ class Instance:
         self.eager = True
         self.journal = Journal(number, observers.recorder, observers.on_end)
         batch = ListBatch(memory) if stepwise else DecodeBatch(memory)
-        self.states = RequestStates(
+        kinds = ASYNCHRONOUS if async_scheduling else SYNCHRONOUS
+        self.states = kinds.states(
             scheduler.new_queue(), memory, batch, self.journal, output_tokens, type(scheduler).__name__
         )
         asks_every_step = stepwise or scheduler.asks_every_step
-        kind = SingleSteps if stepwise else StepTimes
-        self.loop = Loop(
+        step_times = SingleSteps if stepwise else StepTimes
+        self.loop = kinds.loop(
             Alarm(clock, number),
             scheduler,
-            View(self.states, max_model_len),
+            kinds.view(self.states, max_model_len),
             self.states,
-            kind(latency, self.states, asks_every_step=asks_every_step, gpus=gpus),
+            step_times(latency, self.states, asks_every_step=asks_every_step, gpus=gpus),
             self.journal,
             on_tokens=None if observers.on_tokens is None else partial(observers.on_tokens, number),
             asks_every_step=asks_every_step,
         )
-        self._between = BetweenSteps(self.loop)
+        self._between = kinds.between_steps(self.loop)
         self._limits = OnlyLimits(memory.block_tokens, max_model_len, memory.total_blocks)
         self._inbox: list[tuple[float, Request]] = []  # lazy mode: arrivals, with their times
 
     # Setting up, called by a cluster -----------------------------------------------------------------------
 
-    def start(self, *, eager: bool) -> None:
-        """Begin to serve: with an event for each act, or lazily."""
+    def start(self, *, eager: bool, until_s: float) -> None:
+        """Begin to serve, up to a time: with an event for each act, or lazily."""
+        self.loop.end_at(until_s)
         self.eager = self.journal.eager = eager
         if eager:
             self.clock.process(self.loop.serve())

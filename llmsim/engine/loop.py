@@ -43,6 +43,8 @@ class Loop:
         """Emit the tokens of the steps that end now, decide, and compute the next steps."""
         self.states.now_s = self.due_s
         if self.stretch is not None:
+            if self._on_tokens is not None:
+                self._on_tokens(self.stretch, _tokens(self.stretch))
             self._emit(self.stretch)
         if self.cancelled:
             self._drop_cancelled()
@@ -55,9 +57,7 @@ class Loop:
         memory = states.memory
         blocks_used = memory.total_blocks - memory.free_blocks
         self.journal.stretches.append((stretch, blocks_used, len(states.waiting), len(states.running)))
-        if self._on_tokens is not None:
-            self._on_tokens(stretch)
-        states.worked_until_s = stretch.end_s
+        self._view.worked_until_s = stretch.end_s
         self.stretch = None  # a router that is asked because a request finishes sees these steps as taken
         if stretch.decoding:
             states.decode(stretch)
@@ -101,8 +101,10 @@ class Loop:
         if not (states.waiting or states.running):
             return None
         decision = self.scheduler.schedule(self._view.updated(states))
-        if decision.notes is not None or decision.looked_up:
-            states.remember(decision)
+        if decision.notes is not None:
+            self._view.notes = decision.notes
+        if decision.looked_up:
+            states.look_up(decision)
         if decision.abandon or decision.preempt or decision.hold or states.held:
             states.carry_out(decision)
             if decision.preempt and states.cache is not None:  # victims that share blocks may need less than they gave
@@ -113,15 +115,21 @@ class Loop:
         """Start the next steps, if there is anything to compute."""
         now_s = self.states.now_s
         stretch = self.stretch = None if decision is None else self.step_times.plan(decision, now_s)
-        if stretch is not None:
-            self.due_s = stretch.end_s
-        elif decision is None:
-            self.due_s = inf
-        elif decision.abandon or decision.preempt:
-            self.due_s = now_s  # things have changed: ask again at once
-        else:
-            review_s = decision.review_at_s
-            self.due_s = inf if review_s is None or review_s <= now_s else review_s
+        if stretch is None:
+            self.due_s = self._review_s(decision)
+            return
+        if decision is not None and decision.review_at_s is not None:
+            stretch.cut(min(stretch.ended_before(decision.review_at_s) + 1, stretch.steps))
+        self.due_s = stretch.end_s
+
+    def _review_s(self, decision: Decision | None) -> float:
+        """When to ask again if nothing follows from a decision and nothing happens."""
+        if decision is None:
+            return inf
+        now_s, review_s = self.states.now_s, decision.review_at_s
+        if decision.abandon or decision.preempt:
+            return now_s  # things have changed: ask again at once
+        return inf if review_s is None or review_s <= now_s else review_s
 
     # Set up ------------------------------------------------------------------------------------------------
 
@@ -151,7 +159,7 @@ class Loop:
         step_times: StepTimes,
         journal: Journal,
         *,
-        on_tokens: Callable[[Stretch], None] | None = None,
+        on_tokens: Callable[[Stretch, int], None] | None = None,
         asks_every_step: bool,
     ) -> None:
         self.alarm = alarm
@@ -166,9 +174,12 @@ class Loop:
         self.report_due_s = inf  #: from then on, a report must be written before anything changes
         self.on_report_due: Callable[[], None] = _no_report
         self._view = view
-        self._on_tokens = on_tokens  # told of steps whose tokens leave
+        self._on_tokens = on_tokens  # told of steps whose tokens leave, and how many the last one has
         schedule = type(scheduler).schedule
         self._decodes_by_itself = getattr(schedule, "decodes_by_itself", None) is schedule and not asks_every_step
+
+    def end_at(self, until_s: float) -> None:
+        """Note when the run will end: of no matter to a loop that looks no further than to the end of a step."""
 
     # Interrupted -------------------------------------------------------------------------------------------
 
@@ -200,12 +211,17 @@ class Loop:
         for id in self.cancelled:
             request = states.get(id)
             if request is not None:
-                states.withdraw(request)
+                states.drop(request, Outcome.CANCELLED)
             elif self.exchange is not None:
                 request = self.exchange.drop(id)
-            if request is not None:
-                states.end(request, Outcome.CANCELLED, states.now_s)
+                if request is not None:
+                    states.end(request, Outcome.CANCELLED, states.now_s)
         self.cancelled.clear()
+
+
+def _tokens(stretch: Stretch) -> int:
+    """How many tokens leave when the last of these steps ends."""
+    return stretch.decoding + sum(tokens == request.tokens_to_prefill for request, tokens in stretch.prefill)
 
 
 def _no_report() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from llmsim.errors import MemoryOverrun
@@ -36,6 +36,10 @@ class KVMemory:
         """Take back what a preempted request holds, while `others` go on running."""
         self.release(request, computed_tokens)
 
+    def release_tail(self, computed_tokens: int, known_tokens: int) -> None:
+        """Take back the blocks of a request, the last one first, that no token which is known is in."""
+        self.give_back(-(-computed_tokens // self.block_tokens) - -(-known_tokens // self.block_tokens))
+
     def take(self, blocks: int) -> None:
         """Hand out blocks. Raises `MemoryOverrun` if there are not as many."""
         if blocks > self.free_blocks:
@@ -61,6 +65,12 @@ class CachingMemory(KVMemory, ABC):
     #: whether requests take their memory one after another, in order of admission, and victims give theirs back only
     #: when it is needed
     in_turn: ClassVar[bool] = False
+
+    def count_ahead(self, unknown: Callable[[Request, int], int]) -> None:
+        """Have tokens of decoding requests counted that are not known yet, though their place in memory is taken.
+
+        `unknown` says how many of a request when so many steps are decided beyond those that are counted.
+        """
 
     @abstractmethod
     def cached_blocks(self, request: int, tokens: int, ahead: int = 0) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from math import inf, isnan
+from math import isnan
 
 from llmsim.engine.decode_batch import Batch
 from llmsim.engine.journal import Journal
@@ -37,14 +37,12 @@ class RequestStates:
         "last_decode_s",
         "line",
         "memory",
-        "notes",
         "now_s",
         "output_tokens",
         "prefilling",
         "running",
         "waiting",
         "waiting_tokens",
-        "worked_until_s",
     )
 
     def __init__(
@@ -67,8 +65,6 @@ class RequestStates:
         self.cache = memory if isinstance(memory, CachingMemory) else None
         self.line: Stretch | None = None  #: the latest decode steps, if the next ones may go on on their line
         self.last_decode_s = NOT_YET_S  #: when the latest decode step ended
-        self.worked_until_s = -inf  #: when the latest step of any kind ended
-        self.notes: object = None  #: what the scheduler's latest decision noted for its next one
         self._journal = journal
         self.output_tokens = output_tokens  #: true lengths by request id, out of reach of every policy
         self._policy = policy  # name of the scheduler, for errors
@@ -80,10 +76,8 @@ class RequestStates:
         self.waiting[request.id] = request
         self.waiting_tokens += request.prompt_tokens
 
-    def remember(self, decision: Decision) -> None:
-        """Keep what a scheduler has noted, and let the cache know what it has looked up there."""
-        if decision.notes is not None:
-            self.notes = decision.notes
+    def look_up(self, decision: Decision) -> None:
+        """Let the cache know what a scheduler has looked up there."""
         if self.cache is not None:
             for id, tokens in decision.looked_up:
                 self.cache.look_up(id, tokens)
@@ -93,9 +87,7 @@ class RequestStates:
         if self.cache is not None:
             self.cache.take_back()
         for id in sorted(decision.abandon):
-            request = self._known(id, "abandoned")
-            self.withdraw(request)
-            self.end(request, Outcome.ABANDONED, self.now_s)
+            self.drop(self._known(id, "abandoned"), Outcome.ABANDONED)
         if decision.preempt and self.cache is not None and self.cache.in_turn:
             self._preempt_in_turn(decision, self.cache)
         else:
@@ -116,7 +108,7 @@ class RequestStates:
         granted: dict[int, int] = {}  # tokens of this step, by request
         needed = 0  # blocks
         for id, request in list(self.running.items()):
-            if id not in self.running or id in decision.hold:
+            if id not in self.running or id in decision.hold or self._rests(id):
                 continue
             tokens = decision.prefill.get(id, 0) if id in self.prefilling else int(decision.decode)
             blocks = cache.blocks_for(request.computed_tokens + tokens) - cache.blocks_for(request.computed_tokens)
@@ -135,16 +127,27 @@ class RequestStates:
         request = self.running.get(id)
         if request is None:
             raise self.wrong(f"request {id} is preempted, but is not running")
+        unknown = self._unknown(request, granted)
         self._take_out(request)
         memory, tokens = self.memory, request.prefilled_tokens
         blocks = memory.blocks_for(tokens + granted) - memory.blocks_for(tokens)
         memory.take(blocks)
-        memory.retract(id, tokens + granted, len(self.running))
+        if unknown:
+            memory.release_tail(tokens + granted, tokens + granted - unknown)
+        memory.retract(id, tokens + granted - unknown, len(self.running))
         self.forget_computed(request)
         request.preemptions += 1
         self.enqueue(request)
         self.waiting.move_to_end(id, last=False)
         return blocks
+
+    def _unknown(self, request: Request, granted: int) -> int:
+        """How many tokens of a request, `granted` ones for the next step among them, have memory and are not known."""
+        return 0
+
+    def _rests(self, id: int) -> bool:
+        """Whether a running request, not held, takes no part in the next step."""
+        return False
 
     def forget_computed(self, request: Request) -> None:
         """Note that nothing of a request is in memory any more: all of it has to be computed again."""
@@ -226,9 +229,9 @@ class RequestStates:
         self.line = stretch
         self.last_decode_s = stretch.end_s
         done = self.batch.advance(stretch.steps)
-        if len(done) > 1:
-            ended = set(done)
-            done = [id for id in self.running if id in ended]
+        if len(done) > 1:  # in order of the running ones
+            ending = set(done)
+            done = [id for id in self.running if id in ending]
         for id in done:
             self.finish(id)
 
@@ -314,15 +317,24 @@ class RequestStates:
         """Take a request out of the running ones; its memory is still to be taken back."""
         del self.running[request.id]
         self.prefilling.pop(request.id, None)
-        if self.held.pop(request.id, None) is not None:
-            request.held = False
+        self.held.pop(request.id, None)
+        request.held = False
         if request.counter is not None:
             self._leave_batch(request)
 
-    def _leave_batch(self, request: Request) -> None:
+    def drop(self, request: Request, outcome: Outcome) -> None:
+        """End a request before its time, now."""
+        self.withdraw(request)
+        self.end(request, outcome, self.now_s)
+
+    def _leave_batch(self, request: Request, in_vain: int = 0) -> None:
+        """Take a request out of the batch; so many of its latest tokens were computed in vain."""
         self.line = None  # it ends with the batch
         joined_step = request.joined_step
         emitted = self.batch.leave(request)
+        if in_vain:
+            emitted -= in_vain
+            request.emitted_before -= in_vain
         if emitted:
             request.last_token_s = self.last_decode_s
         if emitted or not isnan(request.head_s):  # nothing, if it was resumed and left at once

@@ -20,8 +20,11 @@ class StepTimes:
         self._states = states
         self._asks_every_step = asks_every_step
 
-    def plan(self, decision: Decision, start_s: float) -> Stretch | None:
-        """Return the steps that follow from a decision, from a time on; None if there is nothing to compute."""
+    def plan(self, decision: Decision, start_s: float, *, single: bool = False) -> Stretch | None:
+        """Return the steps that follow from a decision, from a time on; None if there is nothing to compute.
+
+        `single`: one step, after which there is to be another decision.
+        """
         states = self._states
         cache = states.cache
         if cache is not None:
@@ -34,14 +37,11 @@ class StepTimes:
         if batch.blocks_needed > free_blocks:
             raise self._too_little_memory()
         # what was abandoned may have made room for another request, which the scheduler has not seen yet
-        ask_at_once = self._asks_every_step or decision.abandon
-        steps = 1 if ask_at_once else batch.steps_ahead(free_blocks)
+        single = single or self._asks_every_step or bool(decision.abandon)
+        steps = 1 if single else batch.steps_ahead(free_blocks)
         if cache is not None:
             steps = min(steps, cache.steps_until_more() or steps)
-        stretch = self.decode(start_s, steps)
-        if decision.review_at_s is not None:
-            stretch.cut(min(stretch.ended_before(decision.review_at_s) + 1, stretch.steps))
-        return stretch
+        return self.decode(start_s, steps)
 
     def decode(self, start_s: float, most: int) -> Stretch:
         """Return the next decode steps, at most so many, and only as far as the step time is linear in the context."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from llmsim.engine.memory import NO_CACHE
@@ -63,6 +64,8 @@ class View(Limits):
     _asked: Admission | None  #: of a step in which nothing is admitted
 
     def __init__(self, states: RequestStates, max_model_len: int) -> None:
+        self.notes: object = None  # what the scheduler's latest decision noted for its next one
+        self.worked_until_s = -inf  # when the latest step of any kind ended
         self._cache = states.cache
         self.caches_prefixes = states.cache is not None
         self._waiting = states.waiting
@@ -79,8 +82,6 @@ class View(Limits):
         self._asked = None
         if self._cache is not None:
             self._cache.ask()
-        self.notes = states.notes
-        self.worked_until_s = states.worked_until_s
         self.decode_steps = batch.counter.steps
         self.num_waiting = len(self._waiting)
         self.num_prefilling = len(self._prefilling)
@@ -139,3 +140,6 @@ class View(Limits):
         if request.tokens_to_prefill:
             return 0
         return 1 if request.computed_tokens % self.block_tokens == 0 else 0
+
+    def rests(self, request: RequestView) -> bool:
+        return False

@@ -67,21 +67,25 @@ def _instance(
     with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
         latency = source.for_instance(gpu, model, cluster.tensor_parallel_size)
     host = make_host(scenario, number)
+    asynchronous, place = async_scheduling(scenario, number)
     if host.step_s or host.sequence_s or host.eager_step_s:
-        latency = Host(latency, host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size)
-    return InstanceSpec(
-        scheduler=with_abandonment(
-            scenario, scheduler.on_gpu(gpu.memory_bytes), latency, prefix_caching=cluster.prefix_caching
-        ),
-        latency=latency,
-        num_gpu_blocks=blocks,
-        block_tokens=cluster.block_size,
-        max_model_len=cluster.max_model_len or model.max_model_len,
-        prefix_caching=cluster.prefix_caching,
-        pool=pool.name,
-        role=pool.role,
-        gpus=cluster.tensor_parallel_size,
-    )
+        times = host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size
+        latency = Host(latency, *times, overlapped=asynchronous)
+    scheduler = scheduler.on_gpu(gpu.memory_bytes)
+    scheduler = with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching)
+    with blaming(scenario, *place):
+        return InstanceSpec(
+            scheduler=scheduler,
+            latency=latency,
+            num_gpu_blocks=blocks,
+            block_tokens=cluster.block_size,
+            max_model_len=cluster.max_model_len or model.max_model_len,
+            prefix_caching=cluster.prefix_caching,
+            pool=pool.name,
+            role=pool.role,
+            gpus=cluster.tensor_parallel_size,
+            async_scheduling=asynchronous,
+        )
 
 
 def _largest_step_tokens(scheduler: Scheduler) -> int:
@@ -105,6 +109,14 @@ def make_latency_source(
         with blaming(scenario, *prefix):
             policy = find_latency(chosen.name)
     return make_policy(policy, chosen.options, lambda keys: scenario.place(*keys), prefix, LatencyChoice.model_fields)
+
+
+def async_scheduling(scenario: Scenario, number: int) -> tuple[bool, tuple[str, ...]]:
+    """Whether the engines of a pool schedule asynchronously, and the key that says so: the pool's, or [scheduler]'s."""
+    own = scenario.pool[number].scheduler.async_scheduling if scenario.pool else None
+    if own is None:
+        return scenario.scheduler.async_scheduling, ("scheduler", "async_scheduling")
+    return own, ("pool", str(number), "scheduler", "async_scheduling")
 
 
 def make_scheduler(scenario: Scenario, policy: Policy | None = None, number: int = 0) -> Scheduler:

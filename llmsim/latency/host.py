@@ -15,8 +15,8 @@ class Host(LatencyModel):
     """GPU time plus `step_s` a step and `sequence_s` for each sequence in it, prefilling or decoding.
 
     A step of more tokens than the largest CUDA graph takes `eager_step_s` more: the host launches its kernels one by
-    one (vLLM's `max_cudagraph_capture_size`). For engines whose host waits for the GPU and the GPU for the host; one
-    that overlaps both hides most of it.
+    one (vLLM's `max_cudagraph_capture_size`). So it is where the host waits for the GPU and the GPU for the host. With
+    `overlapped` both work at the same time, the host on the next step: a step takes as long as the slower of them.
     """
 
     gpu: LatencyModel
@@ -24,6 +24,7 @@ class Host(LatencyModel):
     sequence_s: float = 0.0
     eager_step_s: float = 0.0
     max_cudagraph_capture_size: int | None = None  #: tokens; None: every step is in a graph
+    overlapped: bool = False  #: asynchronous scheduling
 
     def __post_init__(self) -> None:
         for name in ("step_s", "sequence_s", "eager_step_s"):
@@ -40,15 +41,26 @@ class Host(LatencyModel):
         """Seconds of one step, as the contract says."""
         tokens = decoding + sum(tokens for _, tokens in prefill)
         host_s = self.host_s(decoding + len(prefill), tokens)
-        return self.gpu.step_time_s(prefill, decoding, context_tokens) + host_s
+        gpu_s = self.gpu.step_time_s(prefill, decoding, context_tokens)
+        return max(gpu_s, host_s) if self.overlapped else gpu_s + host_s
 
     def decode_line(self, decoding: int, context_tokens: int) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
-        gpu_s, growth_s, steps = self.gpu.decode_line(decoding, context_tokens)
-        return gpu_s + self.host_s(decoding, decoding), growth_s, steps
+        line = self.gpu.decode_line(decoding, context_tokens)
+        host_s = self.host_s(decoding, decoding)
+        return slower(line, host_s) if self.overlapped else (line[0] + host_s, *line[1:])
 
     def host_s(self, sequences: int, tokens: int) -> float:
         """Seconds of the host in a step of so many tokens."""
         host_s = self.step_s + self.sequence_s * sequences
         most = self.max_cudagraph_capture_size
         return host_s if most is None or tokens <= most else host_s + self.eager_step_s
+
+
+def slower(line: Line, host_s: float) -> Line:
+    """The slower of a GPU on a line and a host that takes as long for each step: as far as it stays the slower one."""
+    gpu_s, growth_s, steps = line
+    behind_s = gpu_s - host_s  # above 0: the GPU is the slower one at first
+    if growth_s != 0 and (behind_s >= 0) == (growth_s < 0) and abs(behind_s / growth_s) < steps:
+        steps = int(abs(behind_s / growth_s)) + 1
+    return (gpu_s, growth_s, steps) if behind_s >= 0 else (host_s, 0.0, steps)

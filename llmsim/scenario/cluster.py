@@ -104,6 +104,8 @@ class SchedulerChoice(Table):
     model_config = ConfigDict(extra="allow")
 
     name: str = "chunked_prefill"
+    #: two steps in flight: each is decided while the one before it runs, and the host's time overlaps the GPU's
+    async_scheduling: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -117,6 +119,7 @@ class PoolScheduler(Table):
     model_config = ConfigDict(extra="allow")
 
     name: str | None = None
+    async_scheduling: bool | None = None  #: left out: that of [scheduler]
 
     @property
     def options(self) -> dict[str, Any]:

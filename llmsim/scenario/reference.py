@@ -40,6 +40,7 @@ VLLM_NAMES = {
     "workload.lengths.output_tokens": "bench: --random-output-len",
     "scheduler.max_num_seqs": "--max-num-seqs",
     "scheduler.max_num_batched_tokens": "--max-num-batched-tokens",
+    "scheduler.async_scheduling": "--async-scheduling",
     "host.max_cudagraph_capture_size": "--max-cudagraph-capture-size",
     "slo.ttft_s": "bench: --goodput ttft:MS",
     "slo.tpot_s": "bench: --goodput tpot:MS",

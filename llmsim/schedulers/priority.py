@@ -48,7 +48,7 @@ class _Step:
         if len(self._granted) == len(self._running) or not self._budget:
             return False
         view, request = self._view, self._running[len(self._granted)]
-        tokens = min(request.tokens_to_prefill or 1, self._budget)
+        tokens = 0 if view.rests(request) else min(request.tokens_to_prefill or 1, self._budget)
         computed = request.computed_tokens
         blocks = view.blocks_for(computed + tokens) - view.blocks_for(computed)
         while blocks > self._free + view.blocks_freed(self._victims):

@@ -20,6 +20,7 @@ from llmsim.schedulers.static import Static
 from llmsim.testing import LinearSteps, same, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from tests.properties.asynchronous import ASYNC, declared
 
 
 class GivesUpBesides(Scheduler):
@@ -76,15 +77,16 @@ def workloads(draw):
     api=st.sampled_from(PATHS),
     until_s=st.sampled_from([None, None, 1.0, 3.3]),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (1.01, np.inf, 0.125), (0.1, 0.2, 0.3)]),
+    ends=ASYNC,
 )
 def test_stretches_equal_single_steps(
-    requests, scheduler, latency, blocks, max_model_len, router, instances, max_in_flight, api, until_s, patience
+    requests, scheduler, latency, blocks, max_model_len, router, instances, max_in_flight, api, until_s, patience, ends
 ):
     if patience is not None:
         first_s, next_s, delay_s = patience
         patience = Patience(np.full(len(requests), first_s), np.full(len(requests), next_s), delay_s)
     stretches, single = serve_both_ways(
-        requests,
+        declared(requests, ends),
         scheduler,
         latency=latency,
         num_gpu_blocks=blocks,
@@ -95,6 +97,7 @@ def test_stretches_equal_single_steps(
         patience=patience,
         max_in_flight=max_in_flight,
         api=api,
+        async_scheduling=ends is not None,
     )
 
     assert same(stretches, single)

@@ -18,6 +18,7 @@ from llmsim.schedulers.fcfs import Fcfs
 from llmsim.testing import LinearSteps, same, serve, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from tests.properties.asynchronous import ASYNC, declared
 
 KV_BYTES = 1000
 ROLES = [("prefill", "decode"), ("decode", "prefill", "prefill"), ("mixed", "decode", "prefill", "decode")]
@@ -51,6 +52,7 @@ def workloads(draw):
     deadlines=st.sampled_from([None, None, Deadlines(1.0, 3.0)]),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (1.01, np.inf, 0.125)]),
     prefix_caching=st.booleans(),
+    ends=ASYNC,
 )
 def test_stretches_equal_single_steps_and_nothing_is_lost(
     requests,
@@ -65,6 +67,7 @@ def test_stretches_equal_single_steps_and_nothing_is_lost(
     deadlines,
     patience,
     prefix_caching,
+    ends,
 ):
     if deadlines is not None:
         scheduler = Abandoning(scheduler, deadlines)
@@ -72,7 +75,7 @@ def test_stretches_equal_single_steps_and_nothing_is_lost(
         spread = 1 + np.arange(len(requests)) % 3
         patience = Patience(patience[0] * spread, patience[1] * spread, patience[2])
     stretches, single = serve_both_ways(  # checks conservation, and that all memory is free in the end
-        requests,
+        declared(requests, ends),
         scheduler,
         latency=latency,
         num_gpu_blocks=blocks,
@@ -82,6 +85,7 @@ def test_stretches_equal_single_steps_and_nothing_is_lost(
         until_s=until_s,
         patience=patience,
         prefix_caching=prefix_caching,
+        async_scheduling=ends is not None,
     )
 
     assert same(stretches, single)

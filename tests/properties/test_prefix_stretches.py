@@ -21,6 +21,7 @@ from llmsim.testing import LinearSteps, same, serve, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 from llmsim.workload.prefixes import Prefixes, chained
+from tests.properties.asynchronous import ASYNC, declared
 
 SCHEDULERS = [
     ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=6),
@@ -69,9 +70,10 @@ def workloads(draw):
     until_s=st.sampled_from([None, None, 1.0, 3.3]),
     deadlines=st.sampled_from([None, None, Deadlines(0.5), Deadlines(tokens_per_s=8.0)]),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (np.inf, 0.2, 0.3)]),
+    ends=ASYNC,
 )
 def test_stretches_equal_single_steps(
-    requests, scheduler, latency, blocks, router, instances, until_s, deadlines, patience
+    requests, scheduler, latency, blocks, router, instances, until_s, deadlines, patience, ends
 ):
     if deadlines is not None:
         scheduler = Abandoning(scheduler, deadlines)
@@ -80,7 +82,7 @@ def test_stretches_equal_single_steps(
         spread = 1 + np.arange(len(requests)) % 3
         patience = Patience(first_s * spread, next_s * spread, delay_s)
     stretches, single = serve_both_ways(
-        requests,
+        declared(requests, ends),
         scheduler,
         latency=latency,
         num_gpu_blocks=blocks,
@@ -89,6 +91,7 @@ def test_stretches_equal_single_steps(
         until_s=until_s,
         patience=patience,
         prefix_caching=True,
+        async_scheduling=ends is not None,
     )
 
     assert same(stretches, single)

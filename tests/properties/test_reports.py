@@ -15,6 +15,7 @@ from llmsim.schedulers.fcfs import Fcfs
 from llmsim.testing import LinearSteps, same, serve
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from tests.properties.asynchronous import ASYNC, declared
 
 BLOCKS, BLOCK_TOKENS = 40, 16
 #: round numbers, so that reports, arrivals and step ends coincide; and others, so that sums round
@@ -68,15 +69,18 @@ def served(requests, reports, stretches=True, scheduler=None, **options):
     patience=st.sampled_from([None, (0.5, 0.25, 0.0), (np.inf, 0.2, 0.3)]),
     max_in_flight=st.sampled_from([None, None, 2, 7]),
     until_s=st.sampled_from([None, None, 3.3]),
+    ends=ASYNC,
 )
 def test_routers_see_the_same_in_stretches_and_in_single_steps(
-    requests, scheduler, latency, reports, patience, max_in_flight, until_s
+    requests, scheduler, latency, reports, patience, max_in_flight, until_s, ends
 ):
     if patience is not None:
         first_s, next_s, delay_s = patience
         spread = 1 + np.arange(len(requests)) % 3
         patience = Patience(first_s * spread, next_s * spread, delay_s)
     options = {"latency": latency, "patience": patience, "max_in_flight": max_in_flight, "until_s": until_s}
+    options["async_scheduling"] = ends is not None
+    requests = declared(requests, ends)
     stretches, single = (served(requests, reports, way, scheduler, **options) for way in (True, False))
 
     assert stretches[1] == single[1]

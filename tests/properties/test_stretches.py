@@ -26,6 +26,7 @@ from llmsim.schedulers.token_delay import TokenDelay
 from llmsim.testing import LinearSteps, same, serve_both_ways, with_guesses
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from tests.properties.asynchronous import ASYNC, declared
 
 
 class Fidgety(Scheduler):
@@ -126,9 +127,10 @@ def workloads(draw):
     foresee=st.booleans(),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (1.01, np.inf, 0.125), (np.inf, 0.2, 0.3)]),
     inbox=st.sampled_from([1, 3, 64]),
+    ends=ASYNC,
 )
 def test_stretches_equal_single_steps(
-    requests, scheduler, latency, blocks, router, instances, until_s, deadlines, foresee, patience, inbox
+    requests, scheduler, latency, blocks, router, instances, until_s, deadlines, foresee, patience, inbox, ends
 ):
     if deadlines is not None:
         scheduler = Abandoning(scheduler, deadlines, foresee=latency if foresee else None)
@@ -138,7 +140,7 @@ def test_stretches_equal_single_steps(
         patience = Patience(first_s * spread, next_s * spread, delay_s)
     with mock.patch("llmsim.engine.instance.INBOX_SIZE", inbox):
         stretches, single = serve_both_ways(
-            requests,
+            declared(requests, ends),
             scheduler,
             latency=latency,
             num_gpu_blocks=blocks,
@@ -146,6 +148,7 @@ def test_stretches_equal_single_steps(
             instances=instances,
             until_s=until_s,
             patience=patience,
+            async_scheduling=ends is not None,
         )
 
     assert same(stretches, single)

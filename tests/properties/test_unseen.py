@@ -20,6 +20,7 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.testing import LinearSteps, check_router, same, serve, workload
 from llmsim.workload.contract import Workload
+from tests.properties.asynchronous import ASYNC, declared
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,18 @@ class Secretive(Router):
     caching=st.booleans(),
     inbox=st.sampled_from([1, 2, 7, 64]),
     seed=st.integers(0, 9),
+    ends=ASYNC,
 )
-def test_records_are_equal_to_the_row(gaps, scheduler, latency, blocks, instances, until_s, api, caching, inbox, seed):
+def test_records_are_equal_to_the_row(
+    gaps, scheduler, latency, blocks, instances, until_s, api, caching, inbox, seed, ends
+):
     rng, n = np.random.default_rng(seed), len(gaps)
     requests = Workload(np.cumsum([0.0, *gaps[1:]]), rng.integers(1, 150, n), rng.integers(1, 70, n), "drawn")
+    requests = declared(requests, ends)
     if until_s == 0.0:
         until_s = float(requests.arrival_s[-1]) or None  # when the last one would arrive
     options = {"latency": latency, "num_gpu_blocks": blocks, "instances": instances, "until_s": until_s, "api": api}
+    options["async_scheduling"] = ends is not None
     with mock.patch("llmsim.engine.instance.INBOX_SIZE", inbox):
         unseen = serve(requests, scheduler, router=RoundRobin(), prefix_caching=caching, **options)
         seen = serve(requests, scheduler, router=Looking(), prefix_caching=caching, **options)

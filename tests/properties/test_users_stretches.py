@@ -23,6 +23,7 @@ from llmsim.workload.patience import Patience
 from llmsim.workload.prefixes import Prefixes
 from llmsim.workload.retries import FAILURES, Retries
 from llmsim.workload.sessions import NO_REQUEST, Sessions
+from tests.properties.asynchronous import ASYNC, declared
 
 #: constant step times make the boundaries of all instances, and what follows on them, coincide all the time
 CONSTANT = LinearSteps(0.125, 0.0)
@@ -100,6 +101,7 @@ def retrying(drawn, requests):
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (1.01, np.inf, 0.125), (0.1, 0.2, 0.3)]),
     prefix_caching=st.booleans(),
     roles=st.sampled_from([(), (), ("prefill", "decode"), ("mixed", "decode", "prefill")]),
+    ends=ASYNC,
 )
 def test_stretches_equal_single_steps(
     requests,
@@ -116,6 +118,7 @@ def test_stretches_equal_single_steps(
     patience,
     prefix_caching,
     roles,
+    ends,
 ):
     if patience is not None:
         first_s, next_s, delay_s = patience
@@ -131,11 +134,13 @@ def test_stretches_equal_single_steps(
         "max_in_flight": max_in_flight,
         "api": api,
         "prefix_caching": prefix_caching,
+        "async_scheduling": ends is not None,
         "retries": None if again is None else retrying(again, requests),
     }
     if roles:
         options |= {"instances": len(roles), "roles": roles, "disaggregation": DISAGGREGATED}
         assume(api.output_token_s == 0)
+    requests = declared(requests, ends)
     stretches, single = (serve(requests, scheduler, stretches=on, **options) for on in (True, False))
 
     assert same(stretches, single)
