@@ -16,6 +16,7 @@ from llmsim.experiment.assemble import make_api, make_delivery
 from llmsim.experiment.assembly import Progress, assemble
 from llmsim.experiment.autoscaling import autoscaling_score
 from llmsim.experiment.by_class import classes_of, prediction_of
+from llmsim.experiment.energy import energy_of
 from llmsim.experiment.pools import pool_scores
 from llmsim.experiment.routing import router_choice
 from llmsim.experiment.verdict import reported, verdict
@@ -141,5 +142,7 @@ def _made_sections(delivered: Timelines, record: Record, scenario: Scenario) -> 
         yield told
     if make_api(scenario) != DIRECT:
         yield EngineTtft.of(record)
+    if drawn := energy_of(record, scenario, int(ranges.n_tokens(delivered).sum())):
+        yield drawn
     if scenario.autoscaling is not None:
         yield autoscaling_score(record, scenario, int(ranges.n_tokens(delivered).sum()))

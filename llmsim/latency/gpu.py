@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from llmsim.latency.power import Power
 from llmsim.latency.profile_files import Amount, Count, Profile, Provenance
 
 
@@ -19,6 +20,7 @@ class Gpu(Profile):
     fp8_flop_per_s: Amount | None = None  #: left out: the GPU computes in bf16, whatever the weights' type
     interconnect_bytes_per_s: Amount  #: between GPUs of one node, one direction
     price_usd_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    power: Power | None = None  #: left out: energy is not told
     operator_tables: str | None = None  #: folder of measured operators in aiconfigurator's data
     aliases: tuple[str, ...] = ()  #: other names that it is called by
     provenance: Provenance | None = None

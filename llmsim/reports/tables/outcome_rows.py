@@ -10,6 +10,7 @@ from llmsim.metrics.sections.attainment import Attainment
 from llmsim.metrics.sections.attempt_counts import AttemptCounts
 from llmsim.metrics.sections.choices import Choices, ChosenWindow
 from llmsim.metrics.sections.conversation_counts import ConversationCounts
+from llmsim.metrics.sections.energy import Energy
 from llmsim.metrics.sections.outcomes import Outcomes
 from llmsim.metrics.sections.paid_instances import PaidInstances
 from llmsim.metrics.sections.prediction import Prediction
@@ -34,11 +35,20 @@ def outcome_rows(score: Score) -> list[Row]:
         *_reasons(score.find(Reasons)),
         *_of_users(score),
         ("throughput", _rate(served.output_tokens_per_s, served.requests_per_s)),
+        *_energy(score.find(Energy)),
         *_slo(score),
         *_reader(score),
         *_window(score.section(Choices)),
         *_further(score),
     ]
+
+
+def _energy(found: Energy | None) -> Iterator[Row]:
+    if found is not None:
+        each = (
+            "" if found.j_per_output_token is None else f", {number_text(found.j_per_output_token)} J an output token"
+        )
+        yield "energy", f"{number_text(found.kwh)} kWh{each}, {number_text(found.mean_w_per_gpu)} W a GPU"
 
 
 def _outcomes(requests: Outcomes) -> str:

@@ -18,6 +18,8 @@ import pandas as pd
 from llmsim.errors import InputError
 from llmsim.latency import hardware
 from llmsim.latency.host import Host
+from llmsim.latency.model import Architecture
+from llmsim.latency.power import step_work
 from llmsim.latency.profile import find_profile, read_profile
 from llmsim.latency.table import StepTable
 from llmsim.studies.validation.case_report import Check, Point, Report
@@ -41,6 +43,7 @@ COLUMNS = (
     "avg_batch_size",
     "median_itl_ms",
     "output_tokens_per_s",
+    "energy_per_token_j",
 )
 
 ABOUT = (
@@ -59,6 +62,8 @@ class Steady:
     measured_s: float
     gpu_s: float
     with_host_s: float
+    measured_j: float  #: of an output token
+    predicted_j: float  #: at our step's time with the host; NaN where the GPU's power is not known
 
     @property
     def label(self) -> str:
@@ -110,12 +115,25 @@ def _steady(table: StepTable, rows: pd.DataFrame, gpus: int, gpu: str, *, spread
     host = hardware.load_host(HOST)
     whole = Host(table, host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size)
     group = f"{table.profile.model} on {gpus} x {gpu}{' EP' if spread else ''}"
-    found = []
+    on, model, found = hardware.load_gpu(gpu), table.profile.architecture, []
     for row in rows.sort_values(["task", "avg_batch_size"]).to_dict("records"):
         batch, context = max(1, round(row["avg_batch_size"])), CONTEXT_TOKENS[row["task"]]
-        times = (model.step_time_s((), batch, batch * context) for model in (table, whole))
-        found.append(Steady(group, row["task"], row["avg_batch_size"], 1e-3 * row["median_itl_ms"], *times))
+        alone_s, lasts_s = (times.step_time_s((), batch, batch * context) for times in (table, whole))
+        joules = _joules_a_step(on, model, gpus, batch, context, lasts_s) / batch
+        measured = (1e-3 * row["median_itl_ms"], alone_s, lasts_s, row["energy_per_token_j"], joules)
+        found.append(Steady(group, row["task"], row["avg_batch_size"], *measured))
     return found
+
+
+def _joules_a_step(
+    gpu: hardware.Gpu, model: Architecture, gpus: int, batch: int, context: int, lasts_s: float
+) -> float:
+    if gpu.power is None:
+        return float("nan")
+    moved, flop = step_work(model, np.array([batch]), np.array([batch]), np.array([batch * context]))
+    each_s = lasts_s * gpus
+    shares = moved / each_s / gpu.memory_bandwidth_bytes_per_s, flop / each_s / gpu.bf16_flop_per_s
+    return float(gpus * lasts_s * gpu.power.drawn_w(*shares)[0])
 
 
 def _rows(runs: Sequence[Steady]) -> list[dict[str, Any]]:
@@ -134,6 +152,7 @@ def _rows(runs: Sequence[Steady]) -> list[dict[str, Any]]:
                 "median_percent": float(np.median(np.abs(alone))),
                 "bias_error_percent": float(np.median(alone)),
                 "with_host_percent": float(np.median(np.abs(with_host))),
+                "energy_percent": float(np.median([abs(100 * (run.predicted_j / run.measured_j - 1)) for run in mine])),
                 "promised": group in PROMISED,
             }
         )
@@ -144,6 +163,8 @@ def _notes(left_out: Sequence[str]) -> tuple[str, ...]:
     return (
         "Median of the absolute errors of the GPU alone; the bias is that of the signed ones; with host: the same with "
         "the host's time. vLLM 0.11.1 lets GPU and host wait for each other, so that the host's time is on top.",
+        "Energy: of an output token, with the host; two factors of each GPU are fitted to llama-3.1-8b's runs here, so "
+        "that its row proves nothing.",
         "Experts over several GPUs (EP) had kernels of another age: shown, and not promised.",
         f"Without shipped step times, so left out: {', '.join(left_out)}.",
     )

@@ -18,6 +18,7 @@ ROW = {
     "expert_parallel": 1,
     "avg_batch_size": 8.0,
     "output_tokens_per_s": 1.0,
+    "energy_per_token_j": 1.0,
 }
 
 

@@ -1,0 +1,47 @@
+"""The energy of a run's GPUs, from its steps: after the run, so that nothing in it depends on power."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmsim.experiment.assemble import make_model
+from llmsim.latency.gpu import Gpu
+from llmsim.latency.hardware import Model, load_gpu
+from llmsim.latency.power import Power, step_work
+from llmsim.metrics.sections.energy import Energy
+from llmsim.record import Record
+from llmsim.scenario import Scenario
+
+J_PER_KWH = 3.6e6
+
+
+def energy_of(record: Record, scenario: Scenario, output_tokens: int) -> Energy | None:
+    """Add up; None where a GPU's power is not known, and where instances come and go."""
+    gpus = [load_gpu(cluster.gpu) for _, cluster in scenario.pools]
+    if scenario.autoscaling is not None or any(gpu.power is None for gpu in gpus) or not record.end_s:
+        return None
+    model, first, joules, count = make_model(scenario), 0, 0.0, 0
+    for gpu, (_, cluster) in zip(gpus, scenario.pools, strict=True):
+        numbers = range(first, first + cluster.instances)
+        joules += _joules(record, gpu, model, numbers, cluster.tensor_parallel_size)
+        count += cluster.instances * cluster.tensor_parallel_size
+        first += cluster.instances
+    each_token = joules / output_tokens if output_tokens else None
+    return Energy(joules / J_PER_KWH, joules / (count * record.end_s), each_token)
+
+
+def _joules(record: Record, gpu: Gpu, model: Model, instances: range, gpus_each: int) -> float:
+    """Joules of these instances: of each row of steps at its mean context, and of the time between rows."""
+    steps = record.steps
+    mine = (steps["instance"] >= instances.start) & (steps["instance"] < instances.stop)
+    rows = {name: column[mine].astype(np.float64) for name, column in steps.items()}
+    lasted_s = rows["end_s"] - rows["start_s"]
+    busy_s = float(lasted_s.sum())
+    tokens = rows["prefill_tokens"] / rows["steps"] + rows["decoding"]
+    context = rows["context_tokens"] + rows["decoding"] * (rows["steps"] - 1) / 2
+    moved, flop = step_work(model, tokens, rows["decoding"], context)
+    each_s = lasted_s / rows["steps"] * gpus_each
+    assert isinstance(gpu.power, Power)
+    drawn_w = gpu.power.drawn_w(moved / each_s / gpu.memory_bandwidth_bytes_per_s, flop / each_s / gpu.bf16_flop_per_s)
+    idle_s = len(instances) * record.end_s - busy_s
+    return gpus_each * (float((drawn_w * lasted_s).sum()) + gpu.power.idle_w * idle_s)
