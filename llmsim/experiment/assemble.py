@@ -82,6 +82,9 @@ def _make_requests(scenario: Scenario, streams: Streams) -> Workload:
             return read_trace(
                 chosen.trace,
                 format=chosen.format,
+                columns=chosen.columns,
+                time_unit=chosen.time_unit,
+                hash_block_tokens=chosen.hash_block_tokens,
                 rate_scale=chosen.rate_scale,
                 start_s=chosen.start_s,
                 duration_s=chosen.duration_s,

@@ -17,6 +17,7 @@ from llmsim.workload.arrival_process import ArrivalProcess
 from llmsim.workload.length_source import LengthSource
 from llmsim.workload.synthetic import ARRIVALS, LENGTHS
 from llmsim.workload.trace_format import format_names
+from llmsim.workload.trace_layout import COLUMN_KEYS
 
 CLOSED = "closed"  #: the arrival process that depends on the server
 
@@ -129,12 +130,25 @@ def _known_format(name: str) -> str:
     return name
 
 
+def _known_columns(columns: dict[str, str]) -> dict[str, str]:
+    for key in columns:
+        if key not in COLUMN_KEYS:
+            raise ValueError(f"unknown key '{key}'{nearest(key, COLUMN_KEYS)}")
+    return columns
+
+
 class TraceWorkload(Table):
     """Requests read from a file: all, or a window, or the first `limit` (alias `requests`) of that."""
 
     trace: str = Field(description="give the file with --set workload.trace=PATH")
     #: a name of `llmsim list traces`; auto: by its columns
     format: Annotated[str, AfterValidator(_known_format)] = "auto"
+    #: arrival, prompt_tokens, output_tokens, hash_ids, session_id, delay -> the file's names of these columns
+    columns: Annotated[dict[str, str], AfterValidator(_known_columns)] = Field(default_factory=dict)
+    #: unit of the file's times; left out, the format's
+    time_unit: Literal["s", "ms", "us", "ns", "date"] | None = None
+    #: tokens for each of the file's hash_ids; left out, the format's (512; Bailian: 16)
+    hash_block_tokens: Count | None = None
     rate_scale: Positive = 1.0
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None

@@ -37,10 +37,11 @@ def draw_clients(
     """Draw the requests of all clients of a ServeGen folder or archive, in order of arrival.
 
     `start_s` and `duration_s` choose start_s <= arrival < start_s + duration_s on the clock of the files, `limit` the
-    first so many of these; time 0 of the workload is start_s. `rate_scale` multiplies every rate: windows keep their
-    lengths and gaps their CV. `user` is the client's number. Every window of every client has streams of its own,
-    named by client and window, so that neither other clients nor the part chosen move what is drawn in it. Raises
-    InputError with file, client and line for anything wrong with the files.
+    first so many of these; time 0 of the workload is start_s. Requests that are drawn without output, as logs have
+    them, are left out, and `source` says how many. `rate_scale` multiplies every rate: windows keep their lengths and
+    gaps their CV. `user` is the client's number. Every window of every client has streams of its own, named by client
+    and window, so that neither other clients nor the part chosen move what is drawn in it. Raises InputError with file,
+    client and line for anything wrong with the files.
     """
     positive("rate_scale", rate_scale)
     not_negative("start_s", start_s)
@@ -56,9 +57,14 @@ def draw_clients(
             f"{path}: no request in [{start_s:g} s, {end_s:g} s); its {len(clients)} clients end at {last_s:g} s"
         )
     arrival_s, prompt_tokens, output_tokens, user = (np.concatenate(column) for column in zip(*drawn, strict=True))
-    first = np.argsort(arrival_s, kind="stable")[:most]
+    order = np.argsort(arrival_s, kind="stable")
+    served = order[output_tokens[order] > 0]
+    first = served[:most]
+    if len(first) == 0:
+        raise InputError(f"{path}: none of the {len(order)} requests has any output tokens")
     notes = {
         f"ServeGen {path.name} ({len(clients)} clients)": True,
+        f"{len(order) - len(served)} without output left out": len(served) < len(order),
         f"window [{start_s:g} s, {end_s:g} s)": start_s > 0 or duration_s is not None,
         f"first {most}": most is not None,
         f"rate x {rate_scale:g}": rate_scale != 1,

@@ -123,7 +123,10 @@ def _client(path: Path, number: int, files: Mapping[str, tuple[str, bytes]]) -> 
     lengths: dict[float, tuple[Distribution, Distribution]] = {}
     for start in sorted({_key_at(where, list(given), each.start_s) for each in windows if each.rate_per_s > 0}):
         key, fields = given[start]
-        lengths[start] = (_lengths(where, key, fields, "input_tokens"), _lengths(where, key, fields, "output_tokens"))
+        lengths[start] = (
+            _lengths(where, key, fields, "input_tokens", least=1),
+            _lengths(where, key, fields, "output_tokens", least=0),
+        )
     return Client(number, windows, lengths)
 
 
@@ -194,7 +197,7 @@ def _key_at(where: str, starts: list[float], time_s: float) -> float:
     return starts[at - 1]
 
 
-def _lengths(where: str, key: str, fields: Any, name: str) -> Distribution:
+def _lengths(where: str, key: str, fields: Any, name: str, *, least: int) -> Distribution:
     at = f"{where}, window '{key}', {name}"
     if not isinstance(fields, dict) or not isinstance(fields.get(name), str):
         raise InputError(f"{at}: missing; expected text such as '{{45: 0.25, 46: 0.75}}'")
@@ -211,8 +214,8 @@ def _lengths(where: str, key: str, fields: Any, name: str) -> Distribution:
         raise InputError(f"{at}: empty, and the client has requests in this window")
     order = np.argsort(tokens)
     tokens, probability = tokens[order], probability[order]
-    if tokens[0] < 1 or tokens[-1] > _MOST_TOKENS or (np.diff(tokens) == 0).any():
-        raise InputError(f"{at}: expected different token counts from 1 to {_MOST_TOKENS}")
+    if tokens[0] < least or tokens[-1] > _MOST_TOKENS or (np.diff(tokens) == 0).any():
+        raise InputError(f"{at}: expected different token counts from {least} to {_MOST_TOKENS}")
     total = float(probability.sum())
     if not (probability >= 0).all() or not abs(total - 1) <= _PROBABILITY_OFF:
         raise InputError(f"{at}: probabilities that sum to {total:g}, expected 1, none below 0")

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
-import json
-import math
-import re
-import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
@@ -25,257 +17,286 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError
 from llmsim.workload.prefixes import Prefixes, chained
-from llmsim.workload.trace_format import (
-    TraceFormat,
-    choose_format,
-    first_columns,
-    json_object,
-    shortened,
-)
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
-_MOST_TOKENS = 2**53  # beyond it, a float no longer holds every whole number
+from llmsim.workload.trace_blame import MOST_TOKENS, blame, first_row
+from llmsim.workload.trace_blocks import FIRST_BYTES, MOST_BYTES, Block, blocks
+from llmsim.workload.trace_clock import TraceClock, check_milliseconds, clock_of, nanoseconds, shift_note
+from llmsim.workload.trace_layout import Layout, TraceOptions, choose_layout
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Requests as the file has them, in its order; all arrays have shape (rows,)."""
 
-    format: TraceFormat
-    arrival_s: NDArray[np.float64]  #: on the trace's own clock
+    format: str
+    arrival_s: NDArray[np.float64]  #: on the trace's own clock; NaN: so long after the turn before
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]  #: 0 where the log has a request without output
     prefixes: Prefixes | None = None  #: None where the file has no hashes
+    session: NDArray[np.int64] | None = None  #: number of the conversation; None where the file has none
+    delay_s: NDArray[np.float64] | None = None  #: from the end of the turn before; NaN: not told
+    notes: tuple[str, ...] = ()  #: what the reader took for granted
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     def take(self, index: NDArray[Any]) -> Rows:
         """Select rows by number or by mask."""
-        prefixes = None if self.prefixes is None else self.prefixes.take(np.arange(len(self))[index])
-        columns = (self.arrival_s[index], self.prompt_tokens[index], self.output_tokens[index])
-        return Rows(self.format, *columns, prefixes)
+        return replace(
+            self,
+            arrival_s=self.arrival_s[index],
+            prompt_tokens=self.prompt_tokens[index],
+            output_tokens=self.output_tokens[index],
+            prefixes=None if self.prefixes is None else self.prefixes.take(np.arange(len(self))[index]),
+            session=None if self.session is None else self.session[index],
+            delay_s=None if self.delay_s is None else self.delay_s[index],
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
-    """A trace file taken apart: the lines with data, and where they start in the file."""
+class Need:
+    """How much of a trace is asked for: the file is read as far as that, if the rows so far are in order of time."""
 
-    path: Path
-    format: TraceFormat
-    columns: list[str]  #: a CSV's header; empty for JSON
-    data: bytes
-    first_line: int  #: number of the line at which data starts
+    end_s: float = np.inf  #: on the trace's own clock
+    start_s: float = 0.0
+    limit: int | None = None  #: requests with output from start_s on
+
+    @property
+    def all(self) -> bool:
+        """Whether no row may be left unread."""
+        return self.limit is None and self.end_s == np.inf
 
 
-def read_rows(path: Path, format_name: str) -> Rows:
-    """Read every row of a trace, plain or gzipped; raises InputError naming file, line and field."""
-    body = _open(path, format_name)
-    try:
-        table = _parse_csv(body) if body.format.lines == "csv" else _parse_jsonl(body)
-        arrival = _seconds(table[body.format.arrival], body.format)
-        prompt, output = (table[column].to_numpy() for column in body.format.columns[1:])
-        prefixes = _prefixes(table, prompt, body.format)
-    except (pa.ArrowInvalid, ValueError) as error:
-        _blame(body, str(error))
-    if table.num_rows == 0:
+@dataclass(frozen=True, eq=False, slots=True)
+class _Part:
+    """The rows of a block; times in the file's unit."""
+
+    arrival: NDArray[Any]
+    prompt_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+    hashes: tuple[NDArray[Any], NDArray[np.int64]] | None  #: of all rows in a line, and how many each has
+    session: list[Any] | None
+    delay: NDArray[np.float64] | None
+
+
+class _Enough:
+    """Whether the rows so far hold all that is needed: nothing that comes later can be earlier, as far as is seen."""
+
+    def __init__(self, need: Need, clock: TraceClock, base: float) -> None:
+        self._need, self._clock, self._base = need, clock, base
+        self._found, self._last_s, self._ordered = 0, -np.inf, not need.all
+
+    def after(self, part: _Part) -> bool:
+        """Count a block; True if no further one is needed."""
+        if not self._ordered or len(part.arrival) == 0:
+            return False
+        times_s = self._clock.seconds(part.arrival, self._base)
+        self._ordered = bool(times_s[0] >= self._last_s and (np.diff(times_s) >= 0).all())
+        self._last_s = float(times_s[-1])
+        self._found += int(((times_s >= self._need.start_s) & (part.output_tokens > 0)).sum())
+        enough = self._need.limit is not None and self._found >= self._need.limit
+        return self._ordered and (enough or self._last_s >= self._need.end_s)
+
+
+def read_rows(path: Path, options: TraceOptions, need: Need) -> Rows:
+    """Read the rows of a trace, plain or gzipped, as far as needed; InputError naming file, line and field."""
+    source = blocks(path, MOST_BYTES if need.all else FIRST_BYTES)
+    layout, header, body = _open(path, options, source)
+    clock, body = _clock(path, layout, header, body)
+    parts: list[_Part] = []
+    enough: _Enough | None = None
+    for block in body:
+        parts.append(_parse(path, layout, clock, header, block))
+        if enough is None and len(parts[-1].arrival):
+            enough = _Enough(need, clock, float(parts[-1].arrival.min()) if clock.shifts else 0.0)
+        if layout.session is None and enough is not None and enough.after(parts[-1]):
+            break
+    if sum(len(part.arrival) for part in parts) == 0:
         raise InputError(f"{path}: no requests after the header")
-    for tokens, least in ((prompt, 1), (output, 0)):
-        if not ((tokens >= least) & (tokens < _MOST_TOKENS) & (tokens == np.floor(tokens))).all():
-            _blame(body, "token counts out of range")
-    if not (np.isfinite(arrival) & (arrival >= 0)).all():
-        _blame(body, "arrival times out of range")
-    return Rows(body.format, arrival, prompt.astype(np.int64), output.astype(np.int64), prefixes)
+    return _joined(path, layout, clock, parts)
 
 
-def _prefixes(table: Any, prompt_tokens: NDArray[np.float64], trace_format: TraceFormat) -> Prefixes | None:
-    """Return what the hashes of a trace say of prompts that begin alike, or None if it has no hashes."""
-    if trace_format.hashes is None or table[trace_format.hashes].null_count == table.num_rows:
-        return None
-    lists, size = table[trace_format.hashes].combine_chunks(), trace_format.hashed_tokens
-    counts = lists.value_lengths().fill_null(0).to_numpy()
-    if lists.flatten().null_count or (counts > np.ceil(prompt_tokens / size)).any():
-        raise ValueError("hashes that do not fit the prompt")
-    hashes = lists.flatten().to_numpy()
-    start = np.concatenate([[0], np.cumsum(counts)])
-    place = np.arange(len(hashes)) - np.repeat(start[:-1], counts)
-    ends = np.minimum((place + 1) * size, np.repeat(prompt_tokens, counts)).astype(np.int64)
-    names = chained(hashes[a:b].tolist() for a, b in pairwise(start.tolist()))
-    return Prefixes(np.array(names, dtype=np.int64), ends, start)
-
-
-def _open(path: Path, format_name: str) -> _Body:
-    data = _read_text(path)
-    start = len(data) - len(data.lstrip())
-    if start == len(data):
+def _open(path: Path, options: TraceOptions, source: Iterator[Block]) -> tuple[Layout, list[str], Iterator[Block]]:
+    """Choose the layout by the first line with text; return it, a CSV's header, and the blocks of the rows."""
+    for block in source:
+        start = len(block.data) - len(block.data.lstrip())
+        if start < len(block.data):
+            break
+    else:
         raise InputError(f"{path}: the file is empty")
-    number = data.count(b"\n", 0, start) + 1
-    end = data.find(b"\n", start) + 1 or len(data)
-    head = data[start:end].decode("utf-8")
-    where = f"{path}, line {number}"
-    chosen = choose_format(format_name, head, where)
-    if chosen.lines == "jsonl":
-        return _Body(path, chosen, [], data[start:], number)
-    return _Body(path, chosen, first_columns(head, where)[1], data[end:], number + 1)
+    number = block.first_line + block.data.count(b"\n", 0, start)
+    end = block.data.find(b"\n", start) + 1 or len(block.data)
+    head = block.data[start:end].decode("utf-8")
+    layout, columns = choose_layout(options, head, f"{path}, line {number}")
+    if layout.lines == "jsonl":
+        return layout, [], chain([Block(block.data[start:], number)], source)
+    return layout, columns, chain([Block(block.data[end:], number + 1)], source)
 
 
-def _read_text(path: Path) -> bytes:
+def _clock(path: Path, layout: Layout, header: list[str], body: Iterator[Block]) -> tuple[TraceClock, Iterator[Block]]:
+    """Tell the clock by the first row; return it and the blocks of all rows."""
+    seen: list[Block] = []
+    for block in body:
+        seen.append(block)
+        if (row := first_row(path, layout, header, block)) is not None:
+            where = f"{path}, line {block.first_line}"
+            return clock_of(layout, row.get(layout.arrival), where), chain(seen, body)
+    return clock_of(layout, None, str(path)), iter(seen)
+
+
+def _parse(path: Path, layout: Layout, clock: TraceClock, header: list[str], block: Block) -> _Part:
     try:
-        data = path.read_bytes()
-        if data.startswith(_GZIP_MAGIC):
-            data = gzip.decompress(data)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such trace file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, expected a trace file") from None
-    except EOFError:
-        raise InputError(f"{path}: the gzip file is truncated") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: the gzip file is damaged ({error})") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(_not_text(path, data, error.start)) from None
-    if b"\0" in data:
-        raise InputError(_not_text(path, data, data.index(b"\0")))
-    return data
+        if not block.data.strip():
+            return _Part(np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64), None, None, None)
+        table = _csv_table(layout, clock, header, block) if layout.lines == "csv" else _json_table(layout, clock, block)
+        return _part(layout, clock, table)
+    except (pa.ArrowInvalid, ValueError) as error:
+        blame(path, layout, clock, header, block, str(error))
 
 
-def _not_text(path: Path, data: bytes, at: int) -> str:
-    line = data.count(b"\n", 0, at) + 1
-    return f"{path}, line {line}: not text (byte {data[at]:#04x}); expected CSV or JSON lines in UTF-8"
-
-
-def _parse_csv(body: _Body) -> Any:
-    if not body.data.strip():
-        return pa.table({column: pa.array([], pa.float64()) for column in body.format.columns})
-    types = dict.fromkeys(body.format.columns, pa.float64())
-    if body.format.clock == "date":
-        types[body.format.arrival] = pa.string()
+def _csv_table(layout: Layout, clock: TraceClock, header: list[str], block: Block) -> Any:
+    types = dict.fromkeys(layout.columns, pa.float64())
+    if clock.unit == "date":
+        types[layout.arrival] = pa.string()
+    if layout.session is not None:
+        types[layout.session] = pa.string()
+    if layout.delay is not None:
+        types[layout.delay] = pa.float64()
     return pyarrow.csv.read_csv(
-        io.BytesIO(body.data),
-        read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=body.columns),
+        io.BytesIO(block.data),
+        read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=header),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=types, include_columns=list(body.format.columns), null_values=[]
+            column_types=types, include_columns=list(types), null_values=[""] if layout.delay else []
         ),
     )
 
 
-def _parse_jsonl(body: _Body) -> Any:
-    fields = [(column, pa.float64()) for column in body.format.columns]
-    if body.format.hashes is not None:
-        fields.append((body.format.hashes, pa.list_(pa.int64())))
-    schema = pa.schema(fields)
+def _json_table(layout: Layout, clock: TraceClock, block: Block) -> Any:
+    error: Exception = ValueError("no rows")
+    # ids are numbers of 64 bits, signed or not, or texts: Arrow takes one kind a column, in most files the first
+    for hashes in (pa.int64(), pa.uint64()) if layout.hashes else (None,):
+        for session in (pa.string(), pa.int64()) if layout.session else (None,):
+            try:
+                return _json_table_of(layout, clock, block, hashes, session)
+            except pa.ArrowInvalid as caught:
+                error = caught
+    raise error
+
+
+def _json_table_of(layout: Layout, clock: TraceClock, block: Block, hashes: Any, session: Any) -> Any:
+    fields = {column: pa.float64() for column in layout.columns}
+    if clock.unit == "date":
+        fields[layout.arrival] = pa.string()
+    if layout.hashes is not None:
+        fields[layout.hashes] = pa.list_(hashes)
+    if layout.session is not None:
+        fields[layout.session] = session
+    if layout.delay is not None:
+        fields[layout.delay] = pa.float64()
     table = pyarrow.json.read_json(
-        io.BytesIO(body.data),
-        read_options=pyarrow.json.ReadOptions(use_threads=False),
-        parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        io.BytesIO(block.data),
+        read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=max(len(block.data), 1)),
+        parse_options=pyarrow.json.ParseOptions(
+            explicit_schema=pa.schema(list(fields.items())), unexpected_field_behavior="ignore"
+        ),
     )
-    lines = sum(1 for line in body.data.splitlines() if line.strip())
+    lines = sum(1 for line in block.data.splitlines() if line.strip())
     if table.num_rows != lines:  # Arrow allows several objects on a line, and one over several lines
         raise ValueError("expected one JSON object per line")
     return table
 
 
-def _seconds(arrival: Any, trace_format: TraceFormat) -> NDArray[np.float64]:
-    if trace_format.clock != "date":
-        seconds: NDArray[np.float64] = arrival.to_numpy()
-        return seconds / 1000.0 if trace_format.clock == "ms" else seconds
-    dates = pd.to_datetime(arrival.to_pandas(), format="ISO8601", utc=True).dt.tz_localize(None)
-    nanoseconds = dates.to_numpy().astype("datetime64[ns]")
-    if len(dates) == 0:
-        return np.empty(0)
-    return np.asarray((nanoseconds - nanoseconds.min()).astype(np.int64) / 1e9)
+def _part(layout: Layout, clock: TraceClock, table: Any) -> _Part:
+    """Take the columns out of a table; ValueError if a value is out of range."""
+    delay = None if layout.delay is None else table[layout.delay].to_numpy()
+    if delay is not None and np.isnan(delay).all():
+        delay = None
+    arrival = _times(table[layout.arrival], clock)
+    untimed = np.zeros(len(arrival), dtype=np.bool_) if delay is None else np.isnan(arrival) & ~np.isnan(delay)
+    if not ((np.isfinite(arrival) & ((arrival >= 0) | (clock.unit == "date"))) | untimed).all():
+        raise ValueError("arrival times out of range")
+    if delay is not None and (delay < 0).any() | np.isinf(delay).any():
+        raise ValueError("delays out of range")
+    tokens = []
+    for column, least in ((layout.prompt, 1), (layout.output, 0)):
+        counts = table[column].to_numpy()
+        if not ((counts >= least) & (counts < MOST_TOKENS) & (counts == np.floor(counts))).all():
+            raise ValueError("token counts out of range")
+        tokens.append(counts.astype(np.int64))
+    hashes = _hashes(table, tokens[0], layout)
+    session = None if layout.session is None else table[layout.session].to_pylist()
+    return _Part(arrival, tokens[0], tokens[1], hashes, session, delay)
 
 
-def _blame(body: _Body, reason: str) -> NoReturn:
-    """Raise InputError for the first bad line; `reason` serves if no line alone is to blame."""
-    f = body.format
-    for where, row in _csv_lines(body) if f.lines == "csv" else _json_lines(body):
-        checks = (
-            (f.arrival, _arrival_problem(row[f.arrival], f)),
-            (f.prompt, _tokens_problem(row[f.prompt], f, 1)),
-            (f.output, _tokens_problem(row[f.output], f, 0)),
-            *(((f.hashes, _hashes_problem(row.get(f.hashes), row[f.prompt], f)),) if f.hashes else ()),
-        )
-        for column, problem in checks:
-            if problem:
-                value = row[column]
-                shown = shortened(value) if isinstance(value, str) else _shortened_json(value)
-                raise InputError(f"{where}: {column} is {shown}, expected {problem}")
-    raise InputError(f"{body.path}: {' '.join(reason.split())}")
+def _times(column: Any, clock: TraceClock) -> NDArray[Any]:
+    if clock.unit != "date":
+        return np.asarray(column.to_numpy())
+    if column.null_count == 0:
+        return nanoseconds(column)
+    times = np.full(len(column), np.nan)
+    given = np.asarray(column.is_valid())
+    if given.any():
+        times[given] = nanoseconds(column.drop_null())
+    return times
 
 
-def _csv_lines(body: _Body) -> Iterator[tuple[str, Mapping[str, object]]]:
-    reader = csv.reader(io.StringIO(body.data.decode("utf-8")))
-    try:
-        for fields in reader:
-            where = f"{body.path}, line {body.first_line + reader.line_num - 1}"
-            if fields and len(fields) != len(body.columns):
-                raise InputError(
-                    f"{where}: {len(fields)} fields, expected {len(body.columns)} as in the header: "
-                    f"{shortened(','.join(fields))}"
-                )
-            if fields:
-                yield where, dict(zip(body.columns, fields, strict=True))
-    except csv.Error as error:
-        raise InputError(f"{body.path}, line {body.first_line + reader.line_num - 1}: {error}") from None
-
-
-def _json_lines(body: _Body) -> Iterator[tuple[str, Mapping[str, object]]]:
-    for number, line in enumerate(body.data.decode("utf-8").split("\n"), start=body.first_line):
-        if line.strip():
-            where = f"{body.path}, line {number}"
-            row = json_object(line, where)
-            missing = [column for column in body.format.columns if column not in row]
-            if missing:
-                raise InputError(f"{where}: no '{missing[0]}' in {shortened(line)}")
-            yield where, row
-
-
-def _number(value: object, trace_format: TraceFormat) -> float:
-    """Return the number that a CSV field or a JSON value stands for; NaN if it is none."""
-    if isinstance(value, str) and trace_format.lines == "csv":
-        digits = value.strip(" \t")  # all that Arrow trims; str.strip() knows more kinds of space than float() does
-        return float(digits) if _NUMBER.fullmatch(digits) else math.nan
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-
-
-def _tokens_problem(value: object, trace_format: TraceFormat, least: int) -> str | None:
-    number = _number(value, trace_format)
-    fine = least <= number < _MOST_TOKENS and number == math.floor(number)
-    return None if fine else f"a whole number of at least {least}"
-
-
-def _hashes_problem(value: object, prompt_tokens: object, trace_format: TraceFormat) -> str | None:
-    if value is None:
+def _hashes(table: Any, prompt_tokens: NDArray[np.int64], layout: Layout) -> Any:
+    """Return the hashes of a block and how many each row has, or None; ValueError if more than fit the prompt."""
+    if layout.hashes is None or layout.lines == "csv" or table[layout.hashes].null_count == table.num_rows:
         return None
-    size = trace_format.hashed_tokens
-    fine = (
-        isinstance(value, list)
-        and all(isinstance(one, int) and not isinstance(one, bool) and abs(one) < 2**63 for one in value)
-        and len(value) <= math.ceil(_number(prompt_tokens, trace_format) / size)
+    lists = table[layout.hashes].combine_chunks()
+    counts = lists.value_lengths().fill_null(0).to_numpy().astype(np.int64)
+    if lists.flatten().null_count or (counts > np.ceil(prompt_tokens / layout.hashed_tokens)).any():
+        raise ValueError("hashes that do not fit the prompt")
+    return lists.flatten().to_numpy(), counts
+
+
+def _joined(path: Path, layout: Layout, clock: TraceClock, parts: list[_Part]) -> Rows:
+    arrival = np.concatenate([part.arrival for part in parts if len(part.arrival)])
+    if np.isnan(arrival).all():
+        raise InputError(f"{path}: no request has a {layout.arrival}")
+    base = float(np.nanmin(arrival)) if clock.shifts else 0.0
+    arrival_s = clock.seconds(arrival, np.nanmin(arrival) if clock.shifts else 0)
+    timed_s = arrival_s[~np.isnan(arrival_s)]
+    notes = (clock.inferred, shift_note(clock, base), check_milliseconds(layout, clock, timed_s, str(path)))
+    session, delay_s = _sessions(clock, parts)
+    prompt_tokens = np.concatenate([part.prompt_tokens for part in parts])
+    return Rows(
+        layout.name,
+        arrival_s,
+        prompt_tokens,
+        np.concatenate([part.output_tokens for part in parts]),
+        _prefixes(layout, parts, prompt_tokens),
+        session,
+        delay_s,
+        tuple(note for note in notes if note),
     )
-    return None if fine else f"a list of whole numbers, one for each {size} tokens of the prompt"
 
 
-def _shortened_json(value: object, most: int = 60) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= most else text[:most] + "…"
+def _sessions(clock: TraceClock, parts: list[_Part]) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
+    """Number the conversations in order of the file; a row without one is one of its own."""
+    names = [name for part in parts if part.session is not None for name in part.session]
+    if all(name is None or name == "" for name in names):
+        return None, None
+    numbers: dict[Any, int] = {}
+    of_row = [
+        numbers.setdefault((row,) if name in (None, "") else name, len(numbers)) for row, name in enumerate(names)
+    ]
+    per_s = 1.0 if clock.unit == "date" else clock.seconds(np.ones(1), 0.0)[0]
+    delays = [np.full(len(part.arrival), np.nan) if part.delay is None else part.delay for part in parts]
+    return np.array(of_row, dtype=np.int64), np.concatenate(delays) * per_s
 
 
-def _arrival_problem(value: object, trace_format: TraceFormat) -> str | None:
-    if trace_format.clock != "date":
-        unit = {"s": "seconds", "ms": "milliseconds"}[trace_format.clock]
-        return None if 0 <= _number(value, trace_format) < math.inf else f"{unit}, a number of at least 0"
-    text = str(value)
-    try:
-        datetime.fromisoformat(text if _DATE.fullmatch(text) else "")
-    except ValueError:
-        return "a date and time such as 2023-11-16 18:15:46.6805900"
-    return None
+def _prefixes(layout: Layout, parts: list[_Part], prompt_tokens: NDArray[np.int64]) -> Prefixes | None:
+    """Return what the hashes of a trace say of prompts that begin alike, or None if it has no hashes."""
+    if all(part.hashes is None for part in parts):
+        return None
+    size = layout.hashed_tokens
+    none = [(np.empty(0, np.int64), np.zeros(len(part.arrival), np.int64)) for part in parts]
+    given = [empty if part.hashes is None else part.hashes for part, empty in zip(parts, none, strict=True)]
+    counts = np.concatenate([each[1] for each in given])
+    start = np.concatenate([[0], np.cumsum(counts)])
+    place = np.arange(start[-1]) - np.repeat(start[:-1], counts)
+    ends = np.minimum((place + 1) * size, np.repeat(prompt_tokens, counts)).astype(np.int64)
+    hashes = [one for each in given for one in each[0].tolist()]
+    names = chained(hashes[a:b] for a, b in pairwise(start.tolist()))
+    return Prefixes(np.array(names, dtype=np.int64), ends, start)

@@ -36,11 +36,13 @@ def test_a_length_source_keeps_the_contract(name):
 def test_a_trace_of_the_format_is_read_by_its_name_and_known_by_its_columns(name, tmp_path):
     form, file = trace_format(name), tmp_path / "trace"
     arrivals = ["2024-05-01 00:00:00", "2024-05-01 00:00:02"] if form.clock == "date" else [0, 2]
+    columns = (*form.columns, *form.marks)
+    rows = [(arrival, 30, 4, *(7 for _ in form.marks)) for arrival in arrivals]
     if form.lines == "csv":
-        file.write_text("\n".join([",".join(form.columns), *(f"{arrival},30,4" for arrival in arrivals)]))
+        file.write_text("\n".join(",".join(map(str, row)) for row in [columns, *rows]))
     else:
-        file.write_text("\n".join(line(dict(zip(form.columns, (a, 30, 4), strict=True))) for a in arrivals))
-    unit_s = {"date": 1, "s": 1, "ms": 1e-3}[form.clock]
+        file.write_text("\n".join(line(dict(zip(columns, row, strict=True))) for row in rows))
+    unit_s = {"date": 1, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[form.clock]
 
     for said in (name, "auto"):
         trace = read_trace(file, format=said)

@@ -12,7 +12,7 @@ from llmsim.metrics.kpi import MORE, Kpi, OfRun
 from llmsim.metrics.scored import Run
 from llmsim.metrics.summary import number
 from llmsim.scenario import Scenario, TraceWorkload
-from llmsim.workload.trace_format import trace_format
+from llmsim.workload.trace_layout import DEFAULT_HASHED_TOKENS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +52,6 @@ class PrefixHits(OfRun):
         ratio = number(cached.sum() / prompt.sum()) if len(prompt) else None
         of_blocks = None
         if isinstance(run.scenario.workload, TraceWorkload) and len(prompt):
-            size = trace_format("mooncake").hashed_tokens
+            size = run.scenario.workload.hash_block_tokens or DEFAULT_HASHED_TOKENS
             of_blocks = number(np.ceil(cached / size).sum() / int(np.ceil(prompt / size).sum()))
         return cls(int(cached.sum()), int(prompt.sum()), ratio, of_blocks)

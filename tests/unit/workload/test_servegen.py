@@ -324,3 +324,16 @@ def test_deepseek_r1_has_its_73_clients_and_their_rates() -> None:
 def _cv2(family: str, shape: str) -> float:
     gap = stats.gamma(float(shape)) if family == "Gamma" else stats.weibull_min(float(shape))
     return float(gap.var() / gap.mean() ** 2)
+
+
+def test_requests_drawn_without_output_are_left_out_and_counted(tmp_path: Path) -> None:
+    folder = write(tmp_path / "clients", 7)
+    (folder / "chunk-7-dataset.json").write_text(
+        json.dumps({"0": {"input_tokens": "{8: 1.0}", "output_tokens": "{0: 0.25, 6: 0.75}"}})
+    )
+    drawn = draw_clients(streams(3), folder)
+    left_out = int(drawn.source.split(", ")[1].removesuffix(" without output left out"))
+
+    assert set(drawn.output_tokens) == {6}
+    assert stats.binomtest(left_out, left_out + len(drawn), 0.25).pvalue > 1e-3
+    assert len(draw_clients(streams(3), folder, limit=100)) == 100

@@ -128,7 +128,8 @@ def test_missing_file_and_folder_are_named(tmp_path):
         ("[1, null]", r"\[1, null\]"),
         ('"12"', "'12'"),
         ("7", "7"),
-        (f"[1, {2**63}]", r"\[1, 9223372036854775808\]"),
+        (f"[1, {2**64}]", r"\[1, 18446744073709551616\]"),
+        (f"[-1, {2**64 - 1}]", r"\[-1, 18446744073709551615\]"),
     ],
 )
 def test_hashes_that_do_not_fit_the_prompt(tmp_path, hashes, shown):
