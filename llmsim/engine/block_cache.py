@@ -34,6 +34,7 @@ class BlockCache(KVMemory):
 
     __slots__ = (
         "_copies",
+        "_growing",
         "_holdings",
         "_nodes",
         "_order",
@@ -55,6 +56,7 @@ class BlockCache(KVMemory):
         self._holdings: dict[int, Holding] = {}  # by request
         self._copies = Copies(self._nodes, self._holdings, self._queue, self._undo)
         self._order = 0
+        self._growing = 0  # requests that decode and make more known
         self._reserved = 0  # of the free blocks: as good as handed out, and in the queue no more
         self._steps_until_more: int | None = None  # since a scheduler was last asked
         self._unknown: Callable[[Request, int], int] | None = None  # tokens of a request that are counted ahead
@@ -258,22 +260,36 @@ class BlockCache(KVMemory):
         stops = holding.path.stops
         if holding.grows is None and stops and holding.places < stops[-1]:
             holding.grows = request
+            self._growing += 1
             self._nodes[holding.path.nodes[holding.at] if holding.at >= 0 else ROOT].growing.append(holding)
 
     def _stop_growing(self, holding: Holding) -> None:
         holding.save(self._undo)
         node = self._saved(holding.path.nodes[holding.at] if holding.at >= 0 else ROOT)
         node.growing.remove(holding)
+        self._growing -= 1
         holding.grows = None
 
     def _settle(self, path: Path, ahead: int) -> list[Holding]:
         """Make known what decoding requests have filled of a path, in order; return those that may fill more."""
+        if not self._growing:
+            return []
         growing = list(self._nodes[ROOT].growing)
         for number in path.nodes:
             node = self._nodes.get(number)
             if node is None:
                 break
             growing += node.growing
+        size = self.block_tokens
+        if len(growing) == 1:
+            (holding,) = growing
+            self._extend(holding, min(holding.tokens(ahead) // size, holding.path.stops[-1]))
+        else:
+            self._extend_in_order(growing, ahead)
+        return [holding for holding in growing if holding.grows is not None]
+
+    def _extend_in_order(self, growing: list[Holding], ahead: int) -> None:
+        """Let requests hold what they have filled, block by block: the first one's copy is the oldest."""
         size = self.block_tokens
         filled = []
         for holding in growing:
@@ -282,7 +298,6 @@ class BlockCache(KVMemory):
                 filled.append((place * size - tokens, holding.order, place, holding))
         for _, _, place, holding in sorted(filled):
             self._extend(holding, place)
-        return [holding for holding in growing if holding.grows is not None]
 
     def _tokens(self, holding: Holding, ahead: int) -> int:
         """Tokens of a decoding request that are computed, and known, once `ahead` steps more are."""
@@ -355,8 +370,8 @@ class BlockCache(KVMemory):
 
     def begin_trial(self) -> None:
         """Let what is done from now on be such that it can be taken back."""
-        reset = (self._reset, (self.free_blocks, self._reserved, self._order, self._copies.places))
-        self._undo.entries = [reset]
+        numbers = self.free_blocks, self._reserved, self._order, self._growing, self._copies.places
+        self._undo.entries = [(self._reset, numbers)]
 
     def end_trial(self, *, stands: bool) -> None:
         """Let what was tried out stand, or take it back."""
@@ -365,8 +380,9 @@ class BlockCache(KVMemory):
         else:
             self._undo.back()
 
-    def _reset(self, free_blocks: int, reserved: int, order: int, places: int) -> None:
-        self.free_blocks, self._reserved, self._order, self._copies.places = free_blocks, reserved, order, places
+    def _reset(self, free_blocks: int, reserved: int, order: int, growing: int, places: int) -> None:
+        self.free_blocks, self._reserved, self._order, self._growing = free_blocks, reserved, order, growing
+        self._copies.places = places
 
     def check(self) -> None:
         """Raise `MemoryOverrun` unless the queue holds as many blocks as are free, and nodes agree with it."""

@@ -25,6 +25,10 @@ class Path(NamedTuple):
     stops: list[int]
 
 
+NO_REQUEST = -1
+NO_PATH = Path([], [])
+
+
 class BlockPaths:
     """The paths of all requests of a workload, for one block size."""
 
@@ -35,15 +39,21 @@ class BlockPaths:
         self._nodes, self._stops, self._start = nodes, stops, start.tolist()
         self._first_own = int(nodes.max(initial=-1)) + 1  # beyond those of texts: one for each request's own tokens
         self._own: dict[int, Path] = {}  # of requests that may find their own blocks again
+        self._latest, self._path = NO_REQUEST, NO_PATH  # what was asked for last
 
     def of(self, request: int) -> Path:
         """The blocks of a request that others may find, or it may find again itself."""
+        if request != self._latest:  # it is asked for a few times in a row
+            self._latest, self._path = request, self._path_of(request)
+        return self._path
+
+    def _path_of(self, request: int) -> Path:
         own = self._own.get(request)
         if own is not None:
             return own
         start = self._start
         if request + 1 >= len(start) or start[request] == start[request + 1]:
-            return Path([], [])
+            return NO_PATH
         part = slice(start[request], start[request + 1])
         return Path(self._nodes[part].tolist(), self._stops[part].tolist())
 
@@ -52,11 +62,13 @@ class BlockPaths:
         path = self.of(request)
         if request not in self._own:
             path = self._own[request] = Path([*path.nodes, self._first_own + request], [*path.stops, NO_END])
+            self._latest = NO_REQUEST
         return path
 
     def forget(self, request: int) -> None:
         """Note that a request has ended."""
-        self._own.pop(request, None)
+        if self._own.pop(request, None) is not None:
+            self._latest = NO_REQUEST
 
 
 def _compressed(prefixes: Prefixes, block_tokens: int) -> tuple[Ints, Ints, Ints]:

@@ -13,11 +13,13 @@ from llmsim.engine.block_cache import BlockCache
 from llmsim.engine.memory import Portion
 from llmsim.request import RequestView
 
+NOTHING = (-1, 0)
+
 
 class CachedStep:
     """One step of one instance (scheduler.Admission)."""
 
-    __slots__ = ("_admitted", "_cache", "_chunks", "_decode_blocks", "_decodes", "_needed", "_try_out")
+    __slots__ = ("_admitted", "_cache", "_chunks", "_decode_blocks", "_decodes", "_latest", "_needed", "_try_out")
 
     def __init__(
         self,
@@ -35,6 +37,7 @@ class CachedStep:
         self._chunks = chunks  # of requests that run
         self._admitted = list(admitted)
         self._needed = 0  # blocks that are taken
+        self._latest = NOTHING  # the request that was looked up last, and the blocks that it would find
 
     def same_as(self, other: CachedStep) -> bool:
         """Whether it does the same."""
@@ -49,6 +52,7 @@ class CachedStep:
         cache = self._cache
         self._try_out(self)
         blocks = cache.cached_blocks(request.id, request.tokens_to_prefill, self._decodes)
+        self._latest = request.id, blocks
         return blocks * cache.block_tokens, cache.blocks_in_use(request.id, blocks) if blocks else 0
 
     def add(self, request: RequestView, tokens: int) -> None:
@@ -59,7 +63,7 @@ class CachedStep:
 
     def do(self) -> None:
         """Do all of it from the start."""
-        self._needed = 0
+        self._needed, self._latest = 0, NOTHING
         self._take(self._decode_blocks)
         for request, tokens in self._chunks:
             self._compute(request.id, request.computed_tokens, tokens)
@@ -68,7 +72,10 @@ class CachedStep:
 
     def _admit(self, request: RequestView, tokens: int) -> None:
         cache, id, left = self._cache, request.id, request.tokens_to_prefill
-        blocks = cache.cached_blocks(id, left, self._decodes)
+        latest, blocks = self._latest
+        if latest != id:
+            blocks = cache.cached_blocks(id, left, self._decodes)
+        self._latest = NOTHING
         cache.hold(id, blocks)
         computed = blocks * cache.block_tokens
         self._compute(id, computed, min(tokens, left - computed))
