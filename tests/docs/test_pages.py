@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import llmsim
-from llmsim import experiment
 from llmsim.cli.keys import all_keys
+from llmsim.experiment import result_folder
 from llmsim.metrics import catalogue
 from places import ROOT
 
@@ -84,7 +84,7 @@ def test_every_column_of_every_stored_table_has_its_row(generate, tmp_path: Path
     for name, changes in RUNS.items():
         folder = tmp_path / name
         folder.mkdir()
-        experiment.store.write(llmsim.run(name, changes), folder)
+        result_folder.write(llmsim.run(name, changes), folder)
         for file in folder.glob("*.parquet"):
             tables.setdefault(file.name, set()).update(pd.read_parquet(file).columns)
 
