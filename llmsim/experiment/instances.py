@@ -63,6 +63,7 @@ def _instance(
                 gpu_memory_utilization=cluster.gpu_memory_utilization,
                 block_tokens=cluster.block_size,
                 max_num_batched_tokens=_largest_step_tokens(scheduler),
+                max_num_seqs=scheduler.most_running,
             )
     with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
         latency = source.for_instance(gpu, model, cluster.tensor_parallel_size)

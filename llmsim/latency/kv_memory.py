@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from llmsim.errors import InputError
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.model import BF16_BYTES, KV_BYTES, Architecture, Model
@@ -54,6 +56,25 @@ def overhead_bytes(model: Model, tensor_parallel_size: int, max_num_batched_toke
     return WORKSPACE_BYTES + max_num_batched_tokens * BF16_BYTES * per_token
 
 
+def blocks_beside_windows(
+    model: Architecture, free_bytes: float, block_bytes: int, block_tokens: int, max_num_seqs: int
+) -> int:
+    """Blocks of the layers that attend to everything, when the windows of all seats are set aside; 0 without windows.
+
+    vLLM's hybrid manager deals layers out in groups of equal size, each with pages of its own from one pool. A sequence
+    keeps window / block + 1 pages of each group with a window at most, and those of the other groups for all tokens.
+    With fewer or shorter sequences vLLM has more room than this.
+    """
+    window = model.sliding_window
+    if window is None or window.layers == model.num_hidden_layers:
+        return 0
+    full = model.num_hidden_layers - window.layers
+    size = min(full, window.layers)  # layers of a group
+    pages = int(free_bytes // (block_bytes // model.num_hidden_layers * size))
+    set_aside = max_num_seqs * math.ceil(window.layers / size) * (window.tokens // block_tokens + 1)
+    return max(0, pages - set_aside) // math.ceil(full / size)
+
+
 def kv_blocks(
     gpu: Gpu,
     model: Model,
@@ -62,10 +83,12 @@ def kv_blocks(
     gpu_memory_utilization: float = 0.9,
     block_tokens: int = 16,
     max_num_batched_tokens: int = 8192,
+    max_num_seqs: int | None = None,
 ) -> int:
     """KV blocks of one instance: what vLLM gets from the memory that weights and activations leave.
 
-    (memory × utilization - weights / TP - `overhead_bytes`) / bytes of a block on one GPU, rounded down.
+    (memory × utilization - weights / TP - `overhead_bytes`) / bytes of a block on one GPU, rounded down. Of a model
+    with windows in some layers, `max_num_seqs` sequences' windows are set aside, see `blocks_beside_windows`.
     Raises InputError with the numbers when not a single block fits.
     """
     check_tensor_parallel(model, tensor_parallel_size)
@@ -74,7 +97,11 @@ def kv_blocks(
     weights = weight_bytes_per_gpu(model, tensor_parallel_size)
     overhead = overhead_bytes(model, tensor_parallel_size, max_num_batched_tokens)
     usable = gpu.memory_bytes * gpu_memory_utilization
-    blocks = int((usable - weights - overhead) // (kv_bytes_per_gpu(model, tensor_parallel_size) * block_tokens))
+    free = usable - weights - overhead
+    block_bytes = kv_bytes_per_gpu(model, tensor_parallel_size) * block_tokens
+    blocks = int(free // block_bytes)
+    if max_num_seqs is not None:
+        blocks = max(blocks, blocks_beside_windows(model, free, block_bytes, block_tokens, max_num_seqs))
     if blocks < 1:
         raise InputError(
             f"{model.name} does not fit {tensor_parallel_size} x {gpu.name}: {weights / 1e9:.1f} GB "

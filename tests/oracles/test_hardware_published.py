@@ -3,6 +3,7 @@
 import pytest
 
 from llmsim.latency.hardware import kv_blocks, load_gpu, load_model
+from llmsim.latency.kv_memory import blocks_beside_windows
 from places import evidence
 
 
@@ -111,3 +112,38 @@ def test_opt_13b_on_an_a100_holds_what_distserve_measured():
         16 * kv_blocks(gpu, model, gpu_memory_utilization=share, max_num_batched_tokens=2048) for share in (0.90, 0.97)
     )
     assert low < 66_144 < high
+
+
+@pytest.mark.parametrize(
+    ("tokens", "full", "window"),
+    [(1, 1, 1), (128, 8, 8), (129, 9, 9), (144, 9, 8), (145, 10, 9), (1000, 63, 9), (8192, 512, 8)],
+)
+def test_pages_of_a_sequence_in_vllms_groups(tokens, full, window):
+    # NEXT_SYSTEMS.md, 3.5: the windows that are set aside hold every sequence's
+    assert -(-tokens // 16) == full
+    assert -(-tokens // 16) - max(0, tokens - 128) // 16 == window <= 128 // 16 + 1
+
+
+def test_windows_of_all_seats_are_set_aside():
+    model, page = load_model("gpt-oss-120b"), 18 * 16 * 2048  # two groups of 18 layers
+    free = 10_000 * page
+
+    assert blocks_beside_windows(model, free, 2 * page, 16, 100) == 10_000 - 100 * 9
+    assert blocks_beside_windows(load_model("llama-3.1-8b"), free, 16 * 131_072, 16, 100) == 0
+    gemma, page = (
+        load_model("gemma-3-27b"),
+        10 * 16 * 8192,
+    )  # one group of 10 full layers, six of up to 10 with a window
+    assert blocks_beside_windows(gemma, 10_000 * page, 62 * 16 * 8192, 16, 4) == 10_000 - 4 * 6 * 65
+
+
+def test_sequences_at_8192_tokens_need_half_the_memory_of_full_layers():
+    gpu, model = load_gpu("h200"), load_model("gpt-oss-120b")
+    all_full, beside = (kv_blocks(gpu, model, max_num_seqs=seats) for seats in (None, 100))
+
+    assert all_full / beside == pytest.approx(0.508, abs=0.01)  # with 100 sequences of 512 + 9 pages and more
+
+
+def test_many_seats_never_leave_less_than_without_windows():
+    gpu, model = load_gpu("h200"), load_model("gemma-3-27b")
+    assert kv_blocks(gpu, model, max_num_seqs=1024) == kv_blocks(gpu, model)
