@@ -18,6 +18,8 @@ class Gpu(Profile):
     memory_bandwidth_bytes_per_s: Amount
     bf16_flop_per_s: Amount
     fp8_flop_per_s: Amount | None = None  #: left out: the GPU computes in bf16, whatever the weights' type
+    #: share of these that large matrix products reach, where it was measured; left out: that of the roofline
+    matmul_efficiency: Annotated[float, Field(gt=0, le=1)] | None = None
     interconnect_bytes_per_s: Amount  #: between GPUs of one node, one direction
     price_usd_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     power: Power | None = None  #: left out: energy is not told

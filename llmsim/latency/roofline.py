@@ -34,6 +34,11 @@ class Efficiencies:
     all_reduce_s: float = 6e-6  #: each all-reduce, before the first byte
 
 
+def efficiencies_of(gpu: Gpu) -> Efficiencies:
+    """The rounded figures, with what was measured of this GPU."""
+    return Efficiencies() if gpu.matmul_efficiency is None else Efficiencies(matmul_flop=gpu.matmul_efficiency)
+
+
 class Roofline(LatencyModel):
     """Any model on any GPU. Tensor parallelism splits heads, MLP and each expert: two all-reduces a layer."""
 
@@ -46,7 +51,7 @@ class Roofline(LatencyModel):
     ) -> None:
         check_tensor_parallel(model, tensor_parallel_size)
         self.gpu, self.model, self.gpus = gpu, model, tensor_parallel_size
-        self.efficiencies = e = efficiencies or Efficiencies()
+        self.efficiencies = e = efficiencies or efficiencies_of(gpu)
         self._bytes_per_s = gpu.memory_bandwidth_bytes_per_s * e.memory
         self._full, self._inside, self._window = layers_with_window(model)
         # of one layer: seconds for each pair of a query token and a token it attends to, and for each token read

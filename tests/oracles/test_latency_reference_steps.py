@@ -6,7 +6,8 @@ from llmsim.errors import InputError
 from llmsim.latency.compose import compose
 from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.latency.profile import list_profiles, load_profile
-from llmsim.latency.step_errors import KINDS, not_compared, step_errors
+from llmsim.latency.roofline import Roofline
+from llmsim.latency.step_errors import KINDS, not_compared, references, relative_errors, step_errors
 from places import DATA, evidence
 
 
@@ -65,3 +66,10 @@ def test_shipped_profile_is_what_compose_gives_today(errors, key):
 def test_missing_reference_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"iteration_times_ms\.csv: not found"):
         step_errors(tmp_path)
+
+
+def test_prefill_of_an_rtx_4090_is_that_measured(errors):
+    points = next(reference.points for reference in references(DATA) if reference.label.startswith("RTX4090"))
+    off = relative_errors(Roofline(load_gpu("rtx4090"), load_model("llama-3.1-8b")), points[points.kind == "prefill"])
+
+    assert abs(off).max() < 0.05

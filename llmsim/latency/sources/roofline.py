@@ -10,7 +10,7 @@ from pydantic import Field
 from llmsim.latency.contract import LatencyModel, LatencySource
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.model import Model
-from llmsim.latency.roofline import Efficiencies, Roofline
+from llmsim.latency.roofline import Efficiencies, Roofline, efficiencies_of
 
 PLAUSIBLE = Efficiencies()
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -21,7 +21,8 @@ Seconds = Annotated[float, Field(ge=0, le=1)]
 class FromRoofline(LatencySource):
     """What operators reach of the data sheet's peaks."""
 
-    matmul_flop: Share = PLAUSIBLE.matmul_flop  #: share of the peak FLOP/s that matrix products reach
+    #: share of the peak FLOP/s that matrix products reach; left out: what was measured of the GPU, or 0.7
+    matmul_flop: Share | None = None
     attention_flop: Share = PLAUSIBLE.attention_flop  #: share of the peak FLOP/s that attention reaches
     memory: Share = PLAUSIBLE.memory  #: share of the peak memory bandwidth
     interconnect: Share = PLAUSIBLE.interconnect  #: share of the peak bandwidth between GPUs
@@ -30,4 +31,5 @@ class FromRoofline(LatencySource):
 
     def for_instance(self, gpu: Gpu, model: Model, tensor_parallel_size: int) -> LatencyModel:
         """Compute the bounds; InputError if the GPUs cannot share the model."""
-        return Roofline(gpu, model, tensor_parallel_size, Efficiencies(**asdict(self)))
+        shares = asdict(self) | {"matmul_flop": self.matmul_flop or efficiencies_of(gpu).matmul_flop}
+        return Roofline(gpu, model, tensor_parallel_size, Efficiencies(**shares))
