@@ -15,6 +15,7 @@ from llmsim.errors import InputError
 class Kind(StrEnum):
     """What can be listed."""
 
+    ENGINES = "engines"
     GPUS = "gpus"
     MODELS = "models"
     HOSTS = "hosts"
@@ -90,6 +91,10 @@ def _names(kind: Kind) -> list[str]:
         from llmsim.scenario import scenario_names
 
         return list(scenario_names())
+    if kind is Kind.ENGINES:
+        from llmsim.scenario.engines import ENGINES
+
+        return list(ENGINES)
     if kind in PACKAGES:
         from llmsim import discovery
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from llmsim.latency.build import find_latency
 from llmsim.latency.contract import LatencyModel, LatencySource
 from llmsim.latency.host import Host
 from llmsim.scenario import AbandonmentTable, ClusterTable, LatencyChoice, PoolTable, Scenario
+from llmsim.scenario.engines import ENGINES
 from llmsim.scenario.options import make_policy
 from llmsim.scheduler import Scheduler
 
@@ -69,9 +71,9 @@ def _instance(
         latency = source.for_instance(gpu, model, cluster.tensor_parallel_size)
     host = make_host(scenario, number)
     asynchronous, place = async_scheduling(scenario, number)
-    if host.step_s or host.sequence_s or host.eager_step_s:
-        times = host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size
-        latency = Host(latency, *times, overlapped=asynchronous)
+    times = host.model_dump(include={field.name for field in dataclasses.fields(Host)})
+    if any(value for name, value in times.items() if name.endswith("_s")):
+        latency = Host(latency, **times, overlapped=asynchronous)
     scheduler = scheduler.on_gpu(gpu.memory_bytes)
     scheduler = with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching)
     with blaming(scenario, *place):
@@ -113,10 +115,16 @@ def make_latency_source(
 
 
 def async_scheduling(scenario: Scenario, number: int) -> tuple[bool, tuple[str, ...]]:
-    """Whether the engines of a pool schedule asynchronously, and the key that says so: the pool's, or [scheduler]'s."""
+    """Whether the engines of a pool schedule asynchronously, and the key that says so: the pool's, or [scheduler]'s.
+
+    Left out in both: as cluster.engine has it.
+    """
     own = scenario.pool[number].scheduler.async_scheduling if scenario.pool else None
     if own is None:
-        return scenario.scheduler.async_scheduling, ("scheduler", "async_scheduling")
+        given, engine = scenario.scheduler.async_scheduling, ENGINES.get(scenario.cluster.engine or "")
+        if given is None:
+            given = engine is not None and engine.async_scheduling
+        return given, ("scheduler", "async_scheduling")
     return own, ("pool", str(number), "scheduler", "async_scheduling")
 
 
@@ -128,18 +136,22 @@ def make_scheduler(scenario: Scenario, policy: Policy | None = None, number: int
     of_pool = scenario.pool[number].scheduler if scenario.pool else None
     shared = scenario.scheduler
     if of_pool is None or of_pool.name in (None, shared.name):
-        scheduler = _scheduler(scenario, policy, shared.name, shared.options, ("scheduler",))
+        scheduler = _scheduler(scenario, number, policy, shared.name, shared.options, ("scheduler",))
         if of_pool is None or not of_pool.options:
             return scheduler
-        return _scheduler(
-            scenario, type(scheduler), shared.name, shared.options | of_pool.options, ("pool", str(number), "scheduler")
-        )
+        options = shared.options | of_pool.options
+        return _scheduler(scenario, number, type(scheduler), shared.name, options, ("pool", str(number), "scheduler"))
     assert of_pool.name is not None
-    return _scheduler(scenario, None, of_pool.name, of_pool.options, ("pool", str(number), "scheduler"))
+    return _scheduler(scenario, number, None, of_pool.name, of_pool.options, ("pool", str(number), "scheduler"))
 
 
 def _scheduler(
-    scenario: Scenario, policy: Policy | None, name: str, options: Mapping[str, Any], prefix: tuple[str, ...]
+    scenario: Scenario,
+    number: int,
+    policy: Policy | None,
+    name: str,
+    options: Mapping[str, Any],
+    prefix: tuple[str, ...],
 ) -> Scheduler:
     if policy is None:
         with blaming(scenario, *prefix, "name"):
@@ -149,7 +161,24 @@ def _scheduler(
             f"{scenario.where(*prefix, 'name')}{name} needs predicted output lengths; "
             "expected a [prediction] table, such as predictor = 'noisy' with sigma = 0.5"
         )
+    options = _by_engine(scenario, number, policy, options) | dict(options)
     return make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
+
+
+def _by_engine(scenario: Scenario, number: int, policy: Policy, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What cluster.engine says of a scheduler's options on a pool's GPU: of its own scheduler, or one made of it.
+
+    There are no more seats than a budget that was given has tokens.
+    """
+    engine = ENGINES.get(scenario.cluster.engine or "")
+    if engine is None or not issubclass(policy, discovery.find("llmsim.schedulers", engine.scheduler, Scheduler)):
+        return {}
+    with blaming(scenario, "cluster", "gpu"):
+        options = engine.options(hardware.load_gpu(scenario.pools[number][1].gpu))
+    budget = given.get("max_num_batched_tokens")
+    if isinstance(budget, int) and "max_num_seqs" in options:
+        options["max_num_seqs"] = min(budget, options["max_num_seqs"])
+    return options
 
 
 def with_abandonment(

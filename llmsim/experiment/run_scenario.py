@@ -17,6 +17,7 @@ from llmsim.experiment.assembly import Progress, assemble
 from llmsim.experiment.autoscaling import autoscaling_score
 from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.energy import energy_of
+from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.pools import pool_scores
 from llmsim.experiment.routing import router_choice
 from llmsim.experiment.verdict import reported, verdict
@@ -96,7 +97,8 @@ def run(
     made: list[Section] = [RunVerdict(**verdict_of(scenario, record, received, window).to_dict())]
     made.append(pool_scores(received, record, scenario, blocks) if scenario.pool else Memory(blocks[0]))
     scored = score_delivered(received, record, scenario, slo=assembly.slo, user=assembly.user, window=window)
-    made.append(replace(scored.section(Choices), step_times=assembly.step_times))
+    rules = engine_rules(scenario, assembly.instances)
+    made.append(replace(scored.section(Choices), engine=rules, step_times=assembly.step_times))
     made.append(Duration(record.end_s, time.perf_counter() - started_s))
     return Result(scenario, record, blocks, scored.having(*made))
 

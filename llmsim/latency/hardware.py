@@ -57,6 +57,8 @@ class HostTimes(Profile):
 
     step_s: Time = 0.0  #: each step
     sequence_s: Time = 0.0  #: each sequence in a step, prefilling or decoding; so also each output token
+    serial_step_s: Time = 0.0  #: each step, what asynchronous scheduling cannot overlap: sampling, launching
+    serial_sequence_s: Time = 0.0  #: as much again for each sequence in it
     request_s: Time = 0.0  #: from a request's sending to its entering the engine's queue
     prompt_token_s: Time = 0.0  #: as much again for each token of the prompt
     response_s: Time = 0.0  #: from a token's emission to its reaching the client

@@ -17,6 +17,8 @@ class Host(LatencyModel):
     A step of more tokens than the largest CUDA graph takes `eager_step_s` more: the host launches its kernels one by
     one (vLLM's `max_cudagraph_capture_size`). So it is where the host waits for the GPU and the GPU for the host. With
     `overlapped` both work at the same time, the host on the next step: a step takes as long as the slower of them.
+    What nothing can overlap, `serial_step_s` and for each sequence `serial_sequence_s` (sampling, copying tokens,
+    launching the next step), comes on top in either case.
     """
 
     gpu: LatencyModel
@@ -24,10 +26,12 @@ class Host(LatencyModel):
     sequence_s: float = 0.0
     eager_step_s: float = 0.0
     max_cudagraph_capture_size: int | None = None  #: tokens; None: every step is in a graph
+    serial_step_s: float = 0.0
+    serial_sequence_s: float = 0.0
     overlapped: bool = False  #: asynchronous scheduling
 
     def __post_init__(self) -> None:
-        for name in ("step_s", "sequence_s", "eager_step_s"):
+        for name in ("step_s", "sequence_s", "eager_step_s", "serial_step_s", "serial_sequence_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"host {name} = {value}, expected seconds, not negative")
@@ -40,15 +44,21 @@ class Host(LatencyModel):
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
         """Seconds of one step, as the contract says."""
         tokens = decoding + sum(tokens for _, tokens in prefill)
-        host_s = self.host_s(decoding + len(prefill), tokens)
+        sequences = decoding + len(prefill)
+        host_s, serial_s = self.host_s(sequences, tokens), self.serial_s(sequences)
         gpu_s = self.gpu.step_time_s(prefill, decoding, context_tokens)
-        return max(gpu_s, host_s) if self.overlapped else gpu_s + host_s
+        return (max(gpu_s, host_s) if self.overlapped else gpu_s + host_s) + serial_s
 
     def decode_line(self, decoding: int, context_tokens: int) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
         line = self.gpu.decode_line(decoding, context_tokens)
         host_s = self.host_s(decoding, decoding)
-        return slower(line, host_s) if self.overlapped else (line[0] + host_s, *line[1:])
+        first_s, growth_s, steps = slower(line, host_s) if self.overlapped else (line[0] + host_s, *line[1:])
+        return first_s + self.serial_s(decoding), growth_s, steps
+
+    def serial_s(self, sequences: int) -> float:
+        """Seconds of a step in which neither works for another one."""
+        return self.serial_step_s + self.serial_sequence_s * sequences
 
     def host_s(self, sequences: int, tokens: int) -> float:
         """Seconds of the host in a step of so many tokens."""

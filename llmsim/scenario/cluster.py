@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -18,12 +19,13 @@ from pydantic import (
 
 from llmsim.quantities import Count, NotNegative, Positive
 from llmsim.request import Role
+from llmsim.scenario import engines
 from llmsim.scenario.table import Table
 
 #: how many instances there are, or may be
 Instances = Annotated[int, Field(ge=1, le=100_000)]
 #: keys of [cluster] that hold for all pools
-OF_THE_WHOLE = ("model", "kv_cache_dtype", "router")
+OF_THE_WHOLE = ("engine", "model", "kv_cache_dtype", "router")
 
 
 class LatencyChoice(Table):
@@ -52,6 +54,9 @@ class LatencyChoice(Table):
 class ClusterTable(Table):
     """Identical instances behind one router."""
 
+    #: rules and defaults of an engine, by name and version (`llmsim list engines`), for all that is not said otherwise:
+    #: scheduler and async_scheduling, token budget and seats by GPU, memory, block size, prefix caching
+    engine: Annotated[str | None, AfterValidator(engines.checked)] = None
     gpu: str = "a100-sxm4-80gb"
     model: str = "llama-3.1-8b"
     #: "auto": as the model's profile says, which is bfloat16 unless it was made for fp8
@@ -79,6 +84,10 @@ class EngineHostTable(Table):
     step_s: NotNegative | None = None
     #: for each sequence in a step
     sequence_s: NotNegative | None = None
+    #: for each step, what asynchronous scheduling cannot overlap with the GPU's work: sampling, launching
+    serial_step_s: NotNegative | None = None
+    #: as much again for each sequence in it
+    serial_sequence_s: NotNegative | None = None
     #: for each step of more tokens than its largest CUDA graph, whose kernels the host launches one by one
     eager_step_s: NotNegative | None = None
     #: tokens of the largest graph; vLLM's default is min(2 x max_num_seqs, 512)
@@ -105,7 +114,8 @@ class SchedulerChoice(Table):
 
     name: str = "chunked_prefill"
     #: two steps in flight: each is decided while the one before it runs, and the host's time overlaps the GPU's
-    async_scheduling: bool = False
+    #: left out: as cluster.engine has it, or else not
+    async_scheduling: bool | None = None
 
     @property
     def options(self) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from llmsim.quantities import Positive
 from llmsim.scenario.autoscaling import AutoscalingTable
 from llmsim.scenario.cluster import ClusterTable, HostTable, KvTransferTable, PoolTable, RouterChoice, SchedulerChoice
+from llmsim.scenario.engines import filled_in
 from llmsim.scenario.gateway import (
     ClientsTable,
     Delivery,
@@ -59,6 +60,11 @@ class Scenario(Table):
 
     #: tables that may stand beside these in a file: what to ask of the experiment, read by commands of their own
     beside: ClassVar[tuple[str, ...]] = ("plan", "sweep")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_engine_has_it(cls, given: Any) -> Any:
+        return filled_in(given) if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
     def _one_cap(self) -> Scenario:

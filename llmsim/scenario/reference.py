@@ -108,6 +108,8 @@ MEANINGS = {
     "profile": "host times: a name of `llmsim list hosts`, or a .toml file",
     "step_s": "the engine's time outside the GPU, for each step",
     "sequence_s": "the same, for each sequence in a step",
+    "serial_step_s": "time of each step that asynchronous scheduling cannot overlap with the GPU's work",
+    "serial_sequence_s": "the same, for each sequence in a step",
     "eager_step_s": "the same, for each step of more tokens than the largest CUDA graph",
     "max_cudagraph_capture_size": "tokens of the largest CUDA graph",
     "kv_transfer.latency_s": "time before the first byte of each transfer",

@@ -19,13 +19,14 @@ from llmsim.studies.sweep.executors import InThisProcess
 
 LENGTHS = (100, 400, 1500, 6000, 20_000)
 INSTANCES = 4
+SEATS = "cluster.engine=null"  # 256 of them, which bind before anything else
 JUST_BELOW, JUST_ABOVE = 0.92, 1.06
 
 
 @pytest.fixture(scope="module")
 def capacity_per_s():
     """Requests per second that four instances finish while none of them lacks work, at half as much again."""
-    crowded = load_scenario("plan_h100", ["workload.requests=40000", "workload.arrivals.rate_per_s=150"])
+    crowded = load_scenario("plan_h100", [SEATS, "workload.requests=40000", "workload.arrivals.rate_per_s=150"])
     end_s = np.sort(experiment.run(crowded).record.requests["end_s"])
     first, last = len(end_s) // 2, len(end_s) - 1200  # seats are full until the last thousand leave
     return (last - first) / (end_s[last] - end_s[first])
@@ -35,7 +36,7 @@ def capacity_per_s():
 def test_a_verdict_is_right_or_not_given(capacity_per_s, share, right):
     answers = {}
     for requests in LENGTHS:
-        changes = [f"workload.requests={requests}", f"workload.arrivals.rate_per_s={share * capacity_per_s}"]
+        changes = [SEATS, f"workload.requests={requests}", f"workload.arrivals.rate_per_s={share * capacity_per_s}"]
         runs = [experiment.run(load_scenario("plan_h100", [*changes, f"seed={seed}"])) for seed in (1, 2)]
         answers[requests] = {run.score["verdict"]["answer"] for run in runs}
 
@@ -51,6 +52,7 @@ def test_a_plan_never_names_another_number(capacity_per_s, share, needed, reques
     question = planning.read_plan(
         "plan_h100",
         [
+            SEATS,
             f"workload.arrivals.rate_per_s={share * capacity_per_s}",
             f"workload.requests={requests}",
             f"plan.most_requests={requests}",

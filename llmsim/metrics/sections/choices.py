@@ -38,6 +38,7 @@ class Choices(Section):
     delivery: Mapping[str, Any] | None = None
     router: Mapping[str, Any] | None = None
     measured_from: str | None = None
+    engine: str | None = None  #: whose rules the instances follow, and what of them is left out
     step_times: str | None = None  #: what simulated steps rest on
     times: str | None = None  #: where token times come from
 

@@ -27,6 +27,8 @@ def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | Non
         say(console, f"left out: {words}")
     for answer in planned.answers:
         say(console, f"\n[bold]{_name(answer)}[/bold]")
+        if answer.candidate.engine is not None:
+            say(console, f"engine {answer.candidate.engine}", style="dim")
         say(console, f"step times {answer.candidate.step_times}", style="dim")
         refused = "refused: " if answer.carries is None else ""
         say(console, f"{refused}{in_words(answer, planned.question.targets)}")

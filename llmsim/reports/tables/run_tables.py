@@ -34,7 +34,10 @@ def show_run(result: Result, folder: Path | None, console: Console | None = None
     console = console or Console(highlight=False)
     console.print(f"\n[bold]{result.scenario.name}[/bold]\n{setting(result.scenario)}")
     score = result.reported(force=force)
-    say(console, f"step times {score.section(Choices).step_times}", style="dim")
+    choices = score.section(Choices)
+    if choices.engine is not None:
+        say(console, f"engine {choices.engine}", style="dim")
+    say(console, f"step times {choices.step_times}", style="dim")
     show_latencies(score, console)
     console.print(_outcome(score))
     show_classes(score, console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.instances import make_instances
 from llmsim.scenario import Scenario
 
@@ -37,6 +38,11 @@ class Candidate:
     def step_times(self) -> str:
         """What its step times rest on, in words."""
         return make_instances(self.scenario)[0].latency.basis
+
+    @property
+    def engine(self) -> str | None:
+        """Whose rules its instances follow, in words; None: no engine was named."""
+        return engine_rules(self.scenario, make_instances(self.scenario)[:1])
 
     def usd_per_hour(self, instances: int) -> float:
         """Cost of so many instances."""

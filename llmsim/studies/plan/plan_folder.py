@@ -38,6 +38,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
     carries, neighbour = answer.carries, answer.neighbour
     return {
         **_candidate(answer),
+        **({} if answer.candidate.engine is None else {"engine": answer.candidate.engine}),
         "step_times": answer.candidate.step_times,
         "price_usd_per_gpu_hour": answer.candidate.price_usd_per_hour,
         "carries": None if carries is None else _evaluation(answer, carries),

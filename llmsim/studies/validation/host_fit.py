@@ -17,8 +17,17 @@ from llmsim.latency.hardware import HostTimes
 from llmsim.studies.validation.replay import Floats
 
 NAMES = ("step_s", "sequence_s", "request_s")
+#: of engines that schedule asynchronously, whose other time on the host the GPU's hides
+ASYNCHRONOUS = ("serial_step_s", "serial_sequence_s", "request_s")
 #: what is a noticeable change of each
-SCALE = {"step_s": 1e-3, "sequence_s": 4e-5, "request_s": 1e-2, "eager_step_s": 2e-3}
+SCALE = {
+    "step_s": 1e-3,
+    "sequence_s": 4e-5,
+    "serial_step_s": 1e-3,
+    "serial_sequence_s": 4e-5,
+    "request_s": 1e-2,
+    "eager_step_s": 2e-3,
+}
 STEPS, NUDGE = 12, 0.5
 LEAST_GAIN, PATIENCE = 1e-2, 3  #: stop after so many steps that each gain less than this share
 DAMPING = 1e-6  #: Levenberg's: what the run does not determine stays where it is

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,3 +49,13 @@ def test_lines_agree_with_single_steps(growth_s, host_s):
         times_s += [first_s + k * grows_s for k in range(min(steps, 60))]
 
     np.testing.assert_allclose(times_s[:60], expected_s, rtol=1e-12)
+
+
+@pytest.mark.parametrize("overlapped", [False, True])
+def test_what_nothing_overlaps_comes_on_top(overlapped):
+    """Of 3 sequences: 0.5 + 3 x 0.25 s beside the same host without it."""
+    plain = Host(LinearSteps(4.0, 1.0), step_s=1.0, overlapped=overlapped)
+    serial = replace(plain, serial_step_s=0.5, serial_sequence_s=0.25)
+    assert serial.step_time_s([(0, 7)], 2, 20) == plain.step_time_s([(0, 7)], 2, 20) + 1.25
+    first_s, growth_s, steps = plain.decode_line(3, 20)
+    assert serial.decode_line(3, 20) == (first_s + 1.25, growth_s, steps)

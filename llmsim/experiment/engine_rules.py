@@ -1,0 +1,30 @@
+"""Which engine's rules the instances of a run follow, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from llmsim.cluster import InstanceSpec
+from llmsim.scenario import Scenario
+from llmsim.scenario.engines import ENGINES
+
+
+def engine_rules(scenario: Scenario, instances: Iterable[InstanceSpec]) -> str | None:
+    """Say whose rules and defaults these are, and what they come to on these instances; None: no engine was named."""
+    engine = ENGINES.get(scenario.cluster.engine or "")
+    if engine is None:
+        return None
+    return "; ".join(dict.fromkeys([engine.rules(), *map(_in_force, instances)]))
+
+
+def _in_force(spec: InstanceSpec) -> str:
+    scheduler = spec.scheduler
+    budget, seats = getattr(scheduler, "max_num_batched_tokens", None), scheduler.most_running
+    said = [
+        f"pool {spec.pool}" if spec.pool != "all" else "",
+        f"{budget} tokens a step" if budget else "",
+        f"{seats} seats" if seats else "",
+        "prefix caching" if spec.prefix_caching else "no prefix caching",
+        "asynchronous" if spec.async_scheduling else "synchronous",
+    ]
+    return ", ".join(filter(None, said))
