@@ -53,7 +53,7 @@ def make_disaggregation(scenario: Scenario) -> Disaggregation | None:
 
 
 def router_choice(scenario: Scenario) -> dict[str, Any]:
-    """Who routes, and how old its news are: "oracle" where it sees the present state, which no deployment has.
+    """The router, and how old its reports are: "oracle" where it sees the present state, which no deployment has.
 
     `reports` and `caches` are None where neither the router nor that of decode instances looks at any.
     """

@@ -195,12 +195,12 @@ class _Judge:
             request_latency.summarise_waits(done, request_latency.ttft_s(done)),
             request_latency.summarise_waits(done, request_latency.e2e_s(done)),
         )
-        everybody = request_latency.summarise_waits(counted, request_latency.ttft_s(counted))
+        all_requests = request_latency.summarise_waits(counted, request_latency.ttft_s(counted))
         tpot, tbt = request_latency.summarise_tpot(counted), request_latency.summarise_tbt(counted)
         named = {
             "ttft_p50": ttft["p50"],
             "ttft_p99": ttft["p99"],
-            "ttft_p99_all": everybody["p99"],
+            "ttft_p99_all": all_requests["p99"],
             "tpot_mean": tpot["mean"],
             "tbt_p50": tbt["p50"],
             "tbt_p99": tbt["p99"],

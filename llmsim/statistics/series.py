@@ -68,7 +68,7 @@ def mean_of_series(values: ArrayLike, batches: int = 20, level: float = LEVEL) -
 
 
 def independent_batches(means: Floats) -> float:
-    """How many independent values batch means are worth: b (1 - r) / (1 + r), r their correlation with the next.
+    """Effective sample size of batch means: b (1 - r) / (1 + r), r their correlation with the next.
 
     As for a first-order autoregressive series. At most b: negative correlation is not counted as a gain. b for a
     constant series. A series that wanders or grows across the whole run has few, however finely it is cut.

@@ -8,8 +8,9 @@ claims are therefore held against that walk at exactly full load, the borderline
 
 * `overloaded`: the queue's growth, by batch means of its increments, is beyond the 99.9 % point of Student's t. The
   walk's end is distributed as the absolute value of what the test supposes, so that at full load twice as many pass.
-* `steady`: what waits returns to its mean often enough: batch means worth `LEAST_INDEPENDENT` independent values. A
-  walk at full load has about 3, however long it is, and reaches 20 in one run of a thousand; a growing queue, fewer.
+* `steady`: what waits returns to its mean often enough: the effective sample size of its batch means is
+  `LEAST_INDEPENDENT` or more. A walk at full load has about 3, however long it is, and reaches 20 in one run of a
+  thousand; a growing queue, fewer.
 
 In between, and wherever the run is not many times longer than a request stays in service, it is `too short`.
 """
@@ -35,7 +36,7 @@ from llmsim.statistics.series import (
 
 STEADY, OVERLOADED, TOO_SHORT, UNSERVED = "steady", "overloaded", "too short", "nothing served"
 
-#: independent values that batch means must be worth; see the module
+#: effective sample size that batch means must have; see the module
 LEAST_INDEPENDENT = 20.0
 BATCHES = 64
 #: fewer requests leave a P99 without an upper end at 95 %: 0.99^n > 0.025 for n < 368
@@ -179,7 +180,7 @@ def _growth(run: _Run) -> _Growth:
 
 
 def _independence(run: _Run) -> tuple[float, float]:
-    """Warm-up in seconds from the start, and how many independent values the batch means after it are worth."""
+    """Warm-up in seconds from the start, and the effective sample size of the batch means after it."""
     edges_s = np.linspace(run.start_s, run.stop_s, BINS + 1)
     warm_up_s = run.length_s * mser5(time_averages(run.arrival_s, run.end_s, edges_s)) / BINS
     edges_s = np.linspace(run.start_s + warm_up_s, run.stop_s, BATCHES + 1)
@@ -207,7 +208,9 @@ def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]
     elif stays < LEAST_STAYS:
         lack = f"after warm-up it lasts {stays:.1f} stays in service, where {LEAST_STAYS:g} are needed"
     elif independent < LEAST_INDEPENDENT:
-        lack = f"its queue is worth {independent:.1f} independent batches, where {LEAST_INDEPENDENT:g} are needed"
+        lack = f"its queue's effective sample size is {independent:.1f} batches, where {LEAST_INDEPENDENT:g} are needed"
     else:
-        return Verdict(STEADY, f"its queue is worth {independent:.0f} independent batches and does not grow", evidence)
+        return Verdict(
+            STEADY, f"its queue's effective sample size is {independent:.0f} batches, and it does not grow", evidence
+        )
     return Verdict(TOO_SHORT, lack, evidence)

@@ -75,7 +75,7 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         say(
             console,
             f"{_list(doubtful)}: a fifth or more of the gain can be had on {names[0]} by manipulation alone, "
-            "without serving anybody better.",
+            "without serving any request better.",
         )
     else:
         console.print("Hardly any of these gains can be had by manipulation alone.")

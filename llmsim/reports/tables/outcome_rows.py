@@ -102,7 +102,7 @@ def _window(choices: Choices) -> Iterator[Row]:
     window = choices.window
     yield "window", _window_text(window)
     if window.kind == "arrivals":
-        yield "", "goodputs: who arrives in it; throughput: what leaves in it"
+        yield "", "goodputs: what arrives in it; throughput: what leaves in it"
     if choices.measured_from == "sent":
         yield "latencies", "from the sending of a request, not its arrival at the client"
 

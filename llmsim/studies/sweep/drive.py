@@ -1,4 +1,4 @@
-"""Have every point run, whatever happens to those who run them."""
+"""Have every point run, whatever happens to the processes that run them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Drive:
             try:
                 running[executor.submit(run_task, task)] = queue[0]
             except (BrokenExecutor, CancelledError):
-                if not running:  # blame somebody, or an executor that never works would be asked for ever
+                if not running:  # blame one of them, or an executor that never works would be asked for ever
                     self._blame(queue.popleft())
                 return False
             queue.popleft()

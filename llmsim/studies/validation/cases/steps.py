@@ -65,10 +65,10 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
 def _checks(row: StepError) -> list[Check]:
     if (row.latency, row.kind) != ("table", "all") or row.model in OTHERWISE:
         return []
-    who = f"{row.gpu} {row.model} tp{row.tensor_parallel_size}"
+    case = f"{row.gpu} {row.model} tp{row.tensor_parallel_size}"
     return [
-        Check(f"{who}: median error", row.median_percent, MEDIAN_PERCENT),
-        Check(f"{who}: 90th percentile error", row.p90_percent, P90_PERCENT),
+        Check(f"{case}: median error", row.median_percent, MEDIAN_PERCENT),
+        Check(f"{case}: 90th percentile error", row.p90_percent, P90_PERCENT),
     ]
 
 
