@@ -74,7 +74,7 @@ class InFlight:
 
         `ahead`: steps that are decided beyond those that are counted.
         """
-        if self.decodes(request) or self.rests(request.id):
+        if self.decodes(request) or (request.counter is None and request.id in self.before_s):
             return 1
         if request.head_s == self.ends_s:
             return min(ahead, 1)

@@ -39,16 +39,20 @@ class _Step:
         self._view = view
         self._running = list(view.running)
         self._budget = budget
+        self._next = 0  # place among the running ones
         self._free = view.free_blocks  # less what this step takes, but for what victims give back
         self._granted: dict[int, tuple[int, int]] = {}  # tokens and blocks of this step, by request
         self._victims: list[RequestView] = []
 
     def goes_on(self) -> bool:
         """Grant the next request its tokens, and preempt until they fit; False: there is nothing more to grant."""
-        if len(self._granted) == len(self._running) or not self._budget:
+        if self._next >= len(self._running) or not self._budget:
             return False
-        view, request = self._view, self._running[len(self._granted)]
-        tokens = 0 if view.rests(request) else min(request.tokens_to_prefill or 1, self._budget)
+        view, request = self._view, self._running[self._next]
+        if view.rests(request):
+            self._next += 1
+            return True
+        tokens = min(request.tokens_to_prefill or 1, self._budget)
         computed = request.computed_tokens
         blocks = view.blocks_for(computed + tokens) - view.blocks_for(computed)
         while blocks > self._free + view.blocks_freed(self._victims):
@@ -57,6 +61,7 @@ class _Step:
             if victim is request:
                 return False  # those after it sit this step out
         self._granted[request.id] = tokens, blocks
+        self._next += 1
         self._budget -= tokens
         self._free -= blocks
         return True
@@ -64,9 +69,11 @@ class _Step:
     def _preempt(self, victim: RequestView) -> None:
         self._running.remove(victim)
         self._victims.append(victim)
-        tokens, blocks = self._granted.pop(victim.id, (0, 0))
-        self._budget += tokens
-        self._free += blocks
+        if victim.id in self._granted:  # else vLLM passes over the request that moves up
+            tokens, blocks = self._granted.pop(victim.id)
+            self._next -= 1
+            self._budget += tokens
+            self._free += blocks
 
     def decision(self) -> Decision:
         """What came of it."""

@@ -52,7 +52,7 @@ def test_every_request_fares_as_under_vllms_own_scheduler(stretches):
 
 @pytest.mark.parametrize("caching", [False, True])
 @pytest.mark.parametrize("policy", ["fcfs", "priority"])
-@pytest.mark.parametrize("seed", range(60, 100))
+@pytest.mark.parametrize("seed", [53, 58, 154, 207, 297, *range(60, 90)])
 def test_random_workloads_fare_as_with_a_naive_engine(seed, policy, caching):
     settings, times, requests = drawn(seed, prefix_caching=caching, policy=policy)
     engine = Engine(settings, times, requests).run(2)
