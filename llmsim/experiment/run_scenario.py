@@ -12,7 +12,7 @@ import numpy as np
 from llmsim.cluster.clients import DIRECT
 from llmsim.cluster.gateway import handed_out
 from llmsim.delivery import shifted, until_left
-from llmsim.experiment.assemble import make_api, make_delivery
+from llmsim.experiment.assemble import make_api, make_delivery, make_model
 from llmsim.experiment.assembly import Progress, assemble
 from llmsim.experiment.autoscaling import autoscaling_score
 from llmsim.experiment.by_class import classes_of, prediction_of
@@ -98,7 +98,9 @@ def run(
     made.append(pool_scores(received, record, scenario, blocks) if scenario.pool else Memory(blocks[0]))
     scored = score_delivered(received, record, scenario, slo=assembly.slo, user=assembly.user, window=window)
     rules = engine_rules(scenario, assembly.instances)
-    made.append(replace(scored.section(Choices), engine=rules, step_times=assembly.step_times))
+    beside = [f"not modelled: {words}" for words in make_model(scenario).not_modelled]
+    step_times = "; ".join([assembly.step_times, *beside])
+    made.append(replace(scored.section(Choices), engine=rules, step_times=step_times))
     made.append(Duration(record.end_s, time.perf_counter() - started_s))
     return Result(scenario, record, blocks, scored.having(*made))
 

@@ -89,6 +89,10 @@ def test_a_composed_profile_of_something_else_is_refused(tmp_path, changes, mess
             "roofline: data sheet of h100-sxm-80gb and sizes of llama-3.1-8b, nothing measured",
         ),
         (["cluster.latency={name='constant', step_s=0.01}"], "Constant, as given"),
+        (
+            ["cluster.latency=roofline", "cluster.model=gemma-3-12b"],
+            "roofline: data sheet of h100-sxm-80gb and sizes of gemma-3-12b, nothing measured; not modelled: images",
+        ),
     ],
 )
 def test_a_result_says_what_it_rests_on(changes, words):
