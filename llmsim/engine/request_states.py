@@ -247,9 +247,10 @@ class RequestStates:
             again = min(tokens, request.most_computed_tokens - computed)
             request.recomputed_tokens += again
             request.recomputed_gpu_s += again * token_gpu_s
-        id = request.id
+        id, cache = request.id, self.cache
         if end < request.prompt_tokens + emitted:
-            self._computed(id, end)
+            if cache is not None:
+                cache.computed(id, end)
             return False
         del self.prefilling[id]
         request.head_s = request.last_token_s = self.now_s
@@ -259,18 +260,13 @@ class RequestStates:
         left = self.output_tokens[id] - emitted - 1
         if left and sends:
             return True
-        if left:
-            self._computed(id, end)
-            if self.cache is not None:
-                self.cache.decodes(request)
+        if left and cache is not None:
+            cache.computed(id, end)
+            cache.decodes(request)
         self.batch.join(request, left)
         if left == 0:
             self.finish(id)
         return False
-
-    def _computed(self, id: int, tokens: int) -> None:
-        if self.cache is not None:
-            self.cache.computed(id, tokens)
 
     # Handovers between instances ---------------------------------------------------------------------------
 
