@@ -283,7 +283,7 @@ class BlockCache(KVMemory):
         size = self.block_tokens
         if len(growing) == 1:
             (holding,) = growing
-            self._extend(holding, min(holding.tokens(ahead) // size, holding.path.stops[-1]))
+            self._extend(holding, min(self._tokens(holding, ahead) // size, holding.path.stops[-1]))
         else:
             self._extend_in_order(growing, ahead)
         return [holding for holding in growing if holding.grows is not None]
