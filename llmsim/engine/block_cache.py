@@ -195,8 +195,11 @@ class BlockCache(KVMemory):
 
     def release(self, id: int, computed_tokens: int) -> None:
         """Take back what a request holds that has computed so many tokens."""
+        holding = self._holdings[id]
+        holding.save(self._undo)
+        holding.gave_back_at = computed_tokens
         self.make_known(id, computed_tokens)
-        holding = self._holdings.pop(id)
+        del self._holdings[id]
         if self._undo.entries is not None:
             self._undo.entries.append((self._holdings.__setitem__, (id, holding)))
         if holding.grows is not None:
@@ -301,6 +304,8 @@ class BlockCache(KVMemory):
 
     def _tokens(self, holding: Holding, ahead: int) -> int:
         """Tokens of a decoding request that are computed, and known, once `ahead` steps more are."""
+        if holding.gave_back_at >= 0:
+            return holding.gave_back_at
         tokens = holding.tokens(ahead)
         if self._unknown is None:
             return tokens

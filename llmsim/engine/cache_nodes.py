@@ -89,7 +89,7 @@ class Node:
 class Holding:
     """The first blocks of a request that are named, all of which it holds."""
 
-    __slots__ = ("at", "found", "grows", "id", "order", "path", "places")
+    __slots__ = ("at", "found", "gave_back_at", "grows", "id", "order", "path", "places")
 
     def __init__(self, id: int, path: Path, order: int, found: int) -> None:
         self.id = id
@@ -99,15 +99,16 @@ class Holding:
         self.places = 0  #: how many
         self.at = -1  #: the node on its path that the last of them is in; -1: it holds none
         self.grows: Request | None = None  #: itself, if it decodes and makes more blocks known
+        self.gave_back_at = -1  #: its tokens in memory when it gives that back
 
-    def set(self, places: int, at: int, grows: Request | None) -> None:
+    def set(self, places: int, at: int, grows: Request | None, gave_back_at: int) -> None:
         """Be as it was."""
-        self.places, self.at, self.grows = places, at, grows
+        self.places, self.at, self.grows, self.gave_back_at = places, at, grows, gave_back_at
 
     def save(self, undo: Undo) -> None:
         """Write down how it is, on trial."""
         if undo.entries is not None:
-            undo.entries.append((self.set, (self.places, self.at, self.grows)))
+            undo.entries.append((self.set, (self.places, self.at, self.grows, self.gave_back_at)))
 
     def holds(self, at: int, node: int, place: int) -> bool:
         """Whether it holds a block of a node that is number `at` on the paths through it."""

@@ -39,7 +39,7 @@ def test_decisions_agree_with_vllm():
 
     assert total["workloads"] == WORKLOADS
     assert total["steps_of_vllm"] > 20_000
-    assert total["same_steps"] == total["same_outcome"] == WORKLOADS
+    assert total["same_steps"] == total["same_outcome"] == total["same_async_outcome"] == WORKLOADS
     assert report.passed
 
 
@@ -48,10 +48,11 @@ def compared(seed, **fixed):
     settings, times, requests = drawn(seed, **fixed)
     engine = Engine(settings, times, requests).run()
     steps = [Step(*step[:-1], sorted(step[-1])) for step in engine.steps]
-    outcome = [Fate(*fate) for fate in engine.outcome]
-    run = DecisionRun(
-        f"drawn-{seed}", settings, TickedSteps(**times), workload_of("drawn", requests), steps, outcome, []
+    outcome, ahead = (
+        [Fate(*fate) for fate in each.outcome] for each in (engine, Engine(settings, times, requests).run(2))
     )
+    latency, load = TickedSteps(**times), workload_of("drawn", requests)
+    run = DecisionRun(f"drawn-{seed}", settings, latency, load, steps, outcome, ahead)
     return compare_run(run, spec_of(run))
 
 

@@ -15,6 +15,7 @@ from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
 from llmsim.studies.validation.decision_runs import TICK_S, DecisionRun, Fate, Step
 from llmsim.waiting import WaitingQueue
+from llmsim.workload.asked import exactly
 
 
 class Watched(Scheduler):
@@ -95,28 +96,44 @@ class Agreement:
     ours: list[Fate]
     steps: Difference | None  #: None: every step alike
     outcome: Difference | None  #: None: every request alike
+    async_outcome: Difference | None  #: the same under asynchronous scheduling
 
     @property
     def first(self) -> Difference | None:
         """What is to be looked at first."""
-        return self.steps or self.outcome
+        return self.steps or self.outcome or self.async_outcome
 
 
 def compare_run(run: DecisionRun, spec: InstanceSpec) -> Agreement:
-    """Replay a workload step by step, and once more in stretches; compare every step and every request."""
+    """Replay a workload in both modes, step by step and in stretches; compare every step and every request."""
     watched = Watched(spec.scheduler)
     steps = _serve(run, replace(spec, scheduler=watched), stretches=False)
-    fates = fates_of(steps, watched.found)
-    in_stretches = fates_of(_serve(run, spec, stretches=True), watched.found)
     difference = first_difference(run.steps, _with_ends(watched.steps, steps), "step", Step._fields)
-    outcome = first_difference(run.outcome, fates, "request", Fate._fields)
-    if outcome is None:  # then the fast path must say the same
-        outcome = first_difference(run.outcome, in_stretches, "in stretches, request", Fate._fields)
-    return Agreement(run, fates, difference, outcome)
+    fates = fates_of(steps, watched.found)
+    outcome = _outcome(run, spec, run.outcome, fates, watched, "request")
+    spec = replace(spec, async_scheduling=True)
+    watched = Watched(spec.scheduler)
+    ahead = fates_of(_serve(run, replace(spec, scheduler=watched), stretches=False), watched.found)
+    return Agreement(
+        run, fates, difference, outcome, _outcome(run, spec, run.async_outcome, ahead, watched, "asynchronous, request")
+    )
+
+
+def _outcome(
+    run: DecisionRun, spec: InstanceSpec, theirs: Sequence[Fate], ours: Sequence[Fate], watched: Watched, row: str
+) -> Difference | None:
+    """Compare requests served step by step; where they agree, those served in stretches must agree, too."""
+    difference = first_difference(theirs, ours, row, Fate._fields)
+    if difference is not None:
+        return difference
+    in_stretches = fates_of(_serve(run, spec, stretches=True), watched.found)
+    return first_difference(theirs, in_stretches, f"in stretches, {row}", Fate._fields)
 
 
 def _serve(run: DecisionRun, spec: InstanceSpec, stretches: bool) -> Record:
-    return simulate(run.workload, [spec], RoundRobin(), np.random.default_rng(0), RunOptions(stretches=stretches))
+    """Serve requests whose clients say how long outputs will be, as there is no end-of-sequence token in these runs."""
+    requests = replace(run.workload, asked=exactly(run.workload.output_tokens))
+    return simulate(requests, [spec], RoundRobin(), np.random.default_rng(0), RunOptions(stretches=stretches))
 
 
 def _with_ends(steps: list[Step], record: Record) -> list[Step]:

@@ -22,10 +22,15 @@ FOLDER = "peers/vllm"
 NAMED_DIFFERENCES = 8  #: workloads whose first difference is told
 ABOUT = (
     "Random workloads that vLLM 0.33.0's unmodified scheduler, KV cache manager and block pool were driven with in "
-    "virtual time (its synchronous mode); our engine with the same settings and step times. Compared are every step "
+    "virtual time; our engine with the same settings and step times. Compared are every step of its synchronous mode "
     "(start, end, prefill, decode, preempted, admitted with tokens found cached, KV blocks in use, waiting, running, "
-    "finished) and what became of every request, to the tick. Nothing is fitted."
+    "finished) and what became of every request in both modes, to the tick. Nothing is fitted."
 )
+CHECKED = {
+    "steps": "workloads with a step that differs",
+    "outcome": "workloads with a request that fares otherwise",
+    "async_outcome": "the same under asynchronous scheduling",
+}
 SCHEDULERS: dict[str, type[ChunkedPrefill]] = {"fcfs": ChunkedPrefill, "priority": Priority}
 
 
@@ -44,7 +49,7 @@ def compare(data_dir: Path, progress: Progress) -> Report:
         case="vllm-decisions",
         about=ABOUT,
         points=tuple(point for agreement in agreements for point in _points(agreement)),
-        checks=(_check("steps", agreements), _check("outcome", agreements)),
+        checks=tuple(_check(part, name, agreements) for part, name in CHECKED.items()),
         rows=tuple(_rows(agreements)),
         notes=tuple(_notes(agreements)),
     )
@@ -73,10 +78,8 @@ def _scheduler(settings: dict[str, Any]) -> Scheduler:
     return kind(max_num_batched_tokens=budget, max_num_seqs=min(seats, budget), watermark=settings["watermark"])
 
 
-def _check(part: str, agreements: Sequence[Agreement]) -> Check:
-    apart = sum(getattr(agreement, part) is not None for agreement in agreements)
-    name = "workloads with a step that differs" if part == "steps" else "workloads with a request that fares otherwise"
-    return Check(name, apart, 0, "workloads")
+def _check(part: str, name: str, agreements: Sequence[Agreement]) -> Check:
+    return Check(name, sum(getattr(agreement, part) is not None for agreement in agreements), 0, "workloads")
 
 
 def _rows(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
@@ -92,6 +95,7 @@ def _row(kind: str, agreements: Sequence[Agreement]) -> dict[str, Any]:
         "steps_of_vllm": sum(len(agreement.run.steps) for agreement in agreements),
         "same_steps": sum(agreement.steps is None for agreement in agreements),
         "same_outcome": sum(agreement.outcome is None for agreement in agreements),
+        "same_async_outcome": sum(agreement.async_outcome is None for agreement in agreements),
     }
 
 
