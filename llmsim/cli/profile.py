@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -182,16 +183,18 @@ def from_bench(
     """Fit the host's times (per step, per sequence in it, per request) to one measured run, or to all of a file."""
     from llmsim.reports.format import percent_text
     from llmsim.scenario import HostTable, load_scenario
+    from llmsim.studies.validation.calibration import LEVEL, calibrate
     from llmsim.studies.validation.host_fit import write_host
     from llmsim.studies.validation.measured_run import asked_runs
-    from llmsim.studies.validation.result_comparison import LEAST_LOAD_RATIO, compare_result, host_of, loads
+    from llmsim.studies.validation.result_comparison import LEAST_LOAD_RATIO, compare_result, loads
     from llmsim.studies.validation.sends import Assumed
 
     assumed = Assumed(max_concurrency, assume_sends)
     runs = asked_runs(result, choose.run_of_file(run), assumed, several=run == "all")
     described = load_scenario(scenario, changes or [])
     with replacing(out) as scratch:
-        host = host_of(runs, described)
+        found = calibrate(runs, described)
+        host = found.host
         count = sum(len(one.workload) for one in runs)
         write_host(scratch, out.stem, host, f"llmsim profile from-bench: {count} requests of {result.name}")
     with_host = described.model_copy(update={"host": HostTable(**host.model_dump())})
@@ -200,16 +203,29 @@ def from_bench(
     if as_json:
         rows = [dict(row) for one in fitted for row in one.rows]
         print_json(
-            {"profile": str(out), "host": host.model_dump(), "in_flight": [low, high], "on_the_fitted_run": rows}
+            {
+                "profile": str(out),
+                "host": host.model_dump(),
+                "intervals": found.intervals,
+                "in_flight": [low, high],
+                "on_the_fitted_run": rows,
+                "residuals": [dataclasses.asdict(one) for one in found.residuals],
+            }
         )
         return
-    print(f"{out}: " + ", ".join(f"{name} = {value:.3g}" for name, value in host.model_dump().items() if value))
+    print(f"{out}:")
+    for name, (least, most) in found.intervals.items():
+        print(f"  {name} = {getattr(host, name):.3g} s ({LEVEL} % of resampled runs: {least:.3g} to {most:.3g})")
     if high < LEAST_LOAD_RATIO * low:
         print(f"  step_s and sequence_s are not told apart: {low:.0f} to {high:.0f} requests in flight all the time")
     print("  errors on the run that was fitted, which prove nothing:")
     for one in fitted:
         for check in one.checks:
             print(f"  {check.name}: {percent_text(check.value)} %")
+    print("  what is left, by requests in flight:")
+    for left in found.residuals:
+        ttft, tpot = percent_text(left.ttft_percent), percent_text(left.tpot_percent)
+        print(f"  {left.in_flight:.0f}: TTFT {ttft} %, TPOT {tpot} %")
     for note in dict.fromkeys(note for one in runs for note in (one.said, *one.notes)):
         print(f"  {note}")
 

@@ -75,6 +75,23 @@ def _solved(point: Floats, slopes: Floats, errors: Floats) -> Floats:
         free &= solved > 0
 
 
+def slopes_at(predict: Predict, host: HostTimes, seen: Floats, names: Sequence[str] = NAMES) -> Floats:
+    """How predictions change with each constant, by `SCALE`, around times at which they are `seen`: (values, names)."""
+    point = _point(host, names)
+    nudged = [predict(_times(names, point + nudge)) for nudge in NUDGE * np.eye(len(names))]
+    return np.stack([(values - seen) / NUDGE for values in nudged], axis=1)
+
+
+def refitted(host: HostTimes, names: Sequence[str], seen: Floats, slopes: Floats, measured: Floats) -> Floats:
+    """The constants that other measured values would have given, in seconds: one step along the slopes."""
+    point = _solved(_point(host, names), slopes / measured[:, None], seen / measured - 1)
+    return np.asarray(point * np.array([SCALE[name] for name in names]))
+
+
+def _point(host: HostTimes, names: Sequence[str]) -> Floats:
+    return np.array([getattr(host, name) / SCALE[name] for name in names])
+
+
 def _times(names: Sequence[str], point: Floats) -> HostTimes:
     """The largest CUDA graph, which `eager_step_s` goes with, is the engine's affair: `predict` knows it."""
     values = {name: float(value) * SCALE[name] for name, value in zip(names, point, strict=True)}

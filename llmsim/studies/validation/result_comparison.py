@@ -10,14 +10,13 @@ import numpy as np
 from llmsim.experiment import make_host
 from llmsim.latency.hardware import HostTimes
 from llmsim.scenario import Scenario
+from llmsim.studies.validation.calibration import LOADS
 from llmsim.studies.validation.case_report import Check, Point, Report
-from llmsim.studies.validation.host_fit import fit_host
 from llmsim.studies.validation.measured_run import MeasuredRun, predict
-from llmsim.studies.validation.replay import METRICS, Floats, Latencies
+from llmsim.studies.validation.replay import METRICS, Latencies
 
 LIMIT_PERCENT = 10.0
 QUANTILES = (50, 90, 99)
-LOADS = 3  #: parts of a run, by how many requests were in flight
 LEAST_LOAD_RATIO = (
     1.5  #: ratio of the loads of the last and the first part from which step and sequence can be told apart
 )
@@ -43,27 +42,6 @@ def compare_result(run: MeasuredRun, scenario: Scenario) -> Report:
         rows=tuple(_row(point) for point in (*points, rate)),
         notes=_notes(run, seen),
     )
-
-
-def host_of(runs: Sequence[MeasuredRun], scenario: Scenario) -> HostTimes:
-    """Fit the host's times to measured runs, all of them at once.
-
-    A run's requests are dealt into `LOADS` parts by how many others were in flight when they were sent; what is
-    fitted is mean TTFT and mean TPOT of each part. What the scenario says of its host is not used.
-    """
-    parts = [np.array_split(np.argsort(run.in_flight(), kind="stable"), LOADS) for run in runs]
-
-    def means(seen: Sequence[Latencies]) -> Floats:
-        values = [
-            np.nanmean(getattr(one, metric)[part])
-            for one, mine in zip(seen, parts, strict=True)
-            for part in mine
-            for metric in ("ttft_s", "tpot_s")
-        ]
-        return np.array(values)
-
-    measured = means([run.latencies for run in runs])
-    return fit_host(lambda host: means([predict(run, scenario, host) for run in runs]), measured)
 
 
 def loads(runs: Sequence[MeasuredRun]) -> tuple[float, float]:

@@ -73,7 +73,16 @@ def test_from_bench_finds_the_host_that_made_the_run(csv: Path, tmp_path: Path, 
         assert getattr(host, name) == pytest.approx(value, rel=0.15), name
     assert "measured.csv" in host.provenance.source
     assert load_scenario("quickstart", [f"host.profile={out}"]).host.profile == str(out)
-    assert json.loads(capsys.readouterr().out)["profile"] == str(out)
+    said = json.loads(capsys.readouterr().out)
+    assert said["profile"] == str(out)
+    for name, value in TRUE.items():
+        low, high = said["intervals"][name]
+        assert low <= getattr(host, name) * 1.001
+        assert high >= getattr(host, name) * 0.999
+        assert high - low < 0.4 * value, name
+    loads = [one["in_flight"] for one in said["residuals"]]
+    assert loads == sorted(loads)
+    assert all(abs(one["tpot_percent"]) < 1 for one in said["residuals"])
 
 
 def test_from_bench_says_once_that_a_fit_proves_nothing(csv: Path, tmp_path: Path, capsys) -> None:
@@ -82,6 +91,33 @@ def test_from_bench_says_once_that_a_fit_proves_nothing(csv: Path, tmp_path: Pat
 
     assert said.count("prove") == 1
     assert "-0.0" not in said
+
+
+@pytest.mark.parametrize(
+    ("ttft", "e2e", "message"),
+    [
+        (0.5, 0.5, "no host time helps: without any, the scenario is already as slow as what was measured"),
+        (1.5, 0.5, "the scenario does not fit what was measured: with the best host times its mean TTFT"),
+    ],
+)
+def test_constants_of_another_engine_are_refused(
+    csv: Path, tmp_path: Path, capsys, ttft: float, e2e: float, message: str
+) -> None:
+    """Measured twice as fast as the GPU alone; or that, but for a slow way to the first token."""
+    head, *lines = csv.read_text().splitlines()
+    rows = [line.split(",") for line in lines]
+    changed = [
+        [*row[:3], str(ttft * float(row[3])), str(ttft * float(row[3]) + e2e * (float(row[4]) - float(row[3])))]
+        for row in rows
+    ]
+    csv.write_text("\n".join([head, *map(",".join, changed)]) + "\n")
+    out = tmp_path / "host.toml"
+
+    assert main(["profile", "from-bench", str(csv), "--scenario", "quickstart", "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not out.exists()
 
 
 def test_a_result_of_vllms_benchmark_is_read(tmp_path: Path) -> None:

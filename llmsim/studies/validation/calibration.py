@@ -1,0 +1,113 @@
+"""Host times fitted to measured runs; how sure they are, and how well their form fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.errors import InputError
+from llmsim.experiment.instances import async_scheduling
+from llmsim.latency.hardware import HostTimes
+from llmsim.scenario import Scenario
+from llmsim.studies.validation.host_fit import ASYNCHRONOUS, NAMES, fit_host, refitted, slopes_at
+from llmsim.studies.validation.measured_run import MeasuredRun, predict
+from llmsim.studies.validation.replay import Floats, Latencies
+
+LOADS = 3  #: parts of a run, by how many requests were in flight
+FITTED = ("ttft_s", "tpot_s")  #: whose means are fitted, part by part
+MOST_PERCENT = 10.0  #: error of a mean over a fitted run from which on its constants are refused
+DRAWS, LEVEL = 400, 95  #: of the bootstrap over requests; percent of its intervals
+FIRST_DRAW = 0  #: seed
+
+
+@dataclass(frozen=True)
+class Residual:
+    """How far means of a part of a fitted run are off: of a third of the requests, by how many were in flight."""
+
+    run: str
+    in_flight: float  #: mean
+    ttft_percent: float
+    tpot_percent: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted: constants, their intervals from a bootstrap over requests, and what they leave."""
+
+    host: HostTimes
+    intervals: dict[str, tuple[float, float]]  #: constant -> bounds, seconds
+    residuals: tuple[Residual, ...]
+
+
+def calibrate(runs: Sequence[MeasuredRun], scenario: Scenario) -> Calibration:
+    """Fit the host's times to measured runs, all of them at once. What the scenario says of its host is not used.
+
+    A run's requests are dealt into `LOADS` parts by how many others were in flight when they were sent; what is
+    fitted is mean TTFT and mean TPOT of each part. Of an engine that schedules asynchronously, the times that it cannot
+    overlap. InputError where no constants make the scenario the measured engine.
+    """
+    names = ASYNCHRONOUS if async_scheduling(scenario, 0)[0] else NAMES
+    parts = [np.array_split(np.argsort(run.in_flight(), kind="stable"), LOADS) for run in runs]
+    measured = [run.latencies for run in runs]
+
+    def predicted(host: HostTimes) -> Floats:
+        return _means([predict(run, scenario, host) for run in runs], parts)
+
+    host = fit_host(predicted, _means(measured, parts), names)
+    seen = [predict(run, scenario, host) for run in runs]
+    means = _means(seen, parts)
+    residuals = _residuals(runs, parts, means / _means(measured, parts))
+    _check(host, residuals)
+    slopes = slopes_at(predicted, host, means, names)
+    rng = np.random.default_rng(FIRST_DRAW)
+    found = []
+    for _ in range(DRAWS):  # the same requests measured and predicted: what they ask for is not in doubt
+        drawn = [[rng.choice(part, len(part)) for part in mine] for mine in parts]
+        found.append(refitted(host, names, _means(seen, drawn), slopes, _means(measured, drawn)))
+    bounds = np.percentile(found, [50 - LEVEL / 2, 50 + LEVEL / 2], axis=0).T
+    intervals = {name: (float(low), float(high)) for name, (low, high) in zip(names, bounds, strict=True)}
+    return Calibration(host, intervals, residuals)
+
+
+#: of each run, the requests of each of its parts
+Parts = Sequence[Sequence[NDArray[np.int64]]]
+
+
+def _means(seen: Sequence[Latencies], parts: Parts) -> Floats:
+    values = [
+        np.nanmean(getattr(one, metric)[part])
+        for one, mine in zip(seen, parts, strict=True)
+        for part in mine
+        for metric in FITTED
+    ]
+    return np.array(values)
+
+
+def _residuals(runs: Sequence[MeasuredRun], parts: Parts, ratio: Floats) -> tuple[Residual, ...]:
+    percent = iter(100 * (ratio.reshape(-1, len(FITTED)) - 1))
+    return tuple(
+        Residual(run.name, float(run.in_flight()[part].mean()), *map(float, next(percent)))
+        for run, mine in zip(runs, parts, strict=True)
+        for part in mine
+    )
+
+
+def _check(host: HostTimes, residuals: Sequence[Residual]) -> None:
+    """InputError for constants that are no host's."""
+    means = {name: float(np.mean([getattr(one, f"{name}_percent") for one in residuals])) for name in ("ttft", "tpot")}
+    off = ", ".join(f"mean {name.upper()} {percent:+.1f} %" for name, percent in means.items())
+    if not any(host.model_dump(exclude_none=True).values()):
+        raise InputError(
+            f"no host time helps: without any, the scenario is already as slow as what was measured ({off}); "
+            "expected a slower engine: look at its GPU, model, limits and async_scheduling"
+        )
+    if max(map(abs, means.values())) > MOST_PERCENT:
+        worst = max(residuals, key=lambda one: max(abs(one.ttft_percent), abs(one.tpot_percent)))
+        raise InputError(
+            f"the scenario does not fit what was measured: with the best host times its {off}, expected within "
+            f"{MOST_PERCENT:g} %; worst at {worst.in_flight:.0f} requests in flight (TTFT {worst.ttft_percent:+.1f} %, "
+            f"TPOT {worst.tpot_percent:+.1f} %): look at its GPU, model, limits and async_scheduling"
+        )
