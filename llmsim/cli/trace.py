@@ -1,18 +1,21 @@
-"""`llmsim trace`: look at a trace before simulating it."""
+"""`llmsim trace`: look at a trace before simulating it, write it in another form, draw requests like it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmsim.cli.output import check_picture, print_json
+from llmsim.cli.output import check_picture, print_json, replacing
 from llmsim.errors import InputError
 
-app = typer.Typer(help="Look at traces of requests.")
+if TYPE_CHECKING:
+    from llmsim.workload.contract import Workload
 
+app = typer.Typer(help="Look at traces of requests, and write them in other forms.")
 
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A trace, CSV or JSON lines; plain or gzipped.")]
 Format = Annotated[str, typer.Option(help="auto, or a name of `llmsim list traces`.")]
 Map = Annotated[
     list[str] | None,
@@ -20,20 +23,21 @@ Map = Annotated[
 ]
 TimeUnit = Annotated[str | None, typer.Option(help="Unit of the file's times: s, ms, us, ns or date.")]
 HashBlockTokens = Annotated[int | None, typer.Option(help="Tokens for each of the file's hash_ids.")]
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `show` a verb of its own: a Typer app with a single command would swallow the name."""
+Start = Annotated[float, typer.Option(help="Leave out requests that arrive before, on the trace's own clock.")]
+Duration = Annotated[float | None, typer.Option(help="Leave out requests from so long after the start on.")]
+Limit = Annotated[int | None, typer.Option(help="Take the first so many requests of that.")]
 
 
 @app.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A trace, CSV or JSON lines; plain or gzipped.")],
+    file: File,
     format: Format = "auto",
     map: Map = None,
     time_unit: TimeUnit = None,
     hash_block_tokens: HashBlockTokens = None,
+    start_s: Start = 0.0,
+    duration_s: Duration = None,
+    limit: Limit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     picture: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw arrivals over time and lengths here.")
@@ -42,11 +46,8 @@ def show(
     """Show how many requests a trace has, how they arrive, and how long they are."""
     check_picture(picture)
     from llmsim.workload.trace_stats import describe
-    from llmsim.workload.traces import read_trace
 
-    workload = read_trace(
-        file, format=format, columns=_columns(map), time_unit=time_unit, hash_block_tokens=hash_block_tokens
-    )
+    workload = _read(file, format, map, time_unit, hash_block_tokens, start_s, duration_s, limit)
     stats = describe(workload).to_dict()
     if picture is not None:
         from llmsim.reports import plots
@@ -58,6 +59,74 @@ def show(
         from llmsim.reports.tables.trace_tables import show_trace
 
         show_trace(stats, picture)
+
+
+@app.command("convert")
+def convert(
+    file: File,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
+    to: Annotated[str, typer.Option(help="mooncake, aiperf, guidellm or csv; by default csv for a name in .csv.")] = "",
+    format: Format = "auto",
+    map: Map = None,
+    time_unit: TimeUnit = None,
+    hash_block_tokens: HashBlockTokens = None,
+    start_s: Start = 0.0,
+    duration_s: Duration = None,
+    limit: Limit = None,
+) -> None:
+    """Write a trace as Mooncake's (whole milliseconds), AIPerf's, GuideLLM's (seconds) or plain CSV (seconds)."""
+    from llmsim.workload.trace_write import trace_lines
+
+    workload = _read(file, format, map, time_unit, hash_block_tokens, start_s, duration_s, limit)
+    form = to or ("csv" if out.suffix.lower() == ".csv" else "mooncake")
+    lines, said = trace_lines(workload, form)
+    with replacing(out) as scratch, scratch.open("w", encoding="utf-8") as file_out:
+        file_out.writelines(f"{line}\n" for line in lines)
+    print(workload.source)
+    print(f"{out}: {len(workload):,} requests ({form})", *said, sep="; ")
+
+
+@app.command("fit")
+def fit(
+    file: File,
+    format: Format = "auto",
+    map: Map = None,
+    time_unit: TimeUnit = None,
+    hash_block_tokens: HashBlockTokens = None,
+    start_s: Start = 0.0,
+    duration_s: Duration = None,
+    limit: Limit = None,
+) -> None:
+    """Print a [workload] table whose requests have a trace's rate, burstiness, and mean and variation of lengths."""
+    from llmsim.workload.trace_fit import fit as fitted
+
+    workload = _read(file, format, map, time_unit, hash_block_tokens, start_s, duration_s, limit)
+    print(f"# resembles {workload.source}: mean and variation of gaps and lengths; not their order, nor prefixes")
+    print(fitted(workload).to_toml(), end="")
+
+
+def _read(
+    file: Path,
+    format: str,
+    map: list[str] | None,
+    time_unit: str | None,
+    hash_block_tokens: int | None,
+    start_s: float,
+    duration_s: float | None,
+    limit: int | None,
+) -> Workload:
+    from llmsim.workload.traces import read_trace
+
+    return read_trace(
+        file,
+        format=format,
+        columns=_columns(map),
+        time_unit=time_unit,
+        hash_block_tokens=hash_block_tokens,
+        start_s=start_s,
+        duration_s=duration_s,
+        limit=limit,
+    )
 
 
 def _columns(given: list[str] | None) -> dict[str, str]:

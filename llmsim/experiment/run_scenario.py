@@ -51,6 +51,7 @@ class Result:
     num_gpu_blocks: tuple[int, ...]  #: KV blocks of each instance
     #: `wall_s` is the only number that differs between two equal runs; `verdict` says whether to believe its P99s
     score: Score
+    workload: str = ""  #: where the requests came from, and what was left out of them, in words
 
     @cached_property
     def delivered(self) -> Timelines:
@@ -102,7 +103,7 @@ def run(
     step_times = "; ".join([assembly.step_times, *beside])
     made.append(replace(scored.section(Choices), engine=rules, step_times=step_times))
     made.append(Duration(record.end_s, time.perf_counter() - started_s))
-    return Result(scenario, record, blocks, scored.having(*made))
+    return Result(scenario, record, blocks, scored.having(*made), assembly.workload.source)
 
 
 def verdict_of(scenario: Scenario, record: Record, delivered: Timelines, window: Window) -> Verdict:

@@ -61,7 +61,7 @@ def clock_of(layout: Layout, first: object, where: str) -> TraceClock:
     if layout.unit_stated or since_1970 in (None, said):
         unit: Clock = said or "s"
         note = "" if known else _taken(layout.arrival, unit, named=bool(said))
-        return TraceClock(unit, epoch=value / PER_SECOND[unit] >= _EPOCH_S, inferred=note)
+        return TraceClock(unit, epoch=_EPOCH_S <= value / PER_SECOND[unit] < _LATEST_S, inferred=note)
     if said == "ms" and since_1970 == "s":
         raise InputError(
             f"{where}: {layout.arrival} is {first}: seconds since 1970, or {value / 8.64e7:.0f} days in milliseconds? "
@@ -136,7 +136,7 @@ def check_milliseconds(layout: Layout, clock: TraceClock, arrival_s: NDArray[np.
 
 def shift_note(clock: TraceClock, base: float) -> str:
     """Say from when the times of a calendar count."""
-    if not clock.epoch:
+    if not clock.epoch or not base / PER_SECOND[clock.unit] < _LATEST_S:
         return ""
     when = datetime.fromtimestamp(base / PER_SECOND[clock.unit], UTC)
     return f"times from {when:%Y-%m-%d %H:%M:%S} UTC"

@@ -11,6 +11,8 @@ from llmsim.workload.arguments import positive
 from llmsim.workload.contract import Workload
 from llmsim.workload.prefixes import seen_before
 
+_PARTS = 12  # of a trace's time, as few as a line of a terminal holds
+
 
 @dataclass(frozen=True, slots=True)
 class TokenStats:
@@ -36,6 +38,7 @@ class TraceStats:
     peak_rate_per_s: float | None  #: in the busiest bin of `bin_s`, counted from the first arrival
     dispersion: float | None  #: variance / mean of the counts in whole bins of `bin_s`; 1 for Poisson
     bin_s: float
+    rates_per_s: list[float] | None  #: in each twelfth of the time from the first arrival to the last
     prompt_tokens: TokenStats
     output_tokens: TokenStats
     infinite_cache_hit_ratio: float | None  #: prompt tokens that earlier requests began with / all; None: not known
@@ -62,10 +65,18 @@ def describe(workload: Workload, *, bin_s: float = 60.0) -> TraceStats:
         peak_rate_per_s=float(counts.max()) / bin_s if len(whole_bins) else None,
         dispersion=float(whole_bins.var(ddof=1) / whole_bins.mean()) if len(whole_bins) > 1 else None,
         bin_s=bin_s,
+        rates_per_s=_rates(workload, duration_s),
         prompt_tokens=_token_stats(workload.prompt_tokens),
         output_tokens=_token_stats(workload.output_tokens),
         **_infinite_cache(workload),
     )
+
+
+def _rates(workload: Workload, duration_s: float) -> list[float] | None:
+    if duration_s == 0:
+        return None
+    counts, _ = np.histogram(workload.arrival_s, bins=_PARTS)
+    return [float(rate) for rate in counts * _PARTS / duration_s]
 
 
 def _infinite_cache(workload: Workload) -> dict[str, float | None]:

@@ -27,6 +27,7 @@ from llmsim.reports.tables.outcome_rows import outcome_rows
 from llmsim.reports.tables.per_request_table import per_request_table
 from llmsim.reports.tables.setting import setting
 from llmsim.reports.terminal import say
+from llmsim.scenario import SyntheticWorkload
 
 
 def show_run(result: Result, folder: Path | None, console: Console | None = None, *, force: bool = False) -> None:
@@ -38,6 +39,8 @@ def show_run(result: Result, folder: Path | None, console: Console | None = None
     if choices.engine is not None:
         say(console, f"engine {choices.engine}", style="dim")
     say(console, f"step times {choices.step_times}", style="dim")
+    if not isinstance(result.scenario.workload, SyntheticWorkload):
+        say(console, result.workload, style="dim", markup=False)
     show_latencies(score, console)
     console.print(_outcome(score))
     show_classes(score, console)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmsim.reports.format import number_text, share_text
+from llmsim.reports.terminal import say
 
 
 def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console | None = None) -> None:
@@ -30,6 +31,8 @@ def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console 
     for key in ("prompt_tokens", "output_tokens"):
         lengths.add_row(key.replace("_", " "), *(number_text(stats[key][column]) for column in columns))
     console.print(lengths)
+    if stats["rates_per_s"] is not None:
+        say(console, f"requests/s in twelfths of the time: {' '.join(f'{rate:.3g}' for rate in stats['rates_per_s'])}")
     if picture is not None:
         console.print(f"picture: {picture}", soft_wrap=True)
 

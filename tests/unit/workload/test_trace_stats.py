@@ -39,6 +39,13 @@ def test_rates_and_burstiness_by_hand():
     assert stats.dispersion == pytest.approx(variance / mean)
 
 
+def test_rates_in_twelfths_by_hand():
+    rates = describe(workload(0, 1, 1.5, 24)).rates_per_s
+
+    assert rates == [3 / 2, *[0] * 10, 1 / 2]
+    assert describe(workload(3, 3)).rates_per_s is None
+
+
 def test_arrival_counts_add_up():
     assert arrival_counts(workload(5, 6, 9, 25, 26, 45), bin_s=10.0).tolist() == [3, 0, 2, 0, 1]
     with pytest.raises(InputError, match="bin_s = 0: expected"):
