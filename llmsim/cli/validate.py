@@ -24,8 +24,8 @@ def validate(
         typer.Argument(
             metavar="CASE|RESULT",
             help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop, mlenergy, "
-            "vllm-decisions or sglang-decisions with --data; or with --scenario a measured result: a benchmark's file "
-            "with details, timelines, or a "
+            "vllm-0151, vllm-decisions or sglang-decisions with --data; or with --scenario a measured result: a "
+            "benchmark's file with details, timelines, or a "
             "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
         ),
     ],

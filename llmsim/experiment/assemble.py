@@ -29,6 +29,7 @@ from llmsim.scenario import (
     SyntheticWorkload,
     TraceWorkload,
 )
+from llmsim.scenario.engines import BY_ENGINE, host_profile
 from llmsim.workload import asked, classes
 from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
@@ -146,6 +147,7 @@ def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes
     times: dict[str, Any] = {}
     if named is not None:
         with blaming(scenario, *(("pool", str(pool)) if own.profile else ()), "host", "profile"):
+            named = host_profile(scenario.cluster.engine) if named == BY_ENGINE else named
             times = hardware.load_host(named).model_dump(include=set(hardware.HostTimes.model_fields))
     return hardware.read_record(hardware.HostTimes, times | changes, scenario.place("host") + "host")
 

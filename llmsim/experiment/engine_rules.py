@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from llmsim.cluster import InstanceSpec
 from llmsim.scenario import Scenario
-from llmsim.scenario.engines import ENGINES
+from llmsim.scenario.engines import BY_ENGINE, ENGINES
 
 
 def engine_rules(scenario: Scenario, instances: Iterable[InstanceSpec]) -> str | None:
@@ -14,7 +14,10 @@ def engine_rules(scenario: Scenario, instances: Iterable[InstanceSpec]) -> str |
     engine = ENGINES.get(scenario.cluster.engine or "")
     if engine is None:
         return None
-    return "; ".join(dict.fromkeys([engine.rules(), *map(_in_force, instances)]))
+    said = [engine.rules(), *map(_in_force, instances)]
+    if BY_ENGINE in (scenario.host.profile, *(pool.host.profile for pool in scenario.pool)):
+        said.append(f"host times of {engine.host}")
+    return "; ".join(dict.fromkeys(said))
 
 
 def _in_force(spec: InstanceSpec) -> str:

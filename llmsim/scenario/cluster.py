@@ -79,6 +79,7 @@ class ClusterTable(Table):
 class EngineHostTable(Table):
     """An engine's time outside the GPU: a profile (hardware_profiles/hosts/NAME.toml, or a .toml file), and changes."""
 
+    #: host times: a name of `llmsim list hosts`, a .toml file, or "auto": those that were fitted for cluster.engine
     profile: str | None = None
     #: for each step
     step_s: NotNegative | None = None

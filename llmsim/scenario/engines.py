@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmsim.errors import nearest
+from llmsim.errors import InputError, nearest
 from llmsim.latency.gpu import Gpu
 
 GIB = 2**30
+BY_ENGINE = "auto"  #: host.profile: the one for cluster.engine
 #: vLLM's API server gives its large budgets to GPUs of so much memory, and never to an A100
 A100 = "a100"
+#: fitted on one H100 each; those of another version of vLLM, and another host, are the best there is
+ASYNCHRONOUS_HOST, SYNCHRONOUS_HOST = "vllm-0.15.1", "vllm-0.11.0-h100"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Engine:
     async_scheduling: bool
     cluster: Mapping[str, Any]  #: keys of [cluster]
     budgets: tuple[Budgets, ...] = ()  #: largest memory first; none: the policy's own defaults
+    host: str | None = None  #: the fitted host times that come closest, for host.profile = "auto"
     not_modelled: str = ""  #: what of its defaults is not followed, in words
 
     def rules(self) -> str:
@@ -58,7 +62,8 @@ _SMALL, _LARGE, _LARGEST = Budgets(0, 2048, 256), Budgets(70 * GIB, 8192, 1024),
 
 def _vllm_v1(version: str, *budgets: Budgets, asynchronous: bool, memory: float = 0.9) -> Engine:
     cluster = {"gpu_memory_utilization": memory, "block_size": 16, "prefix_caching": True}
-    return Engine(f"vLLM {version}", "chunked_prefill", asynchronous, cluster, budgets)
+    host = ASYNCHRONOUS_HOST if asynchronous else SYNCHRONOUS_HOST
+    return Engine(f"vLLM {version}", "chunked_prefill", asynchronous, cluster, budgets, host)
 
 
 #: cluster.engine -> what it means
@@ -103,6 +108,16 @@ def filled_in(data: Mapping[str, Any]) -> dict[str, Any]:
     filled["cluster"] = {**engine.cluster, **cluster}
     filled["scheduler"] = {"name": engine.scheduler, **_given(data.get("scheduler"))}
     return filled
+
+
+def host_profile(engine: str | None) -> str:
+    """Return the name of the host profile for ``host.profile = "auto"``; InputError where none fits."""
+    if engine is None:
+        raise InputError("auto: picked by cluster.engine, which is not given; expected that, or a profile's name")
+    found = ENGINES[engine].host
+    if found is None:
+        raise InputError(f"auto: no host times were fitted for {engine}; fit some: llmsim profile from-bench")
+    return found
 
 
 def _given(table: Any) -> dict[str, Any]:

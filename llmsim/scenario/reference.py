@@ -105,7 +105,6 @@ MEANINGS = {
     "prefix_caching": "keep KV blocks for requests that begin alike",
     "max_model_len": "longest prompt and output together; longer requests are rejected",
     "pool.role": "what the pool's instances compute: whole requests, prompts only, or outputs only",
-    "profile": "host times: a name of `llmsim list hosts`, or a .toml file",
     "step_s": "the engine's time outside the GPU, for each step",
     "sequence_s": "the same, for each sequence in a step",
     "serial_step_s": "time of each step that asynchronous scheduling cannot overlap with the GPU's work",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from llmsim.latency import hardware
 from llmsim.studies.validation import Report, validate
+from llmsim.studies.validation.cases import vllm_0151
+from llmsim.studies.validation.stages import AGGREGATES, read_stages
 from places import DATA, evidence
 
 
@@ -70,3 +74,30 @@ def test_distserve_of_2024_misses_tpot_once_decode_memory_is_full(disaggregated:
 
     assert -36 <= error["distserve-c21d11-600-6"] <= -15
     assert any("600-6: prefill had got 117,812 tokens ready at once" in note for note in disaggregated.notes)
+
+
+@pytest.fixture(scope="module")
+def asynchronous() -> dict[str, list[float]]:
+    """Errors in percent of the two GPUs that took no part in the fit, with the host times shipped: by aggregate."""
+    evidence(vllm_0151.FILE)
+    host = hardware.load_host("vllm-0.15.1")
+    runs = read_stages(DATA / vllm_0151.FILE)
+    errors = [
+        100 * (vllm_0151.Engine.of(stages).serve(host) / [stage.measured for stage in stages] - 1)
+        for name, stages in runs.items()
+        if name != vllm_0151.FITTED_RUN
+    ]
+    return {name: column.tolist() for name, column in zip(AGGREGATES, np.concatenate(errors).T, strict=True)}
+
+
+def test_asynchronous_vllm_on_gpus_that_were_not_fitted_is_within_its_targets_by_the_median(
+    asynchronous: dict[str, list[float]],
+) -> None:
+    assert all(len(errors) == 4 for errors in asynchronous.values())
+    for name, limit in vllm_0151.LIMITS.items():
+        assert np.median(np.abs(asynchronous[name])) <= limit, name
+
+
+def test_asynchronous_vllm_misses_the_a100_under_load(asynchronous: dict[str, list[float]]) -> None:
+    assert -7 < min(asynchronous["tpot_mean_s"]) < -4
+    assert -13 < min(asynchronous["ttft_mean_s"]) < -8

@@ -9,6 +9,7 @@ import pytest
 
 from llmsim.cli import main
 from llmsim.errors import InputError
+from llmsim.experiment import make_host
 from llmsim.experiment.instances import make_instances
 from llmsim.scenario import ClusterTable, Scenario, load_scenario
 from llmsim.scenario.engines import ENGINES
@@ -95,3 +96,15 @@ def test_outputs_say_whose_rules_they_rest_on(tmp_path: Path, capsys: pytest.Cap
     assert main(["run", "quickstart", *changes, "--out", str(tmp_path / "run"), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)["choices"]["engine"]
     assert said == "rules and defaults of vLLM 0.15; 2048 tokens a step, 256 seats, prefix caching, asynchronous"
+
+
+def test_host_times_by_engine() -> None:
+    """Those of the version that was measured; of an engine that was not, a line says so."""
+    asynchronous = make_host(of("vllm-0.33", "h100-sxm-80gb", "host.profile=auto"))
+    assert asynchronous.serial_step_s > 0
+    assert asynchronous.step_s == 0
+    assert make_host(of("vllm-0.11", "h100-sxm-80gb", "host.profile=auto")).step_s > 0
+    with pytest.raises(InputError, match=r"host\.profile: auto: no host times were fitted for sglang-0\.5\.23"):
+        make_host(of("sglang-0.5.23", "h100-sxm-80gb", "host.profile=auto"))
+    with pytest.raises(InputError, match=r"auto: picked by cluster\.engine, which is not given"):
+        make_host(load_scenario("quickstart", ["host.profile=auto"]))
