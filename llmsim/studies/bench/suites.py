@@ -20,9 +20,9 @@ from llmsim.studies.bench.speed import (
     measure,
     timeouts_per_s,
 )
-from llmsim.studies.bench.workloads import AZURE_CONV_CAPACITY_PER_S, DRAWN, REQUESTS, TRACED, azure_conv, mooncake
+from llmsim.studies.bench.workloads import AZURE_CONV_CAPACITY_PER_S, DRAWN, REQUESTS, TRACED, azure_conv
 
-WORKLOADS = (*DRAWN, TRACED)
+WORKLOADS = (*DRAWN, *TRACED)
 SCALE, STRETCHES = "scale", "stretches"
 NAMES = (*WORKLOADS, SCALE, STRETCHES)
 
@@ -56,18 +56,20 @@ def scenarios(
     if SCALE in names and requests is not None and requests < LEAST_TO_SCALE:  # then starting costs most
         raise InputError(f"bench scale: {requests} requests say nothing of scale, expected at least {LEAST_TO_SCALE:,}")
     found = {name: DRAWN[name](REQUESTS if requests is None else requests) for name in names if name in DRAWN}
-    if TRACED not in names:
+    traced = [name for name in names if name in TRACED]
+    if not traced:
         if trace is not None:
-            raise InputError(f"--trace {trace}: only the workload '{TRACED}' reads a trace; name it too")
+            known_names = " or ".join(f"'{name}'" for name in TRACED)
+            raise InputError(f"--trace {trace}: only the workload {known_names} reads a trace; name it too")
         return found, {}
     if trace is None:
         if skip:
-            return found, {TRACED: NO_TRACE}
-        raise InputError(f"bench {TRACED}: {NO_TRACE}")
+            return found, dict.fromkeys(traced, NO_TRACE)
+        raise InputError(f"bench {traced[0]}: {NO_TRACE}")
     if not trace.is_file():
         wrong = "is a folder, expected a trace file" if trace.is_dir() else "no such trace file"
         raise InputError(f"--trace {trace}: {wrong}")
-    return found | {TRACED: mooncake(trace, requests)}, {}
+    return found | {name: TRACED[name](trace, requests) for name in traced}, {}
 
 
 def speed(scenarios: Mapping[str, Scenario], *, repeat: int, watch: Watch) -> dict[str, Measurement]:

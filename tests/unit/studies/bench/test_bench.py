@@ -48,7 +48,7 @@ def test_bench_prints_the_agreed_json(capsys: pytest.CaptureFixture[str]) -> Non
 def test_mooncake_is_skipped_with_a_reason_unless_asked_for() -> None:
     found, skipped = suites.scenarios(suites.known([]), None, 10, skip=True)
 
-    assert list(found) == ["fixed", "azure-conv", "overload", "fcfs"]
+    assert list(found) == ["fixed", "azure-conv", "overload", "fcfs", "sessions", "sessions-128-turns"]
     assert "--trace" in skipped["mooncake"]
 
 
