@@ -43,9 +43,10 @@ def speed_table(measured: Mapping[str, Measurement], skipped: Mapping[str, str],
     table = _table("workload", "requests", "requests/s", "/timeout", "steps/s", "tokens/s", "memory", "wall")
     for name, each in measured.items():
         table.add_row(name, *_speed_cells(each, f"{each.requests_per_s / timeouts_per_s:.4f}"))
-    for name, reason in skipped.items():
+    for name in skipped:
         table.add_row(name, *["–"] * 7)
-        table.caption = f"{name} {reason}"
+    if skipped:  # all for the same reason
+        table.caption = f"{', '.join(skipped)}: {next(iter(skipped.values()))}"
     return table
 
 
@@ -89,5 +90,8 @@ def _speed_cells(each: Measurement, relative: str) -> list[str]:
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1), show_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+        if number:  # numbers are never cut: where a terminal is narrow, names go over two lines
+            table.add_column(column, justify="right", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold")
     return table

@@ -160,7 +160,7 @@ def test_tables_fit_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: 
     out = capsys.readouterr().out
 
     assert "…" not in out
-    assert "mooncake needs --trace" in out
+    assert "mooncake, mooncake-caching: needs --trace" in out
 
 
 FAKES = {
