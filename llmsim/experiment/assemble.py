@@ -46,10 +46,12 @@ from llmsim.workload.synthetic import arrival_process, length_source, synthesize
 def make_workload(scenario: Scenario, streams: Streams) -> Workload:
     """Read the trace or draw the requests, with all that is told of them; scheduler and cluster have no say in it."""
     bare = _make_requests(scenario, streams)
+    given = make_classes(scenario, streams.classes, bare)
+    if given is not None:
+        bare = _with_lengths_of_classes(scenario, streams.classes, bare, given)
     with blaming(scenario, "prediction"):
         options = scenario.prediction.model_dump()
         predicted = predict(streams.predictions, bare.output_tokens, **options)
-    given = make_classes(scenario, streams.classes, bare)
     told = dataclasses.replace(bare, predicted_output_tokens=predicted, classes=given)
     clients = scenario.clients
     if clients.ignore_eos:
@@ -72,6 +74,20 @@ def make_classes(scenario: Scenario, rng: np.random.Generator, requests: Workloa
         longest = [each.max_prompt_tokens for each in given if each.max_prompt_tokens is not None]
         of_request = classes.by_prompt(requests.prompt_tokens, longest)
     return Classes(of_request, tuple(each.name for each in given), tuple(each.priority for each in given))
+
+
+def _with_lengths_of_classes(scenario: Scenario, rng: np.random.Generator, drawn: Workload, given: Classes) -> Workload:
+    """Draw the lengths of those classes that have their own, each from a stream of its own."""
+    tables = scenario.workload.classes
+    prompt_tokens, output_tokens = drawn.prompt_tokens.copy(), drawn.output_tokens.copy()
+    for number, (stream, table) in enumerate(zip(rng.spawn(len(tables)), tables, strict=True)):
+        if table.lengths is not None:
+            with blaming(scenario, "workload", "classes"):
+                source = length_source(table.lengths.source, **table.lengths.options)
+            prompts, outputs = source.tokens(stream, len(drawn))
+            mine = given.of_request == number
+            prompt_tokens[mine], output_tokens[mine] = prompts[mine], outputs[mine]
+    return dataclasses.replace(drawn, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
 
 
 def _make_requests(scenario: Scenario, streams: Streams) -> Workload:

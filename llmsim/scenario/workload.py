@@ -59,6 +59,8 @@ class RequestClass(Table):
     weight: Positive | None = None
     #: the longest prompt of this class, of those that no class before it takes; the last class has none
     max_prompt_tokens: Count | None = None
+    #: how long its requests are; left out: as [workload] lengths has it
+    lengths: LengthsTable | None = None
     #: what the score of this class goes by; left out: the scenario's [slo]
     slo: SloTable | None = None
 
@@ -80,7 +82,14 @@ def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
     return classes
 
 
+def _lengths_of_file(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
+    if named := [each.name for each in classes if each.lengths is not None]:
+        raise ValueError(f"class '{named[0]}' has lengths, but those of requests are in the file; leave them out")
+    return classes
+
+
 ClassTables = Annotated[tuple[RequestClass, ...], Field(strict=False), AfterValidator(_one_rule)]
+FileClassTables = Annotated[ClassTables, AfterValidator(_lengths_of_file)]
 
 
 class SharedPrefixesTable(Table):
@@ -112,6 +121,15 @@ class SyntheticWorkload(Table):
     prefixes: SharedPrefixesTable | None = None
     #: conversations; left out, each request stands alone
     sessions: SessionsTable | None = None
+
+    @model_validator(mode="after")
+    def _lengths_of_classes_fit(self) -> SyntheticWorkload:
+        if any(each.lengths is not None for each in self.classes):
+            if self.sessions is not None or self.prefixes is not None:
+                raise ValueError("lengths of classes exclude sessions and prefixes: write such a mix as a trace")
+            if any(each.weight is None for each in self.classes):
+                raise ValueError("lengths of classes need weights: by max_prompt_tokens, lengths come before classes")
+        return self
 
     @model_validator(mode="after")
     def _sessions_fit(self) -> SyntheticWorkload:
@@ -153,7 +171,7 @@ class TraceWorkload(Table):
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
     limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
-    classes: ClassTables = ()
+    classes: FileClassTables = ()
 
 
 class ServeGenWorkload(Table):
@@ -165,7 +183,7 @@ class ServeGenWorkload(Table):
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
     limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
-    classes: ClassTables = ()
+    classes: FileClassTables = ()
 
 
 #: keys that name what a workload is read from

@@ -143,7 +143,9 @@ def _key_of(layout: Layout, column: str) -> str:
 def _unknown(first_line: str, layouts: list[Layout]) -> str:
     known = " or ".join(f"{','.join(each.columns)} ({each.name})" for each in layouts)
     hint = "its columns are told with workload.columns = { arrival = NAME, prompt_tokens = NAME, output_tokens = NAME }"
-    if first_line.lstrip().startswith("["):
+    if '"conversations"' in first_line:
+        hint = 'conversations as text (ShareGPT) have no times or tokens; workload.lengths.source = "sharegpt" has some'
+    elif first_line.lstrip().startswith("["):
         hint = "a JSON array is not read; write one object a line (jq -c '.[]' FILE), each with a time of arrival"
     return f"not a known trace, starts with {shortened(first_line)}; expected {known}; {hint}"
 

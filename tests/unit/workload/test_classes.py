@@ -12,6 +12,7 @@ from llmsim.errors import InputError
 from llmsim.reports.tables.run_tables import show_run
 from llmsim.scenario import load_scenario
 from llmsim.workload import classes
+from places import SCENARIOS
 
 SMALL = ["workload.requests=300", "workload.arrivals.rate_per_s=4.0"]
 TWO = """[{name = "chat", weight = 1.0}, {name = "batch", weight = 3.0, priority = 1, slo = {e2e_s = 100.0}}]"""
@@ -125,3 +126,45 @@ def test_bad_classes_are_told_in_a_line(given, says):
         load_scenario("quickstart", [f"workload.classes={given}"])
 
     assert "\n" not in str(error.value)
+
+
+OWN = """[{name = "chat", weight = 4.0, lengths = {source = "fixed", prompt_tokens = 200, output_tokens = 9}}, \
+{name = "doc", weight = 1.0}]"""
+
+
+def test_a_class_with_lengths_has_them_and_the_others_keep_theirs():
+    plain, own = scored(), scored(f"workload.classes={OWN}")
+    chat = own.record.requests["class"] == 0
+
+    assert 0.7 < chat.mean() < 0.9
+    assert set(own.record.requests["prompt_tokens"][chat]) == {200}
+    assert set(own.record.requests["output_tokens"][chat]) == {9}
+    for name in ("prompt_tokens", "output_tokens", "arrival_s"):
+        mine = ~chat if name != "arrival_s" else slice(None)
+        assert own.record.requests[name][mine].tolist() == plain.record.requests[name][mine].tolist()
+
+
+SAMPLE = SCENARIOS / "traces" / "sample_conv.csv"
+LENGTHS = 'lengths = {source = "fixed", prompt_tokens = 200, output_tokens = 9}'
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            [f'workload.classes=[{{name="a", max_prompt_tokens=9, {LENGTHS}}}, {{name="b"}}]'],
+            "lengths of classes need weights",
+        ),
+        (
+            [f"workload.classes={OWN}", "workload.prefixes={system_tokens=9}"],
+            "lengths of classes exclude sessions and prefixes",
+        ),
+        (
+            [f'workload={{trace="{SAMPLE}", classes=[{{name="a", weight=1.0, {LENGTHS}}}]}}'],
+            "class 'a' has lengths, but those of requests are in the file",
+        ),
+    ],
+)
+def test_lengths_of_classes_that_cannot_be(changes, message):
+    with pytest.raises(InputError, match=message):
+        load_scenario("quickstart", changes)

@@ -77,7 +77,7 @@ def test_turns_go_to_aiperf_alone(tmp_path):
     assert columns(back) == columns(workload)
     assert back.sessions.after.tolist() == workload.sessions.after.tolist()
     assert back.sessions.think_s.tolist() == workload.sessions.think_s.tolist()
-    with pytest.raises(InputError, match="turns wait for others, which 'csv' cannot say; use 'aiperf'"):
+    with pytest.raises(InputError, match="turns wait for the end of others, which 'csv' cannot say; use 'aiperf'"):
         trace_lines(workload, "csv")
 
 

@@ -132,9 +132,16 @@ def test_options_that_do_not_fit_are_named(write, options, message):
     assert message in str(caught.value)
 
 
-def test_a_json_array_is_told_how_to_become_lines(write):
-    with pytest.raises(InputError, match=r"a JSON array is not read; write one object a line \(jq -c"):
-        read_trace(write('[{"conversations": []}]'))
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"timestamp": 0}]', r"a JSON array is not read; write one object a line \(jq -c"),
+        ('[{"id": "a", "conversations": []}]', r"conversations as text \(ShareGPT\) have no times or tokens"),
+    ],
+)
+def test_json_that_is_no_trace_is_told_what_it_seems_to_be(write, text, message):
+    with pytest.raises(InputError, match=message):
+        read_trace(write(text))
 
 
 @pytest.mark.parametrize("size", [64, 16, 100])
