@@ -56,6 +56,10 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Show P99s even of a run that is overloaded or too short; they are marked.")
     ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Tell TTFT P99 with all step times 5 % shorter and longer: two more runs."),
+    ] = False,
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
     from llmsim import experiment
@@ -81,12 +85,20 @@ def run(
             from llmsim.library.run import keep_run
 
             keep_run(result, scratch, force=force)
+    hangs = None
+    if sensitivity:
+        from llmsim.studies import sensitivity as study
+
+        hangs = study.sensitivity(described, result, classes)
     if as_json:
-        print_json(result.reported(force=force).to_dict())
+        found = result.reported(force=force).to_dict()
+        print_json(found if hangs is None else {**found, "sensitivity": hangs.to_dict()})
     else:
         from llmsim.reports.tables.run_tables import show_run
 
         show_run(result, folder, force=force)
+        if hangs is not None:
+            print(hangs)
 
 
 def _to_save(asked: list[str], stack: ExitStack) -> list[tuple[type[Savable], Path, Path]]:

@@ -21,6 +21,7 @@ from llmsim.experiment.autoscaling import make_autoscaling
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.routing import make_disaggregation, make_reports, make_router
 from llmsim.latency.contract import LatencySource
+from llmsim.latency.scaled import Scaled
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
@@ -57,6 +58,11 @@ class Assembly:
     def step_times(self) -> str:
         """What the instances' step times rest on, in words."""
         return "; ".join(dict.fromkeys(instance.latency.basis for instance in self.instances))
+
+    def with_step_times(self, factor: float) -> Assembly:
+        """Return the same parts, but every step takes `factor` times as long."""
+        slowed = (replace(instance, latency=Scaled(instance.latency, factor)) for instance in self.instances)
+        return replace(self, instances=tuple(slowed))
 
     def simulate(self, *, stepwise: bool = False, progress: Progress | None = None) -> Record:
         """Serve the requests; `stepwise` takes every step on its own, with the same result."""

@@ -84,14 +84,18 @@ def run(
     latency: type[LatencySource] | None = None,
     stepwise: bool = False,
     progress: Progress | None = None,
+    step_time_factor: float = 1.0,
 ) -> Result:
     """Run a scenario; `scheduler` and `latency` take the place of those it names, with the options it gives.
 
-    `stepwise` takes every step on its own instead of in stretches: slower, with identical results. Raises
-    InputError for what the scenario asks and cannot have.
+    `stepwise` takes every step on its own instead of in stretches: slower, with identical results. With
+    `step_time_factor` every step takes so many times as long. Raises InputError for what the scenario asks and cannot
+    have.
     """
     started_s = time.perf_counter()
     assembly = assemble(scenario, scheduler=scheduler, latency=latency)
+    if step_time_factor != 1:
+        assembly = assembly.with_step_times(step_time_factor)
     record = assembly.simulate(stepwise=stepwise, progress=progress)
     blocks, window = assembly.num_gpu_blocks, assembly.window
     received = delivered(scenario, record)

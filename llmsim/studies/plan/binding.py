@@ -94,8 +94,14 @@ def _prefill_s(steps: dict[str, NDArray[Any]], took_s: NDArray[np.float64], late
 
 
 def _host_s(steps: dict[str, NDArray[Any]], latency: LatencyModel) -> float:
-    """Seconds that the host takes for steps and decoding sequences; those that prefill count as prefill."""
+    """Seconds that the host takes for steps and decoding sequences; those that prefill count as prefill.
+
+    Of a host that works while the GPU does, what nothing overlaps.
+    """
     if not isinstance(latency, Host):
         return 0.0
-    host_s = [latency.host_s(n, n) if n else 0.0 for n in steps["decoding"].tolist()]
-    return float(np.dot(steps["steps"], host_s))
+    return float(np.dot(steps["steps"], [_added_s(latency, n) if n else 0.0 for n in steps["decoding"].tolist()]))
+
+
+def _added_s(host: Host, decoding: int) -> float:
+    return host.serial_s(decoding) + (0.0 if host.overlapped else host.host_s(decoding, decoding))
