@@ -53,7 +53,7 @@ class TraceClock:
 def clock_of(layout: Layout, first: object, where: str) -> TraceClock:
     """Tell the clock by the layout and the first row's time of arrival; InputError where it may be one of two."""
     known = layout.unit_stated or not layout.arrival_mapped
-    if layout.clock == "date" if known else _is_date(first):
+    if (layout.clock == "date" and known) or (not layout.unit_stated and _is_date(first)):
         return TraceClock("date", epoch=False)
     value = _number(first)
     said = layout.clock if known else _by_name(layout.arrival)

@@ -108,7 +108,7 @@ def read_rows(path: Path, options: TraceOptions, need: Need) -> Rows:
         parts.append(_parse(path, layout, clock, header, block))
         if enough is None and len(parts[-1].arrival):
             enough = _Enough(need, clock, float(parts[-1].arrival.min()) if clock.shifts else 0.0)
-        if layout.session is None and enough is not None and enough.after(parts[-1]):
+        if enough is not None and enough.after(parts[-1]) and all(part.session is None for part in parts):
             break
     if sum(len(part.arrival) for part in parts) == 0:
         raise InputError(f"{path}: no requests after the header")
@@ -223,7 +223,8 @@ def _part(layout: Layout, clock: TraceClock, table: Any) -> _Part:
             raise ValueError("token counts out of range")
         tokens.append(counts.astype(np.int64))
     hashes = _hashes(table, tokens[0], layout)
-    session = None if layout.session is None else table[layout.session].to_pylist()
+    named = layout.session is not None and table[layout.session].null_count < table.num_rows
+    session = table[layout.session].to_pylist() if named else None
     return _Part(arrival, tokens[0], tokens[1], hashes, session, delay)
 
 
@@ -257,7 +258,12 @@ def _joined(path: Path, layout: Layout, clock: TraceClock, parts: list[_Part]) -
     base = float(np.nanmin(arrival)) if clock.shifts else 0.0
     arrival_s = clock.seconds(arrival, np.nanmin(arrival) if clock.shifts else 0)
     timed_s = arrival_s[~np.isnan(arrival_s)]
-    notes = (clock.inferred, shift_note(clock, base), check_milliseconds(layout, clock, timed_s, str(path)))
+    notes = (
+        clock.inferred,
+        shift_note(clock, base),
+        check_milliseconds(layout, clock, timed_s, str(path)),
+        _larger_blocks(layout, parts),
+    )
     session, delay_s = _sessions(clock, parts)
     prompt_tokens = np.concatenate([part.prompt_tokens for part in parts])
     return Rows(
@@ -274,7 +280,7 @@ def _joined(path: Path, layout: Layout, clock: TraceClock, parts: list[_Part]) -
 
 def _sessions(clock: TraceClock, parts: list[_Part]) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
     """Number the conversations in order of the file; a row without one is one of its own."""
-    names = [name for part in parts if part.session is not None for name in part.session]
+    names = [name for part in parts for name in part.session or [None] * len(part.arrival)]
     if all(name is None or name == "" for name in names):
         return None, None
     numbers: dict[Any, int] = {}
@@ -284,6 +290,21 @@ def _sessions(clock: TraceClock, parts: list[_Part]) -> tuple[NDArray[np.int64] 
     per_s = 1.0 if clock.unit == "date" else clock.seconds(np.ones(1), 0.0)[0]
     delays = [np.full(len(part.arrival), np.nan) if part.delay is None else part.delay for part in parts]
     return np.array(of_row, dtype=np.int64), np.concatenate(delays) * per_s
+
+
+def _larger_blocks(layout: Layout, parts: list[_Part]) -> str:
+    """Say if hashes are as many as blocks of two or more times the size would be, in all rows that have some."""
+    hashed = [(part.hashes[1], part.prompt_tokens) for part in parts if part.hashes is not None]
+    if not hashed:
+        return ""
+    counts, tokens = (np.concatenate(column) for column in zip(*hashed, strict=True))
+    counts, tokens = counts[counts > 0], tokens[counts > 0]
+    size = layout.hashed_tokens
+    if len(counts) == 0 or (counts == np.ceil(tokens / size)).all():
+        return ""
+    larger = (size * 2**power for power in range(1, 9))
+    fits = next((each for each in larger if (counts == np.ceil(tokens / each)).all()), None)
+    return "" if fits is None else f"hash_ids read as {size} tokens each look like {fits} (workload.hash_block_tokens)"
 
 
 def _prefixes(layout: Layout, parts: list[_Part], prompt_tokens: NDArray[np.int64]) -> Prefixes | None:

@@ -162,6 +162,23 @@ def test_the_size_that_is_suggested_is_right_for_powers_of_two(write):
             read_trace(write([MOON | {"input_length": 3000, "hash_ids": list(range(-(-3000 // size)))}]))
 
 
+@pytest.mark.parametrize(("size", "said"), [(512, ""), (1024, "look like 1024"), (4096, "look like 4096")])
+def test_hashes_of_larger_blocks_are_said(write, size, said):
+    rows = [MOON | {"input_length": n, "hash_ids": list(range(-(-n // size)))} for n in (300, 5000, 9000)]
+    source = read_trace(write(rows)).source
+
+    assert said in source
+    assert ("look like" in source) == bool(said)
+
+
+def test_dates_are_dates_under_any_name(write):
+    rows = [MOON | {"timestamp": at} for at in ("2024-05-10T00:00:02Z", "2024-05-10T00:00:00.5Z")]
+
+    assert read_trace(write(rows)).arrival_s.tolist() == [0.0, 1.5]
+    with pytest.raises(InputError, match="expected milliseconds"):
+        read_trace(write(rows), time_unit="ms")
+
+
 def test_hashes_have_64_bits_signed_or_not(write):
     largest = 2**64 - 1
     path = write(
@@ -279,6 +296,17 @@ def test_a_limit_or_an_end_leaves_the_rest_of_an_ordered_file_unread(tmp_path):
     assert read_trace(path, start_s=500, duration_s=3).prompt_tokens.tolist() == [500 % 7 + 1, 502 % 7 + 1]
     with pytest.raises(InputError, match="line 100002: arrival_s is 'no'"):
         read_trace(path)
+
+
+def test_json_lines_are_read_as_far_as_needed_but_for_conversations(tmp_path):
+    path = tmp_path / "long.jsonl"
+    rows = [json.dumps(MOON | {"timestamp": 100 * i}) for i in range(5_000)]
+    path.write_text("\n".join([*rows, "no row"]))
+
+    assert read_trace(path, limit=10).arrival_s[-1] == 0.9
+    path.write_text("\n".join([json.dumps(MOON | {"session_id": "a"}), *rows, "no row"]))
+    with pytest.raises(InputError, match="line 5002: not complete JSON"):
+        read_trace(path, limit=10)
 
 
 def test_a_file_out_of_order_is_read_whole_for_a_limit(tmp_path):
