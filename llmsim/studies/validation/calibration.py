@@ -47,8 +47,14 @@ def calibrate(runs: Sequence[MeasuredRun], scenario: Scenario) -> Calibration:
 
     A run's requests are dealt into `LOADS` parts by how many others were in flight when they were sent; what is
     fitted is mean TTFT and mean TPOT of each part. Of an engine that schedules asynchronously, the times that it cannot
-    overlap. InputError where no constants make the scenario the measured engine.
+    overlap. InputError where no constants make the scenario the measured engine, and for one that caches prefixes,
+    which results do not tell.
     """
+    if any(cluster.prefix_caching for _, cluster in scenario.pools):
+        raise InputError(
+            f"{scenario.where('cluster', 'prefix_caching')}true, and {runs[0].name} does not say which prompts begin "
+            "alike: what the cache saved would be taken for the host's; expected false, and no shared prefixes"
+        )
     names = ASYNCHRONOUS if async_scheduling(scenario, 0)[0] else NAMES
     parts = [np.array_split(np.argsort(run.in_flight(), kind="stable"), LOADS) for run in runs]
     measured = [run.latencies for run in runs]

@@ -40,7 +40,7 @@ def compare_result(run: MeasuredRun, scenario: Scenario) -> Report:
         points=tuple(points),
         checks=tuple(Check(f"mean {p.group}", p.error_percent, LIMIT_PERCENT) for p in (*means, rate)),
         rows=tuple(_row(point) for point in (*points, rate)),
-        notes=_notes(run, seen),
+        notes=(*_notes(run, seen), *_of_caching(scenario)),
     )
 
 
@@ -73,6 +73,12 @@ def _row(point: Point) -> dict[str, Any]:
 def _host_in_words(host: HostTimes) -> str:
     said = [f"{name} {value:.3g}" for name, value in host.model_dump().items() if value]
     return ", ".join(said) or "none, so that the GPU alone is predicted"
+
+
+def _of_caching(scenario: Scenario) -> tuple[str, ...]:
+    if not any(cluster.prefix_caching for _, cluster in scenario.pools):
+        return ()
+    return ("The result does not say which prompts begin alike: served as if none did, whatever the cache had found.",)
 
 
 def _notes(run: MeasuredRun, seen: Latencies) -> tuple[str, ...]:

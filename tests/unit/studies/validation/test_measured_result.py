@@ -120,6 +120,18 @@ def test_constants_of_another_engine_are_refused(
     assert not out.exists()
 
 
+def test_what_a_cache_saved_is_not_taken_for_the_hosts(csv: Path, tmp_path: Path, capsys) -> None:
+    """A result has no prefixes: a fit is refused, and a comparison says so."""
+    caching = ["--scenario", "quickstart", "--set", "cluster.prefix_caching=true"]
+    out = tmp_path / "host.toml"
+    assert main(["profile", "from-bench", str(csv), *caching, "--out", str(out)]) == 2
+    assert "does not say which prompts begin alike" in capsys.readouterr().err
+    assert not out.exists()
+
+    assert main(["validate", str(csv), *caching, "--json"]) == 0
+    assert any("which prompts begin alike" in note for note in json.loads(capsys.readouterr().out)["notes"])
+
+
 def test_a_result_of_vllms_benchmark_is_read(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     bench = {"start_times": [5.0, 5.5], "ttfts": [0.1, 0.2], "itls": [[0.3, 0.5], []], "output_lens": [3, 1]}
