@@ -24,12 +24,16 @@ MOST_TOKENS = 2**53  # beyond it, a float no longer holds every whole number
 
 def blame(path: Path, layout: Layout, clock: TraceClock, header: list[str], block: Block, reason: str) -> NoReturn:
     """Raise InputError for the first bad line of a block; `reason` serves if no line alone is to blame."""
+    kinds: set[type] = set()  # of session ids, of which a file has one
     for where, row in _csv_rows(path, header, block) if layout.lines == "csv" else json_rows(path, layout, block):
         for column, problem in _problems(row, layout, clock):
             if problem:
                 value = row.get(column)
                 shown = shortened(value) if isinstance(value, str) else _shortened_json(value)
                 raise InputError(f"{where}: {column} is {shown}, expected {problem}")
+        kinds |= {type(row[key]) for key in (layout.session,) if key is not None and row.get(key) is not None}
+        if len(kinds) > 1:
+            raise InputError(f"{where}: {layout.session} is a text in one row and a number in another")
     raise InputError(f"{path}: {' '.join(reason.split())}")
 
 

@@ -248,6 +248,7 @@ def test_turns_with_times_of_their_own_come_then(write):
         ),
         ([*TURNS[:1], TURNS[1] | {"delay": -1}], "line 2: delay is -1, expected milliseconds, a number of at least 0"),
         ([*TURNS[:1], TURNS[1] | {"delay": None}], "line 2: no 'timestamp'"),
+        ([*TURNS[:2], TURNS[2] | {"session_id": 1}], "line 3: session_id is a text in one row and a number in another"),
         ([*TURNS[:1], TURNS[1] | {"session_id": [1]}], "line 2: session_id is [1], expected a text or a whole number"),
     ],
 )
