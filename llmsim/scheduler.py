@@ -34,6 +34,8 @@ class Decision(NamedTuple):
     hold: frozenset[int] = frozenset()
     #: requests that give their memory back and go to the head of the queue, the last one first in line
     preempt: tuple[int, ...] = ()
+    #: under asynchronous scheduling: requests that are preempted lose their token in flight, as in SGLang
+    loses_in_flight: bool = False
     #: the running requests that go on, in this order from now on; empty: as they are
     order: tuple[int, ...] = ()
     #: waiting requests whose cached prefixes were looked for, in this order, and in how many of their first tokens: a
@@ -190,6 +192,12 @@ class InstanceView(InstanceLimits, Protocol):
     def beginnings(self) -> Beginnings:
         """Compare requests with each other, as a prefix cache would."""
 
+    def tokens_in_flight(self, request: RequestView) -> int:
+        """Tokens (0 or 1) of a running request that count as emitted though the GPU still computes them.
+
+        Only under asynchronous scheduling.
+        """
+
     def blocks_to_decode(self, request: RequestView) -> int:
         """KV blocks (0 or 1) that a decoding request takes in the next step."""
 
@@ -207,6 +215,8 @@ class Scheduler(ABC):
     asks_every_step: bool = False
     #: True: reads `predicted_output_tokens`, and cannot do without
     needs_prediction: bool = False
+    #: whether its engine decides a step while the one before it runs, unless a scenario says otherwise
+    async_scheduling: bool = False
     #: what caches prefixes where there is a cache: vLLM's hashed blocks, or SGLang's radix tree
     prefix_cache: Literal["blocks", "radix"] = "blocks"
 

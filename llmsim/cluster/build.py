@@ -200,7 +200,7 @@ def _memories(specs: Sequence[InstanceSpec], attempts: Workload) -> Iterator[KVM
             yield KVMemory(spec.num_gpu_blocks, size)
         elif spec.scheduler.prefix_cache == "radix":
             if size not in spans:
-                spans[size] = SpansOfRequests(prefixes, attempts.prompt_tokens, size)
+                spans[size] = SpansOfRequests(attempts, size)
             yield RadixCache(spec.num_gpu_blocks, size, spans[size])
         else:
             if size not in paths:

@@ -8,7 +8,6 @@ from llmsim.cluster.autoscaling import Autoscaling
 from llmsim.cluster.clients import DIRECT, ApiPath
 from llmsim.cluster.fleet import ORACLE, Reports
 from llmsim.engine.exchange import Disaggregation
-from llmsim.errors import InputError
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import Role
 from llmsim.scheduler import Scheduler
@@ -30,11 +29,6 @@ class InstanceSpec:
     role: Role = "mixed"  #: what it does with arrivals and with computed prompts
     gpus: int = 1  #: over which its model is spread
     async_scheduling: bool = False  #: whether a step is decided while the one before it runs, two in flight
-
-    def __post_init__(self) -> None:
-        if self.async_scheduling and self.scheduler.prefix_cache == "radix":
-            name = type(self.scheduler).__name__
-            raise InputError(f"it is vLLM's asynchronous scheduling, which {name} does not have; expected false")
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from math import inf, isnan
 
 from llmsim.engine.decode_batch import Batch
 from llmsim.engine.journal import Journal, TokenTimes
-from llmsim.engine.memory import KVMemory
+from llmsim.engine.memory import CachingMemory, KVMemory
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.stretch import Stretch
 from llmsim.engine.view import View
 from llmsim.request import NOT_YET_S, Outcome, Request, RequestView
+from llmsim.scheduler import Decision
 from llmsim.waiting import WaitingQueue
 
 #: a request whose last token is in flight, and its token times if it has left the batch already
@@ -32,10 +33,13 @@ class InFlight:
 
     __slots__ = (
         "before_s",
+        "chunks",
+        "computed",
         "decode_s",
         "ending",
         "ends_s",
         "handovers",
+        "landed",
         "landing",
         "over",
         "step",
@@ -52,13 +56,16 @@ class InFlight:
         self.ending: dict[int, Ending] = {}  #: to be finished when the batch has ended
         self.handovers: dict[int, Request] = {}  #: to be handed over then
         self.landing: dict[int, Ending] = {}  #: those of `ending` for which it has
+        self.chunks: dict[int, int] = {}  #: of prompts whose next chunks follow: request -> tokens up to here
+        self.computed: dict[int, int] = {}  #: the same of prompts that are complete, in order of the batch
+        self.landed: dict[int, int] = {}  #: those of `computed` whose batch has ended
         self.until_s = inf  #: the end of the run
         self.over = False  #: whether no step that could be decided ends within the run
 
     @property
     def pending(self) -> bool:
         """Whether anything is to happen when the batch has ended."""
-        return bool(self.ending or self.handovers)
+        return bool(self.ending or self.handovers or self.computed)
 
     def rests(self, id: int) -> bool:
         """Whether a request takes no part in the next batch though it keeps its seat: its last token is in flight."""
@@ -118,6 +125,7 @@ class StatesAhead(RequestStates):
         in_flight = self.in_flight
         in_flight.landing, in_flight.ending = in_flight.ending, {}
         handovers, in_flight.handovers = in_flight.handovers, {}
+        in_flight.landed, in_flight.computed = in_flight.computed, {}
         return handovers
 
     def nothing_in_flight(self) -> None:
@@ -132,10 +140,16 @@ class StatesAhead(RequestStates):
         if request.id not in self.prefilling:
             self.in_flight.before_s[request.id] = before_s
             self.in_flight.tokens += 1
+            if self.cache is not None and self.cache.learns_when_computed:
+                self.in_flight.computed[request.id] = request.prefilled_tokens
         if elsewhere:
             self.in_flight.handovers[request.id] = request
             request.held = True
         return False  # it is handed over when the token has left
+
+    def _computed(self, cache: CachingMemory, id: int, tokens: int) -> None:
+        if id in self.prefilling:  # or else when its batch has ended: see `land`
+            self.in_flight.chunks[id] = tokens
 
     def finish(self, id: int) -> None:
         """Keep a request whose last token is in flight until that has left."""
@@ -168,20 +182,42 @@ class StatesAhead(RequestStates):
             super()._hold(id)
 
     def land(self) -> None:
-        """Finish the requests whose last token has been emitted by now."""
-        for request, token_times in self.in_flight.landing.values():
-            in_vain = 0
-            if request.counter is not None:  # ended by a token that the engine has only now seen
-                in_vain = int(self.in_flight.decodes(request))
-                self._leave_batch(request, in_vain)
-            elif token_times is not None:
-                self._journal.segments.append(token_times)
-            self._withdraw_without(request, in_vain)
-            self.end(request, Outcome.FINISHED, self.now_s)
-        self.in_flight.landing = {}
+        """Finish requests whose last token has been emitted by now; the cache learns of prompts, and then of chunks."""
+        in_flight, cache = self.in_flight, self.cache
+        landing, landed, chunks = in_flight.landing, in_flight.landed, in_flight.chunks
+        in_flight.landing, in_flight.landed, in_flight.chunks = {}, {}, {}
+        for id in [*(id for id in landing if id not in landed), *landed]:
+            if id in landing:
+                self._end(*landing[id])
+            elif cache is not None and id in self.running:
+                cache.computed(id, landed[id])
+        if cache is not None:
+            for id, tokens in chunks.items():
+                cache.computed(id, tokens)
+
+    def _end(self, request: Request, token_times: TokenTimes | None) -> None:
+        in_vain = 0
+        if request.counter is not None:  # ended by a token that the engine has only now seen
+            in_vain = int(self.in_flight.decodes(request))
+            self._leave_batch(request, in_vain)
+        elif token_times is not None:
+            self._journal.segments.append(token_times)
+        self._withdraw_without(request, in_vain)
+        self.end(request, Outcome.FINISHED, self.now_s)
+
+    def carry_out(self, decision: Decision) -> None:
+        """Move requests as decided; those that are preempted may lose a token in flight."""
+        for id in decision.preempt if decision.loses_in_flight else ():
+            self._lose_in_flight(self._known(id, "preempted"))
+        super().carry_out(decision)
 
     def drop(self, request: Request, outcome: Outcome) -> None:
         """End a request before its time, now: a token in flight is never emitted."""
+        self._withdraw_without(request, self._lose_in_flight(request))
+        self.end(request, outcome, self.now_s)
+
+    def _lose_in_flight(self, request: Request) -> int:
+        """Take back what was counted of a token in flight, which is never emitted; return how many were in vain."""
         in_flight, segments, in_vain = self.in_flight, self._journal.segments, 0
         _, token_times = in_flight.ending.pop(request.id, (request, None))
         in_flight.handovers.pop(request.id, None)
@@ -204,12 +240,12 @@ class StatesAhead(RequestStates):
                 in_vain = 1
                 if steps > 1 or not isnan(head_s):
                     segments.append((id, head_s, first_step, steps - 1))
-        self._withdraw_without(request, in_vain)
-        self.end(request, outcome, self.now_s)
+        return in_vain
 
     def _withdraw_without(self, request: Request, in_vain: int) -> None:
         """Take a request out; the keys and values of so many of its latest tokens are of no use to others."""
-        if not (in_vain and request.id in self.running):
+        kept = self.cache is not None and self.cache.keeps_in_vain
+        if kept or not (in_vain and request.id in self.running):
             self.withdraw(request)
             return
         computed = request.prefilled_tokens
@@ -251,6 +287,13 @@ class ViewAhead(View):
     def __init__(self, states: StatesAhead, max_model_len: int) -> None:
         super().__init__(states, max_model_len)
         self._in_flight = states.in_flight
+
+    def tokens_in_flight(self, request: RequestView) -> int:
+        """Tokens (0 or 1) of a running request that the GPU still computes."""
+        in_flight, running = self._in_flight, self._running.get(request.id)
+        if running is None:
+            return 0
+        return int(request.id in in_flight.before_s or in_flight.decodes(running))
 
     def blocks_to_decode(self, request: RequestView) -> int:
         """KV blocks (0 or 1) that a decoding request takes in the next batch."""

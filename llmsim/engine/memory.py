@@ -65,6 +65,10 @@ class CachingMemory(KVMemory, ABC):
     #: whether requests take their memory one after another, in order of admission, and victims give theirs back only
     #: when it is needed
     in_turn: ClassVar[bool] = False
+    #: whether `computed` matters: prompts are found once they are computed, not while they are
+    learns_when_computed: ClassVar[bool] = False
+    #: whether what is computed beyond the end of a sequence, in vain, is kept like all else
+    keeps_in_vain: ClassVar[bool] = False
 
     def count_ahead(self, unknown: Callable[[Request, int], int]) -> None:
         """Have tokens of decoding requests counted that are not known yet, though their place in memory is taken.

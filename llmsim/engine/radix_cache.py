@@ -9,6 +9,7 @@ leaves first; they count as free.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -17,17 +18,21 @@ from llmsim.engine.radix_tree import Node, RadixTree, Spans
 from llmsim.errors import MemoryOverrun
 from llmsim.request import RequestView
 from llmsim.scheduler import Admission, Beginnings, Decision
-from llmsim.workload.prefixes import Ints, Prefixes
+from llmsim.workload.contract import Workload
 
 RETRACT_TOKENS = 20  #: so many tokens for each request that goes on are freed with a retraction, if need be
+EOS = -1  #: name of the token that ends a sequence
 _NO_END = 1 << 62  #: blocks; the own tokens of a request go on for ever
 
 
 class SpansOfRequests:
     """What the blocks of each request hold: what it shares with others, then its own."""
 
-    def __init__(self, prefixes: Prefixes | None, prompt_tokens: Ints, block_tokens: int) -> None:
-        self._prompt_tokens = prompt_tokens
+    def __init__(self, requests: Workload, block_tokens: int) -> None:
+        prefixes, asked = requests.prefixes, requests.asked
+        self._prompt_tokens = requests.prompt_tokens
+        self._total_tokens = requests.prompt_tokens + requests.output_tokens
+        self._by_length = None if asked is None else asked.max_tokens == requests.output_tokens
         self._prefixes = None if prefixes is None else prefixes.recurring()
         self._block_tokens = block_tokens
         self._first_own = 0 if self._prefixes is None else int(self._prefixes.ids.max(initial=-1)) + 1
@@ -49,18 +54,33 @@ class SpansOfRequests:
                 if blocks > (ends[-1] if ends else 0):
                     names.append(name)
                     ends.append(blocks)
-        prompt = int(self._prompt_tokens[request]) // self._block_tokens
-        return Spans([*names, self._first_own + request], [*ends, _NO_END], prompt)
+        names.append(self._first_own + request)
+        ends.append(_NO_END)
+        if self._block_tokens == 1 and (self._by_length is None or not self._by_length[request]):
+            names, ends = _with_eos(names, ends, int(self._total_tokens[request]))
+        return Spans(names, ends, int(self._prompt_tokens[request]) // self._block_tokens)
 
     def forget(self, request: int) -> None:
         """Drop what is known of a request that has ended."""
         self._spans.pop(request, None)
 
 
+def _with_eos(names: list[int], ends: list[int], tokens: int) -> tuple[list[int], list[int]]:
+    """Let the last of so many tokens be the end of the sequence: one token, the same in all requests.
+
+    It is in the cache only if a token was computed after it, in vain.
+    """
+    last = bisect_left(ends, tokens - 1)  # the span of the token before it
+    return [*names[: last + 1], EOS, names[-1]], [*ends[:last], tokens - 1, tokens, _NO_END]
+
+
 class RadixCache(CachingMemory):
     """Blocks of which a radix tree knows what they hold."""
 
     __slots__ = ("_held", "_spans", "_spare", "_tree")
+
+    learns_when_computed = True
+    keeps_in_vain = True
 
     def __init__(self, total_blocks: int, block_tokens: int, spans: SpansOfRequests) -> None:
         super().__init__(total_blocks, block_tokens)
@@ -185,6 +205,11 @@ class RadixCache(CachingMemory):
         self._spare -= blocks
         self._count()
 
+    def give_back(self, blocks: int) -> None:
+        """Take back blocks that a request holds alone."""
+        self._spare += blocks
+        self._count()
+
     def evict_ahead(self, blocks: int) -> None:
         """Forget now what the next `blocks` blocks hold: they are as good as handed out (a stretch under way)."""
         self._make_room(blocks)
@@ -197,10 +222,13 @@ class RadixCache(CachingMemory):
         self.free_blocks = self._spare + self._tree.unlocked_blocks
 
     def check(self) -> None:
-        """Raise `MemoryOverrun` unless every block is free, in the tree or held, once no request is left."""
-        if self._held or self._spare + self._tree.unlocked_blocks != self.total_blocks:
-            cached = self._tree.unlocked_blocks
-            raise MemoryOverrun(f"{self._spare} KV blocks spare and {cached} cached, expected {self.total_blocks}")
+        """Raise `MemoryOverrun` unless nothing is held or locked, and what is free is counted right."""
+        cached, unlocked = self._tree.blocks(), self._tree.unlocked_blocks
+        if self._held or cached != unlocked or self.free_blocks != self._spare + cached:
+            raise MemoryOverrun(
+                f"{cached} KV blocks cached and {self._spare} spare, expected all to be unlocked ({unlocked}) and free "
+                f"({self.free_blocks})"
+            )
 
 
 class RadixAdmission:

@@ -87,6 +87,15 @@ class RadixTree:
         """How many of the first `upto` blocks are there."""
         return sum(blocks for _, blocks in self.path(spans, upto))
 
+    def blocks(self) -> int:
+        """How many blocks there are. Walks the whole tree."""
+        nodes, blocks = [self.root], 0
+        while nodes:
+            node = nodes.pop()
+            blocks += node.blocks
+            nodes += node.children.values()
+        return blocks
+
     # Touching, and putting in ------------------------------------------------------------------------------
 
     def match(self, spans: Spans, upto: int) -> Node:

@@ -250,7 +250,7 @@ class RequestStates:
         id, cache = request.id, self.cache
         if end < request.prompt_tokens + emitted:
             if cache is not None:
-                cache.computed(id, end)
+                self._computed(cache, id, end)
             return False
         del self.prefilling[id]
         request.head_s = request.last_token_s = self.now_s
@@ -261,12 +261,16 @@ class RequestStates:
         if left and sends:
             return True
         if left and cache is not None:
-            cache.computed(id, end)
+            self._computed(cache, id, end)
             cache.decodes(request)
         self.batch.join(request, left)
         if left == 0:
             self.finish(id)
         return False
+
+    def _computed(self, cache: CachingMemory, id: int, tokens: int) -> None:
+        """Let a cache know that a prompt is computed up to here."""
+        cache.computed(id, tokens)
 
     # Handovers between instances ---------------------------------------------------------------------------
 

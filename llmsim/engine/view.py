@@ -136,6 +136,9 @@ class View(Limits):
     def beginnings(self) -> Beginnings:
         return NO_CACHE if self._cache is None else self._cache.beginnings()
 
+    def tokens_in_flight(self, request: RequestView) -> int:
+        return 0
+
     def blocks_to_decode(self, request: RequestView) -> int:
         if request.tokens_to_prefill:
             return 0

@@ -70,25 +70,24 @@ def _instance(
     with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
         latency = source.for_instance(gpu, model, cluster.tensor_parallel_size)
     host = make_host(scenario, number)
-    asynchronous, place = async_scheduling(scenario, number)
+    asynchronous = async_scheduling(scenario, number, scheduler)
     times = host.model_dump(include={field.name for field in dataclasses.fields(Host)})
     if any(value for name, value in times.items() if name.endswith("_s")):
         latency = Host(latency, **times, overlapped=asynchronous)
     scheduler = scheduler.on_gpu(gpu.memory_bytes)
     scheduler = with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching)
-    with blaming(scenario, *place):
-        return InstanceSpec(
-            scheduler=scheduler,
-            latency=latency,
-            num_gpu_blocks=blocks,
-            block_tokens=cluster.block_size,
-            max_model_len=cluster.max_model_len or model.max_model_len,
-            prefix_caching=cluster.prefix_caching,
-            pool=pool.name,
-            role=pool.role,
-            gpus=cluster.tensor_parallel_size,
-            async_scheduling=asynchronous,
-        )
+    return InstanceSpec(
+        scheduler=scheduler,
+        latency=latency,
+        num_gpu_blocks=blocks,
+        block_tokens=cluster.block_size,
+        max_model_len=cluster.max_model_len or model.max_model_len,
+        prefix_caching=cluster.prefix_caching,
+        pool=pool.name,
+        role=pool.role,
+        gpus=cluster.tensor_parallel_size,
+        async_scheduling=asynchronous,
+    )
 
 
 def _largest_step_tokens(scheduler: Scheduler) -> int:
@@ -114,18 +113,19 @@ def make_latency_source(
     return make_policy(policy, chosen.options, lambda keys: scenario.place(*keys), prefix, LatencyChoice.model_fields)
 
 
-def async_scheduling(scenario: Scenario, number: int) -> tuple[bool, tuple[str, ...]]:
-    """Whether the engines of a pool schedule asynchronously, and the key that says so: the pool's, or [scheduler]'s.
+def async_scheduling(scenario: Scenario, number: int, scheduler: Scheduler | None = None) -> bool:
+    """Whether the engines of a pool schedule asynchronously: as the pool says, or [scheduler].
 
-    Left out in both: as cluster.engine has it.
+    Left out in both: as cluster.engine has it, or the policy; `scheduler`: that of the pool, if it is made already.
     """
     own = scenario.pool[number].scheduler.async_scheduling if scenario.pool else None
-    if own is None:
-        given, engine = scenario.scheduler.async_scheduling, ENGINES.get(scenario.cluster.engine or "")
-        if given is None:
-            given = engine is not None and engine.async_scheduling
-        return given, ("scheduler", "async_scheduling")
-    return own, ("pool", str(number), "scheduler", "async_scheduling")
+    chosen = scenario.scheduler.async_scheduling if own is None else own
+    if chosen is not None:
+        return chosen
+    engine = ENGINES.get(scenario.cluster.engine or "")
+    if engine is not None:
+        return engine.async_scheduling
+    return (scheduler or make_scheduler(scenario, number=number)).async_scheduling
 
 
 def make_scheduler(scenario: Scenario, policy: Policy | None = None, number: int = 0) -> Scheduler:

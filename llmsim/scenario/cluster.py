@@ -114,8 +114,8 @@ class SchedulerChoice(Table):
     model_config = ConfigDict(extra="allow")
 
     name: str = "chunked_prefill"
-    #: two steps in flight: each is decided while the one before it runs, and the host's time overlaps the GPU's
-    #: left out: as cluster.engine has it, or else not
+    #: two steps in flight: each is decided while the one before it runs, and the host's time overlaps the GPU's (to
+    #: SGLang the overlap schedule); left out: as cluster.engine has it, or else the policy: sglang alone has it on
     async_scheduling: bool | None = None
 
     @property

@@ -68,6 +68,7 @@ class Sglang(Scheduler):
         if size is not None and size != -1 and size < 1:
             raise InputError(f"chunked_prefill_size is {size}, expected at least 1, or -1 for no chunks")
 
+    async_scheduling = True
     prefix_cache = "radix"
 
     def on_gpu(self, memory_bytes: int) -> Sglang:
@@ -100,8 +101,7 @@ class Sglang(Scheduler):
                 if decision.prefill:
                     return decision
                 notes, looked_up = decision.notes, decision.looked_up  # type: ignore[assignment]
-        decision = self._retract(view, notes) if view.decode_blocks > view.free_blocks else Decision(notes=notes)
-        return decision._replace(looked_up=looked_up)
+        return self._decode(view, notes)._replace(looked_up=looked_up)
 
     # What is remembered ------------------------------------------------------------------------------------
 
@@ -188,23 +188,41 @@ class Sglang(Scheduler):
             most = min(max(int(kv_tokens / limits.max_model_len * 512), 2048), 4096)
         return min(most, max(kv_tokens // 2, 1))
 
-    # Retraction --------------------------------------------------------------------------------------------
+    # Decode ------------------------------------------------------------------------------------------------
+
+    def _decode(self, view: InstanceView, notes: Notes) -> Decision:
+        """Let all decode, if memory is there for it."""
+        some_end = view.num_decoding + view.num_prefilling < view.num_running
+        if some_end:
+            notes = notes._replace(full=False)
+        if view.decode_blocks <= view.free_blocks:
+            return Decision(notes=notes)
+        if some_end:  # they are about to make room
+            return Decision(decode=False, notes=notes)
+        return self._retract(view, notes)
 
     def _retract(self, view: InstanceView, notes: Notes) -> Decision:
         """Take memory back from those with the fewest output tokens, at least one, until the next step fits."""
-        stay = sorted(view.running, key=lambda request: (-request.emitted_tokens, request.prompt_tokens))
+        running = [request for request in view.running if not view.rests(request)]
+        stay = sorted(running, key=lambda request: (-_seen_tokens(request, view), request.prompt_tokens))
         victims: list[RequestView] = []
         needed = view.decode_blocks
         while len(stay) > 1 and (not victims or needed > view.free_blocks + view.blocks_freed(victims)):
             victims.append(stay.pop())
             needed -= view.blocks_to_decode(victims[-1])
-        emitted = sum(request.emitted_tokens for request in stay)
+        emitted = sum(_seen_tokens(request, view) for request in stay)
         asked = sum(asked_tokens(request, view) for request in stay)
         ratio = min(1.0, (emitted + RETRACT_STEPS * len(stay)) / (asked + 1))
         return Decision(
             preempt=tuple(request.id for request in victims),
             order=tuple(request.id for request in stay),
-            notes=notes._replace(ratio=ratio, decode_steps=view.decode_steps + 1, full=False, running=len(stay)),
+            loses_in_flight=True,
+            notes=notes._replace(
+                ratio=ratio,
+                decode_steps=view.decode_steps + 1,
+                full=False,
+                running=view.num_running - len(victims),
+            ),
             review_at_s=view.now_s,  # admission is open again
         )
 
@@ -214,6 +232,11 @@ class Sglang(Scheduler):
         if request.prompt_tokens >= most:
             return f"prompt is {request.prompt_tokens} tokens, at most {most - 1} leave room for an output"
         return None
+
+
+def _seen_tokens(request: RequestView, view: InstanceView) -> int:
+    """Output tokens of a request that the engine has seen: those in flight it has not."""
+    return request.emitted_tokens - view.tokens_in_flight(request)
 
 
 def asked_tokens(request: RequestView, limits: InstanceLimits) -> int:
@@ -263,7 +286,7 @@ class _PrefillBatch:
         self._decoding = [request for request in view.running if not request.tokens_to_prefill]
         self._free = view.free_blocks * self._page  # less what is locked for those that were taken
         self._later: float = sum(
-            min(asked_tokens(request, view) - request.emitted_tokens, CLIP_TOKENS) * self._ratio_of(request)
+            min(asked_tokens(request, view) - _seen_tokens(request, view), CLIP_TOKENS) * self._ratio_of(request)
             for request in self._decoding
         )
         self._now = 0  # reserved for this step; `_later`: for this step and all that follows
@@ -358,8 +381,8 @@ class _PrefillBatch:
 
     def _end_of(self, request: RequestView) -> tuple[float, int]:
         """Output tokens that a request is reckoned to have left, and the tokens that its end sets free."""
-        left = asked_tokens(request, self._view) * self._ratio_of(request) - request.emitted_tokens
-        return left, request.prompt_tokens + request.emitted_tokens
+        seen = _seen_tokens(request, self._view)
+        return asked_tokens(request, self._view) * self._ratio_of(request) - seen, request.prompt_tokens + seen
 
     def _ratio_of(self, request: RequestView) -> float:
         return 1.0 if request.ignore_eos else self._ratio

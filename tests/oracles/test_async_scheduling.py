@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsim.cluster import InstanceSpec, RunOptions, simulate
+from llmsim.cluster import RunOptions, simulate
 from llmsim.request import Outcome
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
@@ -146,11 +146,3 @@ def test_an_engine_that_knows_the_length_computes_nothing_in_vain():
     assert record.requests["end_s"].tolist() == [3.0, 11.0, 5.0]
     decoding = dict(zip(record.steps["start_s"], record.steps["decoding"], strict=True))
     assert decoding[3.0] == 1
-
-
-def test_radix_caches_are_refused():
-    from llmsim.errors import InputError
-    from llmsim.schedulers.sglang import Sglang
-
-    with pytest.raises(InputError, match="asynchronous scheduling, which Sglang does not have"):
-        InstanceSpec(Sglang(), TickedSteps(1, 0, 0, 0), 10, 100, async_scheduling=True)

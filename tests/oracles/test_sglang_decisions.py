@@ -7,7 +7,7 @@ import pytest
 from llmsim.studies.validation import validate
 from llmsim.studies.validation.decision_runs import Fate, TickedSteps
 from llmsim.studies.validation.sglang_replay import DIGITS, compare_run
-from llmsim.studies.validation.sglang_runs import SglangRun, steps_of, workload_of
+from llmsim.studies.validation.sglang_runs import Batch, SglangRun, steps_of, workload_of
 from tests.oracles.sglang_naive import Naive, Settings
 from tests.oracles.sglang_peers import WORKLOADS, peers
 from tests.oracles.sglang_workloads import drawn
@@ -48,6 +48,7 @@ def test_decisions_agree_with_sglang():
 
     assert report.passed
     assert total["workloads"] == total["same_steps"] == total["same_outcome"] == WORKLOADS
+    assert total["same_batches_overlapped"] == total["same_outcome_overlapped"] == WORKLOADS
     assert total["steps_of_sglang"] > 10_000
 
 
@@ -55,6 +56,7 @@ def compared(seed, **fixed):
     """A random workload as the naive scheduler and ours serve it."""
     settings, times, requests = drawn(seed, **fixed)
     steps, outcome = Naive(Settings(**settings), times, requests).run()
+    batches, overlap_outcome = Naive(Settings(**settings), times, requests, overlap=True).run()
     steps = [[*step[:RATIO], round(step[RATIO], DIGITS), step[-1]] for step in steps]
     return compare_run(
         SglangRun(
@@ -64,8 +66,8 @@ def compared(seed, **fixed):
             workload_of("drawn", requests),
             steps_of(steps),
             [Fate(*fate) for fate in outcome],
-            [],
-            [],
+            [Batch(*batch) for batch in batches],
+            [Fate(*fate) for fate in overlap_outcome],
         )
     )
 

@@ -50,12 +50,13 @@ def workloads(draw):
     router=st.sampled_from([RoundRobin(), LeastOutstanding(), PrefixAware(0.0, 2, 1.1)]),
     instances=st.integers(1, 2),
     caching=st.booleans(),
+    overlap=st.booleans(),
     until_s=st.sampled_from([None, None, 1.0, 3.3]),
     deadlines=st.sampled_from([None, None, Deadlines(0.5), Deadlines(tokens_per_s=8.0)]),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (np.inf, 0.2, 0.3)]),
 )
 def test_stretches_equal_single_steps(
-    requests, scheduler, latency, tokens, page, router, instances, caching, until_s, deadlines, patience
+    requests, scheduler, latency, tokens, page, router, instances, caching, overlap, until_s, deadlines, patience
 ):
     if deadlines is not None:
         scheduler = Abandoning(scheduler, deadlines)
@@ -74,6 +75,7 @@ def test_stretches_equal_single_steps(
         until_s=until_s,
         patience=patience,
         prefix_caching=caching,
+        async_scheduling=overlap,
     )
 
     assert same(*records)
@@ -88,8 +90,9 @@ def pressed(rng):
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("caching", [False, True])
-def test_the_property_is_tried_under_memory_pressure(scheduler, caching):
-    options = {"num_gpu_blocks": 250, "block_tokens": 1, "prefix_caching": caching}
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_property_is_tried_under_memory_pressure(scheduler, caching, overlap):
+    options = {"num_gpu_blocks": 250, "block_tokens": 1, "prefix_caching": caching, "async_scheduling": overlap}
     records = serve_both_ways(pressed(np.random.default_rng(2)), scheduler, **options)
 
     assert same(*records)
@@ -103,9 +106,11 @@ def test_the_property_is_tried_under_memory_pressure(scheduler, caching):
     scheduler=st.sampled_from(SCHEDULERS),
     latency=st.sampled_from(LATENCIES),
     caching=st.booleans(),
+    overlap=st.booleans(),
 )
-def test_an_instance_that_makes_no_events_does_the_same(requests, scheduler, latency, caching):
+def test_an_instance_that_makes_no_events_does_the_same(requests, scheduler, latency, caching, overlap):
     options = {"latency": latency, "num_gpu_blocks": 200, "block_tokens": 1, "prefix_caching": caching}
+    options |= {"async_scheduling": overlap}
     lazy = serve(requests, scheduler, router=RoundRobin(), **options)
     eager = serve(requests, scheduler, router=Looking(), **options)
 

@@ -55,7 +55,7 @@ def calibrate(runs: Sequence[MeasuredRun], scenario: Scenario) -> Calibration:
             f"{scenario.where('cluster', 'prefix_caching')}true, and {runs[0].name} does not say which prompts begin "
             "alike: what the cache saved would be taken for the host's; expected false, and no shared prefixes"
         )
-    names = ASYNCHRONOUS if async_scheduling(scenario, 0)[0] else NAMES
+    names = ASYNCHRONOUS if async_scheduling(scenario, 0) else NAMES
     parts = [np.array_split(np.argsort(run.in_flight(), kind="stable"), LOADS) for run in runs]
     measured = [run.latencies for run in runs]
 

@@ -20,7 +20,7 @@ from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
 from llmsim.schedulers.sglang import Notes, Sglang
 from llmsim.studies.validation.decision_runs import TICK_S, Fate
 from llmsim.studies.validation.decisions import Difference, fates_of, first_difference
-from llmsim.studies.validation.sglang_runs import SglangRun, Step
+from llmsim.studies.validation.sglang_runs import Batch, SglangRun, Step
 from llmsim.waiting import WaitingQueue
 
 DIGITS = 9  #: of new_token_ratio
@@ -75,7 +75,7 @@ class Watched(Scheduler):
             self.found.setdefault(id, []).append(tokens)
         waiting = {request.id: request for request in [*view.prefilling, *new]}
         left = {id: waiting[id].tokens_to_prefill - cached.get(id, 0) - n for id, n in decision.prefill.items()}
-        decoding = [request.id for request in view.running if request.id not in under_way]
+        decoding = [r.id for r in view.running if not (r.id in under_way or view.rests(r))]
         stay = list(decision.order) or decoding
         notes = decision.notes
         assert isinstance(notes, Notes)
@@ -84,7 +84,7 @@ class Watched(Scheduler):
             start=round(view.now_s / TICK_S),
             end=0,
             prefill=[[id, tokens] for id, tokens in decision.prefill.items()],
-            decode=[] if decision.prefill else stay,
+            decode=stay if decision.decode else [],
             retracted=list(decision.preempt),
             admitted=[[id, cached[id]] for id in decision.prefill if id in cached],
             held_tokens=0,
@@ -143,18 +143,27 @@ class Agreement:
     run: SglangRun
     steps: Difference | None  #: None: every step alike
     outcome: Difference | None  #: None: every request alike
-    ours: list[Fate]
+    overlap_batches: Difference | None  #: the same with the overlap schedule
+    overlap_outcome: Difference | None
+    ours: list[Fate]  #: with the overlap schedule
 
     @property
     def first(self) -> Difference | None:
         """What is to be looked at first."""
-        return self.steps or self.outcome
+        return self.steps or self.outcome or self.overlap_batches or self.overlap_outcome
 
 
 def compare_run(run: SglangRun) -> Agreement:
-    """Replay a workload step by step, and once more in stretches; compare every step and every request."""
+    """Replay a workload step by step, and once more in stretches, both synchronous and with the overlap schedule."""
+    steps, outcome, _ = _compared(run, overlap=False)
+    batches, overlap_outcome, fates = _compared(run, overlap=True)
+    return Agreement(run, steps, outcome, batches, overlap_outcome, fates)
+
+
+def _compared(run: SglangRun, *, overlap: bool) -> tuple[Difference | None, Difference | None, list[Fate]]:
+    """Where steps, and where outcomes, first differ; and our outcome."""
     scheduler = scheduler_of(run)
-    spec = spec_of(run, scheduler)
+    spec = replace(spec_of(run, scheduler), async_scheduling=overlap)
     watched = Watched(scheduler)
     weighed = Weighed(run.latency, watched)
     cluster = _cluster(run, replace(spec, scheduler=watched, latency=weighed), stretches=False)
@@ -162,12 +171,15 @@ def compare_run(run: SglangRun) -> Agreement:
     record = cluster.run(None)
     fates = fates_of(record, watched.found)
     in_stretches = fates_of(_cluster(run, spec, stretches=True).run(None), watched.found)
-    outcome = first_difference(run.outcome, fates, "request", Fate._fields)
+    theirs = run.overlap_outcome if overlap else run.outcome
+    outcome = first_difference(theirs, fates, "request", Fate._fields)
     if outcome is None:  # then the fast path must say the same
-        outcome = first_difference(run.outcome, in_stretches, "in stretches, request", Fate._fields)
-    return Agreement(
-        run, first_difference(run.steps, _told(run.steps, watched.steps, record), "step", Step._fields), outcome, fates
-    )
+        outcome = first_difference(theirs, in_stretches, "in stretches, request", Fate._fields)
+    if overlap:
+        ours = _batches(watched.steps, record)
+        return first_difference(run.overlap_batches, ours, "batch", Batch._fields), outcome, fates
+    told = _told(run.steps, watched.steps, record)
+    return first_difference(run.steps, told, "step", Step._fields), outcome, fates
 
 
 def _cluster(run: SglangRun, spec: InstanceSpec, stretches: bool) -> Cluster:
@@ -184,6 +196,16 @@ def _told(theirs: Sequence[Step], ours: Sequence[Step], record: Record) -> list[
     steps = [step._replace(finished=finished.get(step.end, [])) for step in steps]
     untold = {number for number, step in enumerate(theirs) if step.ratio is None}
     return [step._replace(ratio=None) if number in untold else step for number, step in enumerate(steps)]
+
+
+def _batches(formed: Sequence[Step], record: Record) -> list[Batch]:
+    """Put together when each batch was decided, and when it ran."""
+    steps = record.steps
+    times = _ticks(steps["start_s"]), _ticks(steps["end_s"])
+    ran = sorted(zip(*times, steps["prefill_tokens"].tolist(), steps["decoding"].tolist(), strict=True))
+    decided = [step for step in formed if step.prefill or step.decode]
+    pairs = zip(decided, ran, strict=False)
+    return [Batch._make((step.start, *row, len(step.retracted))) for step, row in pairs]
 
 
 def _ticks(times_s: Any) -> list[int]:

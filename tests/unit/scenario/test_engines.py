@@ -46,7 +46,8 @@ def test_budget_and_seats_by_memory(engine: str, gpu: str, budget: int, seats: i
 
 def test_versions_differ_in_scheduling_memory_and_caching() -> None:
     specs = {name: make_instances(of(name))[0] for name in ENGINES}
-    assert {name for name, spec in specs.items() if spec.async_scheduling} == {"vllm-0.33", "vllm-0.15", "vllm-0.14"}
+    asynchronous = {"vllm-0.33", "vllm-0.15", "vllm-0.14", "sglang-0.5.23"}
+    assert {name for name, spec in specs.items() if spec.async_scheduling} == asynchronous
     assert {name for name, spec in specs.items() if not spec.prefix_caching} == {"vllm-0.5.3"}
     assert specs["vllm-0.5.3"].scheduler == Fcfs()
     assert specs["sglang-0.5.23"].block_tokens == 1

@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmsim.cluster.build import build_cluster
+from llmsim.cluster.spec import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.experiment.instances import make_instances
 from llmsim.request import Outcome
+from llmsim.routers.round_robin import RoundRobin
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.sglang import Notes, Sglang
-from llmsim.testing import Witness, serve, workload
+from llmsim.testing import LinearSteps, Witness, serve, workload
 from llmsim.workload.asked import Asked, at_most, exactly
 
 ONE = {"block_tokens": 1}  # a slot for each token
@@ -151,3 +154,24 @@ def test_ignoring_eos_counts_in_full():
         options = {"num_gpu_blocks": 205, "prefix_caching": True, **ONE}
         _, record = decisions(told, Sglang(), **options)
         assert (record.requests["first_scheduled_s"][1] < record.requests["end_s"][0]) == beside
+
+
+def overlap_of(scenario, *changes):
+    return make_instances(load_scenario(scenario, changes))[0].async_scheduling
+
+
+def test_the_overlap_schedule_is_on_unless_a_scenario_says_otherwise():
+    assert overlap_of("sglang")
+    assert overlap_of("quickstart", "scheduler.name=sglang")
+    assert not overlap_of("sglang", "scheduler.async_scheduling=false")
+    assert not overlap_of("quickstart")
+
+
+def test_overlapped_an_end_of_sequence_is_cached_where_a_token_was_computed_after_it():
+    """Synchronous: prompt and output but the last token. Overlapped: the end of the sequence too, one token in vain."""
+    requests = asked(workload((0.0, 20, 10), (100.0, 20, 10)), 60)
+    for overlap, cached in ((False, 29), (True, 30)):
+        spec = InstanceSpec(Sglang(), LinearSteps(), 1000, 1000, 1, True, async_scheduling=overlap)
+        cluster = build_cluster(requests, [spec], RoundRobin(), np.random.default_rng(0))
+        cluster.run(50.0)
+        assert cluster.instances[0].states.memory.idle_blocks == cached

@@ -19,9 +19,10 @@ FOLDER = "peers/sglang"
 NAMED_DIFFERENCES = 8  #: workloads whose first difference is told
 ABOUT = (
     "Random workloads that SGLang 0.5.23's unmodified scheduler, radix cache and pools were driven with in virtual "
-    "time, without the overlap schedule; our engine with the same settings and step times. Compared are every step "
-    "(start, end, prefill, decode, retracted, admitted with cached tokens, KV tokens held and cached, queue, running "
-    "batch, chunk under way, batch_is_full, new_token_ratio, finished) and what became of every request, to the tick. "
+    "time, without the overlap schedule and with it; our engine with the same settings and step times. Compared are "
+    "every step without it (start, end, prefill, decode, retracted, admitted with cached tokens, KV tokens held and "
+    "cached, queue, running batch, chunk under way, batch_is_full, new_token_ratio, finished), every batch with it "
+    "(formed, start, end, prompt tokens, decoding, retracted), and what became of every request in both, to the tick. "
     "Nothing is fitted."
 )
 
@@ -43,6 +44,8 @@ def compare(data_dir: Path, progress: Progress) -> Report:
         checks=(
             _check("workloads with a step that differs", [agreement.steps for agreement in agreements]),
             _check("workloads with a request that fares otherwise", [agreement.outcome for agreement in agreements]),
+            _check("workloads with a batch that differs, overlapped", [each.overlap_batches for each in agreements]),
+            _check("with a request that fares otherwise, overlapped", [each.overlap_outcome for each in agreements]),
         ),
         rows=tuple(_rows(agreements)),
         notes=tuple(_notes(agreements)),
@@ -66,13 +69,15 @@ def _row(kind: str, agreements: Sequence[Agreement]) -> dict[str, Any]:
         "steps_of_sglang": sum(len(agreement.run.steps) for agreement in agreements),
         "same_steps": sum(agreement.steps is None for agreement in agreements),
         "same_outcome": sum(agreement.outcome is None for agreement in agreements),
+        "same_batches_overlapped": sum(agreement.overlap_batches is None for agreement in agreements),
+        "same_outcome_overlapped": sum(agreement.overlap_outcome is None for agreement in agreements),
     }
 
 
 def _point(agreement: Agreement) -> Point:
     run = agreement.run
-    theirs_s, ours_s = (_ttft_s(agreement, fates) for fates in (run.outcome, agreement.ours))
-    return Point(run.kind, f"{run.name}, mean TTFT", "s", theirs_s, ours_s)
+    theirs_s, ours_s = (_ttft_s(agreement, fates) for fates in (run.overlap_outcome, agreement.ours))
+    return Point(run.kind, f"{run.name}, mean TTFT, overlapped", "s", theirs_s, ours_s)
 
 
 def _ttft_s(agreement: Agreement, fates: Sequence[Fate]) -> float:
