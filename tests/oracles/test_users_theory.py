@@ -14,6 +14,7 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.testing import LinearSteps, serve
 from llmsim.workload.contract import Workload
 from llmsim.workload.conversations import Number, Plan, Wait, converse
+from llmsim.workload.length_source import LengthSource
 from llmsim.workload.patience import Patience
 from llmsim.workload.retries import Retries, draw_backoffs
 from llmsim.workload.streams import streams
@@ -22,13 +23,15 @@ TOKEN_S = 0.001
 SERVICE_S = 1.0  # mean of the exponential work of a request, all of it in its prompt
 
 
-def exponential_work(rng, n):
-    return np.ceil(rng.exponential(SERVICE_S / TOKEN_S - 0.5, n)).astype(np.int64), np.ones(n, dtype=np.int64)
+class ExponentialWork(LengthSource):
+    def tokens(self, rng, requests):
+        prompt = np.ceil(rng.exponential(SERVICE_S / TOKEN_S - 0.5, requests)).astype(np.int64)
+        return prompt, np.ones(requests, dtype=np.int64)
 
 
 def closed(users, pause_s, n, seed=1):
     plan = Plan(turns=Number(1, "fixed"), think=Wait(1.0), pause=Wait(pause_s), history=False)
-    requests = converse(streams(seed), plan, requests=n, begin=users, lengths=exponential_work)
+    requests = converse(streams(seed), plan, requests=n, begin=users, lengths=ExponentialWork())
     latency = Constant(step_s=0.0, prefill_token_s=TOKEN_S, decode_seq_s=1.0)
     until_s = 0.9 * n * max(SERVICE_S, (pause_s + SERVICE_S) / users)
     one_seat = ChunkedPrefill(max_num_seqs=1, max_num_batched_tokens=10**6)
@@ -88,10 +91,11 @@ def test_the_time_spent_on_requests_adds_up_to_the_time_in_steps(blocks, prefix_
     rng = np.random.default_rng(4)
     plan = Plan(turns=Number(3), think=Wait(0.5), max_context_tokens=300)
 
-    def lengths(rng, n):
-        return rng.integers(1, 60, n), rng.integers(1, 60, n)
+    class Lengths(LengthSource):
+        def tokens(self, rng, requests):
+            return rng.integers(1, 60, requests), rng.integers(1, 60, requests)
 
-    requests = converse(streams(4), plan, requests=120, begin=9, lengths=lengths)
+    requests = converse(streams(4), plan, requests=120, begin=9, lengths=Lengths())
     patience = Patience(rng.exponential(3.0 if blocks == 25 else 0.1, 120), np.full(120, np.inf))
     latency = LinearSteps(0.0101, 0.00013, 0.00037, 1.7e-6)
     scheduler = ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=16)

@@ -24,7 +24,7 @@ def test_steps_meet_their_targets() -> None:
     report = validate("steps", DATA)
 
     assert report.passed
-    assert len(report.checks) == 2 * 15
+    assert len(report.checks) == 2 * 13  # llama-2-7b has no target: its attention is composed in another way
 
 
 def test_vllm_of_2023_has_its_knee_where_measured(distserve: Report) -> None:
