@@ -118,6 +118,11 @@ class SchedulerChoice(Table):
     #: SGLang the overlap schedule); left out: as cluster.engine has it, or else the policy: sglang alone has it on
     async_scheduling: bool | None = None
 
+    @model_serializer(mode="wrap")
+    def _without_what_is_left_out(self, full: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = full(self)
+        return {key: value for key, value in values.items() if value is not None or key != "async_scheduling"}
+
     @property
     def options(self) -> dict[str, Any]:
         """The policy's options as given."""
