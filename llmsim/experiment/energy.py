@@ -17,9 +17,9 @@ J_PER_KWH = 3.6e6
 
 def energy_of(record: Record, scenario: Scenario, output_tokens: int) -> Energy | None:
     """Add up; None where a GPU's power is not known, and where instances come and go."""
-    gpus = [load_gpu(cluster.gpu) for _, cluster in scenario.pools]
-    if scenario.autoscaling is not None or any(gpu.power is None for gpu in gpus) or not record.end_s:
+    if not Energy.applies(scenario) or not record.end_s:
         return None
+    gpus = [load_gpu(cluster.gpu) for _, cluster in scenario.pools]
     model, first, joules, count = make_model(scenario), 0, 0.0, 0
     for gpu, (_, cluster) in zip(gpus, scenario.pools, strict=True):
         numbers = range(first, first + cluster.instances)

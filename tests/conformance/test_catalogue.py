@@ -118,10 +118,10 @@ from llmsim.metrics.kpi import LESS, Kpi, OfRun
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Energy(OfRun):
+class Electricity(OfRun):
     """At 700 W for each GPU."""
 
-    key: ClassVar[str] = "energy"
+    key: ClassVar[str] = "electricity"
 
     busy_kwh: Annotated[float, Kpi("energy in steps", "kWh", "cost", LESS)]
 
@@ -138,7 +138,7 @@ def plug_in(tmp_path):
     info = tmp_path / "energy_metric-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: energy-metric\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[llmsim.metrics.sections]\nenergy = energy_metric:Energy\n")
+    (info / "entry_points.txt").write_text("[llmsim.metrics.sections]\nelectricity = energy_metric:Electricity\n")
     return tmp_path
 
 
@@ -157,16 +157,16 @@ def test_a_metric_from_outside_is_in_scores_comparisons_and_sweeps(plug_in):
     score = json.loads(llmsim(plug_in, "run", "quickstart", *few, "--json"))
     compared = json.loads(
         llmsim(plug_in, "compare", "quickstart", *few, "--schedulers", "fcfs,chunked_prefill", "--json",
-               "--fail-if", "energy.busy_kwh > +1000%")
+               "--fail-if", "electricity.busy_kwh > +1000%")
     )  # fmt: skip
     llmsim(plug_in, "sweep", "quickstart", *few, "--axis", "cluster.instances=1,2", "--out", "swept")
     import pyarrow.parquet as pq
 
-    assert score["energy"]["busy_kwh"] == pytest.approx(score["wasted"]["busy_gpu_s"] * 0.7 / 3600)
-    row = next(row for row in compared["against"][0]["differences"] if row["metric"] == "energy.busy_kwh")
+    assert score["electricity"]["busy_kwh"] == pytest.approx(score["wasted"]["busy_gpu_s"] * 0.7 / 3600)
+    row = next(row for row in compared["against"][0]["differences"] if row["metric"] == "electricity.busy_kwh")
     assert row["better"] == "less"
-    assert "energy.busy_kwh" in pq.read_table(plug_in / "swept" / "sweep.parquet").column_names
+    assert "electricity.busy_kwh" in pq.read_table(plug_in / "swept" / "sweep.parquet").column_names
 
 
 def test_without_the_plug_in_there_is_no_such_metric():
-    assert "energy.busy_kwh" not in catalogue.kpis()
+    assert "electricity.busy_kwh" not in catalogue.kpis()
