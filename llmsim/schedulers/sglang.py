@@ -231,6 +231,8 @@ class Sglang(Scheduler):
         most = _most_tokens(limits) - 1
         if request.prompt_tokens >= most:
             return f"prompt is {request.prompt_tokens} tokens, at most {most - 1} leave room for an output"
+        if request.ignore_eos and _most_that_ignores_eos(request, limits) < 1:
+            return f"prompt of {request.prompt_tokens} tokens that ignores EOS leaves no room for an output"
         return None
 
 
@@ -242,7 +244,13 @@ def _seen_tokens(request: RequestView, view: InstanceView) -> int:
 def asked_tokens(request: RequestView, limits: InstanceLimits) -> int:
     """SGLang's max_new_tokens of a request: what it asks for, clipped to what an empty instance could serve."""
     asked = UNBOUNDED_TOKENS if request.max_tokens is None else request.max_tokens
-    return min(asked, _most_tokens(limits) - request.prompt_tokens - 1)
+    most = _most_tokens(limits) - request.prompt_tokens - 1
+    return min(asked, most, _most_that_ignores_eos(request, limits)) if request.ignore_eos else min(asked, most)
+
+
+def _most_that_ignores_eos(request: RequestView, limits: InstanceLimits) -> int:
+    """Output tokens that an empty pool still admits, with a page beside it, rounding up and a strict test."""
+    return (limits.total_blocks - 2) * limits.block_tokens - request.prompt_tokens - 2
 
 
 def _most_tokens(limits: InstanceLimits) -> int:
