@@ -63,7 +63,6 @@ def run(
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
     from llmsim import experiment
-    from llmsim.library.opened import served_of
 
     files = choose.own_files(changes or [], scheduler, scheduler_file, latency_file)
     classes = files.load()
@@ -76,6 +75,8 @@ def run(
         progress = stack.enter_context(ProgressBar("requests served"))
         result = experiment.run(described, **classes, stepwise=stepwise, progress=progress)
         for kind, place, file in saved:
+            from llmsim.library.opened import served_of  # loads pandas, as readers of measured files do
+
             place.write_text(kind.text(served_of(result), file), encoding="utf-8")
         if trace is not None:
             from llmsim.reports import perfetto_trace
@@ -103,6 +104,8 @@ def run(
 
 def _to_save(asked: list[str], stack: ExitStack) -> list[tuple[type[Savable], Path, Path]]:
     """Check before the run what is to be saved: the format, a scratch file that takes its place, and the file."""
+    if not asked:
+        return []
     from llmsim.interop.format import savable
 
     found = []

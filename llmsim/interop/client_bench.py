@@ -16,6 +16,7 @@ import numpy as np
 
 from llmsim.errors import InputError
 from llmsim.interop.answers import Answer, each
+from llmsim.interop.document import Document
 from llmsim.interop.measured import Load, MeasuredResult, of_answers, of_summary, printed_numbers
 from llmsim.interop.place import Place, known_number, short
 from llmsim.record import Floats
@@ -249,3 +250,14 @@ def _extra_chunk(lists: _Lists) -> str:
 def _counts(n: Any, gaps: Sequence[Any]) -> bool:
     """Whether an answer of several tokens has as many gaps as tokens, all of them numbers."""
     return isinstance(n, int) and len(gaps) == n > 1 and all(_is_wait(x) for x in gaps)
+
+
+def read_runs(document: Document, dialect: Dialect) -> list[MeasuredResult]:
+    """Read every run of a file; InputError names file, run, request and field of what is wrong."""
+    runs = []
+    for number, run in enumerate(document.objects, start=1):
+        if not isinstance(run, dict):
+            raise InputError(f"{document.path}: expected one JSON object for each run, got {short(run)}")
+        where = f"run {number}: " if len(document.objects) > 1 else ""
+        runs.append(read_run(document.path, run, dialect, where))
+    return runs

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from llmsim.errors import InputError
-from llmsim.interop.client_bench import Dialect, read_run
+from llmsim.interop.client_bench import Dialect, read_runs
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
 from llmsim.interop.measured import MeasuredResult
-from llmsim.interop.place import short
 
 #: keys that vLLM's benchmark does not write
 OWN = frozenset(
@@ -47,10 +45,4 @@ class SglangBench(Format):
     @classmethod
     def read(cls, document: Document) -> list[MeasuredResult]:
         """Every run; InputError names file, request and field of what is wrong."""
-        runs = []
-        for number, run in enumerate(document.objects, start=1):
-            if not isinstance(run, dict):
-                raise InputError(f"{document.path}: expected one JSON object for each run, got {short(run)}")
-            where = f"run {number}: " if len(document.objects) > 1 else ""
-            runs.append(read_run(document.path, run, DIALECT, where))
-        return runs
+        return read_runs(document, DIALECT)

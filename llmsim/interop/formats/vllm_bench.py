@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from llmsim.errors import InputError
-from llmsim.interop.client_bench import Dialect, read_run
+from llmsim.interop.client_bench import Dialect, read_runs
 from llmsim.interop.client_bench_saved import saved_run
 from llmsim.interop.document import Document
 from llmsim.interop.format import Savable
 from llmsim.interop.measured import MeasuredResult
-from llmsim.interop.place import short
 from llmsim.interop.saving import Served
 
 #: keys that SGLang's benchmark, which began as a copy, does not write
@@ -63,13 +61,7 @@ class VllmBench(Savable):
     @classmethod
     def read(cls, document: Document) -> list[MeasuredResult]:
         """Every run; InputError names file, request and field of what is wrong."""
-        runs = []
-        for number, run in enumerate(document.objects, start=1):
-            if not isinstance(run, dict):
-                raise InputError(f"{document.path}: expected one JSON object for each run, got {short(run)}")
-            where = f"run {number}: " if len(document.objects) > 1 else ""
-            runs.append(read_run(document.path, run, DIALECT, where))
-        return runs
+        return read_runs(document, DIALECT)
 
     @classmethod
     def text(cls, served: Served, file: Path) -> str:
