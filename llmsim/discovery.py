@@ -17,7 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar, cast
 
-from llmsim.errors import InputError, LlmsimError, nearest
+from llmsim import guests
+from llmsim.errors import InputError, nearest
 
 P = TypeVar("P")
 
@@ -39,10 +40,11 @@ def find(package: str, name: str, base: Callable[..., P]) -> type[P]:
     plugin = _entry_points(package).get(name)
     if plugin is None:
         raise InputError(f"unknown {in_words(kind)} '{name}'{nearest(name, names(package))}")
+    guests.note(plugin.module)
     try:
         policy = plugin.load()
-    except Exception as error:
-        raise InputError(f"entry point {name} = {plugin.value}: {_in_a_line(error)}") from error
+    except BaseException as error:
+        raise guests.blamed(error, f"entry point {name} = {plugin.value}", InputError) from error
     if not (isinstance(policy, type) and issubclass(policy, kind)):
         raise InputError(f"entry point {name} = {plugin.value}: expected a subclass of {kind.__name__}")
     return policy
@@ -58,12 +60,11 @@ def load_file(path: str | Path, base: Callable[..., P]) -> type[P]:
         raise InputError(f"{path}: expected a Python file, with a name that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module
+    guests.note(module.__name__)
     try:
         spec.loader.exec_module(module)
-    except LlmsimError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path}: {_in_a_line(error)}") from error
+    except BaseException as error:
+        raise guests.blamed(error, str(path), InputError, file) from error
     return _only_policy(module, kind, str(path))
 
 
@@ -96,13 +97,3 @@ def _only_policy(module: ModuleType, base: type[P], place: str) -> type[P]:
         return found[0]
     there = ", ".join(policy.__name__ for policy in found) or "none"
     raise InputError(f"{place}: expected one concrete subclass of {base.__name__}, found {there}")
-
-
-def _in_a_line(error: Exception) -> str:
-    """Tell an error of outside code: its kind, its text, and the line it came from."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    line = f" (line {trace.tb_lineno})" if trace is not None and not isinstance(error, SyntaxError) else ""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}{line}"

@@ -78,6 +78,13 @@ NOTHING_WRITTEN = "interrupted; nothing was written"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 and one line for bad input, 130 for Ctrl-C."""
     try:
+        return _main(arguments)
+    except SystemExit:  # of code that is not ours, somewhere where none was expected
+        return _fail("a policy or plug-in ended the program (sys.exit); nothing was written", BAD_INPUT)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    try:
         code = app(args=arguments, prog_name="llmsim", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(NOTHING_WRITTEN, INTERRUPTED)

@@ -56,6 +56,9 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Show P99s even of a run that is overloaded or too short; they are marked.")
     ] = False,
+    decision_limit_s: Annotated[
+        float | None, typer.Option(min=0.001, help="Stop a scheduler that takes longer to decide.", show_default="none")
+    ] = None,
     sensitivity: Annotated[
         bool,
         typer.Option("--sensitivity", help="Tell TTFT P99 with all step times 5 % shorter and longer: two more runs."),
@@ -73,7 +76,9 @@ def run(
         trace = _trace_file(perfetto, stack)
         scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None
         progress = stack.enter_context(ProgressBar("requests served"))
-        result = experiment.run(described, **classes, stepwise=stepwise, progress=progress)
+        result = experiment.run(
+            described, **classes, stepwise=stepwise, progress=progress, decision_limit_s=decision_limit_s
+        )
         for kind, place, file in saved:
             from llmsim.library.opened import served_of  # loads pandas, as readers of measured files do
 

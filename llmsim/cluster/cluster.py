@@ -50,6 +50,9 @@ class Cluster:
         if until_s is not None:
             self._close(until_s)
         elif waiting := self.clients.arrived - self.path.ended:
+            for instance in self.instances:
+                for request in instance.states.waiting.values():
+                    self.path.check_unchanged(request)
             policy = type(self.instances[0].loop.scheduler).__name__
             raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")
         times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s, **self.path.entrance.columns()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from llmsim import guests
 from llmsim.cluster.autoscaling import ReadyInstances
 from llmsim.cluster.fleet import Fleet
 from llmsim.engine.clock import Clock
+from llmsim.engine.decision_types import is_whole, shortened
 from llmsim.errors import PolicyError
 from llmsim.request import Request
 from llmsim.router import Router
@@ -30,10 +32,16 @@ class Dispatcher:
         if self._clock.now_s >= fleet.due_s:
             fleet.refresh()
         view = fleet if some is None else some
-        chosen = self._router.route(request, view)
-        if not 0 <= chosen < view.size:
+        try:
+            chosen = self._router.route(request, view)
+        except BaseException as error:
+            raise guests.blamed(error, f"{self._place()}, routing request {request.id}", PolicyError) from error
+        if not ((chosen.__class__ is int or is_whole(chosen)) and 0 <= chosen < view.size):
             raise PolicyError(
-                f"{type(self._router).__name__} at t={self._clock.now_s:.6f} s: request {request.id} was sent to "
-                f"instance {chosen}, expected 0 to {view.size - 1}"
+                f"{self._place()}: request {request.id} was sent to instance {shortened(chosen)}, "
+                f"expected 0 to {view.size - 1}"
             )
         return chosen if some is None else some.number(chosen)
+
+    def _place(self) -> str:
+        return f"{type(self._router).__name__} at t={self._clock.now_s:.6f} s"

@@ -18,6 +18,8 @@ from llmsim.cluster.patience import NoPatience
 from llmsim.engine.clock import ARRIVAL, Clock
 from llmsim.engine.instance import Instance
 from llmsim.engine.recorder import Recorder
+from llmsim.engine.request_states import CHANGED
+from llmsim.errors import PolicyError
 from llmsim.record import Floats
 from llmsim.request import Outcome, Request
 from llmsim.workload.contract import Workload
@@ -144,6 +146,7 @@ class RequestPath:
     def end(self, number: int, request: Request) -> None:
         """Note that a request has ended, on an instance or before."""
         self.ended += 1
+        self.check_unchanged(request)
         if self._on_progress is not None and self.ended % PROGRESS_EVERY == 0:
             self._on_progress(self.ended)
         if number != NO_INSTANCE:
@@ -151,6 +154,13 @@ class RequestPath:
             fleet.ended(place)
         for tell in self._on_end:
             tell(number, request)
+
+    def check_unchanged(self, request: Request) -> None:
+        """Raise `PolicyError` if a request is not what it came as: policies may only read it."""
+        id, attempts = request.id, self._attempts
+        if request.prompt_tokens != attempts.prompt_tokens[id]:
+            given, now = attempts.prompt_tokens[id], request.prompt_tokens
+            raise PolicyError(f"request {id} came with prompt_tokens = {given} and has {now}: {CHANGED}")
 
     def close(self, until_s: float, never_placed: Sequence[Request]) -> None:
         """When the run ends, count as unfinished what is on its way to an instance, or was never sent to one."""

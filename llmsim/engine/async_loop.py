@@ -42,7 +42,7 @@ class AsyncLoop(Loop):
         if states.in_flight.over:
             self.due_s = inf
         elif not self._decode_on():
-            self._compute(self._decide())
+            self._ask_and_compute()
         if stretch is not None:
             self._note(stretch)
             if self._on_tokens is not None:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from llmsim import guests
 from llmsim.engine.ahead import StatesAhead, ViewAhead
 from llmsim.engine.async_loop import AsyncLoop
 from llmsim.engine.between_steps import BetweenSteps, BetweenStepsAhead
 from llmsim.engine.clock import Alarm, Clock
+from llmsim.engine.decision_types import shortened
 from llmsim.engine.decode_batch import DecodeBatch
 from llmsim.engine.exchange import Exchange
 from llmsim.engine.journal import Journal
@@ -27,6 +29,7 @@ from llmsim.engine.step_times import StepTimes
 from llmsim.engine.stepwise import ListBatch, SingleSteps
 from llmsim.engine.stretch import Stretch
 from llmsim.engine.view import OnlyLimits, View
+from llmsim.errors import PolicyError
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import Outcome, Request, RequestView
 from llmsim.scheduler import Scheduler
@@ -245,4 +248,19 @@ class Instance:
         blocks = memory.blocks_for(tokens - 1)  # the last token is emitted, never computed on
         if blocks > memory.total_blocks:
             return f"needs {blocks} KV blocks, the instance has {memory.total_blocks}"
-        return self.loop.scheduler.why_never(request, self._limits)
+        return self._policy_refuses(request)
+
+    def _policy_refuses(self, request: Request) -> str | None:
+        """Return why the scheduler can never serve a request, or None."""
+        scheduler = self.loop.scheduler
+        try:
+            reason = scheduler.why_never(request, self._limits)
+        except BaseException as error:
+            raise guests.blamed(error, self._asked(request), PolicyError) from error
+        if not (reason is None or isinstance(reason, str)):
+            raise PolicyError(f"{self._asked(request)}: {shortened(reason)}, expected a text, or None")
+        return reason
+
+    def _asked(self, request: Request) -> str:
+        name = type(self.loop.scheduler).__name__
+        return f"{name} at t={self.clock.now_s:.6f} s, why_never of request {request.id}"

@@ -9,19 +9,25 @@ next step boundary.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from math import inf
+from math import inf, isnan
 
 import simpy
 
+from llmsim import guests
 from llmsim.engine.clock import Alarm
+from llmsim.engine.decision_types import shortened, wrong_type
 from llmsim.engine.exchange import Exchange
 from llmsim.engine.journal import Journal
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.step_times import StepTimes
 from llmsim.engine.stretch import Stretch
 from llmsim.engine.view import View
+from llmsim.errors import PolicyError
 from llmsim.request import Outcome, Request
 from llmsim.scheduler import Decision, Scheduler
+
+#: decisions in a row after which nothing has come of any: a policy goes round in circles
+MOST_DECISIONS_IN_VAIN = 100_000
 
 
 class Loop:
@@ -49,7 +55,7 @@ class Loop:
         if self.cancelled:
             self._drop_cancelled()
         if not self._decode_on():
-            self._compute(self._decide())
+            self._ask_and_compute()
 
     def _emit(self, stretch: Stretch) -> None:
         """Let the tokens of the steps that have ended leave the GPU."""
@@ -93,22 +99,52 @@ class Loop:
         self.due_s = stretch.end_s
         return True
 
-    def _decide(self) -> Decision | None:
-        """Ask the scheduler, if there is anything to schedule, and move requests as it says."""
+    def _ask_and_compute(self) -> None:
+        """Ask the scheduler, if there is anything to schedule, and do as it says.
+
+        `PolicyError` with the time for whatever it raises, and for what it returns instead of a decision.
+        """
         if self.exchange is not None:
             self.exchange.settle()
         states = self.states
         if not (states.waiting or states.running):
-            return None
-        decision = self.scheduler.schedule(self._view.updated(states))
-        if decision.notes is not None:
-            self._view.notes = decision.notes
-        if decision.looked_up:
-            states.look_up(decision)
-        if decision.abandon or decision.preempt or decision.hold or states.held:
-            states.carry_out(decision)
-            if decision.preempt and states.cache is not None:  # victims that share blocks may need less than they gave
-                return decision._replace(review_at_s=states.now_s)
+            self._compute(None)
+            return
+        states.decisions_in_vain += 1
+        if states.decisions_in_vain > MOST_DECISIONS_IN_VAIN:
+            raise self._goes_round_in_circles()
+        try:
+            decision = self.scheduler.schedule(self._view.updated(states))
+        except BaseException as error:
+            raise guests.blamed(error, states.place(), PolicyError) from error
+        if decision.__class__ is not Decision and not isinstance(decision, Decision):
+            raise states.wrong(f"decided {shortened(decision)}, expected a Decision")
+        try:
+            if decision.notes is not None:
+                self._view.notes = decision.notes
+            if decision.looked_up:
+                states.look_up(decision)
+            if decision.abandon or decision.preempt or decision.hold or states.held:
+                decision = self._carry_out(decision)
+            self._compute(decision)
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            if (what := wrong_type(decision)) is None:
+                raise
+            raise states.wrong(what) from error
+
+    def _goes_round_in_circles(self) -> PolicyError:
+        states = self.states
+        return states.wrong(
+            f"{MOST_DECISIONS_IN_VAIN:,} decisions without a token, an end or new prefill of any request; "
+            f"{len(states.running)} run and {len(states.waiting)} wait"
+        )
+
+    def _carry_out(self, decision: Decision) -> Decision:
+        """Move requests as decided, before any time passes."""
+        states = self.states
+        states.carry_out(decision)
+        if decision.preempt and states.cache is not None:  # victims that share blocks may need less than they gave
+            return decision._replace(review_at_s=states.now_s)
         return decision
 
     def _compute(self, decision: Decision | None) -> None:
@@ -127,6 +163,8 @@ class Loop:
         if decision is None:
             return inf
         now_s, review_s = self.states.now_s, decision.review_at_s
+        if review_s is not None and isnan(review_s):
+            raise self.states.wrong("decided review_at_s = nan, expected a time")
         if decision.abandon or decision.preempt:
             return now_s  # things have changed: ask again at once
         return inf if review_s is None or review_s <= now_s else review_s

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from math import isnan
 
+from llmsim import guests
+from llmsim.engine.decision_types import is_whole
 from llmsim.engine.decode_batch import Batch
 from llmsim.engine.journal import Journal
 from llmsim.engine.memory import CachingMemory, KVMemory
@@ -24,6 +26,8 @@ from llmsim.request import NOT_YET_S, Outcome, Request
 from llmsim.scheduler import Decision
 from llmsim.waiting import WaitingQueue
 
+CHANGED = "a policy has changed what it may only read"
+
 
 class RequestStates:
     """Waiting and running requests of one instance."""
@@ -33,6 +37,7 @@ class RequestStates:
         "_policy",
         "batch",
         "cache",
+        "decisions_in_vain",
         "held",
         "last_decode_s",
         "line",
@@ -65,6 +70,7 @@ class RequestStates:
         self.cache = memory if isinstance(memory, CachingMemory) else None
         self.line: Stretch | None = None  #: the latest decode steps, if the next ones may go on on their line
         self.last_decode_s = NOT_YET_S  #: when the latest decode step ended
+        self.decisions_in_vain = 0  #: decisions since a token, an end or prefill that was never computed before
         self._journal = journal
         self.output_tokens = output_tokens  #: true lengths by request id, out of reach of every policy
         self._policy = policy  # name of the scheduler, for errors
@@ -73,7 +79,11 @@ class RequestStates:
 
     def enqueue(self, request: Request) -> None:
         """Put a request at the end of the queue."""
-        self.waiting[request.id] = request
+        try:
+            self.waiting[request.id] = request
+        except BaseException as error:  # the order of a queue is the policy's
+            place = f"{self._policy}, queueing request {request.id} that arrived at t={request.arrival_s:.6f} s"
+            raise guests.blamed(error, place, PolicyError) from error
         self.waiting_tokens += request.prompt_tokens
 
     def look_up(self, decision: Decision) -> None:
@@ -186,6 +196,8 @@ class RequestStates:
         total, size = 0, memory.block_tokens
         for id, asked in decision.prefill.items():
             request, tokens = self.prefilling.get(id), asked
+            if tokens.__class__ is not int and not is_whole(tokens):
+                raise self.wrong(f"request {id} got {tokens!r} tokens to prefill, expected a whole number")
             if request is None:
                 request = self._admitted(id)
                 if cache is not None:
@@ -227,6 +239,7 @@ class RequestStates:
     def decode(self, stretch: Stretch) -> None:
         """Let the decoding requests emit the tokens of steps that have ended, and finish those that are complete."""
         self.line = stretch
+        self.decisions_in_vain = 0
         self.last_decode_s = stretch.end_s
         done = self.batch.advance(stretch.steps)
         if len(done) > 1:  # in order of the running ones
@@ -247,6 +260,8 @@ class RequestStates:
             again = min(tokens, request.most_computed_tokens - computed)
             request.recomputed_tokens += again
             request.recomputed_gpu_s += again * token_gpu_s
+        if end > request.most_computed_tokens:
+            self.decisions_in_vain = 0
         id, cache = request.id, self.cache
         if end < request.prompt_tokens + emitted:
             if cache is not None:
@@ -343,6 +358,10 @@ class RequestStates:
 
     def end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
         """Note that a request has ended. If its user left before, it counts as cancelled, however it ended here."""
+        if outcome == Outcome.FINISHED and request.emitted_before != self.output_tokens[request.id]:
+            emitted, output = request.emitted_before, self.output_tokens[request.id]
+            raise self.wrong(f"request {request.id} ends with {emitted} tokens of {output}: {CHANGED}")
+        self.decisions_in_vain = 0
         if not isnan(request.left_s):
             outcome = Outcome.CANCELLED
         if self.cache is not None:
@@ -362,6 +381,10 @@ class RequestStates:
             raise self.wrong(f"request {id} is {verb}, but is neither waiting nor running")
         return request
 
+    def place(self) -> str:
+        """Say which scheduler is at work, and when."""
+        return f"{self._policy} at t={self.now_s:.6f} s"
+
     def wrong(self, what: str) -> PolicyError:
         """Return the error that the scheduler has decided what can't be."""
-        return PolicyError(f"{self._policy} at t={self.now_s:.6f} s: {what}")
+        return PolicyError(f"{self.place()}: {what}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import inf
+
+from llmsim import guests
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.stretch import Stretch
 from llmsim.errors import PolicyError
@@ -50,11 +53,15 @@ class StepTimes:
         sequences, context_tokens = batch.sequences, batch.context_tokens
         if line is not None and line.goes_on(start_s, sequences, context_tokens):
             return line.next(most)
-        first_s, growth_s, steps = self.latency.decode_line(sequences, context_tokens)
-        if steps < 1:
-            model = type(self.latency).__name__
-            raise states.wrong(f"{model} has a line of {steps} decode steps, expected at least 1")
-        taken = most if most < steps else steps
+        try:
+            first_s, growth_s, steps = self.latency.decode_line(sequences, context_tokens)
+            taken = most if most < steps else steps
+            positive = 0 < first_s < inf and 0 < first_s + (taken - 1) * growth_s < inf
+        except BaseException as error:
+            raise guests.blamed(error, self._place(), PolicyError) from error
+        if not (positive and taken >= 1):
+            given = f"a line of {steps} decode steps of {first_s} s, {growth_s} s more each"
+            raise PolicyError(f"{self._place()} has {given}; expected at least 1, with times above 0")
         return Stretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
 
     def _prefill(self, decision: Decision, start_s: float) -> Stretch:
@@ -65,8 +72,17 @@ class StepTimes:
         sequences, context_tokens = (batch.sequences, batch.context_tokens) if decision.decode else (0, 0)
         if sequences and batch.blocks_needed > states.memory.free_blocks:
             raise self._too_little_memory()
-        step_s = self.latency.step_time_s(chunks, sequences, context_tokens)
+        try:
+            step_s = self.latency.step_time_s(chunks, sequences, context_tokens)
+            positive = 0 < step_s < inf
+        except BaseException as error:
+            raise guests.blamed(error, self._place(), PolicyError) from error
+        if not positive:
+            raise PolicyError(f"{self._place()}: a step of {tokens} tokens takes {step_s} s, expected more than 0")
         return Stretch(start_s, step_s, 0.0, 1, 0, 1, sequences, context_tokens, prefill, tokens)
+
+    def _place(self) -> str:
+        return f"{type(self.latency).__name__} at t={self._states.now_s:.6f} s"
 
     def _too_little_memory(self) -> PolicyError:
         states = self._states

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from llmsim import guests
 from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.experiment.assemble import (
     make_api,
@@ -29,6 +30,7 @@ from llmsim.record import Record
 from llmsim.router import Router
 from llmsim.scenario import Scenario
 from llmsim.scheduler import Scheduler
+from llmsim.time_limit import TimeLimited
 from llmsim.workload.contract import Workload
 from llmsim.workload.streams import Streams, streams
 
@@ -59,6 +61,11 @@ class Assembly:
         """What the instances' step times rest on, in words."""
         return "; ".join(dict.fromkeys(instance.latency.basis for instance in self.instances))
 
+    def with_decision_limit(self, limit_s: float) -> Assembly:
+        """Refuse, as `PolicyError`, a scheduler that takes longer than this to decide, by the clock on the wall."""
+        limited = [replace(spec, scheduler=TimeLimited.around(spec.scheduler, limit_s)) for spec in self.instances]
+        return replace(self, instances=tuple(limited))
+
     def with_step_times(self, factor: float) -> Assembly:
         """Return the same parts, but every step takes `factor` times as long."""
         slowed = (replace(instance, latency=Scaled(instance.latency, factor)) for instance in self.instances)
@@ -77,6 +84,7 @@ class Assembly:
         )
 
 
+@guests.contained()
 def assemble(
     scenario: Scenario,
     *,

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from llmsim import guests
 from llmsim.cluster.clients import DIRECT
 from llmsim.cluster.gateway import handed_out
 from llmsim.delivery import shifted, until_left
@@ -77,6 +78,7 @@ def delivered(scenario: Scenario, record: Record) -> Timelines:
     return until_left(make_delivery(scenario)(received), record.requests["left_s"])
 
 
+@guests.contained()
 def run(
     scenario: Scenario,
     *,
@@ -85,17 +87,20 @@ def run(
     stepwise: bool = False,
     progress: Progress | None = None,
     step_time_factor: float = 1.0,
+    decision_limit_s: float | None = None,
 ) -> Result:
     """Run a scenario; `scheduler` and `latency` take the place of those it names, with the options it gives.
 
     `stepwise` takes every step on its own instead of in stretches: slower, with identical results. With
     `step_time_factor` every step takes so many times as long. Raises InputError for what the scenario asks and cannot
-    have.
+    have, and `PolicyError` for what a policy does wrong, or takes longer than `decision_limit_s` to decide.
     """
     started_s = time.perf_counter()
     assembly = assemble(scenario, scheduler=scheduler, latency=latency)
     if step_time_factor != 1:
         assembly = assembly.with_step_times(step_time_factor)
+    if decision_limit_s is not None:
+        assembly = assembly.with_decision_limit(decision_limit_s)
     record = assembly.simulate(stepwise=stepwise, progress=progress)
     blocks, window = assembly.num_gpu_blocks, assembly.window
     received = delivered(scenario, record)

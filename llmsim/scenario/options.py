@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from llmsim import guests
 from llmsim.errors import InputError
 from llmsim.scenario.messages import Place, input_error
 
@@ -31,16 +32,21 @@ def make_policy(
         return policy(**{name: getattr(values, name) for name in values.model_fields_set})
     except (InputError, ValueError) as error:
         raise InputError(f"{place(prefix)}{'.'.join(prefix)}: {error}") from None
+    except BaseException as error:
+        raise guests.blamed(error, f"{place(prefix)}{policy.__name__}", InputError) from error
 
 
 def options_model(policy: type, beside: Iterable[str] = ()) -> type[BaseModel]:
     """Return the options of a policy as fields of a strict pydantic model; `beside` as above."""
-    hints = get_type_hints(policy, include_extras=True)
-    fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
-    known: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in fields if field.init}
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    known["beside"] = (ClassVar[tuple[str, ...]], tuple(beside))
-    return create_model(policy.__name__, __config__=config, **known)
+    try:
+        hints = get_type_hints(policy, include_extras=True)
+        fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
+        known: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in fields if field.init}
+        known["beside"] = (ClassVar[tuple[str, ...]], tuple(beside))
+        return create_model(policy.__name__, __config__=config, **known)
+    except Exception as error:  # of names that are not there, or types that no file can have
+        raise InputError(f"options of {policy.__name__}: {guests.in_a_line(error)}") from error
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -126,7 +126,7 @@ class Writing(Router):
         (Beyond, AssertionError, "expected an instance from 0 to 0"),
         (Counting, AssertionError, "the same view, another instance"),
         (Approximate, AssertionError, "expected an instance"),
-        (Writing, ValueError, "read-only"),
+        (Writing, PolicyError, "Writing at t=.* ValueError: assignment destination is read-only"),
     ],
 )
 def test_a_spoiled_router_is_found_out(policy, error, says):

@@ -63,7 +63,7 @@ def test_a_line_that_is_not_its_steps_is_found_step_by_step():
 
 
 def test_a_line_has_a_step_at_least():
-    with pytest.raises(PolicyError, match="Empty has a line of 0 decode steps, expected at least 1"):
+    with pytest.raises(PolicyError, match=r"Empty at t=.* s has a line of 0 decode steps of .*; expected at least 1"):
         serve(REQUESTS, ChunkedPrefill(), latency=Empty())
 
 
