@@ -8,6 +8,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Literal, Protocol
 
+from llmsim.slo import Slo
+
 NOT_YET_S = float("nan")
 #: the phases of requests that an instance serves: both, or one of them where pools are disaggregated
 Role = Literal["mixed", "prefill", "decode"]
@@ -57,6 +59,14 @@ class RequestView(Protocol):
     @property
     def priority(self) -> int:
         """Of its class, as in vLLM: the lower value goes first; 0 where there are no classes."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is: the tenant of its class; "" where there are no classes."""
+
+    @property
+    def slo(self) -> Slo | None:
+        """What its client declares that it needs: the SLO of its class; None where nothing is declared."""
 
     @property
     def emitted_tokens(self) -> int:
@@ -119,6 +129,8 @@ class Request:
         "prompt_tokens",
         "recomputed_gpu_s",
         "recomputed_tokens",
+        "slo",
+        "tenant",
         "user",
     )
 
@@ -131,6 +143,8 @@ class Request:
         self.max_tokens: int | None = None
         self.ignore_eos = False
         self.priority = 0
+        self.tenant = ""
+        self.slo: Slo | None = None
         self.first_scheduled_s = NOT_YET_S
         self.first_token_s = NOT_YET_S
         self.preemptions = 0

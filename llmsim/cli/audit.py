@@ -30,6 +30,7 @@ def audit(
     tbt_s: choose.TbtS = None,
     tpot_s: choose.TpotS = None,
     e2e_s: choose.E2eS = None,
+    token_deadline_s: choose.TokenDeadlineS = None,
     tokens_per_s: choose.TokensPerS = None,
     alpha: choose.Alpha = None,
     window: choose.WindowText = None,
@@ -45,7 +46,13 @@ def audit(
     if pace_s is not None and not 0 < pace_s < math.inf:
         raise InputError(f"--pace-s {pace_s}: expected more than 0 seconds")
     chosen = choose.Choices(
-        slo={"ttft_s": ttft_s, "tbt_s": tbt_s, "tpot_s": tpot_s, "e2e_s": e2e_s},
+        slo={
+            "ttft_s": ttft_s,
+            "tbt_s": tbt_s,
+            "tpot_s": tpot_s,
+            "e2e_s": e2e_s,
+            "token_deadline_s": token_deadline_s,
+        },
         user={"tokens_per_s": tokens_per_s, "alpha": alpha},
         window=window,
     )

@@ -28,6 +28,9 @@ TtftS = Annotated[Seconds, typer.Option(help="SLO: time to first token at most t
 TbtS = Annotated[Seconds, typer.Option(help="SLO: every gap between tokens at most this.")]
 TpotS = Annotated[Seconds, typer.Option(help="SLO: mean time per token after the first at most this.")]
 E2eS = Annotated[Seconds, typer.Option(help="SLO: last token at most this after the arrival.")]
+TokenDeadlineS = Annotated[
+    Seconds, typer.Option(help="SLO: token i due (i - 1) times this after --ttft-s, without that i times this.")
+]
 TokensPerS = Annotated[float | None, typer.Option(help="How fast the reader takes tokens in, 1/V.", show_default="5")]
 Alpha = Annotated[float | None, typer.Option(help="Tokens that a second of idle waiting costs.", show_default="2.5")]
 Anchor = Annotated[

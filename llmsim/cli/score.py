@@ -28,6 +28,7 @@ def score(
     tbt_s: choose.TbtS = None,
     tpot_s: choose.TpotS = None,
     e2e_s: choose.E2eS = None,
+    token_deadline_s: choose.TokenDeadlineS = None,
     tokens_per_s: choose.TokensPerS = None,
     alpha: choose.Alpha = None,
     anchor: choose.Anchor = None,
@@ -40,7 +41,13 @@ def score(
 ) -> None:
     """Score results: latencies, attainment, goodput, smooth goodput; per request where there are few."""
     chosen = choose.Choices(
-        slo={"ttft_s": ttft_s, "tbt_s": tbt_s, "tpot_s": tpot_s, "e2e_s": e2e_s},
+        slo={
+            "ttft_s": ttft_s,
+            "tbt_s": tbt_s,
+            "tpot_s": tpot_s,
+            "e2e_s": e2e_s,
+            "token_deadline_s": token_deadline_s,
+        },
         user={
             "tokens_per_s": tokens_per_s,
             "alpha": alpha,

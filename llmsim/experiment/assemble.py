@@ -24,123 +24,10 @@ from llmsim.scenario import (
     PacedDelivery,
     RequestClass,
     Scenario,
-    ServeGenWorkload,
-    SessionsTable,
-    SyntheticWorkload,
-    TraceWorkload,
 )
 from llmsim.scenario.engines import BY_ENGINE, host_profile
-from llmsim.workload import asked, classes
-from llmsim.workload.classes import Classes
-from llmsim.workload.contract import Workload
-from llmsim.workload.conversations import Number, Plan, Wait, converse
 from llmsim.workload.patience import INFINITE_S, Patience, draw_patience
-from llmsim.workload.prediction import predict
 from llmsim.workload.retries import Retries, draw_backoffs
-from llmsim.workload.servegen import draw_clients
-from llmsim.workload.shared_prefixes import with_shared_prefixes
-from llmsim.workload.streams import Streams
-from llmsim.workload.synthetic import arrival_process, length_source, synthesize
-
-
-def make_workload(scenario: Scenario, streams: Streams) -> Workload:
-    """Read the trace or draw the requests, with all that is told of them; scheduler and cluster have no say in it."""
-    bare = _make_requests(scenario, streams)
-    given = make_classes(scenario, streams.classes, bare)
-    if given is not None:
-        bare = _with_lengths_of_classes(scenario, streams.classes, bare, given)
-    with blaming(scenario, "prediction"):
-        options = scenario.prediction.model_dump()
-        predicted = predict(streams.predictions, bare.output_tokens, **options)
-    told = dataclasses.replace(bare, predicted_output_tokens=predicted, classes=given)
-    clients = scenario.clients
-    if clients.ignore_eos:
-        return dataclasses.replace(told, asked=asked.exactly(bare.output_tokens))
-    if clients.max_tokens is None:
-        return told
-    with blaming(scenario, "clients", "max_tokens"):
-        return dataclasses.replace(told, asked=asked.at_most(clients.max_tokens, bare.output_tokens))
-
-
-def make_classes(scenario: Scenario, rng: np.random.Generator, requests: Workload) -> Classes | None:
-    """Put each request in one of the scenario's classes, if it has any."""
-    given = scenario.workload.classes
-    if not given:
-        return None
-    weights = [each.weight for each in given if each.weight is not None]
-    if weights:
-        of_request = classes.draw(rng, len(requests), weights)
-    else:
-        longest = [each.max_prompt_tokens for each in given if each.max_prompt_tokens is not None]
-        of_request = classes.by_prompt(requests.prompt_tokens, longest)
-    return Classes(of_request, tuple(each.name for each in given), tuple(each.priority for each in given))
-
-
-def _with_lengths_of_classes(scenario: Scenario, rng: np.random.Generator, drawn: Workload, given: Classes) -> Workload:
-    """Draw the lengths of those classes that have their own, each from a stream of its own."""
-    tables = scenario.workload.classes
-    prompt_tokens, output_tokens = drawn.prompt_tokens.copy(), drawn.output_tokens.copy()
-    for number, (stream, table) in enumerate(zip(rng.spawn(len(tables)), tables, strict=True)):
-        if table.lengths is not None:
-            with blaming(scenario, "workload", "classes"):
-                source = length_source(table.lengths.source, **table.lengths.options)
-            prompts, outputs = source.tokens(stream, len(drawn))
-            mine = given.of_request == number
-            prompt_tokens[mine], output_tokens[mine] = prompts[mine], outputs[mine]
-    return dataclasses.replace(drawn, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
-
-
-def _make_requests(scenario: Scenario, streams: Streams) -> Workload:
-    chosen = scenario.workload
-    if isinstance(chosen, TraceWorkload):
-        from llmsim.workload.traces import read_trace  # loads pandas and pyarrow
-
-        with blaming(scenario, "workload", "trace"):
-            return read_trace(
-                chosen.trace,
-                format=chosen.format,
-                columns=chosen.columns,
-                time_unit=chosen.time_unit,
-                hash_block_tokens=chosen.hash_block_tokens,
-                rate_scale=chosen.rate_scale,
-                start_s=chosen.start_s,
-                duration_s=chosen.duration_s,
-                limit=chosen.limit,
-            )
-    if isinstance(chosen, ServeGenWorkload):
-        with blaming(scenario, "workload", "servegen"):
-            options = chosen.model_dump(include={"rate_scale", "start_s", "duration_s", "limit"})
-            return draw_clients(streams, chosen.servegen, **options)
-    if chosen.sessions is not None:
-        with blaming(scenario, "workload", "sessions"):
-            return make_conversations(chosen, chosen.sessions, streams)
-    with blaming(scenario, "workload"):
-        drawn = synthesize(
-            streams,
-            requests=chosen.requests,
-            arrivals=arrival_process(chosen.arrivals.process, **chosen.arrivals.options),
-            lengths=length_source(chosen.lengths.source, **chosen.lengths.options),
-        )
-    if chosen.prefixes is None:
-        return drawn
-    return with_shared_prefixes(streams.prefixes, drawn, **chosen.prefixes.model_dump())
-
-
-def make_conversations(chosen: SyntheticWorkload, sessions: SessionsTable, streams: Streams) -> Workload:
-    """Draw conversations; with closed arrivals, so many users have one after the other."""
-    waits = {name: Wait(**wait.model_dump()) for name in ("think", "pause") if (wait := getattr(sessions, name))}
-    if sessions.tools is not None:
-        waits["tool"] = Wait(**sessions.tools.gap.model_dump())
-    plan = Plan(
-        turns=Number(**sessions.turns.model_dump()),
-        calls=Number(1, "fixed") if sessions.tools is None else Number(**sessions.tools.calls.model_dump()),
-        history=sessions.history,
-        max_context_tokens=sessions.max_context_tokens,
-        **waits,
-    )
-    begin = chosen.arrivals.concurrency or arrival_process(chosen.arrivals.process, **chosen.arrivals.options)
-    lengths = length_source(chosen.lengths.source, **chosen.lengths.options)
-    return converse(streams, plan, requests=chosen.requests, begin=begin, lengths=lengths)
 
 
 def make_model(scenario: Scenario) -> hardware.Model:
@@ -210,10 +97,11 @@ def make_slo(scenario: Scenario, given: RequestClass | None = None) -> Slo:
     return Slo(**bounds.model_dump())
 
 
-def make_user(scenario: Scenario) -> User:
-    """The reader as the metrics take them."""
-    with blaming(scenario, "user"):
-        return User(**scenario.user.model_dump())
+def make_user(scenario: Scenario, given: RequestClass | None = None) -> User:
+    """The reader as the metrics take them: of all requests, or of a class that has its own."""
+    own = given is not None and given.user is not None
+    with blaming(scenario, *(("workload", "classes") if own else ("user",))):
+        return User(**(given.user if given is not None and given.user is not None else scenario.user).model_dump())
 
 
 def make_window(scenario: Scenario) -> Window:

@@ -16,10 +16,10 @@ from llmsim.experiment.assemble import (
     make_slo,
     make_user,
     make_window,
-    make_workload,
 )
 from llmsim.experiment.autoscaling import make_autoscaling
 from llmsim.experiment.instances import make_instances
+from llmsim.experiment.requests import make_workload
 from llmsim.experiment.routing import make_disaggregation, make_reports, make_router
 from llmsim.latency.contract import LatencySource
 from llmsim.latency.scaled import Scaled

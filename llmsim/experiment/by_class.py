@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmsim.experiment.assemble import make_slo
+from llmsim.experiment.assemble import make_slo, make_user
 from llmsim.metrics.ranges import Bools
+from llmsim.metrics.scored import OfClass
 from llmsim.metrics.sections.prediction import Prediction
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.summary import number
 from llmsim.record import Record
 from llmsim.scenario import Scenario
 
 
-def classes_of(record: Record, scenario: Scenario) -> dict[str, tuple[Bools, Slo]]:
-    """Tell which requests each class has, (requests,), and its SLO: its own, or the scenario's. By name."""
+def classes_of(record: Record, scenario: Scenario, last: Bools) -> dict[str, OfClass]:
+    """Tell which requests each class has, of those that `last` selects, and its SLO and reader, by name.
+
+    The SLO and the reader are its own, or the scenario's.
+    """
     return {
-        each.name: (record.requests["class"] == number, make_slo(scenario, each))
+        each.name: OfClass(
+            record.requests["class"][last] == number, make_slo(scenario, each), make_user(scenario, each)
+        )
         for number, each in enumerate(scenario.workload.classes)
     }
 

@@ -26,7 +26,7 @@ from llmsim.latency.contract import LatencySource
 from llmsim.metrics import attempts, ranges
 from llmsim.metrics.kpi import Section
 from llmsim.metrics.ranges import Bools
-from llmsim.metrics.score import Score, score, score_classes, sections_of_run
+from llmsim.metrics.score import Score, class_sections, score, sections_of_run
 from llmsim.metrics.scored import Run
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.duration import Duration
@@ -145,8 +145,8 @@ def score_delivered(
         measured_from=scenario.measured_from,
     )
     made = [choices, *_made_sections(delivered, record, scenario)]
-    if classes := {name: (mine[last], bounds) for name, (mine, bounds) in classes_of(record, scenario).items()}:
-        made.append(score_classes(whole, classes, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s))
+    classes = classes_of(record, scenario, last)
+    made += class_sections(whole, classes, window=window, first_scheduled_s=scheduled_s, end_s=end_s)
     return Score.of({**scored.sections, **sections_of_run(Run(record, scenario))}).having(*made)
 
 

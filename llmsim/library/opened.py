@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from llmsim.library.bounds import Choices
     from llmsim.metrics.audit import Audit
     from llmsim.metrics.kpi import Section
-    from llmsim.metrics.ranges import Bools
     from llmsim.metrics.score import Score
+    from llmsim.metrics.scored import OfClass
     from llmsim.metrics.sections.prediction import Prediction
     from llmsim.metrics.sections.reasons import Reasons
     from llmsim.metrics.slo import Slo
@@ -46,8 +46,8 @@ class LoadedResult:
     window: Window
     first_scheduled_s: Floats | None = None
     end_s: float | None = None  #: when the run ended, where that is known
-    #: classes of requests by name: which they are, and their SLO
-    classes: Mapping[str, tuple[Bools, Slo | None]] = field(default_factory=dict)
+    #: classes of requests by name
+    classes: Mapping[str, OfClass] = field(default_factory=dict)
     #: what policies were told of output lengths, where they were told anything
     prediction: Prediction | None = None
     #: why requests were not served, in the words of the policy that decided it
@@ -68,7 +68,7 @@ class LoadedResult:
     def score(self) -> Score:
         """Every default metric, and what it rests on."""
         from llmsim.interop.scored import with_what_is_known
-        from llmsim.metrics.score import score, score_classes
+        from llmsim.metrics.score import class_sections, score
         from llmsim.metrics.sections.choices import Choices
         from llmsim.metrics.sections.verdict import RunVerdict
 
@@ -79,12 +79,7 @@ class LoadedResult:
             self.timelines, slo=self.slo, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
         )
         made: list[Section] = [replace(values.section(Choices), times=self.source)]
-        if self.classes:
-            made.append(
-                score_classes(
-                    self.timelines, self.classes, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
-                )
-            )
+        made += class_sections(self.timelines, self.classes, window=window, first_scheduled_s=scheduled_s, end_s=end_s)
         if self.prediction is not None:
             made.append(self.prediction)
         if self.reasons is not None:
@@ -175,20 +170,20 @@ def _of_run(name: str, scenario: Scenario, record: Record, choices: Choices) -> 
 
     delivered = experiment.delivered(scenario, record)
     whole, last = experiment.as_asked(delivered, record, scenario)
-    window = choices.window_or(experiment.make_window(scenario))
+    window, reader = choices.window_or(experiment.make_window(scenario)), experiment.make_user(scenario)
     return LoadedResult(
         name=name,
         source=f"as delivered ({scenario.delivery.policy}) by a simulated run of {scenario.name}"
         + (", waits from sending" if scenario.measured_from == "sent" else ""),
         timelines=whole,
         slo=choices.slo_or(experiment.make_slo(scenario)),
-        user=choices.user_or(experiment.make_user(scenario)),
+        user=choices.user_or(reader),
         window=window,
         first_scheduled_s=record.requests["first_scheduled_s"][last],
         end_s=max(record.end_s, run_end_s(delivered)),
         classes={
-            name: (mine[last], choices.slo_or(slo))
-            for name, (mine, slo) in experiment.classes_of(record, scenario).items()
+            name: replace(each, slo=choices.slo_or(each.slo), user=choices.user_or(each.user or reader))
+            for name, each in experiment.classes_of(record, scenario, last).items()
         },
         prediction=experiment.prediction_of(record, scenario),
         reasons=Reasons.count(record),

@@ -16,6 +16,7 @@ from llmsim import discovery
 from llmsim.errors import InputError, nearest
 from llmsim.metrics.kpi import ByName, Kpi, Part, Section
 from llmsim.metrics.summary import STATISTICS, TAIL_STATISTICS, Summary
+from llmsim.slo import bound_name
 
 if TYPE_CHECKING:
     from llmsim.scenario import Scenario
@@ -31,6 +32,7 @@ ORDER = (
         "reader",
         "choices",
         "class_scores",
+        "together",
         "prediction",
         "reasons",
     ),
@@ -149,7 +151,7 @@ def _of_summary(declared: Kpi, key: str) -> Iterator[Kpi]:
 
 
 def _of_bound(name: str, bound: str) -> str:
-    return name if bound == "*" else f"{name} {bound.removesuffix('_s').upper()}"
+    return name if bound == "*" else f"{name} {bound_name(bound)}"
 
 
 def _is_summary(hint: Any) -> bool:

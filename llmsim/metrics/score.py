@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from llmsim.metrics import catalogue, ranges
 from llmsim.metrics.kpi import OfRequests, OfRun, Section
-from llmsim.metrics.ranges import Bools
-from llmsim.metrics.scored import Requests, Run
+from llmsim.metrics.scored import OfClass, Requests, Run
 from llmsim.metrics.sections.attainment import Attainment
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.class_scores import ClassScores
+from llmsim.metrics.sections.together import Together
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import ARRIVALS, Window, resolve, run_end_s
@@ -139,16 +139,30 @@ def score(
     return Score.of({**_of_requests(requests), Choices: Choices.of(requests, window)})
 
 
+def class_sections(
+    timelines: Timelines,
+    classes: Mapping[str, OfClass],
+    *,
+    window: Window = ARRIVALS,
+    first_scheduled_s: Floats | None = None,
+    end_s: float | None = None,
+) -> Iterator[Section]:
+    """Score each class by itself, and all of them together, if there are any; otherwise as `score`."""
+    if classes:
+        end_s = run_end_s(timelines) if end_s is None else end_s
+        yield score_classes(timelines, classes, window=window, first_scheduled_s=first_scheduled_s, end_s=end_s)
+        yield Together.of(timelines, classes, resolve(window, timelines), end_s)
+
+
 def score_classes(
     timelines: Timelines,
-    classes: Mapping[str, tuple[Bools, Slo | None]],
+    classes: Mapping[str, OfClass],
     *,
-    user: User | None = None,
     window: Window = ARRIVALS,
     first_scheduled_s: Floats | None = None,
     end_s: float | None = None,
 ) -> ClassScores:
-    """Score each class of requests by itself: which they are, (N,), and their SLO, by name.
+    """Score each class of requests by itself, by its own SLO and reader.
 
     All classes have the window of the whole, so that their rates add up to its rates. Otherwise as `score`, with the
     bounds of a class under `slo.bounds`.
@@ -156,14 +170,14 @@ def score_classes(
     whole = resolve(window, timelines)
     end_s = run_end_s(timelines) if end_s is None else end_s
     scores = {}
-    for name, (mine, slo) in classes.items():
-        span = replace(whole, counted=whole.counted[mine])
-        scheduled_s = None if first_scheduled_s is None else first_scheduled_s[mine]
-        of_class = Requests(ranges.select(timelines, mine), span, slo, user, scheduled_s, end_s)
-        scores[name] = Score.of(_of_requests(of_class))
-        if slo is not None:
+    for name, each in classes.items():
+        span = replace(whole, counted=whole.counted[each.mine])
+        scheduled_s = None if first_scheduled_s is None else first_scheduled_s[each.mine]
+        own = ranges.select(timelines, each.mine)
+        scores[name] = Score.of(_of_requests(Requests(own, span, each.slo, each.user, scheduled_s, end_s)))
+        if each.slo is not None:
             attained = scores[name].section(Attainment)
-            scores[name] = scores[name].having(replace(attained, bounds=asdict(slo)))
+            scores[name] = scores[name].having(replace(attained, bounds=asdict(each.slo)))
     return ClassScores(scores)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from llmsim.metrics import ranges
+from llmsim.metrics.ranges import Bools
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Span
@@ -33,6 +34,15 @@ class Requests:
     def first_scheduled_s(self) -> Floats | None:
         """When each of the requests that count was first scheduled."""
         return None if self.all_scheduled_s is None else self.all_scheduled_s[self.span.counted]
+
+
+@dataclass(frozen=True, eq=False)
+class OfClass:
+    """A class of requests, and by which SLO and reader it is judged."""
+
+    mine: Bools  #: (N,) which of all requests it has
+    slo: Slo | None
+    user: User | None
 
 
 @dataclass(frozen=True, eq=False)

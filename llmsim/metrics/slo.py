@@ -7,37 +7,20 @@ arrivals: a request that was rejected, abandoned, cancelled or left unfinished m
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
-from llmsim.errors import InputError
 from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.ranges import Bools
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
+from llmsim.slo import Slo
+
+__all__ = ["GRACE_S", "Slo", "attainment", "joint", "meets", "meets_each"]
 
 #: Bounds are inclusive. A nanosecond of grace keeps the rounding of time differences from deciding.
 GRACE_S = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Slo:
-    """Bounds in seconds; None leaves a quantity unbounded. At least one is needed."""
-
-    ttft_s: float | None = None
-    tbt_s: float | None = None  #: every gap between tokens (eq. 2)
-    tpot_s: float | None = None  #: their mean per request (eq. 3)
-    e2e_s: float | None = None  #: the last token (eq. 4)
-
-    def __post_init__(self) -> None:
-        bounds = asdict(self)
-        if all(bound is None for bound in bounds.values()):
-            raise InputError(f"slo: no bound given; expected at least one of {', '.join(bounds)}")
-        for name, bound in bounds.items():
-            if bound is not None and not (math.isfinite(bound) and bound >= 0):
-                raise InputError(f"slo.{name}: expected seconds, 0 or more, got {bound!r}")
 
 
 def meets_each(timelines: Timelines, slo: Slo) -> dict[str, Bools]:
@@ -56,10 +39,20 @@ def meets_each(timelines: Timelines, slo: Slo) -> dict[str, Bools]:
     out = {}
     for field in fields(slo):
         bound_s: float | None = getattr(slo, field.name)
-        if bound_s is not None:
-            value_s = measured[field.name](timelines)
-            out[field.name] = finished & (np.nan_to_num(value_s, nan=0.0) <= bound_s + GRACE_S)
+        if bound_s is None:
+            continue
+        if field.name == "token_deadline_s":
+            out[field.name] = finished & (_past_deadline_s(timelines, slo, bound_s) <= GRACE_S)
+            continue
+        value_s = measured[field.name](timelines)
+        out[field.name] = finished & (np.nan_to_num(value_s, nan=0.0) <= bound_s + GRACE_S)
     return out
+
+
+def _past_deadline_s(timelines: Timelines, slo: Slo, token_s: float) -> Floats:
+    """How much later than its deadline the worst token of each request came, (N,), seconds; below 0: earlier."""
+    first_s = token_s if slo.ttft_s is None else slo.ttft_s
+    return ranges.max_over_line_s(timelines, token_s) - timelines.arrival_s - (first_s - token_s)
 
 
 def joint(kept: dict[str, Bools]) -> Bools:

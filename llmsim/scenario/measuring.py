@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from llmsim.quantities import NotNegative, Positive
 from llmsim.scenario.table import Table
+from llmsim.slo import contradiction
 
 
 class SloTable(Table):
@@ -17,11 +18,15 @@ class SloTable(Table):
     tbt_s: Positive | None = None
     tpot_s: Positive | None = None
     e2e_s: Positive | None = None
+    #: token i is due at ttft_s + (i - 1) of these after the arrival; without ttft_s at i of them
+    token_deadline_s: Positive | None = None
 
     @model_validator(mode="after")
     def _one_at_least(self) -> SloTable:
         if all(bound is None for bound in self.__dict__.values()):
-            raise ValueError("no bound; give at least one of ttft_s, tbt_s, tpot_s, e2e_s")
+            raise ValueError(f"no bound; give at least one of {', '.join(type(self).model_fields)}")
+        if (why := contradiction(self.ttft_s, self.e2e_s)) is not None:
+            raise ValueError(why)
         return self
 
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, AliasChoices, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from llmsim.errors import nearest
 from llmsim.quantities import Count, NotNegative, Positive
-from llmsim.scenario.measuring import SloTable
+from llmsim.scenario.measuring import SloTable, UserTable
 from llmsim.scenario.named import Named
 from llmsim.scenario.table import Table
 from llmsim.scenario.users import SessionsTable
@@ -49,49 +58,6 @@ class LengthsTable(Named):
     source: str
 
 
-class RequestClass(Table):
-    """Requests that are alike: chosen at random by `weight`, or by their prompts' lengths."""
-
-    name: Annotated[str, Field(min_length=1)]
-    #: as in vLLM: the lower value goes first
-    priority: int = 0
-    #: share of the requests, in proportion to the other classes' weights
-    weight: Positive | None = None
-    #: the longest prompt of this class, of those that no class before it takes; the last class has none
-    max_prompt_tokens: Count | None = None
-    #: how long its requests are; left out: as [workload] lengths has it
-    lengths: LengthsTable | None = None
-    #: what the score of this class goes by; left out: the scenario's [slo]
-    slo: SloTable | None = None
-
-
-def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
-    """Check that either all classes have weights, or all but the last one longer and longer prompts."""
-    names = [each.name for each in classes]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"two classes are called '{twice[0]}'; expected names that differ")
-    weights = [each.weight for each in classes if each.weight is not None]
-    longest = [each.max_prompt_tokens for each in classes if each.max_prompt_tokens is not None]
-    if weights and longest:
-        raise ValueError("weight and max_prompt_tokens exclude each other; give one of them to all classes")
-    if longest:
-        if [each.max_prompt_tokens for each in classes] != [*sorted(set(longest)), None]:
-            raise ValueError("max_prompt_tokens must grow from class to class, and the last class have none")
-    elif len(weights) != len(classes):
-        raise ValueError("each class needs a weight, or each but the last max_prompt_tokens")
-    return classes
-
-
-def _lengths_of_file(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
-    if named := [each.name for each in classes if each.lengths is not None]:
-        raise ValueError(f"class '{named[0]}' has lengths, but those of requests are in the file; leave them out")
-    return classes
-
-
-ClassTables = Annotated[tuple[RequestClass, ...], Field(strict=False), AfterValidator(_one_rule)]
-FileClassTables = Annotated[ClassTables, AfterValidator(_lengths_of_file)]
-
-
 class SharedPrefixesTable(Table):
     """What stands before every drawn prompt: one of a few system prompts, then what is known of one of its users."""
 
@@ -110,6 +76,71 @@ class SharedPrefixesTable(Table):
         return self
 
 
+class RequestClass(Table):
+    """Requests that are alike: chosen at random by `weight`, by their prompts' lengths, or with arrivals of its own."""
+
+    name: Annotated[str, Field(min_length=1)]
+    #: whose they are, where service is shared out between tenants; left out: the class is a tenant of its own
+    tenant: Annotated[str, Field(min_length=1)] | None = None
+    #: as in vLLM: the lower value goes first
+    priority: int = 0
+    #: share of the requests, in proportion to the other classes' weights
+    weight: Positive | None = None
+    #: the longest prompt of this class, of those that no class before it takes; the last class has none
+    max_prompt_tokens: Count | None = None
+    #: when its requests come, in place of a weight
+    arrivals: ArrivalsTable | None = None
+    #: how long its requests are; left out: as [workload] lengths has it
+    lengths: LengthsTable | None = None
+    #: prepended to its prompts; left out: as [workload] prefixes has it
+    prefixes: SharedPrefixesTable | None = None
+    #: what its clients declare, and its score goes by; left out: the scenario's [slo]
+    slo: SloTable | None = None
+    #: its readers; left out: the scenario's [user]
+    user: UserTable | None = None
+
+
+def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
+    """Check that all classes have weights, or arrivals, or all but the last one longer and longer prompts."""
+    names = [each.name for each in classes]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two classes are called '{twice[0]}'; expected names that differ")
+    weights = [each.weight for each in classes if each.weight is not None]
+    longest = [each.max_prompt_tokens for each in classes if each.max_prompt_tokens is not None]
+    arrivals = [each.arrivals for each in classes if each.arrivals is not None]
+    kinds = {"weight": weights, "max_prompt_tokens": longest, "arrivals": arrivals}
+    if len(given := [kind for kind, values in kinds.items() if values]) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other; give one of them to all classes")
+    if arrivals and len(arrivals) < len(classes):
+        raise ValueError("arrivals are of some classes only; give them to all, or weights to all")
+    if any(each.concurrency is not None for each in arrivals):
+        raise ValueError("closed arrivals are of the whole workload, not of a class; expected an open process")
+    if longest:
+        if [each.max_prompt_tokens for each in classes] != [*sorted(set(longest)), None]:
+            raise ValueError("max_prompt_tokens must grow from class to class, and the last class have none")
+    elif len(weights) != len(classes) and not arrivals:
+        raise ValueError("each class needs a weight, or arrivals, or each but the last max_prompt_tokens")
+    return classes
+
+
+#: what a class may have of its own where its requests are drawn
+DRAWN = ("arrivals", "lengths", "prefixes")
+
+
+def _as_in_file(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
+    for each in classes:
+        for key in DRAWN:
+            if getattr(each, key) is not None:
+                raise ValueError(
+                    f"class '{each.name}' has {key}, but those of requests are in the file; leave them out"
+                )
+    return classes
+
+
+ClassTables = Annotated[tuple[RequestClass, ...], Field(strict=False), AfterValidator(_one_rule)]
+FileClassTables = Annotated[ClassTables, AfterValidator(_as_in_file)]
+
+
 class SyntheticWorkload(Table):
     """Requests drawn at random."""
 
@@ -123,13 +154,31 @@ class SyntheticWorkload(Table):
     sessions: SessionsTable | None = None
 
     @model_validator(mode="after")
-    def _lengths_of_classes_fit(self) -> SyntheticWorkload:
-        if any(each.lengths is not None for each in self.classes):
-            if self.sessions is not None or self.prefixes is not None:
-                raise ValueError("lengths of classes exclude sessions and prefixes: write such a mix as a trace")
-            if any(each.weight is None for each in self.classes):
-                raise ValueError("lengths of classes need weights: by max_prompt_tokens, lengths come before classes")
+    def _classes_fit(self) -> SyntheticWorkload:
+        own = [key for key in DRAWN if any(getattr(each, key) is not None for each in self.classes)]
+        if own and self.sessions is not None:
+            raise ValueError(f"{own[0]} of classes exclude sessions: write such a mix as a trace")
+        if own and any(each.max_prompt_tokens is not None for each in self.classes):
+            raise ValueError(f"{own[0]} of classes need weights: by max_prompt_tokens, prompts come before classes")
+        if "arrivals" in own and "arrivals" in self.model_fields_set:
+            raise ValueError(
+                "arrivals of classes take the place of workload.arrivals; leave that out (--set workload.arrivals=null)"
+            )
+        if "prefixes" in own and self.prefixes is not None and all(each.prefixes is not None for each in self.classes):
+            raise ValueError("every class has prefixes of its own: those of the workload are of no use; leave them out")
         return self
+
+    @property
+    def classes_arrive(self) -> bool:
+        """Whether each class has arrivals of its own."""
+        return any(each.arrivals is not None for each in self.classes)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, full: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = full(self)
+        if self.classes_arrive:
+            del values["arrivals"]
+        return values
 
     @model_validator(mode="after")
     def _sessions_fit(self) -> SyntheticWorkload:

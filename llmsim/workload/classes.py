@@ -1,4 +1,4 @@
-"""Classes of requests: how urgent each is, drawn by weight or told by the length of the prompt."""
+"""Classes of requests: what each asks for, drawn by weight, told by the length of the prompt, or with own arrivals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError
+from llmsim.request import Request
+from llmsim.slo import Slo
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +22,30 @@ class Classes:
     of_request: NDArray[np.int64]  #: (requests,) number of its class
     names: tuple[str, ...]
     priorities: tuple[int, ...]  #: of each class, as in vLLM: the lower value goes first
+    tenants: tuple[str, ...] = ()  #: whose the requests of each class are; (): each class is a tenant of its own
+    slos: tuple[Slo, ...] = ()  #: what clients of each class declare; (): nothing
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.names):
             raise InputError(f"classes {', '.join(self.names)}: expected names that differ")
         if len(self.priorities) != len(self.names):
             raise InputError(f"{len(self.priorities)} priorities for {len(self.names)} classes")
+        for what, values in (("tenants", self.tenants), ("SLOs", self.slos)):
+            if values and len(values) != len(self.names):
+                raise InputError(f"{len(values)} {what} for {len(self.names)} classes")
+
+    @property
+    def tenant_of(self) -> tuple[str, ...]:
+        """The tenant of each class."""
+        return self.tenants or self.names
+
+    def tell(self, request: Request) -> None:
+        """Put on a request what a cluster knows of its class."""
+        number = self.of_request[request.id]
+        request.priority = self.priorities[number]
+        request.tenant = self.tenant_of[number]
+        if self.slos:
+            request.slo = self.slos[number]
 
     @property
     def priority(self) -> NDArray[np.int64]:
@@ -35,6 +57,17 @@ def draw(rng: np.random.Generator, requests: int, weights: Sequence[float]) -> N
     """Draw the number of each request's class, (requests,), in proportion to the weights."""
     bounds = np.cumsum(weights) / np.sum(weights)
     return np.searchsorted(bounds[:-1], rng.random(requests), side="right")
+
+
+def merged(times_s: Sequence[NDArray[np.float64]], requests: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Join the arrivals of classes, each ascending: the first `requests` of all, and the class of each, (requests,).
+
+    At equal times the class of the lower number comes first.
+    """
+    numbers = np.repeat(np.arange(len(times_s)), [len(times) for times in times_s])
+    together = np.concatenate(times_s)
+    order = np.argsort(together, kind="stable")[:requests]
+    return together[order], numbers[order]
 
 
 def by_prompt(prompt_tokens: NDArray[np.int64], longest: Sequence[int]) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError
 from llmsim.request import Request
+from llmsim.slo import Slo
 from llmsim.workload.asked import Asked
 from llmsim.workload.classes import Classes
 from llmsim.workload.prefixes import Prefixes
@@ -31,6 +32,7 @@ class Workload:
     classes: Classes | None = None  #: None: all are alike
     sessions: Sessions | None = None  #: which requests come after others; None: all come by themselves
     asked: Asked | None = None  #: what clients declare of the output; None: nothing
+    slo: Slo | None = None  #: what clients declare of latencies, where they have no classes; None: nothing
 
     user: NDArray[np.int64] | None = None  #: number of the user, or of the conversation; None: not known
 
@@ -76,14 +78,17 @@ class Workload:
     @property
     def tells(self) -> bool:
         """Whether `tell` has anything to tell."""
-        return any(x is not None for x in (self.predicted_output_tokens, self.classes, self.user, self.asked))
+        told = (self.predicted_output_tokens, self.classes, self.user, self.asked, self.slo)
+        return any(x is not None for x in told)
 
     def tell(self, request: Request) -> None:
-        """Put on a request what its cluster knows of it beside the prompt: prediction, priority, user, what it asks."""
+        """Put on a request what its cluster knows of it beside the prompt: prediction, class, user, what it asks."""
         if self.predicted_output_tokens is not None:
             request.predicted_output_tokens = int(self.predicted_output_tokens[request.id])
         if self.classes is not None:
-            request.priority = self.classes.priorities[self.classes.of_request[request.id]]
+            self.classes.tell(request)
+        elif self.slo is not None:
+            request.slo = self.slo
         if self.user is not None:
             request.user = int(self.user[request.id])
         if self.asked is not None:
@@ -109,4 +114,4 @@ class Workload:
         classes = None if self.classes is None else replace(self.classes, of_request=self.classes.of_request[index])
         user = None if self.user is None else self.user[index]
         asked = None if self.asked is None else self.asked.take(index)
-        return Workload(*columns, self.source, prefixes, predicted, classes, asked=asked, user=user)
+        return Workload(*columns, self.source, prefixes, predicted, classes, asked=asked, slo=self.slo, user=user)

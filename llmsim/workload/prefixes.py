@@ -8,7 +8,7 @@ conversation repeats. What lies beyond the last part is the request's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +64,19 @@ class Prefixes:
         start = np.concatenate([[0], np.cumsum(keep)])[self.start]
         _, ids = np.unique(number[keep], return_inverse=True)
         return Prefixes(ids.astype(np.int64), self.ends[keep], start)
+
+
+def joined(groups: Sequence[tuple[Ints, Prefixes]]) -> Prefixes:
+    """Join the prefixes of groups of requests that share nothing between them: (their numbers, their prefixes) each.
+
+    The numbers of all groups together are 0, 1, ... N - 1.
+    """
+    first_ids = np.cumsum([0, *(int(prefixes.ids.max(initial=-1)) + 1 for _, prefixes in groups)])
+    ids = np.concatenate([prefixes.ids + first for (_, prefixes), first in zip(groups, first_ids, strict=False)])
+    ends = np.concatenate([prefixes.ends for _, prefixes in groups])
+    counts = np.concatenate([np.diff(prefixes.start) for _, prefixes in groups])
+    together = Prefixes(ids, ends, np.concatenate([[0], np.cumsum(counts)]))
+    return together.take(np.argsort(np.concatenate([numbers for numbers, _ in groups])))
 
 
 def chained(parts: Iterable[Iterable[int]]) -> list[int]:

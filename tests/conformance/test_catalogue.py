@@ -18,7 +18,7 @@ from llmsim.scenario import load_scenario
 from places import ROOT
 
 CLASSES = '[{name = "a", weight = 0.5}, {name = "b", weight = 0.5, slo = {ttft_s = 0.5, tbt_s = 0.1}}]'
-EVERY_BOUND = ("slo.tpot_s=0.1", "slo.e2e_s=30")
+EVERY_BOUND = ("slo.tpot_s=0.1", "slo.e2e_s=30", "slo.token_deadline_s=0.1")
 #: small runs that together have every section of a score
 RUNS = {
     "quickstart": ("workload.requests=100", *EVERY_BOUND),

@@ -52,6 +52,18 @@ def test_vector_c_pacing_turns_a_miss_into_a_pass_while_the_user_waits_longer() 
     assert delivered_lateness_s(timelines, user) == pytest.approx([-0.32, 1.10])
 
 
+def test_token_deadlines_of_a_request_by_hand() -> None:
+    """Tokens at 1.0, 1.5, 2.6 s; due 0.8 s apart: at 0.8, 1.6, 2.4 s, or with a TTFT of 1.0 s at 1.0, 1.8, 2.6 s."""
+    timelines = Timelines.from_token_times([10.0], [[11.0, 11.5, 12.6]])
+
+    assert not meets(timelines, Slo(token_deadline_s=0.8))[0]  # the first is late
+    assert meets(timelines, Slo(token_deadline_s=1.0))[0]
+    assert meets(timelines, Slo(ttft_s=1.0, token_deadline_s=0.8))[0]
+    assert not meets(timelines, Slo(ttft_s=1.0, token_deadline_s=0.79))[0]  # the last is
+    assert not meets(timelines, Slo(ttft_s=0.9, token_deadline_s=0.9))[0]
+    assert meets(timelines, Slo(ttft_s=1.1, token_deadline_s=0.75))[0]
+
+
 def test_waiting_with_the_first_tokens_fools_the_first_token_anchor_only() -> None:
     held = [B, np.maximum(B, 0.2), np.maximum(B, 0.7)]
     timelines = Timelines.from_token_times([0.0] * 3, held)

@@ -14,6 +14,8 @@ from llmsim.metrics.score import Score
 from llmsim.metrics.sections.attainment import Attainment
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.class_scores import ClassScores
+from llmsim.metrics.sections.reader import Reading
+from llmsim.metrics.sections.together import Together
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.reports.format import number_text, share_text
 from llmsim.reports.tables.latency_table import is_forced, latency_text
@@ -21,7 +23,7 @@ from llmsim.reports.tables.outcome_rows import bounds_text
 from llmsim.reports.terminal import say
 
 #: KPIs of the columns between the number of requests and the SLO, all in seconds
-WAIT_KEYS = ("ttft_s.p50", "ttft_s.p99", "tbt_s.p99", "e2e_s.p50")
+WAIT_KEYS = ("ttft_s.p50", "ttft_s.p99", "tbt_s.p99")
 
 
 def show_classes(score: Score, console: Console) -> None:
@@ -35,16 +37,31 @@ def show_classes(score: Score, console: Console) -> None:
     others = [f"{escape(name)}: {bounds_text(slo)}" for name, slo in bounds.items() if slo and slo != of_all]
     if others:
         say(console, f"SLO of its own: {'; '.join(others)}")
+    together = score.find(Together)
+    if together is not None and together.attainment is not None and (others or _differ(score, together)):
+        goodput, smooth = together.goodput_tokens_per_s, together.smooth_goodput_tokens_per_s
+        say(
+            console,
+            f"all, each by its own SLO and reader: {share_text(together.attainment)} within it, goodput "
+            f"{number_text(goodput)} tokens/s, smooth goodput {number_text(smooth)} tokens/s",
+        )
+
+
+def _differ(score: Score, together: Together) -> bool:
+    """Whether readers of classes make a difference."""
+    return score.section(Reading).smooth_goodput_tokens_per_s != together.smooth_goodput_tokens_per_s
 
 
 def _table(classes: Mapping[str, Score], verdict: RunVerdict | None) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
     table.add_column("class,\ntimes in s", overflow="fold")
-    for head in ("n", *(kpi_of(key).name for key in WAIT_KEYS), kpi_of("slo.attainment").short, "goodput,\ntokens/s"):
+    goodputs = ("goodput,\ntokens/s", "smooth,\ntokens/s")
+    for head in ("n", *(kpi_of(key).name for key in WAIT_KEYS), kpi_of("slo.attainment").short, *goodputs):
         table.add_column(head, justify="right")
     for name, of in classes.items():
         waits = (latency_text(of[key], 1.0, marked=is_forced(verdict, key)) for key in WAIT_KEYS)
         slo = of.find(Attainment)
         met = ("–", "–") if slo is None else (share_text(slo.attainment), number_text(slo.goodput_tokens_per_s))
-        table.add_row(escape(name), number_text(of["requests.total"]), *waits, *met)
+        smooth = number_text(of.section(Reading).smooth_goodput_tokens_per_s)
+        table.add_row(escape(name), number_text(of["requests.total"]), *waits, *met, smooth)
     return table

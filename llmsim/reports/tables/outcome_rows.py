@@ -21,6 +21,7 @@ from llmsim.metrics.sections.stages import Stages
 from llmsim.metrics.sections.throughput import Throughput
 from llmsim.metrics.sections.wasted import Wasted
 from llmsim.reports.format import number_text, share_text
+from llmsim.slo import bound_name
 
 Row = tuple[str, str]
 #: in which instances that come and go are paid
@@ -129,7 +130,7 @@ def _further(score: Score) -> Iterator[Row]:
 
 def bounds_text(slo: Mapping[str, float | None]) -> str:
     """The bounds of an SLO."""
-    bounds = ((name.removesuffix("_s").upper(), bound) for name, bound in slo.items())
+    bounds = ((bound_name(name), bound) for name, bound in slo.items())
     return ", ".join(f"{name} ≤ {bound:g} s" for name, bound in bounds if bound is not None)
 
 

@@ -98,6 +98,11 @@ def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
             f"{scenario.where('workload')}a trace has one length and no other draws; a plan needs drawn requests "
             "(arrivals and lengths)"
         )
+    if scenario.workload.classes_arrive:
+        raise InputError(
+            f"{scenario.where('workload', 'classes')}classes have arrivals of their own, so that there is no rate to "
+            "plan for; a plan needs classes with weights, and workload.arrivals"
+        )
     if scenario.workload.arrivals.concurrency is not None:
         raise InputError(
             f"{scenario.where('workload', 'arrivals')}a closed loop asks for no rate: it slows down with the cluster; "

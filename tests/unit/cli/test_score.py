@@ -152,7 +152,13 @@ def test_a_run_is_scored_again_under_another_slo(capsys: pytest.CaptureFixture[s
 
     for name in ("requests", "ttft_s", "tbt_s", "queueing_s", "slo", "smooth_goodput_tokens_per_s"):
         assert again[name] == first[name], name
-    assert stricter["choices"]["slo"] == {"ttft_s": None, "tbt_s": None, "tpot_s": 0.049, "e2e_s": None}
+    assert stricter["choices"]["slo"] == {
+        "ttft_s": None,
+        "tbt_s": None,
+        "tpot_s": 0.049,
+        "e2e_s": None,
+        "token_deadline_s": None,
+    }
     assert stricter["slo"]["attainment"] == 0.0
     assert stricter["requests"]["total"] < again["requests"]["total"]
     assert "per_request" not in again

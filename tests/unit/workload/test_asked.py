@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.experiment.assemble import make_workload
+from llmsim.experiment import make_workload
 from llmsim.request import Request
 from llmsim.scenario import load_scenario
 from llmsim.testing import workload
