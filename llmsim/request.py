@@ -105,6 +105,7 @@ class Request:
     """One request on its way through an instance. Only the engine writes it; policies see `RequestView`."""
 
     __slots__ = (
+        "admission",
         "arrival_s",
         "cached_tokens",
         "counter",
@@ -147,6 +148,7 @@ class Request:
         self.slo: Slo | None = None
         self.first_scheduled_s = NOT_YET_S
         self.first_token_s = NOT_YET_S
+        self.admission = 0  #: place among the running requests of its instance: they are in ascending order of it
         self.preemptions = 0
         self.recomputed_tokens = 0
         self.prefill_gpu_s = 0.0  #: its share of the steps that computed its prompt, again included

@@ -37,6 +37,13 @@ def bench(
             show_default="3",
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Compare with another version, run in turn: its virtual environment, its Python, or its folder.",
+        ),
+    ] = None,
 ) -> None:
     """Measure requests, steps and tokens per second, and memory, against SimPy's plain timeouts per second.
 
@@ -46,6 +53,9 @@ def bench(
     from llmsim.studies.bench import speed_tables, suites
 
     chosen = suites.known(names or [])
+    if against is not None:
+        _against(against, chosen, trace, requests, suites.REPEAT if repeat is None else repeat, as_json, bool(names))
+        return
     if repeat is not None and chosen == [suites.STRETCHES]:
         raise InputError("--repeat: stretches are compared once; name a workload, or scale, to repeat")
     often = suites.REPEAT if repeat is None else repeat
@@ -75,6 +85,27 @@ def bench(
     if compared:
         shown.append(speed_tables.stretches_table(compared))
     _print(shown, timeouts_per_s)
+
+
+def _against(
+    path: Path, chosen: list[str], trace: Path | None, requests: int | None, processes: int, as_json: bool, named: bool
+) -> None:
+    """Print how this version does beside another one."""
+    from llmsim.studies.bench import speed_tables, suites
+    from llmsim.studies.bench.against import Version, against
+
+    for name in chosen:
+        if name in (suites.SCALE, suites.STRETCHES):
+            raise InputError(f"--against: '{name}' is no workload; expected one of {', '.join(suites.WORKLOADS)}")
+    other = Version.at(path)
+    scenarios, skipped = suites.scenarios(chosen, trace, requests, skip=not named)
+    found = against(other, list(scenarios), requests=requests, trace=trace, processes=processes, watch=ProgressBar)
+    if as_json:
+        print_json({"workloads": speed_tables.against_json(found), "skipped": skipped})
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(speed_tables.against_table(found, skipped))
 
 
 def _print(shown: list[Table], timeouts_per_s: float) -> None:

@@ -93,7 +93,8 @@ class Fleet:
         self.due_s = float("inf")  #: when reports come that the router has not seen
         self.eager = True  #: False: instances are in lazy mode; a router that reads any of this raises `PolicyError`
         self._outstanding = read_only(present)
-        if reports.age_s:
+        self._reporting = reports.age_s > 0
+        if self._reporting:
             self.due_s = 0.0
             self._outstanding = read_only(self._known)[OUTSTANDING]
             for instance in instances:
@@ -153,7 +154,7 @@ class Fleet:
 
     def _reported(self, row: int) -> Ints:
         self._look()
-        if not self._reports.age_s:
+        if not self._reporting:
             for number in range(self.size):
                 self._known[:, number] = self._state(number)
         reported: Ints = read_only(self._known)[row]
@@ -175,13 +176,11 @@ class Fleet:
 
     def sent(self, number: int, waiting_tokens: int) -> None:
         """Note that a request was sent to an instance, with so many tokens for its queue."""
-        if self._reports.age_s:
-            self._before_change(
-                number
-            )  # also where a request comes back that no other instance could take: no router was asked
+        if self._reporting:  # also where a request comes back that no other instance could take: no router was asked
+            self._before_change(number)
         self.routed += 1
         self._present[number] += 1
-        if self._reports.age_s and self._reports.count_own_sends:
+        if self._reporting and self._reports.count_own_sends:
             self._known[:WAITING_TOKENS, number] += 1
             self._known[WAITING_TOKENS, number] += waiting_tokens
 

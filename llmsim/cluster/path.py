@@ -78,7 +78,6 @@ class RequestPath:
     entrance: Entrance | NoLimit
     patience: NoPatience
     way_in: Straight
-    arrivals: Dispatcher
 
     def __init__(
         self, clock: Clock, attempts: Workload, recorder: Recorder, on_progress: Callable[[int], None] | None
@@ -103,8 +102,10 @@ class RequestPath:
         """Set the parts that know this one; `on_end` are called with instance and request, in order."""
         self.entrance = entrance
         self.patience = patience
+        self._watched = type(patience) is not NoPatience
         self.way_in = way_in
-        self.arrivals = arrivals
+        self._fleet = arrivals.fleet
+        self._pick = arrivals.pick
         self._on_end = on_end
 
     def place(self, fleet: Fleet) -> None:
@@ -128,11 +129,11 @@ class RequestPath:
         """Take a request to the instance that the router picks."""
         if self._tells:
             self._attempts.tell(request)
-        fleet = self.arrivals.fleet
-        chosen = self.arrivals.pick(request)
+        fleet, chosen = self._fleet, self._pick(request)
         fleet.sent(chosen, request.prompt_tokens)
         instance = fleet.instances[chosen]
-        self.patience.placed(request, instance)
+        if self._watched:
+            self.patience.placed(request, instance)
         self.way_in.take(request, instance)
 
     def move(self, request: Request, source: int, target: int) -> None:

@@ -84,9 +84,7 @@ class AsyncLoop(Loop):
         """Decode without asking the scheduler, if it is clear what it would say; return whether."""
         states = self.states
         batch, in_flight, free_blocks = states.batch, states.in_flight, states.memory.free_blocks
-        if states.waiting or states.prefilling or not (batch.sequences and self._decodes_by_itself):
-            return False
-        if states.held or self.exchange is not None:
+        if states.waiting or states.prefilling or states.held or not (self._decodes_by_itself and batch.sequences):
             return False
         steps = batch.blocks_needed <= free_blocks if in_flight.pending else batch.steps_ahead(free_blocks)
         if not steps:

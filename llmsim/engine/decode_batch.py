@@ -138,19 +138,18 @@ class DecodeBatch:
 
     def advance(self, steps: int) -> Sequence[int]:
         counter = self.counter
-        if steps == 1:
-            self._memory.take(self._takers[counter.steps % self._period])
-        else:
-            self._memory.take(self.blocks_within(steps))
+        blocks = self._takers[counter.steps % self._period] if steps == 1 else self.blocks_within(steps)
+        if blocks:
+            self._memory.take(blocks)
         now = counter.steps = counter.steps + steps
         self.context_tokens += steps * self.sequences
         if now < self._first_finish:
             return ()
-        finishes = self._finishes
+        finishes, finish_step = self._finishes, self._finish_step
         done: list[int] = []
         while finishes and finishes[0][0] <= now:
             step, id = heappop(finishes)
-            if self._finish_step.get(id) == step and (not done or done[-1] != id):
+            if finish_step.get(id) == step and (not done or done[-1] != id):
                 done.append(id)
         return done
 

@@ -67,6 +67,7 @@ class Instance:
         "_between",
         "_inbox",
         "_limits",
+        "_most_tokens",
         "clock",
         "eager",
         "journal",
@@ -115,6 +116,8 @@ class Instance:
         )
         self._between = kinds.between_steps(self.loop)
         self._limits = OnlyLimits(memory.block_tokens, max_model_len, memory.total_blocks)
+        #: prompt and output; the last token is emitted, never computed on
+        self._most_tokens = min(max_model_len, memory.total_blocks * memory.block_tokens + 1)
         self._inbox: list[tuple[float, Request]] = []  # lazy mode: arrivals, with their times
 
     # Setting up, called by a cluster -----------------------------------------------------------------------
@@ -128,7 +131,7 @@ class Instance:
 
     def connect(self, exchange: Exchange) -> None:
         """Take part in a disaggregated cluster."""
-        self.loop.exchange = exchange
+        self.loop.connect(exchange)
 
     def report_when_due(self, due_s: float, write: Callable[[], None]) -> None:
         """Call `write` before anything changes here from `due_s` on; it says when the next report is due."""
@@ -241,14 +244,13 @@ class Instance:
 
     def why_never(self, request: Request) -> str | None:
         """Return why a request can never be served here, or None."""
-        states = self.states
-        tokens, memory = request.prompt_tokens + states.output_tokens[request.id], states.memory
+        tokens = request.prompt_tokens + self.states.output_tokens[request.id]
+        if tokens <= self._most_tokens:
+            return self._policy_refuses(request)
         if tokens > self.max_model_len:
             return f"prompt and output are {tokens} tokens, max_model_len is {self.max_model_len}"
-        blocks = memory.blocks_for(tokens - 1)  # the last token is emitted, never computed on
-        if blocks > memory.total_blocks:
-            return f"needs {blocks} KV blocks, the instance has {memory.total_blocks}"
-        return self._policy_refuses(request)
+        memory = self.states.memory
+        return f"needs {memory.blocks_for(tokens - 1)} KV blocks, the instance has {memory.total_blocks}"
 
     def _policy_refuses(self, request: Request) -> str | None:
         """Return why the scheduler can never serve a request, or None."""

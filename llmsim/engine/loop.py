@@ -87,12 +87,10 @@ class Loop:
     def _decode_on(self) -> bool:
         """Decode without asking the scheduler, if it is clear what it would say; return whether."""
         states = self.states
+        if states.waiting or states.prefilling or not self._decodes_by_itself or states.held:
+            return False
         batch = states.batch
-        if states.waiting or states.prefilling or not (batch.sequences and self._decodes_by_itself):
-            return False
-        if states.held or self.exchange is not None:
-            return False
-        steps = batch.steps_ahead(states.memory.free_blocks)
+        steps = batch.steps_ahead(states.memory.free_blocks) if batch.sequences else 0
         if not steps:
             return False
         stretch = self.stretch = self.step_times.decode(states.now_s, steps)
@@ -215,6 +213,11 @@ class Loop:
         self._on_tokens = on_tokens  # told of steps whose tokens leave, and how many the last one has
         schedule = type(scheduler).schedule
         self._decodes_by_itself = getattr(schedule, "decodes_by_itself", None) is schedule and not asks_every_step
+
+    def connect(self, exchange: Exchange) -> None:
+        """Take part in a disaggregated cluster: what comes from elsewhere is settled at each decision."""
+        self.exchange = exchange
+        self._decodes_by_itself = False
 
     def end_at(self, until_s: float) -> None:
         """Note when the run will end: of no matter to a loop that looks no further than to the end of a step."""

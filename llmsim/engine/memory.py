@@ -30,7 +30,9 @@ class KVMemory:
 
     def release(self, request: int, computed_tokens: int) -> None:
         """Take back what a request holds that has computed so many tokens."""
-        self.give_back(-(-computed_tokens // self.block_tokens))
+        self.free_blocks -= -computed_tokens // self.block_tokens  # rounded up
+        if self.free_blocks > self.total_blocks:
+            raise self._too_many()
 
     def retract(self, request: int, computed_tokens: int, others: int) -> None:
         """Take back what a preempted request holds, while `others` go on running."""
@@ -50,7 +52,10 @@ class KVMemory:
         """Take blocks back. Raises `MemoryOverrun` if more come back than went out."""
         self.free_blocks += blocks
         if self.free_blocks > self.total_blocks:
-            raise MemoryOverrun(f"{self.free_blocks} KV blocks free of {self.total_blocks}")
+            raise self._too_many()
+
+    def _too_many(self) -> MemoryOverrun:
+        return MemoryOverrun(f"{self.free_blocks} KV blocks free of {self.total_blocks}")
 
 
 class CachingMemory(KVMemory, ABC):

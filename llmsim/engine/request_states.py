@@ -33,6 +33,7 @@ class RequestStates:
     """Waiting and running requests of one instance."""
 
     __slots__ = (
+        "_admissions",
         "_journal",
         "_policy",
         "batch",
@@ -71,6 +72,7 @@ class RequestStates:
         self.line: Stretch | None = None  #: the latest decode steps, if the next ones may go on on their line
         self.last_decode_s = NOT_YET_S  #: when the latest decode step ended
         self.decisions_in_vain = 0  #: decisions since a token, an end or prefill that was never computed before
+        self._admissions = 0  # and changes of order: how many so far
         self._journal = journal
         self.output_tokens = output_tokens  #: true lengths by request id, out of reach of every policy
         self._policy = policy  # name of the scheduler, for errors
@@ -104,7 +106,7 @@ class RequestStates:
             for id in decision.preempt:
                 self._preempt(id)
         for id in decision.order:
-            self.running[id] = self.running.pop(id)
+            self._run(self.running.pop(id))
         for id in sorted(self.held.keys() - decision.hold):
             request = self.held.pop(id)
             request.held = False
@@ -221,10 +223,16 @@ class RequestStates:
         if request is None:
             raise self.wrong(f"request {id} is to prefill, but is neither waiting nor prefilling")
         self.waiting_tokens -= request.prompt_tokens
+        self._admissions = request.admission = self._admissions + 1
         self.running[id] = self.prefilling[id] = request
         if request.preemptions == 0 and request.emitted_before == 0:
             request.first_scheduled_s = self.now_s
         return request
+
+    def _run(self, request: Request) -> None:
+        """Let a request be the last one of the running ones."""
+        self._admissions = request.admission = self._admissions + 1
+        self.running[request.id] = request
 
     def _not_cached(self, request: Request, cache: CachingMemory) -> int:
         """Let a request that is admitted start from what the cache has of it; return the tokens left to compute."""
@@ -242,9 +250,14 @@ class RequestStates:
         self.decisions_in_vain = 0
         self.last_decode_s = stretch.end_s
         done = self.batch.advance(stretch.steps)
-        if len(done) > 1:  # in order of the running ones
-            ending = set(done)
-            done = [id for id in self.running if id in ending]
+        if done:
+            self._finish(done)
+
+    def _finish(self, done: Sequence[int]) -> None:
+        """Finish requests, in order of the running ones."""
+        if len(done) > 1:
+            running = self.running
+            done = sorted(done, key=lambda id: running[id].admission)
         for id in done:
             self.finish(id)
 
@@ -297,7 +310,7 @@ class RequestStates:
 
     def take_over(self, request: Request) -> None:
         """Let a request decode whose keys and values are here."""
-        self.running[request.id] = request
+        self._run(request)
         if self.cache is not None:
             self.cache.fill(request.id, request.prefilled_tokens)
             self.cache.decodes(request)

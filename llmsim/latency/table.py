@@ -24,6 +24,20 @@ from llmsim.latency.profile import StepProfile
 KEPT = 100_000  #: step sizes whose time is remembered
 
 
+class Values(dict[int, float]):
+    """The values of a curve, each worked out when it is first asked for."""
+
+    def __init__(self, curve: Curve) -> None:
+        super().__init__()
+        self._curve = curve
+
+    def __missing__(self, x: int) -> float:
+        if len(self) > KEPT:
+            self.clear()
+        value = self[x] = self._curve(x)
+        return value
+
+
 class StepTable(LatencyModel):
     """A `StepProfile` that answers in about a microsecond."""
 
@@ -33,15 +47,15 @@ class StepTable(LatencyModel):
         self._linear = Curve.through(profile.linear.tokens, profile.linear.time_s)
         self._head = Curve.through(profile.head.sequences, profile.head.time_s)
         self._launch_s = prefill.alone_s[0]
-        self._work = Curve.through(prefill.prompt_tokens, [t - self._launch_s for t in prefill.alone_s])
-        self._added = Curve.through(prefill.prompt_tokens, prefill.added_s)
+        self._work = Values(Curve.through(prefill.prompt_tokens, [t - self._launch_s for t in prefill.alone_s]))
+        self._added = Values(Curve.through(prefill.prompt_tokens, prefill.added_s))
         columns = zip(*decode.time_s, strict=True)
         self._by_context = [Curve.through(decode.sequences, column) for column in columns]
         self._attention: dict[int, Curve] = {}  # by number of sequences, against the sum of their contexts
         self._decode: dict[int, Curve] = {}  # the same with everything else of a pure decode step
         self._rest: dict[tuple[int, int], float] = {}  # by tokens and sequences: all but attention
         one = self._attention_of(1)
-        self._read = one.raised(-one.a[0])
+        self._read = Values(one.raised(-one.a[0]))
 
     @property
     def basis(self) -> str:
@@ -58,7 +72,8 @@ class StepTable(LatencyModel):
             return curve(context_tokens)
         if len(prefill) == 1:
             computed, tokens = prefill[0]
-            attention_s = self._launch_s + self._new_s(self._work, computed, computed + tokens)
+            work_s = self._new_s(self._work, computed, computed + tokens) if computed else self._work[tokens]
+            attention_s = self._launch_s + work_s
         else:
             tokens = sum(chunk for _, chunk in prefill)
             attention_s = self._shared_s(prefill)
@@ -72,20 +87,21 @@ class StepTable(LatencyModel):
         """Seconds of decode steps in a row, as the contract says."""
         return (self._decode.get(decoding) or self._decode_of(decoding)).line(context_tokens, decoding)
 
-    def _new_s(self, curve: Curve, computed: int, end: int) -> float:
+    def _new_s(self, values: Values, computed: int, end: int) -> float:
         """Seconds, launch apart, of the tokens from `computed` to `end` of one prompt."""
         if not computed:
-            return curve(end)
-        return max(curve(end) - curve(computed), self._read(end))
+            return values[end]
+        new_s, read_s = values[end] - values[computed], self._read[end]
+        return new_s if new_s > read_s else read_s
 
     def _shared_s(self, prefill: Sequence[Chunk]) -> float:
         total_s = surcharge_s = 0.0
         for computed, chunk in prefill:
             end = computed + chunk
             added_s = self._new_s(self._added, computed, end)
-            alone_s = self._launch_s + self._new_s(self._work, computed, end)
+            more_s = self._launch_s + self._new_s(self._work, computed, end) - added_s
             total_s += added_s
-            surcharge_s = max(surcharge_s, alone_s - added_s)
+            surcharge_s = max(surcharge_s, more_s)
         return total_s + surcharge_s
 
     def _rest_of(self, tokens: int, sequences: int) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from llmsim.studies.bench.against import Versus
 from llmsim.studies.bench.speed import Comparison, Measurement
 from llmsim.studies.bench.suites import Scale
 
@@ -36,6 +37,40 @@ def scale_json(scale: Scale) -> dict[str, Any]:
 def stretches_json(compared: Mapping[float, Comparison]) -> list[dict[str, Any]]:
     """One object for each load."""
     return [{"load": load, **asdict(each), "speedup": each.speedup} for load, each in compared.items()]
+
+
+def against_json(found: Mapping[str, Versus]) -> dict[str, Any]:
+    """Least CPU times of both versions by workload, all of them, and whether they did the same."""
+    return {
+        name: {"error": each.error}
+        if each.error
+        else {
+            "ratio": each.ratio,
+            "cpu_s": min(each.this.cpu_s),
+            "other_cpu_s": min(each.other.cpu_s),
+            "same_work": each.same_work,
+            "cpu_s_of_runs": each.this.cpu_s,
+            "other_cpu_s_of_runs": each.other.cpu_s,
+        }
+        for name, each in found.items()
+    }
+
+
+def against_table(found: Mapping[str, Versus], skipped: Mapping[str, str]) -> Table:
+    """Show both versions by workload: requests per second of CPU time, and the ratio of times."""
+    table = _table("workload", "requests", "requests/s", "other's", "time", "same work")
+    notes = [f"{name}: {why}" for name, why in skipped.items()]
+    for name, each in found.items():
+        if each.error:
+            table.add_row(name, *["–"] * 5)
+            notes.append(f"{name}: {each.error}")
+            continue
+        requests = each.this.work[0]
+        rates = (f"{each.other.work[0] / min(each.other.cpu_s):,.0f}", f"{each.ratio:.2f} x")
+        same = "yes" if each.same_work else "NO"
+        table.add_row(name, f"{requests:,}", f"{requests / min(each.this.cpu_s):,.0f}", *rates, same)
+    table.caption = "\n".join(notes) or None
+    return table
 
 
 def speed_table(measured: Mapping[str, Measurement], skipped: Mapping[str, str], timeouts_per_s: float) -> Table:

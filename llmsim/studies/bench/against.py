@@ -1,0 +1,144 @@
+"""Two versions of llmsim on the same workloads, in turn, to see whether this one is slower.
+
+Both run on this machine, one after the other, again and again, and each counts the least CPU time of its runs: so
+neither the machine's pace nor what else it does decides. A version runs in fresh processes, a few runs in each: where
+the memory of a process lies makes a few percent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import llmsim
+from llmsim.errors import InputError, LlmsimError
+from llmsim.studies.bench import against_worker
+from llmsim.studies.bench.suites import Watch
+
+RUNS_IN_A_PROCESS = 3
+
+
+@dataclass(frozen=True)
+class Version:
+    """An interpreter, and the folder that it takes llmsim from; empty: as installed there."""
+
+    python: str
+    folder: str = ""
+
+    @classmethod
+    def this(cls) -> Version:
+        """The version that runs this."""
+        return cls(sys.executable, str(Path(llmsim.__file__).parents[1]))
+
+    @classmethod
+    def at(cls, path: Path) -> Version:
+        """The one of a virtual environment, of a Python, or of a folder that holds the package.
+
+        Raises InputError where a path is none of these.
+        """
+        if (path / "llmsim" / "__init__.py").is_file():
+            return cls(sys.executable, str(path.absolute()))
+        for python in (path, path / "bin" / "python", path / "Scripts" / "python.exe"):
+            if python.is_file() and os.access(python, os.X_OK):
+                return cls(str(python.absolute()))  # not resolved: a link is what makes it a virtual environment's
+        raise InputError(f"--against {path}: expected a virtual environment, a Python, or a folder that holds llmsim")
+
+
+@dataclass(slots=True)
+class Runs:
+    """What one version made of a workload."""
+
+    cpu_s: list[float] = field(default_factory=list)
+    work: tuple[int, ...] = ()  #: requests, steps and tokens of a run
+    error: str = ""  #: why there is none
+
+    def add(self, answer: dict[str, Any]) -> None:
+        """Note an answer of against_worker.py."""
+        self.error = answer.get("error", "")
+        if not self.error:
+            self.cpu_s.append(answer["cpu_s"])
+            self.work = answer["requests"], answer["steps"], answer["tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """One workload in this version and in another."""
+
+    this: Runs
+    other: Runs
+
+    @property
+    def error(self) -> str:
+        """Why they can't be compared; empty: they can."""
+        return self.this.error or (self.other.error and f"the other version: {self.other.error}")
+
+    @property
+    def ratio(self) -> float:
+        """CPU time of this version over the other's: above 1, this one is slower."""
+        return min(self.this.cpu_s) / min(self.other.cpu_s)
+
+    @property
+    def same_work(self) -> bool:
+        """Whether both had as many requests, steps and tokens."""
+        return self.this.work == self.other.work
+
+
+def against(
+    other: Version, names: Sequence[str], *, requests: int | None, trace: Path | None, processes: int, watch: Watch
+) -> dict[str, Versus]:
+    """Run workloads in both versions in turn, in so many processes of each.
+
+    Raises LlmsimError where a version does not start, or dies.
+    """
+    versions = Version.this(), other
+    found = {name: Versus(Runs(), Runs()) for name in names}
+    with watch("both versions") as progress:
+        done, total = 0, processes * RUNS_IN_A_PROCESS * len(names)
+        for _ in range(processes):
+            with _worker(versions[0], requests, trace) as ours, _worker(versions[1], requests, trace) as theirs:
+                for name in [name for name in names for _ in range(RUNS_IN_A_PROCESS)]:
+                    versus = found[name]
+                    if not versus.error:
+                        versus.this.add(_ask(ours, name))
+                        versus.other.add(_ask(theirs, name))
+                    done += 1
+                    progress(done, total)
+    return found
+
+
+@contextmanager
+def _worker(version: Version, requests: int | None, trace: Path | None) -> Iterator[subprocess.Popen[str]]:
+    source = Path(against_worker.__file__).read_text()
+    arguments = [version.folder, "" if requests is None else str(requests), "" if trace is None else str(trace)]
+    # isolated: neither this folder nor PYTHONPATH decides which version it is
+    command = [version.python, "-I", "-c", source, *arguments]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+def _ask(worker: subprocess.Popen[str], name: str) -> dict[str, Any]:
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    assert worker.stderr is not None
+    try:
+        worker.stdin.write(name + "\n")
+        worker.stdin.flush()
+        line = worker.stdout.readline()
+    except BrokenPipeError:
+        line = ""
+    if not line:
+        said = worker.stderr.read().strip().splitlines() or ["nothing"]
+        raise LlmsimError(f"--against: a version has died in '{name}'; it says: {said[-1]}")
+    answer: dict[str, Any] = json.loads(line)
+    return answer
