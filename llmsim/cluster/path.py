@@ -84,6 +84,7 @@ class RequestPath:
     ) -> None:
         self._clock = clock
         self._attempts = attempts
+        self._prompt_tokens = np.asarray(attempts.prompt_tokens, dtype=np.int64).data  # gives plain ints
         self._tells = attempts.tells
         self._recorder = recorder
         self._on_progress = on_progress
@@ -158,9 +159,9 @@ class RequestPath:
 
     def check_unchanged(self, request: Request) -> None:
         """Raise `PolicyError` if a request is not what it came as: policies may only read it."""
-        id, attempts = request.id, self._attempts
-        if request.prompt_tokens != attempts.prompt_tokens[id]:
-            given, now = attempts.prompt_tokens[id], request.prompt_tokens
+        id, now = request.id, request.prompt_tokens
+        given = self._prompt_tokens[id]
+        if now != given:
             raise PolicyError(f"request {id} came with prompt_tokens = {given} and has {now}: {CHANGED}")
 
     def close(self, until_s: float, never_placed: Sequence[Request]) -> None:
