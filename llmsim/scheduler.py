@@ -215,6 +215,9 @@ class Scheduler(ABC):
     asks_every_step: bool = False
     #: True: reads `predicted_output_tokens`, and cannot do without
     needs_prediction: bool = False
+    #: True: shares service out between tenants, by what each request has had here from its prompt to its last token:
+    #: there must be tenants, and requests that stay
+    needs_tenants: bool = False
     #: whether its engine decides a step while the one before it runs, unless a scenario says otherwise
     async_scheduling: bool = False
     #: what caches prefixes where there is a cache: vLLM's hashed blocks, or SGLang's radix tree
@@ -240,6 +243,10 @@ class Scheduler(ABC):
     def most_running(self) -> int | None:
         """Most requests that this policy lets run at once; None: no such limit. For those that come from elsewhere."""
         return None
+
+    def tenants_named(self) -> Sequence[str]:
+        """Return the names of tenants that its options hold: the scenario must have them."""
+        return ()
 
     def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Return why this policy can never serve a request that has just arrived (it is then rejected), or None.

@@ -9,7 +9,7 @@ from typing import Any
 from llmsim import discovery
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster import InstanceSpec
-from llmsim.errors import InputError
+from llmsim.errors import InputError, nearest
 from llmsim.experiment.assemble import blaming, make_host, make_model
 from llmsim.latency import hardware
 from llmsim.latency.build import find_latency
@@ -162,7 +162,29 @@ def _scheduler(
             "expected a [prediction] table, such as predictor = 'noisy' with sigma = 0.5"
         )
     options = _by_engine(scenario, number, policy, options) | dict(options)
-    return make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
+    made = make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
+    if made.needs_tenants:
+        _check_tenants(scenario, made, scenario.pools[number][0], (*prefix, "name"))
+    return made
+
+
+def _check_tenants(scenario: Scenario, policy: Scheduler, pool: PoolTable, keys: tuple[str, ...]) -> None:
+    """Refuse a policy of tenants where there are none, or others, or where their requests go elsewhere to decode."""
+    tenants = list(dict.fromkeys(each.tenant or each.name for each in scenario.workload.classes))
+    name = type(policy).__name__
+    if not tenants:
+        raise InputError(
+            f"{scenario.where(*keys)}{name} shares service out between tenants; expected [[workload.classes]], each "
+            "with a name, or a tenant"
+        )
+    for named in policy.tenants_named():
+        if named not in tenants:
+            raise InputError(f"{scenario.where(*keys[:-1])}no class has the tenant '{named}'{nearest(named, tenants)}")
+    if pool.role != "mixed":
+        raise InputError(
+            f"{scenario.where(*keys)}{name} counts what requests are served from prompt to last token; pool "
+            f"'{pool.name}' has role = '{pool.role}', expected 'mixed'"
+        )
 
 
 def _by_engine(scenario: Scenario, number: int, policy: Policy, given: Mapping[str, Any]) -> dict[str, Any]:

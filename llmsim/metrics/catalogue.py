@@ -33,6 +33,7 @@ ORDER = (
         "choices",
         "class_scores",
         "together",
+        "fairness",
         "prediction",
         "reasons",
     ),

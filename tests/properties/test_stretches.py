@@ -23,6 +23,8 @@ from llmsim.schedulers.priority import Priority
 from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
 from llmsim.schedulers.static import Static
 from llmsim.schedulers.token_delay import TokenDelay
+from llmsim.schedulers.vtc import Vtc
+from llmsim.schedulers.vtc_predicted import VtcPredicted
 from llmsim.testing import LinearSteps, same, serve_both_ways, with_guesses
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
@@ -74,6 +76,8 @@ SCHEDULERS = [
     EarliestTokenDeadline(max_num_batched_tokens=8, max_num_seqs=6, tokens_per_s=3.0),
     EarliestTokenDeadline(tokens_per_s=20.0, offset_s=0.5),
     Fidgety(),
+    Vtc(max_num_batched_tokens=64, max_num_seqs=6),
+    VtcPredicted(weights={"first": 2.5}),
 ]
 
 

@@ -14,6 +14,7 @@ from llmsim.metrics.score import Score
 from llmsim.metrics.sections.attainment import Attainment
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.class_scores import ClassScores
+from llmsim.metrics.sections.fairness import Fairness
 from llmsim.metrics.sections.reader import Reading
 from llmsim.metrics.sections.together import Together
 from llmsim.metrics.sections.verdict import RunVerdict
@@ -45,6 +46,11 @@ def show_classes(score: Score, console: Console) -> None:
             f"all, each by its own SLO and reader: {share_text(together.attainment)} within it, goodput "
             f"{number_text(goodput)} tokens/s, smooth goodput {number_text(smooth)} tokens/s",
         )
+    if (fairness := score.find(Fairness)) is not None:
+        served = ", ".join(f"{escape(name)} {number_text(tokens)}" for name, tokens in fairness.service_tokens.items())
+        index = "no time in which all wait" if fairness.jain_index is None else f"Jain {fairness.jain_index:.3f}"
+        gap = number_text(fairness.largest_gap_tokens)
+        say(console, f"service, prompt + 2 x output tokens: {served}; while tenants wait: largest gap {gap}, {index}")
 
 
 def _differ(score: Score, together: Together) -> bool:

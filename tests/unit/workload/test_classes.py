@@ -47,7 +47,9 @@ def test_classes_move_nothing_else():
     for name, column in without.record.requests.items():
         assert np.array_equal(column, two.record.requests[name], equal_nan=True), name
     assert "classes" not in without.score
-    rest = {name: value for name, value in two.score.items() if name not in ("classes", "together", "wall_s")}
+    rest = {
+        name: value for name, value in two.score.items() if name not in ("classes", "together", "fairness", "wall_s")
+    }
     assert rest == {name: value for name, value in without.score.items() if name != "wall_s"}
 
 
