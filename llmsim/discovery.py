@@ -11,7 +11,8 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -79,7 +80,13 @@ def _modules(package: str) -> set[str]:
 
 
 def _entry_points(group: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=group)}
+    return _installed(entry_points, group, tuple(sys.path))
+
+
+@lru_cache(maxsize=64)
+def _installed(scan: Callable[..., Iterable[EntryPoint]], group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Entry points by name. A scan reads a file of every installed package, so it is done once for each path."""
+    return {point.name: point for point in scan(group=group)}
 
 
 def _only_policy(module: ModuleType, base: type[P], place: str) -> type[P]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,9 @@ TimeUnit = Annotated[str | None, typer.Option(help="Unit of the file's times: s,
 HashBlockTokens = Annotated[int | None, typer.Option(help="Tokens for each of the file's hash_ids.")]
 Start = Annotated[float, typer.Option(help="Leave out requests that arrive before, on the trace's own clock.")]
 Duration = Annotated[float | None, typer.Option(help="Leave out requests from so long after the start on.")]
+Turns = Annotated[str, typer.Option(help="Prompts of later turns are whole, or new: after all that was said before.")]
+TokensPerCharacter = Annotated[float | None, typer.Option(help="Of texts: tokens a character (English: about 0.25).")]
+Tokenizer = Annotated[str | None, typer.Option(metavar="FILE", help="Of texts: a tokenizer.json that counts.")]
 Limit = Annotated[int | None, typer.Option(help="Take the first so many requests of that.")]
 
 
@@ -35,6 +38,9 @@ def show(
     map: Map = None,
     time_unit: TimeUnit = None,
     hash_block_tokens: HashBlockTokens = None,
+    turns: Turns = "whole",
+    tokens_per_character: TokensPerCharacter = None,
+    tokenizer: Tokenizer = None,
     start_s: Start = 0.0,
     duration_s: Duration = None,
     limit: Limit = None,
@@ -47,7 +53,19 @@ def show(
     check_picture(picture)
     from llmsim.workload.trace_stats import describe
 
-    workload = _read(file, format, map, time_unit, hash_block_tokens, start_s, duration_s, limit)
+    workload = _read(
+        file,
+        map,
+        format=format,
+        time_unit=time_unit,
+        hash_block_tokens=hash_block_tokens,
+        turns=turns,
+        tokens_per_character=tokens_per_character,
+        tokenizer=tokenizer,
+        start_s=start_s,
+        duration_s=duration_s,
+        limit=limit,
+    )
     stats = describe(workload).to_dict()
     if picture is not None:
         from llmsim.reports import plots
@@ -70,6 +88,9 @@ def convert(
     map: Map = None,
     time_unit: TimeUnit = None,
     hash_block_tokens: HashBlockTokens = None,
+    turns: Turns = "whole",
+    tokens_per_character: TokensPerCharacter = None,
+    tokenizer: Tokenizer = None,
     start_s: Start = 0.0,
     duration_s: Duration = None,
     limit: Limit = None,
@@ -77,7 +98,19 @@ def convert(
     """Write a trace as Mooncake's (whole milliseconds), AIPerf's, GuideLLM's (seconds) or plain CSV (seconds)."""
     from llmsim.workload.trace_write import trace_lines
 
-    workload = _read(file, format, map, time_unit, hash_block_tokens, start_s, duration_s, limit)
+    workload = _read(
+        file,
+        map,
+        format=format,
+        time_unit=time_unit,
+        hash_block_tokens=hash_block_tokens,
+        turns=turns,
+        tokens_per_character=tokens_per_character,
+        tokenizer=tokenizer,
+        start_s=start_s,
+        duration_s=duration_s,
+        limit=limit,
+    )
     form = to or ("csv" if out.suffix.lower() == ".csv" else "mooncake")
     lines, said = trace_lines(workload, form)
     with replacing(out) as scratch, scratch.open("w", encoding="utf-8") as file_out:
@@ -93,6 +126,9 @@ def fit(
     map: Map = None,
     time_unit: TimeUnit = None,
     hash_block_tokens: HashBlockTokens = None,
+    turns: Turns = "whole",
+    tokens_per_character: TokensPerCharacter = None,
+    tokenizer: Tokenizer = None,
     start_s: Start = 0.0,
     duration_s: Duration = None,
     limit: Limit = None,
@@ -100,33 +136,27 @@ def fit(
     """Print a [workload] table whose requests have a trace's rate, burstiness, and mean and variation of lengths."""
     from llmsim.workload.trace_fit import fit as fitted
 
-    workload = _read(file, format, map, time_unit, hash_block_tokens, start_s, duration_s, limit)
-    print(f"# resembles {workload.source}: mean and variation of gaps and lengths; not their order, nor prefixes")
-    print(fitted(workload).to_toml(), end="")
-
-
-def _read(
-    file: Path,
-    format: str,
-    map: list[str] | None,
-    time_unit: str | None,
-    hash_block_tokens: int | None,
-    start_s: float,
-    duration_s: float | None,
-    limit: int | None,
-) -> Workload:
-    from llmsim.workload.traces import read_trace
-
-    return read_trace(
+    workload = _read(
         file,
+        map,
         format=format,
-        columns=_columns(map),
         time_unit=time_unit,
         hash_block_tokens=hash_block_tokens,
+        turns=turns,
+        tokens_per_character=tokens_per_character,
+        tokenizer=tokenizer,
         start_s=start_s,
         duration_s=duration_s,
         limit=limit,
     )
+    print(f"# resembles {workload.source}: mean and variation of gaps and lengths; not their order, nor prefixes")
+    print(fitted(workload).to_toml(), end="")
+
+
+def _read(file: Path, map: list[str] | None, **options: Any) -> Workload:
+    from llmsim.workload.traces import read_trace
+
+    return read_trace(file, columns=_columns(map), **options)
 
 
 def _columns(given: list[str] | None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 
@@ -161,20 +162,8 @@ def _joined(questions: Workload, parts: list[tuple[classes.Ints, Workload]]) -> 
 def _whole_requests(scenario: Scenario, streams: Streams) -> Workload:
     chosen = scenario.workload
     if isinstance(chosen, TraceWorkload):
-        from llmsim.workload.traces import read_trace  # loads pandas and pyarrow
-
         with blaming(scenario, "workload", "trace"):
-            return read_trace(
-                chosen.trace,
-                format=chosen.format,
-                columns=chosen.columns,
-                time_unit=chosen.time_unit,
-                hash_block_tokens=chosen.hash_block_tokens,
-                rate_scale=chosen.rate_scale,
-                start_s=chosen.start_s,
-                duration_s=chosen.duration_s,
-                limit=chosen.limit,
-            )
+            return _read_requests(chosen, streams)
     if isinstance(chosen, ServeGenWorkload):
         with blaming(scenario, "workload", "servegen"):
             options = chosen.model_dump(include={"rate_scale", "start_s", "duration_s", "limit"})
@@ -182,6 +171,16 @@ def _whole_requests(scenario: Scenario, streams: Streams) -> Workload:
     assert chosen.sessions is not None
     with blaming(scenario, "workload", "sessions"):
         return make_conversations(chosen, chosen.sessions, streams)
+
+
+def _read_requests(chosen: TraceWorkload, streams: Streams) -> Workload:
+    from llmsim.workload.traces import read_trace  # loads pandas and pyarrow
+
+    options = chosen.model_dump(exclude={"trace", "classes", "arrivals"})
+    if chosen.arrivals is None:
+        return read_trace(chosen.trace, timeless=False, **options)
+    process = arrival_process(chosen.arrivals.process, **chosen.arrivals.options)
+    return read_trace(chosen.trace, arrivals=partial(process.times_s, streams.arrivals), **options)
 
 
 def make_conversations(chosen: SyntheticWorkload, sessions: SessionsTable, streams: Streams) -> Workload:

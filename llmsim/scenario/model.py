@@ -23,7 +23,7 @@ from llmsim.scenario.measuring import SloTable, UserTable, WindowTable
 from llmsim.scenario.prediction import NoPrediction, PredictionTable
 from llmsim.scenario.table import Table
 from llmsim.scenario.users import PatienceTable, RetriesTable
-from llmsim.scenario.workload import SyntheticWorkload, WorkloadTable
+from llmsim.scenario.workload import SyntheticWorkload, TraceWorkload, WorkloadTable
 
 DEFAULT_ROUTER = "round_robin"
 #: name of the pool of a scenario without [[pool]]
@@ -139,6 +139,8 @@ class Scenario(Table):
 
     @property
     def _concurrency(self) -> int | None:
+        if isinstance(self.workload, TraceWorkload):
+            return None if self.workload.arrivals is None else self.workload.arrivals.concurrency
         if not isinstance(self.workload, SyntheticWorkload) or self.workload.sessions is not None:
             return None  # users that wait for their answers need no cap
         return self.workload.arrivals.concurrency

@@ -26,7 +26,7 @@ from llmsim.workload.arrival_process import ArrivalProcess
 from llmsim.workload.length_source import LengthSource
 from llmsim.workload.synthetic import ARRIVALS, LENGTHS
 from llmsim.workload.trace_format import format_names
-from llmsim.workload.trace_layout import COLUMN_KEYS
+from llmsim.workload.trace_layout import AUTO, COLUMN_KEYS, Turns
 
 CLOSED = "closed"  #: the arrival process that depends on the server
 
@@ -192,8 +192,8 @@ class SyntheticWorkload(Table):
 
 
 def _known_format(name: str) -> str:
-    if name != "auto" and name not in (known := format_names()):
-        raise ValueError(f"unknown trace format '{name}'{nearest(name, ['auto', *known])}")
+    if name != AUTO and name not in (known := format_names()):
+        raise ValueError(f"unknown trace format '{name}'{nearest(name, [AUTO, *known])}")
     return name
 
 
@@ -209,13 +209,21 @@ class TraceWorkload(Table):
 
     trace: str = Field(description="give the file with --set workload.trace=PATH")
     #: a name of `llmsim list traces`; auto: by its columns
-    format: Annotated[str, AfterValidator(_known_format)] = "auto"
+    format: Annotated[str, AfterValidator(_known_format)] = AUTO
     #: arrival, prompt_tokens, output_tokens, hash_ids, session_id, delay -> the file's names of these columns
     columns: Annotated[dict[str, str], AfterValidator(_known_columns)] = Field(default_factory=dict)
     #: unit of the file's times; left out, the format's
     time_unit: Literal["s", "ms", "us", "ns", "date"] | None = None
     #: tokens for each of the file's hash_ids; left out, the format's (512; Bailian: 16)
     hash_block_tokens: Count | None = None
+    #: what prompts of later turns are: all that the model reads, or what is new, after all that was said before
+    turns: Turns = "whole"
+    #: of a file with texts: tokens for each character (English: about 0.25)
+    tokens_per_character: Positive | None = None
+    #: of a file with texts: a tokenizer.json, which counts their tokens
+    tokenizer: str | None = None
+    #: when requests and conversations begin, in place of the file's times; needed where it has none
+    arrivals: ArrivalsTable | None = None
     rate_scale: Positive = 1.0
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
@@ -237,7 +245,8 @@ class ServeGenWorkload(Table):
 
 #: keys that name what a workload is read from
 WORKLOAD_FILES = ("trace", "servegen")
-SYNTHETIC_KEYS = SyntheticWorkload.model_fields.keys() - TraceWorkload.model_fields.keys()
+#: keys that describe drawn requests, and make room for a file's; a trace may have arrivals of its own all the same
+SYNTHETIC_KEYS = SyntheticWorkload.model_fields.keys() - TraceWorkload.model_fields.keys() | {"arrivals"}
 TRACE_KEYS = TraceWorkload.model_fields.keys() - SyntheticWorkload.model_fields.keys()
 
 

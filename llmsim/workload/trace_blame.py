@@ -19,13 +19,16 @@ from llmsim.workload.trace_format import json_object, shortened
 from llmsim.workload.trace_layout import Layout
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+PlacedRow = tuple[str, Mapping[str, object]]  #: file and line, and the row
 MOST_TOKENS = 2**53  # beyond it, a float no longer holds every whole number
 
 
 def blame(path: Path, layout: Layout, clock: TraceClock, header: list[str], block: Block, reason: str) -> NoReturn:
     """Raise InputError for the first bad line of a block; `reason` serves if no line alone is to blame."""
     kinds: set[type] = set()  # of session ids, of which a file has one
-    for where, row in _csv_rows(path, header, block) if layout.lines == "csv" else json_rows(path, layout, block):
+    for where, row in (
+        _csv_rows(path, layout, header, block) if layout.lines == "csv" else json_rows(path, layout, block)
+    ):
         for column, problem in _problems(row, layout, clock):
             if problem:
                 value = row.get(column)
@@ -39,7 +42,10 @@ def blame(path: Path, layout: Layout, clock: TraceClock, header: list[str], bloc
 
 def _problems(row: Mapping[str, object], layout: Layout, clock: TraceClock) -> Iterator[tuple[str, str | None]]:
     delayed = layout.delay is not None and row.get(layout.delay) not in (None, "")
-    if not delayed or row.get(layout.arrival) not in (None, ""):
+    timed = row.get(layout.arrival) not in (None, "")
+    if layout.timeless:
+        yield layout.arrival, "no time of arrival, as in the first row" if timed else None
+    elif timed or not delayed:
         yield layout.arrival, _arrival_problem(row[layout.arrival], layout, clock)
     yield layout.prompt, _tokens_problem(row[layout.prompt], layout, 1)
     yield layout.output, _tokens_problem(row[layout.output], layout, 0)
@@ -56,19 +62,21 @@ def _problems(row: Mapping[str, object], layout: Layout, clock: TraceClock) -> I
 
 def first_row(path: Path, layout: Layout, header: list[str], block: Block) -> Mapping[str, object] | None:
     """Return the first row with data, or None if the block has none."""
-    rows = _csv_rows(path, header, block) if layout.lines == "csv" else json_rows(path, layout, block)
+    rows = _csv_rows(path, layout, header, block) if layout.lines == "csv" else json_rows(path, layout, block)
     return next((row for _, row in rows), None)
 
 
-def _csv_rows(path: Path, header: list[str], block: Block) -> Iterator[tuple[str, Mapping[str, object]]]:
-    reader = csv.reader(io.StringIO(block.data.decode("utf-8")))
+def _csv_rows(
+    path: Path, layout: Layout, header: list[str], block: Block
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    reader = csv.reader(io.StringIO(block.data.decode("utf-8")), delimiter=layout.delimiter)
     try:
         for fields in reader:
             where = f"{path}, line {block.first_line + reader.line_num - 1}"
             if fields and len(fields) != len(header):
                 raise InputError(
                     f"{where}: {len(fields)} fields, expected {len(header)} as in the header: "
-                    f"{shortened(','.join(fields))}"
+                    f"{shortened(layout.delimiter.join(fields))}"
                 )
             if fields:
                 yield where, dict(zip(header, fields, strict=True))
@@ -76,14 +84,15 @@ def _csv_rows(path: Path, header: list[str], block: Block) -> Iterator[tuple[str
         raise InputError(f"{path}, line {block.first_line + reader.line_num - 1}: {error}") from None
 
 
-def json_rows(path: Path, layout: Layout, block: Block) -> Iterator[tuple[str, Mapping[str, object]]]:
+def json_rows(path: Path, layout: Layout, block: Block) -> Iterator[PlacedRow]:
     """Yield the rows of JSON lines, each with its place."""
     for number, line in enumerate(block.data.decode("utf-8").split("\n"), start=block.first_line):
         if line.strip():
-            where = f"{path}, line {number}"
+            where = f"{path}, {block.place(number)}"
             row = json_object(line, where)
             missing = [column for column in layout.columns if column not in row]
-            if layout.arrival in missing and layout.delay is not None and row.get(layout.delay) is not None:
+            delayed = layout.delay is not None and row.get(layout.delay) is not None
+            if layout.arrival in missing and (delayed or layout.timeless):
                 missing.remove(layout.arrival)
             if missing:
                 raise InputError(f"{where}: no '{missing[0]}' in {shortened(line)}")

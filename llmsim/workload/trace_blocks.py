@@ -22,6 +22,11 @@ class Block:
 
     data: bytes
     first_line: int  #: number of its first line in the file
+    places: tuple[str, ...] = ()  #: where each line comes from, if not from the line of that number
+
+    def place(self, number: int) -> str:
+        """Where in the file a line of this number comes from."""
+        return self.places[number - self.first_line] if self.places else f"line {number}"
 
 
 def blocks(path: Path, first_bytes: int = MOST_BYTES) -> Iterator[Block]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from llmsim import discovery
-from llmsim.errors import InputError, nearest
+from llmsim.errors import InputError
 
 TRACE_FORMATS = "llmsim.workload.trace_formats"
 Lines = Literal["csv", "jsonl"]
 Clock = Literal["s", "ms", "us", "ns", "date"]
+#: tokens of a text: by a share of its characters, or by a tokenizer
+CountTokens = Callable[[str], int]
+Placed = tuple[str, Any]  #: where in a file something is, and what is there
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,29 @@ class TraceFormat:
         return self.arrival, self.prompt, self.output
 
 
+class RecordFormat(TraceFormat, ABC):
+    """A format whose records are no rows: rows of its columns are made of them, in Python.
+
+    Records are JSON objects: one a line, the entries of an array, or the one that the file is.
+    """
+
+    lines = "jsonl"
+    reads_text: ClassVar[bool] = False  #: whether records hold texts, whose tokens are to be counted
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, record: Mapping[str, Any]) -> bool:
+        """Whether a file whose first record this is has the format."""
+
+    @classmethod
+    @abstractmethod
+    def rows(cls, records: Iterable[Placed], count: CountTokens) -> Iterator[Placed]:
+        """Each row with its place, in order; for what is no request of a model a text, why it is left out.
+
+        Raises InputError, which begins with the place, for a record that is not as it should be.
+        """
+
+
 def format_names() -> list[str]:
     """Return the names of the formats that can be found, those of installed packages included."""
     return discovery.names(TRACE_FORMATS)
@@ -48,8 +76,6 @@ def format_names() -> list[str]:
 
 def trace_format(name: str) -> TraceFormat:
     """Return the format of this name; InputError with the nearest one if there is none."""
-    if name not in format_names():
-        raise InputError(f"unknown trace format '{name}'{nearest(name, ['auto', *format_names()])}")
     return discovery.find(TRACE_FORMATS, name, TraceFormat)(name)
 
 

@@ -5,11 +5,22 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import get_args
+from pathlib import Path
+from typing import Literal, get_args
 
 from llmsim.errors import InputError, nearest
 from llmsim.workload.arguments import whole
-from llmsim.workload.trace_format import Clock, Lines, TraceFormat, format_names, json_object, shortened, trace_format
+from llmsim.workload.trace_blocks import FIRST_BYTES, blocks
+from llmsim.workload.trace_format import (
+    Clock,
+    Lines,
+    RecordFormat,
+    TraceFormat,
+    format_names,
+    json_object,
+    shortened,
+    trace_format,
+)
 
 #: what a column can stand for, as `workload.columns` names it -> field of a layout
 COLUMN_KEYS = {
@@ -21,6 +32,11 @@ COLUMN_KEYS = {
     "delay": "delay",
 }
 TIME_UNITS = get_args(Clock)
+#: what the prompts of later turns are: all that the model reads, or what is new, after all that came before
+Turns = Literal["whole", "new"]
+AUTO = "auto"  #: the format that the file seems to have
+#: between the fields of CSV
+DELIMITERS = ",;\t|"
 #: tokens in a block of hash_ids where neither format nor user says, as in Mooncake's traces
 DEFAULT_HASHED_TOKENS = 512
 
@@ -29,10 +45,13 @@ DEFAULT_HASHED_TOKENS = 512
 class TraceOptions:
     """How to read a trace, beyond what it says itself: `format`, `columns`, … of [workload]."""
 
-    format: str = "auto"
+    format: str = AUTO
     columns: Mapping[str, str] = field(default_factory=dict)  #: of COLUMN_KEYS -> name in the file
     time_unit: str | None = None  #: of TIME_UNITS; None: as the format has it
     hash_block_tokens: int | None = None  #: tokens for each of hash_ids; None: as the format has it
+    turns: Turns = "whole"
+    tokens_per_character: float | None = None  #: of texts; None: their tokens are not counted so
+    tokenizer: str | None = None  #: the file of one, for texts
 
     def __post_init__(self) -> None:
         for key in self.columns:
@@ -42,6 +61,10 @@ class TraceOptions:
             raise InputError(f"unknown time_unit '{self.time_unit}'; expected one of {', '.join(TIME_UNITS)}")
         if self.hash_block_tokens is not None:
             whole("hash_block_tokens", self.hash_block_tokens)
+        if self.turns not in get_args(Turns):
+            raise InputError(f"turns = '{self.turns}'; expected one of {', '.join(get_args(Turns))}")
+        if self.tokens_per_character is not None and self.tokenizer is not None:
+            raise InputError("tokens_per_character and tokenizer exclude each other; give one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +84,20 @@ class Layout:
     session: str | None
     delay: str | None
     marks: tuple[str, ...]
+    delimiter: str = ","  #: of CSV
+    timeless: bool = False  #: whether the file has no times of arrival
 
     @property
     def columns(self) -> tuple[str, str, str]:
         """The columns that must be there."""
         return self.arrival, self.prompt, self.output
 
-    def only_with(self, present: list[str]) -> Layout:
+    def of_file(self, present: list[str], delimiter: str) -> Layout:
         """Leave out the optional columns that the file lacks; a JSON row may have them although the first does not."""
-        if self.lines == "jsonl":
-            return self
+        this = replace(self, delimiter=delimiter, timeless=self.arrival not in present)
+        return this if self.lines == "jsonl" else this._only_with(present)
+
+    def _only_with(self, present: list[str]) -> Layout:
         hashes, session, delay = (each if each in present else None for each in (self.hashes, self.session, self.delay))
         return replace(self, hashes=hashes, session=session, delay=delay)
 
@@ -98,17 +125,19 @@ def choose_layout(options: TraceOptions, first_line: str, where: str) -> tuple[L
     Raises InputError, opened with `where`, for an unknown name or if a column is missing.
     """
     name = options.format
-    chosen = [trace_format(each) for each in (format_names() if name == "auto" else [name])]
-    layouts = [layout_of(form, options) for form in chosen]
-    lines, columns = first_columns(first_line, where)
+    chosen = [trace_format(each) for each in (format_names() if name == AUTO else [name])]
+    layouts = [layout_of(form, options) for form in chosen if name != AUTO or not isinstance(form, RecordFormat)]
+    lines, columns, delimiter = first_columns(first_line, where)
     same_lines = [each for each in layouts if each.lines == lines]
     fitting = [each for each in same_lines if set(each.marks) <= set(columns)]
-    best = max(fitting if name == "auto" else layouts, key=lambda each: _in_common(each, columns))
+    best = max(fitting if name == AUTO else layouts, key=lambda each: _in_common(each, columns))
     if best.lines != lines:
         raise InputError(f"{where}: this is {_KIND[lines]}, but format '{name}' is {_KIND[best.lines]}")
     _check_named(options, best, columns, where)
     missing = [column for column in best.columns if column not in columns]
-    if len(missing) == len(best.columns) and name == "auto":
+    if missing == [best.arrival]:
+        missing = []  # a trace of lengths alone
+    if len(missing) == len(best.columns) and name == AUTO:
         raise InputError(f"{where}: {_unknown(first_line, fitting)}")
     if missing:
         found = shortened(", ".join(columns))
@@ -118,7 +147,7 @@ def choose_layout(options: TraceOptions, first_line: str, where: str) -> tuple[L
         )
     if twice := [column for column in best.columns if columns.count(column) > 1]:
         raise InputError(f"{where}: column '{twice[0]}' is there twice")
-    return best.only_with(columns), columns
+    return best.of_file(columns, delimiter), columns
 
 
 def _in_common(layout: Layout, columns: list[str]) -> tuple[int, int, int, bool]:
@@ -143,21 +172,31 @@ def _key_of(layout: Layout, column: str) -> str:
 def _unknown(first_line: str, layouts: list[Layout]) -> str:
     known = " or ".join(f"{','.join(each.columns)} ({each.name})" for each in layouts)
     hint = "its columns are told with workload.columns = { arrival = NAME, prompt_tokens = NAME, output_tokens = NAME }"
-    if '"conversations"' in first_line:
-        hint = 'conversations as text (ShareGPT) have no times or tokens; workload.lengths.source = "sharegpt" has some'
-    elif first_line.lstrip().startswith("["):
-        hint = "a JSON array is not read; write one object a line (jq -c '.[]' FILE), each with a time of arrival"
     return f"not a known trace, starts with {shortened(first_line)}; expected {known}; {hint}"
 
 
 _KIND = {"csv": "CSV", "jsonl": "JSON lines"}
 
 
-def first_columns(first_line: str, where: str) -> tuple[Lines, list[str]]:
-    """Return a file's kind of lines, and its columns: a CSV header's, or its first JSON object's keys."""
+def first_columns(first_line: str, where: str) -> tuple[Lines, list[str], str]:
+    """Return a file's kind of lines, its columns (a CSV header's, or its first JSON object's keys), and the delimiter.
+
+    The delimiter is the one that makes most columns of the header.
+    """
     if first_line.lstrip().startswith("{"):
-        return "jsonl", list(json_object(first_line, where))
+        return "jsonl", list(json_object(first_line, where)), ","
     try:
-        return "csv", [column.strip() for column in next(csv.reader([first_line]))]
+        rows = {mark: next(csv.reader([first_line], delimiter=mark)) for mark in DELIMITERS}
     except csv.Error as error:
         raise InputError(f"{where}: not a CSV header ({error}): {shortened(first_line)}") from None
+    delimiter = max(DELIMITERS, key=lambda mark: len(rows[mark]))
+    return "csv", [column.strip() for column in rows[delimiter]], delimiter
+
+
+def layout_of_file(path: Path, options: TraceOptions) -> Layout | None:
+    """Return the columns of a file of rows by its first line; None where they cannot be told."""
+    try:
+        first = next(blocks(path, FIRST_BYTES)).data.lstrip().partition(b"\n")[0]
+        return choose_layout(options, first.decode("utf-8"), str(path))[0]
+    except (InputError, StopIteration):
+        return None

@@ -21,6 +21,7 @@ from llmsim.workload.trace_blame import MOST_TOKENS, blame, first_row
 from llmsim.workload.trace_blocks import FIRST_BYTES, MOST_BYTES, Block, blocks
 from llmsim.workload.trace_clock import TraceClock, check_milliseconds, clock_of, nanoseconds, shift_note
 from llmsim.workload.trace_layout import Layout, TraceOptions, choose_layout
+from llmsim.workload.trace_records import as_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ class Rows:
     session: NDArray[np.int64] | None = None  #: number of the conversation; None where the file has none
     delay_s: NDArray[np.float64] | None = None  #: from the end of the turn before; NaN: not told
     notes: tuple[str, ...] = ()  #: what the reader took for granted
+    timeless: bool = False  #: whether the file has no times, so that all are 0
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -99,8 +101,8 @@ class _Enough:
 
 def read_rows(path: Path, options: TraceOptions, need: Need) -> Rows:
     """Read the rows of a trace, plain or gzipped, as far as needed; InputError naming file, line and field."""
-    source = blocks(path, MOST_BYTES if need.all else FIRST_BYTES)
-    layout, header, body = _open(path, options, source)
+    lines = as_lines(path, options, blocks(path, MOST_BYTES if need.all else FIRST_BYTES))
+    layout, header, body = _open(path, lines.options, lines.blocks)
     clock, body = _clock(path, layout, header, body)
     parts: list[_Part] = []
     enough: _Enough | None = None
@@ -112,7 +114,8 @@ def read_rows(path: Path, options: TraceOptions, need: Need) -> Rows:
             break
     if sum(len(part.arrival) for part in parts) == 0:
         raise InputError(f"{path}: no requests after the header")
-    return _joined(path, layout, clock, parts)
+    rows = _joined(path, layout, clock, parts)
+    return replace(rows, notes=(*lines.notes, *rows.notes))
 
 
 def _open(path: Path, options: TraceOptions, source: Iterator[Block]) -> tuple[Layout, list[str], Iterator[Block]]:
@@ -126,9 +129,10 @@ def _open(path: Path, options: TraceOptions, source: Iterator[Block]) -> tuple[L
     number = block.first_line + block.data.count(b"\n", 0, start)
     end = block.data.find(b"\n", start) + 1 or len(block.data)
     head = block.data[start:end].decode("utf-8")
-    layout, columns = choose_layout(options, head, f"{path}, line {number}")
+    layout, columns = choose_layout(options, head, f"{path}, {block.place(number)}")
     if layout.lines == "jsonl":
-        return layout, [], chain([Block(block.data[start:], number)], source)
+        skipped = block.places[number - block.first_line :]
+        return layout, [], chain([Block(block.data[start:], number, skipped)], source)
     return layout, columns, chain([Block(block.data[end:], number + 1)], source)
 
 
@@ -138,7 +142,7 @@ def _clock(path: Path, layout: Layout, header: list[str], body: Iterator[Block])
     for block in body:
         seen.append(block)
         if (row := first_row(path, layout, header, block)) is not None:
-            where = f"{path}, line {block.first_line}"
+            where = f"{path}, {block.place(block.first_line)}"
             return clock_of(layout, row.get(layout.arrival), where), chain(seen, body)
     return clock_of(layout, None, str(path)), iter(seen)
 
@@ -164,8 +168,12 @@ def _csv_table(layout: Layout, clock: TraceClock, header: list[str], block: Bloc
     return pyarrow.csv.read_csv(
         io.BytesIO(block.data),
         read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=header),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=layout.delimiter),
         convert_options=pyarrow.csv.ConvertOptions(
-            column_types=types, include_columns=list(types), null_values=[""] if layout.delay else []
+            column_types=types,
+            include_columns=list(types),
+            include_missing_columns=layout.timeless,
+            null_values=[""] if layout.delay else [],
         ),
     )
 
@@ -210,7 +218,7 @@ def _part(layout: Layout, clock: TraceClock, table: Any) -> _Part:
     delay = None if layout.delay is None else table[layout.delay].to_numpy()
     if delay is not None and np.isnan(delay).all():
         delay = None
-    arrival = _times(table[layout.arrival], clock)
+    arrival = _no_times(table[layout.arrival]) if layout.timeless else _times(table[layout.arrival], clock)
     untimed = np.zeros(len(arrival), dtype=np.bool_) if delay is None else np.isnan(arrival) & ~np.isnan(delay)
     if not ((np.isfinite(arrival) & ((arrival >= 0) | (clock.unit == "date"))) | untimed).all():
         raise ValueError("arrival times out of range")
@@ -226,6 +234,13 @@ def _part(layout: Layout, clock: TraceClock, table: Any) -> _Part:
     named = layout.session is not None and table[layout.session].null_count < table.num_rows
     session = table[layout.session].to_pylist() if named else None
     return _Part(arrival, tokens[0], tokens[1], hashes, session, delay)
+
+
+def _no_times(column: Any) -> NDArray[np.float64]:
+    """Zeros; ValueError if a row has a time all the same."""
+    if column.null_count < len(column):
+        raise ValueError("a time of arrival where the first row has none")
+    return np.zeros(len(column))
 
 
 def _times(column: Any, clock: TraceClock) -> NDArray[Any]:
@@ -263,6 +278,7 @@ def _joined(path: Path, layout: Layout, clock: TraceClock, parts: list[_Part]) -
         shift_note(clock, base),
         check_milliseconds(layout, clock, timed_s, str(path)),
         _larger_blocks(layout, parts),
+        f"no times in it (no column '{layout.arrival}')" if layout.timeless else "",
     )
     session, delay_s = _sessions(clock, parts)
     prompt_tokens = np.concatenate([part.prompt_tokens for part in parts])
@@ -275,6 +291,7 @@ def _joined(path: Path, layout: Layout, clock: TraceClock, parts: list[_Part]) -
         session,
         delay_s,
         tuple(note for note in notes if note),
+        layout.timeless,
     )
 
 

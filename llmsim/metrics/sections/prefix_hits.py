@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
@@ -12,15 +13,15 @@ from llmsim.metrics.kpi import MORE, Kpi, OfRun
 from llmsim.metrics.scored import Run
 from llmsim.metrics.summary import number
 from llmsim.scenario import Scenario, TraceWorkload
-from llmsim.workload.trace_layout import DEFAULT_HASHED_TOKENS
+from llmsim.workload.trace_layout import TraceOptions, layout_of_file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrefixHits(OfRun):
     """Prompt tokens that requests found in the prefix cache, of all requests that were scheduled.
 
-    `trace_block_hit_ratio`, of a run of a trace, counts in the blocks of 512 tokens in which Mooncake publishes hits,
-    cut ones as whole.
+    `trace_block_hit_ratio`, of a run of a trace with hash_ids, counts in their blocks (Mooncake publishes hits so, in
+    blocks of 512 tokens), cut ones as whole.
     """
 
     key: ClassVar[str] = "prefix_cache"
@@ -51,7 +52,17 @@ class PrefixHits(OfRun):
         cached = np.minimum(requests["cached_tokens"][scheduled], prompt)
         ratio = number(cached.sum() / prompt.sum()) if len(prompt) else None
         of_blocks = None
-        if isinstance(run.scenario.workload, TraceWorkload) and len(prompt):
-            size = run.scenario.workload.hash_block_tokens or DEFAULT_HASHED_TOKENS
+        size = _block_tokens(run.scenario)
+        if size is not None and len(prompt):
             of_blocks = number(np.ceil(cached / size).sum() / int(np.ceil(prompt / size).sum()))
         return cls(int(cached.sum()), int(prompt.sum()), ratio, of_blocks)
+
+
+def _block_tokens(scenario: Scenario) -> int | None:
+    """Tokens in the blocks of the trace's hash_ids; None without such, or where the file is gone."""
+    trace = scenario.workload
+    if not isinstance(trace, TraceWorkload):
+        return None
+    options = TraceOptions(trace.format, trace.columns, hash_block_tokens=trace.hash_block_tokens)
+    layout = layout_of_file(Path(trace.trace), options)
+    return None if layout is None or layout.hashes is None else layout.hashed_tokens

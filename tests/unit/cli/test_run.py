@@ -245,3 +245,15 @@ def test_ctrl_c_leaves_nothing_behind(
     assert main(["run", small, "--out", "out"]) == 130
     assert capsys.readouterr().err.strip() == "error: interrupted; nothing was written"
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
+
+
+def test_a_file_without_times_runs_at_those_that_are_asked_for(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The arrivals of the scenario that a trace takes the place of are not those of the trace."""
+    Path("trace.csv").write_text("prompt_tokens;output_tokens\n10;3\n20;4\n30;5\n")
+    words = [small, "--set", "workload.trace=trace.csv"]
+
+    assert main(["run", *words]) == 2
+    assert "trace.csv: no times in it (no column 'arrival_s'); say when its requests come" in capsys.readouterr().err
+    drawn = run_json(capsys, *words, "--set", "workload.arrivals={process='poisson',rate_per_s=4}")
+    closed = run_json(capsys, *words, "--set", "workload.arrivals={process='closed',concurrency=2}")
+    assert drawn["output_tokens"] == closed["output_tokens"] == 12

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from llmsim.errors import InputError
+from llmsim.experiment import run
 from llmsim.metrics import goodput, request_latency
 from llmsim.metrics.fluidity import fluid_token_rate_per_s
 from llmsim.metrics.score import score
@@ -17,6 +18,7 @@ from llmsim.metrics.smooth_goodput import User, idle_latency_s
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
 from llmsim.request import Outcome
+from llmsim.scenario import load_scenario
 
 ARRIVAL = [0.0, 1.0, 2.0, 3.0, 4.0]
 TOKENS = [[0.5, 1.0, 1.5], [1.5], [2.5, 5.5], [], []]
@@ -188,3 +190,21 @@ def test_bad_choices_get_one_clear_line(make: object, message: str) -> None:
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("fields", "tokens"), [({}, 512), ({"chat_id": 1, "parent_chat_id": -1}, 16)])
+def test_hits_in_blocks_of_a_trace_are_in_those_of_its_hashes(tmp_path, fields, tokens):
+    """Of two prompts of 32 blocks the second begins like the first in 8: engines find as much, in blocks of 16."""
+    file = tmp_path / "trace.jsonl"
+    rows = [(0, range(32)), (60_000, [*range(8), *range(40, 64)])]
+    seconds = 1 if fields == {} else 1000
+    lines = [
+        {"timestamp": at // seconds, "input_length": 32 * tokens, "output_length": 1, "hash_ids": list(hashes)} | fields
+        for at, hashes in rows
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    changes = [f"workload.trace={file}", "cluster.prefix_caching=true", "cluster.max_model_len=null"]
+    hits = run(load_scenario("quickstart", changes)).score["prefix_cache"]
+
+    assert hits["cached_tokens"] == 8 * tokens
+    assert hits["trace_block_hit_ratio"] == 8 / 64

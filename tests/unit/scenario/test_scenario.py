@@ -204,7 +204,7 @@ def test_drawn_requests_beside_a_trace_are_refused(file: Path, tmp_path: Path) -
     (tmp_path / "t.csv").touch()
     file.write_text(TEXT.replace("requests = 10", 'trace = "t.csv"'))
 
-    assert message(file).startswith(f"{file}, line 4: workload.arrivals: unknown key for trace workload")
+    assert message(file).startswith(f"{file}, line 5: workload.lengths: unknown key for trace workload")
 
 
 def test_what_is_no_scenario_file_is_told(file: Path, tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ WHOLE = "a whole number of at least 1"
         (b"PAR1\x15\x04\x00\x00", "line 1: not text (byte 0x00)"),
         ((HEADER + "1,2,3\n").encode() + b"\xff\xfe\n", "line 3: not text (byte 0xff)"),
         ("time,in,out\n1,2,3\n", "line 1: not a known trace, starts with 'time,in,out'; expected TIMESTAMP,"),
-        ("[1, 2]\n", "line 1: not a known trace, starts with '[1, 2]'"),
+        ("[1, 2]\n", "record 1: expected a JSON object, found '1'"),
+        ("[]\n", "no requests in it"),
+        ('[{"timestamp": 0}', "a JSON array that is not complete (Expecting ',' delimiter"),
         ("arrival_s,prompt_tokens,output\n1,2,3\n", "line 1: no column 'output_tokens', which format 'csv'"),
         (
             '{"timestamp": 0, "input_length": 3}\n',

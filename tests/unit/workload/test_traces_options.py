@@ -132,18 +132,6 @@ def test_options_that_do_not_fit_are_named(write, options, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('[{"timestamp": 0}]', r"a JSON array is not read; write one object a line \(jq -c"),
-        ('[{"id": "a", "conversations": []}]', r"conversations as text \(ShareGPT\) have no times or tokens"),
-    ],
-)
-def test_json_that_is_no_trace_is_told_what_it_seems_to_be(write, text, message):
-    with pytest.raises(InputError, match=message):
-        read_trace(write(text))
-
-
 @pytest.mark.parametrize("size", [64, 16, 100])
 def test_hashes_of_other_blocks_ask_for_their_size_and_are_read_with_it(write, size):
     blocks = -(-640 // size)
