@@ -49,10 +49,10 @@ class OpenTelemetry(RecordFormat):
             yield span.place, BESIDE if span.row is None else TWICE if inner else span.row
 
 
-def _around(span: _Span, by_id: Mapping[str | None, _Span]) -> Iterator[_Span]:
+def _around(span: _Span, by_id: Mapping[str, _Span]) -> Iterator[_Span]:
     """The spans that a span lies in, as far as they are in the file."""
     seen = {span.id}
-    while (outer := by_id.get(span.parent)) is not None and outer.id not in seen:
+    while (outer := by_id.get(span.parent or "")) is not None and outer.id not in seen:
         seen.add(outer.id)
         yield outer
         span = outer
