@@ -24,6 +24,7 @@ from llmsim.latency.attention_times import decode_times, heads_of, prefill_times
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.kv_memory import check_tensor_parallel
 from llmsim.latency.layers import attention_products, mlp_products
+from llmsim.latency.mixed_attention import mixed_decode_times
 from llmsim.latency.model import Experts, Model, Part
 from llmsim.latency.operators import Curve, ExpertSizes, Floats, Kernels, Operators
 from llmsim.latency.profile import HeadTimes, LinearTimes, StepProfile, StepProvenance
@@ -95,6 +96,9 @@ def compose(
         one.notes.append(f"prefill attention from {prefill_from}: that of {gpu.operator_tables} beats the GPU's peak")
     decode, left_out = decode_times(operators, model, tensor_parallel_size)
     one.notes += left_out
+    mixed = mixed_decode_times(operators, gpu, model, tensor_parallel_size)
+    if mixed is not None:
+        one.notes.append("decodes beside a prompt: tiles of FlashAttention 2, as long as they take in prompts")
     linear, head = _linear(one), _head(one)
     return StepProfile(
         gpu=gpu.name,
@@ -107,6 +111,7 @@ def compose(
         head=head,
         prefill_attention=prefill_times(prefill, gpu, model, tensor_parallel_size),
         decode_attention=decode,
+        mixed_decode=mixed,
     )
 
 

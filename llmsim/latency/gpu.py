@@ -23,6 +23,8 @@ class Gpu(Profile):
     interconnect_bytes_per_s: Amount  #: between GPUs of one node, one direction
     price_usd_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     power: Power | None = None  #: left out: energy is not told
+    #: CUDA's; from 9.0 on FlashAttention 3 runs. Left out: unknown, or no NVIDIA GPU
+    compute_capability: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     operator_tables: str | None = None  #: folder of measured operators in aiconfigurator's data
     aliases: tuple[str, ...] = ()  #: other names that it is called by
     provenance: Provenance | None = None

@@ -68,6 +68,17 @@ class DecodeTimes(Profile):
     time_s: tuple[Seconds, ...]
 
 
+class MixedDecodeTimes(Profile):
+    """What a decoding sequence takes, all layers, in a step that holds a prompt: `llmsim.latency.mixed_attention`.
+
+    `sequence_s`, and `block_s` for each block of its context, the last one counted in full.
+    """
+
+    block_tokens: Annotated[int, Field(ge=1)]
+    sequence_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    block_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class StepProfile(Profile):
     """GPU time of engine steps in four parts that add up. No host time: no scheduler, sampling or HTTP."""
 
@@ -84,6 +95,8 @@ class StepProfile(Profile):
     head: HeadTimes
     prefill_attention: PrefillTimes
     decode_attention: DecodeTimes
+    #: none: decodes take as long beside a prompt as in a step of their own
+    mixed_decode: MixedDecodeTimes | None = None
 
     @model_validator(mode="after")
     def _shapes_and_order(self) -> Self:

@@ -11,6 +11,8 @@ piecewise linear between measured points, constant below the first, and keep the
   less than one decoding sequence of that context needs to read its keys and values.
 * Several chunks share the launch, and fill the GPU better than one: the first costs what it costs alone, each
   other what was measured for one more prompt in a batch.
+* Beside a prompt, decode attention may take longer than alone (`mixed_attention`): each sequence's tile and the blocks
+  of its context, half a block more than the context fills on average; never less than alone.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Sequence
 
 from llmsim.latency.contract import Chunk, LatencyModel, Line
 from llmsim.latency.curve import Curve
-from llmsim.latency.profile import StepProfile
+from llmsim.latency.profile import MixedDecodeTimes, StepProfile
 
 KEPT = 100_000  #: step sizes whose time is remembered
 
@@ -56,6 +58,7 @@ class StepTable(LatencyModel):
         self._rest: dict[tuple[int, int], float] = {}  # by tokens and sequences: all but attention
         one = self._attention_of(1)
         self._read = Values(one.raised(-one.a[0]))
+        self._beside_s, self._beside_token_s = _beside_prompts(profile.mixed_decode)
 
     @property
     def basis(self) -> str:
@@ -80,7 +83,9 @@ class StepTable(LatencyModel):
         size = tokens + decoding, len(prefill) + decoding
         rest_s = self._rest.get(size) or self._rest_of(*size)
         if decoding:
-            attention_s += (self._attention.get(decoding) or self._attention_of(decoding))(context_tokens)
+            alone_s = (self._attention.get(decoding) or self._attention_of(decoding))(context_tokens)
+            beside_s = decoding * self._beside_s + context_tokens * self._beside_token_s
+            attention_s += alone_s if alone_s > beside_s else beside_s
         return rest_s + attention_s
 
     def decode_line(self, decoding: int, context_tokens: int) -> Line:
@@ -120,3 +125,10 @@ class StepTable(LatencyModel):
         knots = [context * decoding for context in self.profile.decode_attention.context_tokens]
         curve = self._attention[decoding] = Curve.through(knots, times_s)
         return curve
+
+
+def _beside_prompts(mixed: MixedDecodeTimes | None) -> tuple[float, float]:
+    """Seconds of a decoding sequence, and of each token of its context, in a step that holds a prompt."""
+    if mixed is None:
+        return 0.0, 0.0
+    return mixed.sequence_s + mixed.block_s / 2, mixed.block_s / mixed.block_tokens

@@ -90,14 +90,18 @@ def asynchronous() -> dict[str, list[float]]:
     return {name: column.tolist() for name, column in zip(AGGREGATES, np.concatenate(errors).T, strict=True)}
 
 
+#: percent; medians that runs which took no part in anything are to have
+MEDIANS = {"e2e_mean_s": 3.0, "tpot_mean_s": 3.0, "ttft_mean_s": 5.0, "ttft_p99_s": 12.0}
+
+
 def test_asynchronous_vllm_on_gpus_that_were_not_fitted_is_within_its_targets_by_the_median(
     asynchronous: dict[str, list[float]],
 ) -> None:
     assert all(len(errors) == 4 for errors in asynchronous.values())
-    for name, limit in vllm_0151.LIMITS.items():
+    for name, limit in {**vllm_0151.LIMITS, **MEDIANS}.items():
         assert np.median(np.abs(asynchronous[name])) <= limit, name
 
 
-def test_asynchronous_vllm_misses_the_a100_under_load(asynchronous: dict[str, list[float]]) -> None:
-    assert -7 < min(asynchronous["tpot_mean_s"]) < -4
-    assert -13 < min(asynchronous["ttft_mean_s"]) < -8
+def test_asynchronous_vllm_misses_tpot_of_the_a100_under_load(asynchronous: dict[str, list[float]]) -> None:
+    assert -6 < min(asynchronous["tpot_mean_s"]) < -4
+    assert -9 < min(asynchronous["ttft_mean_s"]) < -5

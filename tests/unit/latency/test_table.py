@@ -103,6 +103,23 @@ def test_mixed_step_adds_both_attentions(table):
     assert table.step_time_s(((0, 4),), 1, 20) == pytest.approx(linear_s + head_s + prefill_s + decode_s)
 
 
+@pytest.mark.parametrize(("context", "decode_s"), [(20, 1 * (0.5 + 2 / 2) + 20 * 2 / 8), (40, 0.5 + 1 + 10), (5, 2.75)])
+def test_decodes_beside_a_prompt_take_tiles_and_blocks(context, decode_s):
+    """A sequence 0.5 s, and 2 s for each block of 8 tokens: half a block more than the context fills."""
+    beside = StepTable(profile(mixed_decode={"block_tokens": 8, "sequence_s": 0.5, "block_s": 2.0}))
+    alone = StepTable(profile())
+
+    chunk_s = alone.step_time_s(((0, 4),), 1, context) - alone._attention_of(1)(context)
+    assert beside.step_time_s(((0, 4),), 1, context) == pytest.approx(chunk_s + decode_s)
+    assert beside.step_time_s((), 1, context) == alone.step_time_s((), 1, context)
+
+
+def test_decodes_beside_a_prompt_take_no_less_than_alone():
+    beside = StepTable(profile(mixed_decode={"block_tokens": 8, "sequence_s": 0.0, "block_s": 1e-6}))
+
+    assert beside.step_time_s(((0, 4),), 2, 30) == StepTable(profile()).step_time_s(((0, 4),), 2, 30)
+
+
 def test_steps_in_a_row_end_their_line_at_a_knot(table):
     first_s, growth_s, steps = table.decode_line(3, 3 * 17)
 

@@ -179,8 +179,10 @@ def _notes(points: Sequence[Point]) -> tuple[str, ...]:
     return (
         f"Medians of |error| over the predicted stages, percent: {medians}.",
         "Percentiles of the first stages count the first hundred requests, whose prompts were not cached yet.",
-        f"Mean TTFT is short by {short} ms: by about as much at either load, as if each step that holds a prompt took "
-        "that much longer, or a request's way to the engine did; stages do not tell which.",
-        "FA2, which these GPUs have in place of FA3, does not pack query heads in steps with a prompt. By how much "
-        "that slows them is not established, and it is not modelled.",
+        "A100 and L40S have FlashAttention 2: decodes beside a prompt take as long as tiles of a prompt do, by their "
+        "operator tables (llmsim.latency.mixed_attention). Nothing of it is fitted to these runs.",
+        f"Mean TTFT is still short by {short} ms. Stages do not tell a request's way to the engine, fitted on another "
+        "machine, from what else a step with a prompt takes.",
+        "TPOT of the A100 grows by 0.16 ms for each sequence more in flight, and by 0.1 ms as predicted: neither its "
+        "attention (read at the peak, 0.04 ms) nor its matrix products as measured grow so. Not explained.",
     )
