@@ -18,13 +18,19 @@ if TYPE_CHECKING:
     from llmsim.studies.validation.sends import Assumed
 
 
+#: cases that need no data: queues whose truth is known
+OF_QUEUES = ("coverage",)
+REPETITIONS = 20
+
+
 def validate(
     case: Annotated[
         str,
         typer.Argument(
             metavar="CASE|RESULT",
             help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop, mlenergy, "
-            "vllm-0151, vllm-decisions or sglang-decisions with --data; or with --scenario a measured result: a "
+            "vllm-0151, vllm-decisions or sglang-decisions with --data; coverage, our own intervals on queues whose "
+            "truth is known; or with --scenario a measured result: a "
             "benchmark's file with details, timelines, or a "
             "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
         ),
@@ -45,12 +51,22 @@ def validate(
     run: choose.RunOfFile = None,
     max_concurrency: choose.MaxConcurrency = None,
     assume_sends: choose.AssumeSends = False,
+    repetitions: Annotated[
+        int | None,
+        typer.Option(min=2, metavar="N", help="Of coverage: how often to simulate each queue.", show_default="20"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Compare predictions with measurements; `passed` says whether the stated targets are met.
 
     The exit code is 0 whether or not they are met: a miss is a result.
     """
+    if case in OF_QUEUES:
+        _check_alone(case, data=data, scenario=scenario, set=changes, out=out, run=run, max_concurrency=max_concurrency)
+        _simulated(repetitions or REPETITIONS, as_json=as_json)
+        return
+    if repetitions is not None:
+        raise InputError("--repetitions belongs to coverage")
     from llmsim.experiment import staged
     from llmsim.studies.validation.report_folder import REPORT_FILE
     from llmsim.studies.validation.sends import Assumed
@@ -76,6 +92,27 @@ def validate(
 
         for report in reports:
             show_validation(report, out)
+
+
+def _check_alone(case: str, **options: object) -> None:
+    """Refuse what a check of our own statistics does not read."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"--{name.replace('_', '-')} does not belong to {case}, which simulates queues of its own")
+
+
+def _simulated(repetitions: int, *, as_json: bool) -> None:
+    """Check our own intervals on queues whose truth is known."""
+    from llmsim.studies.validation.coverage import coverage
+
+    with ProgressBar("queues") as progress:
+        rows = coverage(repetitions, progress=progress)
+    if as_json:
+        print_json({"case": "coverage", "rows": [row.to_dict() for row in rows]})
+        return
+    from llmsim.reports.tables.certainty_tables import show_coverage
+
+    show_coverage(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from llmsim import guests
 from llmsim.cluster.clients import DIRECT
 from llmsim.cluster.gateway import handed_out
 from llmsim.delivery import shifted, until_left
-from llmsim.experiment.assemble import make_api, make_delivery, make_model
+from llmsim.experiment.assemble import make_api, make_delivery, make_model, make_slo, make_window
 from llmsim.experiment.assembly import Progress, assemble
 from llmsim.experiment.autoscaling import autoscaling_score
 from llmsim.experiment.by_class import classes_of, prediction_of
@@ -24,10 +24,11 @@ from llmsim.experiment.routing import router_choice
 from llmsim.experiment.verdict import reported, verdict
 from llmsim.latency.contract import LatencySource
 from llmsim.metrics import attempts, ranges
+from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.kpi import Section
 from llmsim.metrics.ranges import Bools
 from llmsim.metrics.score import Score, class_sections, score, sections_of_run
-from llmsim.metrics.scored import Run
+from llmsim.metrics.scored import Requests, Run
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.duration import Duration
 from llmsim.metrics.sections.engine_ttft import EngineTtft
@@ -35,7 +36,7 @@ from llmsim.metrics.sections.memory import Memory
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
-from llmsim.metrics.window import Window, run_end_s
+from llmsim.metrics.window import Window, resolve, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario
@@ -58,6 +59,11 @@ class Result:
     def delivered(self) -> Timelines:
         """Token times as they reached users; `record.timelines()` has them as they left the GPU."""
         return delivered(self.scenario, self.record)
+
+    @cached_property
+    def distributions(self) -> Distributions:
+        """What is kept beside the score, so that runs can be pooled."""
+        return distributions_of(self, make_window(self.scenario))
 
     def reported(self, *, force: bool = False) -> Score:
         """Return the score as it is shown and stored: P99s only of a steady run, unless forced, and then marked."""
@@ -113,6 +119,18 @@ def run(
     made.append(replace(scored.section(Choices), engine=rules, step_times=step_times))
     made.append(Duration(record.end_s, time.perf_counter() - started_s))
     return Result(scenario, record, blocks, scored.having(*made), assembly.workload.source)
+
+
+def distributions_of(result: Result, window: Window) -> Distributions:
+    """Measure how the latencies of a run's requests in a window are distributed; each request counts once."""
+    return Distributions.of(asked_requests(result, window))
+
+
+def asked_requests(result: Result, window: Window) -> Requests:
+    """The requests of a run as they were asked, and how they are judged, whatever the reader's choices."""
+    whole, last = as_asked(result.delivered, result.record, result.scenario)
+    scheduled_s = result.record.requests["first_scheduled_s"][last]
+    return Requests(whole, resolve(window, whole), make_slo(result.scenario), None, scheduled_s, result.record.end_s)
 
 
 def verdict_of(scenario: Scenario, record: Record, delivered: Timelines, window: Window) -> Verdict:

@@ -15,6 +15,8 @@ NOTHING = "–"
 MOST_DECIMALS = 6
 #: relative; an interval this narrow is one of equal values, but for rounding
 ROUNDING = 1e-12
+#: share of an interval's length by which its middle may be beside the estimate and ± still be said
+LOPSIDED = 0.1
 #: letters that a line of a narrow column takes, if no word is longer
 LINE_LETTERS = 10
 
@@ -50,7 +52,10 @@ def digits_text(value: float, *, signed: bool = False) -> str:
 
 
 def interval_text(interval: Interval | None, *, signed: bool = False) -> str:
-    """An estimate and half of its interval, to the first digit that it is not sure of; differences are `signed`."""
+    """An estimate and half of its interval, to the first digit that it is not sure of; differences are `signed`.
+
+    The ends instead of the half where one is much farther away than the other.
+    """
     if interval is None:
         return NOTHING
     estimate, half, sign = interval.estimate, interval.half_width, "+" if signed else ""
@@ -62,6 +67,8 @@ def interval_text(interval: Interval | None, *, signed: bool = False) -> str:
     text = f"{estimate:{sign},.{decimals}f}"
     if not text.strip("+-0."):
         text = text.lstrip("+-")  # nothing is left of it, nor of its sign
+    if abs(interval.low + interval.high - 2 * estimate) > LOPSIDED * 2 * half:
+        return f"{text} ({interval.low:{sign},.{decimals}f} to {interval.high:{sign},.{decimals}f})"
     return f"{text} ± {half:,.{decimals}f}"
 
 

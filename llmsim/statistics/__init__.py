@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from llmsim.statistics.intervals import (
     Interval,
-    attainment,
     bootstrap,
     mean,
     paired_difference,
     probability_at_least,
-    probability_share_at_least,
     quantile,
 )
 from llmsim.statistics.series import batch_means, independent_batches, mean_of_series, mser5, time_averages
@@ -25,7 +23,6 @@ __all__ = [
     "UNSERVED",
     "Interval",
     "Verdict",
-    "attainment",
     "batch_means",
     "bootstrap",
     "independent_batches",
@@ -35,7 +32,6 @@ __all__ = [
     "mser5",
     "paired_difference",
     "probability_at_least",
-    "probability_share_at_least",
     "quantile",
     "time_averages",
 ]

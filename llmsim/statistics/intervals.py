@@ -50,6 +50,19 @@ class Interval:
         """Whether a value lies in the interval, its ends included."""
         return self.low <= value <= self.high
 
+    @property
+    def bounded(self) -> bool:
+        """Whether both ends are numbers: else too few values, or too short runs, stand behind it."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def unbounded(self) -> Interval:
+        """The estimate, with nothing said of how sure it is."""
+        return Interval(self.estimate, -math.inf, math.inf, self.level, self.n)
+
+    def times(self, factor: float) -> Interval:
+        """The same in another unit; `factor` above 0."""
+        return Interval(factor * self.estimate, factor * self.low, factor * self.high, self.level, self.n)
+
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain numbers for JSON; None for an end that is not bounded."""
         ends = {name: _number(getattr(self, name)) for name in ("estimate", "low", "high")}
@@ -136,17 +149,6 @@ def quantile(values: ArrayLike, share: float, level: float = LEVEL) -> Interval:
     return Interval(float(np.quantile(sample, share)), low, high, level, n)
 
 
-def attainment(met: int, of: int, level: float = LEVEL) -> Interval:
-    """Share of independent requests that met their SLO: exact binomial interval (Clopper & Pearson 1934)."""
-    _check_level(level)
-    if not 0 <= met <= of or of < 1:
-        raise InputError(f"{met} of {of} requests: expected 0 to {of} of at least 1")
-    from scipy import stats
-
-    ends = stats.binomtest(met, of).proportion_ci(level, method="exact")
-    return Interval(met / of, float(ends.low), float(ends.high), level, of)
-
-
 def probability_at_least(values: ArrayLike, bound: float) -> float:
     """How probable it is that the mean behind independent values, (n,), is at least `bound`.
 
@@ -163,18 +165,6 @@ def probability_at_least(values: ArrayLike, bound: float) -> float:
     from scipy import special
 
     return float(special.stdtr(n - 1, above / error))
-
-
-def probability_share_at_least(share: float, of: float, bound: float) -> float:
-    """How probable it is that a share behind `of` independent requests, `share` of which met, is at least `bound`.
-
-    The posterior Beta(met + 1/2, missed + 1/2) of Jeffreys' prior: what the count alone can tell, even where all met.
-    """
-    if not 0 < bound < 1:
-        return 1.0 if share >= bound else 0.0
-    from scipy import special
-
-    return float(special.betaincc(share * of + 0.5, (1 - share) * of + 0.5, bound))
 
 
 def student_t(probability: float, degrees: int) -> float:

@@ -78,3 +78,8 @@ def _at_rank(parts: Weighted, counts: Histogram, ranks: Floats) -> Floats:
 def _bins(values: Floats) -> Ints:
     """The leading bits of each number (64 bins to an octave): for floats >= 0 these sort as integers."""
     return np.ascontiguousarray(values, dtype=np.float64).view(np.int64) >> 46
+
+
+def bin_edges(first_bin: int, count: int) -> Floats:
+    """Lower edges of so many bins of a `Histogram`, (count,)."""
+    return (np.arange(first_bin, first_bin + count, dtype=np.int64) << 46).view(np.float64)

@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llmsim import statistics
 from llmsim.errors import InputError
@@ -25,17 +23,6 @@ def test_a_mean_uses_the_printed_t_table(n, t):
 def test_a_single_value_bounds_nothing():
     assert statistics.mean([3.0]) == statistics.Interval(3.0, -math.inf, math.inf, 0.95, 1)
     assert statistics.mean([3.0]).to_dict() == {"estimate": 3.0, "low": None, "high": None, "level": 0.95, "n": 1}
-
-
-@pytest.mark.parametrize(
-    ("met", "of", "low", "high"),
-    [(81, 263, 0.2527, 0.3676), (15, 148, 0.0578, 0.1617), (0, 20, 0.0, 0.1684), (1, 29, 0.0009, 0.1776)],
-)
-def test_attainment_meets_newcombes_table(met, of, low, high):
-    """Newcombe, Statistics in Medicine 17 (1998), table I, method 5 (Clopper-Pearson)."""
-    found = statistics.attainment(met, of)
-
-    assert (found.low, found.high) == (pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5))
 
 
 @pytest.mark.parametrize(("n", "low", "high"), [(10, 2, 9), (20, 6, 15), (50, 18, 33), (100, 40, 61)])
@@ -74,7 +61,6 @@ COVERED = {
     "bootstrap": (lambda rng: statistics.bootstrap(rng.exponential(1, 60), np.mean, resamples=300, seed=1), 1.0),
     "median": (lambda rng: statistics.quantile(rng.exponential(1, 75), 0.5), math.log(2)),
     "P90": (lambda rng: statistics.quantile(rng.exponential(1, 400), 0.9), math.log(10)),
-    "binomial": (lambda rng: statistics.attainment(int(rng.binomial(200, 0.97)), 200), 0.97),
 }
 
 
@@ -109,16 +95,6 @@ def test_the_probability_of_a_bound_is_that_of_the_t_table():
     assert statistics.probability_at_least([5.0], 0.0) == 0.5
 
 
-@given(of=st.integers(1, 50), met=st.floats(0, 1), bound=st.floats(0.01, 0.99))
-def test_the_probability_of_a_share_lies_between_those_of_one_less_and_one_more(of, met, bound):
-    """Jeffreys' posterior lies between the exact binomial tails: P(X >= met | bound) with and without met itself."""
-    met = round(met * of)
-    found = statistics.probability_share_at_least(met / of, of, bound)
-    tails = [math.comb(of, k) * bound**k * (1 - bound) ** (of - k) for k in range(of + 1)]
-
-    assert sum(tails[:met]) - 1e-9 <= found <= sum(tails[: met + 1]) + 1e-9
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -127,7 +103,6 @@ def test_the_probability_of_a_share_lies_between_those_of_one_less_and_one_more(
         lambda: statistics.mean([1.0, 2.0], level=1.0),
         lambda: statistics.paired_difference([1.0], [1.0, 2.0]),
         lambda: statistics.quantile([1.0, 2.0], 1.0),
-        lambda: statistics.attainment(3, 2),
     ],
 )
 def test_what_has_no_interval_is_refused(wrong):

@@ -16,6 +16,8 @@ from llmsim.latency.sources.constant import Constant
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.statistics import judge
+from llmsim.statistics.samples import effective_size
+from llmsim.statistics.shares import clusters_of
 from llmsim.studies.plan import CARRIES, FAILS, Evaluator, Rules, boundary
 from llmsim.studies.plan.measured_runs import MeasuredPoint
 from llmsim.studies.plan.targets import Target
@@ -43,6 +45,9 @@ def p90_wait_s(servers, load):
     return max(0.0, math.log(erlang_c(servers, load) / 0.1) * MEAN_S / (servers - load))
 
 
+TARGETS = [Target("queueing_s.p90", at_least=False, bound=0.35)]
+
+
 def queue(servers, rate_per_s, requests, seed):
     """Run an M/M/k queue on the engine; return its waits after warm-up if it is steady."""
     rng = np.random.default_rng(seed)
@@ -54,8 +59,16 @@ def queue(servers, rate_per_s, requests, seed):
     verdict = judge(arrival_s, scheduled_s, record.requests["end_s"])
     wait_s = (scheduled_s - arrival_s)[arrival_s > arrival_s[0] + verdict.evidence.get("warm_up_s", 0.0)]
     values = {"queueing_s.mean": float(wait_s.mean()), "queueing_s.p90": float(np.percentile(wait_s, 90))}
+    missed = {str(target): clusters_of(wait_s > target.bound) for target in TARGETS if target.most_missing is not None}
     return MeasuredPoint(
-        seed, requests, verdict.answer, verdict.reason, values if verdict.steady else {}, verdict.evidence
+        seed,
+        requests,
+        verdict.answer,
+        verdict.reason,
+        values if verdict.steady else {},
+        verdict.evidence,
+        missed,
+        effective_size(np.log(wait_s + MEAN_S)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ MOST_ROWS = 200
 def sweep_page(folder: Path) -> str:
     """Return the page of a folder that `llmsim sweep` has written, finished or not; InputError if it is none."""
     kept = read_kept(folder)
-    said, rows = kept.said, kept.rows
+    said = kept.said
     return html.document(
         f"{said['name']}: a sweep",
         element("h1", said["name"]),
         element("p", f"A sweep over {_axes_in_words(said)}."),
         _verdict(kept),
-        html.section("What was found", *_table(said, rows)),
+        html.section("What was found", *_table(kept)),
         html.section("Pictures", *_pictures(folder, finished=kept.finished)),
         html.section("The axes", html.pairs(_axes(said))),
         html.section("The scenario, at the first point", scenario_table(said["first_scenario"])),
@@ -73,18 +73,21 @@ def _axes(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "seeds", ", ".join(map(str, said["seeds"]))
 
 
-def _table(said: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[Html]:
+def _table(kept: Kept) -> Iterator[Html]:
+    said = kept.said
     fields = [field for axis in said["axes"] for field in axis["fields"]]
     heads = (*map(html.breakable, fields), *sweep_tables.kpi_heads(), "verdict")
     cells = [
         (*map(value_text, values.values()), *sweep_tables.interval_cells(intervals, words), words)
-        for values, intervals, words in sweep_tables.points_of(rows, fields, len(said["seeds"]))
+        for values, intervals, words in sweep_tables.points_of(
+            kept.rows, kept.distributions, fields, len(said["seeds"])
+        )
     ]
     yield html.table(heads, cells[:MOST_ROWS], words=len(fields))
     if len(cells) > MOST_ROWS:
         yield element("p", f"And {len(cells) - MOST_ROWS:,} more rows in sweep.parquet.", class_="quiet")
     if len(said["seeds"]) > 1:
-        yield element("p", "Means over seeds ± half of the 95 % interval (Student's t).", class_="quiet")
+        yield element("p", f"{len(said['seeds'])} seeds; {sweep_tables.OVER_SEEDS}.", class_="quiet")
 
 
 def _pictures(folder: Path, *, finished: bool) -> Iterator[Html]:

@@ -16,8 +16,9 @@ from matplotlib.ticker import NullFormatter
 from llmsim.metrics.catalogue import select
 from llmsim.reports.format import LINE_LETTERS, broken, interval_text, value_text
 from llmsim.reports.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
-from llmsim.statistics import STEADY, Interval, mean
+from llmsim.statistics import STEADY, Interval
 from llmsim.studies.sweep import CURVES, HEAT_MAPS, Axis, FinishedSweep
+from llmsim.studies.sweep.sweep_table import over_seeds
 
 #: KPIs of the panels
 PANEL_KEYS = (
@@ -76,6 +77,7 @@ def panels_of(swept: FinishedSweep) -> Iterator[Panel]:
     seeds = len(swept.sweep.seeds)
     places = list(np.ndindex(*sizes))
     runs = {place: swept.rows[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
+    kept = {place: swept.distributions[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
     unsteady = {place for place in places if any(row["verdict.answer"] != STEADY for row in runs[place])}
     for kpi in select(*PANEL_KEYS):
         column, factor = kpi.key, kpi.factor
@@ -83,9 +85,8 @@ def panels_of(swept: FinishedSweep) -> Iterator[Panel]:
             continue
         cells: dict[tuple[int, ...], Interval | None] = {}
         for place in places:
-            values = [row.get(column) for row in runs[place]]
-            known = [factor * value for value in values if value is not None]
-            cells[place] = mean(known) if len(known) == seeds else None
+            found = over_seeds(column, runs[place], kept[place])
+            cells[place] = None if found is None else found.times(factor)
         name = f"{kpi.name} ({kpi.shown_unit})" if kpi.shown_unit else kpi.name
         yield Panel(name, cells, unsteady, WITHHELD if kpi.tail else "–")
 
@@ -209,16 +210,17 @@ def _limit(axes_of: Axes, panel: Panel) -> None:
 def _line(axes_of: Axes, x: Sequence[float], intervals: Sequence[Interval], colour: str, label: str) -> None:
     means = [one.estimate for one in intervals]
     axes_of.plot(x, means, color=colour, marker="o", markersize=3, linewidth=1.2, label=label)
-    bounded = [(at, one) for at, one in zip(x, intervals, strict=True) if math.isfinite(one.half_width)]
+    bounded = [(at, one) for at, one in zip(x, intervals, strict=True) if one.bounded]
     if bounded:
         low, high = [one.low for _, one in bounded], [one.high for _, one in bounded]
         axes_of.fill_between([at for at, _ in bounded], low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _markers(axes_of: Axes, x: Sequence[float], intervals: Sequence[Interval], colour: str, label: str) -> None:
-    halves = [one.half_width if math.isfinite(one.half_width) else 0.0 for one in intervals]
+    ends = [(one.low, one.high) if one.bounded else (one.estimate, one.estimate) for one in intervals]
     means = [one.estimate for one in intervals]
-    axes_of.errorbar(x, means, halves, color=colour, fmt="o", markersize=4, linewidth=1.2, label=label)
+    beyond = np.abs(np.array(ends).T - np.array(means))
+    axes_of.errorbar(x, means, beyond, color=colour, fmt="o", markersize=4, linewidth=1.2, label=label)
 
 
 def _numeric(axis: Axis) -> bool:

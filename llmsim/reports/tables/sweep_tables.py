@@ -14,16 +14,22 @@ from rich.table import Table
 
 from llmsim.experiment import P99S_MARKED
 from llmsim.metrics.catalogue import kpi_of, select
+from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.kpi import Kpi
 from llmsim.reports.format import broken, interval_text, short_fields, value_text
-from llmsim.reports.terminal import fits
-from llmsim.statistics import STEADY, Interval, mean
+from llmsim.reports.terminal import fits, say
+from llmsim.statistics import STEADY, Interval
 from llmsim.studies.sweep import HEAT_MAPS, TABLE, FinishedSweep
+from llmsim.studies.sweep.sweep_table import over_seeds
 
 #: KPIs of the columns
 TABLE_KEYS = ("ttft_s.p99", "slo.attainment", "smooth_goodput_tokens_per_s")
 #: a longer table is for the file
 MOST_ROWS = 40
+OVER_SEEDS = (
+    "± half of the 95 % interval, or its ends where it is lopsided: shares by clusters of misses, P99s of all seeds' "
+    "requests, means by Student's t; without one: runs too short, or misses too few, to say how sure"
+)
 NO_PICTURES = "a sweep over one or two axes has them"
 
 
@@ -35,7 +41,7 @@ def show_sweep(
     sweep = swept.sweep
     runs = f"{in_points(len(sweep.points), len(sweep.seeds))}, {swept.ran:,} of them now"
     console.print(f"\n[bold]{escape(sweep.name)}[/bold]: {runs}")
-    rows = list(points_of(swept.rows, sweep.fields, len(sweep.seeds)))
+    rows = list(points_of(swept.rows, swept.distributions, sweep.fields, len(sweep.seeds)))
     table = _table(sweep.fields, rows[:MOST_ROWS], folded=False)
     if not fits(console, table):
         table = _table(sweep.fields, rows[:MOST_ROWS], folded=True)
@@ -73,7 +79,7 @@ def _show_notes(console: Console, swept: FinishedSweep, *, steady: bool, force: 
     if any(row.get("prediction.oracle") for row in swept.rows):
         console.print("ORACLE: in some or all of these points policies see the true output lengths")
     if len(swept.sweep.seeds) > 1:
-        console.print(f"means over {len(swept.sweep.seeds)} seeds ± half of the 95 % interval", style="dim")
+        say(console, f"{len(swept.sweep.seeds)} seeds; {OVER_SEEDS}", style="dim")
     if any(row.get("router_reports") == "oracle" for row in swept.rows):
         console.print("reports of age 0 s: the router sees the present state (oracle)", style="dim")
     if not steady and force:
@@ -109,7 +115,7 @@ def interval_cells(intervals: Mapping[str, Interval | None], said: str) -> list[
 
 
 def points_of(
-    rows: Sequence[Mapping[str, Any]], fields: Sequence[str], seeds: int
+    rows: Sequence[Mapping[str, Any]], kept: Sequence[Distributions | None], fields: Sequence[str], seeds: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, Interval | None], str]]:
     """Yield each point: its fields, an interval over the seeds for each column shown, and the verdicts in words.
 
@@ -119,9 +125,8 @@ def points_of(
         of_point = rows[i : i + seeds]
         intervals = {}
         for kpi in select(*TABLE_KEYS):
-            column, factor = kpi.key, 1.0 if kpi.kind == "latency" else kpi.factor
-            values = [row[column] for row in of_point if row.get(column) is not None]
-            intervals[column] = mean([factor * value for value in values]) if len(values) == seeds else None
+            found = over_seeds(kpi.key, of_point, kept[i : i + seeds])
+            intervals[kpi.key] = found if found is None or kpi.kind == "latency" else found.times(kpi.factor)
         answers = Counter(row["verdict.answer"] for row in of_point)
         doubtful = {answer: n for answer, n in sorted(answers.items()) if answer != STEADY}
         said = ", ".join(answer if n == seeds else f"{n}/{seeds} {answer}" for answer, n in doubtful.items()) or STEADY

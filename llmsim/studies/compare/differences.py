@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from llmsim.metrics import catalogue
+from llmsim.metrics.distributions import interval
 from llmsim.metrics.score import Score
 from llmsim.statistics import STEADY, Interval, paired_difference
 from llmsim.statistics.intervals import LEVEL, Floats, student_t
@@ -20,6 +21,8 @@ from llmsim.studies.compare.side_runs import Run
 Covers = Literal["seeds", "requests"]
 OVER_SEEDS: Covers = "seeds"
 OVER_REQUESTS: Covers = "requests"
+#: a share from which, or from 1 less it, few requests decide
+RARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,13 @@ class Difference:
         """No difference at all, in any pair."""
         return self.interval is not None and self.interval.estimate == self.interval.low == self.interval.high == 0
 
+    def unbounded(self) -> Difference:
+        """The same, with nothing said of how sure it is; what is equal in every pair stays so."""
+        if self.interval is None or self.zero:
+            return self
+        relative = None if self.relative is None else self.relative.unbounded()
+        return replace(self, interval=self.interval.unbounded(), relative=relative, covers=None)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         intervals = {name: getattr(self, name) for name in ("interval", "relative")}
@@ -62,8 +72,9 @@ class Difference:
 def differences(first: Sequence[Run], other: Sequence[Run], *, paired: bool, level: float = LEVEL) -> list[Difference]:
     """Compare two sides, a run a seed each, in every metric that both have.
 
-    Over seeds: paired t. For one seed: blocks of requests resampled in pairs (`blocks`), where `paired` says that both
-    runs have the same requests and that is valid; otherwise the estimate stands alone.
+    Over seeds: paired t; an attainment's difference is not bounded where few requests decide on both sides, too few to
+    say how sure either is (`metrics.distributions`). For one seed: blocks of requests resampled in pairs (`blocks`),
+    where `paired` says that both runs have the same requests and that is valid; otherwise the estimate stands alone.
     """
     mine, theirs = ([dict(metrics(run.score)) for run in runs] for runs in (first, other))
     caution = _caution(first, other)
@@ -72,8 +83,26 @@ def differences(first: Sequence[Run], other: Sequence[Run], *, paired: bool, lev
     for name in mine[0]:
         pairs = [(a.get(name), b.get(name)) for a, b in zip(mine, theirs, strict=True)]
         said = caution if catalogue.kpi_of(name).tail else ""
-        out.append(_difference(name, pairs, None if blocks is None else blocks.blocks(name), said, level))
+        found = _difference(name, pairs, None if blocks is None else blocks.blocks(name), said, level)
+        out.append(found if len(first) == 1 or _known(name, pairs, first, other) else found.unbounded())
     return out
+
+
+def _known(
+    name: str, pairs: Sequence[tuple[float | None, float | None]], first: Sequence[Run], other: Sequence[Run]
+) -> bool:
+    """Whether runs tell how an attainment differs: not where both sides have hardly any misses, or hardly any hits.
+
+    Student's t takes a handful of misses for normal; other metrics, and attainments in the middle, are safe with it.
+    """
+    if name != "slo.attainment":
+        return True
+    sides = [[value for pair in pairs if (value := pair[side]) is not None] for side in (0, 1)]
+    means = [float(np.mean(values)) if len(values) == len(pairs) else 0.5 for values in sides]
+    if max(means) > RARE and min(means) < 1 - RARE:
+        return True
+    kept = ([run.distributions for run in runs] for runs in (first, other))
+    return any(interval(name, values, runs).bounded for values, runs in zip(sides, kept, strict=True))
 
 
 def metrics(score: Score) -> Iterator[tuple[str, float | None]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmsim import experiment
 from llmsim.errors import LlmsimError
+from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
 from llmsim.metrics.sections.choices import Choices
@@ -37,6 +38,7 @@ class Run:
     score: Score
     delivered: Timelines
     first_scheduled_s: Floats  #: (N,) NaN for never
+    distributions: Distributions
 
     @property
     def end_s(self) -> float:
@@ -106,7 +108,8 @@ def run_task(task: Task, progress: Progress | None = None) -> Run:
     """Run and score one task."""
     scenario = Scenario.model_validate_json(task.scenario)
     result = experiment.run(scenario, scheduler=load_scheduler(task.scheduler_file), progress=progress)
-    return Run(scenario, result.score, result.delivered, result.record.requests["first_scheduled_s"])
+    scheduled_s = result.record.requests["first_scheduled_s"]
+    return Run(scenario, result.score, result.delivered, scheduled_s, result.distributions)
 
 
 def charged_until(run: Run, end_s: float) -> Run:

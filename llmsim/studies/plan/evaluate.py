@@ -107,12 +107,16 @@ class Evaluator:
 
     def _judge(self, runs: Sequence[MeasuredPoint]) -> tuple[str, float]:
         """For several targets: at least 1 - the sum of what each may fail by, at most the least (Bonferroni)."""
-        requests = sum(int(run.evidence["requests"] or 0) for run in runs)
-        each = [t.probability(np.array([run.values[t.metric] for run in runs]), requests) for t in self.targets]
-        at_least, at_most = max(0.0, 1 - sum(1 - p for p in each)), min(each)
+        each = [self._probability(target, runs) for target in self.targets]
+        at_least, at_most = max(0.0, 1 - sum(1 - low for low, _ in each)), min(high for _, high in each)
         if at_least >= self.rules.confidence:
             return CARRIES, at_least
         return (FAILS, at_most) if at_most <= 1 - self.rules.confidence else (UNDECIDED, at_least)
+
+    def _probability(self, target: Target, runs: Sequence[MeasuredPoint]) -> tuple[float, float]:
+        values = np.array([run.values[target.metric] for run in runs])
+        missed = [run.missed[str(target)] for run in runs if str(target) in run.missed]
+        return target.probability(values, missed, sum(run.effective for run in runs))
 
     def _in_words(self, runs: Sequence[MeasuredPoint]) -> str:
         parts = []

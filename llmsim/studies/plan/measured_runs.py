@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmsim import experiment
-from llmsim.experiment.run_scenario import score_delivered
+from llmsim.experiment.run_scenario import asked_requests, score_delivered
 from llmsim.metrics import ranges
+from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import Window, resolve
 from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY
-from llmsim.studies.plan.targets import value
+from llmsim.statistics.shares import Clusters
+from llmsim.studies.plan.targets import Target, missed_by, value
 
 #: numbers of every steady run, beside those that the targets name
 ALWAYS_MEASURED = ("output_tokens_per_s", "tpot_s.p50", "ttft_s.p50", "ttft_s.p99")
@@ -30,21 +32,27 @@ class MeasuredPoint:
     reason: str
     values: Mapping[str, float]  #: metric -> number; empty unless steady
     evidence: Mapping[str, float | int | None]
+    missed: Mapping[str, Clusters] = field(default_factory=dict)  #: by the target, in words: requests that miss it
+    effective: float = 0.0  #: independent requests that it is worth
 
 
 #: runs experiments, in any order, and returns what they showed, in theirs
 Measure = Callable[[Sequence[Scenario]], Sequence[MeasuredPoint]]
 
 
-def measure(scenario: Scenario, metrics: Sequence[str]) -> MeasuredPoint:
+def measure(scenario: Scenario, targets: Sequence[Target]) -> MeasuredPoint:
     """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain."""
     result = experiment.run(scenario)
     verdict = result.score.section(RunVerdict)
-    values: dict[str, float] = {}
-    if verdict.answer == STEADY:
-        values = _values(result, steady_window(scenario, result, verdict.evidence), [*metrics, *ALWAYS_MEASURED])
     count = len(result.record.requests["arrival_s"])
-    return MeasuredPoint(scenario.seed, count, verdict.answer, verdict.reason, values, verdict.evidence)
+    point = MeasuredPoint(scenario.seed, count, verdict.answer, verdict.reason, {}, verdict.evidence)
+    if verdict.answer != STEADY:
+        return point
+    window = steady_window(scenario, result, verdict.evidence)
+    values = _values(result, window, [*(target.metric for target in targets), *ALWAYS_MEASURED])
+    asked = asked_requests(result, window)
+    missed = {str(target): events for target in targets if (events := missed_by(target, asked)) is not None}
+    return replace(point, values=values, missed=missed, effective=Distributions.of(asked).effective)
 
 
 def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mapping[str, Any]) -> Window:

@@ -113,11 +113,10 @@ def _evaluator(question: Question, executor: Executor) -> Evaluator:
     table, workload = question.table, question.scenario.workload
     assert isinstance(workload, SyntheticWorkload)
     rules = Rules(table.confidence, table.least_seeds, table.most_seeds, workload.requests, table.most_requests)
-    metrics = [target.metric for target in question.targets]
 
     def measure_all(scenarios: Any) -> list[MeasuredPoint]:
         try:
-            return list(executor.map(partial(measure, metrics=metrics), scenarios))
+            return list(executor.map(partial(measure, targets=question.targets), scenarios))
         except BrokenExecutor:
             raise LlmsimError("a worker process died: out of memory, or killed; try --jobs 1") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,12 +15,14 @@ from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.catalogue import of_section, sections, summaries
 from llmsim.metrics.kpi import MORE, OfRequests
 from llmsim.metrics.score import Score
+from llmsim.metrics.scored import Requests
 from llmsim.metrics.sections.latencies import Latencies
-from llmsim.metrics.slo import Slo
+from llmsim.metrics.slo import GRACE_S, Slo, joint, meets_each
 from llmsim.metrics.summary import STATISTICS
 from llmsim.record import Floats, Timelines
-from llmsim.statistics import probability_at_least, probability_share_at_least
+from llmsim.statistics import probability_at_least
 from llmsim.statistics.percentiles import weighted_percentile
+from llmsim.statistics.shares import Clusters, clusters_of, probability_at_most
 
 
 @cache
@@ -47,19 +50,30 @@ class Target:
     at_least: bool  #: False: at most
     bound: float
 
-    def probability(self, values: Floats, requests: int) -> float:
-        """How probable it is that the metric's mean over runs keeps the bound, from one value a run, (n,).
+    @property
+    def most_missing(self) -> float | None:
+        """Share of requests that may miss it: of an attainment, and of a latency's percentile; None for others."""
+        table, _, number = self.metric.partition(".")
+        if table == "slo" and number.startswith("attainment"):
+            return 1 - self.bound
+        share = _percentile(number) if table in latency_keys() and table != "tbt_s" else None
+        return None if share is None else 1 - share / 100
 
-        By the t distribution; an attainment is moreover never surer than its number of requests allows, which counts
-        where all runs say the same, such as 100 %. 0 if a value is not finite: a percentile that was not reached.
+    def probability(self, values: Floats, missed: Sequence[Clusters], effective: float) -> tuple[float, float]:
+        """How probable it is that the target is kept, at least and at most, from one value a run, (n,).
+
+        Attainments and percentiles by the requests that miss, in clusters (`statistics.shares`): `missed`, one a run.
+        Others by the t distribution of the mean over runs. 0 if a value is not finite: a percentile that was not
+        reached.
         """
         if not np.isfinite(values).all():
-            return 0.0
+            return 0.0, 0.0
+        most = self.most_missing
+        if most is not None and len(missed) == len(values):
+            return probability_at_most(missed, most, effective)
         sign = 1.0 if self.at_least else -1.0
         by_runs = probability_at_least(sign * values, sign * self.bound)
-        if self.at_least and self.metric.startswith("slo.attainment"):
-            return min(by_runs, probability_share_at_least(float(values.mean()), requests, self.bound))
-        return by_runs
+        return by_runs, by_runs
 
     def __str__(self) -> str:
         return f"{self.metric} {'>=' if self.at_least else '<='} {self.bound:g}"
@@ -107,6 +121,33 @@ def _percentile(number: str) -> float | None:
     return float(found[1]) if found and 0 < float(found[1]) < 100 else None
 
 
+def missed_by(target: Target, asked: Requests) -> Clusters | None:
+    """The requests that miss a target, in clusters by their arrival; None for one that is not of single requests."""
+    if target.most_missing is None:
+        return None
+    timelines = asked.counted
+    table, _, number = target.metric.partition(".")
+    if table == "slo":
+        assert asked.slo is not None
+        kept = meets_each(timelines, asked.slo)
+        bound = number.partition(".")[2]
+        met = kept[bound] if bound else joint(kept)
+    else:
+        waits_s = latencies_s(table, timelines, asked.first_scheduled_s)
+        met = waits_s <= target.bound + GRACE_S  # what never came is no number, and misses
+        met |= np.isnan(waits_s) & (table == "tpot_s")  # but one token has no time per token
+    return clusters_of(~met[np.argsort(timelines.arrival_s, kind="stable")])
+
+
+def latencies_s(table: str, timelines: Timelines, first_scheduled_s: Floats | None) -> Floats:
+    """A latency of each request, (N,), NaN where it has none."""
+    if table == "queueing_s":
+        assert first_scheduled_s is not None
+        return request_latency.queueing_s(timelines, first_scheduled_s)
+    waits_s: Floats = getattr(request_latency, table)(timelines)
+    return waits_s
+
+
 def value(metric: str, score: Score, delivered: Timelines, first_scheduled_s: Floats) -> float:
     """Return a metric of a run: from its score, or, for another percentile, from those requests that it counts.
 
@@ -121,10 +162,7 @@ def value(metric: str, score: Score, delivered: Timelines, first_scheduled_s: Fl
     assert share is not None
     if table == "tbt_s":
         return weighted_percentile(ranges.Gaps(delivered), [share])[0]
-    if table == "queueing_s":
-        waits_s = request_latency.queueing_s(delivered, first_scheduled_s)
-    else:
-        waits_s = getattr(request_latency, table)(delivered)
+    waits_s = latencies_s(table, delivered, first_scheduled_s)
     if table == "tpot_s":  # one token or none: no time per token
         waits_s = waits_s[~np.isnan(waits_s)]
     waits_s = np.where(np.isnan(waits_s), np.inf, waits_s)

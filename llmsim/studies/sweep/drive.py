@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 
 from llmsim.errors import LlmsimError
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
-from llmsim.metrics.score import Score
 from llmsim.studies.processes import uninterrupted
 from llmsim.studies.sweep.executors import Executors
-from llmsim.studies.sweep.point_run import run_task, task_of
+from llmsim.studies.sweep.point_run import PointResult, run_task, task_of
 from llmsim.studies.sweep.sweep_definition import Point
 
 #: so often may a point's worker be lost before the point is given up
@@ -21,8 +20,8 @@ LOST_REASON = f"its worker process died {MOST_LOSSES} times: out of memory, or k
 #: an executor that lost a worker says so to all that wait for it within this time
 SETTLES_WITHIN_S = 5.0
 
-#: told of each point as its score comes
-OnDone = Callable[[Point, Score], None]
+#: told of each point as its result comes
+OnDone = Callable[[Point, PointResult], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Drive:
 
     def _until_lost(self, executor: Executor) -> None:
         """Run until all is done, or the executor's workers are lost."""
-        running: dict[Future[Score], Point] = {}
+        running: dict[Future[PointResult], Point] = {}
         while running or self._waiting or self._suspects:
             lost = not self._submit(executor, running)
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -77,7 +76,7 @@ class Drive:
                         self._blame(point)
                 return
 
-    def _submit(self, executor: Executor, running: dict[Future[Score], Point]) -> bool:
+    def _submit(self, executor: Executor, running: dict[Future[PointResult], Point]) -> bool:
         """Hand out as many points as may be in hand at once; False if the executor takes no more."""
         queue = self._suspects or self._waiting
         most = 1 if self._suspects else self.in_flight
@@ -93,10 +92,10 @@ class Drive:
             queue.popleft()
         return True
 
-    def _take(self, future: Future[Score], point: Point) -> bool:
+    def _take(self, future: Future[PointResult], point: Point) -> bool:
         """Take a result in; False if the worker was lost instead."""
         try:
-            score = future.result()
+            result = future.result()
         except (BrokenExecutor, CancelledError):
             self._blame(point)
             return False
@@ -108,7 +107,7 @@ class Drive:
             self.failures.append(Failure(point, " ".join(f"{type(error).__name__}: {error}".split())))
         else:
             with uninterrupted():
-                self.on_done(point, score)
+                self.on_done(point, result)
         return True
 
     def _blame(self, point: Point) -> None:

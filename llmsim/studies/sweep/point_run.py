@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from llmsim import experiment
 from llmsim.errors import InputError
 from llmsim.experiment.own_files import OwnFiles
+from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.score import Score
 from llmsim.scenario import Scenario
 from llmsim.studies.sweep.point_keys import key_of
@@ -22,13 +23,21 @@ class Task:
     files: OwnFiles
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PointResult:
+    """What a point's run showed, and what is kept beside it to say how sure a number over seeds is."""
+
+    score: Score
+    distributions: Distributions
+
+
 def task_of(point: Point, files: OwnFiles) -> Task:
     """Write a point down."""
     return Task(point.key, point.scenario.model_dump_json(), files)
 
 
-def run_task(task: Task) -> Score:
-    """Run a point and return its score.
+def run_task(task: Task) -> PointResult:
+    """Run a point and return its score and distributions.
 
     Raises InputError where this process has other code or files than the one that made the key: another version of
     llmsim on a cluster's node, or a trace that was changed meanwhile.
@@ -43,4 +52,5 @@ def run_task(task: Task) -> Score:
         raise InputError(
             "the worker's llmsim, trace, profile, or file of a policy is not the one that the sweep began with"
         )
-    return experiment.run(scenario, **classes).score
+    result = experiment.run(scenario, **classes)
+    return PointResult(result.score, result.distributions)

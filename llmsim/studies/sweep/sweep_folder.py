@@ -17,8 +17,10 @@ from typing import Any
 import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment import check_folder
+from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.score import Score
 from llmsim.studies.sweep.point_keys import code_hash
+from llmsim.studies.sweep.point_run import PointResult
 from llmsim.studies.sweep.sweep_definition import Point, Sweep
 
 #: the file whose presence makes a folder that of a sweep
@@ -40,16 +42,17 @@ class Store:
         """Where a point's file is, or would be."""
         return self.folder / POINTS / f"{key}.json"
 
-    def load(self, points: Sequence[Point]) -> tuple[dict[str, Score], int]:
-        """Return the scores that are there, by key, and how many files were damaged, which are as good as absent."""
-        found: dict[str, Score] = {}
+    def load(self, points: Sequence[Point]) -> tuple[dict[str, PointResult], int]:
+        """Return the results that are there, by key, and how many files were damaged, which are as good as absent."""
+        found: dict[str, PointResult] = {}
         damaged = 0
         for key in {point.key: None for point in points}:
             try:
                 kept = json.loads(self.file_of(key).read_text(encoding="utf-8"))
                 if kept["key"] != key:
                     raise ValueError
-                found[key] = Score.from_dict(kept["score"])
+                score, distributions = Score.from_dict(kept["score"]), Distributions.from_dict(kept["distributions"])
+                found[key] = PointResult(score, distributions)
             except FileNotFoundError:
                 continue
             except (ValueError, KeyError, TypeError, AttributeError):
@@ -60,14 +63,15 @@ class Store:
         """Count the files of points that this sweep does not ask for."""
         return len({file.stem for file in (self.folder / POINTS).glob("*.json")} - {point.key for point in points})
 
-    def keep(self, point: Point, score: Score) -> None:
-        """Keep a point's score. InputError if the disk is full or the like; then the file is not there at all."""
+    def keep(self, point: Point, result: PointResult) -> None:
+        """Keep a point's result. InputError if the disk is full or the like; then the file is not there at all."""
         values = {
             "key": point.key,
             "llmsim": llmsim.__version__,
             "code": code_hash(),
             "scenario": point.scenario.model_dump(mode="json"),
-            "score": score.to_dict(),
+            "score": result.score.to_dict(),
+            "distributions": result.distributions.to_dict(),
         }
         with replaced(self.file_of(point.key)) as scratch:
             scratch.write_text(json.dumps(values, allow_nan=False) + "\n", encoding="utf-8")
@@ -105,6 +109,7 @@ class Kept:
 
     said: dict[str, Any]  #: as of `described`
     rows: list[dict[str, Any]]
+    distributions: list[Distributions | None]  #: of each row; None where an earlier version, or nothing, has kept them
     finished: bool
 
 
@@ -115,7 +120,7 @@ def read_kept(folder: Path) -> Kept:
         raise InputError(f"{folder / SWEEP_FILE}: expected what llmsim sweep has written")
     file = next((folder / name for name in (TABLE, TABLE_SO_FAR) if (folder / name).is_file()), None)
     if file is None:
-        return Kept(said, [], finished=False)
+        return Kept(said, [], [], finished=False)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -123,7 +128,17 @@ def read_kept(folder: Path) -> Kept:
         rows = pq.read_table(file).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
-    return Kept(said, rows, finished=file.name == TABLE)
+    there = said["points"] if file.name == TABLE else []
+    return Kept(said, rows, [_distributions(folder, key) for key in there], finished=file.name == TABLE)
+
+
+def _distributions(folder: Path, key: str) -> Distributions | None:
+    """What is kept of a point beside its score."""
+    said = _read(folder / POINTS / f"{key}.json")
+    try:
+        return None if said is None else Distributions.from_dict(said["distributions"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 @contextmanager

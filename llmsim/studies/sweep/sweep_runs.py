@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.errors import InputError, Interrupted, LlmsimError
-from llmsim.metrics.score import Score
+from llmsim.metrics.distributions import Distributions
 from llmsim.studies.sweep.drive import Drive, Failure
 from llmsim.studies.sweep.executors import Executors, in_this_process
+from llmsim.studies.sweep.point_run import PointResult
 from llmsim.studies.sweep.sweep_definition import Point, Sweep
 from llmsim.studies.sweep.sweep_folder import TABLE, TABLE_SO_FAR, Store, opened, replaced
 from llmsim.studies.sweep.sweep_table import rows_of, to_arrow
@@ -29,6 +30,7 @@ class FinishedSweep:
 
     sweep: Sweep
     rows: list[dict[str, Any]]  #: one a point, in the order of the points
+    distributions: list[Distributions | None]  #: likewise
     ran: int  #: points that were run now; the others were there
     others: int  #: files of points that this sweep does not ask for, left where they are
 
@@ -52,12 +54,12 @@ def run_sweep(
     """
     with opened(folder) as store:
         store.begin(sweep, command)
-        scores, damaged = store.load(sweep.points)
-        left = list({point.key: point for point in sweep.points if point.key not in scores}.values())
+        results, damaged = store.load(sweep.points)
+        left = list({point.key: point for point in sweep.points if point.key not in results}.values())
         others = store.others(sweep.points)
         for line in _beginning(sweep, len(left), damaged, others, folder):
             (said or _nobody)(line)
-        bench = _Bench(store, sweep, scores, len(left), progress, force)
+        bench = _Bench(store, sweep, results, len(left), progress, force)
         with _telling_what_is_kept(bench):
             failures = Drive(executors, in_flight, bench.done, sweep.files).run(left)
             if failures:
@@ -66,7 +68,8 @@ def run_sweep(
             rows = bench.rows()
             write_table(rows, folder / TABLE)
         (folder / TABLE_SO_FAR).unlink(missing_ok=True)
-        return FinishedSweep(sweep, rows, bench.ran, others)
+        kept: list[Distributions | None] = [results[point.key].distributions for point in sweep.points]
+        return FinishedSweep(sweep, rows, kept, bench.ran, others)
 
 
 @contextmanager
@@ -99,20 +102,20 @@ class _Bench:
         self,
         store: Store,
         sweep: Sweep,
-        scores: dict[str, Score],
+        results: dict[str, PointResult],
         left: int,
         progress: Callable[[int, int], None] | None,
         force: bool,
     ) -> None:
         self._force = force
-        self._store, self._sweep, self._scores, self._progress = store, sweep, scores, progress
+        self._store, self._sweep, self._results, self._progress = store, sweep, results, progress
         self._left = left
         self.ran = 0
         self._written_s = time.monotonic()
 
-    def done(self, point: Point, score: Score) -> None:
-        self._store.keep(point, score)
-        self._scores[point.key] = score
+    def done(self, point: Point, result: PointResult) -> None:
+        self._store.keep(point, result)
+        self._results[point.key] = result
         self.ran += 1
         if self._progress is not None:
             self._progress(self.ran, self._left)
@@ -121,12 +124,13 @@ class _Bench:
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of what is done."""
-        return rows_of(self._sweep.points, self._scores, force=self._force)
+        scores = {key: result.score for key, result in self._results.items()}
+        return rows_of(self._sweep.points, scores, force=self._force)
 
     def kept(self) -> str:
         """What is kept, and how to go on."""
         points = {point.key for point in self._sweep.points}
-        done, folder = len(points & self._scores.keys()), self._store.folder
+        done, folder = len(points & self._results.keys()), self._store.folder
         return f"{done:,} of {len(points):,} runs are kept in {folder}, the same command goes on from there"
 
     def write_so_far(self) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from llmsim.experiment import reported
 from llmsim.metrics import catalogue
+from llmsim.metrics.distributions import Distributions, interval
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.choices import Choices
+from llmsim.statistics import Interval
 from llmsim.studies.sweep.sweep_definition import Point
 
 if TYPE_CHECKING:
@@ -44,6 +46,14 @@ def rows_of(points: Sequence[Point], scores: Mapping[str, Score], *, force: bool
 def _reports(score: Score) -> str | None:
     """Whether the router saw an oracle, periodic reports or nothing (None)."""
     return (score.section(Choices).router or {}).get("reports")
+
+
+def over_seeds(key: str, rows: Sequence[Mapping[str, Any]], kept: Sequence[Distributions | None]) -> Interval | None:
+    """Interval of a number over the runs of one point; None where a run has no such number, or withholds it."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    if len(values) < len(rows):
+        return None
+    return interval(key, values, [one for one in kept if one is not None])
 
 
 def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

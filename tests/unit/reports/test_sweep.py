@@ -12,11 +12,14 @@ import pandas as pd
 import pytest
 
 from llmsim.cli import main
+from llmsim.metrics.distributions import Distributions
 from llmsim.reports.format import broken, interval_text, short_fields
 from llmsim.reports.plots.sweep_plots import WITHHELD, Panel, curves_figure, heat_maps_figure, panels_of
 from llmsim.reports.tables.sweep_tables import in_points, points_of, show_sweep
 from llmsim.statistics import Interval
+from llmsim.statistics.samples import Sample
 from llmsim.studies.sweep import Axis, FinishedSweep, read_sweep, run_sweep
+from llmsim.studies.sweep.sweep_table import over_seeds
 
 TEXT = """\
 name = "shown"
@@ -54,7 +57,7 @@ def test_intervals_over_seeds_are_students(file: Path, tmp_path: Path) -> None:
     picked = table[(table["scheduler.name"] == "chunked_prefill") & (table["workload.arrivals.rate_per_s"] == 16)]
     values = picked["smooth_goodput_tokens_per_s"].tolist()
 
-    fields, intervals, verdict = list(points_of(swept.rows, swept.sweep.fields, 3))[5]
+    fields, intervals, verdict = list(points_of(swept.rows, swept.distributions, swept.sweep.fields, 3))[5]
     cell = next(panel for panel in panels_of(swept) if panel.words.startswith("smooth")).cells[1, 2]
 
     assert fields == {"scheduler.name": "chunked_prefill", "workload.arrivals.rate_per_s": 16}
@@ -63,7 +66,12 @@ def test_intervals_over_seeds_are_students(file: Path, tmp_path: Path) -> None:
     for interval in (intervals["smooth_goodput_tokens_per_s"], cell):
         assert interval is not None
         assert interval.estimate == pytest.approx(np.mean(values))
-        assert interval.half_width == pytest.approx(half_width(values), rel=1e-3)
+        assert not interval.bounded, "50 requests are too few to say how sure their mean is"
+    long = Distributions({"ttft_s": Sample(0, np.ones(1), 1000.0, 1000.0, {})}, None)
+    rows = swept.rows[15:18]
+    enough = over_seeds("smooth_goodput_tokens_per_s", rows, [long] * 3)
+    assert enough is not None
+    assert enough.half_width == pytest.approx(half_width(values), rel=1e-3)
 
 
 def test_p99s_are_withheld_unless_forced_and_the_points_are_not_run_again(
@@ -173,7 +181,7 @@ def made_up(scenario: str, axes: list[str], answers: list[str]) -> FinishedSweep
         | {"ttft_s.p99": 10 + i % 3, "slo.attainment": 0.9 - i % 3 / 100, "smooth_goodput_tokens_per_s": 9000 + 99 * i}
         for i, point in enumerate(sweep.points)
     ]
-    return FinishedSweep(sweep, rows, 0, 0)
+    return FinishedSweep(sweep, rows, [None] * len(rows), 0, 0)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,0 +1,44 @@
+"""How often intervals cover, and verdicts are right, as tables that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmsim.reports.terminal import say
+from llmsim.studies.validation.coverage import Covered
+
+#: a share of repetitions below which an interval is too rarely given for its coverage to be told
+SELDOM = 0.1
+NUMBER_HEADS = {"e2e_s.mean": "mean", "e2e_s.p50": "P50", "e2e_s.p99": "P99"} | {
+    f"attainment {share}": f"att. {share}" for share in (0.99, 0.999)
+}
+COVERAGE_NOTE = (
+    "% of the 95 % intervals that cover the known truth, and after / the % of the repetitions that have an interval, "
+    "where the others are too short; –: fewer than {seldom:.0f} % have one"
+)
+
+
+def show_coverage(rows: Sequence[Covered], console: Console | None = None) -> None:
+    """Print a row for each queue, length and number of seeds, and a column for each number."""
+    console = console or Console(highlight=False)
+    numbers = list(dict.fromkeys(row.number for row in rows))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False)
+    for head in ("queue", "load", "requests", "seeds", *(NUMBER_HEADS.get(name, name) for name in numbers)):
+        table.add_column(head.replace(" ", "\n"), justify="right" if head != "queue" else "left", no_wrap=True)
+    for place in dict.fromkeys((row.queue, row.load, row.requests, row.seeds) for row in rows):
+        cells = [_cell(row) for row in rows if (row.queue, row.load, row.requests, row.seeds) == place]
+        table.add_row(place[0], f"{place[1]:g}", f"{place[2]:,}", str(place[3]), *cells)
+    console.print(table)
+    say(console, f"{rows[0].repetitions} repetitions; {COVERAGE_NOTE.format(seldom=100 * SELDOM)}", style="dim")
+
+
+def _cell(row: Covered) -> str:
+    given = row.answered / row.repetitions
+    if row.coverage is None or given < SELDOM:
+        return "–"
+    covers = f"{100 * row.coverage:.1f}"
+    return covers if given == 1 else f"{covers}/{100 * given:.0f}"

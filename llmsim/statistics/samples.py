@@ -1,0 +1,153 @@
+"""Values of one quantity in several runs: how many independent ones they are worth, and intervals of their quantiles.
+
+A run keeps of each quantity a histogram with logarithmic bins (64 to an octave, so that a value is known to 1 %), its
+effective sample size, and the clusters of the values beyond its own quantiles. That is enough to pool runs: the
+quantile is that of all values together, and its interval is the share interval of the values beyond it, inverted
+(Woodruff 1952).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmsim.statistics.intervals import LEVEL, Floats, Interval, mean
+from llmsim.statistics.percentiles import bin_edges, histogram
+from llmsim.statistics.shares import Clusters, clusters_of, rare
+
+#: quantiles whose intervals are inverted shares; those of lower ones are Student's t over runs
+TAILS = (0.9, 0.99)
+#: effective sample size of all runs: so many independent values must lie beyond a quantile
+LEAST_BEYOND = 12.0
+#: effective sample size of a run from which on its mean or median is nearly unbiased and normal
+LEAST_FOR_MEAN = 60.0
+#: smaller values, such as waits of 0, count as this: bins end somewhere
+LEAST_VALUE = 1e-6
+ROUNDING = 1e-20  #: of a sum of squares: a series that varies by less is constant
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One run's values of one quantity, in short."""
+
+    first_bin: int
+    sizes: Floats  #: (bins,) how many values each bin holds
+    effective: float  #: effective sample size, for tails
+    effective_logs: float  #: of the logarithms, for the middle: less swayed by the values that the mean itself hangs on
+    beyond: Mapping[float, Clusters]  #: by quantile of `TAILS`: the values beyond it
+
+    @property
+    def n(self) -> int:
+        """How many values."""
+        return int(self.sizes.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, as `from_dict` reads them."""
+        beyond = {str(q): [c.of, c.events, c.squares, c.largest] for q, c in self.beyond.items()}
+        filled = np.flatnonzero(self.sizes)
+        bins, sizes = (self.first_bin + filled).tolist(), [int(size) for size in self.sizes[filled]]
+        return {"bins": bins, "sizes": sizes, "beyond": beyond, **self._effective()}
+
+    def _effective(self) -> dict[str, float]:
+        return {"effective": self.effective, "effective_logs": self.effective_logs}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Sample:
+        """Read what `to_dict` wrote; KeyError, TypeError or ValueError for anything else."""
+        beyond = {float(q): Clusters(*counts) for q, counts in values["beyond"].items()}
+        bins = np.array(values["bins"], dtype=np.int64)
+        sizes = np.zeros(int(bins[-1] - bins[0]) + 1)
+        sizes[bins - bins[0]] = values["sizes"]
+        return cls(int(bins[0]), sizes, float(values["effective"]), float(values["effective_logs"]), beyond)
+
+
+def sample_of(values: Floats) -> Sample | None:
+    """Keep what `quantile` needs of a run's values, (n,) >= 0 in order of arrival; None without values. O(n log n)."""
+    if not len(values):
+        return None
+    values = np.maximum(values, LEAST_VALUE)
+    counts = histogram([(values, np.ones(len(values), np.int64))])
+    beyond = {q: clusters_of(values > np.quantile(values, q)) for q in TAILS}
+    logs = effective_size(np.log(values))
+    return Sample(counts.first_bin, counts.sizes, min(effective_size(values), logs), logs, beyond)
+
+
+def effective_size(series: Floats) -> float:
+    """How many independent values a stationary series, (n,), is worth for its mean: n / (1 + 2 sum of correlations).
+
+    Correlations are summed in pairs until a pair is not positive (Geyer 1992, the initial positive sequence). At most
+    n. O(n log n).
+    """
+    n, centred = len(series), series - series.mean()
+    power = np.abs(np.fft.rfft(centred, 1 << (2 * n - 1).bit_length())) ** 2
+    covariance = np.fft.irfft(power)[: 2 * (n // 4)]
+    if not len(covariance) or covariance[0] <= ROUNDING * float(series @ series):
+        return float(n)
+    pairs = (covariance / covariance[0]).reshape(-1, 2).sum(axis=1)
+    ends = np.flatnonzero(pairs <= 0)
+    kept = pairs[: ends[0]] if len(ends) else pairs
+    return n / max(1.0, 2 * float(kept.sum()) - 1)
+
+
+def quantile(samples: Sequence[Sample], share: float, level: float = LEVEL) -> Interval:
+    """A quantile of `TAILS` of all runs' values together; not bounded where too few of them are independent."""
+    pooled = _Pooled.of(samples)
+    estimate = pooled.value_at(share)
+    if sum(sample.effective for sample in samples) * (1 - share) < LEAST_BEYOND:
+        return _unbounded(estimate, level, len(samples))
+    above = [_beyond(sample, share, estimate) for sample in samples]
+    ends = rare(above, level)
+    if ends is None:
+        return _unbounded(estimate, level, len(samples))
+    wide = [end * (1 - share) * sum(c.of for c in above) / max(sum(c.events for c in above), 1) for end in ends]
+    return Interval(estimate, pooled.value_at(1 - wide[1]), pooled.value_at(1 - wide[0]), level, len(samples))
+
+
+def mean_of_runs(values: Sequence[float], effective: float, level: float = LEVEL) -> Interval:
+    """Mean over runs of their means, or medians, by Student's t; not bounded where a run is too short for that.
+
+    `effective` is the effective sample size of a run. Runs begin empty, which biases their means by about the inverse
+    of it, and no number of runs makes up for that.
+    """
+    found = mean(values, level)
+    if effective < LEAST_FOR_MEAN:
+        return _unbounded(found.estimate, level, len(values))
+    return found
+
+
+def _beyond(sample: Sample, share: float, bound: float) -> Clusters:
+    """Values of a run beyond a bound near its quantile: their number, in clusters like those beyond its quantile."""
+    own = sample.beyond[share]
+    edges = bin_edges(sample.first_bin, len(sample.sizes) + 1)
+    events = int(np.interp(bound, edges, np.concatenate([np.cumsum(sample.sizes[::-1])[::-1], [0.0]])))
+    scale = events / own.events if own.events else 0.0
+    return Clusters(own.of, events, own.squares * scale, own.largest if events else 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pooled:
+    """Histograms added up; within a bin values lie evenly."""
+
+    edges: Floats  #: (bins + 1,)
+    through: Floats  #: (bins + 1,) values below each edge
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> _Pooled:
+        first = min(sample.first_bin for sample in samples)
+        bins = max(sample.first_bin + len(sample.sizes) for sample in samples) - first
+        sizes = np.zeros(bins)
+        for sample in samples:
+            begin = sample.first_bin - first
+            sizes[begin : begin + len(sample.sizes)] += sample.sizes
+        return cls(bin_edges(first, bins + 1), np.concatenate([[0.0], np.cumsum(sizes)]))
+
+    def value_at(self, share: float) -> float:
+        return float(np.interp(min(max(share, 0.0), 1.0) * self.through[-1], self.through, self.edges))
+
+
+def _unbounded(estimate: float, level: float, n: int) -> Interval:
+    return Interval(estimate, -math.inf, math.inf, level, n)

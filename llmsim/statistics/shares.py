@@ -1,0 +1,157 @@
+"""Shares of requests, such as those that miss an SLO: intervals that hold near 0 and 1, though misses come in bursts.
+
+Misses of a queue come in clusters: one long busy period makes many. So each run's misses are declustered in order of
+arrival (Ferro & Segers 2003: the intervals estimator of the extremal index, no tuning), and the clusters of all runs
+are weighted Poisson counts, whose interval is Fay & Feuer's (1997). Their variance is taken times 1 - share, so that a
+share of one half is treated from either side alike.
+
+Where there are too few clusters the interval is not bounded: too short. Clusters are counted in two ways, by their
+sizes within runs, and by how much runs differ; the lower counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsim.statistics.intervals import LEVEL, Interval
+
+#: effective clusters below which an interval is not given, and the share of the runs that must have some
+LEAST_CLUSTERS, LEAST_RUNS = 8.0, 0.8
+#: likewise of independent requests that are events, by the effective sample size of the latencies
+LEAST_EVENTS = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Events among the requests of one run, and the clusters that they come in."""
+
+    of: int  #: requests
+    events: int
+    squares: float = 0.0  #: sum of the squared sizes of clusters
+    largest: int = 0
+
+    @property
+    def spread(self) -> bool:
+        """Whether the run has any."""
+        return self.events > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Requests of one run that missed and that met, each in clusters: which are rare, all runs together decide."""
+
+    missed: Clusters
+    met: Clusters
+
+    @property
+    def value(self) -> float:
+        """Share that met."""
+        return self.met.events / self.met.of
+
+
+def share_of(met: NDArray[np.bool_]) -> Share:
+    """Count a run's requests, (n,) in order of arrival, and decluster both kinds. O(n log n)."""
+    return Share(clusters_of(~met), clusters_of(met))
+
+
+def clusters_of(event: NDArray[np.bool_]) -> Clusters:
+    """Decluster the events among requests, (n,) in order of arrival: gaps longer than most of chance separate them."""
+    places = np.flatnonzero(event)
+    if not len(places):
+        return Clusters(len(event), 0)
+    gaps = np.diff(places)
+    separate = np.flatnonzero(gaps > _longest_within(gaps)) if len(gaps) else np.empty(0, np.int64)
+    sizes = np.diff(np.concatenate([[0], separate + 1, [len(places)]]))
+    return Clusters(len(event), len(places), float((sizes.astype(np.float64) ** 2).sum()), int(sizes.max()))
+
+
+def _longest_within(gaps: NDArray[np.int64]) -> float:
+    """The longest gap between events of one cluster: the share of gaps above it is the extremal index."""
+    if len(gaps) < 2:
+        return 0.0
+    lengths = gaps.astype(np.float64)
+    if lengths.max() <= 2:
+        index = 2 * lengths.sum() ** 2 / (len(gaps) * (lengths**2).sum())
+    else:
+        index = 2 * (lengths - 1).sum() ** 2 / (len(gaps) * ((lengths - 1) * (lengths - 2)).sum())
+    between = int(min(index, 1.0) * len(gaps)) + 1
+    return float(np.sort(gaps)[::-1][between - 1]) if between <= len(gaps) else 0.0
+
+
+def share(runs: Sequence[Share], effective: float, level: float = LEVEL) -> Interval:
+    """The share that meets, from all runs together; not bounded where too few clusters say so. Never leaves 0 to 1.
+
+    `effective` is how many independent requests all are worth. A gate by clusters alone would pick the runs in which
+    one cluster looks like several.
+    """
+    missed, met = [run.missed for run in runs], [run.met for run in runs]
+    of = sum(run.missed.of for run in runs)
+    estimate = sum(run.events for run in met) / of
+    enough = effective * min(estimate, 1 - estimate) >= LEAST_EVENTS
+    low, high = (rare(missed if estimate > 0.5 else met, level) if enough else None) or (-math.inf, math.inf)
+    if estimate > 0.5:
+        low, high = 1 - high, 1 - low
+    return Interval(estimate, low, high, level, len(runs))
+
+
+def rare(runs: Sequence[Clusters], level: float = LEVEL) -> tuple[float, float] | None:
+    """Ends of the interval of a share of one half or less; None where there are too few clusters."""
+    if len(runs) < 2 or effective_clusters(runs) < LEAST_CLUSTERS:
+        return None
+    if sum(run.spread for run in runs) < LEAST_RUNS * len(runs):
+        return None
+    tail = (1 - level) / 2
+    return _quantile(runs, tail, above=False), min(_quantile(runs, 1 - tail, above=True), 1.0)
+
+
+def effective_clusters(runs: Sequence[Clusters]) -> float:
+    """So many clusters of equal size would be as uncertain: by sizes within runs, or by how runs differ; the lower."""
+    events = sum(run.events for run in runs)
+    if not events:
+        return 0.0
+    counts = np.array([run.events for run in runs], dtype=np.float64)
+    differ = max(1.0, float(counts.var(ddof=1)) / float(counts.mean())) if len(runs) > 1 else 1.0
+    return min(events**2 / sum(run.squares for run in runs), events / differ)
+
+
+def probability_at_most(runs: Sequence[Clusters], bound: float, effective: float) -> tuple[float, float]:
+    """How probable it is that a share is at most `bound`: at least, and at most, as Fay & Feuer's two ends say.
+
+    `effective` is how many independent requests all are worth: the fewer, the larger is a cluster that was not seen.
+    Holds for few events and for none, where `rare` gives no interval.
+    """
+    of, events = sum(run.of for run in runs), sum(run.events for run in runs)
+    share_of_all = events / of
+    if bound >= 1:
+        return 1.0, 1.0
+    largest = max(max((run.largest for run in runs), default=0), of / max(effective, 1.0))
+    few = effective_clusters(runs) < LEAST_CLUSTERS
+    squares = sum(run.squares for run in runs)
+    squares = max(squares, events * largest) if few else squares
+    at_least = _gamma_cdf(events + largest, (squares + largest**2) * (1 - share_of_all), bound * of)
+    at_most = _gamma_cdf(events, squares * (1 - share_of_all), bound * of) if events else 1.0
+    return at_least, max(at_least, at_most)
+
+
+def _quantile(runs: Sequence[Clusters], probability: float, *, above: bool) -> float:
+    """Quantile of the gamma distribution with the mean and the variance of the weighted count, per request."""
+    of, events = sum(run.of for run in runs), sum(run.events for run in runs)
+    squares, largest = sum(run.squares for run in runs), float(max(run.largest for run in runs)) if above else 0.0
+    mean, variance = events + largest, (squares + largest**2) * (1 - events / of)
+    from scipy import special
+
+    shape = mean**2 / variance
+    return float(special.gammaincinv(shape, probability)) * variance / mean / of
+
+
+def _gamma_cdf(mean: float, variance: float, at: float) -> float:
+    if variance <= 0:
+        return 1.0 if at >= mean else 0.0
+    from scipy import special
+
+    return float(special.gammainc(mean**2 / variance, at * mean / variance))

@@ -1,0 +1,176 @@
+"""How often intervals cover: queues whose truth is known, simulated again and again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from typing import Any
+
+import numpy as np
+
+from llmsim.metrics.distributions import Distributions, interval
+from llmsim.record import Floats
+from llmsim.statistics.samples import sample_of
+from llmsim.statistics.shares import share_of
+
+LOADS, REQUESTS, SEEDS = (0.3, 0.7, 0.9), (1_000, 10_000), (5, 10)
+#: shares of requests within the bound, by the name of its row
+ATTAINMENTS = {"attainment 0.99": 0.99, "attainment 0.999": 0.999}
+#: a reader's patience in service times, and benefit lost for each beyond it
+PATIENCE_S, ALPHA = 2.0, 0.1
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue with Poisson arrivals, one a second, and its sojourn's distribution in closed form."""
+
+    name: str
+    exponential: bool  #: service times; False: constant
+    load: float
+
+    def sojourns_s(self, rng: np.random.Generator, requests: int, runs: int) -> tuple[Floats, Floats]:
+        """Arrivals and sojourns of runs that begin empty, (runs, requests) each, by Lindley's recursion."""
+        gaps_s = rng.exponential(1.0, (requests, runs))
+        service_s = rng.exponential(self.load, (requests, runs)) if self.exponential else self.load
+        out = np.empty((requests, runs))
+        waits_s = np.zeros(runs)
+        for i in range(requests):
+            took_s = service_s[i] if self.exponential else np.full(runs, self.load)  # type: ignore[index]
+            out[i] = waits_s + took_s
+            waits_s = np.maximum(0.0, out[i] - gaps_s[i])
+        return np.cumsum(gaps_s, axis=0).T, out.T
+
+    def beyond(self, at_s: float) -> float:
+        """Share of sojourns longer than this."""
+        if self.exponential:
+            return math.exp(-at_s * (1 / self.load - 1))
+        return 1 - self._waits_at_most(at_s - self.load) if at_s >= self.load else 1.0
+
+    def _waits_at_most(self, wait_s: float) -> float:
+        """Erlang's series for M/D/1 (1909); its terms alternate and are huge, so that they are added with 60 digits."""
+        with localcontext(prec=60):
+            service, waited = Decimal(self.load), Decimal(wait_s)
+            terms = (
+                (k * service - waited) ** k / math.factorial(k) * (waited - k * service).exp()
+                for k in range(1, int(wait_s / self.load) + 1)
+            )
+            return (1 - self.load) * float(sum(terms, waited.exp()))
+
+    def quantile_s(self, share: float) -> float:
+        """The sojourn that this share does not exceed; by bisection."""
+        if not self.exponential and self.beyond(self.load) <= 1 - share:
+            return self.load  # the share that does not wait
+        low, high = self.load if not self.exponential else 0.0, 100 * self.load
+        while self.exponential and self.beyond(high) > 1 - share:
+            high *= 2
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.beyond(middle) > 1 - share else (low, middle)
+        return high
+
+    def mean_s(self) -> float:
+        """Mean sojourn: Pollaczek and Khinchine."""
+        squared = 2 if self.exponential else 1
+        return self.load + self.load**2 * squared / 2 / (1 - self.load)
+
+    def mean_excess_s(self) -> float:
+        """Mean of what sojourns exceed the reader's patience by."""
+        beyond = self.mean_s() - PATIENCE_S * self.load
+        at_s = np.linspace(0.0 if self.exponential else self.load, PATIENCE_S * self.load, 401)
+        within = np.array([1 - self.beyond(float(t)) for t in at_s])
+        return beyond + float(np.trapezoid(within, at_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """How often the interval of one number covered, and how often there was one."""
+
+    queue: str
+    load: float
+    requests: int
+    seeds: int
+    number: str
+    repetitions: int
+    answered: int
+    covering: int
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the intervals given that cover; None where none was given."""
+        return self.covering / self.answered if self.answered else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        names = ("queue", "load", "requests", "seeds", "number", "repetitions", "answered")
+        return {**{name: getattr(self, name) for name in names}, "coverage": self.coverage}
+
+
+def coverage(
+    repetitions: int, *, requests: Sequence[int] = REQUESTS, progress: Callable[[int, int], None] | None = None
+) -> list[Covered]:
+    """Simulate each queue so often with each number of requests and seeds, and count. A row for every number."""
+    queues = [Queue(name, name == "M/M/1", load) for name in ("M/M/1", "M/D/1") for load in LOADS]
+    rows: list[Covered] = []
+    for i, queue in enumerate(queues):
+        for n in requests:
+            rows += _cell(queue, n, repetitions)
+        if progress is not None:
+            progress(i + 1, len(queues))
+    return rows
+
+
+def _cell(queue: Queue, requests: int, repetitions: int) -> Iterator[Covered]:
+    """Both numbers of seeds: the fewer are the first of the more."""
+    rng = np.random.default_rng([int(10 * queue.load), requests, queue.exponential])
+    truths = _truths(queue)
+    counts = {(seeds, name): [0, 0] for seeds in SEEDS for name in truths}
+    bounds_s = {name: queue.quantile_s(share) for name, share in ATTAINMENTS.items()}
+    for _ in range(repetitions):
+        arrivals_s, sojourns_s = queue.sojourns_s(rng, requests, max(SEEDS))
+        runs = [_kept(a, s, bounds_s, queue) for a, s in zip(arrivals_s, sojourns_s, strict=True)]
+        for (seeds, name), count in counts.items():
+            key = "slo.attainment" if name in ATTAINMENTS else name
+            found = interval(
+                key, [values[name] for values, _ in runs[:seeds]], [kept[name] for _, kept in runs[:seeds]]
+            )
+            bounded = math.isfinite(found.half_width)
+            count[0] += bounded
+            count[1] += bounded and found.low - ROUNDING <= truths[name] <= found.high + ROUNDING
+    for (seeds, name), (answered, covering) in counts.items():
+        yield Covered(queue.name, queue.load, requests, seeds, name, repetitions, answered, covering)
+
+
+def _truths(queue: Queue) -> dict[str, float]:
+    return {
+        "e2e_s.mean": queue.mean_s(),
+        "e2e_s.p50": queue.quantile_s(0.5),
+        "e2e_s.p99": queue.quantile_s(0.99),
+        **ATTAINMENTS,
+        "goodput": ATTAINMENTS["attainment 0.99"],
+        "smooth goodput": 1 - ALPHA * queue.mean_excess_s() / queue.load,
+    }
+
+
+def _kept(
+    arrivals_s: Floats, sojourns_s: Floats, bounds_s: dict[str, float], queue: Queue
+) -> tuple[dict[str, float], dict[str, Distributions]]:
+    """Values of a run's numbers, and what it keeps for their intervals; each attainment has a bound of its own."""
+    sample = sample_of(sojourns_s)
+    assert sample is not None
+    met = {name: sojourns_s <= bound_s for name, bound_s in bounds_s.items()}
+    plain = Distributions({"e2e_s": sample}, None)
+    duration_s = float(arrivals_s[-1] - arrivals_s[0])
+    benefit = 1 - ALPHA * np.maximum(sojourns_s / queue.load - PATIENCE_S, 0.0)
+    values = {
+        "e2e_s.mean": float(sojourns_s.mean()),
+        "e2e_s.p50": float(np.median(sojourns_s)),
+        "e2e_s.p99": float(np.quantile(sojourns_s, 0.99)),
+        **{name: float(good.mean()) for name, good in met.items()},
+        "goodput": float(met["attainment 0.99"].sum()) / duration_s,
+        "smooth goodput": float(benefit.sum()) / duration_s,
+    }
+    of_share = {name: Distributions({"e2e_s": sample}, share_of(good)) for name, good in met.items()}
+    return values, {name: of_share.get(name, plain) for name in values}
