@@ -19,6 +19,7 @@ from llmsim.errors import InputError
 from llmsim.experiment.pools import pool_of_instances
 from llmsim.metrics import ranges
 from llmsim.metrics.score import Score
+from llmsim.reading import MOST_SETTINGS_BYTES, parse_json, read_text
 from llmsim.record import (
     INSTANCE_STATE_COLUMNS,
     SEGMENT_COLUMNS,
@@ -150,7 +151,7 @@ def read_scenario(folder: Path) -> Scenario:
     _check_result(folder)
     file = folder / SCENARIO_FILE
     try:
-        return Scenario.model_validate_json(file.read_text(encoding="utf-8"), context=STORED)
+        return Scenario.model_validate_json(read_text(file, MOST_SETTINGS_BYTES), context=STORED)
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -168,7 +169,7 @@ def read_score(folder: Path) -> Score:
     _check_result(folder)
     file = folder / "score.json"
     try:
-        score = Score.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        score = Score.from_dict(parse_json(read_text(file, MOST_SETTINGS_BYTES), str(file)))
         float(score["simulated_s"])
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None

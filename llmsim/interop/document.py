@@ -14,8 +14,7 @@ from typing import Any
 import pandas as pd
 
 from llmsim.errors import InputError
-
-GZIP = b"\x1f\x8b"  #: how files of gzip begin
+from llmsim.reading import check_depth, parse_json, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,7 @@ def read_document(path: Path) -> Document:
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if data.startswith(GZIP) else data).decode("utf-8-sig")
+        return read_text(path)
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise InputError(f"{path}: a gzip file that is cut off or damaged") from None
     except OSError as e:
@@ -74,15 +72,13 @@ def _text(path: Path) -> str:
 
 def _json(path: Path, text: str) -> Document:
     try:
-        return Document(path, json.loads(text), "JSON")
+        return Document(path, parse_json(text, str(path)), "JSON")
     except json.JSONDecodeError as e:
         lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
         if len(lines) > 1 and all(line.lstrip().startswith("{") for _, line in lines[:2]):
             return _json_lines(path, lines)
         place = f"line {e.lineno} column {e.colno}"
         raise InputError(f"{path}: {place}: not valid JSON ({e.msg}); is the file complete?") from None
-    except (RecursionError, ValueError) as e:
-        raise InputError(f"{path}: not valid JSON ({type(e).__name__})") from None
 
 
 def _json_lines(path: Path, lines: list[tuple[int, str]]) -> Document:
@@ -90,8 +86,8 @@ def _json_lines(path: Path, lines: list[tuple[int, str]]) -> Document:
     objects, broken = [], []
     for number, line in lines:
         try:
-            objects.append(json.loads(line))
-        except (ValueError, RecursionError):
+            objects.append(parse_json(line, f"{path}: line {number}"))
+        except ValueError:
             broken.append(number)
     if not objects:
         raise InputError(f"{path}: line {broken[0]}: not valid JSON; is the file complete?")
@@ -106,11 +102,13 @@ def _yaml(path: Path, text: str) -> Any:
         raise InputError(f"{path}: YAML needs PyYAML (pip install pyyaml), or save the result as JSON") from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.load(text, Loader=loader)
+        value = yaml.load(text, Loader=loader)
     except (yaml.YAMLError, RecursionError, ValueError) as e:
         mark = getattr(e, "problem_mark", None)
         place = f"line {mark.line + 1} column {mark.column + 1}: " if mark else ""
         raise InputError(f"{path}: {place}not valid YAML; is the file complete?") from None
+    check_depth(value, str(path))
+    return value
 
 
 def _csv(path: Path, text: str) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ OSDI 2024). One row of the CSV is one measured step, with the columns of `COLUMN
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from llmsim.errors import InputError, nearest
 from llmsim.latency.fitted import Coefficients, Fitted
+from llmsim.reading import read_text
 
 Floats = NDArray[np.float64]
 
@@ -112,7 +114,7 @@ def fit_steps(path: Path | str, large_batch: int | None = None) -> StepFit:
 def read_steps(path: Path | str) -> pd.DataFrame:
     """Read measured steps, `COLUMNS` and `SQUARES`. InputError names what is wrong, with its line."""
     try:
-        table = pd.read_csv(path, comment="#")
+        table = pd.read_csv(io.StringIO(read_text(Path(path))), comment="#")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except ValueError as error:

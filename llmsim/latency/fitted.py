@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from llmsim.errors import InputError, nearest
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
+from llmsim.reading import MOST_SETTINGS_BYTES, parse_json, read_text
 
 #: constant, per token, per squared token (prefill); constant, per token of context, per sequence (decode)
 Coefficients = tuple[float, float, float]
@@ -39,7 +39,7 @@ class Fitted(LatencyModel):
     def from_distserve(cls, path: Path | str, model: str, tensor_parallel_size: int = 1) -> Fitted:
         """Read coefficients, in ms there, from a profile of DistServe's simulator (profiler-*.json)."""
         try:
-            profile = json.loads(Path(path).read_text(encoding="utf-8"))
+            profile = parse_json(read_text(Path(path), MOST_SETTINGS_BYTES), str(path))
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}") from None
         except ValueError as error:

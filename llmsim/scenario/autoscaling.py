@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from llmsim.quantities import NotNegative, Positive
+from llmsim.quantities import Every, NotNegative, Positive
 from llmsim.scenario.cluster import Instances
 from llmsim.scenario.table import Table
 
@@ -22,7 +22,7 @@ class AutoscalingTable(Table):
     #: those that drain included
     max_instances: Instances
     #: from one look at the metric to the next (HPA's default)
-    interval_s: Positive = 15.0
+    interval_s: Every = 15.0
     #: from the decision to an instance's first request: a machine, the image, weights, CUDA graphs
     cold_start_s: NotNegative
     #: no change while metric / target is so near to 1 (HPA's default)

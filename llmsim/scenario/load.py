@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llmsim.errors import InputError, nearest
+from llmsim.reading import MOST_DEPTH, MOST_SETTINGS_BYTES, check_regular, parse_json, parse_toml, read_text
 from llmsim.scenario.messages import Place, input_error
 from llmsim.scenario.model import Scenario
 from llmsim.scenario.workload import SYNTHETIC_KEYS, WORKLOAD_FILES
@@ -23,9 +23,10 @@ Keys = tuple[str, ...]
 COMMAND_LINE = "command line: "
 
 _ROOT = Path(__file__).parents[1]
-_HEADER = re.compile(r"^\s*\[(\[?)\s*([^\]#]+?)\s*\]")
-_ASSIGNMENT = re.compile(r"""^\s*([\w.\s"'-]+?)\s*=""")
-_INLINE_KEY = re.compile(r"""[{,]\s*([\w"'-]+)\s*=""")
+#: of a line without the blanks around it; possessive, so that none takes more than a walk along the line
+_HEADER = re.compile(r"\[(\[?)([^\]#]++)\]")
+_ASSIGNMENT = re.compile(r"""([\w.\s"'-]++)=""")
+_INLINE_KEY = re.compile(r"""[{,]\s*+([\w"'-]++)\s*+=""")
 
 
 NOTHING = "null"  #: as a change: without this key
@@ -43,6 +44,7 @@ def scenario_names() -> dict[str, Path]:
 def find_scenario(name: str | Path) -> Path:
     """Return the file that a path or a shipped scenario's name means; InputError if there is none."""
     path = Path(name)
+    check_regular(path)
     if path.is_file():
         return path
     shipped = scenario_names()
@@ -111,10 +113,10 @@ def read_source(path: str | Path) -> Source:
     """Read a scenario's file, TOML or the JSON that a result keeps, without validating what it says."""
     file = find_scenario(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file, MOST_SETTINGS_BYTES)
         if file.suffix == ".json":
-            return Source(file, _json_table(text), {})
-        return Source(file, tomllib.loads(text), line_numbers(text))
+            return Source(file, _json_table(text, str(file)), {})
+        return Source(file, parse_toml(text, str(file)), line_numbers(text))
     except UnicodeDecodeError:
         raise InputError(f"{file}: not a text file, expected a scenario in TOML") from None
     except OSError as error:
@@ -125,8 +127,8 @@ def read_source(path: str | Path) -> Source:
         raise InputError(f"{file}: not the JSON of a scenario: {error}") from None
 
 
-def _json_table(text: str) -> dict[str, Any]:
-    data = json.loads(text)
+def _json_table(text: str, where: str) -> dict[str, Any]:
+    data = parse_json(text, where)
     if not isinstance(data, dict):
         raise ValueError("expected an object")
     return data
@@ -146,6 +148,7 @@ def line_numbers(text: str) -> dict[Keys, int]:
         in_string ^= (line.count('"""') + line.count("'''")) % 2 == 1
         if starts_inside:
             continue
+        line = line.strip()  # noqa: PLW2901
         keys: list[Keys] = []
         if header := _HEADER.match(line):
             table = split_key(header[2])
@@ -171,8 +174,11 @@ def _numbered(keys: Keys, arrays: Mapping[Keys, int]) -> Keys:
 
 
 def split_key(dotted: str) -> Keys:
-    """Turn ``a.b.c`` into its keys."""
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+    """Turn ``a.b.c`` into its keys; InputError for more parts than tables may stand within one another."""
+    parts = dotted.split(".")
+    if len(parts) > MOST_DEPTH:
+        raise InputError(f"{parts[0][:20]}.…: a key of {len(parts):,} parts, expected at most {MOST_DEPTH}")
+    return tuple(part.strip().strip("\"'") for part in parts)
 
 
 def parse_change(text: str) -> Change:
@@ -181,13 +187,13 @@ def parse_change(text: str) -> Change:
     keys = split_key(dotted)
     if not equals or not all(keys):
         raise InputError(f"--set {text}: expected key=value, such as cluster.instances=4")
-    return Change(keys, parse_value(value))
+    return Change(keys, parse_value(value, f"--set {dotted}"))
 
 
-def parse_value(text: str) -> Any:
-    """Read a value in TOML; what is none is a bare string."""
+def parse_value(text: str, where: str = "command line") -> Any:
+    """Read a value in TOML; what is none is a bare string. InputError, opened with `where`, where it is too deep."""
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed = parse_toml(f"value = {text}", where)
     except tomllib.TOMLDecodeError:
         return text
     return parsed["value"] if parsed.keys() == {"value"} else text
@@ -278,6 +284,7 @@ def _locate(data: dict[str, Any], key: str, file: Path, place: Place) -> None:
     path = Path(named).expanduser()
     for candidate in (path, file.parent / path):
         if candidate.exists():
+            check_regular(candidate)
             workload[key] = str(candidate)
             return
     raise InputError(f"{place(('workload', key))}workload.{key}: no such file: {named}")

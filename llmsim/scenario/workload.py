@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from llmsim.errors import nearest
-from llmsim.quantities import Count, NotNegative, Positive
+from llmsim.quantities import Count, NotNegative, Positive, Requests
 from llmsim.scenario.measuring import SloTable, UserTable
 from llmsim.scenario.named import Named
 from llmsim.scenario.table import Table
@@ -144,7 +144,7 @@ FileClassTables = Annotated[ClassTables, AfterValidator(_as_in_file)]
 class SyntheticWorkload(Table):
     """Requests drawn at random."""
 
-    requests: Count = 1000
+    requests: Requests = 1000
     arrivals: ArrivalsTable = ArrivalsTable.of("poisson", rate_per_s=1.0)
     lengths: LengthsTable = LengthsTable.of("sharegpt")
     classes: ClassTables = ()
@@ -227,7 +227,7 @@ class TraceWorkload(Table):
     rate_scale: Positive = 1.0
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
-    limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+    limit: Requests | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
     classes: FileClassTables = ()
 
 
@@ -239,7 +239,7 @@ class ServeGenWorkload(Table):
     rate_scale: Positive = 1.0
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
-    limit: Count | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
+    limit: Requests | None = Field(None, validation_alias=AliasChoices("limit", "requests"))
     classes: FileClassTables = ()
 
 

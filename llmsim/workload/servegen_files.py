@@ -13,7 +13,7 @@ import re
 import tarfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError, nearest
+from llmsim.reading import MIB, MOST_BYTES, opened, parse_json, read_bytes
 
 #: length of a trace's only window; that of others is their distance
 WINDOW_S = 600.0
@@ -91,11 +92,9 @@ def client_files(folder: Path) -> list[Path]:
 def _contents(path: Path) -> list[tuple[str, bytes]]:
     try:
         if path.is_dir():
-            return [(file.relative_to(path).as_posix(), file.read_bytes()) for file in client_files(path)]
-        with tarfile.open(path) as archive:
-            members = [each for each in archive if each.isfile() and _NAME.fullmatch(Path(each.name).name)]
-            opened = ((each.name, archive.extractfile(each)) for each in members)
-            return [(name, file.read()) for name, file in opened if file is not None]
+            return [(file.relative_to(path).as_posix(), read_bytes(file)) for file in client_files(path)]
+        with opened(path) as plain, tarfile.open(fileobj=plain, mode="r|*") as archive:
+            return list(_members(path, archive))
     except FileNotFoundError:
         raise InputError(f"{path}: no such folder or archive of ServeGen clients") from None
     except (tarfile.TarError, EOFError, zlib.error) as error:
@@ -103,6 +102,17 @@ def _contents(path: Path) -> list[tuple[str, bytes]]:
         raise InputError(f"{path}: not a whole tar archive, expected a folder or a .tar.gz ({what})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of clients, one after another; InputError where they are larger than any are."""
+    left = MOST_BYTES
+    for each in archive:
+        left -= each.size
+        if left < 0:
+            raise InputError(f"{path}: more than {MOST_BYTES // MIB} MiB within, expected at most that")
+        if each.isfile() and _NAME.fullmatch(Path(each.name).name) and (file := archive.extractfile(each)) is not None:
+            yield each.name, file.read()
 
 
 def _client(path: Path, number: int, files: Mapping[str, tuple[str, bytes]]) -> Client:
@@ -178,7 +188,7 @@ def _number(where: str, fields: list[str], at: int, least: float) -> float:
 def _dataset(where: str, text: str) -> dict[float, tuple[str, Any]]:
     """Return key and fields of every window of lengths by its start, ascending."""
     try:
-        data = json.loads(text)
+        data = parse_json(text, where)
     except json.JSONDecodeError as error:
         raise InputError(f"{where}, line {error.lineno}: not valid JSON: {error.msg}") from None
     if not isinstance(data, dict):

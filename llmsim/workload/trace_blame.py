@@ -18,7 +18,7 @@ from llmsim.workload.trace_clock import DATE, UNIT_NAMES, TraceClock
 from llmsim.workload.trace_format import json_object, shortened
 from llmsim.workload.trace_layout import Layout
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 PlacedRow = tuple[str, Mapping[str, object]]  #: file and line, and the row
 MOST_TOKENS = 2**53  # beyond it, a float no longer holds every whole number
 

@@ -7,11 +7,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from llmsim.errors import InputError
+from llmsim.reading import MIB, MOST_LINE_BYTES, opened
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 FIRST_BYTES, MOST_BYTES = 1 << 16, 1 << 24
 
@@ -47,6 +46,8 @@ def _whole_lines(path: Path, size: int) -> Iterator[bytes]:
         text = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         cut = text.rfind(b"\n") + 1
         rest = text[cut:] + held
+        if len(rest) > MOST_LINE_BYTES:
+            raise InputError(f"{path}: a line of more than {MOST_LINE_BYTES // MIB} MiB, expected CSV or JSON lines")
         if cut:
             yield text[:cut]
     if rest:
@@ -55,7 +56,7 @@ def _whole_lines(path: Path, size: int) -> Iterator[bytes]:
 
 def _pieces(path: Path, size: int) -> Iterator[bytes]:
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             while piece := file.read(size):
                 yield piece
                 size = min(4 * size, MOST_BYTES)
@@ -69,12 +70,6 @@ def _pieces(path: Path, size: int) -> Iterator[bytes]:
         raise InputError(f"{path}: the gzip file is damaged ({error})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _opened(path: Path) -> IO[bytes]:
-    with path.open("rb") as file:
-        zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-    return gzip.open(path) if zipped else path.open("rb")  # type: ignore[return-value]
 
 
 def _check_text(path: Path, data: bytes, first_line: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from llmsim import discovery
 from llmsim.errors import InputError
+from llmsim.reading import parse_json
 
 TRACE_FORMATS = "llmsim.workload.trace_formats"
 Lines = Literal["csv", "jsonl"]
@@ -82,7 +83,7 @@ def trace_format(name: str) -> TraceFormat:
 def json_object(line: str, where: str) -> dict[str, object]:
     """Parse a line that must hold one JSON object; raise InputError, opened with `where`, if it does not."""
     try:
-        value = json.loads(line)
+        value = parse_json(line, where)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{where}: not complete JSON ({error.msg} at column {error.colno}): {shortened(line)}"

@@ -16,6 +16,7 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError
+from llmsim.reading import MOST_REQUESTS
 from llmsim.workload.prefixes import Prefixes, chained
 from llmsim.workload.trace_blame import MOST_TOKENS, blame, first_row
 from llmsim.workload.trace_blocks import FIRST_BYTES, MOST_BYTES, Block, blocks
@@ -106,8 +107,14 @@ def read_rows(path: Path, options: TraceOptions, need: Need) -> Rows:
     clock, body = _clock(path, layout, header, body)
     parts: list[_Part] = []
     enough: _Enough | None = None
+    rows = 0
     for block in body:
         parts.append(_parse(path, layout, clock, header, block))
+        rows += len(parts[-1].arrival)
+        if rows > MOST_REQUESTS:
+            raise InputError(
+                f"{path}: more than {MOST_REQUESTS:,} requests, expected at most that; workload.limit takes the first"
+            )
         if enough is None and len(parts[-1].arrival):
             enough = _Enough(need, clock, float(parts[-1].arrival.min()) if clock.shifts else 0.0)
         if enough is not None and enough.after(parts[-1]) and all(part.session is None for part in parts):

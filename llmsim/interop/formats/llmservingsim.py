@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import numpy as np
 
+from llmsim.errors import InputError
 from llmsim.interop.answers import Answer, each
 from llmsim.interop.document import Document
 from llmsim.interop.format import Format
 from llmsim.interop.measured import MeasuredResult, of_answers
 from llmsim.interop.place import Place, known_number
+from llmsim.reading import parse_json
 
 COLUMNS = ("arrival", "end_time", "latency", "TTFT", "TPOT")
 NANO_S = 1e-9
@@ -69,7 +70,7 @@ def _gaps_s(place: Place, text: str) -> np.ndarray | None:
     if not text.strip():
         return None
     try:
-        gaps = json.loads(text)
-    except (ValueError, RecursionError):
+        gaps = parse_json(text, "ITL")
+    except (ValueError, InputError):
         raise place.error("ITL", "expected a list of nanoseconds") from None
     return place.gaps("ITL", gaps) * NANO_S

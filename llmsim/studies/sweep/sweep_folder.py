@@ -19,6 +19,7 @@ from llmsim.errors import InputError
 from llmsim.experiment import check_folder
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.score import Score
+from llmsim.reading import MOST_SETTINGS_BYTES, parse_json, read_text
 from llmsim.studies.sweep.point_keys import code_hash
 from llmsim.studies.sweep.point_run import PointResult
 from llmsim.studies.sweep.sweep_definition import Point, Sweep
@@ -48,14 +49,14 @@ class Store:
         damaged = 0
         for key in {point.key: None for point in points}:
             try:
-                kept = json.loads(self.file_of(key).read_text(encoding="utf-8"))
+                kept = parse_json(read_text(self.file_of(key), MOST_SETTINGS_BYTES), str(self.file_of(key)))
                 if kept["key"] != key:
                     raise ValueError
                 score, distributions = Score.from_dict(kept["score"]), Distributions.from_dict(kept["distributions"])
                 found[key] = PointResult(score, distributions)
             except FileNotFoundError:
                 continue
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, InputError):
                 damaged += 1
         return found, damaged
 
@@ -195,7 +196,7 @@ def replaced(file: Path) -> Iterator[Path]:
 def _read(file: Path) -> dict[str, Any] | None:
     """What a JSON file says; None if it is absent, or not of our making."""
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        said = parse_json(read_text(file), str(file))
+    except (OSError, ValueError, InputError):
         return None
     return said if isinstance(said, dict) else None

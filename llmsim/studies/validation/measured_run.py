@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmsim.interop.format import choose, read_runs
 from llmsim.interop.measured import MeasuredResult
 from llmsim.latency.hardware import HostTimes
 from llmsim.metrics import request_latency
+from llmsim.reading import read_text
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import ClientsTable, HostTable, PatienceTable, RetriesTable, Scenario, SyntheticWorkload
@@ -158,7 +160,7 @@ def _columns(times: Timelines) -> dict[str, Floats]:
 def _from_csv(path: Path) -> dict[str, Floats] | None:
     """The columns; None where the table has none of them, and so is a tool's."""
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(io.StringIO(read_text(path)))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except (ValueError, pd.errors.ParserError) as error:
