@@ -107,11 +107,11 @@ def read_rows(path: Path, options: TraceOptions, need: Need) -> Rows:
     clock, body = _clock(path, layout, header, body)
     parts: list[_Part] = []
     enough: _Enough | None = None
-    rows = 0
+    taken = 0
     for block in body:
         parts.append(_parse(path, layout, clock, header, block))
-        rows += len(parts[-1].arrival)
-        if rows > MOST_REQUESTS:
+        taken += len(parts[-1].arrival)
+        if taken > MOST_REQUESTS:
             raise InputError(
                 f"{path}: more than {MOST_REQUESTS:,} requests, expected at most that; workload.limit takes the first"
             )
