@@ -20,7 +20,7 @@ def bench(
         typer.Argument(
             metavar="[NAME]...",
             help="fixed, azure-conv, overload, fcfs, mooncake; scale: a million requests, 1,000 instances; "
-            "stretches: against single steps.",
+            "stretches: against single steps; traces: reading three million rows.",
             show_default="the first five",
         ),
     ] = None,
@@ -53,6 +53,9 @@ def bench(
     from llmsim.studies.bench import speed_tables, suites
 
     chosen = suites.known(names or [])
+    if chosen == [suites.TRACES]:
+        _traces(requests, as_json)
+        return
     if against is not None:
         _against(against, chosen, trace, requests, suites.REPEAT if repeat is None else repeat, as_json, bool(names))
         return
@@ -87,6 +90,19 @@ def bench(
     _print(shown, timeouts_per_s)
 
 
+def _traces(rows: int | None, as_json: bool) -> None:
+    """Print how fast a trace is read."""
+    from llmsim.studies.bench import reading, speed_tables
+
+    found = reading.reading(reading.ROWS if rows is None else rows, watch=ProgressBar)
+    if as_json:
+        print_json({"traces": speed_tables.reading_json(found)})
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(speed_tables.reading_table(found))
+
+
 def _against(
     path: Path, chosen: list[str], trace: Path | None, requests: int | None, processes: int, as_json: bool, named: bool
 ) -> None:
@@ -95,7 +111,7 @@ def _against(
     from llmsim.studies.bench.against import Version, against
 
     for name in chosen:
-        if name in (suites.SCALE, suites.STRETCHES):
+        if name in (suites.SCALE, suites.STRETCHES, suites.TRACES):
             raise InputError(f"--against: '{name}' is no workload; expected one of {', '.join(suites.WORKLOADS)}")
     other = Version.at(path)
     scenarios, skipped = suites.scenarios(chosen, trace, requests, skip=not named)

@@ -132,8 +132,15 @@ def fit(
     start_s: Start = 0.0,
     duration_s: Duration = None,
     limit: Limit = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, max=20, help="Classes of lengths; left out, as few as resemble it, up to 4.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw the trace and what the table draws here.")
+    ] = None,
 ) -> None:
-    """Print a [workload] table whose requests have a trace's rate, burstiness, and mean and variation of lengths."""
+    """Print a [workload] table whose requests have a trace's rate, burstiness, and lengths, in classes."""
+    check_picture(picture)
     from llmsim.workload.trace_fit import fit as fitted
 
     workload = _read(
@@ -149,8 +156,46 @@ def fit(
         duration_s=duration_s,
         limit=limit,
     )
-    print(f"# resembles {workload.source}: mean and variation of gaps and lengths; not their order, nor prefixes")
-    print(fitted(workload).to_toml(), end="")
+    table = fitted(workload, classes).to_toml()
+    drawn = _drawn(table)
+    if picture is not None:
+        from llmsim.reports import plots
+
+        plots.save(plots.fit_figure(workload, drawn), picture)
+    print(f"# resembles {workload.source}: gaps and lengths; not their order, nor prefixes")
+    print(*(f"# {line}" for line in _compared(workload, drawn)), sep="\n")
+    print(table, end="")
+
+
+def _drawn(table: str) -> Workload:
+    """Requests as a scenario with this [workload] would have them."""
+    import tomllib
+
+    from llmsim.experiment.requests import make_workload
+    from llmsim.scenario import Scenario
+    from llmsim.workload.streams import streams
+
+    scenario = Scenario.model_validate({"name": "fit", **tomllib.loads(table)})
+    return make_workload(scenario, streams(scenario.seed))
+
+
+def _compared(trace: Workload, drawn: Workload) -> list[str]:
+    """How far the distributions of what the table draws are from the trace's, in words."""
+    import numpy as np
+
+    from llmsim.workload.trace_fit import FAR, distance
+
+    parts = {
+        "gaps": (np.diff(trace.arrival_s), np.diff(drawn.arrival_s)),
+        "prompts": (trace.prompt_tokens, drawn.prompt_tokens),
+        "outputs": (trace.output_tokens, drawn.output_tokens),
+    }
+    away = {name: distance(*both) for name, both in parts.items()}
+    said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in away.items())
+    lines = [f"drawn with seed 0, distributions differ at most by: {said}"]
+    if far := [name for name, share in away.items() if share > FAR]:
+        lines.append(f"{' and '.join(far)} are not like the trace's: where they matter, run the trace itself")
+    return lines
 
 
 def _read(file: Path, map: list[str] | None, **options: Any) -> Workload:

@@ -11,13 +11,14 @@ from llmsim.reports.plots.run_plots import draw, run_instances, run_latencies, r
 from llmsim.reports.plots.step_times import MeasuredStep, step_times_figure
 from llmsim.reports.plots.style import save
 from llmsim.reports.plots.timelines_plot import spread, timelines_figure
-from llmsim.reports.plots.trace_plot import trace_figure
+from llmsim.reports.plots.trace_plot import fit_figure, trace_figure
 from llmsim.reports.plots.validation_plot import validation_figure
 
 __all__ = [
     "MeasuredStep",
     "audit_figure",
     "draw",
+    "fit_figure",
     "instances_figure",
     "latency_figure",
     "load_figure",

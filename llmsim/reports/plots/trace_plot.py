@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from llmsim.reports.plots.style import BLUE, GREEN, ORANGE, log_ticks, new_figure, tidy
+from llmsim.reports.plots.style import BLUE, GREEN, LEGEND, ORANGE, log_ticks, new_figure, tidy
 from llmsim.workload.contract import Workload
+
+POINTS = 1000  #: of a line, as many as a picture can show
 
 
 def trace_figure(workload: Workload, *, bin_s: float = 60.0) -> Figure:
@@ -35,4 +37,30 @@ def trace_figure(workload: Workload, *, bin_s: float = 60.0) -> Figure:
         for value, style in ((p50, "--"), (p99, ":")):
             axes.axvline(value, color="black", linewidth=1, linestyle=style)
         tidy(axes, x=f"{name} tokens", y="requests", title=f"{name}: p50 {p50:,.0f}, p99 {p99:,.0f}")
+    return figure
+
+
+def fit_figure(trace: Workload, drawn: Workload, *, bin_s: float = 60.0) -> Figure:
+    """Draw a trace beside requests drawn for a table that is to resemble it: rates over time, gaps, and lengths."""
+    figure = new_figure(10.5, 5.6)
+    grid = figure.add_gridspec(2, 3)
+    rates = figure.add_subplot(grid[0, :])
+    both = ((trace, "trace", BLUE), (drawn, "drawn", ORANGE))
+    for workload, label, colour in both:
+        since_s = workload.arrival_s - workload.arrival_s[0]
+        counts = np.bincount((since_s // bin_s).astype(np.int64)) / bin_s
+        rates.stairs(counts, np.arange(len(counts) + 1) * bin_s / 60.0, color=colour, label=label, alpha=0.8)
+    tidy(rates, x="time (min)", y="requests per second", title=f"{len(trace):,} requests, over {bin_s:g} s")
+    rates.legend(**LEGEND)
+    for column, x in enumerate(("gaps between arrivals (s)", "prompt tokens", "output tokens")):
+        axes = figure.add_subplot(grid[1, column])
+        for workload, label, colour in both:
+            columns = (np.diff(workload.arrival_s), workload.prompt_tokens, workload.output_tokens)
+            values = np.sort(columns[column])
+            values = values[values > 0]
+            shares = np.arange(1, len(values) + 1) / len(values)
+            kept = np.unique(np.linspace(0, len(values) - 1, POINTS).astype(np.int64))
+            axes.plot(values[kept], shares[kept], color=colour, label=label)
+        axes.set_xscale("log")
+        tidy(axes, x=x, y="share at most this long" if column == 0 else "")
     return figure

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from llmsim.studies.bench.against import Versus
+from llmsim.studies.bench.reading import Reading
 from llmsim.studies.bench.speed import Comparison, Measurement
 from llmsim.studies.bench.suites import Scale
 
@@ -37,6 +38,20 @@ def scale_json(scale: Scale) -> dict[str, Any]:
 def stretches_json(compared: Mapping[float, Comparison]) -> list[dict[str, Any]]:
     """One object for each load."""
     return [{"load": load, **asdict(each), "speedup": each.speedup} for load, each in compared.items()]
+
+
+def reading_json(found: Mapping[str, Reading]) -> dict[str, Any]:
+    """What each reading of a trace cost."""
+    return {name: asdict(each) | {"rows_per_s": each.rows_per_s} for name, each in found.items()}
+
+
+def reading_table(found: Mapping[str, Reading]) -> Table:
+    """Show what each reading of a trace cost."""
+    table = _table("azure.csv", "rows", "rows/s", "memory", "wall", "CPU")
+    for name, each in found.items():
+        cost = (f"{each.peak_bytes / 1e6:,.0f} MB", f"{each.wall_s:.2f} s", f"{each.cpu_s:.2f} s")
+        table.add_row(name, f"{each.rows:,}", f"{each.rows_per_s:,.0f}", *cost)
+    return table
 
 
 def against_json(found: Mapping[str, Versus]) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from llmsim.studies.bench.speed import (
 from llmsim.studies.bench.workloads import AZURE_CONV_CAPACITY_PER_S, DRAWN, REQUESTS, TRACED, azure_conv
 
 WORKLOADS = (*DRAWN, *TRACED)
-SCALE, STRETCHES = "scale", "stretches"
-NAMES = (*WORKLOADS, SCALE, STRETCHES)
+SCALE, STRETCHES, TRACES = "scale", "stretches", "traces"
+NAMES = (*WORKLOADS, SCALE, STRETCHES, TRACES)
 
 NO_TRACE = "needs --trace FILE: the conversation trace of Mooncake (FAST '25)"
 SCALE_REQUESTS = 1_000_000
@@ -43,6 +43,8 @@ def known(names: list[str]) -> list[str]:
     for name in names:
         if name not in NAMES:
             raise InputError(f"bench: unknown workload '{name}'{nearest(name, NAMES)}")
+        if name == TRACES and len(set(names)) > 1:
+            raise InputError("bench traces: measures reading, not simulating; run it by itself")
     return list(dict.fromkeys(names)) or list(WORKLOADS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import pytest
 from typer.testing import CliRunner
@@ -84,3 +85,17 @@ def test_cases_that_are_read(file, options, expected):
     stats = json.loads(llmsim("show", case(file), "--json", *options).stdout)
 
     assert (stats["requests"], round(stats["duration_s"], 9)) == expected
+
+
+def test_fit_says_how_far_it_is_and_draws_both(tmp_path):
+    """Requests that come in pairs have no gamma gaps, as a line says; lengths of two kinds make two classes."""
+    file, picture = tmp_path / "pairs.csv", tmp_path / "fit.png"
+    rows = [f"{i // 2 * 10},{(20, 4000)[i % 4 > 1] + i % 9},{(400, 30)[i % 4 > 1] + i % 7}" for i in range(800)]
+    file.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]))
+
+    said = llmsim("fit", file, "--picture", picture).stdout
+
+    assert "gaps are not like the trace's: where they matter, run the trace itself" in said
+    assert len(tomllib.loads(said)["workload"]["classes"]) > 1
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert [llmsim("fit", file, "--classes", n).stdout.count("[[workload.classes]]") for n in ("1", "2")] == [0, 2]

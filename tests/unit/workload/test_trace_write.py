@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from llmsim.errors import InputError
+from llmsim.workload.contract import Workload
 from llmsim.workload.streams import streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
-from llmsim.workload.trace_fit import fit
+from llmsim.workload.trace_fit import distance, fit
 from llmsim.workload.trace_write import WRITTEN, trace_lines
 from llmsim.workload.traces import read_trace
 from places import DATA, SCENARIOS, needs
@@ -113,6 +114,37 @@ def test_a_fitted_table_draws_the_rate_and_lengths_it_was_fitted_to():
     assert table["arrivals"]["burstiness"] == pytest.approx(0.25, rel=0.1)
     for key, value in given.items():
         assert table["lengths"][key] == pytest.approx(value, rel=0.05)
+    assert "classes" not in table
+
+
+def test_a_mixture_is_fitted_by_classes():
+    """Chat and documents, two to one: neither one's lengths are those of a lognormal of all."""
+    chat = length_source("lognormal", prompt_mean_tokens=100.0, prompt_cv=0.4, output_mean_tokens=300.0, output_cv=0.4)
+    document = length_source(
+        "lognormal", prompt_mean_tokens=9000.0, prompt_cv=0.3, output_mean_tokens=40.0, output_cv=0.5
+    )
+    rng = np.random.default_rng(3)
+    parts = [chat.tokens(rng, 4000), document.tokens(rng, 2000)]
+    prompts, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = rng.permutation(6000)
+    mixed = Workload(np.cumsum(rng.exponential(0.2, 6000)), prompts[order], outputs[order], "mixed")
+
+    found = fit(mixed)
+
+    assert [one.share for one in found.classes] == pytest.approx([2 / 3, 1 / 3], abs=0.01)
+    assert [one.prompt_mean_tokens for one in found.classes] == pytest.approx([100, 9000], rel=0.03)
+    assert [one.output_mean_tokens for one in found.classes] == pytest.approx([300, 40], rel=0.03)
+    table = tomllib.loads(found.to_toml())["workload"]
+    assert [one["weight"] for one in table["classes"]] == pytest.approx([2 / 3, 1 / 3], abs=0.01)
+    assert len(fit(mixed, classes=1).classes) == 1
+
+
+def test_the_distance_of_distributions_by_hand():
+    one, other = np.array([1, 2, 3, 4]), np.array([3, 4, 5, 6])
+
+    assert distance(one, one) == 0.0
+    assert distance(one, other) == distance(other, one) == 0.5
+    assert distance(one, other + 10) == 1.0
 
 
 def test_a_burst_has_no_rate_to_fit(tmp_path):

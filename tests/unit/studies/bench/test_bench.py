@@ -11,7 +11,7 @@ import pytest
 from llmsim.cli import main
 from llmsim.errors import LlmsimError
 from llmsim.experiment import run
-from llmsim.studies.bench import speed_tables, suites
+from llmsim.studies.bench import reading, speed_tables, suites
 from llmsim.studies.bench.speed import (
     Comparison,
     Measurement,
@@ -179,3 +179,26 @@ def test_json_of_scale_and_stretches(capsys: pytest.CaptureFixture[str], monkeyp
     assert [row["load"] for row in out["stretches"]] == list(suites.LOADS)
     assert out["stretches"][0]["speedup"] == 12.0
     assert speed_tables.stretches_json({}) == []
+
+
+def test_reading_is_measured_of_a_file_of_our_own(tmp_path: Path) -> None:
+    """A week of requests in order; whole and its first rows."""
+    file = tmp_path / "azure.csv"
+    reading.write_azure(file, 2_000)
+    lines = file.read_text().splitlines()
+    whole = reading.read(file, 2_000, None, progress=quietly)
+    first = reading.read(file, 2_000, 10, progress=quietly)
+
+    assert lines[0] == "TIMESTAMP,ContextTokens,GeneratedTokens"
+    assert len(lines) == 2_001
+    assert lines[1].startswith("2024-05-10 00:")
+    assert lines[1:] == sorted(lines[1:])
+    assert (whole.rows, first.rows) == (2_000, 10)
+    assert whole.rows_per_s == 2_000 / whole.wall_s
+    assert speed_tables.reading_json({"whole": whole})["whole"]["rows"] == 2_000
+    assert speed_tables.reading_table({"whole": whole}).row_count == 1
+
+
+def test_reading_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "traces", "fixed"]) == 2
+    assert "run it by itself" in capsys.readouterr().err
