@@ -53,30 +53,49 @@ class RetractedLast(ArrivalQueue):
         """Leave a preempted request at the end, where it has just joined."""
 
 
+#: a key, ties by id
+Place = tuple[tuple[Any, ...], int]
+PIECE = 512  #: places; a piece of twice as many is cut in two
+
+
 class SortedQueue:
-    """Requests sorted by a key, ties by id: a binary search to join or leave, and a shift of pointers.
+    """Requests sorted by a key, ties by id, in pieces: two binary searches to join or leave, and a shift in one piece.
 
     A request's key is taken when it joins, and holds until it leaves.
     """
 
     def __init__(self, key: Key) -> None:
         self._key = key
-        self._places: dict[int, tuple[tuple[Any, ...], int]] = {}  # id -> its entry in the order
+        self._places: dict[int, Place] = {}  # by id
         self._requests: dict[int, Request] = {}
-        self._order: list[tuple[tuple[Any, ...], int]] = []
+        self._pieces: list[list[Place]] = []  # in order, none of them empty
+        self._ends: list[Place] = []  # the last place of each
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._requests)
 
     def __iter__(self) -> Iterator[int]:
-        return (id for _, id in self._order)
+        return (id for piece in self._pieces for _, id in piece)
 
     def __setitem__(self, id: int, request: Request, /) -> None:
         self.pop(id, None)
-        place = (self._key(request), id)
-        self._places[id] = place
+        place = self._places[id] = (self._key(request), id)
         self._requests[id] = request
-        insort(self._order, place)
+        number = bisect_left(self._ends, place)
+        if number < len(self._pieces):
+            piece = self._pieces[number]
+            insort(piece, place)
+        elif self._pieces:  # behind all others
+            number -= 1
+            piece = self._pieces[number]
+            piece.append(place)
+            self._ends[number] = place
+        else:
+            self._pieces, self._ends = [[place]], [place]
+            return
+        if len(piece) > 2 * PIECE:
+            self._pieces[number : number + 1] = piece[:PIECE], piece[PIECE:]
+            self._ends.insert(number, piece[PIECE - 1])
 
     def get(self, id: int, /) -> Request | None:
         """Return a request, or None if it does not wait."""
@@ -87,7 +106,13 @@ class SortedQueue:
         place = self._places.pop(id, None)
         if place is None:
             return default
-        del self._order[bisect_left(self._order, place)]
+        number = bisect_left(self._ends, place)
+        piece = self._pieces[number]
+        del piece[bisect_left(piece, place)]
+        if piece:
+            self._ends[number] = piece[-1]
+        else:
+            del self._pieces[number], self._ends[number]
         return self._requests.pop(id)
 
     def move_to_end(self, id: int, last: bool = True) -> None:
@@ -95,18 +120,18 @@ class SortedQueue:
 
     def values(self) -> Iterable[Request]:
         """Requests in order."""
-        return InOrder(self._order, self._requests)
+        return InOrder(self._pieces, self._requests)
 
 
 class InOrder:
     """The requests of a sorted queue, in order. Looking at the first few costs no more than these few."""
 
-    __slots__ = ("_order", "_requests")
+    __slots__ = ("_pieces", "_requests")
 
-    def __init__(self, order: Iterable[tuple[tuple[Any, ...], int]], requests: Mapping[int, Request]) -> None:
-        self._order = order
+    def __init__(self, pieces: Iterable[Iterable[Place]], requests: Mapping[int, Request]) -> None:
+        self._pieces = pieces
         self._requests = requests
 
     def __iter__(self) -> Iterator[Request]:
         requests = self._requests
-        return (requests[id] for _, id in self._order)
+        return (requests[id] for piece in self._pieces for _, id in piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from llmsim.schedulers.earliest_token_deadline import EarliestTokenDeadline
 from llmsim.schedulers.priority import Priority
 from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
 from llmsim.testing import LinearSteps, Witness, serve, workload
-from llmsim.waiting import SortedQueue
+from llmsim.waiting import PIECE, SortedQueue
 from llmsim.workload.classes import Classes
 
 SECOND = LinearSteps(1.0, 0.0)  #: every step takes a second
@@ -179,6 +180,7 @@ def test_a_server_that_gives_up_keeps_the_order_of_its_scheduler():
     assert batches(requests, giving_up) == {0: {0: 8}, 3: {2: 8}, 5: {1: 8}}
 
 
+@patch("llmsim.waiting.PIECE", 2)
 @given(st.lists(st.tuples(st.sampled_from(["join", "leave", "requeue"]), st.integers(0, 9), st.integers(0, 3))))
 def test_a_sorted_queue_is_a_sorted_list(moves):
     keys: dict[int, int] = {}
@@ -197,3 +199,39 @@ def test_a_sorted_queue_is_a_sorted_list(moves):
         assert len(queue) == len(expected)
         assert all(queue.get(id) is not None for id in keys)
         assert not isinstance(queue.values(), Iterator)  # a policy may walk it twice
+
+
+class Counted(float):
+    """A key that counts how often it is compared."""
+
+    compared = 0
+
+    def __lt__(self, other):
+        Counted.compared += 1
+        return float(self) < float(other)
+
+
+def comparisons(requests: int) -> float:
+    """Comparisons of keys per request that joins a queue in random order and leaves it from its head."""
+    queue = SortedQueue(lambda request: (Counted(request.arrival_s),))
+    Counted.compared = 0
+    for id, key in enumerate(np.random.default_rng(7).random(requests).tolist()):
+        queue[id] = Request(id, key, 1)
+    order = list(queue)
+    assert order == sorted(order, key=lambda id: queue.get(id).arrival_s)
+    for id in order:
+        queue.pop(id, None)
+    assert len(queue) == 0
+    return Counted.compared / requests
+
+
+def test_a_deep_queue_costs_the_logarithm_of_its_depth():
+    assert max(map(len, filled(20_000)._pieces)) <= 2 * PIECE
+    assert comparisons(16_000) < comparisons(1_000) + 2 * 5  # log2(16), and one each to join and to leave
+
+
+def filled(requests: int) -> SortedQueue:
+    queue = SortedQueue(lambda request: (request.arrival_s,))
+    for id in range(requests):
+        queue[id] = Request(id, -float(id), 1)
+    return queue
