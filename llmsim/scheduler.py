@@ -7,7 +7,7 @@ draws no random numbers, so that the same view always gives the same decision.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -153,6 +153,14 @@ class InstanceView(InstanceLimits, Protocol):
     @property
     def running(self) -> Iterable[RequestView]:
         """All admitted requests, in order of admission. Walking it costs O(running): prefer the counts."""
+
+    @property
+    def decoding(self) -> Iterable[RequestView]:
+        """Admitted requests that emit a token in each step at present: not those that prefill, or are held."""
+
+    @property
+    def held(self) -> Set[int]:
+        """Ids of the requests that the latest decision holds."""
 
     @property
     def running_latest_first(self) -> Iterable[RequestView]:

@@ -8,7 +8,7 @@ block size tells how many blocks the k-th next step takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -22,6 +22,10 @@ class Batch(Protocol):
     """What the engine needs of its decoding sequences (`DecodeBatch`, and stepwise.py's `ListBatch`)."""
 
     counter: StepCounter
+
+    @property
+    def ids(self) -> Iterable[int]:
+        """Which requests decode, in the order in which they have joined."""
 
     @property
     def sequences(self) -> int:
@@ -116,6 +120,10 @@ class DecodeBatch:
                 return step
             heappop(finishes)
         return NO_STEP
+
+    @property
+    def ids(self) -> Iterable[int]:
+        return self._finish_step.keys()
 
     @property
     def blocks_needed(self) -> int:

@@ -11,12 +11,13 @@ ones are kept as a batch (`decode_batch`), which advances by whole stretches of 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from math import isnan
 
 from llmsim import guests
 from llmsim.engine.decision_types import is_whole
 from llmsim.engine.decode_batch import Batch
+from llmsim.engine.held import Held
 from llmsim.engine.journal import Journal
 from llmsim.engine.memory import CachingMemory, KVMemory
 from llmsim.engine.stretch import Stretch
@@ -65,7 +66,7 @@ class RequestStates:
         self.waiting_tokens = 0  #: of the prompts of waiting requests
         self.running: dict[int, Request] = {}  #: admitted, in order of admission
         self.prefilling: dict[int, Request] = {}  #: running, prefill not complete
-        self.held: dict[int, Request] = {}  #: running, prefill complete, sitting steps out
+        self.held = Held(memory.block_tokens)  #: running, prefill complete, sitting steps out
         self.batch = batch  #: running and decoding
         self.memory = memory
         self.cache = memory if isinstance(memory, CachingMemory) else None
@@ -107,11 +108,16 @@ class RequestStates:
                 self._preempt(id)
         for id in decision.order:
             self._run(self.running.pop(id))
-        for id in sorted(self.held.keys() - decision.hold):
-            request = self.held.pop(id)
-            request.held = False
-            self.batch.join(request, self.output_tokens[id] - request.emitted_before)
-        for id in sorted(decision.hold - self.held.keys()):
+        if decision.hold or self.held:
+            self._change_held(decision.hold)
+
+    def _change_held(self, hold: Set[int]) -> None:
+        """Hold these requests and no others."""
+        held, batch = self.held, self.batch
+        for id in sorted([id for id in held if id not in hold]):
+            request = held.take(id)
+            batch.join(request, self.output_tokens[id] - request.emitted_before)
+        for id in sorted([id for id in hold if id not in held]):
             self._hold(id)
 
     def _preempt_in_turn(self, decision: Decision, cache: CachingMemory) -> None:
@@ -171,8 +177,7 @@ class RequestStates:
         if request.counter is None:
             raise self.wrong(f"request {id} is held, but is not decoding")
         self._leave_batch(request)
-        request.held = True
-        self.held[id] = request
+        self.held.put(request)
 
     def begin_step(self, decision: Decision, cache: CachingMemory) -> None:
         """Let a cache know what is decided for the next step."""
@@ -345,7 +350,8 @@ class RequestStates:
         """Take a request out of the running ones; its memory is still to be taken back."""
         del self.running[request.id]
         self.prefilling.pop(request.id, None)
-        self.held.pop(request.id, None)
+        if request.id in self.held:
+            self.held.take(request.id)
         request.held = False
         if request.counter is not None:
             self._leave_batch(request)

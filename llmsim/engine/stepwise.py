@@ -8,6 +8,7 @@ purpose; `--stepwise` runs it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isclose
 
 from llmsim.engine.memory import KVMemory
@@ -25,6 +26,10 @@ class ListBatch:
         self._memory = memory
         self._members: dict[int, Request] = {}
         self._output_left: dict[int, int] = {}
+
+    @property
+    def ids(self) -> Iterable[int]:
+        return self._members.keys()
 
     @property
     def sequences(self) -> int:

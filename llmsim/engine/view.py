@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from math import inf
 from typing import Any
 
@@ -44,7 +44,9 @@ class View(Limits):
 
     __slots__ = (
         "_asked",
+        "_batch",
         "_cache",
+        "_held",
         "_prefilling",
         "_running",
         "_waiting",
@@ -70,6 +72,8 @@ class View(Limits):
         self.caches_prefixes = states.cache is not None
         self._waiting = states.waiting
         self._running = states.running
+        self._batch = states.batch
+        self._held = states.held
         self._prefilling = states.prefilling
         memory = states.memory
         super().__init__(memory.block_tokens, max_model_len, memory.total_blocks)
@@ -91,7 +95,7 @@ class View(Limits):
         self.decode_blocks = batch.blocks_needed
         if held:
             self.num_decoding += len(held)
-            self.decode_blocks += sum(map(self.blocks_to_decode, held.values()))
+            self.decode_blocks += held.blocks_needed
         return self
 
     @property
@@ -105,6 +109,15 @@ class View(Limits):
     @property
     def running(self) -> Iterable[RequestView]:
         return self._running.values()
+
+    @property
+    def decoding(self) -> Iterable[RequestView]:
+        running = self._running
+        return [running[id] for id in self._batch.ids]
+
+    @property
+    def held(self) -> Set[int]:
+        return self._held.keys()
 
     @property
     def running_latest_first(self) -> Iterable[RequestView]:

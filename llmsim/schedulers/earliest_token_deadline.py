@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from llmsim.errors import InputError
 from llmsim.request import RequestView
 from llmsim.scheduler import Decision, InstanceView, positive
-from llmsim.schedulers.chunked_prefill import ChunkedPrefill, Grant
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.waiting import Key, SortedQueue, WaitingQueue
 
 
@@ -37,35 +37,47 @@ class EarliestTokenDeadline(ChunkedPrefill):
 
     def new_queue(self) -> WaitingQueue:
         """Sort by when the next token is due."""
-        return SortedQueue(self._due)
+        return SortedQueue(self.due)
 
     def schedule(self, view: InstanceView) -> Decision:
         """Schedule as chunked prefill does, and hold those whose tokens are due after the budget's end."""
-        decision = super().schedule(view)
+        deadlines = _Deadlines(self, view)
+        decision = self._decide(view, deadlines.grant)
         if not decision.prefill:
             return decision
         spare = self.max_num_batched_tokens - sum(decision.prefill.values())
         if view.num_decoding <= spare:
             return decision
-        decoding = [r for r in view.running if not r.tokens_to_prefill and r.id not in decision.preempt]
-        decoding.sort(key=self._due)
-        return decision._replace(hold=frozenset(request.id for request in decoding[spare:]))
-
-    def _grant(self, view: InstanceView) -> Grant:
-        due: list[tuple[float, int]] = []
-
-        def grant(request: RequestView, wanted: int, left: int) -> int:
-            if wanted <= left - view.num_decoding:
-                return wanted
-            if not due:  # looked at once in a step, and only where the budget is short
-                due.extend(sorted(self._due(r) for r in view.running if not r.tokens_to_prefill))
-            return min(wanted, left - bisect_right(due, self._due(request)))
-
-        return grant
+        due = [id for _, id in deadlines.of_decoding() if id not in decision.preempt]
+        return decision._replace(hold=frozenset(due[spare:]))
 
     def _victims_key(self) -> Key:
-        return self._due
+        return self.due
 
-    def _due(self, request: RequestView) -> tuple[float, int]:
+    def due(self, request: RequestView) -> tuple[float, int]:
         """When its next token is due, seconds from the start of the run; ties go by id."""
         return request.arrival_s + self.offset_s + (request.emitted_tokens + 1) / self.tokens_per_s, request.id
+
+
+class _Deadlines:
+    """When the next tokens of an instance's requests are due: asked for only where a step's budget is short."""
+
+    __slots__ = ("_decoding", "_policy", "_view")
+
+    def __init__(self, policy: EarliestTokenDeadline, view: InstanceView) -> None:
+        self._policy = policy
+        self._view = view
+        self._decoding: list[tuple[float, int]] | None = None
+
+    def of_decoding(self) -> list[tuple[float, int]]:
+        """Those of decoding requests, held ones among them, in order: when, and whose."""
+        if self._decoding is None:
+            due = self._policy.due
+            self._decoding = sorted([due(request) for request in self._view.running if not request.tokens_to_prefill])
+        return self._decoding
+
+    def grant(self, request: RequestView, wanted: int, left: int) -> int:
+        """Grant a prompt what is left of a budget once each decoding request with an earlier deadline has its token."""
+        if wanted <= left - self._view.num_decoding:
+            return wanted
+        return min(wanted, left - bisect_right(self.of_decoding(), self._policy.due(request)))

@@ -7,7 +7,9 @@ short; where memory is (`llmsim run overloaded --scheduler token_delay`), holdin
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from dataclasses import dataclass
+from math import inf
 
 from llmsim.request import RequestView
 from llmsim.scheduler import Decision, InstanceView, positive
@@ -28,17 +30,24 @@ class TokenDelay(ChunkedPrefill):
         positive(tokens_per_s=self.tokens_per_s, lead_tokens=self.lead_tokens)
 
     def schedule(self, view: InstanceView) -> Decision:
-        """Schedule as chunked prefill does, and hold those whose readers have enough."""
+        """Schedule as chunked prefill does, and hold those whose readers have enough.
+
+        Notes when each held request resumes, (s, id) in ascending order: that stands still while it is held, so that
+        only those that decode are looked at.
+        """
         decision = super().schedule(view)
-        resume_s = {
-            request.id: self._resume_s(request)
-            for request in view.running
-            if not request.tokens_to_prefill and request.id not in decision.preempt
-        }
-        hold = frozenset(id for id, when_s in resume_s.items() if view.now_s < when_s)
-        if not hold:
-            return decision
-        return decision._replace(hold=hold, review_at_s=min(resume_s[id] for id in hold))
+        now_s, noted, held, preempted = view.now_s, view.notes or (), view.held, decision.preempt
+        resumes = [each for each in noted[bisect_right(noted, (now_s, inf)) :] if each[1] in held]
+        for request in view.decoding:
+            resume_s = self._resume_s(request)
+            if now_s < resume_s:
+                insort(resumes, (resume_s, request.id))
+        if preempted:
+            resumes = [each for each in resumes if each[1] not in preempted]
+        if not resumes:
+            return decision._replace(notes=()) if noted else decision
+        hold = frozenset([id for _, id in resumes])
+        return decision._replace(hold=hold, review_at_s=resumes[0][0], notes=tuple(resumes))
 
     def _resume_s(self, request: RequestView) -> float:
         """When the reader is down to `lead_tokens` unread tokens."""

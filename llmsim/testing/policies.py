@@ -53,6 +53,7 @@ class Witness(Scheduler):
     def schedule(self, view: InstanceView) -> Decision:
         """Ask twice."""
         before = _snapshot(view)
+        _check_sums(view)
         decision = self._scheduler.schedule(view)
         assert decision == self._scheduler.schedule(view), "the same view, another decision"
         assert before == _snapshot(view), "the policy changed what it may only read"
@@ -66,6 +67,13 @@ class Witness(Scheduler):
     def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Pass through."""
         return self._scheduler.why_never(request, limits)
+
+
+def _check_sums(view: InstanceView) -> None:
+    """What an engine counts as requests come and go is what counting anew gives."""
+    decoding = [*view.decoding, *(request for request in view.running if request.id in view.held)]
+    counted = len(decoding), sum(map(view.blocks_to_decode, decoding))
+    assert (view.num_decoding, view.decode_blocks) == counted, "decoding requests and their blocks are counted wrong"
 
 
 def _witness(scheduler: Scheduler) -> Witness:
