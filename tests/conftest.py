@@ -9,6 +9,12 @@ import pytest
 from llmsim.cli import main
 
 
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that takes long on a busy machine says nothing of it."""
+    monkeypatch.setattr("llmsim.cli.output.FIRST_LINE_S", 1e9)
+
+
 @pytest.fixture
 def run_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run `llmsim` with the given words; it must succeed without a word on stderr. Return what it printed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from llmsim.cli import (
     compare,
     figures,
     listing,
+    output,
     plan,
     profile,
     report,
@@ -32,7 +34,6 @@ app = typer.Typer(
     name="llmsim",
     help="Simulate LLM serving, and score it so that the answer can be defended.",
     invoke_without_command=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -49,7 +50,11 @@ def _top(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell how long each part takes; show where an error comes from.")
+    ] = False,
 ) -> None:
+    output.be_verbose(verbose)
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -92,6 +97,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (LlmsimError, MemoryError, OSError) as error:
+        if output.verbose():
+            traceback.print_exc()
         return _fail(_in_words(error), INTERRUPTED if isinstance(error, Interrupted) else BAD_INPUT)
     except Exception as error:
         usage = getattr(error, "format_message", None)  # click's; its home depends on Typer

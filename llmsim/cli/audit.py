@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmsim.cli import choices as choose
+from llmsim.cli import shared_options as choose
 from llmsim.cli.output import ProgressBar, check_picture, print_json
 from llmsim.errors import InputError
 
@@ -45,17 +45,8 @@ def audit(
     check_picture(picture)
     if pace_s is not None and not 0 < pace_s < math.inf:
         raise InputError(f"--pace-s {pace_s}: expected more than 0 seconds")
-    chosen = choose.Choices(
-        slo={
-            "ttft_s": ttft_s,
-            "tbt_s": tbt_s,
-            "tpot_s": tpot_s,
-            "e2e_s": e2e_s,
-            "token_deadline_s": token_deadline_s,
-        },
-        user={"tokens_per_s": tokens_per_s, "alpha": alpha},
-        window=window,
-    )
+    slo = choose.bounds(ttft_s, tbt_s, tpot_s, e2e_s, token_deadline_s)
+    chosen = choose.Choices(slo, {"tokens_per_s": tokens_per_s, "alpha": alpha}, window)
     from llmsim.library.opened import audited
     from llmsim.metrics.audit import manipulable_share
     from llmsim.reports.tables import audit_tables

@@ -9,80 +9,79 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmsim.cli.output import ProgressBar, print_json
+from llmsim.cli import complete
+from llmsim.cli import shared_options as choose
+from llmsim.cli.output import ProgressBar, expect, print_json, requests_of
 from llmsim.cli.run import RESULTS, folder_name
+from llmsim.cli.shortcuts import with_shortcuts
 
 if TYPE_CHECKING:
+    from llmsim.studies.compare import Comparison
     from llmsim.studies.compare.side_runs import Executors
 
 #: exit code where a condition failed
 FAILED = 1
+OUT = "Folder for tables and pictures."
 
 
+Scenarios = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="A B…",
+        help="TOML files or names of shipped scenarios; the others are held against A.",
+        autocompletion=complete.scenarios,
+    ),
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CONDITION",
+        help='Exit with 1 if this holds of a difference from A, by its estimate: "ttft_s.p99 > +5%" (relative), '
+        '"slo.attainment < -0.01" (in the unit of the metric). Repeatable.',
+    ),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY", help="Let sides differ in this key or table of the workload, users, SLO. Repeatable."),
+]
+
+
+@with_shortcuts()
 def compare(
-    scenarios: Annotated[
-        list[str],
-        typer.Argument(metavar="A B…", help="TOML files or names of shipped scenarios; the others are held against A."),
-    ],
+    scenarios: Scenarios,
     schedulers: Annotated[
         str | None,
         typer.Option(metavar="NAME,NAME", help="Compare schedulers on one scenario: names, or Python files (.py)."),
     ] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value on all sides. Repeatable.")
-    ] = None,
+    changes: choose.Changes = None,
+    latency_file: choose.LatencyFile = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each side, with the same N seeds.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one.")] = 1,
+    jobs: choose.Jobs = 1,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder for tables and pictures.", show_default="results/NAME-compare; none with --json"
-        ),
+        Path | None, typer.Option(metavar="DIR", help=OUT, show_default="results/NAME-compare; none with --json")
     ] = None,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CONDITION",
-            help='Exit with 1 if this holds of a difference from A, by its estimate: "ttft_s.p99 > +5%" (relative), '
-            '"slo.attainment < -0.01" (in the unit of the metric). Repeatable.',
-        ),
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY", help="Let sides differ in this key or table of the workload, users, SLO. Repeatable."
-        ),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Show and judge P99s even of runs that are overloaded or too short.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON, nothing else.")] = False,
+    fail_if: FailIf = None,
+    allow: Allow = None,
+    force: choose.Force = False,
+    as_json: choose.AsJson = False,
 ) -> int:
     """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for which requests."""
     from llmsim import experiment
     from llmsim.studies import compare as comparing
 
     conditions = [comparing.parse_condition(text) for text in fail_if or []]
-    sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [])
+    latency = choose.own_files(changes or [], None, latency_file).latency
+    sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [], latency)
     folder = out if out is not None or as_json else RESULTS / f"{folder_name(sides[0].scenario.name)}-compare"
+    executors = _executors(min(jobs, seeds * len(sides)))
     with ExitStack() as stack:
-        scratch = (
-            stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
+        at = stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
+        expect(seeds * requests_of(*(side.scenario for side in sides)), seeds * len(sides), jobs)
+        progress = stack.enter_context(ProgressBar("requests served"))
+        comparison = comparing.compare(
+            sides, seeds=seeds, conditions=conditions, force=force, executors=executors, progress=progress
         )
-        with ProgressBar("requests served") as progress:
-            comparison = comparing.compare(
-                sides,
-                seeds=seeds,
-                conditions=conditions,
-                force=force,
-                executors=_executors(min(jobs, seeds * len(sides))),
-                progress=progress,
-            )
-        names = []
-        if scratch is not None:
-            from llmsim.library.compare import keep_comparison
-
-            names = [file.name for file in keep_comparison(comparison, scratch, force=force)]
+        names = [] if at is None else _kept(comparison, at, force=force)
     if as_json:
         print_json(comparing.as_json(comparison, force=force))
     else:
@@ -91,6 +90,13 @@ def compare(
         pictures = [] if folder is None else [folder / name for name in names]
         show_comparison(comparison, folder, pictures, force=force)
     return FAILED if comparison.failed else 0
+
+
+def _kept(comparison: Comparison, scratch: Path, *, force: bool) -> list[str]:
+    """Write a comparison's files; return the names of its pictures."""
+    from llmsim.library.compare import keep_comparison
+
+    return [file.name for file in keep_comparison(comparison, scratch, force=force)]
 
 
 def _names(schedulers: str | None) -> list[str]:

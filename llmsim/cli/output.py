@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-PATIENCE_S = 1.0
+    from llmsim.scenario import Scenario
+
+PATIENCE_S = 1.0  #: before a bar shows
+#: off a terminal the first line comes after so long, and each after so many times the time of the one before
+FIRST_LINE_S, LINE_FACTOR = 5.0, 2.0
+#: of one process: half of what llmsim bench measures for ordinary scenarios; some take ten times as long
+REQUESTS_PER_S = 20_000
+LONG_S = 20.0  #: shorter work is not announced
+_VERBOSE: ContextVar[bool] = ContextVar("verbose", default=False)
 
 
 def print_json(values: dict[str, Any]) -> None:
@@ -47,11 +56,15 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 class ProgressBar:
-    """A bar on stderr, drawn only if that is a terminal and the work takes longer than a second."""
+    """How far long work is, on stderr: a bar on a terminal, elsewhere a line now and then, at ever longer intervals.
+
+    Neither shows for work that is done at once. Both say how long the rest will take, by what was done so far.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._started_s = time.monotonic()
+        self._next_line_s = FIRST_LINE_S
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -66,13 +79,24 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int) -> None:
         """Show how much is done."""
+        took_s = time.monotonic() - self._started_s
+        if not sys.stderr.isatty():
+            self._line(done, total, took_s)
+            return
         if self._bar is None:
-            if not sys.stderr.isatty() or time.monotonic() - self._started_s < PATIENCE_S:
+            if took_s < PATIENCE_S:
                 return
             self._start(total)
         assert self._bar is not None
         assert self._task is not None
         self._bar.update(self._task, completed=done, total=total)
+
+    def _line(self, done: int, total: int, took_s: float) -> None:
+        if took_s < self._next_line_s or done >= total:
+            return
+        self._next_line_s = took_s * LINE_FACTOR
+        rest = f", about {duration(took_s * (total - done) / done)} left" if done else ""
+        print(f"{self._what}: {done:,} of {total:,} after {duration(took_s)}{rest}", file=sys.stderr, flush=True)
 
     def _start(self, total: int) -> None:
         from rich.console import Console
@@ -82,3 +106,43 @@ class ProgressBar:
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task(self._what, total=total)
         self._bar.start()
+
+
+def duration(seconds: float) -> str:
+    """Write a duration so that it can be waited for: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def expect(requests: int, runs: int = 1, jobs: int = 1) -> None:
+    """Say on stderr how long work that is not short will take, roughly: requests of all runs together."""
+    seconds = requests / REQUESTS_PER_S / min(jobs, max(runs, 1))
+    if seconds >= LONG_S:
+        of = f"{runs:,} runs of {requests // runs:,} requests" if runs > 1 else f"{requests:,} requests"
+        print(f"{of}: roughly {duration(seconds)}, at {REQUESTS_PER_S:,} requests/s a process", file=sys.stderr)
+
+
+def requests_of(*scenarios: Scenario) -> int:
+    """Requests that scenarios draw, all together; those of a trace are not known before it is read."""
+    return sum(getattr(one.workload, "requests", 0) for one in scenarios)
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """With -v, say on stderr how long a part of a command took."""
+    started_s = time.monotonic()
+    yield
+    if verbose():
+        print(f"{what}: {time.monotonic() - started_s:.2f} s", file=sys.stderr)
+
+
+def verbose() -> bool:
+    """Whether the command was called with -v."""
+    return _VERBOSE.get()
+
+
+def be_verbose(asked: bool) -> None:
+    """Remember -v for the rest of the command."""
+    _VERBOSE.set(asked)

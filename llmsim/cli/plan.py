@@ -8,28 +8,28 @@ from typing import Annotated
 
 import typer
 
-from llmsim.cli.output import ProgressBar, print_json
+from llmsim.cli import shared_options as choose
+from llmsim.cli.output import ProgressBar, expect, print_json, requests_of
 from llmsim.cli.run import RESULTS, folder_name
+from llmsim.cli.shortcuts import OF_PLAN, with_shortcuts
 
 
+@with_shortcuts(OF_PLAN)
 def plan(
-    scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="A TOML file with a plan table, or a shipped scenario's name.")
-    ],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as plan.find=load. Repeatable."),
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one; the answer is the same.")] = 1,
+    scenario: choose.ScenarioName,
+    changes: choose.Changes = None,
+    scheduler_file: choose.SchedulerFile = None,
+    latency_file: choose.LatencyFile = None,
+    jobs: choose.Jobs = 1,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Folder for tables and picture.", show_default="results/NAME-plan; none with --json"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON, nothing else.")] = False,
+    as_json: choose.AsJson = False,
 ) -> None:
-    """Find the fewest instances for a load, or the largest load for a cluster, within targets.
+    """Find the fewest instances for a load, or the largest load for a cluster, within the targets of its plan table.
 
     Runs are added and lengthened until the answer is as sure as asked, or refused with the reason. The exit code is 0
     either way: a refusal is a result.
@@ -40,11 +40,14 @@ def plan(
     from llmsim.studies.processes import process_pool
     from llmsim.studies.sweep import in_this_process
 
-    question = planning.read_plan(scenario, changes or [])
+    files = choose.own_files(changes or [], scheduler_file, latency_file)
+    question = planning.read_plan(scenario, changes or [], files)
     folder = out if out is not None or as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
     with ExitStack() as stack:
         scratch = stack.enter_context(experiment.staged(folder, planning.PLAN_FILE)) if folder is not None else None
         executor = stack.enter_context(in_this_process() if jobs == 1 else process_pool(jobs))
+        runs = planning.EXPECTED_EVALUATIONS * question.table.least_seeds * len(question.candidates)
+        expect(runs * requests_of(question.scenario), runs, jobs)
         progress = stack.enter_context(ProgressBar("clusters tried"))
         planned = planning.make_plan(question, executor, progress)
         if scratch is not None:

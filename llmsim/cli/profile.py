@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmsim.cli import choices as choose
+from llmsim.cli import shared_options as choose
 from llmsim.cli.output import check_picture, print_json, replacing
 
 if TYPE_CHECKING:
     from llmsim.latency.contract import LatencyModel
     from llmsim.reports.plots import MeasuredStep
+    from llmsim.studies.validation import Report
+    from llmsim.studies.validation.calibration import Calibration
 
 app = typer.Typer(help="Step times of models on GPUs.")
 
@@ -21,6 +23,19 @@ Gpu = Annotated[str, typer.Option("--gpu", help="A GPU's name (llmsim list gpus)
 Model = Annotated[str, typer.Option("--model", help="A model's name, a .toml file, or a Hugging Face config.json.")]
 Size = Annotated[int, typer.Option("--tensor-parallel-size", "--tp", help="GPUs that share the model.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+KernelsOption = Annotated[
+    str | None, typer.Option(metavar="BACKEND/VERSION", help="Whose operators: vllm/0.24.0. Needed with several.")
+]
+Routing = Annotated[str, typer.Option(help="Of tokens to experts: uniform, or skewed as measured: power_law_1.2.")]
+MeasuredRequests = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RESULT",
+        help="Measured requests: a benchmark's file with details, timelines, or a CSV (arrival_s, "
+        "prompt_tokens, output_tokens, ttft_s, e2e_s).",
+    ),
+]
 
 CONTEXT_TOKENS, BATCHES, PROMPTS = 1024, (1, 8, 32, 128, 256), (128, 512, 2048, 8192)
 
@@ -76,18 +91,14 @@ def compose(
     model: Model,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The profile, JSON.")],
     tensor_parallel_size: Size = 1,
-    kernels: Annotated[
-        str | None, typer.Option(metavar="BACKEND/VERSION", help="Whose operators: vllm/0.24.0. Needed with several.")
-    ] = None,
+    kernels: KernelsOption = None,
     gemm_kernels: Annotated[
         str | None, typer.Option(metavar="BACKEND/VERSION", help="Take matrix products from these instead.")
     ] = None,
     expert_parallel: Annotated[
         bool, typer.Option("--expert-parallel", help="Deal experts out to the GPUs whole, in place of shares of each.")
     ] = False,
-    routing: Annotated[
-        str, typer.Option(help="Of tokens to experts: uniform, or skewed as measured: power_law_1.2.")
-    ] = "uniform",
+    routing: Routing = "uniform",
     kv_cache_dtype: Annotated[str, typer.Option(help="auto (as the model says), bfloat16 or fp8.")] = "auto",
     name: Annotated[str | None, typer.Option(help="What to call the model; left out, what its file says.")] = None,
     as_json: AsJson = False,
@@ -118,11 +129,7 @@ def compose(
         print_json({"profile": str(out), "gpu": profile.gpu, "model": profile.model, "error": error})
         return
     print(f"{profile.model} on {profile.gpu} (TP{tensor_parallel_size}): {out}")
-    if profile.error is None:
-        print("  error: unknown, no reference steps of these")
-    else:
-        e = profile.error
-        print(f"  error: median {e.median_percent:g} %, p90 {e.p90_percent:g} % over {e.points} steps of {e.against}")
+    print(f"  error: {profile.error or 'unknown, no reference steps of these'}")
 
 
 @app.command("fit")
@@ -162,31 +169,21 @@ def fit(
 
 @app.command("from-bench")
 def from_bench(
-    result: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RESULT",
-            help="Measured requests: a benchmark's file with details, timelines, or a CSV (arrival_s, "
-            "prompt_tokens, output_tokens, ttft_s, e2e_s).",
-        ),
-    ],
+    result: MeasuredRequests,
     scenario: Annotated[str, typer.Option(help="The engine that was measured; its workload and host are not used.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The host's profile, TOML, for host.profile=FILE.")],
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario. Repeatable.")
-    ] = None,
+    changes: choose.Changes = None,
     run: choose.RunOfFile = None,
     max_concurrency: choose.MaxConcurrency = None,
     assume_sends: choose.AssumeSends = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit the host's times (per step, per sequence in it, per request) to one measured run, or to all of a file."""
-    from llmsim.reports.format import percent_text
     from llmsim.scenario import HostTable, load_scenario
-    from llmsim.studies.validation.calibration import LEVEL, calibrate
+    from llmsim.studies.validation.calibration import calibrate
     from llmsim.studies.validation.host_fit import write_host
     from llmsim.studies.validation.measured_run import asked_runs
-    from llmsim.studies.validation.result_comparison import LEAST_LOAD_RATIO, compare_result, loads
+    from llmsim.studies.validation.result_comparison import compare_result, loads
     from llmsim.studies.validation.sends import Assumed
 
     assumed = Assumed(max_concurrency, assume_sends)
@@ -199,35 +196,24 @@ def from_bench(
         write_host(scratch, out.stem, host, f"llmsim profile from-bench: {count} requests of {result.name}")
     with_host = described.model_copy(update={"host": HostTable(**host.model_dump())})
     fitted = [compare_result(one, with_host) for one in runs]
-    low, high = loads(runs)
     if as_json:
-        rows = [dict(row) for one in fitted for row in one.rows]
-        print_json(
-            {
-                "profile": str(out),
-                "host": host.model_dump(),
-                "intervals": found.intervals,
-                "in_flight": [low, high],
-                "on_the_fitted_run": rows,
-                "residuals": [dataclasses.asdict(one) for one in found.residuals],
-            }
-        )
+        print_json({"profile": str(out), **_fit_as_json(found, fitted, loads(runs))})
         return
-    print(f"{out}:")
-    for name, (least, most) in found.intervals.items():
-        print(f"  {name} = {getattr(host, name):.3g} s ({LEVEL} % of resampled runs: {least:.3g} to {most:.3g})")
-    if high < LEAST_LOAD_RATIO * low:
-        print(f"  step_s and sequence_s are not told apart: {low:.0f} to {high:.0f} requests in flight all the time")
-    print("  errors on the run that was fitted, which prove nothing:")
-    for one in fitted:
-        for check in one.checks:
-            print(f"  {check.name}: {percent_text(check.value)} %")
-    print("  what is left, by requests in flight:")
-    for left in found.residuals:
-        ttft, tpot = percent_text(left.ttft_percent), percent_text(left.tpot_percent)
-        print(f"  {left.in_flight:.0f}: TTFT {ttft} %, TPOT {tpot} %")
+    from llmsim.reports.tables.host_fit_tables import show_host_fit
+
+    show_host_fit(out, found, fitted, loads(runs))
     for note in dict.fromkeys(note for one in runs for note in (one.said, *one.notes)):
         print(f"  {note}")
+
+
+def _fit_as_json(found: Calibration, fitted: list[Report], in_flight: tuple[float, float]) -> dict[str, Any]:
+    return {
+        "host": found.host.model_dump(),
+        "intervals": found.intervals,
+        "in_flight": list(in_flight),
+        "on_the_fitted_run": [dict(row) for one in fitted for row in one.rows],
+        "residuals": [dataclasses.asdict(one) for one in found.residuals],
+    }
 
 
 def _rows(times: LatencyModel) -> list[dict[str, Any]]:

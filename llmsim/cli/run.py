@@ -9,105 +9,108 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmsim.cli import choices as choose
-from llmsim.cli.output import ProgressBar, print_json, replacing
+from llmsim.cli import shared_options as choose
+from llmsim.cli.output import ProgressBar, expect, print_json, replacing, requests_of, told
+from llmsim.cli.shortcuts import SCHEDULER, SEED, with_shortcuts
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from llmsim.experiment.own_files import OwnFiles
+    from llmsim.experiment import Result
     from llmsim.interop.format import Savable
     from llmsim.scenario import Scenario
+    from llmsim.scenario.load import Change
+
+    Saved = tuple[type[Savable], Path, Path]  # the format, a scratch file, and the file whose place it takes
 
 RESULTS = Path("results")
 
+SaveAs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FORMAT=FILE",
+        help="Save requests as a benchmark would: vllm_bench=FILE.json, aiperf=FILE.jsonl (records) or FILE.json "
+        "(summary). Repeatable.",
+    ),
+]
+DecisionLimit = Annotated[
+    float | None, typer.Option(min=0.001, help="Stop a scheduler that takes longer to decide.", show_default="none")
+]
+Perfetto = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a trace for ui.perfetto.dev (extra perfetto).")
+]
 
+
+@with_shortcuts(SCHEDULER, SEED)
 def run(
-    scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.")
-    ],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as cluster.instances=4. Repeatable."),
-    ] = None,
+    scenario: choose.ScenarioName,
+    changes: choose.Changes = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for tables and pictures.", show_default="results/NAME; none with --json"),
+        Path | None, typer.Option(help="Folder for tables and pictures.", show_default="results/NAME; none with --json")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the score as JSON, nothing else.")] = False,
-    scheduler: choose.Scheduler = None,
+    as_json: choose.AsJson = False,
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,
-    seed: choose.Seed = None,
-    stepwise: Annotated[
-        bool, typer.Option("--stepwise", help="Take every engine step on its own: slower, same result.")
-    ] = False,
-    save_as: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--save-as",
-            metavar="FORMAT=FILE",
-            help="Save requests as a benchmark would: vllm_bench=FILE.json, aiperf=FILE.jsonl (records) or FILE.json "
-            "(summary). Repeatable.",
-        ),
-    ] = None,
-    perfetto: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a trace for ui.perfetto.dev (extra perfetto).")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Show P99s even of a run that is overloaded or too short; they are marked.")
-    ] = False,
-    decision_limit_s: Annotated[
-        float | None, typer.Option(min=0.001, help="Stop a scheduler that takes longer to decide.", show_default="none")
-    ] = None,
+    stepwise: Annotated[bool, typer.Option(help="Take every engine step on its own: slower, same result.")] = False,
+    save_as: SaveAs = None,
+    perfetto: Perfetto = None,
+    force: choose.Force = False,
+    decision_limit_s: DecisionLimit = None,
     sensitivity: Annotated[
-        bool,
-        typer.Option("--sensitivity", help="Tell TTFT P99 with all step times 5 % shorter and longer: two more runs."),
+        bool, typer.Option(help="Tell TTFT P99 with all step times 5 % shorter and longer: two more runs.")
     ] = False,
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
     from llmsim import experiment
 
-    files = choose.own_files(changes or [], scheduler, scheduler_file, latency_file)
+    files = choose.own_files(changes or [], scheduler_file, latency_file)
     classes = files.load()
-    described = _described(scenario, changes or [], scheduler, seed, files)
+    described = _described(scenario, changes or [], files.changes())
     folder = out if out is not None or as_json else RESULTS / folder_name(described.name)
     with ExitStack() as stack:
         saved = _to_save(save_as or [], stack)
         trace = _trace_file(perfetto, stack)
         scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None
+        expect(requests_of(described))
         progress = stack.enter_context(ProgressBar("requests served"))
-        result = experiment.run(
-            described, **classes, stepwise=stepwise, progress=progress, decision_limit_s=decision_limit_s
-        )
-        for kind, place, file in saved:
-            from llmsim.library.opened import served_of  # loads pandas, as readers of measured files do
-
-            place.write_text(kind.text(served_of(result), file), encoding="utf-8")
-        if trace is not None:
-            from llmsim.reports import perfetto_trace
-
-            perfetto_trace.write(result, trace)
-        if scratch is not None:
-            from llmsim.library.run import keep_run
-
-            keep_run(result, scratch, force=force)
+        with told("simulated and scored"):
+            result = experiment.run(
+                described, **classes, stepwise=stepwise, progress=progress, decision_limit_s=decision_limit_s
+            )
+        with told("written"):
+            _write(result, saved, trace, scratch, force=force)
     hangs = None
     if sensitivity:
         from llmsim.studies import sensitivity as study
 
         hangs = study.sensitivity(described, result, classes)
     if as_json:
-        found = result.reported(force=force).to_dict()
-        print_json(found if hangs is None else {**found, "sensitivity": hangs.to_dict()})
-    else:
-        from llmsim.reports.tables.run_tables import show_run
+        more = {} if hangs is None else {"sensitivity": hangs.to_dict()}
+        print_json(result.reported(force=force).to_dict() | more)
+        return
+    from llmsim.reports.tables.run_tables import show_run
 
-        show_run(result, folder, force=force)
-        if hangs is not None:
-            print(hangs)
+    show_run(result, folder, force=force)
+    if hangs is not None:
+        print(hangs)
 
 
-def _to_save(asked: list[str], stack: ExitStack) -> list[tuple[type[Savable], Path, Path]]:
+def _write(result: Result, saved: list[Saved], trace: Path | None, folder: Path | None, *, force: bool) -> None:
+    """Write what was asked for, into files that take their places when all is well."""
+    for kind, place, file in saved:
+        from llmsim.library.opened import served_of  # loads pandas, as readers of measured files do
+
+        place.write_text(kind.text(served_of(result), file), encoding="utf-8")
+    if trace is not None:
+        from llmsim.reports import perfetto_trace
+
+        perfetto_trace.write(result, trace)
+    if folder is not None:
+        from llmsim.library.run import keep_run
+
+        keep_run(result, folder, force=force)
+
+
+def _to_save(asked: list[str], stack: ExitStack) -> list[Saved]:
     """Check before the run what is to be saved: the format, a scratch file that takes its place, and the file."""
     if not asked:
         return []
@@ -137,8 +140,7 @@ def folder_name(name: str) -> str:
     return re.sub(r"[^\w-]+", "_", name).strip("_") or "scenario"
 
 
-def _described(path: str, changes: list[str], scheduler: str | None, seed: int | None, files: OwnFiles) -> Scenario:
+def _described(path: str, changes: list[str], of_files: list[Change]) -> Scenario:
     from llmsim.scenario.load import parse_change, read_source
 
-    given = [parse_change(text) for text in choose.with_short(changes, scheduler=scheduler, seed=seed)]
-    return read_source(path).scenario([*given, *files.changes()])
+    return read_source(path).scenario([*map(parse_change, changes), *of_files])

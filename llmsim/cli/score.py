@@ -7,20 +7,22 @@ from typing import Annotated
 
 import typer
 
-from llmsim.cli import choices as choose
+from llmsim.cli import shared_options as choose
 from llmsim.cli.output import print_json
 from llmsim.errors import InputError
 
+Results = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[RESULT]…",
+        help="Folders of llmsim run, files of benchmarks (vLLM, SGLang, AIPerf, GuideLLM, "
+        "inference-perf, GenAI-Perf, trtllm-bench, llmperf, LLMServingSim), timelines.",
+    ),
+]
+
 
 def score(
-    results: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[RESULT]…",
-            help="Folders of llmsim run, files of benchmarks (vLLM, SGLang, AIPerf, GuideLLM, "
-            "inference-perf, GenAI-Perf, trtllm-bench, llmperf, LLMServingSim), timelines.",
-        ),
-    ] = None,
+    results: Results = None,
     timelines: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON list of {arrival_s, token_times_s, …}.")
     ] = None,
@@ -40,24 +42,9 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, nothing else.")] = False,
 ) -> None:
     """Score results: latencies, attainment, goodput, smooth goodput; per request where there are few."""
-    chosen = choose.Choices(
-        slo={
-            "ttft_s": ttft_s,
-            "tbt_s": tbt_s,
-            "tpot_s": tpot_s,
-            "e2e_s": e2e_s,
-            "token_deadline_s": token_deadline_s,
-        },
-        user={
-            "tokens_per_s": tokens_per_s,
-            "alpha": alpha,
-            "anchor": anchor,
-            "offset_s": offset_s,
-            "index_base": index_base,
-            "penalty": penalty,
-        },
-        window=window,
-    )
+    reader = {"tokens_per_s": tokens_per_s, "alpha": alpha, "anchor": anchor}
+    reader |= {"offset_s": offset_s, "index_base": index_base, "penalty": penalty}
+    chosen = choose.Choices(choose.bounds(ttft_s, tbt_s, tpot_s, e2e_s, token_deadline_s), reader, window)
     from llmsim.library.opened import open_results, scored, show_scored
 
     asked = [(path, None) for path in results or []] + ([(timelines, "timelines")] if timelines else [])

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmsim.cli import choices as choose
-from llmsim.cli.output import ProgressBar, print_json
+from llmsim.cli import shared_options as choose
+from llmsim.cli.output import ProgressBar, expect, print_json, requests_of
 from llmsim.cli.run import RESULTS, folder_name
+from llmsim.cli.shortcuts import SCHEDULER, with_shortcuts
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,67 +26,63 @@ AHEAD = 2
 AT_ONCE = 1000
 
 
+Axes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--axis",
+        metavar="KEY=VALUES",
+        help="An axis: cluster.instances=1,2,4, or a range in quotes: "
+        "\"KEY={start=1, stop=8, num=4, spacing='geometric'}\". Repeatable.",
+    ),
+]
+
+
+@with_shortcuts(SCHEDULER)
 def sweep(
-    scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.")
-    ],
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of all points. Repeatable.")
-    ] = None,
-    axes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--axis",
-            metavar="KEY=VALUES",
-            help="An axis: cluster.instances=1,2,4, or a range in quotes: "
-            "\"KEY={start=1, stop=8, num=4, spacing='geometric'}\". Repeatable.",
-        ),
-    ] = None,
+    scenario: choose.ScenarioName,
+    changes: choose.Changes = None,
+    axes: Axes = None,
     seeds: Annotated[
         int | None, typer.Option(metavar="N", help="Runs of each point.", show_default="[sweep] seeds, else 1")
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes that simulate; 1: this one.", show_default="one per core")
     ] = None,
-    dask: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Run on the cluster of this Dask scheduler instead.")
-    ] = None,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run on this Dask scheduler's cluster.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to keep points in.", show_default="results/NAME-sweep")
     ] = None,
-    scheduler: choose.Scheduler = None,
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Show P99s even of runs that are overloaded or too short; they are marked.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON, nothing else.")] = False,
+    force: choose.Force = False,
+    as_json: choose.AsJson = False,
 ) -> None:
     """Run a scenario at every point of its sweep table; run again, it does what is left to do."""
     from llmsim.studies import sweep as sweeping
 
-    files = choose.own_files(changes or [], scheduler, scheduler_file, latency_file)
+    files = choose.own_files(changes or [], scheduler_file, latency_file)
     if dask is not None and jobs is not None:
         raise InputError("--jobs and --dask exclude each other; give one of them")
-    changed = choose.with_short(changes or [], scheduler=scheduler)
-    asked = sweeping.read_sweep(scenario, changed, axes or [], seeds, files)
+    asked = sweeping.read_sweep(scenario, changes or [], axes or [], seeds, files)
     folder = out or RESULTS / f"{folder_name(asked.name)}-sweep"
     executors, in_flight = _executors(dask, jobs or _cores(), len(asked.points))
+    words = _command(scenario, changes or [], axes or [], seeds, files, folder, force)
+    expect(requests_of(*(point.scenario for point in asked.points)), len(asked.points), jobs or _cores())
     with ProgressBar("runs") as progress:
         swept = sweeping.run_sweep(
             asked,
             folder,
             executors=executors,
             in_flight=in_flight,
-            command=_command(scenario, changed, axes or [], seeds, files, folder, force),
+            command=words,
             force=force,
             progress=progress,
             said=lambda line: print(line, file=sys.stderr),
         )
-    from llmsim.reports.plots import sweep_plots as plots
+    from llmsim.reports.plots.sweep_plots import draw_sweep
     from llmsim.reports.tables.sweep_tables import show_sweep
 
-    pictures = plots.draw_sweep(swept, folder)
+    pictures = draw_sweep(swept, folder)
     if as_json:
         print_json({"folder": str(folder), "ran": swept.ran, "rows": swept.rows})
     else:

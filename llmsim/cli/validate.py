@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmsim.cli import choices as choose
+from llmsim.cli import shared_options as choose
 from llmsim.cli.output import ProgressBar, print_json
 from llmsim.errors import InputError
 
@@ -23,18 +23,21 @@ OF_QUEUES = ("coverage",)
 REPETITIONS = 20
 
 
+Case = Annotated[
+    str,
+    typer.Argument(
+        metavar="CASE|RESULT",
+        help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop, mlenergy, "
+        "vllm-0151, vllm-decisions or sglang-decisions with --data; coverage, our own intervals on queues whose "
+        "truth is known; or with --scenario a measured result: a "
+        "benchmark's file with details, timelines, or a "
+        "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
+    ),
+]
+
+
 def validate(
-    case: Annotated[
-        str,
-        typer.Argument(
-            metavar="CASE|RESULT",
-            help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop, mlenergy, "
-            "vllm-0151, vllm-decisions or sglang-decisions with --data; coverage, our own intervals on queues whose "
-            "truth is known; or with --scenario a measured result: a "
-            "benchmark's file with details, timelines, or a "
-            "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
-        ),
-    ],
+    case: Case,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Of a case: folder with groundtruth/, profiles/ and peers/.")
     ] = None,

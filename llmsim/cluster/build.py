@@ -159,7 +159,7 @@ def _clients(base: _Base) -> Clients:
 def _way_out(base: _Base, clients: Clients) -> WayOut:
     """The way back to clients; busy senders only where something happens when a client has its last token.
 
-    What else they do is worked out after the run (`gateway.handed_out`).
+    What else they do is worked out after the run (`gateway.after_sender`).
     """
     api = base.options.api
     acting = api.max_concurrency is not None or clients.act

@@ -165,7 +165,7 @@ def sendings(steps: Iterable[tuple[float, int]], token_s: float, free_s: float) 
         yield free_s
 
 
-def handed_out(record: Record, token_s: float) -> Timelines:
+def after_sender(record: Record, token_s: float) -> Timelines:
     """Token times as the instances' senders let them go, at `token_s` a token; see `SenderQueue`."""
     timelines = record.timelines()
     if token_s == 0:

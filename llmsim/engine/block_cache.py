@@ -208,7 +208,7 @@ class BlockCache(KVMemory):
         if computed_tokens % self.block_tokens and full >= holding.places:  # not, if a step was cut off
             self._queue.prepend_nameless(1)
             self.free_blocks += 1
-        if full > holding.places:  # nobody can ever find these
+        if full > holding.places:  # no request can ever find these
             self._queue.append_nameless(full - holding.places)
             self.free_blocks += full - holding.places
         if holding.places:

@@ -15,7 +15,7 @@ SCALING = -1
 ARRIVAL = 0
 #: users leave last: a token that comes at the very end of their patience still reaches them
 LEAVING = sys.maxsize
-#: step ends of the same time go by instance number, so that the order does not depend on who scheduled first
+#: step ends of the same time go by instance number, so that the order does not depend on which was scheduled first
 FIRST_INSTANCE = 2
 
 

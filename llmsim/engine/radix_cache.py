@@ -245,7 +245,7 @@ class RadixAdmission:
         return sum(blocks for _, blocks in path) * self._cache.block_tokens, in_use
 
     def add(self, request: RequestView, tokens: int) -> None:
-        """Go on from where this request is admitted; what it computes nobody finds before the next step."""
+        """Go on from where this request is admitted; what it computes is not found before the next step."""
         if request.computed_tokens:
             return
         for node, blocks in self._cache.path(request.id, request.tokens_to_prefill - 1):

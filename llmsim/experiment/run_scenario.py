@@ -11,7 +11,7 @@ import numpy as np
 
 from llmsim import guests
 from llmsim.cluster.clients import DIRECT
-from llmsim.cluster.gateway import handed_out
+from llmsim.cluster.gateway import after_sender
 from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import make_api, make_delivery, make_model, make_slo, make_window
 from llmsim.experiment.assembly import Progress, assemble
@@ -76,7 +76,7 @@ def delivered(scenario: Scenario, record: Record) -> Timelines:
     Waits count from where the scenario measures: `arrival_s` is the arrival at the client, or the sending.
     """
     api = make_api(scenario)
-    emitted = handed_out(record, api.output_token_s)
+    emitted = after_sender(record, api.output_token_s)
     if scenario.measured_from == "sent":  # what was never sent has waited for nothing yet
         sent_s = record.requests["sent_s"]
         emitted = replace(emitted, arrival_s=np.where(np.isnan(sent_s), emitted.end_s, sent_s))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.cluster.gateway import handed_out
+from llmsim.cluster.gateway import after_sender
 from llmsim.metrics import catalogue, ranges
 from llmsim.metrics.paid_time import SERVING, instance_seconds
 from llmsim.metrics.score import Score
@@ -34,7 +34,7 @@ def verdict(record: Record, window: Window, arrival_s: Floats | None = None, *, 
     arrival_s = requests["arrival_s"] if arrival_s is None else arrival_s
     waits_until_s, end_s = requests["first_scheduled_s"], requests["end_s"]
     if output_token_s > 0:
-        sent = handed_out(record, output_token_s)
+        sent = after_sender(record, output_token_s)
         held_s = ranges.first_token_s(sent) - requests["first_token_s"]
         waits_until_s, end_s = waits_until_s + np.nan_to_num(held_s), sent.end_s
     first_s, last_s = float(arrival_s.min()), float(arrival_s.max())

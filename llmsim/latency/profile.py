@@ -37,6 +37,11 @@ class StatedError(Profile):
     median_percent: float
     p90_percent: float
 
+    def __str__(self) -> str:
+        return (
+            f"median {self.median_percent:g} %, p90 {self.p90_percent:g} % over {self.points} steps of {self.against}"
+        )
+
 
 class LinearTimes(Profile):
     """All of a step but attention and head, against the tokens in the step."""

@@ -54,6 +54,7 @@ def compare(
     overrides: Sequence[str] = (),
     *,
     schedulers: Sequence[str] = (),
+    latency_file: Path | None = None,
     seeds: int = 1,
     fail_if: Sequence[str] = (),
     allow: Sequence[str] = (),
@@ -63,7 +64,7 @@ def compare(
     """Run scenarios, or one under several `schedulers`, on the same requests, as ``llmsim compare`` does."""
     paths = [scenario] if isinstance(scenario, str | Path) else list(scenario)
     conditions = [comparing.parse_condition(text) for text in fail_if]
-    sides = comparing.read_sides(paths, schedulers, overrides, allow)
+    sides = comparing.read_sides(paths, schedulers, overrides, allow, latency_file)
     jobs = min(jobs, seeds * len(sides))
     executors = None if jobs == 1 else partial(process_pool, jobs)
     result = CompareResult(comparing.compare(sides, seeds=seeds, conditions=conditions, executors=executors))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from llmsim.experiment.own_files import OwnFiles
 from llmsim.library.shown import Shown, kept
 from llmsim.studies import plan as planning
 from llmsim.studies.plan import AnsweredPlan
@@ -44,10 +45,16 @@ class PlanResult(Shown):
 
 
 def plan(
-    scenario: str | Path, overrides: Sequence[str] = (), *, jobs: int = 1, out: str | Path | None = None
+    scenario: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    scheduler_file: Path | None = None,
+    latency_file: Path | None = None,
+    jobs: int = 1,
+    out: str | Path | None = None,
 ) -> PlanResult:
     """Find the fewest instances for a load, or the largest load for a cluster, as ``llmsim plan`` does."""
-    question = planning.read_plan(str(scenario), overrides)
+    question = planning.read_plan(str(scenario), overrides, OwnFiles(scheduler_file, latency_file))
     with in_this_process() if jobs == 1 else process_pool(jobs) as executor:
         result = PlanResult(planning.make_plan(question, executor))
     if out is not None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from llmsim.errors import InputError, nearest
+from llmsim.scenario.vllm_names import key_called
 
 #: what people and other tools call a key -> the key
 ALSO_CALLED = {
@@ -82,9 +83,10 @@ def _by_default(owner: type[BaseModel], key: str | int) -> str:
 
 
 def _meant(key: str, known: list[str]) -> str:
-    """The key that others have another name for, or the nearest."""
+    """The key that others have another name for, here or in another table, or the nearest."""
     also = ALSO_CALLED.get(key.lower())
-    return f"; did you mean '{also}'?" if also in known else nearest(key, known)
+    meant = also if also in known else key_called(key)
+    return f"; did you mean '{meant}'?" if meant is not None else nearest(key, known)
 
 
 def _known(owner: type[BaseModel]) -> list[str]:

@@ -18,35 +18,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic.fields import FieldInfo
 
 from llmsim.scenario.table import Table
+from llmsim.scenario.vllm_names import VLLM_NAMES
 
-#: how vLLM, or its `bench serve`, calls what a key says
-VLLM_NAMES = {
-    "cluster.model": "--model",
-    "cluster.kv_cache_dtype": "--kv-cache-dtype",
-    "cluster.tensor_parallel_size": "--tensor-parallel-size",
-    "cluster.num_gpu_blocks": "--num-gpu-blocks-override",
-    "cluster.gpu_memory_utilization": "--gpu-memory-utilization",
-    "cluster.block_size": "--block-size",
-    "cluster.prefix_caching": "--enable-prefix-caching",
-    "cluster.max_model_len": "--max-model-len",
-    "clients.max_in_flight": "bench: --max-concurrency",
-    "clients.max_tokens": "max_tokens",
-    "clients.ignore_eos": "bench: --ignore-eos",
-    "workload.requests": "bench: --num-prompts",
-    "workload.arrivals.rate_per_s": "bench: --request-rate",
-    "workload.arrivals.burstiness": "bench: --burstiness",
-    "workload.arrivals.concurrency": "bench: --max-concurrency",
-    "workload.lengths.prompt_tokens": "bench: --random-input-len",
-    "workload.lengths.output_tokens": "bench: --random-output-len",
-    "scheduler.max_num_seqs": "--max-num-seqs",
-    "scheduler.max_num_batched_tokens": "--max-num-batched-tokens",
-    "scheduler.async_scheduling": "--async-scheduling",
-    "host.max_cudagraph_capture_size": "--max-cudagraph-capture-size",
-    "slo.ttft_s": "bench: --goodput ttft:MS",
-    "slo.tpot_s": "bench: --goodput tpot:MS",
-    "slo.e2e_s": "bench: --goodput e2el:MS",
-    "seed": "bench: --seed",
-}
 #: endings of names, the longest that fits first
 UNITS = {
     "_gb_per_s": "GB/s",

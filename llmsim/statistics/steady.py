@@ -12,7 +12,7 @@ claims are therefore held against that walk at exactly full load, the borderline
   `LEAST_INDEPENDENT` or more. A walk at full load has about 3, however long it is, and reaches 20 in one run of a
   thousand; a growing queue, fewer.
 
-In between, and wherever the run is not many times longer than a request stays in service, it is `too short`.
+In between, and wherever the run is not many times longer than a request is in the system, it is `too short`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ LEAST_INDEPENDENT = 20.0
 BATCHES = 64
 #: fewer requests leave a P99 without an upper end at 95 %: 0.99^n > 0.025 for n < 368
 LEAST_REQUESTS = 368
-#: stays in service, as met at a random time, that a run must last after warm-up to be steady
-LEAST_STAYS = 10.0
-#: mean stays in service that pass before growth is looked for
-SKIPPED_STAYS = 2.0
-#: the queue's growth is measured over so many batches; a coarse one lasts a mean stay in service or more
+#: service times (length-biased, as met at a random time) that a run must last after warm-up to be steady
+LEAST_SERVICE_TIMES = 10.0
+#: mean service times that pass before growth is looked for
+SKIPPED_SERVICE_TIMES = 2.0
+#: the queue's growth is measured over so many batches; a coarse one lasts a mean service time or more
 FINE_BATCHES, COARSE_BATCHES = 20, 5
 #: chance of calling a load at capacity overloaded; one side
 FALSE_ALARM = 1e-3
@@ -90,7 +90,7 @@ def judge(
     start_s, stop_s = span_s or _span(arrival_s)
     if len(served) and not served.any():
         return Verdict(UNSERVED, f"not one of {len(served):,} requests was worked on", {})
-    run = _Run(arrival_s, waiting_until_s, end_s, served, start_s, stop_s, *_stays(end_s - waiting_until_s))
+    run = _Run(arrival_s, waiting_until_s, end_s, served, start_s, stop_s, *_service_times(end_s - waiting_until_s))
     if run.length_s <= 0:
         return Verdict(TOO_SHORT, "all requests arrive at once: there is no time over which to judge", {})
     growth = _growth(run)
@@ -101,7 +101,7 @@ def judge(
         "independent_batches": independent,
         **growth.to_dict(),
         "utilisation": utilisation,
-        "stay_in_service_s": run.stay_s,
+        "stay_in_service_s": run.mean_service_s,
         "waiting_at_last_arrival": int(number_at(arrival_s, waiting_until_s, np.array([stop_s]))[0]),
         "drain_s": max(0.0, float(end_s.max()) - float(arrival_s.max())),
     }
@@ -116,8 +116,8 @@ class _Run:
     served: NDArray[np.bool_]
     start_s: float
     stop_s: float
-    stay_s: float  #: mean time in service
-    met_stay_s: float  #: the same of those met in service at a random time: how long the number in service remembers
+    mean_service_s: float  #: mean time in service
+    met_service_s: float  #: the same of those met in service at a random time: how long the number in service remembers
 
     @property
     def length_s(self) -> float:
@@ -154,7 +154,7 @@ def _span(arrival_s: Floats) -> tuple[float, float]:
     return (float(arrival_s.min()), float(arrival_s.max())) if len(arrival_s) else (0.0, 0.0)
 
 
-def _stays(service_s: Floats) -> tuple[float, float]:
+def _service_times(service_s: Floats) -> tuple[float, float]:
     """Mean of the times in service, and their mean weighted by themselves (the inspection paradox)."""
     total_s = float(service_s.sum())
     return (total_s / len(service_s), float((service_s**2).sum()) / total_s) if total_s > 0 else (0.0, 0.0)
@@ -166,8 +166,8 @@ def _growth(run: _Run) -> _Growth:
     Increments of a walk are independent where its values are not: that is what makes their error honest. They are so
     over times in which the requests in service change; shorter batches only serve to know their spread better.
     """
-    length_s = run.length_s - SKIPPED_STAYS * run.stay_s
-    coarse = min(FINE_BATCHES, int(length_s / run.stay_s)) if run.stay_s > 0 else FINE_BATCHES
+    length_s = run.length_s - SKIPPED_SERVICE_TIMES * run.mean_service_s
+    coarse = min(FINE_BATCHES, int(length_s / run.mean_service_s)) if run.mean_service_s > 0 else FINE_BATCHES
     if coarse < COARSE_BATCHES:
         return _Growth()
     edges_s = np.linspace(run.stop_s - length_s, run.stop_s, FINE_BATCHES + 1)
@@ -193,7 +193,7 @@ def _independence(run: _Run) -> tuple[float, float]:
 
 def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]) -> Verdict:
     independent, warm_up_s = float(evidence["independent_batches"] or 0), float(evidence["warm_up_s"] or 0)
-    stays = (run.length_s - warm_up_s) / run.met_stay_s if run.met_stay_s > 0 else math.inf
+    lasts = (run.length_s - warm_up_s) / run.met_service_s if run.met_service_s > 0 else math.inf
     served = int((run.counted(warm_up_s) & run.served).sum())
     if served < LEAST_REQUESTS:
         rejected = "" if served == evidence["requests"] else f" of {evidence['requests']} were served"
@@ -205,8 +205,8 @@ def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]
             f"{evidence['waiting_at_last_arrival']:,} wait at the last arrival",
             evidence,
         )
-    elif stays < LEAST_STAYS:
-        lack = f"after warm-up it lasts {stays:.1f} stays in service, where {LEAST_STAYS:g} are needed"
+    elif lasts < LEAST_SERVICE_TIMES:
+        lack = f"after warm-up it lasts {lasts:.1f} service times, where {LEAST_SERVICE_TIMES:g} are needed"
     elif independent < LEAST_INDEPENDENT:
         lack = f"its queue's effective sample size is {independent:.1f} batches, where {LEAST_INDEPENDENT:g} are needed"
     else:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from llmsim.testing.builders import LinearSteps, serve, serve_both_ways, with_guesses, workload
-from llmsim.testing.policies import RouterWitness, Witness, check_router, check_scheduler
+from llmsim.testing.policies import PurityChecker, RouterPurityChecker, check_router, check_scheduler
 from llmsim.testing.records import check_record, present_s, same
 from llmsim.testing.sources import check_arrivals, check_latency, check_lengths
 
 __all__ = [
     "LinearSteps",
-    "RouterWitness",
-    "Witness",
+    "PurityChecker",
+    "RouterPurityChecker",
     "check_arrivals",
     "check_latency",
     "check_lengths",

@@ -35,7 +35,7 @@ def found_by_checks() -> Iterator[None]:
         raise
 
 
-class Witness(Scheduler):
+class PurityChecker(Scheduler):
     """Passes a scheduler through, and checks that it is pure: asked twice, it says the same and changes nothing."""
 
     def __init__(self, scheduler: Scheduler) -> None:
@@ -76,9 +76,9 @@ def _check_sums(view: InstanceView) -> None:
     assert (view.num_decoding, view.decode_blocks) == counted, "decoding requests and their blocks are counted wrong"
 
 
-def _witness(scheduler: Scheduler) -> Witness:
+def _checked(scheduler: Scheduler) -> PurityChecker:
     """Watch a scheduler under its own name, which the engine's refusals tell; it is not to think for ever."""
-    named: type[Witness] = type(type(scheduler).__name__, (Witness,), {})
+    named: type[PurityChecker] = type(type(scheduler).__name__, (PurityChecker,), {})
     return named(TimeLimited.around(scheduler, DECIDES_WITHIN_S) if can_be_limited() else scheduler)
 
 
@@ -101,10 +101,10 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
     for rate_per_s, blocks in ((2.0, 1000), (40.0, 1000), (40.0, 60), (1e6, 200)):
         requests = drawn(rng, 60, rate_per_s)
         records = [
-            serve(requests, _witness(scheduler), latency=latency, num_gpu_blocks=blocks, stretches=stretches)
+            serve(requests, _checked(scheduler), latency=latency, num_gpu_blocks=blocks, stretches=stretches)
             for stretches in (True, False)
         ]
-        records.append(serve(requests, scheduler, latency=latency, num_gpu_blocks=blocks))  # without a witness
+        records.append(serve(requests, scheduler, latency=latency, num_gpu_blocks=blocks))  # without a checker between
         outcome = records[0].requests["outcome"]
         allowed = (Outcome.FINISHED, Outcome.REJECTED, Outcome.ABANDONED)
         assert np.isin(outcome, allowed).all(), "a request was neither served nor rejected"
@@ -112,7 +112,7 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
         assert same(*records[1:]), "does not decode by itself when it is not asked: it is no `decodes_by_itself`"
 
 
-class RouterWitness(Router):
+class RouterPurityChecker(Router):
     """Passes a router through, and checks that it keeps no state: the same view and draws, the same instance."""
 
     def __init__(self, router: Router) -> None:
@@ -145,11 +145,11 @@ def check_router(router: Router, *, seed: int = 0) -> None:
     It names an instance that there is, as a whole number, keeps no state, changes nothing, and says if it `reads`.
     """
     check_made(router)
-    witness: type[RouterWitness] = type(type(router).__name__, (RouterWitness,), {})
+    checked: type[RouterPurityChecker] = type(type(router).__name__, (RouterPurityChecker,), {})
     rng = np.random.default_rng(seed)
     for instances, reports in ((1, ORACLE), (2, ORACLE), (5, ORACLE), (5, Reports(0.5)), (5, Reports(0.5, False))):
         for rate_per_s in (2.0, 200.0):
             requests = drawn(rng, 40, rate_per_s)
             scheduler = ChunkedPrefill(max_num_seqs=4)
-            serve(requests, scheduler, instances=instances, router=witness(router), reports=reports)
+            serve(requests, scheduler, instances=instances, router=checked(router), reports=reports)
     serve(drawn(rng, 40, 20.0), ChunkedPrefill(), instances=2, router=router)  # nothing else reads the instances

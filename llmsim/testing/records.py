@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.cluster.clients import ApiPath
-from llmsim.cluster.gateway import handed_out
+from llmsim.cluster.gateway import after_sender
 from llmsim.record import Floats, Record
 from llmsim.request import Outcome
 
@@ -45,7 +45,7 @@ def check_gateway(record: Record, api: ApiPath) -> None:
     if api.max_concurrency is None or not entered.any():
         return
     finished = requests["outcome"] == Outcome.FINISHED
-    gone_s = np.where(finished, handed_out(record, api.output_token_s).end_s, requests["end_s"])
+    gone_s = np.where(finished, after_sender(record, api.output_token_s).end_s, requests["end_s"])
     gone_s = np.sort((gone_s + np.where(np.isnan(requests["left_s"]), api.response_s, 0.0))[entered])
     admitted_s = np.sort(admitted_s[entered])
     inside = np.arange(1, len(admitted_s) + 1) - np.searchsorted(gone_s, admitted_s, side="right")

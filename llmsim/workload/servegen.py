@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError
-from llmsim.workload.arguments import not_negative, positive, whole
 from llmsim.workload.contract import Workload
 from llmsim.workload.servegen_files import Client, Distribution, read_clients
 from llmsim.workload.streams import Streams
+from llmsim.workload.traces import TraceWindow
 
 Times = NDArray[np.float64]
 _LEAST_DRAWN = 16  # gaps at a time
@@ -43,15 +43,12 @@ def draw_clients(
     and window, so that neither other clients nor the part chosen move what is drawn in it. Raises InputError with file,
     client and line for anything wrong with the files.
     """
-    positive("rate_scale", rate_scale)
-    not_negative("start_s", start_s)
-    end_s = math.inf if duration_s is None else start_s + positive("duration_s", duration_s)
-    most = None if limit is None else whole("limit", limit)
-    path = Path(path)
+    window = TraceWindow(rate_scale, start_s, duration_s, limit)
+    end_s, path = window.end_s, Path(path)
     clients = read_clients(path)
     _check_number(path, clients, rate_scale, start_s, end_s)
-    drawn = [part for client in clients for part in _draw(streams, client, rate_scale, start_s, end_s)]
-    if sum(len(part[0]) for part in drawn) == 0:
+    drawn = [rows for client in clients for rows in _draw(streams, client, rate_scale, start_s, end_s)]
+    if sum(len(rows[0]) for rows in drawn) == 0:
         last_s = max(client.windows[-1].end_s for client in clients)
         raise InputError(
             f"{path}: no request in [{start_s:g} s, {end_s:g} s); its {len(clients)} clients end at {last_s:g} s"
@@ -59,21 +56,17 @@ def draw_clients(
     arrival_s, prompt_tokens, output_tokens, user = (np.concatenate(column) for column in zip(*drawn, strict=True))
     order = np.argsort(arrival_s, kind="stable")
     served = order[output_tokens[order] > 0]
-    first = served[:most]
+    first = served[:limit]
     if len(first) == 0:
         raise InputError(f"{path}: none of the {len(order)} requests has any output tokens")
-    notes = {
-        f"ServeGen {path.name} ({len(clients)} clients)": True,
-        f"{len(order) - len(served)} without output left out": len(served) < len(order),
-        f"window [{start_s:g} s, {end_s:g} s)": start_s > 0 or duration_s is not None,
-        f"first {most}": most is not None,
-        f"rate x {rate_scale:g}": rate_scale != 1,
-    }
+    left_out = len(order) - len(served)
+    notes = [f"ServeGen {path.name} ({len(clients)} clients)"]
+    notes += [f"{left_out} without output left out"] if left_out else []
     return Workload(
         arrival_s=arrival_s[first] - start_s,
         prompt_tokens=prompt_tokens[first],
         output_tokens=output_tokens[first],
-        source=", ".join(note for note, applies in notes.items() if applies),
+        source=", ".join([*notes, *window.notes]),
         user=user[first],
     )
 

@@ -104,6 +104,31 @@ class OurLog(TraceFormat):
     arrival, prompt, output = "at_ms", "tokens_in", "tokens_out"
     clock = "ms"
 '''
+RESULT = '''\
+"""What a benchmark of our own writes."""
+import numpy as np
+
+from llmsim.interop.answers import Answer
+from llmsim.interop.document import Document
+from llmsim.interop.format import Format
+from llmsim.interop.measured import MeasuredResult, of_answers
+
+
+class OurBench(Format):
+    """A list of requests with milliseconds."""
+
+    tool = "our bench"
+
+    @classmethod
+    def recognises(cls, document: Document) -> bool:
+        return "our_first_ms" in document.first
+
+    @classmethod
+    def read(cls, document: Document) -> list[MeasuredResult]:
+        times_s = [1e-3 * np.array([row["our_first_ms"], row["our_last_ms"]]) for row in document.objects]
+        answers = [Answer(chunks_s, 2, prompt_tokens=9, end_s=chunks_s[-1]) for chunks_s in times_s]
+        return [of_answers(cls.tool, answers, dated=False)]
+'''
 #: kind -> its file in a checkout, and what it holds
 PARTS = {
     "scheduler": ("schedulers/shortest_first.py", SCHEDULER),
@@ -112,6 +137,7 @@ PARTS = {
     "arrivals": ("workload/arrivals/pairs.py", ARRIVALS),
     "lengths": ("workload/lengths/growing.py", LENGTHS),
     "trace": ("workload/trace_formats/our_log.py", TRACE),
+    "result": ("interop/formats/our_bench.py", RESULT),
 }
 #: what outside code leaves behind, where it runs
 RAN = 'from pathlib import Path\nPath("code-ran").touch()\n'
@@ -185,10 +211,12 @@ def test_a_part_of_each_kind_is_one_new_file_and_nothing_else(copy):
         "lengths = { source = 'growing', shortest_tokens = 149 }\n"
         "[cluster]\ninstances = 2\nlatency = 'per_token'\nrouter = 'by_size'\n[scheduler]\nname = 'shortest_first'\n"
     )
+    (copy / "measured.json").write_text('[{"our_first_ms": 300, "our_last_ms": 340}]')
     names = " or ".join(Path(file).stem for file, _ in PARTS.values())
     tested = run_in(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "tests", "-k", names)
     drawn = run_in(copy, "-m", "llmsim.cli", "run", "drawn.toml", "--out", "drawn")
     traced = run_in(copy, "-m", "llmsim.cli", "run", "drawn.toml", "--set", "workload.trace=log.csv", "--json")
+    scored = run_in(copy, "-m", "llmsim.cli", "score", "measured.json", "--json")
 
     assert " passed" in tested.stdout, tested.stdout
     assert "failed" not in tested.stdout, tested.stdout
@@ -197,6 +225,7 @@ def test_a_part_of_each_kind_is_one_new_file_and_nothing_else(copy):
     assert requests["prompt_tokens"].to_pylist() == [149, 150, 151, 152, 153, 154]
     assert requests["instance"].to_pylist() == [0, 0, 1, 1, 1, 1]
     assert json.loads(traced.stdout)["requests"]["finished"] == 2, traced.stderr
+    assert json.loads(scored.stdout)["ttft_s"]["p50"] == pytest.approx(0.3), scored.stderr
     after = {file: text for file, text in contents(copy).items() if "__pycache__" not in file.parts}
     assert {file for file in after if after[file] != before.get(file)} == {
         Path("llmsim") / file for file, _ in PARTS.values()

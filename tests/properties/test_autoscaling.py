@@ -16,7 +16,7 @@ from llmsim.record import InstanceState
 from llmsim.router import Router
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
-from llmsim.testing import LinearSteps, RouterWitness, same, serve
+from llmsim.testing import LinearSteps, RouterPurityChecker, same, serve
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 
@@ -81,7 +81,8 @@ def test_both_paths_agree_and_no_request_is_lost(requests, autoscaling, router, 
         patience = Patience(first_s * spread, next_s * spread, delay_s)
     options |= {"scheduler": scheduler, "patience": patience}
     stretches, single = (  # serve() checks that each has one outcome, and that no memory is held when all have ended
-        served(requests, autoscaling, router=RouterWitness(router()), stretches=way, **options) for way in (True, False)
+        served(requests, autoscaling, router=RouterPurityChecker(router()), stretches=way, **options)
+        for way in (True, False)
     )
 
     assert same(stretches, single)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmsim.cli.choices import Choices
+from llmsim.cli.shared_options import Choices
 from llmsim.errors import InputError
 from llmsim.library.opened import open_results
 from tests import result_files as files

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster.clients import DIRECT, ApiPath
-from llmsim.cluster.gateway import handed_out
+from llmsim.cluster.gateway import after_sender
 from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.request import Outcome
 from llmsim.routers.least_outstanding import LeastOutstanding
@@ -153,7 +153,7 @@ def check_followers(record, requests, again, api, *, cut_off):
     attempts = 1 if again is None else again.attempts
     there = {(i, a): row for row, (i, a) in enumerate(zip(rows["request"], rows["attempt"], strict=True))}
     finished = rows["outcome"] == Outcome.FINISHED
-    end_s = np.where(finished, handed_out(record, api.output_token_s).end_s, rows["end_s"])
+    end_s = np.where(finished, after_sender(record, api.output_token_s).end_s, rows["end_s"])
     over_s = np.fmin(rows["left_s"], end_s + api.response_s)
     sessions = requests.sessions
     for (i, a), row in there.items():

@@ -50,6 +50,18 @@ def test_calls_have_one_convention():
         assert "out" in [each.name for each in others]
 
 
+def test_arguments_are_missing_only_where_they_could_mean_nothing():
+    """The reasons stand in llmsim.library."""
+    calls = set(llmsim.__all__) - {"__version__", "load_scenario"}
+    having = {
+        argument: {name for name in calls if argument in inspect.signature(getattr(llmsim, name)).parameters}
+        for argument in ("overrides", "jobs")
+    }
+
+    assert calls - having["overrides"] == {"score", "report"}
+    assert calls - having["jobs"] == {"score", "report", "run", "audit", "validate"}
+
+
 def test_import_loads_nothing_heavy():
     code = "import sys, llmsim; print(*{'numpy', 'simpy', 'pydantic', 'matplotlib'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from llmsim import experiment
 from llmsim.errors import LlmsimError
+from llmsim.experiment.own_files import OwnFiles
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
@@ -22,7 +22,7 @@ from llmsim.metrics.window import resolve
 from llmsim.record import Floats, Timelines
 from llmsim.scenario import Scenario, SyntheticWorkload
 from llmsim.statistics import STEADY
-from llmsim.studies.compare.sides import Side, load_scheduler
+from llmsim.studies.compare.sides import Side
 
 #: gives an executor for as long as it works
 Executors = Callable[[], AbstractContextManager[Executor]]
@@ -78,7 +78,7 @@ class Task:
     """A run as text, for any process."""
 
     scenario: str  #: JSON
-    scheduler_file: Path | None
+    files: OwnFiles
 
 
 def run_all(
@@ -94,7 +94,7 @@ def run_all(
     all runs, so that no side gains by ending earlier. Raises LlmsimError if a worker process was lost.
     """
     tasks = [
-        Task(side.scenario.model_copy(update={"seed": seed}).model_dump_json(), side.scheduler_file)
+        Task(side.scenario.model_copy(update={"seed": seed}).model_dump_json(), side.files)
         for side in sides
         for seed in seeds
     ]
@@ -107,7 +107,7 @@ def run_all(
 def run_task(task: Task, progress: Progress | None = None) -> Run:
     """Run and score one task."""
     scenario = Scenario.model_validate_json(task.scenario)
-    result = experiment.run(scenario, scheduler=load_scheduler(task.scheduler_file), progress=progress)
+    result = experiment.run(scenario, **task.files.load(), progress=progress)
     scheduled_s = result.record.requests["first_scheduled_s"]
     return Run(scenario, result.score, result.delivered, scheduled_s, result.distributions)
 

@@ -10,11 +10,10 @@ from string import ascii_uppercase
 from typing import Any
 
 from llmsim import experiment
-from llmsim.discovery import load_file
 from llmsim.errors import InputError, nearest
+from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.scenario import Scenario
 from llmsim.scenario.load import Change, parse_change, read_source
-from llmsim.scheduler import Scheduler
 
 #: tables and keys of a scenario that say which requests come, and by which yardstick they are judged
 ALIKE_KEYS = ("seed", "until_s", "workload", "patience", "slo", "user", "window")
@@ -25,12 +24,12 @@ ABSENT_VALUE = "nothing"
 
 @dataclass(frozen=True)
 class Side:
-    """One of the runs of each seed: a scenario, and the file of its scheduler if that is not one found by name."""
+    """One of the runs of each seed: a scenario, and the files of what is not found by its name."""
 
     label: str  #: A, B, …
     name: str
     scenario: Scenario
-    scheduler_file: Path | None = None
+    files: OwnFiles = NO_FILES
 
     def __str__(self) -> str:
         return f"{self.label} ({self.name})"
@@ -41,44 +40,44 @@ def read_sides(
     schedulers: Sequence[str] = (),
     changes: Sequence[str] = (),
     allowed: Sequence[str] = (),
+    latency_file: Path | None = None,
 ) -> tuple[Side, ...]:
     """Read two or more scenarios, or one for each of the schedulers (names, or Python files that end in .py).
 
-    `changes` are ``key=value`` as of ``--set``, for every side. The first side is the one that others are held against.
-    Raises InputError unless every side can be run, and for sides that differ in what `ALIKE_KEYS` names, keys or tables
-    in `allowed` excepted.
+    `changes` are ``key=value`` as of ``--set``, for every side, as is `latency_file`, a file of step times. The first
+    side is the one that others are held against. Raises InputError unless every side can be run, and for sides that
+    differ in what `ALIKE_KEYS` names, keys or tables in `allowed` excepted.
     """
     if schedulers and len(paths) != 1:
         raise InputError(f"--schedulers goes with one scenario, {len(paths)} are given")
-    given = [parse_change(text) for text in changes]
+    files = OwnFiles(latency=latency_file)
+    given = [*(parse_change(text) for text in changes), *files.changes()]
     count = len(schedulers or paths)
     if not LEAST_SIDES <= count <= MOST_SIDES:
         raise InputError(
             f"{count} to compare: expected 2 to {MOST_SIDES} scenarios, or one with --schedulers NAME,NAME"
         )
-    sides = tuple(_of_schedulers(paths[0], schedulers, given) if schedulers else _of_files(paths, given))
+    sides = tuple(_of_schedulers(paths[0], schedulers, given, files) if schedulers else _of_files(paths, given, files))
     for side in sides:
-        experiment.check(side.scenario, scheduler=load_scheduler(side.scheduler_file))
+        experiment.check(side.scenario, **side.files.load())
     _check_alike(sides, allowed)
     return sides
 
 
-def load_scheduler(file: Path | None) -> type[Scheduler] | None:
-    """Load the policy of a file; None for a scenario's own."""
-    return None if file is None else load_file(file, Scheduler)
-
-
-def _of_files(paths: Sequence[str | Path], given: Sequence[Change]) -> Iterator[Side]:
+def _of_files(paths: Sequence[str | Path], given: Sequence[Change], files: OwnFiles) -> Iterator[Side]:
     for label, path in zip(ascii_uppercase, paths, strict=False):
-        yield Side(label, str(path), read_source(path).scenario(given))
+        yield Side(label, str(path), read_source(path).scenario(given), files.resolved())
 
 
-def _of_schedulers(path: str | Path, schedulers: Sequence[str], given: Sequence[Change]) -> Iterator[Side]:
+def _of_schedulers(
+    path: str | Path, schedulers: Sequence[str], given: Sequence[Change], files: OwnFiles
+) -> Iterator[Side]:
     source = read_source(path)
     for label, name in zip(ascii_uppercase, schedulers, strict=False):
-        file = Path(name).resolve() if name.endswith(".py") else None
+        file = Path(name) if name.endswith(".py") else None
         said = name if file is None else file.stem
-        yield Side(label, said, source.scenario([*given, Change(("scheduler", "name"), said)]), file)
+        scenario = source.scenario([*given, Change(("scheduler", "name"), said)])
+        yield Side(label, said, scenario, OwnFiles(file, files.latency).resolved())
 
 
 def _check_alike(sides: Sequence[Side], allowed: Sequence[str]) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim import experiment
-from llmsim.experiment.instances import make_instances
+from llmsim.experiment.own_files import OwnFiles
 from llmsim.latency.contract import LatencyModel
 from llmsim.latency.host import Host
 from llmsim.record import Record
 from llmsim.scenario import Scenario
+from llmsim.studies.plan.candidates import instances_of
 
 #: memory or seats bind if they are full for this share of the busy time
 OFTEN_SHARE = 0.5
@@ -56,10 +57,10 @@ class Binding:
         return {"name": self.name, **asdict(self)}
 
 
-def what_binds(scenario: Scenario) -> Binding:
-    """Run a scenario and see what it has least of."""
-    result = experiment.run(scenario)
-    instance = make_instances(scenario)[0]
+def what_binds(scenario: Scenario, files: OwnFiles) -> Binding:
+    """Run a scenario, with the classes of `files`, and see what it has least of."""
+    result = experiment.run(scenario, **files.load())
+    instance = instances_of(scenario, files)[0]
     return binding_of(result.record, instance.latency, instance.num_gpu_blocks, instance.scheduler.most_running)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from llmsim.cluster import InstanceSpec
 from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.instances import make_instances
+from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.scenario import Scenario
 
 
@@ -16,6 +18,7 @@ class Candidate:
 
     scenario: Scenario
     price_usd_per_hour: float  #: of one GPU
+    files: OwnFiles = NO_FILES
 
     @property
     def gpus_per_instance(self) -> int:
@@ -37,12 +40,16 @@ class Candidate:
     @property
     def step_times(self) -> str:
         """What its step times rest on, in words."""
-        return make_instances(self.scenario)[0].latency.basis
+        return self.instances()[0].latency.basis
 
     @property
     def engine(self) -> str | None:
         """Whose rules its instances follow, in words; None: no engine was named."""
-        return engine_rules(self.scenario, make_instances(self.scenario)[:1])
+        return engine_rules(self.scenario, self.instances()[:1])
+
+    def instances(self) -> list[InstanceSpec]:
+        """Describe its instances; InputError where the model does not fit, or has no step times."""
+        return instances_of(self.scenario, self.files)
 
     def usd_per_hour(self, instances: int) -> float:
         """Cost of so many instances."""
@@ -59,3 +66,9 @@ class Candidate:
                 "workload": workload.model_copy(update={"requests": requests, "arrivals": arrivals}),
             }
         )
+
+
+def instances_of(scenario: Scenario, files: OwnFiles) -> list[InstanceSpec]:
+    """Describe the instances of a scenario, with the classes of `files` in place of those that it names."""
+    classes = files.load()
+    return make_instances(scenario, classes.get("scheduler"), classes.get("latency"))

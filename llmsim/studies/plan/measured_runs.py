@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmsim import experiment
+from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.experiment.run_scenario import asked_requests, score_delivered
 from llmsim.metrics import ranges
 from llmsim.metrics.distributions import Distributions
@@ -40,9 +41,9 @@ class MeasuredPoint:
 Measure = Callable[[Sequence[Scenario]], Sequence[MeasuredPoint]]
 
 
-def measure(scenario: Scenario, targets: Sequence[Target]) -> MeasuredPoint:
+def measure(scenario: Scenario, targets: Sequence[Target], files: OwnFiles = NO_FILES) -> MeasuredPoint:
     """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain."""
-    result = experiment.run(scenario)
+    result = experiment.run(scenario, **files.load())
     verdict = result.score.section(RunVerdict)
     count = len(result.record.requests["arrival_s"])
     point = MeasuredPoint(scenario.seed, count, verdict.answer, verdict.reason, {}, verdict.evidence)
@@ -56,7 +57,7 @@ def measure(scenario: Scenario, targets: Sequence[Target]) -> MeasuredPoint:
 
 
 def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mapping[str, Any]) -> Window:
-    """Arrivals after the warm-up (MSER-5) and a stay in service before the last; the scenario's window if given."""
+    """Arrivals after the warm-up (MSER-5) and a mean service time before the last; the scenario's window if given."""
     window = experiment.make_window(scenario)
     if window != Window():
         return window

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -116,7 +116,7 @@ def _evaluator(question: Question, executor: Executor) -> Evaluator:
 
     def measure_all(scenarios: Any) -> list[MeasuredPoint]:
         try:
-            return list(executor.map(partial(measure, targets=question.targets), scenarios))
+            return list(executor.map(partial(measure, targets=question.targets, files=question.files), scenarios))
         except BrokenExecutor:
             raise LlmsimError("a worker process died: out of memory, or killed; try --jobs 1") from None
 
@@ -146,9 +146,8 @@ def _answer(question: Question, candidate: Candidate, evaluate: Evaluator, evalu
     all_found = tuple(found[x] for x in sorted(found))
     answer = Answer(question.table.find, candidate, carries, neighbour, all_found, None)
     shown = answer.binding_scenario()
-    return Answer(
-        question.table.find, candidate, carries, neighbour, all_found, what_binds(shown) if shown is not None else None
-    )
+    binding = None if shown is None else what_binds(shown, candidate.files)
+    return replace(answer, binding=binding)
 
 
 Search = Callable[[Callable[[float], bool]], tuple[float | None, float | None]]

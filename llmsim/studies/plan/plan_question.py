@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from llmsim.errors import InputError, nearest
-from llmsim.experiment.instances import make_instances, make_scheduler
+from llmsim.experiment.instances import make_scheduler
+from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.latency.hardware import Gpu, load_gpu
 from llmsim.metrics.slo import Slo
 from llmsim.quantities import Count, NotNegative
@@ -76,6 +77,7 @@ class Question:
     targets: tuple[Target, ...]
     candidates: tuple[Candidate, ...]
     left_out: tuple[str, ...] = ()  #: of several GPUs and sizes, those that the model cannot be served on, and why
+    files: OwnFiles = NO_FILES
 
     @property
     def rate_per_s(self) -> float:
@@ -85,14 +87,15 @@ class Question:
         return float(workload.arrivals.options["rate_per_s"])
 
 
-def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
+def read_plan(path: str, overrides: Sequence[str] = (), files: OwnFiles = NO_FILES) -> Question:
     """Read a scenario and its [plan]; `overrides` are ``key=value``, those of the plan ``plan.key=value``.
 
-    Raises InputError with file, line and key.
+    `files` are those of ``--scheduler-file`` and ``--latency-file``. Raises InputError with file, line and key.
     """
     source = read_source(path)
     changes = [parse_change(text) for text in overrides]
-    scenario = source.scenario([change for change in changes if change.keys[0] != "plan"])
+    of_scenario = [change for change in changes if change.keys[0] != "plan"]
+    scenario = source.scenario([*of_scenario, *files.changes()])
     if not isinstance(scenario.workload, SyntheticWorkload):
         raise InputError(
             f"{scenario.where('workload')}a trace has one length and no other draws; a plan needs drawn requests "
@@ -128,9 +131,11 @@ def read_plan(path: str, overrides: Sequence[str] = ()) -> Question:
         parse_target(text, f"{places(('plan', 'targets'))}plan.targets: ", Slo(**scenario.slo.model_dump()))
         for text in table.targets
     )
-    asked = _candidates(scenario, table, places)
+    if files.scheduler is not None and table.schedulers is not None:
+        raise InputError(f"{places(('plan', 'schedulers'))}plan.schedulers: --scheduler-file is one scheduler for all")
+    asked = _candidates(scenario, table, places, files.resolved())
     candidates, left_out = _that_can_serve(asked) if len(asked) > 1 else (asked, ())
-    return Question(scenario, table, targets, candidates, left_out)
+    return Question(scenario, table, targets, candidates, left_out, files.resolved())
 
 
 def _that_can_serve(asked: tuple[Candidate, ...]) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
@@ -138,7 +143,7 @@ def _that_can_serve(asked: tuple[Candidate, ...]) -> tuple[tuple[Candidate, ...]
     can, left_out = [], {}
     for candidate in asked:
         try:
-            make_instances(candidate.scenario)
+            candidate.instances()
             can.append(candidate)
         except InputError as error:
             left_out[candidate.hardware] = str(error).rpartition("cluster.")[2].partition(": ")[2]
@@ -176,7 +181,7 @@ class _Listed:
         return self.places(("plan", "schedulers") if keys and keys[0] == "scheduler" else keys)
 
 
-def _candidates(scenario: Scenario, table: PlanTable, places: Places) -> tuple[Candidate, ...]:
+def _candidates(scenario: Scenario, table: PlanTable, places: Places, files: OwnFiles) -> tuple[Candidate, ...]:
     cluster = scenario.cluster
     gpus = table.gpus or (cluster.gpu,)
     sizes = table.tensor_parallel_sizes or (cluster.tensor_parallel_size,)
@@ -191,7 +196,7 @@ def _candidates(scenario: Scenario, table: PlanTable, places: Places) -> tuple[C
             where = places(("plan", "price_usd_per_hour", name))
             raise InputError(f"{where}plan.price_usd_per_hour: no candidate has {name}{nearest(name, gpus)}")
     return tuple(
-        _candidate(scenario, table, places, gpu, size, scheduler)
+        _candidate(scenario, table, places, gpu, size, scheduler, files)
         for gpu in profiles.values()
         for size in sizes
         for scheduler in table.schedulers or (scenario.scheduler,)
@@ -199,13 +204,19 @@ def _candidates(scenario: Scenario, table: PlanTable, places: Places) -> tuple[C
 
 
 def _candidate(
-    scenario: Scenario, table: PlanTable, places: Places, gpu: Gpu, size: int, scheduler: SchedulerChoice
+    scenario: Scenario,
+    table: PlanTable,
+    places: Places,
+    gpu: Gpu,
+    size: int,
+    scheduler: SchedulerChoice,
+    files: OwnFiles,
 ) -> Candidate:
     cluster = scenario.cluster.model_copy(update={"gpu": gpu.name, "tensor_parallel_size": size})
     chosen = scenario.model_copy(update={"cluster": cluster, "scheduler": scheduler})
     chosen._place = _Listed(places) if table.schedulers else places
-    make_scheduler(chosen)  # an unknown name or option is told before anything runs
-    return Candidate(chosen, table.price_usd_per_hour.get(gpu.name, gpu.price_usd_per_hour))
+    make_scheduler(chosen, files.load().get("scheduler"))  # an unknown name or option is told before anything runs
+    return Candidate(chosen, table.price_usd_per_hour.get(gpu.name, gpu.price_usd_per_hour), files)
 
 
 def _gpu(name: str, places: Places, *, listed: bool) -> Gpu:

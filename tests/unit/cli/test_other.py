@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import llmsim
-from llmsim.cli import main
-from llmsim.cli.output import ProgressBar
+from llmsim.cli import complete, main
+from llmsim.cli.output import ProgressBar, expect
 
 TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,10,3\n0.5,20,4\n120.0,30,5\n"
 
@@ -115,7 +115,7 @@ def test_a_place_that_cannot_be_written_is_one_line(
         ("bench", "20,000"),
         ("figures", "results/figures"),
         ("sweep", "at every point of its sweep table;"),
-        ("plan", "A TOML file with a plan table,"),
+        ("plan", "the targets of its plan table"),
     ],
 )
 def test_help_names_defaults_that_depend_and_tables(command: str, default: str) -> None:
@@ -149,6 +149,49 @@ def test_a_progress_bar_stays_away_off_a_terminal(
         bar(1, 2)
 
     assert capsys.readouterr().err == ""
+
+
+def test_off_a_terminal_lines_come_at_ever_longer_intervals(capsys, monkeypatch):
+    now_s = iter((0.0, 4.9, 5.0, 9.9, 10.0, 19.9, 20.5))
+    monkeypatch.setattr("llmsim.cli.output.time.monotonic", lambda: next(now_s))
+    monkeypatch.setattr("llmsim.cli.output.FIRST_LINE_S", 5.0)
+    with ProgressBar("requests") as bar:
+        for done in (1, 10, 15, 20, 40, 1000):
+            bar(done, 1000)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "requests: 10 of 1,000 after 5 s, about 8 min left",
+        "requests: 20 of 1,000 after 10 s, about 8 min left",
+    ]
+
+
+def test_long_work_is_announced_and_short_work_is_not(capsys):
+    expect(100_000)
+    expect(8_000_000, runs=40, jobs=2)
+
+    assert capsys.readouterr().err == "40 runs of 200,000 requests: roughly 3 min, at 20,000 requests/s a process\n"
+
+
+def test_verbose_tells_how_long_parts_take_and_where_an_error_comes_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["-v", "run", "quickstart", "--num-prompts", "20", "--json"]) == 0
+    told = capsys.readouterr().err
+    assert main(["-v", "run", "quickstarter"]) == 2
+
+    assert [line.partition(":")[0] for line in told.splitlines()] == ["simulated and scored", "written"]
+    assert "in find_scenario" in capsys.readouterr().err
+    assert main(["run", "quickstarter"]) == 2
+    assert "in find_scenario" not in capsys.readouterr().err
+
+
+def test_a_shell_completes_names_and_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quick_one.toml").touch()
+
+    assert complete.scenarios("quick") == ["quick_one.toml", "quickstart"]
+    assert "h100-sxm-80gb" in complete.gpus("h100")
+    assert "llama-3.1-8b" in complete.models("llama")
+    assert complete.schedulers("chunk") == ["chunked_prefill"]
 
 
 def test_a_progress_bar_comes_after_a_while(

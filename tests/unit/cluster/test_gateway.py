@@ -7,7 +7,7 @@ import pytest
 
 from llmsim import experiment
 from llmsim.cluster.clients import ApiPath
-from llmsim.cluster.gateway import handed_out, sendings
+from llmsim.cluster.gateway import after_sender, sendings
 from llmsim.errors import InputError
 from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
@@ -74,7 +74,7 @@ def test_tokens_wait_for_the_sender_of_their_instance_and_no_step_waits_for_them
     # heads of both at 1/8 s: sent at 5/8 s; then request 0 alone decodes at 1/4 s and 3/8 s: 7/8 s, 9/8 s
     requests = workload((0, 10, 3), (0, 10, 1))
     record = both(requests, api=ApiPath(output_token_s=0.25))
-    sent = handed_out(record, 0.25)
+    sent = after_sender(record, 0.25)
 
     assert record.timelines().token_times_s(0).tolist() == [0.125, 0.25, 0.375]
     assert sent.token_times_s(0).tolist() == [0.625, 0.875, 1.125]
@@ -98,7 +98,7 @@ def test_the_next_turn_comes_after_the_last_token_has_been_sent():
 def test_a_prefill_that_is_not_complete_sends_nothing():
     record = both(workload((0, 30, 1)), ChunkedPrefill(10, 4), api=ApiPath(output_token_s=0.25))
 
-    assert handed_out(record, 0.25).token_times_s(0).tolist() == [0.375 + 0.25]
+    assert after_sender(record, 0.25).token_times_s(0).tolist() == [0.375 + 0.25]
 
 
 def test_little_s_law_holds_inside_the_gateway():

@@ -11,7 +11,7 @@ from llmsim.scheduler import Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.schedulers.static import Static
-from llmsim.testing import LinearSteps, Witness, serve, workload
+from llmsim.testing import LinearSteps, PurityChecker, serve, workload
 
 STEP, TOKEN = 0.010, 0.0001
 
@@ -74,10 +74,10 @@ def test_three_requests_static_lets_none_join():
 
 
 def test_chunks_share_the_budget_with_decodes():
-    witness = Witness(ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=8))
-    serve(workload((0.0, 64, 9), (0.001, 100, 2), (0.002, 10, 2)), witness)
+    checker = PurityChecker(ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=8))
+    serve(workload((0.0, 64, 9), (0.001, 100, 2), (0.002, 10, 2)), checker)
 
-    assert [dict(decision.prefill) for _, decision in witness.decisions[:4]] == [
+    assert [dict(decision.prefill) for _, decision in checker.decisions[:4]] == [
         {0: 64},
         {1: 63},  # 0 decodes: 64 - 1 tokens are left
         {1: 37, 2: 10},  # the open prompt first, then the queue: 64 - 1 - 37 = 26 would do for 2
@@ -115,10 +115,10 @@ def test_preemption_by_hand(scheduler):
 
 def test_no_request_is_admitted_in_a_step_that_preempts():
     # 0 and 1 as above; 2 is tiny and would fit in the memory that 1 gives back, but V1 does not look at the queue
-    witness = Witness(ChunkedPrefill())
-    serve(workload((0.0, 32, 3), (0.0, 32, 3), (0.015, 16, 1)), witness, num_gpu_blocks=5)
+    checker = PurityChecker(ChunkedPrefill())
+    serve(workload((0.0, 32, 3), (0.0, 32, 3), (0.015, 16, 1)), checker, num_gpu_blocks=5)
 
-    preempting = [decision for _, decision in witness.decisions if decision.preempt]
+    preempting = [decision for _, decision in checker.decisions if decision.preempt]
     assert [(decision.preempt, dict(decision.prefill)) for decision in preempting] == [((1,), {})]
 
 
@@ -140,11 +140,11 @@ def test_a_preempted_request_that_outgrew_the_watermark_comes_back_alone(schedul
 
 def test_a_preempted_request_that_outgrew_the_budget_takes_a_step_of_its_own():
     # 6 blocks: 1 goes when both need a 4th, with 32 + 17 tokens to compute again, more than the budget of a step
-    witness = Witness(Fcfs(max_num_batched_tokens=40, watermark=0.0))
-    record = serve(workload((0.0, 32, 30), (0.0, 32, 30)), witness, num_gpu_blocks=6)
+    checker = PurityChecker(Fcfs(max_num_batched_tokens=40, watermark=0.0))
+    record = serve(workload((0.0, 32, 30), (0.0, 32, 30)), checker, num_gpu_blocks=6)
 
     assert record.requests["preemptions"].tolist() == [0, 1]
-    assert {1: 49} in [decision.prefill for _, decision in witness.decisions]
+    assert {1: 49} in [decision.prefill for _, decision in checker.decisions]
     assert record.requests["outcome"].tolist() == [Outcome.FINISHED, Outcome.FINISHED]
 
 

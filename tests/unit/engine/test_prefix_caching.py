@@ -13,7 +13,7 @@ from llmsim.scheduler import DECODE, Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.schedulers.static import Static
-from llmsim.testing import LinearSteps, Witness, check_record, same, serve, serve_both_ways, workload
+from llmsim.testing import LinearSteps, PurityChecker, check_record, same, serve, serve_both_ways, workload
 from llmsim.workload.prefixes import Prefixes, chained, seen_before
 
 STEP, TOKEN = 0.010, 0.0001
@@ -146,9 +146,9 @@ def test_off_nothing_changes_and_asking_changes_nothing(scheduler):
     shared = sharing(plain, *[[(k % 3, 1 + k)] for k in range(40)])
 
     assert same(serve(plain, scheduler, num_gpu_blocks=30), serve(shared, scheduler, num_gpu_blocks=30))
-    witnessed = serve(shared, Witness(scheduler), num_gpu_blocks=30, prefix_caching=True)
-    assert same(witnessed, serve(shared, scheduler, num_gpu_blocks=30, prefix_caching=True))
-    assert witnessed.requests["cached_tokens"].sum() > 0
+    checked = serve(shared, PurityChecker(scheduler), num_gpu_blocks=30, prefix_caching=True)
+    assert same(checked, serve(shared, scheduler, num_gpu_blocks=30, prefix_caching=True))
+    assert checked.requests["cached_tokens"].sum() > 0
 
 
 def test_without_anything_shared_and_without_preemption_caching_is_idle():

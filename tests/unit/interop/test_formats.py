@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmsim.cli.choices import Choices
+from llmsim.cli.shared_options import Choices
 from llmsim.errors import InputError
 from llmsim.interop import formats as package
 from llmsim.interop.document import read_document

@@ -18,7 +18,7 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.earliest_token_deadline import EarliestTokenDeadline
 from llmsim.schedulers.priority import Priority
 from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
-from llmsim.testing import LinearSteps, Witness, serve, workload
+from llmsim.testing import LinearSteps, PurityChecker, serve, workload
 from llmsim.waiting import PIECE, SortedQueue
 from llmsim.workload.classes import Classes
 
@@ -27,9 +27,9 @@ SECOND = LinearSteps(1.0, 0.0)  #: every step takes a second
 
 def batches(requests, scheduler, **options):
     """What each step prefills, by its start in seconds, for as long as there is anything to prefill."""
-    witness = Witness(scheduler)
-    serve(requests, witness, latency=SECOND, **options)
-    return {start_s: dict(decision.prefill) for start_s, decision in witness.decisions if decision.prefill}
+    checker = PurityChecker(scheduler)
+    serve(requests, checker, latency=SECOND, **options)
+    return {start_s: dict(decision.prefill) for start_s, decision in checker.decisions if decision.prefill}
 
 
 def with_predictions(requests, *tokens):
@@ -113,9 +113,9 @@ def test_without_classes_priority_is_chunked_prefill():
 
 
 def holds(requests, scheduler):
-    witness = Witness(scheduler)
-    record = serve(requests, witness, latency=SECOND)
-    return {start_s: (dict(d.prefill), set(d.hold)) for start_s, d in witness.decisions if d.prefill}, record
+    checker = PurityChecker(scheduler)
+    record = serve(requests, checker, latency=SECOND)
+    return {start_s: (dict(d.prefill), set(d.hold)) for start_s, d in checker.decisions if d.prefill}, record
 
 
 def test_a_prompt_that_is_due_goes_before_tokens_that_are_not():

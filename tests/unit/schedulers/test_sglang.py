@@ -15,7 +15,7 @@ from llmsim.request import Outcome
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.sglang import Notes, Sglang
-from llmsim.testing import LinearSteps, Witness, serve, workload
+from llmsim.testing import LinearSteps, PurityChecker, serve, workload
 from llmsim.workload.asked import Asked, at_most, exactly
 
 ONE = {"block_tokens": 1}  # a slot for each token
@@ -44,9 +44,9 @@ def test_nothing_decodes_before_the_last_chunk_is_computed():
 
 
 def decisions(requests, scheduler, **options):
-    witness = Witness(scheduler)
-    record = serve(requests, witness, **options)
-    return witness.decisions, record
+    checker = PurityChecker(scheduler)
+    record = serve(requests, checker, **options)
+    return checker.decisions, record
 
 
 def test_after_a_refusal_no_other_is_looked_at_until_one_has_left():

@@ -9,7 +9,7 @@ import pytest
 from llmsim.scheduler import Decision
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.token_delay import TokenDelay
-from llmsim.testing import LinearSteps, Witness, same, serve
+from llmsim.testing import LinearSteps, PurityChecker, same, serve
 from llmsim.testing.builders import drawn
 
 
@@ -32,9 +32,9 @@ def test_only_those_that_decode_are_looked_at_and_the_decisions_are_the_same(blo
     requests = drawn(np.random.default_rng(3), 60, 20.0)
     options = {"latency": LinearSteps(sequence_s=0.0001, context_token_s=1e-6), "num_gpu_blocks": blocks}
     policy = {"tokens_per_s": 20.0, "lead_tokens": 3}
-    notes = Witness(TokenDelay(**policy))
+    notes = PurityChecker(TokenDelay(**policy))
     record = serve(requests, notes, **options)
-    anew = Witness(EveryRequestAskedAnew(**policy))
+    anew = PurityChecker(EveryRequestAskedAnew(**policy))
 
     assert same(record, serve(requests, anew, **options))
     assert [(s, d.hold, d.review_at_s) for s, d in notes.decisions] == [

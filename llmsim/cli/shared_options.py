@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmsim.cli import complete
 from llmsim.errors import InputError
 from llmsim.library.bounds import Choices, run_of_file
 
@@ -17,12 +17,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Choices", "run_of_file"]
 
-Scheduler = Annotated[str | None, typer.Option(metavar="NAME", help="Short for --set scheduler.name=NAME.")]
+ScenarioName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCENARIO", help="A TOML file, or the name of a shipped scenario.", autocompletion=complete.scenarios
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as cluster.instances=4. Repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Show P99s even of runs that are overloaded or too short; they are marked.")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one; the answer is the same.")]
 SchedulerFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Run the scheduler of this Python file.")]
 LatencyFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Take step times from the class in this Python file.")
 ]
-Seed = Annotated[int | None, typer.Option(help="Short for --set seed=SEED.")]
 Seconds = float | None
 TtftS = Annotated[Seconds, typer.Option(help="SLO: time to first token at most this. Any bound replaces a run's SLO.")]
 TbtS = Annotated[Seconds, typer.Option(help="SLO: every gap between tokens at most this.")]
@@ -65,30 +78,10 @@ AssumeSends = Annotated[
 ]
 
 
-def with_short(changes: Sequence[str], **short: str | int | None) -> list[str]:
-    """Add what options say that are short for a change: by name of the option, which has one key of a scenario.
-
-    InputError where both are given: which one was meant?
-    """
-    keys = {"scheduler": "scheduler.name", "seed": "seed"}
-    given = [change.split("=")[0].strip() for change in changes]
-    added = []
-    for option, value in short.items():
-        key = keys[option]
-        if value is not None and any(f"{key}.".startswith(f"{place}.") for place in given):
-            raise InputError(f"--{option} and --set {key}=… exclude each other; give one of them")
-        added += [] if value is None else [f"{key}={json.dumps(value)}"]
-    return [*changes, *added]
-
-
-def own_files(
-    changes: Sequence[str], scheduler: str | None, scheduler_file: Path | None, latency_file: Path | None
-) -> OwnFiles:
+def own_files(changes: Sequence[str], scheduler_file: Path | None, latency_file: Path | None) -> OwnFiles:
     """Gather the Python files given; InputError where a name is given, too."""
     from llmsim.experiment.own_files import OwnFiles
 
-    if scheduler is not None and scheduler_file is not None:
-        raise InputError("--scheduler and --scheduler-file exclude each other; give one of them")
     given = [change.split("=")[0].strip() for change in changes]
     named = (
         ("--scheduler-file", scheduler_file, ("scheduler", "scheduler.name")),
@@ -98,3 +91,20 @@ def own_files(
         if file is not None and (both := next((key for key in given if key in keys), None)) is not None:
             raise InputError(f"{option} and --set {both}=… exclude each other; give one of them")
     return OwnFiles(scheduler_file, latency_file)
+
+
+def bounds(
+    ttft_s: float | None,
+    tbt_s: float | None,
+    tpot_s: float | None,
+    e2e_s: float | None,
+    token_deadline_s: float | None,
+) -> dict[str, float | None]:
+    """Gather the bounds of an SLO, by name."""
+    return {
+        "ttft_s": ttft_s,
+        "tbt_s": tbt_s,
+        "tpot_s": tpot_s,
+        "e2e_s": e2e_s,
+        "token_deadline_s": token_deadline_s,
+    }
