@@ -16,12 +16,14 @@ from llmsim.cli import (
     bench,
     compare,
     figures,
+    init,
     listing,
     output,
     plan,
     profile,
     report,
     run,
+    schema,
     score,
     support,
     sweep,
@@ -67,7 +69,9 @@ app.command("report")(report.report)
 app.command("score")(score.score)
 app.command("figures")(figures.figures)
 app.command("audit")(audit.audit)
+app.command("init")(init.init)
 app.command("list")(listing.show)
+app.command("schema")(schema.schema)
 app.command("support")(support.support)
 app.command("validate")(validate.validate)
 app.add_typer(profile.app, name="profile")

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 RESULTS = Path("results")
 
+Out = Annotated[
+    Path | None, typer.Option(help="Folder for tables and pictures.", show_default="results/NAME; none with --json")
+]
 SaveAs = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,9 +47,7 @@ Perfetto = Annotated[
 def run(
     scenario: choose.ScenarioName,
     changes: choose.Changes = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for tables and pictures.", show_default="results/NAME; none with --json")
-    ] = None,
+    out: Out = None,
     as_json: choose.AsJson = False,
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,

@@ -64,7 +64,7 @@ class ClusterTable(Table):
     instances: Instances = 1
     tensor_parallel_size: Count = 1
     latency: LatencyChoice = LatencyChoice(name="table")
-    #: short for router.name; without either, DEFAULT_ROUTER
+    #: short for router.name; without either, round_robin
     router: str | None = None
     #: KV blocks of one instance; left out, they follow from GPU, model and gpu_memory_utilization
     num_gpu_blocks: Count | None = None

@@ -74,15 +74,7 @@ class Source:
 
     def scenario(self, changes: Sequence[Change] = ()) -> Scenario:
         """Make the changes and validate; InputError with file, line and key, or with the place of the change."""
-        data = {key: value for key, value in copy.deepcopy(dict(self.data)).items() if key not in Scenario.beside}
-        if any(change.keys == ("workload", key) for change in changes for key in WORKLOAD_FILES):
-            _make_room_for_trace(data)
-        for change in changes:
-            _check_beside(change)
-        changed: dict[Keys, str] = {}
-        for change in changes:
-            _open_short_forms(data)
-            changed[_set(data, change)] = change.place
+        data, changed = self._changed(changes)
         data.setdefault("name", self.file.stem)
         place = Places(str(self.file), self.lines, changed)
         for key in WORKLOAD_FILES:
@@ -93,6 +85,32 @@ class Source:
             raise input_error(error, Scenario, place) from None
         scenario._place = place
         return scenario
+
+    def with_beside(self, changes: Sequence[Change] = ()) -> dict[str, Any]:
+        """Make the changes, and check them as `scenario` does; the file's data, with the tables of other commands.
+
+        Files that it names are found from anywhere: they are absolute, or relative to the current folder.
+        """
+        checked = self.scenario(changes)
+        data, _ = self._changed(changes)
+        for key in WORKLOAD_FILES:
+            if key in data.get("workload", {}):
+                data["workload"][key] = getattr(checked.workload, key)
+        beside = {key: copy.deepcopy(self.data[key]) for key in Scenario.beside if key in self.data}
+        return data | beside
+
+    def _changed(self, changes: Sequence[Change]) -> tuple[dict[str, Any], dict[Keys, str]]:
+        """The data with the changes made, and where each of them was given."""
+        data = {key: value for key, value in copy.deepcopy(dict(self.data)).items() if key not in Scenario.beside}
+        if any(change.keys == ("workload", key) for change in changes for key in WORKLOAD_FILES):
+            _make_room_for_trace(data)
+        for change in changes:
+            _check_beside(change)
+        changed: dict[Keys, str] = {}
+        for change in changes:
+            _open_short_forms(data)
+            changed[_set(data, change)] = change.place
+        return data, changed
 
     def place(self, *keys: str) -> str:
         """Say where a value of the file stands, as the start of a message."""

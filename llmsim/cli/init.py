@@ -1,0 +1,47 @@
+"""`llmsim init`: a scenario of one's own, to be edited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmsim.cli import complete
+from llmsim.cli import shared_options as choose
+from llmsim.cli.keys import all_keys
+from llmsim.cli.output import replacing
+from llmsim.cli.shortcuts import SCHEDULER, SEED, with_shortcuts
+from llmsim.errors import InputError
+
+HEADER = """\
+{name}: what is simulated, for llmsim. Begun from {source}; edit it, then: llmsim run {file}
+A line with # before a key says what would hold without it. Your editor completes keys (Taplo, Even Better TOML)
+after: llmsim schema --out scenario.schema.json, and as the first line here: #:schema ./scenario.schema.json"""
+
+
+@with_shortcuts(SCHEDULER, SEED)
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The file to write.")] = Path("scenario.toml"),
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="SCENARIO", help="What to begin from.", autocompletion=complete.scenarios),
+    ] = "quickstart",
+    changes: choose.Changes = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Write a commented scenario: every key that it has with its meaning, and those that it could have."""
+    from llmsim.scenario.commented import commented
+    from llmsim.scenario.load import Change, parse_change, read_source
+
+    if file.exists() and not force:
+        raise InputError(f"{file}: is there already; give another name, or --force")
+    if file.suffix != ".toml":
+        raise InputError(f"{file}: expected a name that ends in .toml")
+    begun = read_source(source)
+    given = [Change(("name",), file.stem), *map(parse_change, changes or [])]
+    data = begun.with_beside(given)
+    header = HEADER.format(name=file.stem, source=source, file=file)
+    with replacing(file) as scratch:
+        scratch.write_text(commented(data, all_keys(), header), encoding="utf-8")
+    print(f"{file}: run it with llmsim run {file}")
