@@ -22,7 +22,7 @@ WITHOUT_TRACE = "mooncake_conversation"
 
 
 def validator(kind: Kind) -> Draft7Validator:
-    return Draft7Validator(json.loads((ROOT / "schemas" / f"{kind}.json").read_text(encoding="utf-8")))
+    return Draft7Validator(json.loads((ROOT / "docs" / "schemas" / f"{kind}.json").read_text(encoding="utf-8")))
 
 
 def read(file: Path):
@@ -90,9 +90,9 @@ def test_profiles_are_valid_and_spoiled_ones_are_not(kind):
 
 @pytest.mark.parametrize("kind", Kind)
 def test_the_files_in_schemas_are_those_that_the_command_writes(kind):
-    """After a new key: LLMSIM_REFRESH_GOLDEN=1, or llmsim schema KIND --out schemas/KIND.json."""
+    """After a new key: LLMSIM_REFRESH_GOLDEN=1, or llmsim schema KIND --out docs/schemas/KIND.json."""
     if os.environ.get("LLMSIM_REFRESH_GOLDEN"):
-        assert main(["schema", kind, "--out", str(ROOT / "schemas" / f"{kind}.json")]) == 0
+        assert main(["schema", kind, "--out", str(ROOT / "docs" / "schemas" / f"{kind}.json")]) == 0
     assert properties(validator(kind).schema) == properties(schema_of_kind(kind))
 
 
