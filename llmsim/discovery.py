@@ -36,7 +36,7 @@ def find(package: str, name: str, base: Callable[..., P]) -> type[P]:
     begin with an underscore do not count.
     """
     kind = cast(type[P], base)
-    if name in _modules(package):
+    if _is_module(package, name):
         return _only_policy(importlib.import_module(f"{package}.{name}"), kind, f"{package}.{name}")
     plugin = _entry_points(package).get(name)
     if plugin is None:
@@ -72,6 +72,12 @@ def load_file(path: str | Path, base: Callable[..., P]) -> type[P]:
 def in_words(kind: type) -> str:
     """Turn a class's name into words: ``LatencySource`` is a "latency source"."""
     return re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
+
+
+def _is_module(package: str, name: str) -> bool:
+    """Whether a package has a file of that name, without reading the whole folder."""
+    plain = name.isidentifier() and not name.startswith("_")
+    return plain and importlib.util.find_spec(f"{package}.{name}") is not None
 
 
 def _modules(package: str) -> set[str]:

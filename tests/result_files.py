@@ -220,7 +220,9 @@ def _nvidia(requests: list[Asked]) -> dict[str, Any]:
 
 def aiperf_summary(requests: list[Asked]) -> dict[str, Any]:
     """profile_export_aiperf.json."""
-    config = {"loadgen": {"request_rate": 4.0}, "endpoint": {"streaming": True}}
+    warm_up = {"name": "warmup", "kind": "warmup", "type": "concurrency", "concurrency": 2, "requests": 5}
+    phase = {"name": "profiling", "kind": "profiling", "type": "poisson", "rate": 4.0, "concurrency": None}
+    config = {"phases": [warm_up, phase], "endpoint": {"streaming": True}}
     return {"schema_version": "1.4", "aiperf_version": "0.13.0", **_nvidia(requests), "input_config": config}
 
 
@@ -322,6 +324,27 @@ def inference_perf_requests(requests: list[Asked], version: str = "0.7") -> list
                 "error": error,
             }
         )
+    return rows
+
+
+def inference_perf_computed(requests: list[Asked]) -> list[dict[str, Any]]:
+    """The same with fields = {info = false, computed_metrics = true}; what failed has no metrics."""
+    rows = []
+    for one in requests:
+        start = 5000.0 + one.sent_s
+        row: dict[str, Any] = {"start_time": start, "end_time": start + one.e2e_s}
+        if not one.error:
+            gaps = one.gaps_s
+            row["computed_metrics"] = {
+                "request_latency": one.e2e_s,
+                "time_to_first_token": one.chunks_s[0],
+                "time_per_output_token": float(np.mean(gaps)) if gaps else None,
+                "inter_token_latencies": gaps,
+                "input_tokens": one.prompt,
+                "output_tokens": one.tokens,
+            }
+        error = {"error_type": "Timeout", "error_msg": one.error} if one.error else None
+        rows.append(row | {"error": error})
     return rows
 
 
@@ -485,6 +508,7 @@ def of_every_kind(requests: list[Asked]) -> dict[str, str]:
         "guidellm-0.3.json": guidellm([requests], version="0.3"),
         "inference-perf.json": inference_perf_summary(requests),
         "inference-perf-requests.json": inference_perf_requests(requests),
+        "inference-perf-computed.json": inference_perf_computed(requests),
         "trtllm.json": trtllm_report(requests),
         "trtllm-requests.json": trtllm_requests(requests),
         "llmperf.json": llmperf_summary(requests),

@@ -104,7 +104,7 @@ def test_changed_values(name, tmp_path):
     original = parsed(name)
     everywhere = places(original)
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.sampled_from(everywhere), st.sampled_from(("drop", "twice", "set", "set")), st.sampled_from(ODD))
     def check(path, how, new):
         assert_honest(scored(tmp_path / name, written(name, changed(original, path, how, new))), tmp_path / name)
@@ -116,7 +116,7 @@ def test_changed_values(name, tmp_path):
 def test_cut_and_scrambled_text(name, tmp_path):
     text = TEXTS[name]
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(
         st.integers(0, len(text)),
         st.integers(0, 40),
@@ -140,7 +140,7 @@ def test_totals_are_those_of_a_naive_reader(name, tmp_path):
     original = parsed(name)
     run = original[0] if isinstance(original, list) else original
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.data())
     def check(data):
         mine = copy.deepcopy(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,30 @@ class _Metrics:
 
 
 def _load(summary: Mapping[str, Any]) -> Load:
-    """How it was sent, where the configuration says it under one of its names."""
+    """How it was sent: the last phase that is no warm-up, or the options of versions before it had phases."""
     config = summary.get("input_config")
-    sent = config.get("loadgen", config) if isinstance(config, Mapping) else {}
+    config = config if isinstance(config, Mapping) else {}
+    phases = config.get("phases")
+    if isinstance(phases, list):
+        kept = [
+            one for one in phases if isinstance(one, Mapping) and "warmup" not in (one.get("kind"), one.get("name"))
+        ]
+        return _phase_load(kept[-1]) if kept else Load()
+    sent = config.get("loadgen", config)
     sent = sent if isinstance(sent, Mapping) else {}
+    return Load(rate_per_s=known_number(sent.get("request_rate")), max_concurrency=_cap(sent))
+
+
+def _phase_load(phase: Mapping[str, Any]) -> Load:
+    """Of a phase: all at once with a cap, or at a rate; others, such as fixed_schedule, have neither."""
+    kind = phase.get("type")
+    if kind == "concurrency":
+        return Load(rate_per_s=math.inf, max_concurrency=_cap(phase))
+    shapes = {"poisson": 1.0, "constant": math.inf, "gamma": known_number(phase.get("smoothness"))}
+    rate = known_number(phase.get("rate")) if kind in (*shapes, "user_centric") else None
+    return Load(rate, shapes.get(str(kind)), _cap(phase))
+
+
+def _cap(sent: Mapping[str, Any]) -> int | None:
     cap = known_number(sent.get("concurrency"))
-    return Load(rate_per_s=known_number(sent.get("request_rate")), max_concurrency=int(cap) if cap else None)
+    return int(cap) if cap is not None and cap >= 1 else None

@@ -181,4 +181,6 @@ def _load(benchmark: Mapping[str, Any]) -> Load:
         return Load(rate, 1.0 if kind == "poisson" else math.inf, cap)
     if kind == "synchronous":
         return Load(rate_per_s=math.inf, max_concurrency=1)
-    return Load(rate_per_s=math.inf, max_concurrency=cap)
+    if kind in ("concurrent", "throughput"):
+        return Load(rate_per_s=math.inf, max_concurrency=cap)
+    return Load(max_concurrency=cap)  # such as a trace's replay: at the times that requests have

@@ -38,8 +38,8 @@ class InferencePerf(Format):
 
     @classmethod
     def recognises(cls, document: Document) -> bool:
-        """A request's start, end and info; or successes beside the load."""
-        if {"start_time", "end_time", "info"} <= document.first.keys():
+        """A request's start, end, and info or computed metrics; or successes beside the load."""
+        if {"start_time", "end_time"} <= document.first.keys() and {"info", "computed_metrics"} & document.first.keys():
             return True
         return isinstance(document.whole.get("successes"), Mapping) and bool(
             {"load_summary", "failures", "benchmark_time_seconds"} & document.whole.keys()
@@ -61,11 +61,13 @@ def _answer(place: Place, request: Any) -> Answer:
     end_s = place.number("end_time", request.get("end_time"))
     if end_s < start_s:
         raise place.error("end_time", f"{end_s} s is before start_time, {start_s} s")
-    info = place.table("info", request.get("info") or {})
+    info = place.table("info", request.get("info") or request.get("computed_metrics") or {})
     response = info.get("response_metrics")
     answer = response if isinstance(response, Mapping) else info
     failed = request.get("error") is not None
     chunks_s = _chunks_s(place, answer, start_s)
+    if not len(chunks_s) and answer.get("time_to_first_token") is not None:
+        chunks_s = _computed_s(place, answer)
     tokens = place.count("output_tokens", answer.get("output_tokens") or 0)
     if not failed and not len(chunks_s) and tokens:
         chunks_s = np.array([end_s - start_s])
@@ -86,6 +88,13 @@ def _chunks_s(place: Place, answer: Mapping[str, Any], start_s: float) -> np.nda
         if answer.get(key):
             return place.ascending(key, place.numbers(key, answer[key]) - start_s)
     return np.empty(0)
+
+
+def _computed_s(place: Place, metrics: Mapping[str, Any]) -> np.ndarray:
+    """Times of tokens after the sending, of a request that was saved by its computed metrics alone."""
+    first_s = place.not_negative("time_to_first_token", metrics["time_to_first_token"])
+    gaps_s = place.gaps("inter_token_latencies", metrics.get("inter_token_latencies") or [])
+    return np.cumsum(np.concatenate([[first_s], gaps_s]))
 
 
 def _prompt_tokens(place: Place, info: Mapping[str, Any]) -> int:

@@ -324,6 +324,34 @@ def test_the_load_that_a_file_states(tmp_path):
     assert load("guidellm.json", files.guidellm([REQUESTS])) == (4.0, 1.0, None, False)
     assert load("summary.json", files.inference_perf_summary(REQUESTS)) == (4.0, None, None, False)
     assert load("llmperf.json", files.llmperf_summary(REQUESTS)) == (None, None, 4, False)
+    assert load("aiperf.json", files.aiperf_summary(REQUESTS)) == (4.0, 1.0, None, False)
+
+
+@pytest.mark.parametrize(
+    ("phase", "load"),
+    [
+        ({"type": "concurrency", "concurrency": 8}, (np.inf, None, 8)),
+        ({"type": "gamma", "rate": 3.0, "smoothness": 0.5, "concurrency": 9}, (3.0, 0.5, 9)),
+        ({"type": "constant", "rate": 3.0}, (3.0, np.inf, None)),
+        ({"type": "user_centric", "rate": 3.0}, (3.0, None, None)),
+        ({"type": "fixed_schedule", "rate": 3.0}, (None, None, None)),
+    ],
+)
+def test_the_load_of_a_phase_of_aiperf(tmp_path, phase, load):
+    summary = files.aiperf_summary(REQUESTS)
+    summary["input_config"]["phases"][-1] = {"name": "profiling", **phase}
+    (tmp_path / "aiperf.json").write_text(json.dumps(summary))
+    one = read_runs(tmp_path / "aiperf.json")[0].load
+
+    assert (one.rate_per_s, one.burstiness, one.max_concurrency) == load
+
+
+def test_the_load_of_strategies_of_guidellm_that_replay_a_trace_is_not_all_at_once(tmp_path):
+    report = files.guidellm([REQUESTS])
+    report["benchmarks"][0]["config"]["strategy"] = {"type_": "trace", "time_scale": 1.0}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+
+    assert read_runs(tmp_path / "report.json")[0].load.rate_per_s is None
 
 
 def test_the_table_in_the_documentation_has_every_format():
