@@ -63,6 +63,7 @@ class Abandoning(Scheduler):
         self.foresee = foresee
         self.asks_every_step = scheduler.asks_every_step
         self.needs_prediction = scheduler.needs_prediction
+        self.declines = scheduler.declines
         self.prefix_cache = scheduler.prefix_cache
 
     @property
@@ -104,6 +105,10 @@ class Abandoning(Scheduler):
     def new_queue(self) -> WaitingQueue:
         """Let the other scheduler order the queue."""
         return self.scheduler.new_queue()
+
+    def accepts(self, request: RequestView, view: InstanceView) -> bool:
+        """Ask the other scheduler."""
+        return self.scheduler.accepts(request, view)
 
     def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Ask the other scheduler."""

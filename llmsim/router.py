@@ -79,6 +79,9 @@ class FleetView(Protocol):
     def cached_tokens(self, number: int, request: RequestView) -> int:
         """Tokens that a request would find in the prefix cache of an instance at this moment: news without age."""
 
+    def accepts(self, number: int, request: RequestView) -> bool:
+        """Whether the scheduler of an instance would accept a request now, and not decline it: news without age."""
+
     @property
     def rng(self) -> np.random.Generator:
         """The run's own stream of random numbers for routing."""
@@ -87,9 +90,13 @@ class FleetView(Protocol):
 class Router(ABC):
     """One policy: one file in llmsim/routers/, named after the policy, with one subclass of this."""
 
-    #: what it looks at, so that results can say how old that is: "reports" (load, queue, memory), "caches" (prefixes).
+    #: what it looks at, so that results can say how old that is: "reports" (load, queue, memory), "caches" (prefixes),
+    #: "plans" (what schedulers would accept).
     #: Empty: instances need not be up to date for it, which is faster; to look all the same raises `PolicyError`.
     reads: ClassVar[tuple[str, ...]] = ("reports",)
+
+    #: True: asks schedulers what they would accept: at least one of them must decline requests
+    needs_declining: ClassVar[bool] = False
 
     def pools_named(self) -> Mapping[str, Sequence[str]]:
         """Return the names of pools that its options hold, by option: the scenario must have them."""

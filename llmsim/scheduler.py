@@ -182,6 +182,13 @@ class InstanceView(InstanceLimits, Protocol):
     def decode_blocks(self) -> int:
         """KV blocks that the next step takes if every decoding request emits a token."""
 
+    def step_time_s(self, prefill: Sequence[tuple[int, int]], decoding: int, context_tokens: int) -> float:
+        """Seconds that a step takes by what has been measured of this instance (`latency.contract.LatencyModel`).
+
+        `prefill`: (tokens computed already, tokens to compute) of each chunk; `context_tokens`: those that the decoding
+        sequences attend to, their new ones included, over all of them.
+        """
+
     def blocks_held(self, request: RequestView) -> int:
         """KV blocks that a request holds, alone or with others."""
 
@@ -223,9 +230,14 @@ class Scheduler(ABC):
     asks_every_step: bool = False
     #: True: reads `predicted_output_tokens`, and cannot do without
     needs_prediction: bool = False
-    #: True: shares service out between tenants, by what each request has had here from its prompt to its last token:
-    #: there must be tenants, and requests that stay
+    #: True: reads `request.slo`, and cannot do without bounds on the first token and on the time per token
+    needs_slo: bool = False
+    #: True: declines requests, for good: routers may ask it before (`accepts`)
+    declines: bool = False
+    #: True: shares service out between tenants, and cannot do without
     needs_tenants: bool = False
+    #: True: goes by what it decided of a request before, or served it: requests must stay from prompt to last token
+    needs_whole_requests: bool = False
     #: whether its engine decides a step while the one before it runs, unless a scenario says otherwise
     async_scheduling: bool = False
     #: what caches prefixes where there is a cache: vLLM's hashed blocks, or SGLang's radix tree
@@ -255,6 +267,10 @@ class Scheduler(ABC):
     def tenants_named(self) -> Sequence[str]:
         """Return the names of tenants that its options hold: the scenario must have them."""
         return ()
+
+    def accepts(self, request: RequestView, view: InstanceView) -> bool:
+        """Whether a request that comes to this instance now would be accepted, and not declined (`declines`)."""
+        return True
 
     def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Return why this policy can never serve a request that has just arrived (it is then rejected), or None.

@@ -32,6 +32,18 @@ class Slo:
         if (why := contradiction(self.ttft_s, self.e2e_s)) is not None:
             raise InputError(f"slo: {why}")
 
+    @property
+    def per_token_s(self) -> float | None:
+        """The bound on the time per token, by mean, gap or deadline: the first of them that is given."""
+        for bound_s in (self.tpot_s, self.tbt_s, self.token_deadline_s):
+            if bound_s is not None:
+                return bound_s
+        return None
+
+    def given(self) -> dict[str, float]:
+        """The bounds that there are, by name."""
+        return {name: bound for name, bound in asdict(self).items() if bound is not None}
+
 
 def bound_name(bound: str) -> str:
     """What a bound is called: "TTFT" for ttft_s, "token deadline" for token_deadline_s."""

@@ -37,6 +37,7 @@ class TimeLimited(Scheduler):
         self._limit_s = limit_s
         self.asks_every_step = scheduler.asks_every_step
         self.needs_prediction = scheduler.needs_prediction
+        self.declines = scheduler.declines
         self.prefix_cache = scheduler.prefix_cache
 
     @classmethod
@@ -66,6 +67,10 @@ class TimeLimited(Scheduler):
     def new_queue(self) -> WaitingQueue:
         """Pass through."""
         return self._scheduler.new_queue()
+
+    def accepts(self, request: RequestView, view: InstanceView) -> bool:
+        """Pass through."""
+        return self._scheduler.accepts(request, view)
 
     def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Pass through."""

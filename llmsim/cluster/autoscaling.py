@@ -139,6 +139,9 @@ class ReadyInstances:
     def cached_tokens(self, number: int, request: RequestView) -> int:
         return self._fleet.cached_tokens(int(self.numbers[number]), request)
 
+    def accepts(self, number: int, request: RequestView) -> bool:
+        return self._fleet.accepts(int(self.numbers[number]), request)
+
     @property
     def rng(self) -> np.random.Generator:
         return self._fleet.rng

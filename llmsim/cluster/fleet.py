@@ -148,6 +148,10 @@ class Fleet:
         self._look()
         return self.instances[number].cached_tokens(request)
 
+    def accepts(self, number: int, request: RequestView) -> bool:
+        self._look()
+        return self.instances[number].accepts(request)
+
     def _look(self) -> None:
         if not self.eager:
             raise PolicyError("a router whose `reads` is empty reads the state of instances: say so in `reads`")

@@ -17,6 +17,7 @@ from llmsim.engine.memory import CachingMemory, KVMemory
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.stretch import Stretch
 from llmsim.engine.view import View
+from llmsim.latency.contract import LatencyModel
 from llmsim.request import NOT_YET_S, Outcome, Request, RequestView
 from llmsim.scheduler import Decision
 from llmsim.waiting import WaitingQueue
@@ -284,8 +285,8 @@ class ViewAhead(View):
 
     __slots__ = ("_in_flight",)
 
-    def __init__(self, states: StatesAhead, max_model_len: int) -> None:
-        super().__init__(states, max_model_len)
+    def __init__(self, states: StatesAhead, max_model_len: int, latency: LatencyModel) -> None:
+        super().__init__(states, max_model_len, latency)
         self._in_flight = states.in_flight
 
     def tokens_in_flight(self, request: RequestView) -> int:

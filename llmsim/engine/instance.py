@@ -51,7 +51,7 @@ class Kinds(NamedTuple):
     """What makes an engine schedule synchronously or asynchronously."""
 
     states: type[RequestStates]
-    view: Callable[[Any, int], View]
+    view: Callable[[Any, int, LatencyModel], View]
     loop: type[Loop]
     between_steps: type[BetweenSteps]
 
@@ -107,7 +107,7 @@ class Instance:
         self.loop = kinds.loop(
             Alarm(clock, number),
             scheduler,
-            kinds.view(self.states, max_model_len),
+            kinds.view(self.states, max_model_len, latency),
             self.states,
             step_times(latency, self.states, asks_every_step=asks_every_step, gpus=gpus),
             self.journal,
@@ -237,6 +237,10 @@ class Instance:
     def cached_tokens(self, request: RequestView) -> int:
         """Tokens that a request would find in the prefix cache if it were admitted now."""
         return self._between.cached_tokens(request)
+
+    def accepts(self, request: RequestView) -> bool:
+        """Whether its scheduler would accept a request, and not decline it, as of its latest step boundary."""
+        return self.loop.accepts(request)
 
     def free_blocks(self, before_s: float | None = None) -> int:
         """KV blocks that are free now, or were before a time since which nothing but decode steps happened."""

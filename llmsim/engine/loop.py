@@ -23,7 +23,7 @@ from llmsim.engine.step_times import StepTimes
 from llmsim.engine.stretch import Stretch
 from llmsim.engine.view import View
 from llmsim.errors import PolicyError
-from llmsim.request import Outcome, Request
+from llmsim.request import Outcome, Request, RequestView
 from llmsim.scheduler import Decision, Scheduler
 
 #: decisions in a row after which nothing has come of any: a policy goes round in circles
@@ -246,6 +246,10 @@ class Loop:
             if self.stretch.steps:
                 self.states.now_s = self.stretch.end_s
                 self._emit(self.stretch)
+
+    def accepts(self, request: RequestView) -> bool:
+        """Whether the scheduler would accept a request, as of the latest step boundary."""
+        return self.scheduler.accepts(request, self._view.updated(self.states))
 
     def _drop_cancelled(self) -> None:
         states = self.states

@@ -9,6 +9,7 @@ from typing import Any
 from llmsim.engine.memory import NO_CACHE
 from llmsim.engine.request_states import RequestStates
 from llmsim.errors import PolicyError
+from llmsim.latency.contract import Chunk, LatencyModel
 from llmsim.request import RequestView
 from llmsim.scheduler import NO_CHUNKS, Admission, Beginnings
 
@@ -47,6 +48,7 @@ class View(Limits):
         "_batch",
         "_cache",
         "_held",
+        "_latency",
         "_prefilling",
         "_running",
         "_waiting",
@@ -65,7 +67,8 @@ class View(Limits):
 
     _asked: Admission | None  #: of a step in which nothing is admitted
 
-    def __init__(self, states: RequestStates, max_model_len: int) -> None:
+    def __init__(self, states: RequestStates, max_model_len: int, latency: LatencyModel) -> None:
+        self._latency = latency
         self.notes: object = None  # what the scheduler's latest decision noted for its next one
         self.worked_until_s = -inf  # when the latest step of any kind ended
         self._cache = states.cache
@@ -122,6 +125,9 @@ class View(Limits):
     @property
     def running_latest_first(self) -> Iterable[RequestView]:
         return reversed(self._running.values())
+
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+        return self._latency.step_time_s(prefill, decoding, context_tokens)
 
     def blocks_held(self, request: RequestView) -> int:
         return self.blocks_for(request.computed_tokens)

@@ -20,7 +20,7 @@ from llmsim.experiment.assemble import (
 from llmsim.experiment.autoscaling import make_autoscaling
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.requests import make_workload
-from llmsim.experiment.routing import make_disaggregation, make_reports, make_router
+from llmsim.experiment.routing import check_declining, make_disaggregation, make_reports, make_router
 from llmsim.latency.contract import LatencySource
 from llmsim.latency.scaled import Scaled
 from llmsim.metrics.slo import Slo
@@ -101,6 +101,7 @@ def assemble(
     router = make_router(scenario)
     slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
     instances = make_instances(scenario, scheduler, latency)
+    check_declining(scenario, router, instances)
     draws = streams(scenario.seed)
     if workload is None:
         workload = make_workload(scenario, draws)

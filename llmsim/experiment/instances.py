@@ -10,7 +10,7 @@ from llmsim import discovery
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError, nearest
-from llmsim.experiment.assemble import blaming, make_host, make_model
+from llmsim.experiment.assemble import blaming, make_host, make_model, make_slo
 from llmsim.latency import hardware
 from llmsim.latency.build import find_latency
 from llmsim.latency.contract import LatencyModel, LatencySource
@@ -163,13 +163,33 @@ def _scheduler(
         )
     options = _by_engine(scenario, number, policy, options) | dict(options)
     made = make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
+    if made.needs_slo:
+        _check_slos(scenario, made, (*prefix, "name"))
     if made.needs_tenants:
-        _check_tenants(scenario, made, scenario.pools[number][0], (*prefix, "name"))
+        _check_tenants(scenario, made, (*prefix, "name"))
+    pool = scenario.pools[number][0]
+    if made.needs_whole_requests and pool.role != "mixed":
+        raise InputError(
+            f"{scenario.where(*prefix, 'name')}{name} must serve requests from prompt to last token; pool "
+            f"'{pool.name}' has role = '{pool.role}', expected 'mixed'"
+        )
     return made
 
 
-def _check_tenants(scenario: Scenario, policy: Scheduler, pool: PoolTable, keys: tuple[str, ...]) -> None:
-    """Refuse a policy of tenants where there are none, or others, or where their requests go elsewhere to decode."""
+def _check_slos(scenario: Scenario, policy: Scheduler, keys: tuple[str, ...]) -> None:
+    """Refuse a policy of SLOs where requests declare no bound on the first token, or none on the time per token."""
+    of = {f"class '{each.name}'": make_slo(scenario, each) for each in scenario.workload.classes}
+    for name, slo in (of or {"[slo]": make_slo(scenario)}).items():
+        if slo.ttft_s is None or slo.per_token_s is None:
+            given = ", ".join(f"{bound} = {value:g}" for bound, value in slo.given().items())
+            raise InputError(
+                f"{scenario.where(*keys)}{type(policy).__name__} goes by ttft_s and one of tpot_s, tbt_s and "
+                f"token_deadline_s; {name} has {given}"
+            )
+
+
+def _check_tenants(scenario: Scenario, policy: Scheduler, keys: tuple[str, ...]) -> None:
+    """Refuse a policy of tenants where there are none, or others than it names."""
     tenants = list(dict.fromkeys(each.tenant or each.name for each in scenario.workload.classes))
     name = type(policy).__name__
     if not tenants:
@@ -180,11 +200,6 @@ def _check_tenants(scenario: Scenario, policy: Scheduler, pool: PoolTable, keys:
     for named in policy.tenants_named():
         if named not in tenants:
             raise InputError(f"{scenario.where(*keys[:-1])}no class has the tenant '{named}'{nearest(named, tenants)}")
-    if pool.role != "mixed":
-        raise InputError(
-            f"{scenario.where(*keys)}{name} counts what requests are served from prompt to last token; pool "
-            f"'{pool.name}' has role = '{pool.role}', expected 'mixed'"
-        )
 
 
 def _by_engine(scenario: Scenario, number: int, policy: Policy, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from llmsim import discovery
+from llmsim.cluster import InstanceSpec
 from llmsim.cluster.fleet import Reports
 from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.errors import InputError, nearest
@@ -32,6 +34,17 @@ def make_router(scenario: Scenario) -> Router:
         for name in set(named) - set(there):
             raise InputError(f"{scenario.where('router', option)}no [[pool]] is named '{name}'{nearest(name, there)}")
     return router
+
+
+def check_declining(scenario: Scenario, router: Router, instances: Sequence[InstanceSpec]) -> None:
+    """Refuse a router that asks schedulers what they accept where none ever declines a request."""
+    if router.needs_declining and not any(each.scheduler.declines for each in instances):
+        keys = ("cluster", "router") if scenario.router.name is None else ("router", "name")
+        named = ", ".join(sorted({type(each.scheduler).__name__ for each in instances}))
+        raise InputError(
+            f"{scenario.where(*keys)}{scenario.router_name} asks schedulers what they would accept, and {named} "
+            "accepts all; expected a scheduler that declines, such as slos_serve"
+        )
 
 
 def make_reports(scenario: Scenario) -> Reports:

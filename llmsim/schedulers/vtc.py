@@ -21,6 +21,7 @@ class Vtc(ChunkedPrefill):
     """Chunked prefill, the least served tenant first; a tenant that returns is lifted to those that wait."""
 
     needs_tenants = True
+    needs_whole_requests = True
 
     prompt_weight: float = 1.0  #: service of a prompt token
     output_weight: float = 2.0  #: service of an output token

@@ -17,6 +17,7 @@ from llmsim.request import Role
 from llmsim.router import Router
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Scheduler
+from llmsim.slo import Slo
 from llmsim.testing.records import check_gateway, check_in_flight, check_record
 from llmsim.workload.asked import Asked
 from llmsim.workload.classes import Classes
@@ -124,13 +125,16 @@ def drawn(rng: np.random.Generator, n: int, rate_per_s: float) -> Workload:
 
 
 def with_guesses(requests: Workload, seed: int = 0) -> Workload:
-    """Give every request a prediction that has little to do with its length, one of three priorities, and a bound.
+    """Give every request a prediction that has little to do with its length, one of three classes, and a bound.
+
+    Classes have priorities and SLOs.
 
     The bound on its output is `max_tokens`, more than it gets or exactly that, and then it may ignore EOS.
     """
     rng = np.random.default_rng(seed)
     n = len(requests)
-    classes = Classes(rng.integers(0, 3, n), ("first", "second", "third"), (0, 1, 2))
+    slos = (Slo(ttft_s=0.3, tpot_s=0.05), Slo(ttft_s=2.0, tbt_s=0.02), Slo(ttft_s=1.0, token_deadline_s=0.1))
+    classes = Classes(rng.integers(0, 3, n), ("first", "second", "third"), (0, 1, 2), slos=slos)
     predicted = rng.integers(1, 120, n)
     more = np.maximum(rng.integers(-60, 60, n), 0)
     asked = Asked(requests.output_tokens + more, (more == 0) & (rng.random(n) < 0.5))

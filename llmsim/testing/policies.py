@@ -42,6 +42,7 @@ class PurityChecker(Scheduler):
         self._scheduler = scheduler
         self.asks_every_step = scheduler.asks_every_step
         self.needs_prediction = scheduler.needs_prediction
+        self.declines = scheduler.declines
         self.prefix_cache = scheduler.prefix_cache
         self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
 
@@ -63,6 +64,10 @@ class PurityChecker(Scheduler):
     def new_queue(self) -> WaitingQueue:
         """Pass through."""
         return self._scheduler.new_queue()
+
+    def accepts(self, request: RequestView, view: InstanceView) -> bool:
+        """Pass through."""
+        return self._scheduler.accepts(request, view)
 
     def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Pass through."""

@@ -21,6 +21,7 @@ from llmsim.schedulers.earliest_token_deadline import EarliestTokenDeadline
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.schedulers.priority import Priority
 from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
+from llmsim.schedulers.slos_serve import SlosServe
 from llmsim.schedulers.static import Static
 from llmsim.schedulers.token_delay import TokenDelay
 from llmsim.schedulers.vtc import Vtc
@@ -78,6 +79,8 @@ SCHEDULERS = [
     Fidgety(),
     Vtc(max_num_batched_tokens=64, max_num_seqs=6),
     VtcPredicted(weights={"first": 2.5}),
+    SlosServe(max_num_seqs=6, max_num_batched_tokens=64, expected_output_tokens=30),
+    SlosServe(most_new=2, step_time_error=-0.5),
 ]
 
 

@@ -1,0 +1,335 @@
+"""SLOs-Serve: admission by what can still be in time, and batches as long as tokens may take (arXiv 2504.08784).
+
+A request declares by when its first token is due, and how long each further one may take: its tier. At each step the
+new ones are accepted or declined, for good, by a dynamic programme (slo_plan.py) that knows how long batches take.
+Batches last as long as the tightest tier allows that is served: first the accepted requests that decode, a looser tier
+only as often as it must, then the prompts of accepted ones by their deadlines. What is left of a batch goes to the
+declined ones (*best effort*), which also give their memory back first. An accepted request whose first token is late is
+of no use any more, and goes on as one of them.
+
+Not here: speculative decoding, which the paper plans as well.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from math import inf
+from typing import NamedTuple
+
+from llmsim.errors import InputError
+from llmsim.request import RequestView
+from llmsim.scheduler import Decision, InstanceView, Scheduler, positive
+from llmsim.slo_plan import BatchTimes, Candidate, Tiers, admit
+
+SHORT, LONG = 512, 2048  #: tokens of the two prompts that tell how long a token takes
+CATCH_UP = 0.5  #: the shortest batch for requests that are behind, of their time per token
+
+
+class Standing(NamedTuple):
+    """What has been decided of requests that are still here."""
+
+    accepted: frozenset[int]
+    declined: frozenset[int]
+
+
+NEW = Standing(frozenset(), frozenset())
+
+
+@dataclass(frozen=True)
+class SlosServe(Scheduler):
+    """Accepts what it can serve in time, and serves the rest when it can."""
+
+    asks_every_step = True
+    needs_slo = True
+    needs_whole_requests = True
+    declines = True
+
+    max_num_seqs: int = 256  #: most requests that run at once
+    max_num_batched_tokens: int = 8192  #: most tokens of a step, where no bound on tokens makes it shorter
+    most_new: int = 8  #: requests that one decision looks at, of those that are new; the others wait for the next
+    expected_output_tokens: int = (
+        256  #: of requests without a prediction or a bound, for the memory that they will need
+    )
+    step_time_error: float = 0.0  #: relative error of the times that steps are expected to take; 0.2: 20 % too long
+
+    def __post_init__(self) -> None:
+        positive(
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.max_num_batched_tokens,
+            most_new=self.most_new,
+            expected_output_tokens=self.expected_output_tokens,
+        )
+        if not self.step_time_error > -1:
+            raise InputError(f"step_time_error is {self.step_time_error}, expected more than -1")
+
+    @property
+    def most_running(self) -> int | None:
+        """As many as there are seats."""
+        return self.max_num_seqs
+
+    def schedule(self, view: InstanceView) -> Decision:
+        """Accept or decline what is new, then fill the next batch."""
+        situation = Situation(self, view)
+        standing = situation.decide()
+        return Batch(situation, standing).decision()._replace(notes=standing)
+
+    def accepts(self, request: RequestView, view: InstanceView) -> bool:
+        """Plan with this request beside those that have not been looked at; with too many of these, no."""
+        situation = Situation(self, view)
+        new = situation.new
+        return len(new) < self.most_new and request.id in situation.accepts([*new, request])
+
+
+class Situation:
+    """An instance as this policy reads it: which requests are accepted, and how long batches take."""
+
+    def __init__(self, policy: SlosServe, view: InstanceView) -> None:
+        self.policy = policy
+        self.view = view
+        self.running = list(view.running)
+        self.waiting = list(view.waiting)
+        self.place = {request.id: place for place, request in enumerate(self.running)}  #: in order of admission
+        self.decoding = [r for r in self.running if not r.tokens_to_prefill and not view.rests(r)]
+        self.prompts = [r for r in (*self.running, *self.waiting) if r.tokens_to_prefill]
+        here = {request.id for request in (*self.running, *self.waiting)}
+        known: Standing = view.notes or NEW
+        late = {r.id for r in self._not_begun(known.accepted & here) if deadline_s(r) <= view.now_s}
+        self.known = Standing(known.accepted & here - late, (known.declined & here) | late)
+
+    def _not_begun(self, accepted: frozenset[int]) -> Iterable[RequestView]:
+        both = (*self.running, *self.waiting)
+        return (r for r in both if r.id in accepted and r.emitted_tokens == 0)
+
+    def step_s(self, prefill: Sequence[tuple[int, int]], decoding: int, context_tokens: int) -> float:
+        """How long a step is expected to take."""
+        return self.view.step_time_s(prefill, decoding, context_tokens) * (1 + self.policy.step_time_error)
+
+    def decide(self) -> Standing:
+        """Accept as many of the new requests as can be in time, and decline the others."""
+        accepted, declined = self.known
+        new = self.new[: self.policy.most_new]
+        if not new:
+            return self.known
+        chosen = self.accepts(new)
+        return Standing(accepted | chosen, declined | ({r.id for r in new} - chosen))
+
+    @property
+    def new(self) -> list[RequestView]:
+        """Requests of which nothing has been decided."""
+        seen = self.known.accepted | self.known.declined
+        return [r for r in self.waiting if r.id not in seen]
+
+    def accepts(self, new: Sequence[RequestView]) -> frozenset[int]:
+        """Which of these can be in time, beside those that are accepted."""
+        now_s, accepted = self.view.now_s, self.known.accepted
+        able = [r for r in new if deadline_s(r) > now_s and token_s(r) < inf]
+        standing = [r for r in (*self.running, *self.waiting) if r.id in accepted]
+        tpot_s = tuple(sorted({token_s(r) for r in (*able, *standing)}))
+        tier = {bound_s: number for number, bound_s in enumerate(tpot_s)}
+        candidates = [self._candidate(r, tier[token_s(r)], stays=False) for r in able]
+        candidates += [self._candidate(r, tier[token_s(r)], stays=True) for r in standing if r.tokens_to_prefill]
+        decoding = [0] * len(tpot_s)
+        for request in standing:
+            decoding[tier[token_s(request)]] += not request.tokens_to_prefill
+        return admit(candidates, tuple(decoding), Tiers(tpot_s, self.batch_times), self._free_blocks(standing)).accepted
+
+    def _candidate(self, request: RequestView, tier: int, *, stays: bool) -> Candidate:
+        blocks = 0 if stays else self._blocks(request)
+        left_s = deadline_s(request) - self.view.now_s
+        return Candidate(request.id, left_s, request.tokens_to_prefill, tier, blocks, stays)
+
+    def _blocks(self, request: RequestView) -> int:
+        """KV blocks that a request will need in the end."""
+        output = request.predicted_output_tokens or request.max_tokens or self.policy.expected_output_tokens
+        return self.view.blocks_for(request.prompt_tokens + max(output, request.emitted_tokens + 1))
+
+    def _free_blocks(self, standing: Iterable[RequestView]) -> int:
+        return self.view.total_blocks - sum(map(self._blocks, standing))
+
+    @cached_property
+    def batch_times(self) -> BatchTimes:
+        """Time by tokens, on a line: the slope of a prompt alone, and what those that decode now take at least."""
+        short_s, long_s = (self.step_s(((0, tokens),), 0, 0) for tokens in (SHORT, LONG))
+        token_s = max((long_s - short_s) / (LONG - SHORT), 1e-9)
+        base_s = max(short_s - SHORT * token_s, 0.0)
+        if self.decoding:
+            context = sum(r.computed_tokens + 1 for r in self.decoding)
+            base_s = max(base_s, self.step_s((), len(self.decoding), context) - len(self.decoding) * token_s)
+        return BatchTimes(base_s, token_s)
+
+
+class Batch:
+    """The next batch, filled request by request: time, tokens, memory and seats that are left of it."""
+
+    def __init__(self, situation: Situation, standing: Standing) -> None:
+        self._situation = situation
+        self._view = view = situation.view
+        accepted, declined = standing
+        self._accepted = accepted
+        self._urgent = [r for r in situation.decoding if r.id in accepted]
+        self._prompts = sorted((r for r in situation.prompts if r.id in accepted), key=deadline_s)
+        self._later = [r for r in situation.waiting if r.id in declined]
+        self._limit_s = self._period_s()
+        self._tokens = situation.policy.max_num_batched_tokens
+        self._taken = 0  # KV blocks
+        self._seats = situation.policy.max_num_seqs - view.num_running
+        self._context = 0
+        self._decoding: dict[int, RequestView] = {}
+        self._chunks: list[tuple[int, int]] = []
+        self._prefill: dict[int, int] = {}
+        self._victims: list[RequestView] = []
+
+    def decision(self) -> Decision:
+        """Accepted requests that decode, their prompts by deadlines, then best effort."""
+        spared = self._spared()
+        for request in self._urgent:
+            if request.id not in spared and request not in self._victims:
+                self._decode(request)
+        for request in self._prompts:
+            self._compute(request)
+        self._best_effort()
+        if not (self._decoding or self._chunks):
+            for request in self._urgent:
+                self._decode(request)
+        gone = {request.id for request in self._victims}
+        busy = gone | self._decoding.keys()
+        hold = frozenset(r.id for r in self._situation.decoding if r.id not in busy)
+        return Decision(self._prefill, hold=hold, preempt=tuple(r.id for r in self._victims))
+
+    def _period_s(self) -> float:
+        """How long the batch may be: a token of the tightest tier that is served, less if one of them is behind."""
+        limit_s = min((token_s(r) for r in (*self._urgent, *self._prompts)), default=inf)
+        for request in self._urgent:
+            slack_s = due_s(request) - self._view.now_s
+            limit_s = min(limit_s, max(slack_s, CATCH_UP * token_s(request)))
+        return limit_s
+
+    def _spared(self) -> set[int]:
+        """Requests of looser tiers whose next token is still in time one batch later, if there are prompts to serve."""
+        if not self._prompts:
+            return set()
+        after_s = self._view.now_s + 2 * self._limit_s
+        return {r.id for r in self._urgent if token_s(r) >= 2 * self._limit_s and due_s(r) >= after_s}
+
+    # Filling it --------------------------------------------------------------------------------------------
+
+    def _decode(self, request: RequestView) -> None:
+        """Let an accepted request decode, whatever that takes."""
+        if self._find(self._view.blocks_to_decode(request), request):
+            self._add(request)
+
+    def _add(self, request: RequestView) -> None:
+        self._decoding[request.id] = request
+        self._context += request.computed_tokens + 1
+        self._tokens -= 1
+
+    def _compute(self, request: RequestView) -> bool:
+        """Compute as much of a prompt as the batch has room for; return whether all of it."""
+        running = request.id in self._situation.place
+        computed = request.computed_tokens if running else self._view.cached_tokens(request)
+        left = request.tokens_to_prefill - (0 if running else computed)
+        if not running and not self._seat(request):
+            return False
+        tokens = self._most(min(left, self._tokens), lambda n: self._fits((computed, n)))
+        if not tokens and not (self._decoding or self._chunks):
+            tokens = min(left, SHORT)  # a step that is too long is better than none
+        held = self._view.blocks_held(request) if running else 0
+        if tokens <= 0 or not self._find(self._view.blocks_for(computed + tokens) - held, request):
+            return False
+        self._seats -= not running
+        self._chunks.append((computed, tokens))
+        self._prefill[request.id] = tokens
+        self._tokens -= tokens
+        return tokens == left
+
+    def _best_effort(self) -> None:
+        """What is left goes to declined requests: those that decode, then their prompts, one after another."""
+        decoding = [r for r in self._situation.decoding if r.id not in self._accepted]
+        contexts = [0, *accumulate(r.computed_tokens + 1 for r in decoding)]
+        most = self._most(min(len(decoding), self._tokens), lambda n: self._fits(None, n, contexts[n]))
+        for request in decoding[:most]:
+            if request not in self._victims and self._find(self._view.blocks_to_decode(request), request):
+                self._add(request)
+        prompts = [r for r in self._situation.running if r.tokens_to_prefill and r.id not in self._accepted]
+        for request in (*prompts, *self._later):
+            whole = self._view.blocks_for(request.computed_tokens + request.tokens_to_prefill)
+            if request in self._victims:
+                continue
+            if (request.computed_tokens == 0 and whole > self._free) or not self._compute(request):
+                return
+
+    def _most(self, high: int, fits: Callable[[int], bool]) -> int:
+        """The largest number from 0 to `high` that fits."""
+        if high <= 0 or fits(high):
+            return max(high, 0)
+        return bisect_left(range(1, high + 1), True, key=lambda n: not fits(n))
+
+    def _fits(self, chunk: tuple[int, int] | None, decoding: int = 0, context_tokens: int = 0) -> bool:
+        """Whether the batch with this much more is within its time."""
+        if self._limit_s == inf:
+            return True
+        chunks = self._chunks if chunk is None else [*self._chunks, chunk]
+        sequences = len(self._decoding) + decoding
+        return self._situation.step_s(chunks, sequences, self._context + context_tokens) <= self._limit_s
+
+    # Memory and seats --------------------------------------------------------------------------------------
+
+    @property
+    def _free(self) -> int:
+        return self._view.free_blocks + self._view.blocks_freed(self._victims) - self._taken
+
+    def _find(self, blocks: int, request: RequestView) -> bool:
+        """Take memory for a request, of those if need be that are preempted before it; return whether it is there."""
+        while blocks > self._free:
+            if not self._preempt(request):
+                return False
+        self._taken += blocks
+        return True
+
+    def _seat(self, request: RequestView) -> bool:
+        """Have a seat for a request that waits, of one if need be that is preempted; return whether there is one."""
+        return self._seats > 0 or self._preempt(request)
+
+    def _preempt(self, request: RequestView) -> bool:
+        """Preempt the latest of best effort, or else the latest accepted, but none admitted before the request."""
+        accepted = request.id in self._accepted
+        place = self._situation.place.get(request.id, inf)
+        for victim in reversed(self._situation.running):
+            later = self._situation.place[victim.id] > place
+            if victim.id in self._accepted or self._is_busy(victim) or not (accepted or later):
+                continue
+            return self._give_up(victim)
+        for victim in reversed(self._situation.running) if accepted else ():
+            if self._situation.place[victim.id] > place and not self._is_busy(victim):
+                return self._give_up(victim)
+        return False
+
+    def _is_busy(self, request: RequestView) -> bool:
+        """Whether a request is in the batch, or preempted already."""
+        return request.id in self._decoding or request.id in self._prefill or request in self._victims
+
+    def _give_up(self, victim: RequestView) -> bool:
+        self._victims.append(victim)
+        self._seats += 1
+        return True
+
+
+def deadline_s(request: RequestView) -> float:
+    """When the first token of a request is due, seconds from the start of the run."""
+    slo = request.slo
+    return inf if slo is None or slo.ttft_s is None else request.arrival_s + slo.ttft_s
+
+
+def token_s(request: RequestView) -> float:
+    """How long each further token may take: its tier."""
+    bound_s = None if request.slo is None else request.slo.per_token_s
+    return inf if bound_s is None else bound_s
+
+
+def due_s(request: RequestView) -> float:
+    """When the next token of a request that decodes is due, counted from its first one."""
+    return request.first_token_s + request.emitted_tokens * token_s(request)

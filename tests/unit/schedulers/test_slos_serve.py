@@ -1,0 +1,158 @@
+"""SLOs-Serve: what is accepted, how long batches are, at whose cost; by hand where steps take 5 ms + 0.1 ms a token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmsim import experiment
+from llmsim.errors import InputError
+from llmsim.request import Outcome
+from llmsim.routers.first_feasible import FirstFeasible
+from llmsim.routers.round_robin import RoundRobin
+from llmsim.scenario import load_scenario
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.schedulers.slos_serve import SlosServe
+from llmsim.slo import Slo
+from llmsim.testing import LinearSteps, serve, workload
+from llmsim.testing.policies import Witness
+from llmsim.workload.classes import Classes
+
+LATENCY = LinearSteps(0.005, 0.0001, 0.0001)
+
+
+def of_classes(requests, slos, numbers):
+    names = tuple(str(number) for number in range(len(slos)))
+    return replace(requests, classes=Classes(np.array(numbers), names, (0,) * len(slos), slos=tuple(slos)))
+
+
+def served(requests, policy=None, **options):
+    watched = Witness(policy or SlosServe())
+    return serve(requests, watched, latency=LATENCY, **options), watched.decisions
+
+
+def test_batches_last_as_long_as_the_tightest_tier_that_is_served():
+    """One decodes at 50 ms a token while a prompt of 2,000 comes: chunks of 449 tokens beside its own."""
+    slos = (Slo(ttft_s=1.0, tpot_s=0.05), Slo(ttft_s=1.0, tpot_s=0.5))
+    requests = of_classes(workload((0.0, 100, 60), (0.1, 2000, 5)), slos, [0, 1])
+    record, decisions = served(requests)
+    chunks = [decision.prefill[1] for _, decision in decisions if 1 in decision.prefill]
+    first = record.timelines().token_times_s(0)
+
+    assert chunks == [449, 449, 449, 449, 204]
+    assert np.diff(first).max() == pytest.approx(0.05)
+
+
+def test_what_cannot_be_in_time_is_declined_and_served_when_there_is_time():
+    """Ten prompts of 1,000 tokens are due in 0.5 s, and 4,950 tokens fit in one batch of that length: four are in time.
+
+    Beside the first that decodes batches last 50 ms, with 449 tokens of prompts each.
+    """
+    slo = Slo(ttft_s=0.5, tpot_s=0.05)
+    requests = of_classes(workload(*[(0.0, 1000, 20)] * 10), [slo], [0] * 10)
+    record, _ = served(requests, SlosServe(most_new=10))
+    ttft_s = record.requests["first_token_s"]
+
+    assert (record.requests["outcome"] == Outcome.FINISHED).all()
+    assert (ttft_s <= 0.5 + 1e-9).sum() == 4
+    tpot_s = (record.requests["end_s"] - ttft_s) / 19
+    assert (tpot_s[ttft_s <= 0.5] <= 0.05 + 1e-9).all()
+
+
+def test_a_looser_tier_decodes_every_second_batch_while_there_are_prompts():
+    slos = (Slo(ttft_s=1.0, tpot_s=0.05), Slo(ttft_s=1.0, tpot_s=0.1), Slo(ttft_s=9.0, tpot_s=0.1))
+    requests = of_classes(workload((0.0, 10, 80), (0.0, 10, 80), (0.2, 9000, 2)), slos, [0, 1, 2])
+    _, decisions = served(requests)
+    while_computing = [1 in decision.hold for _, decision in decisions if 2 in decision.prefill]
+
+    assert any(while_computing)
+    assert not any(0 in decision.hold for _, decision in decisions)
+
+
+def test_best_effort_gives_its_memory_back_to_accepted_ones():
+    """The first is late before it begins; the second needs most of the memory."""
+    slos = (Slo(ttft_s=0.001, tpot_s=0.05), Slo(ttft_s=1.0, tpot_s=0.05))
+    requests = of_classes(workload((0.0, 400, 200), (0.5, 500, 50)), slos, [0, 1])
+    record, decisions = served(requests, SlosServe(expected_output_tokens=60), num_gpu_blocks=45)
+
+    assert [decision.preempt for _, decision in decisions if decision.preempt] == [(0,)]
+    assert record.requests["preemptions"].tolist() == [1, 0]
+    assert record.requests["first_token_s"][1] < 0.6
+
+
+def overload(rate_per_s, seed=0, n=150):
+    rng = np.random.default_rng(seed)
+    arrival_s = np.cumsum(rng.exponential(1 / rate_per_s, n))
+    slos = (Slo(ttft_s=0.4, tpot_s=0.05), Slo(ttft_s=0.6, tpot_s=0.1))
+    number = rng.integers(0, 2, n)
+    requests = workload(*((at, 600 + 1200 * int(of), 30) for at, of in zip(arrival_s, number, strict=True)))
+    return of_classes(requests, slos, number)
+
+
+def attained(record, requests):
+    times = record.requests
+    slos = [requests.classes.slos[number] for number in requests.classes.of_request]
+    ttft_s, tpot_s = times["first_token_s"] - times["arrival_s"], (times["end_s"] - times["first_token_s"]) / 29
+    bounds = np.array([[slo.ttft_s, slo.tpot_s] for slo in slos]) + 1e-9
+    return ((ttft_s <= bounds[:, 0]) & (tpot_s <= bounds[:, 1])).mean()
+
+
+def test_at_twice_the_load_it_attains_what_it_can_and_chunked_prefill_nothing():
+    requests = overload(16.0)
+    ours = attained(serve(requests, SlosServe(), latency=LATENCY), requests)
+    theirs = [
+        attained(serve(requests, ChunkedPrefill(max_num_batched_tokens=tokens), latency=LATENCY), requests)
+        for tokens in (512, 2048)
+    ]
+
+    assert ours > 0.35
+    assert max(theirs) < 0.1
+
+
+def test_wrong_step_times_cost_attainment():
+    """Times that are taken to be too short: more is accepted than can be served."""
+    requests = overload(11.0)
+    share = {
+        error: attained(serve(requests, SlosServe(step_time_error=error), latency=LATENCY), requests)
+        for error in (-0.5, 0.0)
+    }
+
+    assert share[-0.5] < share[0.0] - 0.1
+
+
+def test_first_feasible_offers_a_request_to_the_next():
+    """Both are due so soon that one instance can only serve one of them."""
+    slo = Slo(ttft_s=0.12, tpot_s=0.05)
+    requests = of_classes(workload(*[(0.0, 1000, 5)] * 3), [slo], [0, 0, 0])
+    options = {"latency": LATENCY, "instances": 2}
+    record = serve(requests, SlosServe(), router=FirstFeasible(), **options)
+    alone = serve(requests, SlosServe(), router=FirstFeasible(offers=1), **options)
+    in_turn = serve(requests, SlosServe(), router=RoundRobin(), **options)
+
+    assert record.requests["instance"].tolist() == [0, 1, 0]
+    assert alone.requests["instance"].tolist() == in_turn.requests["instance"].tolist() == [0, 1, 0]
+
+
+SLOS = (
+    'workload.classes=[{name="a", weight=1.0, slo={ttft_s=1.0, tpot_s=0.1}}, {name="b", weight=1.0, slo={e2e_s=9.0}}]'
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ([SLOS, "scheduler.name=slos_serve"], "SlosServe goes by ttft_s and one of .*; class 'b' has e2e_s = 9"),
+        (["scheduler.name=slos_serve", "slo.ttft_s=null"], r"\[slo\] has tbt_s = 0.2"),
+        (["scheduler.name=slos_serve", "scheduler.step_time_error=-1.0"], "step_time_error is -1.0"),
+        (["cluster.router=first_feasible"], "asks schedulers what they would accept, and ChunkedPrefill accepts all"),
+        (["scheduler.name=slos_serve", "kv_transfer.bandwidth_gb_per_s=25",
+          'pool=[{name="p", role="prefill"}, {name="d", role="decode"}]'], "pool 'p' has role = 'prefill'"),
+    ],
+)  # fmt: skip
+def test_what_the_scenario_lacks_is_told_in_a_line(changes, says):
+    with pytest.raises(InputError, match=says) as error:
+        experiment.run(load_scenario("quickstart", ["workload.requests=5", *changes]))
+
+    assert "\n" not in str(error.value)
