@@ -67,12 +67,15 @@ def compare(
 ) -> int:
     """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for which requests."""
     from llmsim import experiment
+    from llmsim.experiment.seal import folder_for
     from llmsim.studies import compare as comparing
+    from llmsim.studies.compare.comparison_folder import question_of
 
     conditions = [comparing.parse_condition(text) for text in fail_if or []]
     latency = choose.own_files(changes or [], None, latency_file).latency
     sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [], latency)
-    folder = out if out is not None or as_json else RESULTS / f"{folder_name(sides[0].scenario.name)}-compare"
+    default = None if as_json else RESULTS / f"{folder_name(sides[0].scenario.name)}-compare"
+    folder = folder_for(out, default, question_of(sides), comparing.COMPARISON_FILE, force=force)
     executors = _executors(min(jobs, seeds * len(sides)))
     with ExitStack() as stack:
         at = stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None

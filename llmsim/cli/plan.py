@@ -27,6 +27,7 @@ def plan(
             metavar="DIR", help="Folder for tables and picture.", show_default="results/NAME-plan; none with --json"
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the answer to another question in --out.")] = False,
     as_json: choose.AsJson = False,
 ) -> None:
     """Find the fewest instances for a load, or the largest load for a cluster, within the targets of its plan table.
@@ -35,14 +36,16 @@ def plan(
     either way: a refusal is a result.
     """
     from llmsim import experiment
+    from llmsim.experiment.seal import folder_for
     from llmsim.studies import plan as planning
-    from llmsim.studies.plan.plan_folder import to_dict
+    from llmsim.studies.plan.plan_folder import question_of, to_dict
     from llmsim.studies.processes import process_pool
     from llmsim.studies.sweep import in_this_process
 
     files = choose.own_files(changes or [], scheduler_file, latency_file)
     question = planning.read_plan(scenario, changes or [], files)
-    folder = out if out is not None or as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
+    default = None if as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
+    folder = folder_for(out, default, question_of(question), planning.PLAN_FILE, force=force)
     with ExitStack() as stack:
         scratch = stack.enter_context(experiment.staged(folder, planning.PLAN_FILE)) if folder is not None else None
         executor = stack.enter_context(in_this_process() if jobs == 1 else process_pool(jobs))

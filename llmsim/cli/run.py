@@ -62,11 +62,14 @@ def run(
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
     from llmsim import experiment
+    from llmsim.experiment.result_folder import question_of
+    from llmsim.experiment.seal import folder_for
 
     files = choose.own_files(changes or [], scheduler_file, latency_file)
     classes = files.load()
     described = _described(scenario, changes or [], files.changes())
-    folder = out if out is not None or as_json else RESULTS / folder_name(described.name)
+    default = None if as_json else RESULTS / folder_name(described.name)
+    folder = folder_for(out, default, question_of(described), experiment.SCENARIO_FILE, force=force)
     with ExitStack() as stack:
         saved = _to_save(save_as or [], stack)
         trace = _trace_file(perfetto, stack)

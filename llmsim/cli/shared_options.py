@@ -29,7 +29,11 @@ Changes = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Show P99s even of runs that are overloaded or too short; they are marked.")
+    bool,
+    typer.Option(
+        "--force",
+        help="Show P99s even of runs that are overloaded or too short, marked; replace another result in --out.",
+    ),
 ]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one; the answer is the same.")]
 SchedulerFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Run the scheduler of this Python file.")]

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from llmsim.errors import InputError
 from llmsim.experiment.pools import pool_of_instances
+from llmsim.experiment.seal import SEAL_FILE, SEALED, in_turn, question, seal, unsealed
 from llmsim.metrics import ranges
 from llmsim.metrics.score import Score
-from llmsim.reading import MOST_SETTINGS_BYTES, parse_json, read_text
+from llmsim.reading import parse_json
 from llmsim.record import (
     INSTANCE_STATE_COLUMNS,
     SEGMENT_COLUMNS,
@@ -87,6 +88,18 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
         _write_table(folder / DELIVERED_TOKENS, _delivered_tokens(result.delivered))
     write_json(folder / SCENARIO_FILE, result.scenario.model_dump(mode="json"))
     write_json(folder / "score.json", result.reported(force=force).to_dict())
+    seal(folder, question_of(result.scenario), data_files(folder))
+
+
+def question_of(scenario: Scenario) -> str:
+    """What a run of a scenario answers, as a checksum."""
+    return question(scenario=scenario.model_dump(mode="json"))
+
+
+def data_files(folder: Path) -> list[str]:
+    """Names of the tables and JSON files of a run that are there."""
+    names = (SCENARIO_FILE, "score.json", *(f"{name}.parquet" for name in NEEDED_COLUMNS), *OPTIONAL_FILES)
+    return [name for name in names if name.endswith(SEALED) and (folder / name).is_file()]
 
 
 def requests_frame(result: Result) -> pd.DataFrame:
@@ -151,11 +164,7 @@ def read_scenario(folder: Path) -> Scenario:
     _check_result(folder)
     file = folder / SCENARIO_FILE
     try:
-        return Scenario.model_validate_json(read_text(file, MOST_SETTINGS_BYTES), context=STORED)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: not UTF-8 text") from None
+        return Scenario.model_validate_json(unsealed(file), context=STORED)
     except ValidationError as error:
         raise input_error(error, Scenario, lambda _: f"{file}: ") from None
 
@@ -169,10 +178,8 @@ def read_score(folder: Path) -> Score:
     _check_result(folder)
     file = folder / "score.json"
     try:
-        score = Score.from_dict(parse_json(read_text(file, MOST_SETTINGS_BYTES), str(file)))
+        score = Score.from_dict(parse_json(unsealed(file).decode(), str(file)))
         float(score["simulated_s"])
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{file}: expected the score of a run, in JSON, with simulated_s") from None
     return score
@@ -219,10 +226,12 @@ def in_the_way(folder: Path) -> Path | None:
 def staged(folder: Path, mark: str = SCENARIO_FILE) -> Iterator[Path]:
     """Give a scratch folder whose files become `folder`'s when the block ends well, and vanish otherwise.
 
-    A new folder appears in one move. In the folder of an earlier result each file is replaced in one move;
-    files that llmsim did not write stay.
+    A new folder appears in one move. In the folder of an earlier result each file is replaced in one move, between the
+    removal of the old seal and the arrival of the new one; files that llmsim did not write stay. Folders that had to be
+    made for it go again if nothing comes to lie there.
     """
     check_folder(folder, mark)
+    made = [each for each in folder.parents if not each.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -230,16 +239,25 @@ def staged(folder: Path, mark: str = SCENARIO_FILE) -> Iterator[Path]:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
     try:
         yield scratch
-        if folder.is_dir():
-            for name in OPTIONAL_FILES:
-                (folder / name).unlink(missing_ok=True)
-            for file in sorted(scratch.iterdir()):
-                os.replace(file, folder / file.name)
-        else:
-            scratch.chmod(0o755)  # a scratch folder is private, a result is not
-            os.replace(scratch, folder)
+        with in_turn(folder.parent):
+            _move(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        for each in made:
+            with suppress(OSError):  # something lies there
+                each.rmdir()
+
+
+def _move(scratch: Path, folder: Path) -> None:
+    """Let the files of a scratch folder be those of a result."""
+    if not folder.is_dir():
+        scratch.chmod(0o755)  # a scratch folder is private, a result is not
+        os.replace(scratch, folder)
+        return
+    for name in (SEAL_FILE, *OPTIONAL_FILES):
+        (folder / name).unlink(missing_ok=True)
+    for file in sorted(scratch.iterdir(), key=lambda file: (file.name == SEAL_FILE, file.name)):
+        os.replace(file, folder / file.name)
 
 
 def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) -> None:
@@ -267,10 +285,8 @@ def _read_table(file: Path, columns: Sequence[str]) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not file.is_file():
-        raise InputError(f"{file}: is missing; expected a whole result of llmsim run")
     try:
-        table = pq.read_table(file)
+        table = pq.read_table(pa.BufferReader(unsealed(file)))
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
     lacking = [name for name in columns if name not in table.column_names]

@@ -136,9 +136,10 @@ def _of_fields(part: type[Part], prefix: str) -> Iterator[Kpi]:
             yield from _of_summary(declared, key)
         elif typing.get_origin(hint) is Mapping:
             for name in declared.each or ("*",):
-                yield dataclasses.replace(declared, key=f"{key}.{name}", name=_of_bound(declared.name, name))
+                of_bound = _of_bound(declared.name, name)
+                yield dataclasses.replace(declared, key=f"{key}.{name}", name=of_bound, whole=_is_whole(hint))
         else:
-            yield dataclasses.replace(declared, key=key)
+            yield dataclasses.replace(declared, key=key, whole=_is_whole(hint))
 
 
 def _of_summary(declared: Kpi, key: str) -> Iterator[Kpi]:
@@ -148,11 +149,17 @@ def _of_summary(declared: Kpi, key: str) -> Iterator[Kpi]:
         yield dataclasses.replace(declared, key=f"{key}.{statistic}", name=name, short="", tail=tail)
     for count, words in (("n", "values"), ("censored", "cut short")):
         name = f"{declared.name}, {words}"
-        yield Kpi(name, kind="basis", key=f"{key}.{count}")
+        yield Kpi(name, kind="basis", key=f"{key}.{count}", whole=True)
 
 
 def _of_bound(name: str, bound: str) -> str:
     return name if bound == "*" else f"{name} {bound_name(bound)}"
+
+
+def _is_whole(hint: Any) -> bool:
+    """Whether a field, or each value of a mapping, is a whole number."""
+    kinds = {hint, *typing.get_args(hint)} - {str, type(None), Mapping}
+    return int in kinds and float not in kinds
 
 
 def _is_summary(hint: Any) -> bool:

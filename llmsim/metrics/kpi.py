@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Kpi:
     estimated: bool = False  #: of waits: percentiles after Kaplan and Meier where requests were cut short
     margin: float = MARGIN  #: relative difference below which it is noise
     each: tuple[str, ...] = ()  #: of a mapping: the keys that it may have; (): any
+    whole: bool = False  #: whether values are whole numbers, by the type of the field
     key: str = ""  #: where it stands in a score, dotted: "ttft_s.p99"; ``*`` for the keys of a mapping
 
     @property
@@ -106,11 +108,13 @@ class Part(Mapping[str, Any]):
 
 
 def plain(value: Any) -> Any:
-    """Turn parts and mappings within a value into dictionaries, tuples into lists."""
+    """Turn parts and mappings within a value into dictionaries, tuples into lists, numbers of NumPy into Python's."""
     if isinstance(value, Part):
         return value.to_dict()
     if isinstance(value, Mapping):
         return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
     return [plain(inner) for inner in value] if isinstance(value, tuple | list) else value
 
 

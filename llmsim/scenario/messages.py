@@ -42,6 +42,8 @@ def input_error(
 
 def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str:  # noqa: PLR0911 - one per kind
     kind, given, ctx = error["type"], error["input"], error.get("ctx", {})
+    if kind == "json_invalid":
+        return f"not JSON ({ctx['error']})"
     if kind == "extra_forbidden":
         return f"unknown key{variant}{_meant(str(error['loc'][-1]), _known(owner))}"
     if kind == "missing":
@@ -72,7 +74,7 @@ def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str: 
     wanted = (
         error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a number greater")
     )
-    return f"{_short(given)}: {wanted}{_by_default(owner, error['loc'][-1])}"
+    return f"{_short(given)}: {wanted}{_by_default(owner, (error['loc'] or ('',))[-1])}"
 
 
 def _by_default(owner: type[BaseModel], key: str | int) -> str:

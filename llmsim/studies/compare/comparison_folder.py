@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment.result_folder import write_json
+from llmsim.experiment.seal import question, seal
 from llmsim.metrics import catalogue
 from llmsim.studies.compare.comparison import Against, Comparison
 from llmsim.studies.compare.differences import Difference, metrics
 from llmsim.studies.compare.side_runs import Run
+from llmsim.studies.compare.sides import Side
 
 #: the file whose presence makes a folder that of a comparison
 COMPARISON_FILE = "compare.json"
@@ -36,8 +39,14 @@ def write(comparison: Comparison, folder: Path, *, force: bool = False) -> None:
             [{"side": one["side"], **_flat(row)} for one in said["against"] for row in one["groups"]], folder / GROUPS
         )
         _write_requests(each, folder / REQUESTS)
+        seal(folder, question_of([side for side, _ in comparison.sides]))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def question_of(sides: Sequence[Side]) -> str:
+    """What a comparison answers, as a checksum; with how many seeds is no part of it."""
+    return question(sides=[side.scenario.model_dump(mode="json") for side in sides])
 
 
 def as_json(comparison: Comparison, *, force: bool = False) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.experiment.result_folder import write_json
+from llmsim.experiment.seal import question, seal
 from llmsim.studies.plan.evaluate import Evaluation
 from llmsim.studies.plan.plan_answers import Answer, AnsweredPlan
+from llmsim.studies.plan.plan_question import Question
 from llmsim.studies.plan.plan_sentences import sentence
 
 #: the file whose presence makes a folder a plan
@@ -110,3 +112,9 @@ def write(planned: AnsweredPlan, folder: Path) -> None:
     pd.DataFrame(list(evaluation_rows(planned))).to_parquet(folder / "evaluations.parquet", index=False)
     pd.DataFrame(list(run_rows(planned))).to_parquet(folder / "runs.parquet", index=False)
     write_json(folder / PLAN_FILE, to_dict(planned))
+    seal(folder, question_of(planned.question))
+
+
+def question_of(asked: Question) -> str:
+    """What a plan answers, as a checksum."""
+    return question(scenario=asked.scenario.model_dump(mode="json"), plan=asked.table.model_dump(mode="json"))

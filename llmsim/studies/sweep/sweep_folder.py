@@ -17,9 +17,10 @@ from typing import Any
 import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment import check_folder
+from llmsim.experiment.seal import SEAL_FILE, is_signed, question, seal, signed, unsealed
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.score import Score
-from llmsim.reading import MOST_SETTINGS_BYTES, parse_json, read_text
+from llmsim.reading import parse_json, read_text
 from llmsim.studies.sweep.point_keys import code_hash
 from llmsim.studies.sweep.point_run import PointResult
 from llmsim.studies.sweep.sweep_definition import Point, Sweep
@@ -43,21 +44,21 @@ class Store:
         """Where a point's file is, or would be."""
         return self.folder / POINTS / f"{key}.json"
 
-    def load(self, points: Sequence[Point]) -> tuple[dict[str, PointResult], int]:
-        """Return the results that are there, by key, and how many files were damaged, which are as good as absent."""
+    def load(self, points: Sequence[Point]) -> tuple[dict[str, PointResult], list[str]]:
+        """Return the results that are there, by key, and the names of damaged files, which are as good as absent."""
         found: dict[str, PointResult] = {}
-        damaged = 0
+        damaged = []
         for key in {point.key: None for point in points}:
             try:
-                kept = parse_json(read_text(self.file_of(key), MOST_SETTINGS_BYTES), str(self.file_of(key)))
-                if kept["key"] != key:
+                kept = parse_json(read_text(self.file_of(key)), str(self.file_of(key)))
+                if kept["key"] != key or not is_signed(kept):
                     raise ValueError
                 score, distributions = Score.from_dict(kept["score"]), Distributions.from_dict(kept["distributions"])
                 found[key] = PointResult(score, distributions)
             except FileNotFoundError:
                 continue
             except (ValueError, KeyError, TypeError, AttributeError, InputError):
-                damaged += 1
+                damaged.append(self.file_of(key).name)
         return found, damaged
 
     def others(self, points: Sequence[Point]) -> int:
@@ -75,7 +76,12 @@ class Store:
             "distributions": result.distributions.to_dict(),
         }
         with replaced(self.file_of(point.key)) as scratch:
-            scratch.write_text(json.dumps(values, allow_nan=False) + "\n", encoding="utf-8")
+            scratch.write_text(json.dumps(signed(values), allow_nan=False) + "\n", encoding="utf-8")
+
+    def seal(self, table: str) -> None:
+        """Write the seal of the folder: of its definition and this table."""
+        said = _read(self.folder / SWEEP_FILE) or {}
+        seal(self.folder, question(points=said.get("points")), (SWEEP_FILE, table))
 
     def begin(self, sweep: Sweep, command: str) -> None:
         """Write down what is asked; tables and pictures of another question go, their points stay."""
@@ -83,7 +89,7 @@ class Store:
         mark = self.folder / SWEEP_FILE
         before = _read(mark)
         if before is None or before.get("points") != said["points"] or before.get("axes") != said["axes"]:
-            for file in (TABLE, TABLE_SO_FAR, CURVES, HEAT_MAPS):
+            for file in (SEAL_FILE, TABLE, TABLE_SO_FAR, CURVES, HEAT_MAPS):
                 (self.folder / file).unlink(missing_ok=True)
         if before != said:
             with replaced(mark) as scratch:
@@ -126,7 +132,7 @@ def read_kept(folder: Path) -> Kept:
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(file).to_pylist()
+        rows = pq.read_table(pa.BufferReader(unsealed(file))).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
     there = said["points"] if file.name == TABLE else []
@@ -137,7 +143,7 @@ def _distributions(folder: Path, key: str) -> Distributions | None:
     """What is kept of a point beside its score."""
     said = _read(folder / POINTS / f"{key}.json")
     try:
-        return None if said is None else Distributions.from_dict(said["distributions"])
+        return None if said is None or not is_signed(said) else Distributions.from_dict(said["distributions"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -67,6 +67,7 @@ def run_sweep(
                 raise LlmsimError(_told(failures))
             rows = bench.rows()
             write_table(rows, folder / TABLE)
+            store.seal(TABLE)
         (folder / TABLE_SO_FAR).unlink(missing_ok=True)
         kept: list[Distributions | None] = [results[point.key].distributions for point in sweep.points]
         return FinishedSweep(sweep, rows, kept, bench.ran, others)
@@ -140,17 +141,19 @@ class _Bench:
         try:
             if rows:
                 write_table(rows, self._store.folder / TABLE_SO_FAR)
+                self._store.seal(TABLE_SO_FAR)
         except InputError:
             return
 
 
-def _beginning(sweep: Sweep, left: int, damaged: int, others: int, folder: Path) -> list[str]:
+def _beginning(sweep: Sweep, left: int, damaged: list[str], others: int, folder: Path) -> list[str]:
     points = len({point.key for point in sweep.points})
     lines = []
     if left < points:
         lines.append(f"{points - left:,} of {points:,} runs are in {folder} already, {left:,} are to run")
     if damaged:
-        lines.append(f"{damaged:,} files of runs were damaged, and are made anew")
+        names = ", ".join(damaged[:NAMED_FAILURES]) + (", …" if len(damaged) > NAMED_FAILURES else "")
+        lines.append(f"{len(damaged):,} files of runs were damaged, and are made anew: {names} in {folder / 'points'}")
     if others:
         lines.append(f"{others:,} files of runs of other definitions or versions are left alone in {folder / 'points'}")
     return lines

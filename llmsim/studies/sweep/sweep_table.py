@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmsim.errors import InputError
 from llmsim.experiment import reported
 from llmsim.metrics import catalogue
 from llmsim.metrics.distributions import Distributions, interval
@@ -57,18 +58,23 @@ def over_seeds(key: str, rows: Sequence[Mapping[str, Any]], kept: Sequence[Distr
 
 
 def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Turn rows into a table; a name that a row lacks is null there, and so is what has no value (None)."""
+    """Turn rows into a table; a name that a row lacks is null there, and so is what has no value (None).
+
+    A KPI's column has the type of its declaration, whatever values there happen to be; others that of their values.
+    """
     import pyarrow as pa
 
     names = list({name: None for row in rows for name in row})
-    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+    return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
 
 
-def _column(values: Sequence[Any]) -> pa.Array:
-    """One type for a column: that of its values, doubles for whole and other numbers, JSON for a mixture."""
+def _column(name: str, values: Sequence[Any]) -> pa.Array:
+    """One type for a column: a KPI's, or that of its values, doubles for all numbers together, JSON for a mixture."""
     import pyarrow as pa
 
     kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and (whole := _is_whole(name)) is not None:
+        return pa.array(values, pa.int64() if whole else pa.float64())
     if not kinds:
         return pa.array(values, pa.float64())
     if kinds <= {int, float}:
@@ -76,3 +82,11 @@ def _column(values: Sequence[Any]) -> pa.Array:
     if kinds in ({str}, {bool}):
         return pa.array(values)
     return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
+
+
+def _is_whole(name: str) -> bool | None:
+    """Whether a KPI's values are whole numbers; None for what is no KPI."""
+    try:
+        return catalogue.kpi_of(name).whole
+    except InputError:
+        return None

@@ -12,7 +12,7 @@ import pandas as pd
 
 from llmsim import experiment
 from llmsim.errors import InputError
-from llmsim.experiment import assemble
+from llmsim.experiment.assembly import assemble
 from llmsim.interop.format import choose, read_runs
 from llmsim.interop.measured import MeasuredResult
 from llmsim.latency.hardware import HostTimes

@@ -34,7 +34,7 @@ def test_compare_prints_tables_and_keeps_files(little: str, capsys: pytest.Captu
     assert "P99s withheld" in out
     names = {file.name for file in Path("results/little-compare").iterdir()}
     tables = {"differences.parquet", "runs.parquet", "groups.parquet", "requests.parquet"}
-    assert names == tables | {"compare.json", "differences.png", "who_pays.png", "most_changed.png"}
+    assert names == tables | {"compare.json", "seal.json", "differences.png", "who_pays.png", "most_changed.png"}
 
 
 def test_no_cell_is_cut_at_80_columns(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,7 @@ def test_run_prints_a_table_and_writes_tables_and_pictures(
         "requests.parquet",
         "scenario.json",
         "score.json",
+        "seal.json",
         "segments.parquet",
         "step_ends.parquet",
         "steps.parquet",
@@ -105,7 +108,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
 
     assert scores[0] == scores[1] != other
     for file in Path("a").iterdir():
-        if file.name != "score.json":
+        if file.name not in ("score.json", "seal.json"):  # of the time that it took
             assert file.read_bytes() == (Path("b") / file.name).read_bytes(), file.name
 
 
@@ -257,3 +260,22 @@ def test_a_file_without_times_runs_at_those_that_are_asked_for(small: str, capsy
     drawn = run_json(capsys, *words, "--set", "workload.arrivals={process='poisson',rate_per_s=4}")
     closed = run_json(capsys, *words, "--set", "workload.arrivals={process='closed',concurrency=2}")
     assert drawn["output_tokens"] == closed["output_tokens"] == 12
+
+
+def test_another_scenarios_result_is_never_replaced_in_silence(
+    small: str, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    for _ in range(2):  # the same again is the same folder
+        assert main(["run", small]) == 0
+    assert [path.name for path in Path("results").iterdir()] == ["a_small_one"]
+    first = Path("results/a_small_one/scenario.json").read_bytes()
+    assert main(["run", small, "--seed", "7"]) == 0
+    (other,) = {path.name for path in Path("results").iterdir()} - {"a_small_one"}
+    assert re.fullmatch("a_small_one-[0-9a-f]{6}", other)
+    assert f"results/{other}" in capsys.readouterr().out
+
+    again = ("run", small, "--seed", "8", "--out", "results/a_small_one")
+    assert "holds the result of another scenario" in refused(*again)
+    assert Path("results/a_small_one/scenario.json").read_bytes() == first
+    assert main([*again, "--force"]) == 0
+    assert Path("results/a_small_one/scenario.json").read_bytes() != first

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from llmsim.errors import InputError
 from llmsim.experiment import Result, read_record, read_scenario, staged, write
+from llmsim.experiment.seal import check_own, own_folder, read_seal, seal
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.duration import Duration
 from llmsim.metrics.sections.verdict import RunVerdict
@@ -62,6 +64,10 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(record.timelines().token_times_s(0), [1.0, 1.5, 2.0])
 
 
+def resealed(folder: Path) -> None:
+    seal(folder, "as a newer llmsim might")
+
+
 def test_equal_results_are_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -72,6 +78,7 @@ def test_equal_results_are_equal_bytes(tmp_path: Path) -> None:
         "requests.parquet",
         "scenario.json",
         "score.json",
+        "seal.json",
         "segments.parquet",
         "step_ends.parquet",
         "steps.parquet",
@@ -124,6 +131,9 @@ def test_a_folder_without_a_result_cannot_be_read(tmp_path: Path) -> None:
         read_record(tmp_path)
     write(small_result(), tmp_path)
     (tmp_path / "steps.parquet").write_bytes(b"PAR1 but cut")
+    with pytest.raises(InputError, match=r"steps\.parquet: is not as llmsim wrote it"):
+        read_record(tmp_path)
+    resealed(tmp_path)
     with pytest.raises(InputError, match=r"steps\.parquet: not a readable Parquet file"):
         read_record(tmp_path)
 
@@ -133,7 +143,7 @@ def test_a_folder_without_a_result_cannot_be_read(tmp_path: Path) -> None:
     [
         ("score.json", "{", r"score\.json: expected the score of a run, in JSON, with simulated_s"),
         ("score.json", "[]", r"score\.json: expected the score of a run"),
-        ("score.json", None, r"score\.json: cannot be read: No such file"),
+        ("score.json", None, r"score\.json: is missing"),
         ("requests.parquet", None, r"requests\.parquet: is missing"),
         ("requests.parquet", "steps.parquet", r"requests\.parquet: has no column arrival_s, prompt_tokens"),
     ],
@@ -146,6 +156,10 @@ def test_a_damaged_result_is_one_line(tmp_path: Path, file: str, content: str | 
         (tmp_path / file).write_bytes((tmp_path / content).read_bytes())
     else:
         (tmp_path / file).write_text(content)
+    if content is not None:
+        with pytest.raises(InputError, match=re.escape(file) + ": is not as llmsim wrote it"):
+            read_record(tmp_path)
+        resealed(tmp_path)
 
     with pytest.raises(InputError, match=message):
         read_record(tmp_path)
@@ -153,5 +167,57 @@ def test_a_damaged_result_is_one_line(tmp_path: Path, file: str, content: str | 
 
 def test_a_scenario_that_is_not_text_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "scenario.json").write_bytes(b"\xff")
-    with pytest.raises(InputError, match=r"scenario\.json: not UTF-8 text"):
+    resealed(tmp_path)
+    with pytest.raises(InputError, match=r"scenario\.json: not JSON \(expected value"):
         read_scenario(tmp_path)
+
+
+def test_each_changed_byte_is_found(tmp_path: Path) -> None:
+    write(small_result(), tmp_path)
+    for file in sorted(tmp_path.iterdir()):
+        whole = file.read_bytes()
+        at = len(whole) // 2
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(InputError, match=r"run it again$"):
+            read_record(tmp_path)
+        file.write_bytes(whole)
+    read_record(tmp_path)
+
+
+def test_a_result_that_was_left_between_two_is_not_believed(tmp_path: Path) -> None:
+    """A kill while files are replaced leaves some of each result, and no seal."""
+    write(small_result(), tmp_path)
+    (tmp_path / "seal.json").unlink()
+
+    with pytest.raises(InputError, match=r"seal\.json: is missing; expected a whole result"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99, "sha256": {}, "question": ""}', "{" * 500])
+def test_a_seal_of_another_make_is_told(tmp_path: Path, text: str) -> None:
+    write(small_result(), tmp_path)
+    (tmp_path / "seal.json").write_text(text)
+
+    with pytest.raises(InputError, match=r"seal\.json: "):
+        read_record(tmp_path)
+
+
+def test_another_questions_folder_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert own_folder(folder, "abcdefgh") == folder
+    folder.mkdir()
+    assert own_folder(folder, "abcdefgh") == folder
+    write(small_result(), folder)
+    own = read_seal(folder)["question"]
+
+    assert own_folder(folder, own) == folder
+    check_own(folder, own, "scenario.json")
+    assert own_folder(folder, "abcdefgh") == tmp_path / "out-abcdef"
+    with pytest.raises(InputError, match="holds the result of another scenario"):
+        check_own(folder, "abcdefgh", "scenario.json")
+
+
+def test_folders_made_for_nothing_go_again(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), staged(tmp_path / "a" / "b" / "out"):
+        1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == []

@@ -153,7 +153,7 @@ def test_a_page_has_the_same_bytes_every_time_and_only_readable_results_get_one(
     (tmp_path / "broken/score.json").write_text("{")
     (tmp_path / "broken/report.html").unlink()
     assert main(["report", str(tmp_path / "broken")]) == 2
-    assert "expected the score of a run" in capsys.readouterr().err
+    assert "score.json: is not as llmsim wrote it" in capsys.readouterr().err
     assert not (tmp_path / "broken/report.html").exists()
 
 

@@ -6,22 +6,27 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from llmsim.cli import main
 from llmsim.errors import InputError, LlmsimError
 from llmsim.experiment.own_files import OwnFiles
+from llmsim.metrics.kpi import plain
 from llmsim.studies.processes import process_pool, uninterrupted
 from llmsim.studies.sweep import in_this_process, read_sweep, run_sweep
-from llmsim.studies.sweep.sweep_folder import opened
+from llmsim.studies.sweep.sweep_folder import opened, read_kept
+from llmsim.studies.sweep.sweep_table import to_arrow
 from places import ROOT
 
 TINY = """\
@@ -253,7 +258,9 @@ def test_damaged_point_files_are_never_read(file: Path, whole: Path, tmp_path: P
     swept = run_sweep(sweep, folder, said=lines.append)
 
     assert swept.ran == 3
-    assert "3 files of runs were damaged, and are made anew" in lines
+    (line,) = (line for line in lines if "were damaged" in line)
+    assert line.startswith("3 files of runs were damaged, and are made anew: ")
+    assert all(file.name in line for file in (first, second, third))
     assert (folder / "sweep.parquet").read_bytes() == (whole / "sweep.parquet").read_bytes()
 
 
@@ -336,3 +343,46 @@ def test_a_point_that_fails_is_told_with_its_name_and_tried_again(file: Path, tm
     for _ in range(2):
         with pytest.raises(LlmsimError, match=r"3 runs failed: .*unless=/nowhere, seed=0: Deadly.*; 3 of 6 runs"):
             run_sweep(sweep, tmp_path / "sweep", executors=in_this_process)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: kept | {"score": None},
+        lambda kept: (
+            kept | {"score": kept["score"] | {"output_tokens_per_s": kept["score"]["output_tokens_per_s"] + 1}}
+        ),
+        lambda kept: kept | {"schema": 0},
+        lambda kept: {name: value for name, value in kept.items() if name != "sha256"},
+    ],
+)
+def test_a_point_that_was_changed_is_made_anew(
+    file: Path, whole: Path, tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(whole, folder)
+    point = next((folder / "points").iterdir())
+    point.write_text(json.dumps(change(json.loads(point.read_text()))))
+
+    swept = run_sweep(read_sweep(file), folder)
+
+    assert (swept.ran, len(swept.rows)) == (1, POINTS)
+    assert (folder / "sweep.parquet").read_bytes() == (whole / "sweep.parquet").read_bytes()
+
+
+def test_a_table_that_was_changed_is_not_shown(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(whole, folder)
+    table = folder / "sweep.parquet"
+    table.write_bytes(table.read_bytes() + b" ")
+
+    with pytest.raises(InputError, match=r"sweep\.parquet: is not as llmsim wrote it"):
+        read_kept(folder)
+
+
+def test_columns_have_the_types_of_their_kpis_whatever_values_there_are() -> None:
+    rows = [{"ttft_s.mean": 0, "requests.finished": 1, "verdict.evidence.growth_per_s": None, "axis": 1}]
+    at_once = to_arrow([*rows, {"ttft_s.mean": 0, "verdict.evidence.growth_per_s": 0}])
+    assert [str(kind) for kind in at_once.schema.types] == ["double", "int64", "double", "int64"]
+    assert plain({"growth_per_s": np.float64(0.5), "n": (np.int64(1),)}) == {"growth_per_s": 0.5, "n": [1]}
+    assert type(plain(np.float64(0.5))) is float
