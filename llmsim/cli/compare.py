@@ -62,7 +62,7 @@ def compare(
     ] = None,
     fail_if: FailIf = None,
     allow: Allow = None,
-    force: choose.Force = False,
+    force: choose.ForceAndReplace = False,
     as_json: choose.AsJson = False,
 ) -> int:
     """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for which requests."""

@@ -54,7 +54,7 @@ def run(
     stepwise: Annotated[bool, typer.Option(help="Take every engine step on its own: slower, same result.")] = False,
     save_as: SaveAs = None,
     perfetto: Perfetto = None,
-    force: choose.Force = False,
+    force: choose.ForceAndReplace = False,
     decision_limit_s: DecisionLimit = None,
     sensitivity: Annotated[
         bool, typer.Option(help="Tell TTFT P99 with all step times 5 % shorter and longer: two more runs.")

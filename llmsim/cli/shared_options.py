@@ -29,6 +29,9 @@ Changes = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, nothing else.")]
 Force = Annotated[
+    bool, typer.Option("--force", help="Show P99s even of runs that are overloaded or too short; they are marked.")
+]
+ForceAndReplace = Annotated[
     bool,
     typer.Option(
         "--force",
