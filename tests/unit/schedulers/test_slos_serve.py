@@ -17,7 +17,7 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.slos_serve import SlosServe
 from llmsim.slo import Slo
 from llmsim.testing import LinearSteps, serve, workload
-from llmsim.testing.policies import Witness
+from llmsim.testing.policies import PurityChecker
 from llmsim.workload.classes import Classes
 
 LATENCY = LinearSteps(0.005, 0.0001, 0.0001)
@@ -29,7 +29,7 @@ def of_classes(requests, slos, numbers):
 
 
 def served(requests, policy=None, **options):
-    watched = Witness(policy or SlosServe())
+    watched = PurityChecker(policy or SlosServe())
     return serve(requests, watched, latency=LATENCY, **options), watched.decisions
 
 
