@@ -82,6 +82,12 @@ class FleetView(Protocol):
     def accepts(self, number: int, request: RequestView) -> bool:
         """Whether the scheduler of an instance would accept a request now, and not decline it: news without age."""
 
+    def cached(self, request: RequestView) -> NDArray[np.int64]:
+        """Tokens that a request would find in the prefix cache of each instance at this moment, shape (size,).
+
+        Costs as much as there are instances that may have any.
+        """
+
     @property
     def rng(self) -> np.random.Generator:
         """The run's own stream of random numbers for routing."""

@@ -142,6 +142,9 @@ class ReadyInstances:
     def accepts(self, number: int, request: RequestView) -> bool:
         return self._fleet.accepts(int(self.numbers[number]), request)
 
+    def cached(self, request: RequestView) -> Ints:
+        return read_only(self._fleet.cached(request)[self.numbers])
+
     @property
     def rng(self) -> np.random.Generator:
         return self._fleet.rng

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -67,7 +67,7 @@ def build_cluster(
     base = _Base.of(workload.repeated(requests, users.attempts), users, specs, rng, options, on_progress)
     clients = _clients(base)
     way_out = _way_out(base, clients)
-    instances = _instances(base, way_out)
+    instances = _instances(base, way_out, _memories(specs, base.attempts, asked=_ask_caches(router, options)))
     fleet = _fleet(base, [each for each, spec in zip(instances, specs, strict=True) if spec.role != "decode"])
     if options.disaggregation is not None:
         _disaggregate(base, options.disaggregation, instances)
@@ -168,7 +168,7 @@ def _way_out(base: _Base, clients: Clients) -> WayOut:
     return WayOut(base.clock, api.response_s)
 
 
-def _instances(base: _Base, way_out: WayOut) -> list[Instance]:
+def _instances(base: _Base, way_out: WayOut, memories: Iterable[KVMemory]) -> list[Instance]:
     output_tokens = base.attempts.output_tokens.tolist()
     on_tokens = way_out.emitted if isinstance(way_out, SenderQueue) else None
     observers = Observers(base.recorder, base.path.end, on_tokens)
@@ -186,12 +186,12 @@ def _instances(base: _Base, way_out: WayOut) -> list[Instance]:
             stepwise=not base.options.stretches,
             async_scheduling=spec.async_scheduling,
         )
-        for number, (spec, memory) in enumerate(zip(base.specs, _memories(base.specs, base.attempts), strict=True))
+        for number, (spec, memory) in enumerate(zip(base.specs, memories, strict=True))
     ]
 
 
-def _memories(specs: Sequence[InstanceSpec], attempts: Workload) -> Iterator[KVMemory]:
-    """One for each instance; what requests hold in blocks of one size is said once."""
+def _memories(specs: Sequence[InstanceSpec], attempts: Workload, *, asked: bool) -> Iterator[KVMemory]:
+    """One for each instance; what requests hold in blocks of one size is said once. `asked`: routers look at caches."""
     paths: dict[int, BlockPaths] = {}
     spans: dict[int, SpansOfRequests] = {}
     for spec in specs:
@@ -205,7 +205,15 @@ def _memories(specs: Sequence[InstanceSpec], attempts: Workload) -> Iterator[KVM
         else:
             if size not in paths:
                 paths[size] = BlockPaths(prefixes, size)
+                if asked:
+                    paths[size].note_holders()
             yield PrefixCache(spec.num_gpu_blocks, size, paths[size])
+
+
+def _ask_caches(router: Router, options: RunOptions) -> bool:
+    """Whether a router looks at what instances have cached."""
+    rules = options.disaggregation
+    return "caches" in router.reads or (rules is not None and "caches" in rules.router.reads)
 
 
 def _fleet(base: _Base, instances: Sequence[Instance]) -> Fleet:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from math import inf
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.cluster.caches import Caches
 from llmsim.engine.clock import Clock
 from llmsim.engine.instance import Instance
 from llmsim.errors import InputError, PolicyError
@@ -90,13 +92,16 @@ class Fleet:
         self._present = present.data  # one number of it is reached faster this way
         self._written = np.zeros((ROWS, size), dtype=np.int64)  # the latest report of each instance
         self._known = np.zeros((ROWS, size), dtype=np.int64)  # what the router knows by now
-        self.due_s = float("inf")  #: when reports come that the router has not seen
+        self._rows = [read_only(row) for row in self._known]
+        self._changed = set(range(size))  # instances that may no longer be as they were last counted
+        self._note_change = [partial(self._has_changed, number) for number in range(size)]
+        self.due_s = inf  #: when reports come that the router has not seen
         self.eager = True  #: False: instances are in lazy mode; a router that reads any of this raises `PolicyError`
         self._outstanding = read_only(present)
         self._reporting = reports.age_s > 0
         if self._reporting:
             self.due_s = 0.0
-            self._outstanding = read_only(self._known)[OUTSTANDING]
+            self._outstanding = self._rows[OUTSTANDING]
             for instance in instances:
                 self._write_when_due(instance, 0.0)
 
@@ -152,6 +157,14 @@ class Fleet:
         self._look()
         return self.instances[number].accepts(request)
 
+    def cached(self, request: RequestView) -> Ints:
+        self._look()
+        return self._caches.cached(request)
+
+    @cached_property
+    def _caches(self) -> Caches:
+        return Caches(self.instances)
+
     def _look(self) -> None:
         if not self.eager:
             raise PolicyError("a router whose `reads` is empty reads the state of instances: say so in `reads`")
@@ -159,10 +172,32 @@ class Fleet:
     def _reported(self, row: int) -> Ints:
         self._look()
         if not self._reporting:
-            for number in range(self.size):
-                self._known[:, number] = self._state(number)
-        reported: Ints = read_only(self._known)[row]
-        return reported
+            self._count_anew(row)
+        return self._rows[row]
+
+    def _count_anew(self, row: int) -> None:
+        """Bring a row up to date: all of free blocks, which fall with every step; of the others what has changed."""
+        cells = self._known.data
+        if row == FREE_BLOCKS:
+            for number, instance in enumerate(self.instances):
+                cells[row, number] = instance.free_blocks()
+            return
+        still = set()
+        for number in self._changed:
+            instance = self.instances[number]
+            cells[WAITING, number] = instance.num_waiting
+            cells[WAITING_TOKENS, number] = instance.states.waiting_tokens
+            cells[RUNNING, number] = len(instance.states.running)
+            if instance.loop.acting:
+                still.add(number)
+            else:
+                instance.report_when_due(-inf, self._note_change[number])
+        self._changed = still
+
+    def _has_changed(self, number: int) -> None:
+        """Note that an instance is about to change, or has: it is counted anew when a router asks."""
+        self._changed.add(number)
+        self.instances[number].report_when_due(inf, self._note_change[number])
 
     # Called by the cluster ---------------------------------------------------------------------------------
 
@@ -180,8 +215,7 @@ class Fleet:
 
     def sent(self, number: int, waiting_tokens: int) -> None:
         """Note that a request was sent to an instance, with so many tokens for its queue."""
-        if self._reporting:  # also where a request comes back that no other instance could take: no router was asked
-            self._before_change(number)
+        self._before_change(number)  # also where a request comes back that no other could take: no router was asked
         self.routed += 1
         self._present[number] += 1
         if self._reporting and self._reports.count_own_sends:

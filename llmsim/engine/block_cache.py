@@ -89,6 +89,17 @@ class BlockCache(KVMemory):
             at -= 1
         return 0
 
+    @property
+    def paths(self) -> BlockPaths:
+        """The paths of all requests: caches of one block size share them."""
+        return self._paths
+
+    def found_nothing(self, request: int) -> None:
+        """Hear that a request finds nothing here: this is no holder of its path if its beginning is not in memory."""
+        first = self._paths.of(request).nodes[0]
+        if first not in self._nodes and not self._nodes[ROOT].growing:
+            self._paths.forget_holder(first, self)
+
     # A request's way ---------------------------------------------------------------------------------------
 
     def hold(self, id: int, blocks: int) -> None:
@@ -176,6 +187,8 @@ class BlockCache(KVMemory):
         if number in self._nodes:
             return self._saved(number)
         node = self._nodes[number] = Node(number, first)
+        if first == 0:
+            self._paths.note_holder(number, self)
         if self._undo.entries is not None:
             self._undo.entries.append((self._nodes.pop, (number,)))
         return node
@@ -264,6 +277,8 @@ class BlockCache(KVMemory):
         if holding.grows is None and stops and holding.places < stops[-1]:
             holding.grows = request
             self._growing += 1
+            if holding.at < 0:
+                self._paths.note_holder(holding.path.nodes[0], self)
             self._nodes[holding.path.nodes[holding.at] if holding.at >= 0 else ROOT].growing.append(holding)
 
     def _stop_growing(self, holding: Holding) -> None:

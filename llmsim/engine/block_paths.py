@@ -6,7 +6,7 @@ part: the turns of a conversation, each of which repeats those before it, are on
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ class BlockPaths:
         self._first_own = int(nodes.max(initial=-1)) + 1  # beyond those of texts: one for each request's own tokens
         self._own: dict[int, Path] = {}  # of requests that may find their own blocks again
         self._latest, self._path = NO_REQUEST, NO_PATH  # what was asked for last
+        self._holders: dict[int, set[Any]] | None = None  # by first node: caches that have, or had, some of it
 
     def of(self, request: int) -> Path:
         """The blocks of a request that others may find, or it may find again itself."""
@@ -56,6 +57,34 @@ class BlockPaths:
             return NO_PATH
         part = slice(start[request], start[request + 1])
         return Path(self._nodes[part].tolist(), self._stops[part].tolist())
+
+    # Which caches have something of a path -----------------------------------------------------------------
+
+    def note_holders(self) -> None:
+        """Begin to note them: some router will ask."""
+        self._holders = {}
+
+    @property
+    def notes_holders(self) -> bool:
+        """Whether they are noted."""
+        return self._holders is not None
+
+    def note_holder(self, first: int, cache: object) -> None:
+        """Note that a cache has something of the paths that begin with a node, or is about to."""
+        if self._holders is not None:
+            self._holders.setdefault(first, set()).add(cache)
+
+    def forget_holder(self, first: int, cache: object) -> None:
+        """Note that it has nothing of them any more."""
+        if self._holders is not None:
+            self._holders[first].discard(cache)
+
+    def holders(self, request: int) -> list[Any]:
+        """Caches in which a request may find something: in no others can it."""
+        nodes = self.of(request).nodes
+        return [*self._holders.get(nodes[0], ())] if nodes and self._holders is not None else []
+
+    # Requests' own blocks ----------------------------------------------------------------------------------
 
     def add_own(self, request: int) -> Path:
         """Let all further blocks of a request be known as its own, so that it may find them; return its path."""

@@ -35,6 +35,7 @@ class Loop:
 
     stretch: Stretch | None  #: the steps under way; None: idle
     due_s: float  #: when to act next
+    report_due_s: float  #: from then on, a report must be written before anything changes
     _decodes_by_itself: bool  #: whether the scheduler need not be asked while all requests just decode
 
     def serve(self) -> Generator[simpy.Event, None, None]:
@@ -43,7 +44,9 @@ class Loop:
             yield self.alarm.next(self.due_s)
             if self.due_s >= self.report_due_s:
                 self.on_report_due()
+            self.acting = True
             self.act()
+            self.acting = False
 
     def act(self) -> None:
         """Emit the tokens of the steps that end now, decide, and compute the next steps."""
@@ -173,6 +176,7 @@ class Loop:
         "_decodes_by_itself",
         "_on_tokens",
         "_view",
+        "acting",
         "alarm",
         "cancelled",
         "due_s",
@@ -207,7 +211,8 @@ class Loop:
         self.stretch = None
         self.due_s = inf
         self.cancelled: list[int] = []  #: ids of requests to be taken out at the next step boundary
-        self.report_due_s = inf  #: from then on, a report must be written before anything changes
+        self.acting = False  #: whether this is the turn of the instance: what it holds is about to change
+        self.report_due_s = inf
         self.on_report_due: Callable[[], None] = _no_report
         self._view = view
         self._on_tokens = on_tokens  # told of steps whose tokens leave, and how many the last one has

@@ -36,11 +36,13 @@ class PrefixAware(Router):
     def route(self, request: RequestView, fleet: FleetView) -> int:
         """Weigh the longest match against load."""
         load = fleet.outstanding
-        least, most = int(load.min()), int(load.max())
-        uneven = most - least > self.balance_abs_threshold and most > self.balance_rel_threshold * least
-        if uneven:
-            return int(load.argmin())
-        cached = np.array([fleet.cached_tokens(number, request) for number in range(fleet.size)])
-        if cached.max() <= self.cache_threshold * request.prompt_tokens:
-            return int(load.argmin())
-        return int(np.lexsort((load, -cached))[0])
+        idlest = int(load.argmin())
+        least, most = int(load[idlest]), int(load.max())
+        if most - least > self.balance_abs_threshold and most > self.balance_rel_threshold * least:
+            return idlest
+        cached = fleet.cached(request)
+        longest = cached.max()
+        if longest <= self.cache_threshold * request.prompt_tokens:
+            return idlest
+        matches = np.flatnonzero(cached == longest)
+        return int(matches[load[matches].argmin()])
