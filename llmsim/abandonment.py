@@ -65,6 +65,7 @@ class Abandoning(Scheduler):
         self.needs_prediction = scheduler.needs_prediction
         self.declines = scheduler.declines
         self.prefix_cache = scheduler.prefix_cache
+        self.honours_speculation = scheduler.honours_speculation
 
     @property
     def most_running(self) -> int | None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from llmsim.errors import InputError
-from llmsim.record import Floats, Ints, Timelines, expand
+from llmsim.record import Floats, Ints, Timelines
 from llmsim.request import Outcome
 
 CHUNK_TOKENS = 4_000_000
@@ -68,11 +68,13 @@ def until_left(timelines: Timelines, left_s: Floats) -> Timelines:
     """Cut off what came after users left: (N,) seconds, NaN for users that stayed."""
     if not np.isfinite(left_s).any():
         return timelines
-    head_s, count = timelines.head_s.copy(), timelines.count.copy()
+    head_s, count, steps = timelines.head_s.copy(), timelines.count.copy(), timelines.steps
+    paces = timelines.paces
     left_of_segment = left_s[timelines.request]
     for s in np.flatnonzero(np.isfinite(left_of_segment)):
         start = timelines.start[s]
-        count[s] = np.searchsorted(timelines.times_s[start : start + count[s]], left_of_segment[s], side="right")
+        seen = np.searchsorted(timelines.times_s[start : start + steps[s]], left_of_segment[s], side="right")
+        count[s] = seen if paces is None else min(count[s], paces.take(slice(s, s + 1)).tokens(seen)[0])
         if head_s[s] > left_of_segment[s]:
             head_s[s] = np.nan
     keep = (count > 0) | ~np.isnan(head_s)
@@ -83,6 +85,7 @@ def until_left(timelines: Timelines, left_s: Floats) -> Timelines:
         head_s=head_s[keep],
         start=timelines.start[keep],
         count=count[keep],
+        paces=None if paces is None else paces.take(keep),
     )
 
 
@@ -126,8 +129,7 @@ def _chunks(before: Ints) -> Iterator[tuple[int, int]]:
 def _emitted(timelines: Timelines, lo: int, hi: int) -> Floats:
     """All token times of the requests lo to hi - 1, one after another."""
     part = slice(*np.searchsorted(timelines.request, [lo, hi]))
-    times_s, _ = expand(timelines.times_s, timelines.head_s[part], timelines.start[part], timelines.count[part])
-    return times_s
+    return timelines.tokens_s(part)
 
 
 def _held_to_gap(emitted_s: Floats, begin: Ints, n: Ints, gap_s: float) -> Floats:
@@ -165,4 +167,5 @@ def _delivered(timelines: Timelines, times_s: Floats, before: Ints, n_tokens: In
         start=before[has],
         count=count[has],
         times_s=times_s,
+        paces=None,
     )

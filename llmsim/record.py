@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.acceptance import PER_TOKEN
 from llmsim.request import Outcome
 
 Floats = NDArray[np.float64]
@@ -22,11 +23,32 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
+class Paces:
+    """How many tokens the steps of S segments yield, where requests speculate (`acceptance.Pace`)."""
+
+    gain: Ints  #: (S,) hundredths of a token a step
+    phase: Ints  #: (S,) hundredths of a token before the first one
+
+    def take(self, which: Ints | NDArray[np.bool_] | slice) -> Paces:
+        """Return those of some of the segments."""
+        return Paces(self.gain[which], self.phase[which])
+
+    def tokens(self, steps: Ints) -> Ints:
+        """Tokens that so many steps of each segment yield, (S,)."""
+        return (steps * self.gain + self.phase) // PER_TOKEN
+
+    def steps(self, tokens: Ints) -> Ints:
+        """Steps that it takes to yield so many tokens of each segment, (S,)."""
+        return -((self.phase - PER_TOKEN * tokens) // self.gain)
+
+
+@dataclass(frozen=True, eq=False)
 class Timelines:
     """Token times of N requests, compact: S segments, each a head and a range of `times_s`.
 
     Segments are sorted by request, and by time within a request. The tokens of segment s are `head_s[s]` (if not NaN)
-    followed by ``times_s[start[s] : start[s] + count[s]]``.
+    followed by ``times_s[start[s] : start[s] + count[s]]``; where requests speculate, a step yields several of them,
+    which share an entry (`paces`).
     """
 
     arrival_s: Floats  #: (N,)
@@ -39,19 +61,25 @@ class Timelines:
     start: Ints  #: (S,) first index into times_s
     count: Ints  #: (S,) tokens in the range
     times_s: Floats  #: (M,) ascending within every segment
+    paces: Paces | None = None  #: None: each entry of times_s is one token of a segment
+
+    @property
+    def steps(self) -> Ints:
+        """Entries of times_s in each range, (S,): as many as it has tokens, unless requests speculate."""
+        return self.count if self.paces is None else self.paces.steps(self.count)
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     def token_times_s(self, request: int) -> Floats:
         """All token times of one request, ascending. For pictures and small checks: costs O(its tokens)."""
-        lo, hi = np.searchsorted(self.request, [request, request + 1])
-        parts: list[Floats] = []
-        for s in range(lo, hi):
-            if not np.isnan(self.head_s[s]):
-                parts.append(self.head_s[s : s + 1])
-            parts.append(self.times_s[self.start[s] : self.start[s] + self.count[s]])
-        return np.concatenate(parts) if parts else np.empty(0)
+        part = slice(*np.searchsorted(self.request, [request, request + 1]))
+        return self.tokens_s(part)
+
+    def tokens_s(self, part: slice) -> Floats:
+        """All token times of some segments, one after another."""
+        paces = None if self.paces is None else self.paces.take(part)
+        return expand(self.times_s, self.head_s[part], self.start[part], self.count[part], paces)[0]
 
     @classmethod
     def from_token_times(
@@ -93,12 +121,18 @@ class Timelines:
         )
 
 
-def expand(times_s: Floats, head_s: Floats, start: Ints, count: Ints) -> tuple[Floats, Ints]:
+def expand(
+    times_s: Floats, head_s: Floats, start: Ints, count: Ints, paces: Paces | None = None
+) -> tuple[Floats, Ints]:
     """All token times of S segments of a `Timelines`, one after another, and where each segment begins, (S,)."""
     headed = ~np.isnan(head_s)
     tokens = count + headed
     begin = np.cumsum(tokens) - tokens
-    source = np.repeat(start - headed - begin, tokens) + np.arange(int(tokens.sum()))
+    if paces is None:
+        source = np.repeat(start - headed - begin, tokens) + np.arange(int(tokens.sum()))
+    else:
+        number = np.arange(int(tokens.sum())) - np.repeat(begin + headed - 1, tokens)  # in the range, from 1; a head: 0
+        source = np.repeat(start - 1, tokens) + paces.take(np.repeat(np.arange(len(count)), tokens)).steps(number)
     # A head has no place in times_s: read anything there, then put the head itself.
     steps = times_s if len(times_s) else np.zeros(1)
     out = steps[np.clip(source, 0, len(steps) - 1)]
@@ -133,6 +167,15 @@ SEGMENT_COLUMNS = {
     "head_s": np.float64,
     "first_step": np.int64,
     "steps": np.int64,
+}
+#: further columns of segments and steps, where requests speculate
+SPECULATIVE_SEGMENT_COLUMNS = {
+    "tokens": np.int64,  #: that the steps have yielded
+    "gain": np.int64,  #: acceptance length, hundredths of a token
+    "phase": np.int64,  #: what the request had of a token before the first step, hundredths
+}
+SPECULATIVE_STEP_COLUMNS = {
+    "num_speculative_tokens": np.int64,  #: that each decoding sequence drafts in each of the steps
 }
 TRANSFER_COLUMNS = {
     "request": np.int64,
@@ -194,7 +237,7 @@ class Record:
         offsets = np.cumsum([0, *(len(ends) for ends in self.step_ends_s)])
         order = np.argsort(self.segments["request"], kind="stable")
         segment = {name: column[order] for name, column in self.segments.items()}
-        requests = self.requests
+        requests, speculates = self.requests, "tokens" in segment
         return Timelines(
             arrival_s=requests["arrival_s"],
             end_s=requests["end_s"],
@@ -204,6 +247,7 @@ class Record:
             request=segment["request"],
             head_s=segment["head_s"],
             start=segment["first_step"] + offsets[segment["instance"]],
-            count=segment["steps"],
+            count=segment["tokens"] if speculates else segment["steps"],
             times_s=np.concatenate([np.empty(0), *self.step_ends_s]),
+            paces=Paces(segment["gain"], segment["phase"]) if speculates else None,
         )

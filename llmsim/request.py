@@ -8,9 +8,12 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Literal, Protocol
 
+from llmsim.acceptance import PER_TOKEN, Pace
 from llmsim.slo import Slo
 
 NOT_YET_S = float("nan")
+#: acceptance length without drafts: one token in each step
+PLAIN = (PER_TOKEN,)
 #: the phases of requests that an instance serves: both, or one of them where pools are disaggregated
 Role = Literal["mixed", "prefill", "decode"]
 
@@ -105,8 +108,11 @@ class Request:
     """One request on its way through an instance. Only the engine writes it; policies see `RequestView`."""
 
     __slots__ = (
+        "acceptance",
         "admission",
+        "ahead_tokens",
         "arrival_s",
+        "behind_tokens",
         "cached_tokens",
         "counter",
         "emitted_before",
@@ -122,6 +128,8 @@ class Request:
         "left_s",
         "max_tokens",
         "most_computed_tokens",
+        "pace",
+        "phase",
         "predicted_output_tokens",
         "preemptions",
         "prefill_gpu_s",
@@ -164,13 +172,20 @@ class Request:
         self.left_s = NOT_YET_S  #: when its user left
         self.ended_as = Outcome.UNFINISHED  #: so far
         self.head_s = NOT_YET_S  #: when the token that its latest prefill yielded was emitted
+        #: where requests speculate: its acceptance lengths in hundredths, by the number of drafted tokens
+        self.acceptance: tuple[int, ...] = PLAIN
+        self.phase = 0  #: what it has of the next token, hundredths, when it joins the batch
+        self.pace: Pace | None = None  #: since it last joined the batch; None: a token in each step
+        self.ahead_tokens = 0  #: when it last left the batch: tokens it had memory for, beyond those in memory
+        self.behind_tokens = 0  #: tokens in memory then that its engine had not seen yet
 
     @property
     def emitted_tokens(self) -> int:
         """Output tokens that have left the GPU so far."""
         if self.counter is None:
             return self.emitted_before
-        return self.emitted_before + self.counter.steps - self.joined_step
+        steps = self.counter.steps - self.joined_step
+        return self.emitted_before + (steps if self.pace is None else self.pace.tokens(steps))
 
     @property
     def computed_tokens(self) -> int:
@@ -178,6 +193,23 @@ class Request:
         if self.counter is None:
             return self.prefilled_tokens
         return self.prompt_tokens + self.emitted_tokens - 1
+
+    def known_tokens(self, ahead: int = 0) -> int:
+        """Tokens whose keys and values are in memory, and which its engine has seen, once `ahead` more steps began."""
+        if self.counter is None:
+            return self.prefilled_tokens - self.behind_tokens
+        if self.pace is None:
+            return self.computed_tokens + ahead
+        return self.pace.known_tokens(self.counter.steps + ahead - self.joined_step)
+
+    @property
+    def reserved_tokens(self) -> int:
+        """Tokens that it has memory for: more than it has in memory, where it speculates."""
+        if self.counter is None:
+            return self.prefilled_tokens + self.ahead_tokens
+        if self.pace is None:
+            return self.computed_tokens
+        return self.pace.reserved_tokens(self.counter.steps - self.joined_step)
 
     @property
     def tokens_to_prefill(self) -> int:

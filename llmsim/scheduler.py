@@ -175,6 +175,10 @@ class InstanceView(InstanceLimits, Protocol):
         """How many have their prefill complete, held ones included."""
 
     @property
+    def query_tokens(self) -> int:
+        """Tokens that each decoding request computes in the next step: one, and those that were drafted for it."""
+
+    @property
     def free_blocks(self) -> int:
         """KV blocks that no request holds, those with a cached prefix included."""
 
@@ -240,6 +244,8 @@ class Scheduler(ABC):
     needs_whole_requests: bool = False
     #: whether its engine decides a step while the one before it runs, unless a scenario says otherwise
     async_scheduling: bool = False
+    #: whether it counts what decoding requests draft (`InstanceView.query_tokens`)
+    honours_speculation: bool = False
     #: what caches prefixes where there is a cache: vLLM's hashed blocks, or SGLang's radix tree
     prefix_cache: Literal["blocks", "radix"] = "blocks"
 

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     GPUS = "gpus"
     MODELS = "models"
     HOSTS = "hosts"
+    ACCEPTANCES = "acceptances"
     SCHEDULERS = "schedulers"
     ROUTERS = "routers"
     LATENCIES = "latencies"
@@ -99,6 +100,10 @@ def _names(kind: Kind) -> list[str]:
         from llmsim import discovery
 
         return discovery.names(PACKAGES[kind])
+    if kind is Kind.ACCEPTANCES:
+        from llmsim.latency.acceptances import list_acceptances
+
+        return list_acceptances()
     from llmsim.latency import hardware
 
     known = {Kind.GPUS: hardware.list_gpus, Kind.MODELS: hardware.list_models, Kind.HOSTS: hardware.list_hosts}

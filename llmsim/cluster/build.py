@@ -25,7 +25,7 @@ from llmsim.engine.instance import Instance, Observers
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.prefix_cache import PrefixCache
 from llmsim.engine.radix_cache import RadixCache, SpansOfRequests
-from llmsim.engine.recorder import Recorder
+from llmsim.engine.recorder import Recorder, SpeculativeRecorder
 from llmsim.errors import InputError
 from llmsim.record import Floats, Record
 from llmsim.request import Request
@@ -104,6 +104,14 @@ def _check(workload: Workload, specs: Sequence[InstanceSpec], options: RunOption
     for spec in specs:
         if spec.scheduler.needs_prediction and workload.predicted_output_tokens is None:
             raise InputError(f"{type(spec.scheduler).__name__} needs predicted output lengths, and there are none")
+        if (spec.speculation is None) != (workload.acceptance is None):
+            raise InputError("speculation of instances and acceptance of requests need each other, one is missing")
+        if spec.speculation is not None and not spec.scheduler.honours_speculation:
+            raise InputError(f"{type(spec.scheduler).__name__} does not count drafted tokens")
+        if spec.speculation is not None and (spec.async_scheduling or options.disaggregation is not None):
+            raise InputError(
+                "requests speculate on instances that schedule synchronously and compute prompts themselves"
+            )
     if options.disaggregation is not None:
         if options.autoscaling is not None:
             raise InputError("autoscaling is for instances that are all alike, not for prefill and decode")
@@ -138,7 +146,8 @@ class _Base:
         # where requests follow on others, clients put in when they arrive
         arrival_s = attempts.arrival_s.copy() if users.wait_for_ends else attempts.arrival_s
         clock = Clock()
-        recorder = Recorder(arrival_s, attempts.prompt_tokens, attempts.output_tokens, len(specs))
+        kind = Recorder if attempts.acceptance is None else SpeculativeRecorder
+        recorder = kind(arrival_s, attempts.prompt_tokens, attempts.output_tokens, len(specs))
         path = RequestPath(clock, attempts, recorder, on_progress)
         return cls(attempts, users, arrival_s, specs, rng, options, clock, recorder, path)
 
@@ -185,6 +194,7 @@ def _instances(base: _Base, way_out: WayOut, memories: Iterable[KVMemory]) -> li
             gpus=spec.gpus,
             stepwise=not base.options.stretches,
             async_scheduling=spec.async_scheduling,
+            speculation=spec.speculation,
         )
         for number, (spec, memory) in enumerate(zip(base.specs, memories, strict=True))
     ]

@@ -178,7 +178,7 @@ def after_sender(record: Record, token_s: float) -> Timelines:
         sent_s.append(decoded_s)
     times_s = np.concatenate(sent_s)
     last_s = np.full(len(timelines), -np.inf)
-    through = np.where(timelines.count > 0, np.append(times_s, 0.0)[timelines.start + timelines.count - 1], head_s)
+    through = np.where(timelines.count > 0, np.append(times_s, 0.0)[timelines.start + timelines.steps - 1], head_s)
     np.maximum.at(last_s, timelines.request, through)
     return replace(timelines, head_s=head_s, times_s=times_s, end_s=np.maximum(timelines.end_s, last_s))
 

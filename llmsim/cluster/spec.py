@@ -8,6 +8,7 @@ from llmsim.cluster.autoscaling import Autoscaling
 from llmsim.cluster.clients import DIRECT, ApiPath
 from llmsim.cluster.fleet import ORACLE, Reports
 from llmsim.engine.exchange import Disaggregation
+from llmsim.engine.speculation.rule import Speculation
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import Role
 from llmsim.scheduler import Scheduler
@@ -29,6 +30,7 @@ class InstanceSpec:
     role: Role = "mixed"  #: what it does with arrivals and with computed prompts
     gpus: int = 1  #: over which its model is spread
     async_scheduling: bool = False  #: whether a step is decided while the one before it runs, two in flight
+    speculation: Speculation | None = None  #: how its requests speculate; all instances of a cluster do, or none
 
 
 @dataclass(frozen=True)

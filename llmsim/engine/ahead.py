@@ -231,7 +231,7 @@ class StatesAhead(RequestStates):
                 segments.pop()
             self._take_back_head(request)
         elif token_times is not None:
-            id, head_s, first_step, steps = token_times
+            id, head_s, first_step, steps = token_times[:4]
             if steps == 0:
                 self._take_back_head(request)
             else:

@@ -313,7 +313,7 @@ class BlockCache(KVMemory):
         for holding in growing:
             tokens = self._tokens(holding, ahead)
             for place in range(holding.places + 1, min(tokens // size, holding.path.stops[-1]) + 1):
-                filled.append((place * size - tokens, holding.order, place, holding))
+                filled.append((holding.filled_at(place, size, tokens), holding.order, place, holding))
         for _, _, place, holding in sorted(filled):
             self._extend(holding, place)
 
@@ -334,8 +334,15 @@ class BlockCache(KVMemory):
     def _note_growth(self, growing: list[Holding], ahead: int) -> None:
         """Note when one of these requests fills its next block."""
         size = self.block_tokens
-        steps = min((holding.places + 1) * size - self._tokens(holding, ahead) for holding in growing)
+        steps = min(self._steps_to(holding, (holding.places + 1) * size, ahead) for holding in growing)
         self._steps_until_more = min(steps, self._steps_until_more or steps)
+
+    def _steps_to(self, holding: Holding, tokens: int, ahead: int) -> int:
+        """Steps until so many tokens of a decoding request are known, beyond `ahead`."""
+        request = holding.grows
+        if request is None or request.pace is None or request.counter is None:
+            return tokens - self._tokens(holding, ahead)
+        return request.pace.step_that_knows(tokens) - request.counter.steps - ahead
 
     # Blocks ------------------------------------------------------------------------------------------------
 

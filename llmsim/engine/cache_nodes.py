@@ -119,4 +119,9 @@ class Holding:
         """Tokens that are computed once `ahead` steps more are, if it decodes."""
         request = self.grows
         assert request is not None
-        return request.computed_tokens + (ahead if request.counter is not None else 0)
+        return request.known_tokens(ahead)
+
+    def filled_at(self, place: int, size: int, tokens: int) -> int:
+        """When a block became full, to compare with others: in steps from any one of the instance."""
+        pace = None if self.grows is None else self.grows.pace
+        return place * size - tokens if pace is None else pace.step_that_knows(place * size)

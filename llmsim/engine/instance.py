@@ -18,13 +18,19 @@ from llmsim.engine.async_loop import AsyncLoop
 from llmsim.engine.between_steps import BetweenSteps, BetweenStepsAhead
 from llmsim.engine.clock import Alarm, Clock
 from llmsim.engine.decision_types import shortened
-from llmsim.engine.decode_batch import DecodeBatch
+from llmsim.engine.decode_batch import Batch, DecodeBatch
 from llmsim.engine.exchange import Exchange
 from llmsim.engine.journal import Journal
 from llmsim.engine.loop import Loop
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.recorder import Recorder
 from llmsim.engine.request_states import RequestStates
+from llmsim.engine.speculation.batch import SpeculativeBatch
+from llmsim.engine.speculation.loop import SpeculatingView, SpeculativeLoop
+from llmsim.engine.speculation.rule import Speculation
+from llmsim.engine.speculation.states import SpeculatingStates
+from llmsim.engine.speculation.steps import SpeculativeStepTimes
+from llmsim.engine.speculation.stepwise import SpeculativeListBatch, SpeculativeSingleSteps
 from llmsim.engine.step_times import StepTimes
 from llmsim.engine.stepwise import ListBatch, SingleSteps
 from llmsim.engine.stretch import Stretch
@@ -48,7 +54,7 @@ class Observers:
 
 
 class Kinds(NamedTuple):
-    """What makes an engine schedule synchronously or asynchronously."""
+    """What makes an engine schedule synchronously or asynchronously, and requests speculate or not."""
 
     states: type[RequestStates]
     view: Callable[[Any, int, LatencyModel], View]
@@ -58,6 +64,7 @@ class Kinds(NamedTuple):
 
 SYNCHRONOUS = Kinds(RequestStates, View, Loop, BetweenSteps)
 ASYNCHRONOUS = Kinds(StatesAhead, ViewAhead, AsyncLoop, BetweenStepsAhead)
+SPECULATING = Kinds(SpeculatingStates, SpeculatingView, SpeculativeLoop, BetweenSteps)
 
 
 class Instance:
@@ -68,6 +75,7 @@ class Instance:
         "_inbox",
         "_limits",
         "_most_tokens",
+        "_reach",
         "clock",
         "eager",
         "journal",
@@ -91,25 +99,29 @@ class Instance:
         gpus: int = 1,
         stepwise: bool = False,
         async_scheduling: bool = False,
+        speculation: Speculation | None = None,
     ) -> None:
         self.clock = clock
         self.number = number
         self.max_model_len = max_model_len
         self.eager = True
         self.journal = Journal(number, observers.recorder, observers.on_end)
-        batch = ListBatch(memory) if stepwise else DecodeBatch(memory)
-        kinds = ASYNCHRONOUS if async_scheduling else SYNCHRONOUS
+        self._reach = 1 if speculation is None else speculation.reach
+        asks_every_step = stepwise or scheduler.asks_every_step
+        kinds = ASYNCHRONOUS if async_scheduling else SYNCHRONOUS if speculation is None else SPECULATING
+        batch = _batch(memory, speculation, stepwise)
         self.states = kinds.states(
             scheduler.new_queue(), memory, batch, self.journal, output_tokens, type(scheduler).__name__
         )
-        asks_every_step = stepwise or scheduler.asks_every_step
-        step_times = SingleSteps if stepwise else StepTimes
+        if speculation is not None:
+            assert isinstance(self.states, SpeculatingStates)
+            self.states.rule = speculation
         self.loop = kinds.loop(
             Alarm(clock, number),
             scheduler,
             kinds.view(self.states, max_model_len, latency),
             self.states,
-            step_times(latency, self.states, asks_every_step=asks_every_step, gpus=gpus),
+            _step_times(stepwise, speculation)(latency, self.states, asks_every_step=asks_every_step, gpus=gpus),
             self.journal,
             on_tokens=None if observers.on_tokens is None else partial(observers.on_tokens, number),
             asks_every_step=asks_every_step,
@@ -117,7 +129,7 @@ class Instance:
         self._between = kinds.between_steps(self.loop)
         self._limits = OnlyLimits(memory.block_tokens, max_model_len, memory.total_blocks)
         #: prompt and output; the last token is emitted, never computed on
-        self._most_tokens = min(max_model_len, memory.total_blocks * memory.block_tokens + 1)
+        self._most_tokens = min(max_model_len, memory.total_blocks * memory.block_tokens + 2 - self._reach)
         self._inbox: list[tuple[float, Request]] = []  # lazy mode: arrivals, with their times
 
     # Setting up, called by a cluster -----------------------------------------------------------------------
@@ -254,7 +266,7 @@ class Instance:
         if tokens > self.max_model_len:
             return f"prompt and output are {tokens} tokens, max_model_len is {self.max_model_len}"
         memory = self.states.memory
-        return f"needs {memory.blocks_for(tokens - 1)} KV blocks, the instance has {memory.total_blocks}"
+        return f"needs {memory.blocks_for(tokens - 2 + self._reach)} KV blocks, the instance has {memory.total_blocks}"
 
     def _policy_refuses(self, request: Request) -> str | None:
         """Return why the scheduler can never serve a request, or None."""
@@ -270,3 +282,16 @@ class Instance:
     def _asked(self, request: Request) -> str:
         name = type(self.loop.scheduler).__name__
         return f"{name} at t={self.clock.now_s:.6f} s, why_never of request {request.id}"
+
+
+def _batch(memory: KVMemory, speculation: Speculation | None, stepwise: bool) -> Batch:
+    if speculation is None:
+        return ListBatch(memory) if stepwise else DecodeBatch(memory)
+    batch = SpeculativeListBatch if stepwise else SpeculativeBatch
+    return batch(memory, speculation.reach)
+
+
+def _step_times(stepwise: bool, speculation: Speculation | None) -> type[StepTimes]:
+    if speculation is None:
+        return SingleSteps if stepwise else StepTimes
+    return SpeculativeSingleSteps if stepwise else SpeculativeStepTimes

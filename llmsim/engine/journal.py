@@ -16,8 +16,9 @@ from llmsim.request import Request
 #: steps that have ended, and what the instance held meanwhile: KV blocks used, requests waiting and running
 Steps = tuple[Stretch, int, int, int]
 #: token times of a request: its id, when the token left that its prefill yielded (NaN: none), and the number of the
-#: first of its decode steps, and how many there are
-TokenTimes = tuple[int, float, int, int]
+#: first of its decode steps, and how many there are; where requests speculate also the tokens that these have yielded,
+#: and gain and phase of their pace
+TokenTimes = tuple[int, float, int, int] | tuple[int, float, int, int, int, int, int]
 BUFFERED_STRETCHES = 1024  #: lazy mode: about so many stretches are kept before they are written
 
 

@@ -74,7 +74,7 @@ class Loop:
             states.line = None
             # each token has had an equal share of the GPUs
             took_s = stretch.end_s - stretch.anchor_s
-            token_gpu_s = self.step_times.gpus * took_s / (stretch.prefill_tokens + stretch.decoding)
+            token_gpu_s = self.step_times.gpus * took_s / (stretch.prefill_tokens + stretch.decode_tokens)
             exchange = self.exchange
             sends = exchange is not None and exchange.sends
             for request, tokens in stretch.prefill:

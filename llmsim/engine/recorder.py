@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from struct import Struct
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.engine.stretch import Stretch, step_ends_s
-from llmsim.record import ENDED_COLUMNS, SEGMENT_COLUMNS, STEP_COLUMNS, TRANSFER_COLUMNS, Floats, Ints, Record
+from llmsim.record import (
+    ENDED_COLUMNS,
+    SEGMENT_COLUMNS,
+    SPECULATIVE_SEGMENT_COLUMNS,
+    SPECULATIVE_STEP_COLUMNS,
+    STEP_COLUMNS,
+    TRANSFER_COLUMNS,
+    Floats,
+    Ints,
+    Record,
+)
 from llmsim.request import Request
 
 ROWS_AT_ONCE = 4096
 EXPANDED_AT_ONCE = 512  #: stretches
 #: what is written of each stretch while the run goes on: where its times follow from, instead of them
-STRETCH_COLUMNS = {name: kind for name, kind in STEP_COLUMNS.items() if name not in ("start_s", "end_s")} | {
+FORMULA_COLUMNS = {
     "offset": np.int64,
     "anchor_s": np.float64,
     "first_s": np.float64,
@@ -57,11 +67,15 @@ class Rows:
 class Recorder:
     """Collects a run, cheaply: plain numbers appended to tables."""
 
+    segment_columns: ClassVar[Mapping[str, type]] = SEGMENT_COLUMNS
+    step_columns: ClassVar[Mapping[str, type]] = STEP_COLUMNS
+
     def __init__(self, arrival_s: Floats, prompt_tokens: Ints, output_tokens: Ints, instances: int) -> None:
         self._given = {"arrival_s": arrival_s, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
         self._ended = Rows({"id": np.int64, **ENDED_COLUMNS})
-        self._segments = Rows(SEGMENT_COLUMNS)
-        self._stretches = Rows(STRETCH_COLUMNS)
+        self._segments = Rows(self.segment_columns)
+        told = {name: kind for name, kind in self.step_columns.items() if name not in ("start_s", "end_s")}
+        self._stretches = Rows({**told, **FORMULA_COLUMNS})
         self._instances = instances
         self._transfers = Rows(TRANSFER_COLUMNS)
         self._reasons: dict[str, int] = {"": 0}
@@ -88,11 +102,11 @@ class Recorder:
                 )
             )
 
-    def segments(self, instance: int, segments: Iterable[tuple[int, float, int, int]]) -> None:
-        """Note ranges of token times: of which request, its head, the first step, and how many."""
+    def segments(self, instance: int, segments: Iterable[tuple[float, ...]]) -> None:
+        """Note ranges of token times: of which request, its head, the first step, how many, and their pace."""
         write, pack = self._segments.write, self._segments.pack
-        for request, head_s, first_step, steps in segments:
-            write(pack(request, instance, head_s, first_step, steps))
+        for request, *times in segments:
+            write(pack(request, instance, *times))
 
     def ended(self, request: Request, instance: int, end_s: float, reason: str) -> None:
         """Note how a request ended."""
@@ -134,7 +148,7 @@ class Recorder:
         transfers = self._transfers.columns()
         for table in (segments, transfers):
             table["request"] = row[table["request"]]
-        steps, ends_s = _steps(self._stretches.columns(), self._instances)
+        steps, ends_s = _steps(self._stretches.columns(), self.step_columns, self._instances)
         known = {name: column[id] for name, column in {**self._given, **further}.items()}
         return Record(
             requests=known | {name: column[order] for name, column in ended.items()},
@@ -147,7 +161,35 @@ class Recorder:
         )
 
 
-def _steps(stretches: dict[str, NDArray[Any]], instances: int) -> tuple[dict[str, NDArray[Any]], tuple[Floats, ...]]:
+class SpeculativeRecorder(Recorder):
+    """Collects a run in which requests speculate."""
+
+    segment_columns: ClassVar[Mapping[str, type]] = {**SEGMENT_COLUMNS, **SPECULATIVE_SEGMENT_COLUMNS}
+    step_columns: ClassVar[Mapping[str, type]] = {**STEP_COLUMNS, **SPECULATIVE_STEP_COLUMNS}
+
+    def stretches(self, instance: int, stretches: Iterable[tuple[Stretch, int, int, int]]) -> None:
+        """Note steps and stretches of an instance; with each: KV blocks used, waiting, running."""
+        for stretch, blocks_used, waiting, running in stretches:
+            self._stretches.add(
+                instance,
+                stretch.steps,
+                stretch.prefill_tokens,
+                stretch.decoding,
+                stretch.context_tokens,
+                blocks_used,
+                waiting,
+                running,
+                stretch.decode_tokens // stretch.decoding - 1 if stretch.decoding else 0,
+                stretch.offset,
+                stretch.anchor_s,
+                stretch.first_s,
+                stretch.growth_s,
+            )
+
+
+def _steps(
+    stretches: dict[str, NDArray[Any]], names: Iterable[str], instances: int
+) -> tuple[dict[str, NDArray[Any]], tuple[Floats, ...]]:
     """Return the table of steps, by end and instance, and when each decode step of each instance ended."""
     anchor_s, first_s, growth_s = (stretches[name] for name in ("anchor_s", "first_s", "growth_s"))
     offset = stretches["offset"]
@@ -159,7 +201,7 @@ def _steps(stretches: dict[str, NDArray[Any]], instances: int) -> tuple[dict[str
     ends_s = tuple(_ends_s(stretches, own) for own in np.split(decode, bounds))
     rows = by_instance[np.argsort(end_s[by_instance], kind="stable")]
     columns = stretches | {"start_s": start_s, "end_s": end_s}
-    return {name: columns[name][rows] for name in STEP_COLUMNS}, ends_s
+    return {name: columns[name][rows] for name in names}, ends_s
 
 
 def _ends_s(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> Floats:

@@ -129,7 +129,7 @@ class RequestStates:
             if id not in self.running or id in decision.hold or self._rests(id):
                 continue
             tokens = decision.prefill.get(id, 0) if id in self.prefilling else int(decision.decode)
-            blocks = cache.blocks_for(request.computed_tokens + tokens) - cache.blocks_for(request.computed_tokens)
+            blocks = self._blocks_of_step(request, tokens)
             while needed + blocks > cache.free_blocks and victims and id in self.running:
                 victim = victims.popleft()
                 needed -= self._preempt(victim, granted.get(victim, 0))
@@ -145,6 +145,15 @@ class RequestStates:
         request = self.running.get(id)
         if request is None:
             raise self.wrong(f"request {id} is preempted, but is not running")
+        blocks = self._retract(request, granted)
+        self.forget_computed(request)
+        request.preemptions += 1
+        self.enqueue(request)
+        self.waiting.move_to_end(id, last=False)
+        return blocks
+
+    def _retract(self, request: Request, granted: int) -> int:
+        """Take a request out, and its memory back; return the blocks for `granted` further tokens that it has."""
         unknown = self._unknown(request, granted)
         self._take_out(request)
         memory, tokens = self.memory, request.prefilled_tokens
@@ -152,12 +161,13 @@ class RequestStates:
         memory.take(blocks)
         if unknown:
             memory.release_tail(tokens + granted, tokens + granted - unknown)
-        memory.retract(id, tokens + granted - unknown, len(self.running))
-        self.forget_computed(request)
-        request.preemptions += 1
-        self.enqueue(request)
-        self.waiting.move_to_end(id, last=False)
+        memory.retract(request.id, tokens + granted - unknown, len(self.running))
         return blocks
+
+    def _blocks_of_step(self, request: Request, tokens: int) -> int:
+        """Blocks that a running request takes for so many tokens in the next step."""
+        computed, memory = request.computed_tokens, self.memory
+        return memory.blocks_for(computed + tokens) - memory.blocks_for(computed)
 
     def _unknown(self, request: Request, granted: int) -> int:
         """How many tokens of a request, `granted` ones for the next step among them, have memory and are not known."""
@@ -334,7 +344,7 @@ class RequestStates:
         """Take out a decoding request that has emitted its last token."""
         request = self.running.pop(id)
         self._leave_batch(request)
-        self.memory.release(id, request.prefilled_tokens)
+        self._give_back(request)
         self.end(request, Outcome.FINISHED, self.now_s)
 
     def withdraw(self, request: Request) -> None:
@@ -344,7 +354,11 @@ class RequestStates:
             self.waiting_tokens -= request.prompt_tokens
             return
         self._take_out(request)
-        self.memory.release(id, request.prefilled_tokens)
+        self._give_back(request)
+
+    def _give_back(self, request: Request) -> None:
+        """Take the memory back of a request that has been taken out."""
+        self.memory.release(request.id, request.prefilled_tokens)
 
     def _take_out(self, request: Request) -> None:
         """Take a request out of the running ones; its memory is still to be taken back."""

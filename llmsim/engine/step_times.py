@@ -64,6 +64,10 @@ class StepTimes:
             raise PolicyError(f"{self._place()} has {given}; expected at least 1, with times above 0")
         return Stretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
 
+    def alone_s(self, stretch: Stretch) -> float:
+        """Seconds of the first of these steps, asked for by itself."""
+        return self.latency.step_time_s((), stretch.decoding, stretch.context_tokens)
+
     def _prefill(self, decision: Decision, start_s: float) -> Stretch:
         """Return one step that prefills, and in which the decoding requests may emit a token each."""
         states = self._states

@@ -85,7 +85,7 @@ class SingleSteps(StepTimes):
     def decode(self, start_s: float, most: int) -> Stretch:
         """Take one step, and compare what the latency model says of it as one of many with what it says of it alone."""
         stretch = super().decode(start_s, most)
-        step_s = self.latency.step_time_s((), stretch.decoding, stretch.context_tokens)
+        step_s = self.alone_s(stretch)
         on_line_s = stretch.first_s + stretch.offset * stretch.growth_s
         if not isclose(on_line_s, step_s, rel_tol=1e-9):
             raise PolicyError(

@@ -70,6 +70,11 @@ class Stretch:
         k = offset + steps
         self.end_s = anchor_s + (k * first_s + (k * (k - 1) >> 1) * growth_s)
 
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens that decoding sequences compute in each step."""
+        return self.decoding
+
     def step_end_s(self, step: int) -> float:
         """When a step ends, counted from 1; 0: when the first one starts."""
         k = self.offset + step

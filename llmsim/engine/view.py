@@ -66,6 +66,7 @@ class View(Limits):
     )
 
     _asked: Admission | None  #: of a step in which nothing is admitted
+    query_tokens: int = 1
 
     def __init__(self, states: RequestStates, max_model_len: int, latency: LatencyModel) -> None:
         self._latency = latency

@@ -21,6 +21,7 @@ from llmsim.experiment.autoscaling import make_autoscaling
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.requests import make_workload
 from llmsim.experiment.routing import check_declining, make_disaggregation, make_reports, make_router
+from llmsim.experiment.speculation import make_acceptance
 from llmsim.latency.contract import LatencySource
 from llmsim.latency.scaled import Scaled
 from llmsim.metrics.slo import Slo
@@ -68,8 +69,7 @@ class Assembly:
 
     def with_step_times(self, factor: float) -> Assembly:
         """Return the same parts, but every step takes `factor` times as long."""
-        slowed = (replace(instance, latency=Scaled(instance.latency, factor)) for instance in self.instances)
-        return replace(self, instances=tuple(slowed))
+        return replace(self, instances=tuple(_slowed(instance, factor) for instance in self.instances))
 
     def simulate(self, *, stepwise: bool = False, progress: Progress | None = None) -> Record:
         """Serve the requests; `stepwise` takes every step on its own, with the same result."""
@@ -105,6 +105,7 @@ def assemble(
     draws = streams(scenario.seed)
     if workload is None:
         workload = make_workload(scenario, draws)
+    workload = replace(workload, acceptance=make_acceptance(scenario, draws.speculation, workload))
     options = make_options(scenario, draws, len(workload))
     return Assembly(workload, tuple(instances), router, draws, options, slo, user, window)
 
@@ -132,3 +133,11 @@ def check(
 ) -> None:
     """Assemble all that a run consists of but its requests: InputError for what cannot be had."""
     assemble(scenario, scheduler=scheduler, latency=latency, workload=ONE_REQUEST)
+
+
+def _slowed(instance: InstanceSpec, factor: float) -> InstanceSpec:
+    speculation = instance.speculation
+    if speculation is not None:
+        times = {drafts: Scaled(latency, factor) for drafts, latency in speculation.latency.items()}
+        speculation = replace(speculation, latency=times)
+    return replace(instance, latency=Scaled(instance.latency, factor), speculation=speculation)

@@ -11,6 +11,7 @@ from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError, nearest
 from llmsim.experiment.assemble import blaming, make_host, make_model, make_slo
+from llmsim.experiment.speculation import Drafts, make_speculation
 from llmsim.latency import hardware
 from llmsim.latency.build import find_latency
 from llmsim.latency.contract import LatencyModel, LatencySource
@@ -55,6 +56,9 @@ def _instance(
     with blaming(scenario, *keys("gpu")):
         gpu = hardware.load_gpu(cluster.gpu)
     model = make_model(scenario)
+    drafts = None
+    if scenario.speculation is not None and scenario.speculates:
+        drafts = Drafts(scenario.speculation, gpu, model, cluster.tensor_parallel_size, source)
     blocks = cluster.num_gpu_blocks
     if blocks is None:
         with blaming(scenario, *keys("model", "tensor_parallel_size", "gpu", "gpu_memory_utilization")):
@@ -66,15 +70,24 @@ def _instance(
                 block_tokens=cluster.block_size,
                 max_num_batched_tokens=_largest_step_tokens(scheduler),
                 max_num_seqs=scheduler.most_running,
+                drafter=None if drafts is None else drafts.memory(),
             )
     with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
         latency = source.for_instance(gpu, model, cluster.tensor_parallel_size)
     host = make_host(scenario, number)
     asynchronous = async_scheduling(scenario, number, scheduler)
     times = host.model_dump(include={field.name for field in dataclasses.fields(Host)})
-    if any(value for name, value in times.items() if name.endswith("_s")):
-        latency = Host(latency, **times, overlapped=asynchronous)
+
+    def with_host(latency: LatencyModel, query_tokens: int = 1) -> LatencyModel:
+        if not any(value for name, value in times.items() if name.endswith("_s")):
+            return latency
+        return Host(latency, **times, overlapped=asynchronous, query_tokens=query_tokens)
+
     scheduler = scheduler.on_gpu(gpu.memory_bytes)
+    speculation = None
+    if drafts is not None:
+        speculation = make_speculation(scenario, scheduler, drafts, latency, with_host, asynchronous=asynchronous)
+    latency = with_host(latency)
     scheduler = with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching)
     return InstanceSpec(
         scheduler=scheduler,
@@ -87,6 +100,7 @@ def _instance(
         role=pool.role,
         gpus=cluster.tensor_parallel_size,
         async_scheduling=asynchronous,
+        speculation=speculation,
     )
 
 
@@ -122,6 +136,8 @@ def async_scheduling(scenario: Scenario, number: int, scheduler: Scheduler | Non
     chosen = scenario.scheduler.async_scheduling if own is None else own
     if chosen is not None:
         return chosen
+    if scenario.speculates:
+        return False
     engine = ENGINES.get(scenario.cluster.engine or "")
     if engine is not None:
         return engine.async_scheduling

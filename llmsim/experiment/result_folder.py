@@ -28,7 +28,6 @@ from llmsim.record import (
     InstanceState,
     Record,
     Timelines,
-    expand,
 )
 from llmsim.request import Outcome
 from llmsim.scenario import ImmediateDelivery, Scenario
@@ -200,7 +199,7 @@ def _deliveries(result: Result) -> dict[str, Any]:
 
 def _delivered_tokens(delivered: Timelines) -> dict[str, Any]:
     """One row per token, for readers without llmsim: of paced runs, whose times are in no other table."""
-    times_s, _ = expand(delivered.times_s, delivered.head_s, delivered.start, delivered.count)
+    times_s = delivered.tokens_s(slice(None))
     return {"request": np.repeat(delivered.request, delivered.count), "delivered_s": times_s}
 
 

@@ -14,7 +14,7 @@ from llmsim.metrics.score import score
 from llmsim.metrics.slo import GRACE_S
 from llmsim.metrics.smooth_goodput import User, idle_latency_s
 from llmsim.metrics.window import Window, per_second, resolve, run_end_s
-from llmsim.record import Record, Timelines, expand
+from llmsim.record import Record, Timelines
 from llmsim.scenario import Scenario
 
 #: readers, tokens/s: of a chat, of version 1 of the paper, and a fast one
@@ -84,6 +84,5 @@ def _number(value: float | None) -> float:
 
 def _earlier_tokens(emitted: Timelines, held: Timelines) -> int:
     """How many tokens are delivered before they were emitted; all requests have finished."""
-    emitted_s, _ = expand(emitted.times_s, emitted.head_s, emitted.start, emitted.count)
-    held_s, _ = expand(held.times_s, held.head_s, held.start, held.count)
+    emitted_s, held_s = emitted.tokens_s(slice(None)), held.tokens_s(slice(None))
     return int(np.sum(held_s < emitted_s[: len(held_s)]))

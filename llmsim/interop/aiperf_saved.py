@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.interop.saving import Served
+from llmsim.interop.saving import Served, gaps_s
 from llmsim.record import Floats
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
@@ -45,7 +45,7 @@ def _metrics(times_s: Floats) -> dict[str, Any]:
     found: dict[str, Any] = {"output_sequence_length": {"value": n, "unit": "tokens"}, "request_latency": _ms(0.0)}
     if n:
         found |= {"time_to_first_token": _ms(times_s[0]), "request_latency": _ms(times_s[-1])}
-        found["inter_chunk_latency"] = {"value": (1e3 * np.diff(times_s)).tolist(), "unit": "ms"}
+        found["inter_chunk_latency"] = {"value": (1e3 * gaps_s(times_s)).tolist(), "unit": "ms"}
     if n > 1:
         found["inter_token_latency"] = _ms((times_s[-1] - times_s[0]) / (n - 1))
     return found
@@ -65,7 +65,7 @@ def summary(served: Served) -> dict[str, Any]:
         "time_to_first_token": np.array([times_s[0] for times_s in some]),
         "time_to_second_token": np.array([times_s[1] - times_s[0] for times_s in several]),
         "inter_token_latency": mean_gaps_s,
-        "inter_chunk_latency": np.concatenate([np.empty(0), *(np.diff(times_s) for times_s in several)]),
+        "inter_chunk_latency": np.concatenate([np.empty(0), *(gaps_s(times_s) for times_s in several)]),
         "request_latency": np.array([times_s[-1] for times_s in some]),
     }
     of_each = {name: _distribution(1e3 * values, "ms") for name, values in ms.items()}

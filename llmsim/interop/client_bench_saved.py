@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.interop.saving import Served
+from llmsim.interop.saving import Served, gaps_s
 from llmsim.record import Floats
 
 PERCENTILES = (50, 90, 95, 99)
@@ -53,7 +53,7 @@ def _details(served: Served) -> dict[str, list[Any]]:
         "input_lens": served.timelines.prompt_tokens.tolist(),
         "output_lens": [len(times) if i in done else 0 for i, times in enumerate(each)],
         "ttfts": [times[0] if times else 0.0 for times in each],
-        "itls": [np.diff(times).tolist() for times in each],
+        "itls": [gaps_s(np.array(times)).tolist() for times in each],
         "latencies": [times[-1] if times else 0.0 for times in each],
         "start_times": served.sent_s.tolist(),
         "queue_times": [0.0] * len(each),
@@ -69,7 +69,7 @@ def _statistics(served: Served) -> dict[str, float]:
     values: dict[str, Floats] = {
         "ttft": np.array([times_s[0] for times_s in some]),
         "tpot": np.array([(times_s[-1] - times_s[0]) / (len(times_s) - 1) for times_s in several]),
-        "itl": np.concatenate([np.empty(0), *(np.diff(times_s) for times_s in several)]),
+        "itl": np.concatenate([np.empty(0), *(gaps_s(times_s) for times_s in several)]),
         "e2el": np.array([times_s[-1] for times_s in some]),
     }
     found: dict[str, float] = {}

@@ -39,7 +39,7 @@ class Served:
     def tokens_s(self) -> list[Floats]:
         """Times of each request's tokens after its sending; N arrays."""
         rows, times = ranges.layout(self.timelines), self.timelines
-        every_s, _ = expand(times.times_s, rows.head_s, rows.start, rows.count)
+        every_s, _ = expand(times.times_s, rows.head_s, rows.start, rows.count, rows.paces)
         ends: Ints = np.cumsum(rows.n_tokens)
         each = np.split(every_s, ends[:-1]) if len(ends) else []
         return [of_one - sent for of_one, sent in zip(each, times.arrival_s, strict=True)]
@@ -54,3 +54,8 @@ class Served:
     def n_tokens(self) -> Ints:
         """(N,) that each request got."""
         return ranges.n_tokens(self.timelines)
+
+
+def gaps_s(times_s: Floats) -> Floats:
+    """Gaps between the chunks of a stream; tokens that come at the same time come in one."""
+    return np.diff(np.unique(times_s))

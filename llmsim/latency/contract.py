@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from llmsim.errors import InputError
+
 if TYPE_CHECKING:
     from llmsim.latency.gpu import Gpu
     from llmsim.latency.model import Model
@@ -58,14 +60,15 @@ class LatencyModel(LatencySource):
         return f"{type(self).__name__}, as given"
 
     @abstractmethod
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step that prefills these chunks and decodes one token for each of `decoding` sequences.
 
         `context_tokens` is the sum over the decoding sequences of the tokens that they attend to, the one being
-        computed included. At least one of `prefill` and `decoding` is not empty.
+        computed included; a whole number, unless requests speculate. At least one of `prefill` and `decoding` is not
+        empty.
         """
 
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+    def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Return the times of decode steps in a row, as far as they lie on a line: at least of one.
 
         Contexts grow by one token per sequence and step. The first takes ``step_time_s((), decoding, context_tokens)``
@@ -73,3 +76,19 @@ class LatencyModel(LatencySource):
         line cost as much as one step.
         """
         return self.step_time_s((), decoding, context_tokens), 0.0, 1
+
+    def speculating(self, query_tokens: int) -> LatencyModel:
+        """Return the times of steps in which each decoding sequence computes so many tokens: drafted ones, to verify.
+
+        `context_tokens` does not count what is drafted. Override it; InputError where nothing is known of such steps.
+        """
+        raise InputError(f"step times of {type(self).__name__} do not say what it takes to verify drafted tokens")
+
+    def with_layers(self, share: float, head: float = 1.0) -> LatencyModel:
+        """Return the times of a model with these shares of the layers and of the head: a drafter.
+
+        Override it; InputError where layers are not known.
+        """
+        raise InputError(
+            f"step times of {type(self).__name__} do not tell layers apart; expected seconds or a model for the drafter"
+        )

@@ -38,8 +38,8 @@ class Curve:
         """Return this curve, higher by a constant."""
         return Curve(self.knots, [a + by for a in self.a], self.b, self.ends)
 
-    def line(self, start: int, stride: int) -> Line:
+    def line(self, start: float, stride: int) -> Line:
         """Values at points from `start`, `stride` (> 0) apart: the first, the increment, how many before the knot."""
         j = bisect_right(self.knots, start)
         b = self.b[j]
-        return self.a[j] + b * start, b * stride, -((start - self.ends[j]) // stride)  # rounded up
+        return self.a[j] + b * start, b * stride, int(-((start - self.ends[j]) // stride))  # rounded up

@@ -51,7 +51,7 @@ class Fitted(LatencyModel):
         a, b, c = (_seconds(profile, key, path) for key in ("prefill", "decoding_smallbs", "decoding_largebs"))
         return cls(a, b, c, large_batch=int(profile["decoding_large_small_bs_threshold"]))
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""
         if not prefill:
             fixed_s, token_s = self._decode(decoding)
@@ -66,7 +66,7 @@ class Fitted(LatencyModel):
         once_s = min(a, (self.decode_small if decoding < self.large_batch else self.decode_large)[0])
         return prefill_s - once_s + (fixed_s + token_s * context_tokens)
 
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+    def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
         fixed_s, token_s = self._decode(decoding)
         return fixed_s + token_s * context_tokens, token_s * decoding, UNBOUNDED

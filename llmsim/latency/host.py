@@ -29,6 +29,7 @@ class Host(LatencyModel):
     serial_step_s: float = 0.0
     serial_sequence_s: float = 0.0
     overlapped: bool = False  #: asynchronous scheduling
+    query_tokens: int = 1  #: that each decoding sequence computes in a step
 
     def __post_init__(self) -> None:
         for name in ("step_s", "sequence_s", "eager_step_s", "serial_step_s", "serial_sequence_s"):
@@ -41,18 +42,18 @@ class Host(LatencyModel):
         """What the GPU's times rest on."""
         return self.gpu.basis
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""
-        tokens = decoding + sum(tokens for _, tokens in prefill)
+        tokens = decoding * self.query_tokens + sum(tokens for _, tokens in prefill)
         sequences = decoding + len(prefill)
         host_s, serial_s = self.host_s(sequences, tokens), self.serial_s(sequences)
         gpu_s = self.gpu.step_time_s(prefill, decoding, context_tokens)
         return (max(gpu_s, host_s) if self.overlapped else gpu_s + host_s) + serial_s
 
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+    def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
         line = self.gpu.decode_line(decoding, context_tokens)
-        host_s = self.host_s(decoding, decoding)
+        host_s = self.host_s(decoding, decoding * self.query_tokens)
         first_s, growth_s, steps = slower(line, host_s) if self.overlapped else (line[0] + host_s, *line[1:])
         return first_s + self.serial_s(decoding), growth_s, steps
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from llmsim.errors import InputError
 from llmsim.latency.gpu import Gpu
@@ -10,6 +11,14 @@ from llmsim.latency.model import BF16_BYTES, KV_BYTES, Architecture, Model
 
 #: bytes that no KV block gets: CUDA graphs, NCCL and library workspaces (assumed; see `kv_blocks`)
 WORKSPACE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Drafter:
+    """What drafts tokens takes of each GPU's memory."""
+
+    weight_bytes: float
+    kv_bytes: float  #: of each token
 
 
 def check_tensor_parallel(model: Model, tensor_parallel_size: int) -> None:
@@ -57,7 +66,7 @@ def overhead_bytes(model: Model, tensor_parallel_size: int, max_num_batched_toke
 
 
 def blocks_beside_windows(
-    model: Architecture, free_bytes: float, block_bytes: int, block_tokens: int, max_num_seqs: int
+    model: Architecture, free_bytes: float, block_bytes: float, block_tokens: int, max_num_seqs: int
 ) -> int:
     """Blocks of the layers that attend to everything, when the windows of all seats are set aside; 0 without windows.
 
@@ -70,7 +79,7 @@ def blocks_beside_windows(
         return 0
     full = model.num_hidden_layers - window.layers
     size = min(full, window.layers)  # layers of a group
-    pages = int(free_bytes // (block_bytes // model.num_hidden_layers * size))
+    pages = int(free_bytes // (block_bytes / model.num_hidden_layers * size))
     set_aside = max_num_seqs * math.ceil(window.layers / size) * (window.tokens // block_tokens + 1)
     return max(0, pages - set_aside) // math.ceil(full / size)
 
@@ -84,21 +93,24 @@ def kv_blocks(
     block_tokens: int = 16,
     max_num_batched_tokens: int = 8192,
     max_num_seqs: int | None = None,
+    drafter: Drafter | None = None,
 ) -> int:
     """KV blocks of one instance: what vLLM gets from the memory that weights and activations leave.
 
     (memory × utilization - weights / TP - `overhead_bytes`) / bytes of a block on one GPU, rounded down. Of a model
-    with windows in some layers, `max_num_seqs` sequences' windows are set aside, see `blocks_beside_windows`.
+    with windows in some layers, `max_num_seqs` sequences' windows are set aside, see `blocks_beside_windows`. A
+    `drafter` has weights, and keys and values of each token, beside the model's.
     Raises InputError with the numbers when not a single block fits.
     """
     check_tensor_parallel(model, tensor_parallel_size)
     if not 0 < gpu_memory_utilization <= 1:
         raise InputError(f"gpu_memory_utilization = {gpu_memory_utilization}, expected above 0 and at most 1")
-    weights = weight_bytes_per_gpu(model, tensor_parallel_size)
+    weights = weight_bytes_per_gpu(model, tensor_parallel_size) + (drafter.weight_bytes if drafter else 0.0)
     overhead = overhead_bytes(model, tensor_parallel_size, max_num_batched_tokens)
     usable = gpu.memory_bytes * gpu_memory_utilization
     free = usable - weights - overhead
-    block_bytes = kv_bytes_per_gpu(model, tensor_parallel_size) * block_tokens
+    token_bytes = kv_bytes_per_gpu(model, tensor_parallel_size) + (drafter.kv_bytes if drafter else 0.0)
+    block_bytes = token_bytes * block_tokens
     blocks = int(free // block_bytes)
     if max_num_seqs is not None:
         blocks = max(blocks, blocks_beside_windows(model, free, block_bytes, block_tokens, max_num_seqs))

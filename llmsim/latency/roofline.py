@@ -48,18 +48,24 @@ class Roofline(LatencyModel):
         model: Model,
         tensor_parallel_size: int = 1,
         efficiencies: Efficiencies | None = None,
+        query_tokens: int = 1,
+        layers_share: float = 1.0,
+        head_share: float = 1.0,
     ) -> None:
         check_tensor_parallel(model, tensor_parallel_size)
+        self._query_tokens = query_tokens  # that a decoding sequence computes in a step
+        self._layers_share, self._head_share = layers_share, head_share  # of the model: below 1 for a drafter
         self.gpu, self.model, self.gpus = gpu, model, tensor_parallel_size
         self.efficiencies = e = efficiencies or efficiencies_of(gpu)
         self._bytes_per_s = gpu.memory_bandwidth_bytes_per_s * e.memory
-        self._full, self._inside, self._window = layers_with_window(model)
+        full, inside, self._window = layers_with_window(model)
+        self._full, self._inside = full * layers_share, inside * layers_share
         # of one layer: seconds for each pair of a query token and a token it attends to, and for each token read
         attention_flop_per_s = gpu.bf16_flop_per_s * e.attention_flop
         self._pair_s = _pair_flop(model) / self.gpus / attention_flop_per_s
         self._read_s = kv_bytes_per_gpu(model, self.gpus) / model.num_hidden_layers / self._bytes_per_s
         decode_pair_s = _decode_pair_flop(model) / self.gpus / attention_flop_per_s
-        self._decode_s = max(decode_pair_s, self._read_s)
+        self._decode_s = max(decode_pair_s * query_tokens, self._read_s)
         self._rest: dict[int, float] = {}  # by tokens in the step
         self._heads: dict[int, float] = {}  # by sequences
 
@@ -69,27 +75,37 @@ class Roofline(LatencyModel):
         size = f" TP{self.gpus}" if self.gpus > 1 else ""
         return f"roofline: data sheet of {self.gpu.name}{size} and sizes of {self.model.name}, nothing measured"
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""
-        tokens = decoding
+        queries = tokens = decoding * self._query_tokens
         attention_s = self._decode_attention_s(decoding, context_tokens)
         for computed, chunk in prefill:
             tokens += chunk
             attention_s += self._full * self._chunk_s(computed, chunk, computed + chunk)
             if self._inside:
                 attention_s += self._inside * self._chunk_s(computed, chunk, self._window)
-        return self._rest_s(tokens, decoding + len(prefill)) + attention_s
+        return self._rest_s(tokens, queries + len(prefill)) + attention_s
 
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+    def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
-        first_s = self._rest_s(decoding, decoding) + self._decode_attention_s(decoding, context_tokens)
+        queries = decoding * self._query_tokens
+        first_s = self._rest_s(queries, queries) + self._decode_attention_s(decoding, context_tokens)
         growing_s = self._full * self._decode_s * decoding
         within = decoding * self._window - context_tokens
         if not self._inside or within < 0:
             return first_s, growing_s, UNBOUNDED
-        return first_s, growing_s + self._inside * self._decode_s * decoding, within // decoding + 1
+        return first_s, growing_s + self._inside * self._decode_s * decoding, int(within // decoding) + 1
 
-    def _decode_attention_s(self, decoding: int, context_tokens: int) -> float:
+    def speculating(self, query_tokens: int) -> Roofline:
+        """As the contract says; attention reads keys and values once for all tokens of a sequence."""
+        shares = self._layers_share, self._head_share
+        return Roofline(self.gpu, self.model, self.gpus, self.efficiencies, query_tokens, *shares)
+
+    def with_layers(self, share: float, head: float = 1.0) -> Roofline:
+        """As the contract says."""
+        return Roofline(self.gpu, self.model, self.gpus, self.efficiencies, self._query_tokens, share, head)
+
+    def _decode_attention_s(self, decoding: int, context_tokens: float) -> float:
         """Seconds for all layers; those with a window as if every context were the mean one."""
         attention_s = self._full * self._decode_s * context_tokens
         if self._inside:
@@ -107,11 +123,13 @@ class Roofline(LatencyModel):
         """Seconds of everything but attention over the context."""
         layers_s = self._rest.get(tokens)
         if layers_s is None:
-            layers_s = self._rest[tokens] = self._layers_s(tokens)
+            layers_s = self._rest[tokens] = self._layers_s(tokens) * self._layers_share
         head_s = self._heads.get(sequences)
         if head_s is None:
             m = self.model
-            head_s = self._heads[sequences] = self._matmul_s(sequences, m.vocab_size / self.gpus, m.hidden_size)
+            head_s = self._heads[sequences] = self._matmul_s(
+                sequences, self._head_share * m.vocab_size / self.gpus, m.hidden_size
+            )
         return layers_s + head_s
 
     def _layers_s(self, tokens: int) -> float:

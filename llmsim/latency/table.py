@@ -18,10 +18,11 @@ piecewise linear between measured points, constant below the first, and keep the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from llmsim.latency.contract import Chunk, LatencyModel, Line
 from llmsim.latency.curve import Curve
-from llmsim.latency.profile import MixedDecodeTimes, StepProfile
+from llmsim.latency.profile import HeadTimes, LinearTimes, MixedDecodeTimes, PrefillTimes, StepProfile
 
 KEPT = 100_000  #: step sizes whose time is remembered
 
@@ -43,8 +44,9 @@ class Values(dict[int, float]):
 class StepTable(LatencyModel):
     """A `StepProfile` that answers in about a microsecond."""
 
-    def __init__(self, profile: StepProfile) -> None:
+    def __init__(self, profile: StepProfile, query_tokens: int = 1) -> None:
         self.profile = profile
+        self._query_tokens = query_tokens  # that a decoding sequence computes in a step
         prefill, decode = profile.prefill_attention, profile.decode_attention
         self._linear = Curve.through(profile.linear.tokens, profile.linear.time_s)
         self._head = Curve.through(profile.head.sequences, profile.head.time_s)
@@ -68,7 +70,7 @@ class StepTable(LatencyModel):
         experts = ", experts dealt out whole" if profile.expert_parallel_size > 1 else ""
         return f"composed of operators ({profile.provenance.engine}), {named}{experts}"
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""
         if not prefill:
             curve = self._decode.get(decoding) or self._decode_of(decoding)
@@ -80,7 +82,8 @@ class StepTable(LatencyModel):
         else:
             tokens = sum(chunk for _, chunk in prefill)
             attention_s = self._shared_s(prefill)
-        size = tokens + decoding, len(prefill) + decoding
+        computed_tokens = decoding * self._query_tokens
+        size = tokens + computed_tokens, len(prefill) + computed_tokens
         rest_s = self._rest.get(size) or self._rest_of(*size)
         if decoding:
             alone_s = (self._attention.get(decoding) or self._attention_of(decoding))(context_tokens)
@@ -88,9 +91,30 @@ class StepTable(LatencyModel):
             attention_s += alone_s if alone_s > beside_s else beside_s
         return rest_s + attention_s
 
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+    def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
         return (self._decode.get(decoding) or self._decode_of(decoding)).line(context_tokens, decoding)
+
+    def speculating(self, query_tokens: int) -> StepTable:
+        """As the contract says; attention reads keys and values once for all tokens of a sequence."""
+        return StepTable(self.profile, query_tokens)
+
+    def with_layers(self, share: float, head: float = 1.0) -> StepTable:
+        """As the contract says, with the share of the layers of all that is not the head."""
+        profile = self.profile
+        linear, prefill, decode = profile.linear, profile.prefill_attention, profile.decode_attention
+        parts = {
+            "linear": _scaled(linear, share, "time_s"),
+            "head": _scaled(profile.head, head, "time_s"),
+            "prefill_attention": _scaled(prefill, share, "alone_s", "added_s"),
+            "decode_attention": decode.model_copy(
+                update={"time_s": tuple(tuple(share * t for t in row) for row in decode.time_s)}
+            ),
+        }
+        if mixed := profile.mixed_decode:
+            scaled = {"sequence_s": share * mixed.sequence_s, "block_s": share * mixed.block_s}
+            parts["mixed_decode"] = mixed.model_copy(update=scaled)
+        return StepTable(profile.model_copy(update=parts), self._query_tokens)
 
     def _new_s(self, values: Values, computed: int, end: int) -> float:
         """Seconds, launch apart, of the tokens from `computed` to `end` of one prompt."""
@@ -116,7 +140,8 @@ class StepTable(LatencyModel):
         return time_s
 
     def _decode_of(self, decoding: int) -> Curve:
-        rest_s = self._linear(decoding) + self._head(decoding)
+        tokens = decoding * self._query_tokens
+        rest_s = self._linear(tokens) + self._head(tokens)
         curve = self._decode[decoding] = self._attention_of(decoding).raised(rest_s)
         return curve
 
@@ -132,3 +157,10 @@ def _beside_prompts(mixed: MixedDecodeTimes | None) -> tuple[float, float]:
     if mixed is None:
         return 0.0, 0.0
     return mixed.sequence_s + mixed.block_s / 2, mixed.block_s / mixed.block_tokens
+
+
+Times = TypeVar("Times", LinearTimes, HeadTimes, PrefillTimes)
+
+
+def _scaled(times: Times, factor: float, *columns: str) -> Times:
+    return times.model_copy(update={name: tuple(factor * t for t in getattr(times, name)) for name in columns})

@@ -1,8 +1,8 @@
 """What the GPUs worked for: each step's time, shared among the tokens that it computed.
 
-The rule: a step that computes n tokens (of prompts, and one for each decoding sequence) spends 1/n of its time on each.
-All shares add up to the time in which GPUs were busy. It is an average, not a margin: leaving one token out would
-shorten a step by less than its share.
+The rule: a step that computes n tokens (of prompts, and for each decoding sequence one and those drafted for it) spends
+1/n of its time on each. All shares add up to the time in which GPUs were busy. It is an average, not a margin: leaving
+one token out would shorten a step by less than its share.
 """
 
 from __future__ import annotations
@@ -48,5 +48,8 @@ def _through(record: Record, gpus: Sequence[int]) -> Floats:
         lengths_s = np.diff(ends_s, prepend=0.0)
         first = np.flatnonzero(np.diff(row, prepend=-1))
         lengths_s[first] = ends_s[first] - steps["start_s"][row[first]]
-        shares.append(gpus[instance] * lengths_s / (steps["decoding"][row] + steps["prefill_tokens"][row]))
+        each = 1 + steps["num_speculative_tokens"][row] if "num_speculative_tokens" in steps else 1
+        shares.append(
+            gpus[instance] * lengths_s * each / (steps["decoding"][row] * each + steps["prefill_tokens"][row])
+        )
     return np.cumsum(np.concatenate(shares))

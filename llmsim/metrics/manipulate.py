@@ -66,6 +66,7 @@ def drop_those_that_miss(timelines: Timelines, slo: Slo) -> Timelines:
         start=begin[has],
         count=n[has],
         times_s=np.concatenate(parts),
+        paces=None,
     )
 
 

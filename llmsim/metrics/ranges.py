@@ -14,12 +14,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.record import Floats, Ints, Timelines
+from llmsim.record import Floats, Ints, Paces, Timelines
 
 Bools = NDArray[np.bool_]
 
 #: steps to work on at a time: few enough to stay in the processor's cache
 BLOCK = 1 << 15
+#: steps of requests that speculate, to work on at a time
+CHUNK_STEPS = 1 << 21
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,8 @@ class Layout:
     headed: Ints  #: (S,) 1 where there is a head
     start: Ints  #: (S,)
     count: Ints  #: (S,)
+    steps: Ints  #: (S,) entries of times_s in the range
+    paces: Paces | None  #: of these segments
     before: Ints  #: (S,) tokens of the same request in earlier segments
     first_s: Floats  #: (S,)
     last_s: Floats  #: (S,)
@@ -59,9 +63,11 @@ def _index(timelines: Timelines) -> Layout:
         headed, tokens = headed[keep], tokens[keep]
         request, head_s = timelines.request[keep], timelines.head_s[keep]
         start, count = timelines.start[keep], timelines.count[keep]
+        paces = None if timelines.paces is None else timelines.paces.take(keep)
     else:
         request, head_s = timelines.request, timelines.head_s
-        start, count = timelines.start, timelines.count
+        start, count, paces = timelines.start, timelines.count, timelines.paces
+    steps = count if paces is None else paces.steps(count)
     starts_request = np.diff(request, prepend=-1) != 0
     opening = np.flatnonzero(starts_request)
     through = np.cumsum(tokens)
@@ -69,13 +75,15 @@ def _index(timelines: Timelines) -> Layout:
     n_tokens = np.zeros(len(timelines), np.int64)
     n_tokens[request[opening]] = np.diff(before_request, append=through[-1:] if len(through) else [])
     n_tokens.flags.writeable = False  # handed out to many, see `n_tokens`
-    first_s, last_s = _edges(timelines.times_s, head_s, headed, start, count)
+    first_s, last_s = _edges(timelines.times_s, head_s, headed, start, steps)
     return Layout(
         request=request,
         head_s=head_s,
         headed=headed.astype(np.int64),
         start=start,
         count=count,
+        steps=steps,
+        paces=paces,
         before=through - tokens - before_request[np.cumsum(starts_request) - 1],
         first_s=first_s,
         last_s=last_s,
@@ -87,12 +95,12 @@ def _index(timelines: Timelines) -> Layout:
     )
 
 
-def _edges(times_s: Floats, head_s: Floats, headed: Bools, start: Ints, count: Ints) -> tuple[Floats, Floats]:
+def _edges(times_s: Floats, head_s: Floats, headed: Bools, start: Ints, steps: Ints) -> tuple[Floats, Floats]:
     if len(times_s) == 0:
         return head_s, head_s
-    ranged = count > 0
+    ranged = steps > 0
     first_s = np.where(headed, head_s, times_s[np.where(ranged, start, 0)])
-    last_s = np.where(ranged, times_s[np.where(ranged, start + count - 1, 0)], head_s)
+    last_s = np.where(ranged, times_s[np.where(ranged, start + steps - 1, 0)], head_s)
     return first_s, last_s
 
 
@@ -164,7 +172,7 @@ def largest_gap_s(timelines: Timelines) -> Floats:
     """Largest time between consecutive tokens of each request, (N,), NaN with fewer than two tokens."""
     rows = layout(timelines)
     times_s = timelines.times_s
-    gap_s = range_max(lambda lo, hi: np.diff(times_s[lo : hi + 1]), rows.start, np.maximum(rows.count - 1, 0))
+    gap_s = range_max(lambda lo, hi: np.diff(times_s[lo : hi + 1]), rows.start, np.maximum(rows.steps - 1, 0))
     led = np.flatnonzero((rows.headed == 1) & (rows.count > 0))
     gap_s[led] = np.maximum(gap_s[led], times_s[rows.start[led]] - rows.head_s[led])
     later = _later_segments(rows)
@@ -186,10 +194,35 @@ def max_over_line_s(timelines: Timelines, slope_s: float) -> Floats:
         return timelines.times_s[lo:hi] - slope_s * np.arange(lo, hi)
 
     first_index = rows.before + rows.headed + 1  # i of the token at times_s[start]
-    late_s = range_max(tilted_s, rows.start, rows.count) + slope_s * (rows.start - first_index)
+    if rows.paces is None:
+        late_s = range_max(tilted_s, rows.start, rows.count) + slope_s * (rows.start - first_index)
+    else:
+        late_s = _latest_steps_s(timelines.times_s, rows, rows.paces, slope_s) - slope_s * first_index
     headed = rows.headed == 1
     late_s[headed] = np.maximum(late_s[headed], rows.head_s[headed] - slope_s * (rows.before[headed] + 1))
     return _per_request_max(late_s, rows)
+
+
+def _latest_steps_s(times_s: Floats, rows: Layout, paces: Paces, slope_s: float) -> Floats:
+    """Max over the steps of each range of its end - slope times the tokens of the range before it, (S,).
+
+    Of the tokens that come together, the first is the latest against a line. -inf for an empty range.
+    """
+    out = np.full(len(rows.steps), -np.inf)
+    ranged = np.flatnonzero(rows.steps)
+    through = np.cumsum(rows.steps[ranged])
+    lo = 0
+    while lo < len(ranged):
+        done = through[lo - 1] if lo else 0
+        hi = max(lo + 1, int(np.searchsorted(through, done + CHUNK_STEPS, side="right")))
+        few, steps = ranged[lo:hi], rows.steps[ranged[lo:hi]]
+        begin = np.cumsum(steps) - steps
+        before = np.arange(int(steps.sum())) - np.repeat(begin, steps)  # steps of the range, for each step
+        tokens = paces.take(np.repeat(few, steps)).tokens(before)
+        late_s = times_s[before + np.repeat(rows.start[few], steps)] - slope_s * tokens
+        out[few] = np.maximum.reduceat(late_s, begin)
+        lo = hi
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +230,8 @@ class Gaps:
     """All gaps between consecutive tokens of all requests, in parts: (gap in seconds, how many times it was seen).
 
     A step's gap counts once for each request that decoded through it; heads and the gaps between segments count once
-    each. Going through them costs O(S log S + steps), and memory for one part of the steps.
+    each. Tokens of one step come together, with no gap between them: these are the gaps of a stream's chunks. Going
+    through them costs O(S log S + steps), and memory for one part of the steps.
     """
 
     timelines: Timelines
@@ -205,9 +239,9 @@ class Gaps:
     def __iter__(self) -> Iterator[tuple[Floats, Ints]]:
         """Give the gaps of the steps in blocks, then all others."""
         times_s, rows = self.timelines.times_s, layout(self.timelines)
-        ranged = rows.count > 0
+        ranged = rows.steps > 0
         first = np.sort(rows.start[ranged])
-        last = np.sort((rows.start + rows.count - 1)[ranged])
+        last = np.sort((rows.start + rows.steps - 1)[ranged])
         seen = 0
         for lo in range(0, len(times_s) - 1, BLOCK):
             hi = min(lo + BLOCK, len(times_s) - 1)
@@ -240,7 +274,9 @@ def delivered_by(timelines: Timelines, bound_s: float) -> Ints:
     rows = layout(timelines)
     tokens = np.where(rows.last_s <= bound_s, rows.count + rows.headed, 0)
     part = np.flatnonzero((rows.first_s <= bound_s) & (rows.last_s > bound_s))
-    tokens[part] = rows.headed[part] + _steps_by(timelines.times_s, bound_s, rows.start[part], rows.count[part])
+    steps = _steps_by(timelines.times_s, bound_s, rows.start[part], rows.steps[part])
+    seen = steps if rows.paces is None else np.minimum(rows.paces.take(part).tokens(steps), rows.count[part])
+    tokens[part] = rows.headed[part] + seen
     through = np.concatenate([[0], np.cumsum(tokens)])
     return np.diff(through[rows.segments_before])
 
@@ -287,4 +323,5 @@ def select(timelines: Timelines, keep: Bools) -> Timelines:
         start=timelines.start[kept],
         count=timelines.count[kept],
         times_s=timelines.times_s,
+        paces=None if timelines.paces is None else timelines.paces.take(kept),
     )

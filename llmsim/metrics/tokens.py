@@ -60,6 +60,7 @@ def token_chunks(timelines: Timelines, chunk_tokens: int = CHUNK_TOKENS) -> Iter
 
 def _expand(timelines: Timelines, rows: Layout, requests: Ints) -> Chunk:
     segments = slice(rows.segments_before[requests[0]], rows.segments_before[requests[-1] + 1])
-    times_s, _ = expand(timelines.times_s, rows.head_s[segments], rows.start[segments], rows.count[segments])
+    paces = None if rows.paces is None else rows.paces.take(segments)
+    times_s, _ = expand(timelines.times_s, rows.head_s[segments], rows.start[segments], rows.count[segments], paces)
     n = rows.n_tokens[requests]
     return Chunk(requests, times_s, np.cumsum(n) - n, n)

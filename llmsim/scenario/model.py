@@ -21,6 +21,7 @@ from llmsim.scenario.gateway import (
 )
 from llmsim.scenario.measuring import SloTable, UserTable, WindowTable
 from llmsim.scenario.prediction import NoPrediction, PredictionTable
+from llmsim.scenario.speculation import SpeculationTable, checked_length
 from llmsim.scenario.table import Table
 from llmsim.scenario.users import PatienceTable, RetriesTable
 from llmsim.scenario.workload import SyntheticWorkload, TraceWorkload, WorkloadTable
@@ -50,6 +51,8 @@ class Scenario(Table):
     host: HostTable = HostTable()
     gateway: GatewayTable = GatewayTable()
     scheduler: SchedulerChoice = SchedulerChoice()
+    #: left out: a token of each decoding request in a step
+    speculation: SpeculationTable | None = None
     patience: PatienceTable = PatienceTable()
     retries: RetriesTable = RetriesTable()
     abandonment: GivingUp = NoAbandonmentTable()
@@ -120,6 +123,24 @@ class Scenario(Table):
                 f"autoscaling.min_instances = {chosen.min_instances} to max_instances = {chosen.max_instances}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _classes_accept(self) -> Scenario:
+        for each in self.workload.classes:
+            if each.acceptance_length is None:
+                continue
+            if self.speculation is None:
+                raise ValueError(f"class '{each.name}' has an acceptance_length, and there is no [speculation]")
+            try:
+                checked_length(each.acceptance_length, self.speculation.num_speculative_tokens)
+            except ValueError as error:
+                raise ValueError(f"class '{each.name}': {error}") from None
+        return self
+
+    @property
+    def speculates(self) -> bool:
+        """Whether any tokens are drafted."""
+        return self.speculation is not None and self.speculation.num_speculative_tokens > 0
 
     @property
     def most_instances(self) -> int:

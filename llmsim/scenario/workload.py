@@ -98,6 +98,8 @@ class RequestClass(Table):
     slo: SloTable | None = None
     #: its readers; left out: the scenario's [user]
     user: UserTable | None = None
+    #: mean tokens that a step yields of each of its requests; left out: as [speculation] has it
+    acceptance_length: float | None = None
 
 
 def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:

@@ -38,6 +38,8 @@ class ChunkedPrefill(Scheduler):
     #: of all others
     watermark: float = 0.0
 
+    honours_speculation = True
+
     def __post_init__(self) -> None:
         positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)
         share(watermark=self.watermark)
@@ -108,7 +110,7 @@ class ChunkedPrefill(Scheduler):
 
     def _grant(self, view: InstanceView) -> Grant:
         """Say what prompts get of a step: all that decoding requests leave."""
-        decoding = view.num_decoding
+        decoding = view.num_decoding * view.query_tokens
         return lambda _, wanted, left: min(wanted, left - decoding)
 
     def _victims_key(self) -> Key | None:

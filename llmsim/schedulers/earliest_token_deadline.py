@@ -29,6 +29,8 @@ class EarliestTokenDeadline(ChunkedPrefill):
     tokens_per_s: float = 5.0  #: how fast a reader takes tokens, from the arrival on
     offset_s: float = 0.0  #: response delay that a reader tolerates
 
+    honours_speculation = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         positive(tokens_per_s=self.tokens_per_s)

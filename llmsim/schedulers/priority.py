@@ -52,9 +52,11 @@ class _Step:
         if view.rests(request):
             self._next += 1
             return True
-        tokens = min(request.tokens_to_prefill or 1, self._budget)
-        computed = request.computed_tokens
-        blocks = view.blocks_for(computed + tokens) - view.blocks_for(computed)
+        tokens = min(request.tokens_to_prefill or view.query_tokens, self._budget)
+        blocks = view.blocks_to_decode(request)
+        if request.tokens_to_prefill:
+            computed = request.computed_tokens
+            blocks = view.blocks_for(computed + tokens) - view.blocks_for(computed)
         while blocks > self._free + view.blocks_freed(self._victims):
             victim = max(self._running, key=_urgency)
             self._preempt(victim)

@@ -13,6 +13,8 @@ class Static(Scheduler):
 
     max_num_seqs: int = 32  #: size of a batch
 
+    honours_speculation = True
+
     def __post_init__(self) -> None:
         positive(max_num_seqs=self.max_num_seqs)
 

@@ -11,6 +11,7 @@ import numpy as np
 from llmsim.cluster import InstanceSpec, RunOptions, build_cluster
 from llmsim.cluster.cluster import Cluster
 from llmsim.engine.memory import CachingMemory
+from llmsim.engine.speculation.rule import Speculation
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
 from llmsim.record import Record
 from llmsim.request import Role
@@ -33,7 +34,7 @@ class LinearSteps(LatencyModel):
     sequence_s: float = 0.0
     context_token_s: float = 0.0
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Add them up."""
         tokens = sum(tokens for _, tokens in prefill)
         return (
@@ -43,7 +44,7 @@ class LinearSteps(LatencyModel):
             + self.context_token_s * context_tokens
         )
 
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+    def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """All on one line."""
         return self.step_time_s((), decoding, context_tokens), self.context_token_s * decoding, UNBOUNDED
 
@@ -69,6 +70,7 @@ def serve(
     prefix_caching: bool = False,
     roles: Sequence[Role] = (),
     async_scheduling: bool = False,
+    speculation: Speculation | None = None,
     **special: Any,
 ) -> Record:
     """Serve a workload on a small cluster; check the record, and that nothing is left on the instances.
@@ -83,6 +85,7 @@ def serve(
         block_tokens,
         prefix_caching,
         async_scheduling=async_scheduling,
+        speculation=speculation,
     )
     specs = [replace(spec, role=role) for role in roles] if roles else [spec] * instances
     run_options = RunOptions(**special)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from llmsim.errors import InputError
 from llmsim.request import Request
 from llmsim.slo import Slo
+from llmsim.workload.acceptance import Acceptance
 from llmsim.workload.asked import Asked
 from llmsim.workload.classes import Classes
 from llmsim.workload.prefixes import Prefixes
@@ -33,6 +34,7 @@ class Workload:
     sessions: Sessions | None = None  #: which requests come after others; None: all come by themselves
     asked: Asked | None = None  #: what clients declare of the output; None: nothing
     slo: Slo | None = None  #: what clients declare of latencies, where they have no classes; None: nothing
+    acceptance: Acceptance | None = None  #: of what is drafted for them; None: nothing is
 
     user: NDArray[np.int64] | None = None  #: number of the user, or of the conversation; None: not known
 
@@ -42,10 +44,10 @@ class Workload:
             raise InputError(f"{self.source}: no requests")
         if not len(self.prompt_tokens) == len(self.output_tokens) == n:
             raise InputError(f"{self.source}: columns differ in length")
-        if self.user is not None and len(self.user) != n:
-            raise InputError(f"{self.source}: users of {len(self.user)} requests, expected {n}")
-        if self.prefixes is not None and len(self.prefixes) != n:
-            raise InputError(f"{self.source}: prefixes of {len(self.prefixes)} requests, expected {n}")
+        beside = {"users": self.user, "prefixes": self.prefixes, "acceptance": self.acceptance}
+        for name, told in beside.items():
+            if told is not None and len(told) != n:
+                raise InputError(f"{self.source}: {name} of {len(told)} requests, expected {n}")
         if self.asked is not None:
             self.asked.check(self.output_tokens, self.source)
         for name, column in self.told(n + 1).items():
@@ -78,7 +80,7 @@ class Workload:
     @property
     def tells(self) -> bool:
         """Whether `tell` has anything to tell."""
-        told = (self.predicted_output_tokens, self.classes, self.user, self.asked, self.slo)
+        told = (self.predicted_output_tokens, self.classes, self.user, self.asked, self.slo, self.acceptance)
         return any(x is not None for x in told)
 
     def tell(self, request: Request) -> None:
@@ -94,6 +96,8 @@ class Workload:
         if self.asked is not None:
             request.max_tokens = int(self.asked.max_tokens[request.id])
             request.ignore_eos = bool(self.asked.ignore_eos[request.id])
+        if self.acceptance is not None:
+            self.acceptance.tell(request)
 
     def told(self, requests: int) -> dict[str, NDArray[np.int64]]:
         """Return the same as columns of the first so many requests; `class` holds numbers of `classes.names`."""
@@ -114,4 +118,15 @@ class Workload:
         classes = None if self.classes is None else replace(self.classes, of_request=self.classes.of_request[index])
         user = None if self.user is None else self.user[index]
         asked = None if self.asked is None else self.asked.take(index)
-        return Workload(*columns, self.source, prefixes, predicted, classes, asked=asked, slo=self.slo, user=user)
+        acceptance = None if self.acceptance is None else self.acceptance.take(index)
+        return Workload(
+            *columns,
+            self.source,
+            prefixes,
+            predicted,
+            classes,
+            asked=asked,
+            slo=self.slo,
+            user=user,
+            acceptance=acceptance,
+        )

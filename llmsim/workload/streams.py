@@ -25,6 +25,7 @@ class Streams:
     classes: np.random.Generator  #: which class each request is of
     sessions: np.random.Generator  #: turns, think times, tool gaps
     retries: np.random.Generator  #: backoffs
+    speculation: np.random.Generator  #: where each request is in the rhythm of what it accepts
 
 
 def streams(seed: int) -> Streams:

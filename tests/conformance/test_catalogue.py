@@ -31,6 +31,7 @@ RUNS = {
     "predicted_lengths": ("workload.requests=60", "prediction={predictor='noisy', sigma=0.5}"),
     "prefix_caching": ("workload.requests=60",),
     "sessions": ("workload.requests=100",),
+    "speculation": ("workload.requests=60",),
     "azure_code": ('workload={trace="scenarios/traces/sample_code.jsonl"}', "cluster.prefix_caching=true"),
 }
 KEYS = Path(__file__).parents[1] / "golden" / "score_keys.json"

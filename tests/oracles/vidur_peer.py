@@ -34,7 +34,7 @@ class VidurTimes(LatencyModel):
         self._decode_ms = _by_key(decode, ["batch_size", "kv_cache_size"], "prediction")
         self._prefill_ms = _by_key(prefill, ["kv_cache_size", "chunk"], "prediction")
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         if self.generated:
             decoding += len(self.generated)
             context_tokens += sum(computed + 1 for computed, _ in self.generated)

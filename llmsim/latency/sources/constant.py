@@ -36,11 +36,15 @@ class Constant(LatencyModel):
         """With and without free parts."""
         return cls(step_s=0.01, prefill_token_s=1e-4, decode_seq_s=1e-3), cls(step_s=1.0)
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""
         tokens = sum(chunk for _, chunk in prefill)
         return self.step_s + self.prefill_token_s * tokens + self.decode_seq_s * decoding
 
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+    def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
         return self.step_time_s((), decoding, context_tokens), 0.0, UNBOUNDED
+
+    def speculating(self, query_tokens: int) -> Constant:
+        """As the contract says: each token of a sequence takes as long as one does."""
+        return Constant(self.step_s, self.prefill_token_s, self.decode_seq_s * query_tokens)

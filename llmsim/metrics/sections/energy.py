@@ -22,5 +22,7 @@ class Energy(Section):
 
     @classmethod
     def applies(cls, scenario: Scenario) -> bool:
-        """Whether the power of every GPU is known; instances that come and go are not counted."""
-        return scenario.autoscaling is None and all(load_gpu(cluster.gpu).power for _, cluster in scenario.pools)
+        """Whether the power of every GPU is known; instances that come and go, and drafters, are not counted."""
+        if scenario.autoscaling is not None or scenario.speculates:
+            return False
+        return all(load_gpu(cluster.gpu).power for _, cluster in scenario.pools)

@@ -17,6 +17,7 @@ from llmsim.metrics.sections.prediction import Prediction
 from llmsim.metrics.sections.prefix_hits import PrefixHits
 from llmsim.metrics.sections.reader import Reading
 from llmsim.metrics.sections.reasons import Reasons
+from llmsim.metrics.sections.speculation import Speculation
 from llmsim.metrics.sections.stages import Stages
 from llmsim.metrics.sections.throughput import Throughput
 from llmsim.metrics.sections.wasted import Wasted
@@ -37,6 +38,7 @@ def outcome_rows(score: Score) -> list[Row]:
         *_of_users(score),
         ("throughput", _rate(served.output_tokens_per_s, served.requests_per_s)),
         *_energy(score.find(Energy)),
+        *_speculation(score.find(Speculation)),
         *_slo(score),
         *_reader(score),
         *_window(score.section(Choices)),
@@ -50,6 +52,16 @@ def _energy(found: Energy | None) -> Iterator[Row]:
             "" if found.j_per_output_token is None else f", {number_text(found.j_per_output_token)} J an output token"
         )
         yield "energy", f"{number_text(found.kwh)} kWh{each}, {number_text(found.mean_w_per_gpu)} W a GPU"
+
+
+def _speculation(found: Speculation | None) -> Iterator[Row]:
+    if found is not None and found.acceptance_length is not None:
+        vain = (
+            f", {share_text(found.wasted_tokens / found.drafted_tokens)} of drafts in vain"
+            if found.drafted_tokens
+            else ""
+        )
+        yield "speculation", f"{number_text(found.acceptance_length)} tokens a step of each request{vain}; whole run"
 
 
 def _outcomes(requests: Outcomes) -> str:

@@ -57,13 +57,13 @@ class TickedSteps(LatencyModel):
     sequence: int
     context_token: int
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Add them up: exact."""
         tokens = sum(tokens for _, tokens in prefill)
         ticks = self.step + self.prefill_token * tokens + self.sequence * decoding + self.context_token * context_tokens
         return ticks * TICK_S
 
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+    def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """All on one line."""
         return self.step_time_s((), decoding, context_tokens), self.context_token * decoding * TICK_S, UNBOUNDED
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.cluster.clients import DIRECT, ApiPath
 from llmsim.engine.exchange import Disaggregation
-from llmsim.record import Record, expand
+from llmsim.record import Record
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.workload.contract import Workload
 
@@ -75,7 +75,7 @@ def served_disaggregated(
 def gaps_s(record: Record) -> Floats:
     """All gaps between two tokens of a request, one request after the other."""
     times = record.timelines()
-    times_s, _ = expand(times.times_s, times.head_s, times.start, times.count)
+    times_s = times.tokens_s(slice(None))
     request = np.repeat(times.request, times.count + ~np.isnan(times.head_s))
     gaps: Floats = np.diff(times_s)[request[1:] == request[:-1]]
     return gaps

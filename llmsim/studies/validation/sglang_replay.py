@@ -114,12 +114,12 @@ class Weighed(LatencyModel):
         self._watched = watched
         self.cluster: Cluster | None = None
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Ask, and note."""
         self._weigh(decoding)
         return self._latency.step_time_s(prefill, decoding, context_tokens)
 
-    def decode_line(self, decoding: int, context_tokens: int) -> Line:
+    def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Ask, and note."""
         self._weigh(decoding)
         return self._latency.decode_line(decoding, context_tokens)

@@ -1,0 +1,1 @@
+"""Speculative decoding in an engine: sequences that verify drafted tokens, several in a step."""

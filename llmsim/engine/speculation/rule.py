@@ -1,0 +1,29 @@
+"""How many tokens the requests of an instance draft, and what that costs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llmsim.latency.contract import LatencyModel
+
+
+@dataclass(frozen=True)
+class Speculation:
+    """How the requests of an instance speculate: so many drafted tokens of each, by the number that decode."""
+
+    #: (largest number of sequences, tokens that each drafts in a step), ascending; the last one holds for more, too
+    by_batch: tuple[tuple[int, int], ...]
+    lookahead: int  #: tokens beyond the drafted ones that each has memory for, as vLLM has for drafters with a KV cache
+    latency: Mapping[int, LatencyModel]  #: step times by drafted tokens
+
+    def drafts(self, sequences: int) -> int:
+        """Tokens that each of so many sequences drafts in a step."""
+        at = bisect_left(self.by_batch, sequences, key=lambda row: row[0])
+        return self.by_batch[min(at, len(self.by_batch) - 1)][1]
+
+    @property
+    def reach(self) -> int:
+        """Tokens, beyond those in memory, that each sequence has memory for in a step: for the most it may draft."""
+        return 1 + max(drafts for _, drafts in self.by_batch) + self.lookahead

@@ -1,0 +1,90 @@
+"""States of requests that speculate."""
+
+from __future__ import annotations
+
+from math import isnan
+
+from llmsim.engine.request_states import RequestStates
+from llmsim.engine.speculation.batch import SpeculatingBatch
+from llmsim.engine.speculation.rule import Speculation
+from llmsim.request import NOT_YET_S, Request
+
+
+class SpeculatingStates(RequestStates):
+    """Waiting and running requests of one instance, the decoding ones of which speculate."""
+
+    __slots__ = ("rule",)
+
+    batch: SpeculatingBatch
+    rule: Speculation  #: how many tokens are drafted
+
+    def settle(self) -> None:
+        """Let all draft as many tokens as the number of those that decode says, if that has changed."""
+        batch = self.batch
+        if not batch.changed:
+            return
+        drafts = self.rule.drafts(batch.sequences)
+        if drafts != batch.drafts:
+            decoding = [request for request in self.running.values() if request.counter is not None]
+            for request in decoding:
+                self._leave_batch(request)
+            batch.drafts = drafts
+            for request in decoding:
+                batch.join(request, self.output_tokens[request.id] - request.emitted_before)
+        batch.changed = False
+
+    def _leave_batch(self, request: Request, in_vain: int = 0) -> None:
+        self.line = None
+        pace, joined_step = request.pace, request.joined_step
+        assert pace is not None
+        assert request.counter is not None
+        steps = request.counter.steps - joined_step
+        emitted = self.batch.leave(request)
+        if steps:
+            request.last_token_s = self.last_decode_s
+        if steps or not isnan(request.head_s):
+            times = request.id, request.head_s, joined_step, steps, emitted, pace.gain, pace.phase
+            self._journal.segments.append(times)
+        request.head_s = NOT_YET_S
+
+    # Memory is for more than is there, and what was accepted last is not seen yet --------------------------
+
+    def _give_back(self, request: Request) -> None:
+        known = request.known_tokens()
+        self.memory.release_tail(request.reserved_tokens, known)
+        self.memory.release(request.id, known)
+
+    def _retract(self, request: Request, granted: int) -> int:
+        decodes = request.counter is not None
+        self._take_out(request)
+        memory, held, known = self.memory, request.reserved_tokens, request.known_tokens()
+        reserved = held
+        if granted:
+            known = request.prefilled_tokens + granted
+            reserved = max(held, request.prefilled_tokens + self.rule.reach) if decodes else known
+        blocks = memory.blocks_for(reserved) - memory.blocks_for(held)
+        memory.take(blocks)
+        memory.release_tail(reserved, known)
+        memory.retract(request.id, known, len(self.running))
+        return blocks
+
+    def forget_computed(self, request: Request) -> None:
+        """Note that nothing of a request is in memory any more: all of it has to be computed again."""
+        super().forget_computed(request)
+        request.ahead_tokens = request.behind_tokens = 0
+
+    def _blocks_of_step(self, request: Request, tokens: int) -> int:
+        if request.tokens_to_prefill or not tokens:
+            return super()._blocks_of_step(request, tokens)
+        return self.blocks_to_decode(request)
+
+    def blocks_to_decode(self, request: Request) -> int:
+        """KV blocks that a decoding request takes in the next step."""
+        blocks_for = self.memory.blocks_for
+        return blocks_for(request.computed_tokens + self.rule.reach) - blocks_for(request.reserved_tokens)
+
+    @property
+    def drafts(self) -> int:
+        """Tokens that each decoding request drafts in the next step."""
+        self.settle()
+        return self.batch.drafts

@@ -1,0 +1,60 @@
+"""Steps of sequences that speculate: what each of them computes, and how long that takes."""
+
+from __future__ import annotations
+
+from llmsim.acceptance import PER_TOKEN
+from llmsim.engine.speculation.states import SpeculatingStates
+from llmsim.engine.speculation.stretch import SpeculativeStretch, at_stride
+from llmsim.engine.step_times import StepTimes
+from llmsim.engine.stretch import Stretch
+from llmsim.latency.contract import LatencyModel
+from llmsim.scheduler import Decision
+
+
+class SpeculativeStepTimes(StepTimes):
+    """Plans the next steps of one instance whose requests speculate."""
+
+    __slots__ = ()
+
+    _states: SpeculatingStates
+
+    def plan(self, decision: Decision, start_s: float, *, single: bool = False) -> Stretch | None:
+        """Return the steps that follow from a decision, as without speculation."""
+        self._states.settle()  # a decision may have taken requests out
+        return super().plan(decision, start_s, single=single)
+
+    def decode(self, start_s: float, most: int) -> Stretch:
+        """Return the next decode steps, at most so many, and only as far as the step time is linear in the context."""
+        batch, line = self._states.batch, self._states.line
+        sequences, context, stride = batch.sequences, batch.context, batch.stride
+        if isinstance(line, SpeculativeStretch) and line.continues(start_s, context, stride):
+            return line.next_steps(most)
+        told = self._latency.decode_line(sequences, context / PER_TOKEN)
+        first_s, growth_s, steps = at_stride(told, sequences, stride)
+        stretch = SpeculativeStretch(
+            start_s, first_s, growth_s, steps, 0, min(most, steps), sequences, context // PER_TOKEN
+        )
+        return stretch.of(context, stride, batch.drafts)
+
+    @property
+    def _latency(self) -> LatencyModel:
+        """Of steps in which as many tokens are drafted as at present."""
+        return self._states.rule.latency[self._states.batch.drafts]
+
+    def alone_s(self, stretch: Stretch) -> float:
+        """Seconds of the first of these steps, asked for by itself."""
+        assert isinstance(stretch, SpeculativeStretch)
+        return self._latency.step_time_s((), stretch.decoding, stretch.context / PER_TOKEN)
+
+    def _prefill(self, decision: Decision, start_s: float) -> Stretch:
+        """Return one step that prefills, and in which the decoding requests may verify what they have drafted."""
+        prefill, chunks, tokens = self._states.admit(decision)
+        batch = self._states.batch
+        sequences, context, stride = 0, 0, 0
+        if decision.decode and batch.sequences:
+            sequences, context, stride = batch.sequences, batch.context, batch.stride
+            if batch.blocks_needed > self._states.memory.free_blocks:
+                raise self._too_little_memory()
+        step_s = self._latency.step_time_s(chunks, sequences, context / PER_TOKEN)
+        stretch = SpeculativeStretch(start_s, step_s, 0.0, 1, 0, 1, sequences, context // PER_TOKEN, prefill, tokens)
+        return stretch.of(context, stride, batch.drafts)

@@ -1,0 +1,124 @@
+"""The reference path of speculation: every sequence on its own, token by token (see stepwise.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from llmsim.acceptance import PER_TOKEN
+from llmsim.engine.memory import KVMemory
+from llmsim.engine.speculation.batch import paced, stopped
+from llmsim.engine.speculation.steps import SpeculativeStepTimes
+from llmsim.engine.stepwise import SingleSteps
+from llmsim.request import Request, StepCounter
+
+
+class Member:
+    """A decoding sequence that is counted on its own."""
+
+    def __init__(self, request: Request, gain: int, output_left: int) -> None:
+        self.request = request
+        self.gain = gain
+        self.output_left = output_left
+        self.computed_tokens = request.prefilled_tokens
+        self.reserved_tokens = request.prefilled_tokens + request.ahead_tokens
+        self.fraction = request.phase  #: of the next token, hundredths
+
+    def step(self, reach: int) -> None:
+        """Take memory for a step, and yield what it yields."""
+        self.reserved_tokens = max(self.reserved_tokens, self.computed_tokens + reach)
+        self.fraction += self.gain
+        while self.fraction >= PER_TOKEN:
+            self.fraction -= PER_TOKEN
+            self.computed_tokens += 1
+            self.output_left -= 1
+
+    def copy(self) -> Member:
+        """Return one that can be tried out."""
+        twin = Member(self.request, self.gain, self.output_left)
+        twin.computed_tokens, twin.reserved_tokens = self.computed_tokens, self.reserved_tokens
+        twin.fraction = self.fraction
+        return twin
+
+
+class SpeculativeListBatch:
+    """Decoding sequences as a list (`decode_batch.Batch`), with what `SpeculativeBatch` tells more."""
+
+    def __init__(self, memory: KVMemory, reach: int) -> None:
+        self.counter = StepCounter()
+        self.reach = reach
+        self.drafts = 0
+        self.changed = True
+        self._memory = memory
+        self._members: dict[int, Member] = {}
+
+    @property
+    def ids(self) -> Iterable[int]:
+        return self._members.keys()
+
+    @property
+    def sequences(self) -> int:
+        return len(self._members)
+
+    @property
+    def context(self) -> int:
+        return sum(PER_TOKEN * (each.computed_tokens + 1) + each.fraction for each in self._members.values())
+
+    @property
+    def context_tokens(self) -> int:
+        return self.context // PER_TOKEN
+
+    @property
+    def stride(self) -> int:
+        return sum(each.gain for each in self._members.values())
+
+    def join(self, request: Request, output_left: int) -> None:
+        pace = paced(request, self.drafts, self.reach, self.counter.steps)
+        self._members[request.id] = Member(request, pace.gain, output_left)
+        request.counter = self.counter
+        request.joined_step = self.counter.steps
+        self.changed = True
+
+    def leave(self, request: Request) -> int:
+        self.changed = True
+        member = self._members.pop(request.id)
+        assert request.pace is not None
+        steps, joined_with = self.counter.steps - request.joined_step, request.pace.base_tokens
+        output_left = member.output_left + member.computed_tokens - joined_with
+        assert member.computed_tokens == request.computed_tokens, "tokens counted one by one differ from the formula"
+        assert member.reserved_tokens == request.reserved_tokens, "memory counted step by step differs from the formula"
+        return stopped(request, steps, output_left)
+
+    @property
+    def blocks_needed(self) -> int:
+        return self.blocks_within(1)
+
+    def blocks_within(self, steps: int) -> int:
+        blocks, taken = self._memory.blocks_for, 0
+        for each in self._members.values():
+            later = each.copy()
+            for _ in range(steps):
+                later.step(self.reach)
+            taken += blocks(later.reserved_tokens) - blocks(each.reserved_tokens)
+        return taken
+
+    def steps_ahead(self, free_blocks: int) -> int:
+        steps, left = 0, [each.copy() for each in self._members.values()]
+        while all(each.output_left > 0 for each in left) and self.blocks_within(steps + 1) <= free_blocks:
+            steps += 1
+            for each in left:
+                each.step(self.reach)
+        return steps
+
+    def advance(self, steps: int) -> list[int]:
+        self._memory.take(self.blocks_within(steps))
+        self.counter.steps += steps
+        for each in self._members.values():
+            for _ in range(steps):
+                each.step(self.reach)
+        return sorted(id for id, each in self._members.items() if each.output_left <= 0)
+
+
+class SpeculativeSingleSteps(SingleSteps, SpeculativeStepTimes):
+    """Step times that are asked for step by step."""
+
+    __slots__ = ()

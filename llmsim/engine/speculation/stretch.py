@@ -1,0 +1,58 @@
+"""When steps end in which sequences speculate (see engine/stretch.py).
+
+A step verifies, of each decoding sequence, the drafted tokens and the one before them. The sum of contexts grows by
+the sequences' acceptance lengths, which are no whole numbers: it is kept in hundredths of a token.
+"""
+
+from __future__ import annotations
+
+from llmsim.acceptance import PER_TOKEN
+from llmsim.engine.stretch import Stretch
+from llmsim.latency.contract import Line
+
+
+class SpeculativeStretch(Stretch):
+    """Steps under way in which sequences speculate."""
+
+    __slots__ = ("context", "drafts", "stride")
+
+    context: int  #: sum of the contexts that the first of the steps attends to, hundredths of a token
+    stride: int  #: by how much it grows in each step
+    drafts: int  #: tokens that each sequence drafts in each step
+
+    def of(self, context: int, stride: int, drafts: int) -> SpeculativeStretch:
+        """Note what sequences do in these steps."""
+        self.context, self.stride, self.drafts = context, stride, drafts
+        return self
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens that decoding sequences compute in each step: drafted ones, and the one before them."""
+        return self.decoding * (1 + self.drafts)
+
+    def continues(self, now_s: float, context: int, stride: int) -> bool:
+        """Whether the next step is one further on the same line; where sequences join or leave, it ends."""
+        return (
+            self.offset + self.steps < self.line_steps
+            and self.end_s == now_s
+            and self.stride == stride
+            and self.context + self.steps * self.stride == context
+        )
+
+    def next_steps(self, most: int) -> SpeculativeStretch:
+        """Return what follows on the same line, at most so many steps."""
+        offset, context = self.offset + self.steps, self.context + self.steps * self.stride
+        line = self.anchor_s, self.first_s, self.growth_s, self.line_steps
+        steps = min(most, self.line_steps - offset)
+        following = SpeculativeStretch(*line, offset, steps, self.decoding, context // PER_TOKEN)
+        return following.of(context, self.stride, self.drafts)
+
+
+def at_stride(line: Line, sequences: int, stride: int) -> Line:
+    """Turn a line for contexts that grow by a token of each sequence into one for `stride` hundredths in all.
+
+    It is left where the last of its steps was, or before.
+    """
+    first_s, growth_s, steps = line
+    plain = sequences * PER_TOKEN
+    return first_s, growth_s * (stride / plain), 1 + (int(steps) - 1) * plain // stride

@@ -1,0 +1,155 @@
+"""How the instances of a scenario speculate, and how much of what is drafted their requests accept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsim.acceptance import PER_TOKEN
+from llmsim.engine.speculation.rule import Speculation
+from llmsim.errors import InputError
+from llmsim.experiment.assemble import blaming
+from llmsim.latency import hardware
+from llmsim.latency.acceptances import acceptance_lengths
+from llmsim.latency.contract import LatencyModel, LatencySource
+from llmsim.latency.gpu import Gpu
+from llmsim.latency.kv_memory import Drafter, kv_bytes_per_gpu, weight_bytes_per_gpu
+from llmsim.latency.sources.constant import Constant
+from llmsim.latency.speculative import Drafting
+from llmsim.scenario import Scenario
+from llmsim.scenario.speculation import DrafterTable, SpeculationTable
+from llmsim.scheduler import Scheduler
+from llmsim.workload.acceptance import Acceptance, draw
+from llmsim.workload.contract import Workload
+
+#: a head that knows all of the model's tokens
+ONE_LAYER = DrafterTable(layers=1)
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """Who drafts tokens for a model on so many GPUs, and how long steps take with that."""
+
+    table: SpeculationTable
+    gpu: Gpu
+    model: hardware.Model
+    gpus: int
+    source: LatencySource
+
+    @property
+    def _drafter(self) -> DrafterTable | None:
+        return None if self.table.method == "ngram" else self.table.draft or ONE_LAYER
+
+    @property
+    def _share(self) -> float:
+        """Layers of the head, in those of the model."""
+        drafter = self._drafter
+        return 0.0 if drafter is None or drafter.layers is None else drafter.layers / self.model.num_hidden_layers
+
+    def memory(self) -> Drafter | None:
+        """What it takes of each GPU's memory; None: nothing that is known."""
+        drafter = self._drafter
+        if drafter is None or drafter.step_s is not None:
+            return None
+        model = self.model if drafter.model is None else hardware.load_model(drafter.model)
+        share = self._share or 1.0
+        return Drafter(share * weight_bytes_per_gpu(model, self.gpus), share * kv_bytes_per_gpu(model, self.gpus))
+
+    def latency(self, model: LatencyModel, drafts: int) -> LatencyModel:
+        """Step times in which each sequence drafts so many tokens and verifies them."""
+        drafter = self._drafter
+        if not drafts:
+            return model
+        if drafter is None or drafter.step_s == 0:
+            return model.speculating(1 + drafts)
+        return Drafting.of(model, self._passes(model, drafter), drafts)
+
+    def _passes(self, model: LatencyModel, drafter: DrafterTable) -> LatencyModel:
+        """How long a pass of the drafter takes."""
+        if drafter.step_s is not None:
+            return Constant(drafter.step_s)
+        if drafter.model is not None:
+            return self.source.for_instance(self.gpu, hardware.load_model(drafter.model), self.gpus)
+        head = 1.0 if drafter.vocab_size is None else drafter.vocab_size / self.model.vocab_size
+        return model.with_layers(self._share, head)
+
+
+def make_speculation(
+    scenario: Scenario,
+    scheduler: Scheduler,
+    drafts: Drafts,
+    latency: LatencyModel,
+    with_host: Callable[[LatencyModel, int], LatencyModel],
+    *,
+    asynchronous: bool,
+) -> Speculation:
+    """Say how an instance speculates; `with_host` adds the host's time to that of steps of so many query tokens.
+
+    InputError where its scheduler, its step times or its token budget do not go with that.
+    """
+    table = drafts.table
+    _check(scenario, scheduler, table, asynchronous=asynchronous)
+    with blaming(scenario, "speculation"):
+        numbers = {drafts for _, drafts in table.by_batch} | {table.num_speculative_tokens}
+        times = {k: with_host(drafts.latency(latency, k), 1 + k) for k in sorted(numbers)}
+    return Speculation(table.by_batch, table.lookahead, times)
+
+
+def _check(scenario: Scenario, scheduler: Scheduler, table: SpeculationTable, *, asynchronous: bool) -> None:
+    where, name = scenario.where("speculation"), type(scheduler).__name__
+    if not scheduler.honours_speculation:
+        raise InputError(f"{where}{name} does not count drafted tokens; expected chunked_prefill, priority or static")
+    if asynchronous:
+        raise InputError(
+            f"{where}steps are decided when it is known what is accepted; expected scheduler.async_scheduling = false"
+        )
+    if scenario.kv_transfer is not None:
+        raise InputError(
+            f"{where}requests that decode elsewhere than their prompts were computed do not speculate here"
+        )
+    if scenario.abandonment.policy == "must_miss":
+        raise InputError(f"{where}abandonment.policy = 'must_miss' foresees a token a step; expected 'missed'")
+    budget, seats = getattr(scheduler, "max_num_batched_tokens", None), scheduler.most_running
+    first = 1
+    for last, drafts in table.by_batch:
+        most = seats if (last, drafts) == table.by_batch[-1] else min(last, seats or last)
+        if budget and most and most >= first and most * (1 + drafts) > budget:
+            raise InputError(
+                f"{where}{most} requests that draft {drafts} tokens each compute {most * (1 + drafts)} in a step, more "
+                f"than max_num_batched_tokens = {budget}; raise that, or lower max_num_seqs"
+            )
+        first = last + 1
+
+
+def make_acceptance(scenario: Scenario, rng: np.random.Generator, requests: Workload) -> Acceptance | None:
+    """Draw where in their rhythm requests are; None: nothing is drafted."""
+    table = scenario.speculation
+    if table is None or not scenario.speculates:
+        return None
+    with blaming(scenario, "speculation", "acceptance"):
+        shared = _lengths(table)
+    classes = scenario.workload.classes
+    lengths = [shared if each.acceptance_length is None else _capped(table, each.acceptance_length) for each in classes]
+    of_request = np.zeros(len(requests), np.int64) if requests.classes is None else requests.classes.of_request
+    return draw(rng, [_hundredths(each) for each in lengths or [shared]], of_request, table.num_speculative_tokens)
+
+
+def _lengths(table: SpeculationTable) -> Sequence[float]:
+    """Acceptance lengths for 0 drafted tokens and more."""
+    if table.acceptance is not None:
+        return acceptance_lengths(table.acceptance, table.num_speculative_tokens)
+    if table.acceptance_rates is not None:
+        return [1 + sum(table.acceptance_rates[:k]) for k in range(table.num_speculative_tokens + 1)]
+    assert table.acceptance_length is not None
+    return _capped(table, table.acceptance_length)
+
+
+def _capped(table: SpeculationTable, length: float) -> Sequence[float]:
+    """The same with fewer drafted tokens than a length is given for: vLLM accepts the first ones always."""
+    return [min(length, 1.0 + k) for k in range(table.num_speculative_tokens + 1)]
+
+
+def _hundredths(lengths: Sequence[float]) -> list[int]:
+    return [round(length * PER_TOKEN) for length in lengths]

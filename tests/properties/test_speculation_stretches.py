@@ -1,0 +1,100 @@
+"""Where requests speculate, too, stretches equal single steps to the bit, and memory is whole again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmsim.abandonment import Abandoning, Deadlines
+from llmsim.engine.speculation.rule import Speculation
+from llmsim.routers.least_outstanding import LeastOutstanding
+from llmsim.routers.prefix_aware import PrefixAware
+from llmsim.routers.round_robin import RoundRobin
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.schedulers.priority import Priority
+from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
+from llmsim.schedulers.static import Static
+from llmsim.schedulers.token_delay import TokenDelay
+from llmsim.testing import LinearSteps, same, serve_both_ways, with_guesses
+from llmsim.workload.acceptance import Acceptance
+from llmsim.workload.patience import Patience
+from tests.properties.test_prefix_stretches import workloads
+from tests.properties.test_stretches import Fidgety
+
+
+class FidgetyDrafts(Fidgety):
+    honours_speculation = True
+
+
+SCHEDULERS = [
+    ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=6),
+    ChunkedPrefill(),
+    ChunkedPrefill(watermark=0.1),
+    Priority(max_num_batched_tokens=96, max_num_seqs=9),
+    ShortestPredictedFirst(),
+    Static(max_num_seqs=4),
+    TokenDelay(tokens_per_s=4.0, lead_tokens=2),
+    FidgetyDrafts(),
+]
+
+
+@st.composite
+def speculations(draw):
+    """How many tokens are drafted, how many of them are accepted by two classes, and what steps cost."""
+    most = draw(st.integers(0, 5))
+    fewer = st.integers(0, most)
+    table = draw(st.sampled_from([((1, most),), ((2, most), (4, draw(fewer)), (9, 0)), ((1, 0), (3, most))]))
+    exact = draw(st.booleans())
+    lengths = [
+        [100 * (k + 1) if exact else draw(st.integers(100, 100 * (k + 1))) for k in range(most + 1)] for _ in range(2)
+    ]
+    step_s, prefill_s, sequence_s, context_s = draw(st.sampled_from([(0.125, 0, 0, 0), (0.0101, 13e-5, 37e-5, 17e-7)]))
+    latency = {k: LinearSteps(step_s + 0.002 * k, prefill_s, sequence_s * (1 + k), context_s) for k in range(most + 1)}
+    return Speculation(table, draw(st.sampled_from([0, most, 20])), latency), lengths
+
+
+def speculating(requests, lengths, seed):
+    rng = np.random.default_rng(seed)
+    phase, number = rng.integers(0, 100, len(requests)), rng.integers(0, 2, len(requests))
+    return replace(requests, acceptance=Acceptance(tuple(map(tuple, lengths)), number, phase))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    requests=workloads(),
+    rule=speculations(),
+    scheduler=st.sampled_from(SCHEDULERS),
+    blocks=st.integers(16, 60),
+    caching=st.booleans(),
+    router=st.sampled_from([RoundRobin(), LeastOutstanding(), PrefixAware(0.0, 2, 1.1)]),
+    until_s=st.sampled_from([None, None, 1.0, 3.3]),
+    deadlines=st.sampled_from([None, None, Deadlines(0.5), Deadlines(tokens_per_s=8.0)]),
+    patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (np.inf, 0.2, 0.3)]),
+    seed=st.integers(0, 9),
+)
+def test_stretches_equal_single_steps(
+    requests, rule, scheduler, blocks, caching, router, until_s, deadlines, patience, seed
+):
+    speculation, lengths = rule
+    n = len(requests)
+    if deadlines is not None:
+        scheduler = Abandoning(scheduler, deadlines)
+    if patience is not None:
+        first_s, next_s, delay_s = patience
+        patience = Patience(np.full(n, first_s), np.full(n, next_s), delay_s)
+    stretches, steps = serve_both_ways(
+        speculating(with_guesses(requests, seed), lengths, seed),
+        scheduler,
+        latency=speculation.latency[0],
+        speculation=speculation,
+        num_gpu_blocks=blocks,
+        prefix_caching=caching,
+        router=router,
+        instances=2,
+        until_s=until_s,
+        patience=patience,
+    )
+    assert same(stretches, steps)

@@ -1,0 +1,151 @@
+"""Even acceptance: what steps yield, when they end, what they hold; and nothing changes where nothing is drafted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmsim.acceptance import PER_TOKEN, Pace
+from llmsim.engine.memory import KVMemory
+from llmsim.engine.speculation.batch import SpeculativeBatch
+from llmsim.engine.speculation.rule import Speculation
+from llmsim.errors import InputError
+from llmsim.request import Request
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.schedulers.sglang import Sglang
+from llmsim.testing import LinearSteps, same, serve, workload
+from llmsim.testing.builders import drawn
+from llmsim.workload.acceptance import Acceptance, draw
+
+
+def pace(gain, phase, reach=1):
+    return Pace(gain, phase, reach, 0, 16, 0, 0)
+
+
+def accepting(requests, *lengths, phase=0):
+    n = len(requests)
+    return replace(requests, acceptance=Acceptance((lengths,), np.zeros(n, np.int64), np.full(n, phase)))
+
+
+@pytest.mark.parametrize(
+    ("gain", "phase", "tokens"),
+    [
+        (270, 0, [0, 2, 5, 8, 10, 13, 16, 18, 21]),
+        (270, 50, [0, 3, 5, 8, 11, 14, 16, 19, 22]),
+        (275, 75, [0, 3, 6, 9, 11, 14, 17, 20, 22]),
+    ],
+)
+def test_tokens_after_steps(gain, phase, tokens):
+    assert [pace(gain, phase).tokens(steps) for steps in range(9)] == tokens
+
+
+def test_steps_for_tokens():
+    assert [pace(270, 0).steps_for(n) for n in (1, 2, 3, 5, 10, 27)] == [1, 1, 2, 2, 4, 10]
+    assert [pace(270, 50).steps_for(n) for n in (1, 2, 3, 5, 10, 27)] == [1, 1, 1, 2, 4, 10]
+
+
+def test_over_all_phases_a_step_yields_the_acceptance_length_rounded_down_or_up_and_that_on_average():
+    yields = [pace(270, phase).tokens(1) for phase in range(PER_TOKEN)]
+    assert yields.count(2) == 30
+    assert yields.count(3) == 70
+
+
+def test_paces_equal_tokens_counted_one_by_one():
+    rng = np.random.default_rng(0)
+    for gain, phase, steps, wanted in rng.integers([100, 0, 0, 1], [900, 100, 60, 60], (20_000, 4)).tolist():
+        emitted, fraction, took = 0, phase, None
+        for step in range(1, 61):
+            fraction += gain
+            while fraction >= PER_TOKEN:
+                fraction -= PER_TOKEN
+                emitted += 1
+            if took is None and emitted >= wanted:
+                took = step
+            if step == steps:
+                assert (emitted, fraction) == (pace(gain, phase).tokens(steps), pace(gain, phase).phase_after(steps))
+            if took is not None and step >= steps:
+                break
+        assert took == pace(gain, phase).steps_for(wanted)
+
+
+def test_one_request_whose_last_step_yields_more_than_it_asks_for():
+    rule = Speculation(((1, 3),), 0, {3: LinearSteps(0.013, 0.0)})
+    requests = accepting(workload((0.0, 16, 10)), 100, 100, 100, 270)
+    record = serve(requests, ChunkedPrefill(), speculation=rule)
+    times_s = record.timelines().token_times_s(0) - 0.013
+    assert times_s == pytest.approx([0, *[0.013] * 2, *[0.026] * 3, *[0.039] * 3, 0.052])
+    assert record.timelines().token_times_s(0)[-1] - record.timelines().token_times_s(0)[0] == pytest.approx(0.052)
+
+
+def test_the_sum_of_contexts_grows_by_acceptance_lengths():
+    batch = SpeculativeBatch(KVMemory(1000), reach=4)
+    batch.drafts = 1
+    for id in range(15):
+        request = Request(id, 0.0, 100)
+        request.emitted_before, request.prefilled_tokens = 1, 100
+        request.acceptance = (100, 270 if id < 10 else 190)
+        batch.join(request, 50)
+    before = batch.context
+    assert batch.stride == 3650
+    batch.advance(7)
+    assert batch.context == before + 7 * 3650
+
+
+def test_a_step_has_memory_for_its_token_the_drafted_ones_and_the_look_ahead():
+    """15 tokens are in memory; with 3 drafts and 3 of look-ahead the first step needs room for 15 + 7 of them."""
+    memory = KVMemory(1000)
+    batch = SpeculativeBatch(memory, reach=7)
+    request = Request(0, 0.0, 15)
+    request.emitted_before, request.prefilled_tokens, request.acceptance = 1, 15, (360,)
+    memory.take(1)
+    batch.join(request, 1000)
+    begins = [15 + 36 * step // 10 for step in range(50)]
+    assert [batch.blocks_within(steps) for steps in range(1, 51)] == [-(-(n + 7) // 16) - 1 for n in begins]
+    batch.advance(9)
+    assert 1000 - memory.free_blocks == -(-(begins[8] + 7) // 16)
+    batch.leave(request)
+    assert request.reserved_tokens == begins[8] + 7
+    assert request.known_tokens() == begins[8] + 1  # what the ninth step has accepted is not seen yet
+    assert request.computed_tokens == begins[9]
+
+
+@pytest.mark.parametrize("blocks", [60, 1000])
+def test_drafting_nothing_equals_no_speculation(blocks):
+    requests = drawn(np.random.default_rng(3), 60, 20.0)
+    latency = LinearSteps(0.01, 1e-4, 1e-4, 1e-6)
+    plain = serve(requests, ChunkedPrefill(), latency=latency, num_gpu_blocks=blocks)
+    nothing = Speculation(((1, 0),), 0, {0: latency})
+    drafting = serve(
+        accepting(requests, 100), ChunkedPrefill(), latency=latency, speculation=nothing, num_gpu_blocks=blocks
+    )
+    paced = drafting.timelines().paces
+    assert paced is not None
+    del drafting.steps["num_speculative_tokens"]
+    for column in ("tokens", "gain", "phase"):
+        del drafting.segments[column]
+    assert same(plain, drafting)
+    assert all(np.array_equal(plain.steps[name], drafting.steps[name]) for name in plain.steps)
+
+
+def test_accepting_nothing_equals_no_speculation_where_verifying_is_free():
+    requests = drawn(np.random.default_rng(4), 60, 20.0)
+    latency = LinearSteps(0.01, 1e-4, 1e-4, 1e-6)
+    plain = serve(requests, ChunkedPrefill(), latency=latency)
+    in_vain = Speculation(((1, 3),), 3, {3: latency})
+    rejecting = replace(requests, acceptance=draw(np.random.default_rng(0), [[100] * 4], np.zeros(60, np.int64), 3))
+    drafting = serve(rejecting, ChunkedPrefill(), latency=latency, speculation=in_vain)
+    for id in range(60):
+        assert np.array_equal(plain.timelines().token_times_s(id), drafting.timelines().token_times_s(id))
+
+
+def test_instances_that_cannot_speculate_say_so():
+    rule = Speculation(((1, 3),), 0, {3: LinearSteps()})
+    requests = accepting(workload((0.0, 16, 10)), 100, 100, 100, 270)
+    with pytest.raises(InputError, match="Sglang does not count drafted tokens"):
+        serve(requests, Sglang(), speculation=rule)
+    with pytest.raises(InputError, match="need each other"):
+        serve(requests, ChunkedPrefill())
+    with pytest.raises(InputError, match="need each other"):
+        serve(workload((0.0, 16, 10)), ChunkedPrefill(), speculation=rule)

@@ -1,0 +1,84 @@
+"""Token times as ranges of steps that yield several tokens: every metric equals that of the same times in full."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from llmsim import delivery
+from llmsim.engine.speculation.rule import Speculation
+from llmsim.metrics import ranges
+from llmsim.metrics.fluidity import fluidity_index
+from llmsim.metrics.gpu_time import busy_gpu_s, spent_gpu_s
+from llmsim.metrics.qoe import qoe
+from llmsim.record import Timelines
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.testing import LinearSteps, serve
+from llmsim.testing.builders import drawn
+from llmsim.workload.acceptance import Acceptance
+
+
+@pytest.fixture(scope="module", params=[28, 1000])
+def record(request):
+    rng = np.random.default_rng(request.param)
+    n = 60
+    requests = replace(
+        drawn(rng, n, 20.0),
+        acceptance=Acceptance(((100, 100, 217), (100, 100, 300)), rng.integers(0, 2, n), rng.integers(0, 100, n)),
+    )
+    rule = Speculation(((1, 2),), 2, {2: LinearSteps(0.01, 1e-4, 1e-4, 1e-6)})
+    return serve(requests, ChunkedPrefill(), speculation=rule, num_gpu_blocks=request.param)
+
+
+@pytest.fixture
+def both(record):
+    """The same token times in ranges, and each on its own."""
+    compact = record.timelines()
+    assert compact.paces is not None
+    each = [compact.token_times_s(i) for i in range(len(compact))]
+    return compact, Timelines.from_token_times(
+        compact.arrival_s,
+        each,
+        end_s=compact.end_s,
+        outcome=compact.outcome,
+        prompt_tokens=compact.prompt_tokens,
+        output_tokens=compact.output_tokens,
+    )
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        ranges.n_tokens,
+        ranges.first_token_s,
+        ranges.last_token_s,
+        ranges.largest_gap_s,
+        lambda t: ranges.max_over_line_s(t, 0.02),
+        lambda t: ranges.max_over_line_s(t, 0.004),
+        lambda t: ranges.delivered_by(t, 1.7),
+        lambda t: ranges.delivered_by(t, 3.33),
+        lambda t: qoe(t, ttft_s=0.5, tokens_per_s=40.0),
+        lambda t: fluidity_index(t, prefill_s=0.5, decode_s=0.01),
+        lambda t: ranges.n_tokens(delivery.until_left(t, np.where(np.arange(len(t)) % 2, 1.5, np.nan))),
+        lambda t: ranges.last_token_s(delivery.paced(t, tbt_s=0.03)),
+        lambda t: ranges.last_token_s(delivery.paced(t, tokens_per_s=25.0)),
+        lambda t: ranges.max_over_line_s(ranges.select(t, np.arange(len(t)) % 3 > 0), 0.01),
+    ],
+)
+def test_metrics_equal_those_of_the_same_times_in_full(both, metric):
+    compact, full = both
+    np.testing.assert_allclose(metric(compact), metric(full), rtol=1e-12)
+
+
+def test_gaps_are_those_between_chunks_of_a_stream(both):
+    compact, full = both
+    (gaps_s, seen), (every_s, each) = ranges.pooled_gaps(compact), ranges.pooled_gaps(full)
+    between = np.sort(np.repeat(every_s, each))
+    assert (between == 0).any()
+    np.testing.assert_allclose(np.sort(np.repeat(gaps_s, seen)), between[between > 0], rtol=1e-9)
+
+
+def test_shares_of_gpu_time_add_up(record):
+    assert spent_gpu_s(record, [1]).sum() == pytest.approx(busy_gpu_s(record, [1]))

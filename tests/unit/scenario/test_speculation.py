@@ -1,0 +1,140 @@
+"""[speculation]: what it says is used, and what cannot be is one clear line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from llmsim.errors import InputError
+from llmsim.experiment import assemble, run
+from llmsim.experiment.assembly import check
+from llmsim.scenario import load_scenario
+from llmsim.testing import same
+
+BASE = ("workload.requests=40", "speculation.acceptance=null")
+EIGHT = ("speculation.num_speculative_tokens=8", "scheduler.max_num_seqs=64")
+LENGTH = (*BASE, "speculation.acceptance_length=2.7")
+CLASSES = 'workload.classes=[{name = "chat", weight = 0.5}, {name = "code", weight = 0.5, acceptance_length = %s}]'
+
+
+def spoken(*changes):
+    with pytest.raises(InputError) as error:
+        check(load_scenario("speculation", [*changes]))
+    said = str(error.value)
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ((*BASE, "speculation.acceptance_length=4.5"), "acceptance_length = 4.5, expected from 1 to 4"),
+        ((*BASE, "speculation.acceptance_length=0.9"), "acceptance_length = 0.9, expected from 1 to 4"),
+        ((*BASE, "speculation.acceptance_length=2.755"), "expected hundredths, such as 2.75"),
+        (BASE, "expected acceptance_length, acceptance_rates or acceptance"),
+        (("speculation.acceptance_length=2",), "acceptance_length and acceptance exclude each other"),
+        ((*BASE, "speculation.acceptance_rates=[0.8, 0.6]"), "2 acceptance_rates; expected one for each of 3"),
+        ((*BASE, "speculation.acceptance_rates=[0.6, 0.8, 0.1]"), "acceptance_rates ascend"),
+        (("speculation.acceptance=kimi-k2.5/on",), "did you mean 'kimi-k2.5-nvfp4/on'?"),
+        (
+            ("speculation.num_speculative_tokens=9", "scheduler.max_num_seqs=64"),
+            "measured with up to 8 drafted tokens, not with 9",
+        ),
+        (("speculation.method=medusa",), "unknown value 'medusa'"),
+        (("speculation.num_spec_tokens=3",), "unknown key; did you mean 'num_speculative_tokens'"),
+        (
+            ("speculation.num_speculative_tokens_per_batch_size=[[1, 8, 3], [10, 20, 1]]",),
+            "[10, 20, 1] leaves a gap; expected it to begin at 9",
+        ),
+        (
+            ("speculation.num_speculative_tokens_per_batch_size=[[1, 8, 3], [8, 20, 1]]",),
+            "[8, 20, 1] overlaps; expected it to begin at 9",
+        ),
+        (
+            ("speculation.num_speculative_tokens_per_batch_size=[[1, 8, 4]]",),
+            "[1, 8, 4] drafts more than num_speculative_tokens = 3",
+        ),
+        (("speculation.method=draft_model",), "method 'draft_model' needs draft = {model = ...}"),
+        (("speculation.method=ngram",), "method 'ngram' looks tokens up in the prompt; expected no draft"),
+        (("speculation.draft={layers = 1, step_s = 0.001}",), "layers and step_s exclude each other"),
+        (("scheduler.max_num_seqs=4096",), "4096 requests that draft 3 tokens each compute 16384 in a step"),
+        (("scheduler={name = 'fcfs'}",), "Fcfs does not count drafted tokens"),
+        (("scheduler={name = 'sglang'}",), "Sglang does not count drafted tokens"),
+        (("scheduler.async_scheduling=true",), "expected scheduler.async_scheduling = false"),
+        (("abandonment.policy=must_miss",), "foresees a token a step"),
+        (
+            ("speculation.method=ngram", "speculation.draft=null",
+             "cluster.latency={name = 'fitted', prefill = [0.1, 0, 0], decode_small = [0.1, 0, 0], "
+             "decode_large = [0.1, 0, 0], large_batch = 9}",),
+            "step times of Fitted do not say what it takes to verify drafted tokens",
+        ),
+        (
+            ("cluster.latency={name = 'constant', step_s = 0.01}",),
+            "step times of Constant do not tell layers apart; expected seconds or a model for the drafter",
+        ),
+        ((*LENGTH, CLASSES % 4.2), "class 'code': acceptance_length = 4.2, expected from 1 to 4"),
+        (("speculation=null", CLASSES % 2), "class 'code' has an acceptance_length, and there is no [speculation]"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_one_line(changes, said):
+    assert said in spoken(*changes)
+
+
+def accepted(*changes):
+    scenario = load_scenario("speculation", [*changes])
+    return assemble(scenario).workload.acceptance
+
+
+def test_acceptance_lengths_of_fewer_drafts():
+    assert accepted(*LENGTH).lengths == ((100, 200, 270, 270),)  # the first ones are always accepted
+    assert accepted(*BASE, "speculation.acceptance_rates=[0.8, 0.6, 0.13]").lengths == ((100, 180, 240, 253),)
+    assert accepted("speculation.acceptance=deepseek-v4-pro/on", *EIGHT).lengths == (
+        (100, 179, 227, 249, 254, 255, 255, 255, 258),  # measured 2.54 with seven: noise
+    )
+    assert accepted(*LENGTH, CLASSES % 3.2).lengths == ((100, 200, 270, 270), (100, 200, 300, 320))
+
+
+def test_phases_are_those_that_the_length_tells_apart():
+    whole = accepted("workload.requests=500", "speculation.acceptance=null", "speculation.acceptance_length=3")
+    assert not whole.phase.any()
+    halves = accepted("workload.requests=500", "speculation.acceptance=null", "speculation.acceptance_length=2.5")
+    assert set(halves.phase.tolist()) == {0, 50}
+    hundredths = accepted("workload.requests=500", "speculation.acceptance=null", "speculation.acceptance_length=2.77")
+    assert abs(hundredths.phase.mean() - 49.5) < 5
+
+
+def test_requests_are_the_same_with_and_without():
+    plain, drafting = (assemble(load_scenario("speculation", [*c])).workload for c in (("speculation=null",), ()))
+    assert np.array_equal(plain.arrival_s, drafting.arrival_s)
+    assert np.array_equal(plain.output_tokens, drafting.output_tokens)
+
+
+def test_drafting_nothing_is_no_speculation():
+    nothing = run(load_scenario("speculation", ["workload.requests=40", "speculation.num_speculative_tokens=0"]))
+    assert same(nothing.record, run(load_scenario("speculation", ["workload.requests=40", "speculation=null"])).record)
+
+
+def test_a_drafter_takes_memory():
+    blocks = {
+        name: assemble(load_scenario("speculation", ["cluster.latency=roofline", *changes])).num_gpu_blocks[0]
+        for name, changes in {
+            "none": ["speculation=null"],
+            "ngram": ["speculation.method=ngram", "speculation.draft=null"],
+            "head": [],
+            "model": ["speculation.method=draft_model", "speculation.draft={model = 'qwen3-8b'}"],
+        }.items()
+    }
+    assert blocks["none"] == blocks["ngram"] > blocks["head"] > blocks["model"]
+    assert blocks["head"] == pytest.approx(blocks["none"] * 32 / 33, rel=0.02)  # one layer more, with its weights
+
+
+def test_a_run_by_the_number_of_requests_equals_single_steps():
+    changes = ["workload.requests=150", "workload.arrivals.rate_per_s=15"]
+    changes.append("speculation.num_speculative_tokens_per_batch_size=[[1, 4, 3], [5, 9, 1], [10, 1024, 0]]")
+    scenario = load_scenario("speculation", changes)
+    stretches, steps = run(scenario), run(scenario, stepwise=True)
+    assert same(stretches.record, steps.record)
+    drafted = stretches.record.steps["num_speculative_tokens"][stretches.record.steps["decoding"] > 0]
+    assert set(drafted.tolist()) == {0, 1, 3}
+    decoding = stretches.record.steps["decoding"]
+    assert (stretches.record.steps["num_speculative_tokens"][decoding > 9] == 0).all()
