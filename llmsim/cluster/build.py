@@ -8,6 +8,7 @@ from math import inf
 
 import numpy as np
 
+from llmsim.cluster.admission import Door, OpenDoor
 from llmsim.cluster.autoscaling import Autoscaler
 from llmsim.cluster.clients import Clients
 from llmsim.cluster.cluster import Cluster
@@ -154,7 +155,7 @@ class _Base:
 
 def _clients(base: _Base) -> Clients:
     options, path = base.options, base.path
-    direct = options.api.max_concurrency is None and options.patience is None
+    direct = options.api.max_concurrency is None and options.patience is None and options.admission is None
     return Clients(
         base.clock,
         base.arrival_s,
@@ -267,6 +268,8 @@ def _connect(
         on_end.append(entrance.ended)
     if clients.act:
         on_end.append(lambda number, request: clients.ended(request, way_out.received_s(number, request)))
+    rules = base.options.admission
+    path.door = OpenDoor() if rules is None else Door(base.clock, rules, arrivals.fleet)
     if not api.way_in and isinstance(entrance, NoLimit):
         path.connect(entrance, patience, Straight(), arrivals, on_end)
         return clients.sent_s
@@ -297,5 +300,6 @@ def _needs_events(router: Router, options: RunOptions, clients: Clients) -> bool
     If not, they are in lazy mode (engine/instance.py).
     """
     looked_at = router.reads or options.reports.age_s or clients.act or not options.stretches
+    looked_at = looked_at or (options.admission is not None and options.admission.reads_instances)
     followed = (options.api.max_concurrency, options.patience, options.disaggregation, options.autoscaling)
     return bool(looked_at) or any(part is not None for part in followed)

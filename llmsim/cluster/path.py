@@ -10,6 +10,7 @@ from math import isnan
 
 import numpy as np
 
+from llmsim.cluster.admission import Door, OpenDoor
 from llmsim.cluster.clients import ApiPath
 from llmsim.cluster.dispatch import Dispatcher
 from llmsim.cluster.fleet import NO_INSTANCE, Fleet
@@ -75,6 +76,7 @@ class WayIn(Straight):
 class RequestPath:
     """Takes requests from clients to instances, and passes the news of their ends on."""
 
+    door: Door | OpenDoor
     entrance: Entrance | NoLimit
     patience: NoPatience
     way_in: Straight
@@ -114,8 +116,13 @@ class RequestPath:
         self.location |= {instance.number: (fleet, n) for n, instance in enumerate(fleet.instances)}
 
     def send(self, request: Request) -> None:
-        """Take a request from a client to an instance, through the gateway's limit, if there is one."""
-        if not self.entrance.enter(request):
+        """Take a request from a client to an instance, through the gateway's door and limit, if there are any."""
+        if self._tells:
+            self._attempts.tell(request)
+        refused = self.door.refuse(request)
+        if refused is not None:
+            self.turn_away(request, Outcome.REJECTED, refused)
+        elif not self.entrance.enter(request):
             full = f"{self.entrance.max_queue} requests wait at the gateway already"
             self.turn_away(request, Outcome.REJECTED, full)
         self.patience.sent(request)

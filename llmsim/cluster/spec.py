@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmsim.cluster.admission import Admission
 from llmsim.cluster.autoscaling import Autoscaling
 from llmsim.cluster.clients import DIRECT, ApiPath
 from llmsim.cluster.fleet import ORACLE, Reports
@@ -47,6 +48,7 @@ class RunOptions:
     retries: Retries | None = None  #: of users that were not served
     max_in_flight: int | None = None  #: requests that clients have under way at once
     api: ApiPath = DIRECT  #: the way between clients and engines
+    admission: Admission | None = None  #: what is refused at its door; None: nothing
     reports: Reports = ORACLE  #: how old the news is that routers have of the instances
     disaggregation: Disaggregation | None = None  #: needed where instances have roles
     autoscaling: Autoscaling | None = None  #: how instances come and go

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from llmsim import delivery
+from llmsim.cluster.admission import Admission, Limit, limits_of
 from llmsim.cluster.clients import ApiPath
-from llmsim.errors import InputError
+from llmsim.errors import InputError, nearest
 from llmsim.latency import hardware
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
@@ -24,6 +25,7 @@ from llmsim.scenario import (
     PacedDelivery,
     RequestClass,
     Scenario,
+    tenants_of,
 )
 from llmsim.scenario.engines import BY_ENGINE, host_profile
 from llmsim.workload.patience import INFINITE_S, Patience, draw_patience
@@ -58,7 +60,28 @@ def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes
 def make_api(scenario: Scenario) -> ApiPath:
     """The way between clients and engines: the host's times and the gateway's limits."""
     times = make_host(scenario).model_dump(include={field.name for field in dataclasses.fields(ApiPath)})
-    return ApiPath(**times, **scenario.gateway.model_dump())
+    gateway = scenario.gateway
+    return ApiPath(**times, max_concurrency=gateway.max_concurrency, max_queue=gateway.max_queue)
+
+
+def make_admission(scenario: Scenario) -> Admission | None:
+    """What the gateway refuses at its door; None: nothing. InputError for a tenant or a bound that there is not."""
+    gateway = scenario.gateway
+    if not gateway.limits and gateway.early_rejection is None:
+        return None
+    tenants = tenants_of(scenario)
+    for number, limit in enumerate(gateway.limits):
+        if limit.tenant is not None and limit.tenant not in tenants:
+            place = scenario.where("gateway", "limits", str(number), "tenant")
+            raise InputError(f"{place}no class has the tenant '{limit.tenant}'{nearest(limit.tenant, tenants)}")
+    with blaming(scenario, "gateway", "limits"):
+        limits = [(each.tenant, Limit(**each.model_dump(exclude={"tenant"}))) for each in gateway.limits]
+        named, others = limits_of(limits)
+    of = {f"class '{each.name}'": make_slo(scenario, each) for each in scenario.workload.classes}
+    for name, slo in (of or {"[slo]": make_slo(scenario)}).items():
+        if gateway.early_rejection is not None and slo.ttft_s is None:
+            raise InputError(f"{scenario.where('gateway', 'early_rejection')}goes by slo.ttft_s, and {name} has none")
+    return Admission(named, others, gateway.early_rejection)
 
 
 def make_patience(scenario: Scenario, rng: np.random.Generator, requests: int) -> Patience | None:

@@ -10,6 +10,7 @@ import numpy as np
 from llmsim import guests
 from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.experiment.assemble import (
+    make_admission,
     make_api,
     make_patience,
     make_retries,
@@ -118,6 +119,7 @@ def make_options(scenario: Scenario, draws: Streams, requests: int) -> RunOption
         retries=make_retries(scenario, draws.retries, requests),
         max_in_flight=scenario.max_in_flight,
         api=make_api(scenario),
+        admission=make_admission(scenario),
         reports=make_reports(scenario),
         disaggregation=make_disaggregation(scenario),
         autoscaling=make_autoscaling(scenario),

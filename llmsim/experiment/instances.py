@@ -16,7 +16,7 @@ from llmsim.latency import hardware
 from llmsim.latency.build import find_latency
 from llmsim.latency.contract import LatencyModel, LatencySource
 from llmsim.latency.host import Host
-from llmsim.scenario import AbandonmentTable, ClusterTable, LatencyChoice, PoolTable, Scenario
+from llmsim.scenario import AbandonmentTable, ClusterTable, LatencyChoice, PoolTable, Scenario, tenants_of
 from llmsim.scenario.engines import ENGINES
 from llmsim.scenario.options import make_policy
 from llmsim.scheduler import Scheduler
@@ -206,7 +206,7 @@ def _check_slos(scenario: Scenario, policy: Scheduler, keys: tuple[str, ...]) ->
 
 def _check_tenants(scenario: Scenario, policy: Scheduler, keys: tuple[str, ...]) -> None:
     """Refuse a policy of tenants where there are none, or others than it names."""
-    tenants = list(dict.fromkeys(each.tenant or each.name for each in scenario.workload.classes))
+    tenants = tenants_of(scenario)
     name = type(policy).__name__
     if not tenants:
         raise InputError(

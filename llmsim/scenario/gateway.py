@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from llmsim.quantities import Count, NotNegative, Positive
 from llmsim.scenario.table import Table
@@ -31,6 +31,30 @@ class ClientsTable(Table):
         return self
 
 
+class LimitTable(Table):
+    """A token bucket for a tenant's requests, one for its tokens, or both; what finds too little there is rejected."""
+
+    #: left out: each tenant that no other limit names, with buckets of its own
+    tenant: Annotated[str, Field(min_length=1)] | None = None
+    requests_per_s: Positive | None = None
+    #: requests that may come at once
+    burst: Annotated[float, Field(ge=1, le=1e9)] = 1.0
+    #: of prompts, and of the outputs that clients ask for (clients.max_tokens)
+    tokens_per_s: Positive | None = None
+    #: tokens that may come at once; left out: those of a minute
+    burst_tokens: Positive | None = None
+
+    @model_validator(mode="after")
+    def _something_is_limited(self) -> LimitTable:
+        if self.requests_per_s is None and self.tokens_per_s is None:
+            raise ValueError("no limit; expected requests_per_s, tokens_per_s, or both")
+        if self.burst != 1 and self.requests_per_s is None:
+            raise ValueError("burst belongs to requests_per_s, and there is none")
+        if self.burst_tokens is not None and self.tokens_per_s is None:
+            raise ValueError("burst_tokens belongs to tokens_per_s, and there is none")
+        return self
+
+
 class GatewayTable(Table):
     """The limits of what stands between clients and engines; its times are those of [host] but step_s, sequence_s."""
 
@@ -38,6 +62,15 @@ class GatewayTable(Table):
     max_concurrency: Count | None = None
     #: most requests in that queue; further ones are rejected
     max_queue: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    #: [[gateway.limits]] tables: what tenants may ask for
+    limits: Annotated[tuple[LimitTable, ...], Field(strict=False)] = ()
+    #: reject a request whose first token is expected later than so many times its slo.ttft_s, on every instance
+    early_rejection: Positive | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_left_out(self, full: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = full(self)
+        return {key: value for key, value in values.items() if value or key not in ("limits", "early_rejection")}
 
     @model_validator(mode="after")
     def _queue_needs_a_limit(self) -> GatewayTable:

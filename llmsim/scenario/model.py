@@ -192,3 +192,8 @@ class Scenario(Table):
     def where(self, *keys: str) -> str:
         """Say where a value came from and its key: ``"file.toml, line 7: cluster.gpu: "``."""
         return f"{self.place(*keys)}{'.'.join(keys)}: "
+
+
+def tenants_of(scenario: Scenario) -> list[str]:
+    """Return the names of the tenants that the classes of requests belong to; none where there are no classes."""
+    return list(dict.fromkeys(each.tenant or each.name for each in scenario.workload.classes))

@@ -24,8 +24,8 @@ class EngineTtft(Section):
     @classmethod
     def applies(cls, scenario: Scenario) -> bool:
         """Whether anything may lie between clients and engines; a host's profile may say that nothing does."""
-        host, gateway = scenario.host.model_dump(exclude_none=True), scenario.gateway.model_dump(exclude_none=True)
-        return any(host.values()) or any(gateway.values())
+        host = scenario.host.model_dump(exclude_none=True)
+        return any(host.values()) or scenario.gateway.max_concurrency is not None
 
     @classmethod
     def of(cls, record: Record) -> Self:

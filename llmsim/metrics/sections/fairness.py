@@ -13,7 +13,7 @@ from llmsim.metrics.kpi import LESS, MORE, Kpi, OfRun
 from llmsim.metrics.scored import Run
 from llmsim.metrics.service import jain_while_all_wait, largest_gap_tokens, services
 from llmsim.metrics.summary import number
-from llmsim.scenario import Scenario
+from llmsim.scenario import Scenario, tenants_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,13 +29,13 @@ class Fairness(OfRun):
     @classmethod
     def applies(cls, scenario: Scenario) -> bool:
         """Whether there are several tenants."""
-        return len(set(tenants_of(scenario).values())) > 1
+        return len(tenants_of(scenario)) > 1
 
     @classmethod
     def of(cls, run: Run) -> Self:
         """Measure; what the scheduler's `weights` say of tenants counts in the index, not in the gap."""
-        names = list(dict.fromkeys(tenants_of(run.scenario).values()))
-        numbers = np.array([names.index(tenant) for tenant in tenants_of(run.scenario).values()])
+        names = tenants_of(run.scenario)
+        numbers = np.array([names.index(each.tenant or each.name) for each in run.scenario.workload.classes])
         found = services(run.record, numbers[run.record.requests["class"]], len(names))
         weights = run.scenario.scheduler.options.get("weights", {})
         return cls(
@@ -46,8 +46,3 @@ class Fairness(OfRun):
             max(largest_gap_tokens(one, two) for one, two in combinations(found, 2)),
             number(jain_while_all_wait(found, np.array([float(weights.get(name, 1.0)) for name in names]))),
         )
-
-
-def tenants_of(scenario: Scenario) -> dict[str, str]:
-    """The tenant of each class, by the class's name."""
-    return {each.name: each.tenant or each.name for each in scenario.workload.classes}
