@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +11,15 @@ import typer
 
 from llmsim.cli import shared_options as choose
 from llmsim.cli.output import check_picture, print_json, replacing
+from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.latency.contract import LatencyModel
     from llmsim.reports.plots import MeasuredStep
-    from llmsim.studies.validation import Report
+    from llmsim.scenario import Scenario
     from llmsim.studies.validation.calibration import Calibration
+    from llmsim.studies.validation.measured_run import MeasuredRun
+    from llmsim.studies.validation.stages import Stage
 
 app = typer.Typer(help="Step times of models on GPUs.")
 
@@ -33,7 +37,8 @@ MeasuredRequests = Annotated[
     typer.Argument(
         metavar="RESULT",
         help="Measured requests: a benchmark's file with details, timelines, or a CSV (arrival_s, "
-        "prompt_tokens, output_tokens, ttft_s, e2e_s).",
+        "prompt_tokens, output_tokens, ttft_s, e2e_s). Or stages: a benchmark's file without details, or a CSV "
+        "(rate_per_s, requests, ttft_mean_s, tpot_mean_s, e2e_mean_s, ttft_p99_s, ...).",
     ),
 ]
 
@@ -170,7 +175,9 @@ def fit(
 @app.command("from-bench")
 def from_bench(
     result: MeasuredRequests,
-    scenario: Annotated[str, typer.Option(help="The engine that was measured; its workload and host are not used.")],
+    scenario: Annotated[
+        str, typer.Option(help="The engine that was measured; its host is not used, its requests only for stages.")
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The host's profile, TOML, for host.profile=FILE.")],
     changes: choose.Changes = None,
     run: choose.RunOfFile = None,
@@ -178,26 +185,39 @@ def from_bench(
     assume_sends: choose.AssumeSends = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the host's times (per step, per sequence in it, per request) to one measured run, or to all of a file."""
-    from llmsim.scenario import HostTable, load_scenario
-    from llmsim.studies.validation.calibration import calibrate
-    from llmsim.studies.validation.host_fit import write_host
-    from llmsim.studies.validation.measured_run import asked_runs
-    from llmsim.studies.validation.result_comparison import compare_result, loads
-    from llmsim.studies.validation.sends import Assumed
+    """Fit the host's times (per step, per sequence in it, per request) to one measured run, or to all of a file.
 
-    assumed = Assumed(max_concurrency, assume_sends)
-    runs = asked_runs(result, choose.run_of_file(run), assumed, several=run == "all")
-    described = load_scenario(scenario, changes or [])
+    Of stages whose means alone are known, the requests are the scenario's, at the rates of the stages.
+    """
+    from llmsim.scenario import load_scenario
+    from llmsim.studies.validation.measured_run import asked_runs
+    from llmsim.studies.validation.sends import Assumed
+    from llmsim.studies.validation.stages import asked_stages
+
+    described, number, several = load_scenario(scenario, changes or []), choose.run_of_file(run), run == "all"
+    stages = asked_stages(result, number, several=several)
+    if stages is None:
+        runs = asked_runs(result, number, Assumed(max_concurrency, assume_sends), several=several)
+        _fit_requests(runs, described, result.name, out, as_json=as_json)
+        return
+    if max_concurrency is not None or assume_sends:
+        raise InputError("--max-concurrency and --assume-sends are of requests one by one; stages say their rates")
+    _fit_stages(stages, described, result.name, out, as_json=as_json)
+
+
+def _fit_requests(runs: list[MeasuredRun], scenario: Scenario, source: str, out: Path, *, as_json: bool) -> None:
+    from llmsim.scenario import HostTable
+    from llmsim.studies.validation.calibration import calibrate
+    from llmsim.studies.validation.result_comparison import compare_result, loads
+
     with replacing(out) as scratch:
-        found = calibrate(runs, described)
-        host = found.host
-        count = sum(len(one.workload) for one in runs)
-        write_host(scratch, out.stem, host, f"llmsim profile from-bench: {count} requests of {result.name}")
-    with_host = described.model_copy(update={"host": HostTable(**host.model_dump())})
+        found = calibrate(runs, scenario)
+        _write_host(scratch, out, found, sum(len(one.workload) for one in runs), source)
+    with_host = scenario.model_copy(update={"host": HostTable(**found.host.model_dump())})
     fitted = [compare_result(one, with_host) for one in runs]
     if as_json:
-        print_json({"profile": str(out), **_fit_as_json(found, fitted, loads(runs))})
+        rows = [dict(row) for one in fitted for row in one.rows]
+        print_json({"profile": str(out), **_fit_as_json(found, loads(runs)), "on_the_fitted_run": rows})
         return
     from llmsim.reports.tables.host_fit_tables import show_host_fit
 
@@ -206,14 +226,41 @@ def from_bench(
         print(f"  {note}")
 
 
-def _fit_as_json(found: Calibration, fitted: list[Report], in_flight: tuple[float, float]) -> dict[str, Any]:
+def _fit_stages(stages: list[Stage], scenario: Scenario, source: str, out: Path, *, as_json: bool) -> None:
+    from llmsim.studies.validation.stage_fit import calibrate_stages
+
+    with replacing(out) as scratch:
+        fit = calibrate_stages(stages, scenario)
+        _write_host(scratch, out, fit.found, sum(stage.requests for stage in stages), source)
+    if as_json:
+        rows = [{**dataclasses.asdict(point), "error_percent": point.error_percent} for point in fit.points]
+        print_json({"profile": str(out), **_fit_as_json(fit.found, fit.in_flight), "stages": rows})
+        return
+    from llmsim.reports.tables.host_fit_tables import show_stage_fit
+
+    show_stage_fit(out, fit)
+    print(f"  requests of scenario {scenario.name}, at the rates of the stages")
+
+
+def _write_host(scratch: Path, out: Path, found: Calibration, requests: int, source: str) -> None:
+    from llmsim.studies.validation.host_fit import write_host
+
+    write_host(scratch, out.stem, found.host, f"llmsim profile from-bench: {requests} requests of {source}")
+
+
+def _fit_as_json(found: Calibration, in_flight: tuple[float, float]) -> dict[str, Any]:
+    """What was fitted; null for what the file does not tell."""
+    residuals = [dataclasses.asdict(one) for one in found.residuals]
     return {
         "host": found.host.model_dump(),
         "intervals": found.intervals,
-        "in_flight": list(in_flight),
-        "on_the_fitted_run": [dict(row) for one in fitted for row in one.rows],
-        "residuals": [dataclasses.asdict(one) for one in found.residuals],
+        "in_flight": [_known(value) for value in in_flight],
+        "residuals": [{key: _known(value) for key, value in one.items()} for one in residuals],
     }
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _rows(times: LatencyModel) -> list[dict[str, Any]]:

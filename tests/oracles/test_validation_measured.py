@@ -8,7 +8,7 @@ import pytest
 from llmsim.latency import hardware
 from llmsim.studies.validation import Report, validate
 from llmsim.studies.validation.cases import vllm_0151
-from llmsim.studies.validation.stages import AGGREGATES, read_stages
+from llmsim.studies.validation.stages import read_stages
 from places import DATA, evidence
 
 
@@ -81,13 +81,13 @@ def asynchronous() -> dict[str, list[float]]:
     """Errors in percent of the two GPUs that took no part in the fit, with the host times shipped: by aggregate."""
     evidence(vllm_0151.FILE)
     host = hardware.load_host("vllm-0.15.1")
-    runs = read_stages(DATA / vllm_0151.FILE)
-    errors = [
-        100 * (vllm_0151.Engine.of(stages).serve(host) / [stage.measured for stage in stages] - 1)
-        for name, stages in runs.items()
-        if name != vllm_0151.FITTED_RUN
-    ]
-    return {name: column.tolist() for name, column in zip(AGGREGATES, np.concatenate(errors).T, strict=True)}
+    errors: dict[str, list[float]] = {name: [] for name in vllm_0151.AGGREGATES}
+    for run, stages in read_stages(DATA / vllm_0151.FILE, vllm_0151.COLUMNS).items():
+        if run != vllm_0151.FITTED_RUN:
+            for stage, row in zip(stages, vllm_0151.served(stages, host), strict=True):
+                for name, value in zip(vllm_0151.AGGREGATES, row, strict=True):
+                    errors[name].append(100 * (float(value) / stage.measured[name] - 1))
+    return errors
 
 
 #: percent; medians that runs which took no part in anything are to have

@@ -20,12 +20,16 @@ LOADS = 3  #: parts of a run, by how many requests were in flight
 FITTED = ("ttft_s", "tpot_s")  #: whose means are fitted, part by part
 MOST_PERCENT = 10.0  #: error of a mean over a fitted run from which on its constants are refused
 DRAWS, LEVEL = 400, 95  #: of the bootstrap over requests; percent of its intervals
+FEWEST_BLOCKS = 10  #: of requests that are drawn together
 FIRST_DRAW = 0  #: seed
 
 
 @dataclass(frozen=True)
 class Residual:
-    """How far means of a part of a fitted run are off: of a third of the requests, by how many were in flight."""
+    """How far means are off of a third of a fitted run's requests, by how many were in flight, or of a stage.
+
+    NaN: not measured.
+    """
 
     run: str
     in_flight: float  #: mean
@@ -66,12 +70,12 @@ def calibrate(runs: Sequence[MeasuredRun], scenario: Scenario) -> Calibration:
     seen = [predict(run, scenario, host) for run in runs]
     means = _means(seen, parts)
     residuals = _residuals(runs, parts, means / _means(measured, parts))
-    _check(host, residuals)
+    check_fit(host, residuals)
     slopes = slopes_at(predicted, host, means, names)
     rng = np.random.default_rng(FIRST_DRAW)
     found = []
     for _ in range(DRAWS):  # the same requests measured and predicted: what they ask for is not in doubt
-        drawn = [[rng.choice(part, len(part)) for part in mine] for mine in parts]
+        drawn = [resampled(rng, run, mine) for run, mine in zip(runs, parts, strict=True)]
         found.append(refitted(host, names, _means(seen, drawn), slopes, _means(measured, drawn)))
     bounds = np.percentile(found, [50 - LEVEL / 2, 50 + LEVEL / 2], axis=0).T
     intervals = {name: (float(low), float(high)) for name, (low, high) in zip(names, bounds, strict=True)}
@@ -80,6 +84,25 @@ def calibrate(runs: Sequence[MeasuredRun], scenario: Scenario) -> Calibration:
 
 #: of each run, the requests of each of its parts
 Parts = Sequence[Sequence[NDArray[np.int64]]]
+
+
+def resampled(
+    rng: np.random.Generator, run: MeasuredRun, parts: Sequence[NDArray[np.int64]]
+) -> Sequence[NDArray[np.int64]]:
+    """The run's parts when its requests are drawn again, with repetition: in blocks, one after another in time.
+
+    Requests that were under way together share steps, and what disturbed them. A block is twice as many as were under
+    way on average, at least `FEWEST_BLOCKS` in a run.
+    """
+    count, in_flight = len(run.workload), run.in_flight()
+    block = max(1, min(int(2 * in_flight.mean()), count // FEWEST_BLOCKS))
+    starts = rng.integers(count, size=-(-count // block))
+    drawn = ((starts[:, None] + np.arange(block)) % count).ravel()
+    of_part = np.empty(count, dtype=np.int64)
+    for number, part in enumerate(parts):
+        of_part[part] = number
+    found = [drawn[of_part[drawn] == number] for number in range(len(parts))]
+    return [one if len(one) else part for one, part in zip(found, parts, strict=True)]
 
 
 def _means(seen: Sequence[Latencies], parts: Parts) -> Floats:
@@ -101,9 +124,10 @@ def _residuals(runs: Sequence[MeasuredRun], parts: Parts, ratio: Floats) -> tupl
     )
 
 
-def _check(host: HostTimes, residuals: Sequence[Residual]) -> None:
+def check_fit(host: HostTimes, residuals: Sequence[Residual]) -> None:
     """InputError for constants that are no host's."""
-    means = {name: float(np.mean([getattr(one, f"{name}_percent") for one in residuals])) for name in ("ttft", "tpot")}
+    known = {name: [getattr(one, f"{name}_percent") for one in residuals] for name in ("ttft", "tpot")}
+    means = {name: float(np.mean(values)) for name, values in known.items() if np.isfinite(values).all()}
     off = ", ".join(f"mean {name.upper()} {percent:+.1f} %" for name, percent in means.items())
     if not any(host.model_dump(exclude_none=True).values()):
         raise InputError(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmsim.cli import main
+from llmsim.latency.hardware import load_host
 from llmsim.latency.profile import load_profile, read_profile
 from llmsim.latency.sources.constant import Constant
 from llmsim.reports.plots import MeasuredStep, step_times_figure
@@ -86,3 +87,28 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+STAGES = (
+    "rate_per_s,requests,ttft_mean_s,tpot_mean_s,ttft_p90_s\n2,40,0.0440,0.0124,0.055\n40,200,0.0462,0.0149,0.058\n"
+)
+TOY = [
+    'cluster.latency={name="constant",step_s=0.01,prefill_token_s=2e-5,decode_seq_s=1e-4}',
+    'workload.lengths={source="fixed",prompt_tokens=100,output_tokens=10}',
+]
+
+
+def test_a_host_is_fitted_to_stages_with_the_requests_of_the_scenario(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages, out = tmp_path / "stages.csv", tmp_path / "host.toml"
+    stages.write_text(STAGES)
+    command = ["profile", "from-bench", str(stages), "--scenario", "quickstart", "--out", str(out)]
+    command += [word for change in TOY for word in ("--set", change)]
+
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["role"] for row in told["stages"]] == ["fitted", "fitted", "predicted"] * 2
+    assert told["host"]["request_s"] == pytest.approx(load_host(str(out)).request_s, rel=1e-3)
+    assert main([*command, "--assume-sends"]) == 2
+    assert "stages say their rates" in capsys.readouterr().err

@@ -8,33 +8,26 @@ arrivals. Three host constants are fitted on the H100 alone; the other GPUs are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llmsim.cluster import InstanceSpec
-from llmsim.cluster.clients import ApiPath
 from llmsim.errors import InputError
-from llmsim.latency import hardware
-from llmsim.latency.build import build_latency
 from llmsim.latency.hardware import HostTimes
-from llmsim.latency.host import Host
-from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.scenario import load_scenario
 from llmsim.studies.validation.case_report import Check, Constant, Point, Report
 from llmsim.studies.validation.host_fit import ASYNCHRONOUS, fit_host
-from llmsim.studies.validation.replay import Floats, Latencies, replay
-from llmsim.studies.validation.stages import AGGREGATES, Stage, aggregates, read_stages
-from llmsim.workload.arrivals.gamma import Gamma
-from llmsim.workload.contract import Workload
-from llmsim.workload.prefixes import Prefixes
+from llmsim.studies.validation.replay import Floats
+from llmsim.studies.validation.stage_fit import StagedEngine
+from llmsim.studies.validation.stages import Stage, read_stages, said
 
 FILE = "groundtruth/vllm_0151/stages.csv"
 FITTED_RUN = "h100-8b"
-FITTED = tuple(i for i, (_, percentile) in enumerate(AGGREGATES.values()) if percentile is None)  #: the means
-MAX_NUM_SEQS, MAX_NUM_BATCHED_TOKENS, MAX_MODEL_LEN, MOST_CAPTURED = 128, 2048, 4096, 256
-PROMPT_TOKENS, OUTPUT_TOKENS, SYSTEM_TOKENS, PROMPTS, SHARING = 547, 248, 100, 100, 10
+SCENARIO, SEED = "vllm_0151", 1
+FITTED = ("ttft_mean_s", "tpot_mean_s", "e2e_mean_s")
+AGGREGATES = ("ttft_mean_s", "ttft_p90_s", "ttft_p99_s", "tpot_mean_s", "e2e_mean_s", "e2e_p90_s", "e2e_p99_s")
+COLUMNS = ("run", "gpu", "model", "stage", *AGGREGATES)
 #: percent, as the targets of the predicted runs; P90s have none
 LIMITS = {"e2e_mean_s": 4.0, "tpot_mean_s": 4.0, "ttft_mean_s": 8.0, "ttft_p99_s": 15.0, "e2e_p99_s": 15.0}
 
@@ -47,67 +40,26 @@ ABOUT = (
 )
 
 
-def workload(stages: Sequence[Stage], seed: int) -> Workload:
-    """Draw the requests of a run, one stage after the other; the prompts of the first hundred are not cached yet."""
-    rng = np.random.default_rng(seed)
-    starts_s = np.cumsum([0.0, *(stage.duration_s for stage in stages)])
-    arrival_s = np.concatenate(
-        [
-            start_s + Gamma(stage.rate_per_s, burstiness=1.0, rescale=True).times_s(rng, stage.requests)
-            for stage, start_s in zip(stages, starts_s, strict=False)
-        ]
-    )
-    count = len(arrival_s)
-    prompt = np.resize(rng.permutation(PROMPTS), count)
-    ids = np.stack([prompt // SHARING, PROMPTS // SHARING + prompt], axis=1).reshape(-1)
-    ends = np.tile([SYSTEM_TOKENS, PROMPT_TOKENS], count)
-    one = np.full(count, 1, dtype=np.int64)
-    prefixes = Prefixes(ids, ends, 2 * np.arange(count + 1))
-    return Workload(arrival_s, one * PROMPT_TOKENS, one * OUTPUT_TOKENS, stages[0].run, prefixes)
+def engine_of(stages: Sequence[Stage]) -> StagedEngine:
+    """The scenario of the runs on the GPU of one of them."""
+    scenario = load_scenario(SCENARIO, ["host.profile=null"])
+    cluster = scenario.cluster.model_copy(update={"gpu": stages[0].gpu, "model": stages[0].model})
+    return StagedEngine(scenario.model_copy(update={"cluster": cluster}), tuple(stages))
 
 
-@dataclass(frozen=True)
-class Engine:
-    """One GPU with what is not fitted."""
-
-    stages: tuple[Stage, ...]
-    requests: Workload
-
-    @classmethod
-    def of(cls, stages: Sequence[Stage], seed: int = 1) -> Engine:
-        """The engine of a run, and its requests."""
-        return cls(tuple(stages), workload(stages, seed))
-
-    def serve(self, host: HostTimes) -> Floats:
-        """Predict what was measured of each stage; seconds, (stages, aggregates)."""
-        seen = replay(
-            self.requests, self._spec(host), api=ApiPath(host.request_s, host.prompt_token_s, host.response_s)
-        )
-        ends = np.cumsum([stage.requests for stage in self.stages])[:-1]
-        parts = zip(*(np.split(getattr(seen, name), ends) for name in ("ttft_s", "tpot_s", "e2e_s")), strict=True)
-        return np.array([aggregates(Latencies(*part)) for part in parts])
-
-    def _spec(self, host: HostTimes) -> InstanceSpec:
-        gpu, model = hardware.load_gpu(self.stages[0].gpu), hardware.load_model(self.stages[0].model)
-        times = build_latency("table", gpu, model)
-        return InstanceSpec(
-            ChunkedPrefill(MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS),
-            Host(
-                times,
-                serial_step_s=host.serial_step_s,
-                serial_sequence_s=host.serial_sequence_s,
-                overlapped=True,
-            ),
-            hardware.kv_blocks(gpu, model, max_num_batched_tokens=MAX_NUM_BATCHED_TOKENS),
-            MAX_MODEL_LEN,
-            prefix_caching=True,
-            async_scheduling=True,
-        )
+def served(stages: Sequence[Stage], host: HostTimes, seed: int = SEED) -> Floats:
+    """Predict what was measured of each stage; seconds, (stages, aggregates), in order of `AGGREGATES`."""
+    engine = engine_of(stages)
+    of_stage = [
+        dict(zip(stage.measured, row, strict=True))
+        for stage, row in zip(stages, engine.serve(engine.requests(seed), host), strict=True)
+    ]
+    return np.array([[row[name] for name in AGGREGATES] for row in of_stage])
 
 
 def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
     """Fit on both stages of the H100, freeze, predict the other GPUs."""
-    runs = read_stages(data_dir / FILE)
+    runs = read_stages(data_dir / FILE, COLUMNS)
     if FITTED_RUN not in runs:
         raise InputError(f"{data_dir / FILE}: has no run {FITTED_RUN}, on which the host is fitted")
     progress(0, len(runs))
@@ -115,7 +67,7 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
     points: list[tuple[str, Point]] = []
     for done, (name, stages) in enumerate(runs.items(), start=1):
         role = "fitted" if name == FITTED_RUN else "predicted"
-        points += _points(stages, Engine.of(stages).serve(host), role)
+        points += _points(stages, served(stages, host), role)
         progress(done, len(runs))
     return Report(
         case="vllm-0151",
@@ -134,22 +86,23 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
 
 def fitted_host(stages: Sequence[Stage]) -> HostTimes:
     """The three constants that come closest to the means of a run's stages."""
-    engine, measured = Engine.of(stages), np.array([stage.measured for stage in stages])
-    return fit_host(lambda host: engine.serve(host)[:, FITTED].ravel(), measured[:, FITTED].ravel(), names=ASYNCHRONOUS)
+    engine = engine_of(stages)
+    requests = engine.requests(SEED)
+    chosen = np.array([name in FITTED for name in stages[0].measured])
+
+    def means(host: HostTimes) -> Floats:
+        return np.concatenate([row[chosen] for row in engine.serve(requests, host)])
+
+    measured = np.array([stage.measured[name] for stage in stages for name in stage.measured if name in FITTED])
+    return fit_host(means, measured, names=ASYNCHRONOUS)
 
 
 def _points(stages: Sequence[Stage], predicted: Floats, role: str) -> list[tuple[str, Point]]:
     return [
-        (column, Point(_said(column), stage.name, "s", measured, float(value), role))
+        (column, Point(said(column), stage.name, "s", stage.measured[column], float(value), role))
         for stage, row in zip(stages, predicted, strict=True)
-        for column, measured, value in zip(AGGREGATES, stage.measured, row, strict=True)
+        for column, value in zip(AGGREGATES, row, strict=True)
     ]
-
-
-def _said(column: str) -> str:
-    """Such as ``mean TTFT`` for ttft_mean_s."""
-    metric, percentile = AGGREGATES[column]
-    return f"{'mean' if percentile is None else f'p{percentile}'} {metric[:-2].upper()}"
 
 
 def _row(point: Point) -> dict[str, Any]:
@@ -168,13 +121,13 @@ def _notes(points: Sequence[Point]) -> tuple[str, ...]:
     """Medians over the predicted stages, and what the misses are."""
     predicted = [point for point in points if point.role == "predicted"]
     medians = ", ".join(
-        f"{_said(column)} {np.median([abs(p.error_percent) for p in predicted if p.group == _said(column)]):.1f}"
+        f"{said(column)} {np.median([abs(p.error_percent) for p in predicted if p.group == said(column)]):.1f}"
         for column in AGGREGATES
     )
     short = ", ".join(
         f"{1e3 * (point.measured - point.predicted):.1f} ({point.label})"
         for point in predicted
-        if point.group == _said("ttft_mean_s")
+        if point.group == said("ttft_mean_s")
     )
     return (
         f"Medians of |error| over the predicted stages, percent: {medians}.",
