@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.experiment import Result
+    from llmsim.experiment.own_files import OwnClasses
     from llmsim.interop.format import Savable
     from llmsim.scenario import Scenario
     from llmsim.scenario.load import Change
@@ -56,6 +58,9 @@ def run(
     perfetto: Perfetto = None,
     force: choose.ForceAndReplace = False,
     decision_limit_s: DecisionLimit = None,
+    until_sure: Annotated[
+        bool, typer.Option(help="Take twice as many requests, again and again, until the run is not too short to say.")
+    ] = False,
     sensitivity: Annotated[
         bool, typer.Option(help="Tell TTFT P99 with all step times 5 % shorter and longer: two more runs.")
     ] = False,
@@ -68,6 +73,8 @@ def run(
     files = choose.own_files(changes or [], scheduler_file, latency_file)
     classes = files.load()
     described = _described(scenario, changes or [], files.changes())
+    if until_sure:
+        described = _long_enough(described, classes)
     default = None if as_json else RESULTS / folder_name(described.name)
     folder = folder_for(out, default, question_of(described), experiment.SCENARIO_FILE, force=force)
     with ExitStack() as stack:
@@ -112,6 +119,16 @@ def _write(result: Result, saved: list[Saved], trace: Path | None, folder: Path 
         from llmsim.library.run import keep_run
 
         keep_run(result, folder, force=force)
+
+
+def _long_enough(described: Scenario, classes: OwnClasses) -> Scenario:
+    """Lengthen a scenario until its run is steady or overloaded; the last length tried, where none of them is."""
+    from llmsim.experiment.until_sure import lengthened
+
+    found, tried = lengthened(described, classes)
+    if len(tried) > 1:
+        print(f"too short to say with {', '.join(f'{n:,}' for n in tried[:-1])} requests", file=sys.stderr)
+    return found
 
 
 def _to_save(asked: list[str], stack: ExitStack) -> list[Saved]:

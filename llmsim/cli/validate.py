@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 #: cases that need no data: queues whose truth is known
-OF_QUEUES = ("coverage",)
+OF_QUEUES = ("coverage", "verdicts")
 REPETITIONS = 20
 
 
@@ -28,8 +28,8 @@ Case = Annotated[
     typer.Argument(
         metavar="CASE|RESULT",
         help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop, mlenergy, "
-        "vllm-0151, vllm-decisions or sglang-decisions with --data; coverage, our own intervals on queues whose "
-        "truth is known; or with --scenario a measured result: a "
+        "vllm-0151, vllm-decisions or sglang-decisions with --data; coverage or verdicts, our own intervals and "
+        "verdicts on queues whose truth is known; or with --scenario a measured result: a "
         "benchmark's file with details, timelines, or a "
         "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
     ),
@@ -56,7 +56,9 @@ def validate(
     assume_sends: choose.AssumeSends = False,
     repetitions: Annotated[
         int | None,
-        typer.Option(min=2, metavar="N", help="Of coverage: how often to simulate each queue.", show_default="20"),
+        typer.Option(
+            min=2, metavar="N", help="Of coverage and verdicts: how often to simulate each queue.", show_default="20"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -66,10 +68,10 @@ def validate(
     """
     if case in OF_QUEUES:
         _check_alone(case, data=data, scenario=scenario, set=changes, out=out, run=run, max_concurrency=max_concurrency)
-        _simulated(repetitions or REPETITIONS, as_json=as_json)
+        _simulated(case, repetitions or REPETITIONS, as_json=as_json)
         return
     if repetitions is not None:
-        raise InputError("--repetitions belongs to coverage")
+        raise InputError("--repetitions belongs to coverage and verdicts")
     from llmsim.experiment import staged
     from llmsim.studies.validation.report_folder import REPORT_FILE
     from llmsim.studies.validation.sends import Assumed
@@ -104,18 +106,22 @@ def _check_alone(case: str, **options: object) -> None:
             raise InputError(f"--{name.replace('_', '-')} does not belong to {case}, which simulates queues of its own")
 
 
-def _simulated(repetitions: int, *, as_json: bool) -> None:
-    """Check our own intervals on queues whose truth is known."""
+def _simulated(case: str, repetitions: int, *, as_json: bool) -> None:
+    """Check our own intervals or verdicts on queues whose truth is known."""
+    from llmsim.reports.tables.certainty_tables import show_coverage, show_verdicts
     from llmsim.studies.validation.coverage import coverage
+    from llmsim.studies.validation.verdicts import verdicts
 
     with ProgressBar("queues") as progress:
-        rows = coverage(repetitions, progress=progress)
+        covered = coverage(repetitions, progress=progress) if case == "coverage" else []
+        judged = verdicts(repetitions, progress=progress) if case == "verdicts" else []
     if as_json:
-        print_json({"case": "coverage", "rows": [row.to_dict() for row in rows]})
-        return
-    from llmsim.reports.tables.certainty_tables import show_coverage
-
-    show_coverage(rows)
+        rows = [*(row.to_dict() for row in covered), *(row.to_dict() for row in judged)]
+        print_json({"case": case, "rows": rows})
+    elif covered:
+        show_coverage(covered)
+    else:
+        show_verdicts(judged)
 
 
 @dataclass(frozen=True, slots=True)

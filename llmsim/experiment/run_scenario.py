@@ -21,7 +21,7 @@ from llmsim.experiment.energy import energy_of
 from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.pools import pool_scores
 from llmsim.experiment.routing import router_choice
-from llmsim.experiment.verdict import reported, verdict
+from llmsim.experiment.verdict import arrivals_of, reported, verdict
 from llmsim.latency.contract import LatencySource
 from llmsim.metrics import attempts, ranges
 from llmsim.metrics.distributions import Distributions
@@ -135,7 +135,8 @@ def asked_requests(result: Result, window: Window) -> Requests:
 
 def verdict_of(scenario: Scenario, record: Record, delivered: Timelines, window: Window) -> Verdict:
     """Say whether a run was steady within a window; waits count from where the scenario measures."""
-    return verdict(record, window, delivered.arrival_s, output_token_s=make_api(scenario).output_token_s)
+    token_s = make_api(scenario).output_token_s
+    return verdict(record, window, delivered.arrival_s, output_token_s=token_s, arrivals=arrivals_of(scenario))
 
 
 def as_asked(delivered: Timelines, record: Record, scenario: Scenario) -> tuple[Timelines, Bools]:

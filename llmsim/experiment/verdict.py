@@ -16,7 +16,10 @@ from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.summary import TAIL_STATISTICS
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Record
-from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, Verdict, judge
+from llmsim.scenario import Scenario, SyntheticWorkload
+from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, Arrivals, Verdict, judge
+from llmsim.statistics.steady import UNKNOWN
+from llmsim.workload.synthetic import arrival_process
 
 #: what a verdict answers, in words
 ANSWERS = {STEADY: "steady", OVERLOADED: "overloaded", TOO_SHORT: "too short to say", UNSERVED: UNSERVED}
@@ -24,11 +27,19 @@ P99S_WITHHELD = "P99s withheld, --force shows them"
 P99S_MARKED = "P99s marked * are not to be relied on"
 
 
-def verdict(record: Record, window: Window, arrival_s: Floats | None = None, *, output_token_s: float = 0.0) -> Verdict:
+def verdict(
+    record: Record,
+    window: Window,
+    arrival_s: Floats | None = None,
+    *,
+    output_token_s: float = 0.0,
+    arrivals: Arrivals = UNKNOWN,
+) -> Verdict:
     """Judge a run from its first to its last arrival, or within the bounds that its window gives.
 
     `arrival_s`: (requests,) where waits count from, if not from the record's arrivals; in a closed loop, the sending.
-    A request waits until it is scheduled, and again while its first token waits for the gateway's sender.
+    `arrivals` is what the scenario says of them. A request waits until it is scheduled, and again while its first token
+    waits for the gateway's sender.
     """
     requests = record.requests
     arrival_s = requests["arrival_s"] if arrival_s is None else arrival_s
@@ -46,7 +57,19 @@ def verdict(record: Record, window: Window, arrival_s: Floats | None = None, *, 
         end_s,
         span_s=(start_s, stop_s),
         utilisation=utilisation(record, start_s, stop_s),
+        arrivals=arrivals,
     )
+
+
+def arrivals_of(scenario: Scenario) -> Arrivals:
+    """What a scenario says of its arrivals before any of them comes: nothing of those of a trace, or of classes."""
+    workload = scenario.workload
+    if not isinstance(workload, SyntheticWorkload) or workload.classes_arrive:
+        return UNKNOWN
+    if workload.arrivals.concurrency is not None:
+        return Arrivals(closed=True)
+    process = arrival_process(workload.arrivals.process, **workload.arrivals.options)
+    return Arrivals(process.repeats_s, known=True)
 
 
 def utilisation(record: Record, start_s: float, stop_s: float, instances: range | None = None) -> float | None:

@@ -14,13 +14,14 @@ from llmsim.statistics.intervals import (
     quantile,
 )
 from llmsim.statistics.series import batch_means, independent_batches, mean_of_series, mser5, time_averages
-from llmsim.statistics.steady import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, Verdict, judge
+from llmsim.statistics.steady import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, Arrivals, Verdict, judge
 
 __all__ = [
     "OVERLOADED",
     "STEADY",
     "TOO_SHORT",
     "UNSERVED",
+    "Arrivals",
     "Interval",
     "Verdict",
     "batch_means",

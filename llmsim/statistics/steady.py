@@ -13,6 +13,11 @@ claims are therefore held against that walk at exactly full load, the borderline
   thousand; a growing queue, fewer.
 
 In between, and wherever the run is not many times longer than a request is in the system, it is `too short`.
+
+A load that repeats itself fills and empties the queue once a period, which would hide how it wanders: batches then span
+whole periods, known from the scenario, or found in the arrivals (of a trace); with fewer periods than independent
+batches are needed, the run is too short. Clients of a closed loop wait for each other: no queue of theirs grows for
+ever, and they are only asked whether what waits returns to its mean.
 """
 
 from __future__ import annotations
@@ -52,6 +57,19 @@ FALSE_ALARM = 1e-3
 #: standard deviation / mean up to which the number in service is level, so that only the queue can grow
 LEVEL_CV = 0.1
 BINS = 800  #: for the warm-up; 160 of MSER-5's means of five
+ROUNDING = 1e-9  #: of a number of periods
+#: chance of finding a period in arrivals that have none
+FALSE_PERIOD = 1e-4
+PERIOD_BINS, AROUND = 4096, 20  #: counts that are looked through for it, and lines around one, at the least
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What is known of arrivals before any of them comes."""
+
+    period_s: float | None = None  #: after which the rate repeats itself; None: it has none
+    known: bool = False  #: whether `period_s` is all there is to know; else a period is looked for in the arrivals
+    closed: bool = False  #: each client waits for its answer before it asks again, so that no queue grows for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,9 @@ class Verdict:
         return {"answer": self.answer, "reason": self.reason, "evidence": dict(self.evidence)}
 
 
+UNKNOWN = Arrivals()
+
+
 def judge(
     arrival_s: Floats,
     scheduled_s: Floats,
@@ -79,18 +100,22 @@ def judge(
     *,
     span_s: tuple[float, float] | None = None,
     utilisation: float | None = None,
+    arrivals: Arrivals = UNKNOWN,
 ) -> Verdict:
     """Judge a run by its requests, (N,) each; O(N log N).
 
     `scheduled_s` is when a request was first worked on, NaN for never; `end_s` when it left the system. `span_s` is the
-    time looked at (left out: first to last arrival); `utilisation` the busy share of the instances in it.
+    time looked at (left out: first to last arrival); `utilisation` the busy share of the instances in it; `arrivals`
+    what is known of them beforehand.
     """
     served = ~np.isnan(scheduled_s)
     waiting_until_s = np.where(served, scheduled_s, end_s)
     start_s, stop_s = span_s or _span(arrival_s)
     if len(served) and not served.any():
         return Verdict(UNSERVED, f"not one of {len(served):,} requests was worked on", {})
-    run = _Run(arrival_s, waiting_until_s, end_s, served, start_s, stop_s, *_service_times(end_s - waiting_until_s))
+    period_s = arrivals.period_s if arrivals.known or arrivals.closed else period_of(arrival_s, start_s, stop_s)
+    times = _service_times(end_s - waiting_until_s)
+    run = _Run(arrival_s, waiting_until_s, end_s, served, start_s, stop_s, *times, period_s, arrivals.closed)
     if run.length_s <= 0:
         return Verdict(TOO_SHORT, "all requests arrive at once: there is no time over which to judge", {})
     growth = _growth(run)
@@ -98,6 +123,7 @@ def judge(
     evidence = {
         "requests": int(run.counted(warm_up_s).sum()),
         "warm_up_s": warm_up_s,
+        "periods": run.periods(warm_up_s),
         "independent_batches": independent,
         **growth.to_dict(),
         "utilisation": utilisation,
@@ -106,6 +132,22 @@ def judge(
         "drain_s": max(0.0, float(end_s.max()) - float(arrival_s.max())),
     }
     return _verdict(run, growth, evidence)
+
+
+def period_of(arrival_s: Floats, start_s: float, stop_s: float) -> float | None:
+    """The period of a load that repeats itself, in seconds; None where none stands out. O(N).
+
+    The highest line of the periodogram of the counts of arrivals, if one of so many would hardly be as far above the
+    lines around it by chance (Fisher 1929, for lines that are exponential, as those of any noise are).
+    """
+    counts, _ = np.histogram(arrival_s, PERIOD_BINS, (start_s, stop_s)) if stop_s > start_s else (np.zeros(1), None)
+    power = np.abs(np.fft.rfft(counts - counts.mean())[1:]) ** 2
+    if len(power) < 2 or not power.any():
+        return None
+    line = int(np.argmax(power))
+    around = np.median(power[max(0, line // 2) : 2 * line + AROUND]) / math.log(2)
+    chance = len(power) * math.exp(-power[line] / around) if around > 0 else 0.0
+    return (stop_s - start_s) / (line + 1) if chance < FALSE_PERIOD else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,10 +160,28 @@ class _Run:
     stop_s: float
     mean_service_s: float  #: mean time in service
     met_service_s: float  #: the same of those met in service at a random time: how long the number in service remembers
+    period_s: float | None  #: after which the load repeats itself
+    closed: bool
 
     @property
     def length_s(self) -> float:
         return self.stop_s - self.start_s
+
+    def periods(self, warm_up_s: float = 0.0) -> float | None:
+        """How many periods it lasts after warm-up; None without any."""
+        return None if self.period_s is None else (self.length_s - warm_up_s) / self.period_s
+
+    def edges_s(self, least_s: float, batches: int) -> Floats:
+        """Edges of at most so many equal batches until the end, of whole periods each, that begin `least_s` or later.
+
+        Fewer batches where there are fewer periods; one edge where there is none.
+        """
+        if self.period_s is None:
+            return np.linspace(least_s, self.stop_s, batches + 1)
+        periods = int((self.stop_s - least_s) / self.period_s + ROUNDING)
+        each = -(-periods // batches)
+        count = periods // each if each else 0
+        return self.stop_s - self.period_s * each * np.arange(count, -1, -1.0)
 
     def counted(self, warm_up_s: float) -> NDArray[np.bool_]:
         return (self.arrival_s >= self.start_s + warm_up_s) & (self.arrival_s <= self.stop_s)
@@ -170,20 +230,26 @@ def _growth(run: _Run) -> _Growth:
     coarse = min(FINE_BATCHES, int(length_s / run.mean_service_s)) if run.mean_service_s > 0 else FINE_BATCHES
     if coarse < COARSE_BATCHES:
         return _Growth()
-    edges_s = np.linspace(run.stop_s - length_s, run.stop_s, FINE_BATCHES + 1)
+    edges_s = run.edges_s(run.stop_s - length_s, FINE_BATCHES)
+    fine = (len(edges_s) - 1) // COARSE_BATCHES * COARSE_BATCHES
+    if fine < COARSE_BATCHES:
+        return _Growth()
+    edges_s = edges_s[-fine - 1 :]
     queue = number_at(run.arrival_s, run.waiting_until_s, edges_s)
-    errors = [standard_error(np.diff(queue)), standard_error(np.diff(queue[:: FINE_BATCHES // COARSE_BATCHES]))]
-    growth = queue[-1] - queue[0]
+    errors = [standard_error(np.diff(queue)), standard_error(np.diff(queue[:: fine // COARSE_BATCHES]))]
+    growth, length_s = queue[-1] - queue[0], float(edges_s[-1] - edges_s[0])
     # the error of the sum of b increments is b times that of their mean
-    error = max(b * e for b, e in zip((FINE_BATCHES, COARSE_BATCHES), errors, strict=True))
-    return _Growth(growth / length_s, error / length_s, FINE_BATCHES)
+    error = max(b * e for b, e in zip((fine, COARSE_BATCHES), errors, strict=True))
+    return _Growth(growth / length_s, error / length_s, fine)
 
 
 def _independence(run: _Run) -> tuple[float, float]:
     """Warm-up in seconds from the start, and the effective sample size of the batch means after it."""
     edges_s = np.linspace(run.start_s, run.stop_s, BINS + 1)
     warm_up_s = run.length_s * mser5(time_averages(run.arrival_s, run.end_s, edges_s)) / BINS
-    edges_s = np.linspace(run.start_s + warm_up_s, run.stop_s, BATCHES + 1)
+    edges_s = run.edges_s(run.start_s + warm_up_s, BATCHES)
+    if len(edges_s) < 3:
+        return warm_up_s, 0.0
     present = time_averages(run.arrival_s, run.end_s, edges_s)
     waiting = time_averages(run.arrival_s, run.waiting_until_s, edges_s)
     serving = present - waiting
@@ -198,7 +264,7 @@ def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]
     if served < LEAST_REQUESTS:
         rejected = "" if served == evidence["requests"] else f" of {evidence['requests']} were served"
         lack = f"{served} requests{rejected} after warm-up, where a P99 needs {LEAST_REQUESTS}"
-    elif growth.certain:
+    elif growth.certain and not run.closed:
         return Verdict(
             OVERLOADED,
             f"the queue grows by {growth.per_s:.3g} requests/s (± {growth.error_per_s:.2g}); "
@@ -207,6 +273,8 @@ def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]
         )
     elif lasts < LEAST_SERVICE_TIMES:
         lack = f"after warm-up it lasts {lasts:.1f} service times, where {LEAST_SERVICE_TIMES:g} are needed"
+    elif (periods := run.periods(warm_up_s)) is not None and periods < LEAST_INDEPENDENT:
+        lack = f"after warm-up it lasts {periods:.1f} periods of its load, where {LEAST_INDEPENDENT:g} are needed"
     elif independent < LEAST_INDEPENDENT:
         lack = f"its queue's effective sample size is {independent:.1f} batches, where {LEAST_INDEPENDENT:g} are needed"
     else:

@@ -27,6 +27,11 @@ class ArrivalProcess(ABC):
         """Return some to test; override it where options have no defaults."""
         return (cls(),)
 
+    @property
+    def repeats_s(self) -> float | None:
+        """Seconds after which the rate repeats itself; None where it does not change, or not so."""
+        return None
+
     @abstractmethod
     def times_s(self, rng: np.random.Generator, requests: int) -> Times:
         """Draw arrival times in seconds, ascending, shape (requests,); all random numbers come from `rng`.

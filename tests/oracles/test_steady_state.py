@@ -11,6 +11,7 @@ from llmsim.statistics import (
     OVERLOADED,
     STEADY,
     TOO_SHORT,
+    Arrivals,
     batch_means,
     independent_batches,
     judge,
@@ -18,6 +19,10 @@ from llmsim.statistics import (
     mser5,
     time_averages,
 )
+from llmsim.statistics.steady import period_of
+from llmsim.studies.validation.verdicts import CLOSED_LOOP, _judged
+from llmsim.workload.arrivals.diurnal import Diurnal
+from llmsim.workload.arrivals.on_off import OnOff
 
 
 def autoregressive(rng, n, memory):
@@ -162,3 +167,36 @@ def test_no_time_no_answer(n):
     at_once = np.zeros(n)
 
     assert judge(at_once, at_once, at_once + 1).answer == TOO_SHORT
+
+
+def test_a_load_that_repeats_itself_is_judged_by_whole_periods():
+    """On-off above capacity: without its period, the queue's return to empty in each silence looks steady."""
+    rows = [
+        _judged(family, load, 10_000, 12)
+        for family in ("on-off", "diurnal", "trace", CLOSED_LOOP)
+        for load in (0.9, 1.02, 1.1)
+    ]
+    assert sum(row.wrong for row in rows) == 0
+    assert next(row for row in rows if (row.family, row.load) == ("on-off", 1.1)).right >= 6
+    assert next(row for row in rows if (row.family, row.load) == ("trace", 0.9)).right >= 6
+    rng = np.random.default_rng(8)
+    unknown = [single_server_of(OnOff(1.02, 60.0, 120.0).times_s(rng, 10_000), rng) for _ in range(12)]
+    assert STEADY in {judge(*run, arrivals=Arrivals(known=True)).answer for run in unknown}, "a test that sees nothing"
+
+
+def single_server_of(arrival_s, rng):
+    service_s = rng.exponential(1.0, len(arrival_s))
+    worked_s = np.cumsum(service_s)
+    end_s = worked_s + np.maximum.accumulate(arrival_s - (worked_s - service_s))
+    return arrival_s, end_s - service_s, end_s
+
+
+@pytest.mark.parametrize(("process", "period_s"), [(OnOff(1.0, 60.0, 120.0), 180.0), (Diurnal(1.0, 0.6, 500.0), 500.0)])
+def test_periods_are_found_in_arrivals_that_have_one(process, period_s):
+    rng = np.random.default_rng(9)
+    arrival_s = process.times_s(rng, 10_000)
+
+    assert process.repeats_s == period_s
+    assert period_of(arrival_s, 0.0, float(arrival_s[-1])) == pytest.approx(period_s, rel=0.04)
+    none = [period_of(np.cumsum(rng.exponential(1.0, 3000)), 0.0, 3000.0) for _ in range(100)]
+    assert none.count(None) >= 99

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from llmsim.metrics.catalogue import summaries
 from llmsim.metrics.score import Score
@@ -20,11 +20,15 @@ from llmsim.metrics.sections.reasons import Reasons
 from llmsim.metrics.sections.speculation import Speculation
 from llmsim.metrics.sections.stages import Stages
 from llmsim.metrics.sections.throughput import Throughput
+from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.sections.wasted import Wasted
 from llmsim.reports.format import number_text, share_text
 from llmsim.slo import bound_name
+from llmsim.statistics import STEADY
 
 Row = tuple[str, str]
+#: what a run that is not steady shows of these depends on its length: where a queue grows, later requests fare worse
+DEPENDING, DEPENDS = ("SLO attainment", "goodput", "smooth goodput"), "of this run's length"
 #: in which instances that come and go are paid
 PAID_STATES = ("starting", "ready", "draining")
 
@@ -39,8 +43,7 @@ def outcome_rows(score: Score) -> list[Row]:
         ("throughput", _rate(served.output_tokens_per_s, served.requests_per_s)),
         *_energy(score.find(Energy)),
         *_speculation(score.find(Speculation)),
-        *_slo(score),
-        *_reader(score),
+        *_marked([*_slo(score), *_reader(score)], score.find(RunVerdict)),
         *_window(score.section(Choices)),
         *_further(score),
     ]
@@ -92,6 +95,13 @@ def _of_users(score: Score) -> Iterator[Row]:
     if (wasted := score.find(Wasted)) and wasted.gpu_s:
         share = share_text(wasted.gpu_s / wasted.busy_gpu_s)
         yield "wasted", f"{number_text(wasted.gpu_s)} GPU s, {share} of the time in steps of the whole run"
+
+
+def _marked(rows: Sequence[Row], verdict: RunVerdict | None) -> Iterator[Row]:
+    """Say what depends on how long one looks, where a run is not steady."""
+    doubtful = verdict is not None and verdict.answer != STEADY
+    for name, words in rows:
+        yield name, f"{words}; {DEPENDS}" if doubtful and name in DEPENDING else words
 
 
 def _slo(score: Score) -> Iterator[Row]:

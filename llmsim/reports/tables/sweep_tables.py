@@ -86,6 +86,8 @@ def _show_notes(console: Console, swept: FinishedSweep, *, steady: bool, force: 
         console.print(f"{P99S_MARKED}: not all runs of these points are steady")
     elif not steady:
         console.print("P99s only of points whose runs are all steady; --force shows the others", style="dim")
+    if not steady:
+        console.print("SLO and smooth goodput of points that are not steady are of runs of this length", style="dim")
 
 
 def in_points(runs: int, seeds: int) -> str:

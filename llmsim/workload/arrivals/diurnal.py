@@ -32,6 +32,11 @@ class Diurnal(ArrivalProcess):
         """A short day whose night is silent."""
         return (cls(rate_per_s=4.0, amplitude=1.0, period_s=60.0, peak_s=20.0),)
 
+    @property
+    def repeats_s(self) -> float | None:
+        """The length of the day."""
+        return self.period_s
+
     def times_s(self, rng: np.random.Generator, requests: int) -> Times:
         """Change the time of a Poisson process of rate 1, the integral of the rate being inverted by bisection."""
         mean, swing = positive("rate_per_s", self.rate_per_s), not_negative("amplitude", self.amplitude)

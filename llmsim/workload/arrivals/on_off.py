@@ -29,6 +29,11 @@ class OnOff(ArrivalProcess):
         """Silent most of the time."""
         return (cls(rate_per_s=4.0, on_s=2.0, off_s=5.0),)
 
+    @property
+    def repeats_s(self) -> float | None:
+        """A burst and a silence."""
+        return self.on_s + self.off_s if self.off_s > 0 else None
+
     def times_s(self, rng: np.random.Generator, requests: int) -> Times:
         """Draw Poisson arrivals on a clock that stands still in the silences."""
         cycle_s = positive("on_s", self.on_s) + not_negative("off_s", self.off_s)

@@ -37,6 +37,11 @@ class Piecewise(ArrivalProcess):
         curve = (0.0, 5.0, 7.0), (2.0, 0.0, 9.0)
         return cls(*curve, period_s=11.0), cls(*curve)
 
+    @property
+    def repeats_s(self) -> float | None:
+        """When the rates begin anew."""
+        return self.period_s
+
     def times_s(self, rng: np.random.Generator, requests: int) -> Times:
         """Change the time of a Poisson process of rate 1: request k comes when the rate's integral reaches its time."""
         period_s = self.period_s
