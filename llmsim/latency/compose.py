@@ -54,6 +54,8 @@ class Choices:
     gemm_kernels: Kernels | None = None  #: of matrix products, where they are to come from another
     expert_parallel: bool = False  #: experts dealt out to the GPUs whole, in place of a share of each
     routing: str = "uniform"  #: or one of the tables' distributions, such as power_law_1.2
+    #: as vLLM 0.12 takes weights in blocks of fp8: matrix products launched one by one, all experts read in every step
+    launched: bool = False
 
 
 @dataclass
@@ -87,7 +89,7 @@ def compose(
     if gpu.operator_tables is None:
         raise InputError(f"{gpu.name}: operator_tables is missing, the folder of its measured operators")
     chosen = choices or Choices()
-    operators = Operators(ops_dir, gpu.operator_tables, chosen.kernels, chosen.gemm_kernels)
+    operators = Operators(ops_dir, gpu.operator_tables, chosen.kernels, chosen.gemm_kernels, launched=chosen.launched)
     one = _Composition(operators, gpu, model, tensor_parallel_size, chosen)
     prefill_from = PREFILL_TABLES_FROM.get((gpu.operator_tables, operators.kernels))
     prefill = operators
@@ -210,6 +212,8 @@ def _routed(one: _Composition, tokens: Floats, experts: Experts, *, fused: bool)
         _check_plateau(one, experts, sizes, measured, time_s)
     time_s = np.maximum.accumulate(time_s)
     read_at = evenly_dealt(experts, tokens, always=int(fused)) if uniform else tokens
+    if one.choices.launched:
+        read_at = np.maximum(read_at, experts.num_experts / experts.num_experts_per_tok)
     beyond = np.maximum(1.0, read_at / measured[-1])  # past the largest measured step, in proportion
     return np.asarray(np.interp(read_at, measured, time_s) * beyond)
 

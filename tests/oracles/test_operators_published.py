@@ -135,3 +135,18 @@ def test_a_mixture_needs_larger_batches_than_a_dense_model():
     assert 11 < mixture[3] / mixture[0] < 15
     assert mixture[0] > dense[0]  # 3 of 30 billion parameters are read
     assert mixture[2] < dense[2]
+
+
+def test_blocks_of_fp8_as_vllm_012_takes_them_take_as_long_for_4_sequences_as_for_20():
+    """Measured: 51.4 to 58.7 ms on two H200, whatever the batch; the shipped form grows with the experts that wake."""
+    gpu, model = load_gpu("h200-sxm"), load_model("qwen3-235b-a22b-fp8")
+    ops = evidence("profiles/ops_moe")
+    launched = StepTable(compose(ops, gpu, model, 2, Choices(VLLM, launched=True)))
+    shipped = StepTable(compose(ops, gpu, model, 2, Choices(VLLM, SGLANG)))
+
+    few, more = (launched.step_time_s((), n, n * 1500) for n in (4, 20))
+    assert few == pytest.approx(more, rel=0.06)
+    assert few == pytest.approx(0.052, rel=0.15)
+    assert shipped.step_time_s((), 20, 30_000) > 1.7 * shipped.step_time_s((), 4, 6_000)
+    with pytest.raises(InputError, match="launches, not work"):
+        compose(ops, gpu, model, 2, Choices(VLLM))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ MIXTURES = {
     "Qwen/Qwen3-235B-A22B-FP8": "qwen3-235b-a22b-fp8",
     "MiniMaxAI/MiniMax-M2.5": "minimax-m2.5",
 }
-#: engines whose kernels for experts were measured
+#: engines whose kernels for experts were measured; and TensorRT-LLM, on one model, to hold vLLM's against another's
 MIXTURE_ENGINES = ("vllm", "sglang")
+ALSO_TRTLLM = "Qwen/Qwen3-235B-A22B-FP8"
 #: types of the weights of dense models as the data say it; no entry is taken as the published type, bf16
 WEIGHTS = ("", "fp8")
 #: of a mixture: GPT-OSS is called nvfp4; MiniMax and DeepSeek were also measured in nvfp4, which is another checkpoint
@@ -93,9 +95,18 @@ class Run:
     @property
     def is_asynchronous(self) -> bool:
         """Whether the engine prepares its next step while the GPU computes: vLLM since 0.14, SGLang since 0.4."""
-        number = re.match(r"(\d+)\.(\d+)", self.version)
-        since = {"vllm": (0, 14), "sglang": (0, 4)}.get(self.backend)
-        return bool(number and since and (int(number[1]), int(number[2])) >= since)
+        return self.since({"vllm": (0, 14), "sglang": (0, 4), "trtllm": (1, 0)})
+
+    @property
+    def launches_fp8_blocks(self) -> bool:
+        """Whether it is of vLLM before 0.13, which takes weights in blocks of fp8 kernel by kernel."""
+        old = self.backend == "vllm" and not self.since({"vllm": (0, 13)})
+        return old and self.hardware()[1].dtype_of("attention") == "fp8_block"
+
+    def since(self, versions: Mapping[str, tuple[int, int]]) -> bool:
+        """Whether the engine is of the version given for it, or a later one."""
+        number, first = re.match(r"(\d+)\.(\d+)", self.version), versions.get(self.backend)
+        return bool(number and first and (int(number[1]), int(number[2])) >= first)
 
     def workload(self) -> Workload:
         """All requests, ready at time 0."""
@@ -127,7 +138,8 @@ def _dense(table: pd.DataFrame) -> Any:
 
 def _mixture(table: pd.DataFrame) -> Any:
     """Runs of one instance over tp_size GPUs whose experts are all shared or all dealt out."""
-    known = table.model_path.isin(list(MIXTURES)) & table.backend.isin(MIXTURE_ENGINES) & (table.backend_version != "")
+    engine = table.backend.isin(MIXTURE_ENGINES) | ((table.backend == "trtllm") & (table.model_path == ALSO_TRTLLM))
+    known = table.model_path.isin(list(MIXTURES)) & engine & (table.backend_version != "")
     pairs = zip(table.model_path, table.gemm_quant_mode, strict=True)
     weights = np.array([mode in MIXTURE_WEIGHTS.get(path, ("fp8", "fp8_block")) for path, mode in pairs], dtype=bool)
     whole = (table.moe_tp_size * table.moe_ep_size == table.tp_size) & (table.attention_dp_size <= 1)
