@@ -19,14 +19,16 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="fixed, azure-conv, overload, fcfs, mooncake; scale: a million requests, 1,000 instances; "
-            "stretches: against single steps; traces: reading three million rows.",
-            show_default="the first five",
+            help="fixed, azure-conv, overload, fcfs, sessions, sessions-128-turns, mooncake, mooncake-caching; "
+            "lognormal-one, prefix-aware, long-outputs, token-delay, earliest-deadline-deep, sed-1000, stale-1000, "
+            "sender, disaggregated, gateway, heterogeneous, patience; all: these; scale: a million requests, 1,000 "
+            "instances; stretches: against single steps; traces: reading three million rows.",
+            show_default="the first eight",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     requests: Annotated[
-        int | None, typer.Option(min=10, max=10**9, help="Requests of each run.", show_default="20,000")
+        int | None, typer.Option(min=10, max=10**9, help="Requests of each run.", show_default="20,000 of most")
     ] = None,
     trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Mooncake's conversation trace.")] = None,
     repeat: Annotated[

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import simpy
 
 from llmsim.errors import LlmsimError
-from llmsim.experiment import assemble, make_workload
+from llmsim.experiment import assemble, delivered, make_workload
 from llmsim.experiment.assembly import Progress
 from llmsim.metrics.score import score
 from llmsim.record import Record
@@ -153,7 +153,7 @@ def _timed(
     simulated_s = time.perf_counter()
     first_scheduled_s = record.requests["first_scheduled_s"]
     slo, user, window = parts.slo, parts.user, parts.window
-    timelines = record.timelines()
+    timelines = delivered(scenario, record)
     score(timelines, slo=slo, user=user, window=window, first_scheduled_s=first_scheduled_s, end_s=record.end_s)
     return simulated_s - started_s, time.perf_counter() - simulated_s, record
 

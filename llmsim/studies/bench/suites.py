@@ -20,11 +20,13 @@ from llmsim.studies.bench.speed import (
     measure,
     timeouts_per_s,
 )
-from llmsim.studies.bench.workloads import AZURE_CONV_CAPACITY_PER_S, DRAWN, REQUESTS, TRACED, azure_conv
+from llmsim.studies.bench.workloads import AZURE_CONV_CAPACITY_PER_S, DRAWN, TRACED, azure_conv
 
 WORKLOADS = (*DRAWN, *TRACED)
-SCALE, STRETCHES, TRACES = "scale", "stretches", "traces"
-NAMES = (*WORKLOADS, SCALE, STRETCHES, TRACES)
+#: what is run if nothing is named: the fast path, and what is close to it
+USUAL = ("fixed", "azure-conv", "overload", "fcfs", "sessions", "sessions-128-turns", *TRACED)
+ALL, SCALE, STRETCHES, TRACES = "all", "scale", "stretches", "traces"
+NAMES = (*WORKLOADS, ALL, SCALE, STRETCHES, TRACES)
 
 NO_TRACE = "needs --trace FILE: the conversation trace of Mooncake (FAST '25)"
 SCALE_REQUESTS = 1_000_000
@@ -39,13 +41,14 @@ Watch = Callable[[str], AbstractContextManager[Progress]]
 
 
 def known(names: list[str]) -> list[str]:
-    """Return the names, those of all workloads if there are none; InputError for one that there is not."""
+    """Return the names, the usual ones if there are none, `ALL` spelled out; InputError for one that there is not."""
     for name in names:
         if name not in NAMES:
             raise InputError(f"bench: unknown workload '{name}'{nearest(name, NAMES)}")
         if name == TRACES and len(set(names)) > 1:
             raise InputError("bench traces: measures reading, not simulating; run it by itself")
-    return list(dict.fromkeys(names)) or list(WORKLOADS)
+    spelled = chain.from_iterable(WORKLOADS if name == ALL else (name,) for name in names)
+    return list(dict.fromkeys(spelled)) or list(USUAL)
 
 
 def scenarios(
@@ -57,7 +60,8 @@ def scenarios(
     """
     if SCALE in names and requests is not None and requests < LEAST_TO_SCALE:  # then starting costs most
         raise InputError(f"bench scale: {requests} requests say nothing of scale, expected at least {LEAST_TO_SCALE:,}")
-    found = {name: DRAWN[name](REQUESTS if requests is None else requests) for name in names if name in DRAWN}
+    size = {} if requests is None else {"requests": requests}
+    found = {name: DRAWN[name](**size) for name in names if name in DRAWN}
     traced = [name for name in names if name in TRACED]
     if not traced:
         if trace is not None:

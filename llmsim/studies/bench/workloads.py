@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from llmsim.scenario import (
     ArrivalsTable,
@@ -14,13 +16,15 @@ from llmsim.scenario import (
     SessionsTable,
     SyntheticWorkload,
     TraceWorkload,
+    WindowTable,
+    load_scenario,
 )
 from llmsim.scenario.users import NumberTable, WaitTable
 
 REQUESTS = 20_000
 #: Requests/s that eight A100 finish of `azure-conv`. Measured with all requests there at once (20,000 requests at 200/s
-#: and at 1000/s, seed 0): ends per second from the 20th to the 70th percent of all ends; 76.2 and 76.3.
-AZURE_CONV_CAPACITY_PER_S = 76.0
+#: and at 1000/s, seed 0): ends per second from the 20th to the 70th percent of all ends; 58.8 both times.
+AZURE_CONV_CAPACITY_PER_S = 58.8
 #: the defaults of vLLM's API server on an H100 of 80 GB; those of an A100 are 2048 and 256
 ON_H100 = SchedulerChoice.model_validate({"max_num_batched_tokens": 8192, "max_num_seqs": 1024})
 
@@ -90,14 +94,93 @@ def sessions_128_turns(requests: int = REQUESTS) -> Scenario:
     return sessions(requests, turns=128).model_copy(update={"name": "sessions-128-turns"})
 
 
+def prefix_aware(requests: int = REQUESTS) -> Scenario:
+    """Conversations again, sent to where most of them is cached."""
+    return _changed(sessions(requests), "prefix-aware", cluster={"router": "prefix_aware"})
+
+
+def lognormal_one(requests: int = REQUESTS) -> Scenario:
+    """One instance, and nothing else: the workload of tokenmill's 143,000 requests/s."""
+    lengths = LengthsTable.of("lognormal", prompt_mean_tokens=1024, output_mean_tokens=256)
+    arrivals = ArrivalsTable.of("poisson", rate_per_s=20.0)
+    workload = SyntheticWorkload(requests=requests, arrivals=arrivals, lengths=lengths)
+    return Scenario(
+        name="lognormal-one", workload=workload, cluster=ClusterTable(gpu="h100-sxm-80gb"), scheduler=ON_H100
+    )
+
+
+def long_outputs(requests: int = 2_000) -> Scenario:
+    """Answers of ten thousand tokens, a few at a time: many steps, and few decisions."""
+    return _changed(
+        fixed(requests),
+        "long-outputs",
+        workload={"lengths": {"source": "fixed", "prompt_tokens": 1024, "output_tokens": 10_000}},
+        cluster={"instances": 8},
+    )
+
+
+def token_delay(requests: int = 1_000) -> Scenario:
+    """Tokens held back for their readers: every token is a decision."""
+    return _changed(azure_conv(requests, scheduler="token_delay"), "token-delay")
+
+
+def earliest_deadline_deep(requests: int = REQUESTS) -> Scenario:
+    """All requests at once, in order of the deadlines of their tokens."""
+    described = azure_conv(requests, rate_per_s=1000.0, scheduler="earliest_token_deadline")
+    return _changed(described, "earliest-deadline-deep")
+
+
+def sed_1000(requests: int = REQUESTS) -> Scenario:
+    """A thousand instances, whose queues are all weighed against each other for each request."""
+    return _changed(_wide(requests), "sed-1000", cluster={"router": "shortest_expected_delay"})
+
+
+def stale_1000(requests: int = REQUESTS) -> Scenario:
+    """A thousand instances that report once a second."""
+    return _changed(_wide(requests), "stale-1000", router={"name": "least_outstanding", "report_age_s": 1.0})
+
+
+def sender(requests: int = REQUESTS) -> Scenario:
+    """An API server that takes its time for each token."""
+    return _changed(azure_conv(requests), "sender", host={"output_token_s": 2e-4})
+
+
+def _wide(requests: int) -> Scenario:
+    return azure_conv(requests, instances=1_000, rate_per_s=2_500.0)
+
+
+def _changed(described: Scenario, name: str, **tables: Mapping[str, Any]) -> Scenario:
+    """The same under another name, with these keys of its tables."""
+    values = described.model_dump()
+    changed = {table: {**(values[table] or {}), **keys} for table, keys in tables.items()}
+    return Scenario.model_validate({**values, **changed, "name": name})
+
+
+def shipped(name: str, requests: int | None = None) -> Scenario:
+    """A scenario that llmsim ships, with its own number of requests or another; all of them count."""
+    described = load_scenario(name, [] if requests is None else [f"workload.requests={requests}"])
+    return described.model_copy(update={"window": WindowTable()})
+
+
+#: shipped scenarios with what takes instances off the fast path
+SHIPPED = ("disaggregated", "gateway", "heterogeneous", "patience")
 #: those that are drawn, by name
-DRAWN: Mapping[str, Callable[[int], Scenario]] = {
+DRAWN: Mapping[str, Callable[..., Scenario]] = {
     "fixed": fixed,
     "azure-conv": azure_conv,
     "overload": overload,
     "fcfs": fcfs,
     "sessions": sessions,
     "sessions-128-turns": sessions_128_turns,
+    "prefix-aware": prefix_aware,
+    "lognormal-one": lognormal_one,
+    "long-outputs": long_outputs,
+    "token-delay": token_delay,
+    "earliest-deadline-deep": earliest_deadline_deep,
+    "sed-1000": sed_1000,
+    "stale-1000": stale_1000,
+    "sender": sender,
+    **{name: partial(shipped, name) for name in SHIPPED},
 }
 #: those that need a trace
 TRACED: Mapping[str, Callable[[Path, int | None], Scenario]] = {

@@ -45,6 +45,15 @@ def test_bench_prints_the_agreed_json(capsys: pytest.CaptureFixture[str]) -> Non
     assert 10e6 < fixed["peak_bytes"] < 2**30
 
 
+def test_every_workload_is_a_scenario_that_runs() -> None:
+    found, skipped = suites.scenarios(suites.known(["all"]), None, 20, skip=True)
+
+    assert [*found, *skipped] == list(suites.WORKLOADS)
+    assert {name: run(scenario).record.requests["outcome"].size for name, scenario in found.items()} == dict.fromkeys(
+        found, 20
+    )
+
+
 def test_mooncake_is_skipped_with_a_reason_unless_asked_for() -> None:
     found, skipped = suites.scenarios(suites.known([]), None, 10, skip=True)
 
