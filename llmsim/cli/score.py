@@ -39,6 +39,7 @@ def score(
     penalty: choose.Penalty = None,
     window: choose.WindowText = None,
     run: choose.RunOfFile = None,
+    forms: Annotated[bool, typer.Option("--all", help="By the rules of other papers, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, nothing else.")] = False,
 ) -> None:
     """Score results: latencies, attainment, goodput, smooth goodput; per request where there are few."""
@@ -50,7 +51,7 @@ def score(
     asked = [(path, None) for path in results or []] + ([(timelines, "timelines")] if timelines else [])
     if not asked:
         raise InputError("nothing to score: give a result, or --timelines FILE")
-    found = [scored(one) for path, kind in asked for one in open_results(path, chosen, run, kind)]
+    found = [scored(one, forms=forms) for path, kind in asked for one in open_results(path, chosen, run, kind)]
     if as_json:
         shown = [one.to_dict() for one in found]
         print_json(shown[0] if len(shown) == 1 else {"results": shown})

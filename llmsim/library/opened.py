@@ -65,8 +65,8 @@ class LoadedResult:
         assert self.timelines is not None
         return self.timelines
 
-    def score(self) -> Score:
-        """Every default metric, and what it rests on."""
+    def score(self, *, forms: bool = False) -> Score:
+        """Every default metric, and what it rests on; with `forms` those of other papers."""
         from llmsim.interop.scored import with_what_is_known
         from llmsim.metrics.score import class_sections, score
         from llmsim.metrics.sections.choices import Choices
@@ -76,7 +76,13 @@ class LoadedResult:
         scheduled_s, end_s = self.first_scheduled_s, self.end_s
         user, window = self.user, self.window
         values = score(
-            self.timelines, slo=self.slo, user=user, window=window, first_scheduled_s=scheduled_s, end_s=end_s
+            self.timelines,
+            slo=self.slo,
+            user=user,
+            window=window,
+            first_scheduled_s=scheduled_s,
+            end_s=end_s,
+            forms=forms,
         )
         made: list[Section] = [replace(values.section(Choices), times=self.source)]
         made += class_sections(self.timelines, self.classes, window=window, first_scheduled_s=scheduled_s, end_s=end_s)
@@ -250,13 +256,20 @@ class Scored:
         return {"name": self.name, **self.score.to_dict(), **rows}
 
 
-def scored(opened: LoadedResult) -> Scored:
-    """Score what was opened, P99s marked if they are not to be relied on, and each request where there are few."""
+def scored(opened: LoadedResult, *, forms: bool = False) -> Scored:
+    """Score what was opened, P99s marked if they are not to be relied on, and each request where there are few.
+
+    `forms`: by the rules of other papers, too.
+    """
+    if forms:
+        opened.requests("--all")
+        if opened.measured is not None and "tbt_s" in opened.measured.unknown:
+            raise InputError(f"{opened.name}: --all needs the time of every token, which is not in the file")
     if opened.timelines is None:
         return Scored(opened.name, opened.summary(), None)
     from llmsim import experiment
 
-    found = opened.score()
+    found = opened.score(forms=forms)
     if "verdict" in found:  # what its requests met is told, whatever it is worth, and marked
         found = experiment.reported(found, force=True)
     exact = opened.measured is None or not opened.measured.unknown

@@ -31,6 +31,7 @@ class ScoreResult(Shown):
     """The score of a result, simulated or measured, under some SLO and reader."""
 
     opened: LoadedResult
+    forms: bool = False  #: by the rules of other papers, too
 
     @cached_property
     def score(self) -> Score | FileSummary:
@@ -39,7 +40,7 @@ class ScoreResult(Shown):
 
     @cached_property
     def _scored(self) -> Scored:
-        return scored(self.opened)
+        return scored(self.opened, forms=self.forms)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``llmsim score --json`` prints."""
@@ -68,12 +69,14 @@ def score(
     window: str | Window | None = None,
     end_s: float | None = None,
     run: int | None = None,
+    forms: bool = False,
     out: str | Path | None = None,
 ) -> ScoreResult:
     """Score a folder of ``llmsim run``, a benchmark's file, or token times, as ``llmsim score`` does.
 
     Any bound of `slo` replaces the result's SLO; `user` changes the reader, `window` says which requests count. `run`
     is the number of a run in a file of several, `end_s` when the run of given token times ended.
+    `forms` adds what other papers measure, as ``--all``.
     """
     choices = choices_of(slo, user, window)
     if isinstance(result, Timelines):
@@ -83,7 +86,7 @@ def score(
         raise InputError(f"score: end_s belongs to token times; {result} says itself when it ended")
     else:
         opened = open_result(Path(result), choices, None if run is None else str(run))
-    judged = ScoreResult(opened)
+    judged = ScoreResult(opened, forms)
     if out is not None:
         judged.save(out)
     return judged

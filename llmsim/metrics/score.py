@@ -12,6 +12,7 @@ from llmsim.metrics.scored import OfClass, Requests, Run
 from llmsim.metrics.sections.attainment import Attainment
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.class_scores import ClassScores
+from llmsim.metrics.sections.other_forms import OtherForms
 from llmsim.metrics.sections.together import Together
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
@@ -126,8 +127,9 @@ def score(
     window: Window = ARRIVALS,
     first_scheduled_s: Floats | None = None,
     end_s: float | None = None,
+    forms: bool = False,
 ) -> Score:
-    """Score the requests of `window`.
+    """Score the requests of `window`; with `forms` by the rules of other papers as well.
 
     Latencies, attainment, goodput and smooth goodput rest on the requests that arrive in the window,
     whenever they end; `output_tokens_per_s` and `requests_per_s` on what is delivered inside it.
@@ -136,7 +138,8 @@ def score(
     """
     end_s = run_end_s(timelines) if end_s is None else end_s
     requests = Requests(timelines, resolve(window, timelines), slo, user, first_scheduled_s, end_s)
-    return Score.of({**_of_requests(requests), Choices: Choices.of(requests, window)})
+    other: Sections = {OtherForms: OtherForms.of(requests)} if forms else {}
+    return Score.of({**_of_requests(requests), Choices: Choices.of(requests, window), **other})
 
 
 def class_sections(

@@ -22,6 +22,7 @@ from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.reports.format import number_text, share_text
 from llmsim.reports.tables.class_table import show_classes
 from llmsim.reports.tables.file_summary_tables import show_notes
+from llmsim.reports.tables.forms_table import show_forms
 from llmsim.reports.tables.latency_table import show_latencies
 from llmsim.reports.tables.outcome_rows import outcome_rows
 from llmsim.reports.tables.per_request_table import per_request_table
@@ -68,6 +69,7 @@ def show_score(
     if file := score.find(BenchmarkFile):
         show_notes(file.notes, file.printed or {}, console)
     show_classes(score, console)
+    show_forms(score, console)
     if per_request and choices.user is not None:
         console.print(per_request_table(per_request, choices.user))
     if verdict := score.find(RunVerdict):
