@@ -100,9 +100,9 @@ def _traces(rows: int | None, as_json: bool) -> None:
     if as_json:
         print_json({"traces": speed_tables.reading_json(found)})
         return
-    from rich.console import Console
+    from llmsim.reports.terminal import plain_console
 
-    Console(highlight=False).print(speed_tables.reading_table(found))
+    plain_console().print(speed_tables.reading_table(found))
 
 
 def _against(
@@ -121,15 +121,15 @@ def _against(
     if as_json:
         print_json({"workloads": speed_tables.against_json(found), "skipped": skipped})
         return
-    from rich.console import Console
+    from llmsim.reports.terminal import plain_console
 
-    Console(highlight=False).print(speed_tables.against_table(found, skipped))
+    plain_console().print(speed_tables.against_table(found, skipped))
 
 
 def _print(shown: list[Table], timeouts_per_s: float) -> None:
-    from rich.console import Console
+    from llmsim.reports.terminal import plain_console
 
-    console = Console(highlight=False)
+    console = plain_console()
     for table in shown:
         console.print(table, "")
     console.print(f"SimPy alone, here and now: {timeouts_per_s:,.0f} plain timeouts/s")

@@ -8,9 +8,10 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit, Change, Row
-from llmsim.reports.terminal import say
+from llmsim.reports.terminal import plain_console, say, styled
 
 MANIPULATION_HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
 MANIPULATION_VERBS = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up"}
@@ -28,9 +29,9 @@ LARGE_SHARE = 0.2
 
 def show_audit(name: str, audit: Audit, console: Console | None = None) -> None:
     """Print one audit: the table, then what it means."""
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     short = console.width < WIDE_COLUMNS
-    say(console, f"\n[bold]Audit of {name}[/bold]")
+    say(console, styled("\n", (f"Audit of {name}", "bold")))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
     table.add_column("metric", no_wrap=True)
     table.add_column("as is", justify="right", no_wrap=True)
@@ -50,8 +51,8 @@ def show_audit(name: str, audit: Audit, console: Console | None = None) -> None:
 
 def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], console: Console | None = None) -> None:
     """Print how much of what the second result gains over the first the first could have had by manipulation."""
-    console = console or Console(highlight=False)
-    say(console, f"\n[bold]What {names[1]} claims over {names[0]}[/bold]")
+    console = console or plain_console()
+    say(console, styled("\n", (f"What {names[1]} claims over {names[0]}", "bold")))
     if not shares:
         console.print("It is better in no metric.")
         return
@@ -69,7 +70,7 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         table.add_row(_with_unit(row["words"], row["unit"]), *values, *cells)
     console.print(table)
     caption = f"by …: share of the gain that {names[0]} would show if manipulated so, 100 % at most"
-    say(console, caption, style="dim", markup=False)
+    say(console, caption, style="dim")
     doubtful = [row["words"] for row in shares if max(row["share"].values()) >= LARGE_SHARE]
     if doubtful:
         say(
@@ -118,15 +119,15 @@ def _with_unit(words: str, unit: str) -> str:
     return f"{words}, {unit.replace('tokens', 'tok')}" if unit else words
 
 
-def _cells(change: Change, unit: str, short: bool) -> tuple[str, ...]:
+def _cells(change: Change, unit: str, short: bool) -> tuple[str | Text, ...]:
     """The value, and in a wide table the verdict in words beside it."""
     if change.direction == "unchanged":
         return ("=",) if short else ("=", "unchanged")
     arrow = {"up": "▲", "down": "▼"}.get(change.direction, "")
     if short:
-        sign = "[red]![/red]" if change.gameable else ("+" if change.improves else "-")
-        return (f"{audit_number(change.value, unit)} {arrow}{sign if arrow else ''}",)
-    verdict = "[red]gameable[/red]" if change.gameable else ("better" if change.improves else "worse")
+        sign = ("!", "red") if change.gameable else ("+" if change.improves else "-")
+        return (styled(f"{audit_number(change.value, unit)} {arrow}", sign if arrow else ""),)
+    verdict = styled(("gameable", "red")) if change.gameable else ("better" if change.improves else "worse")
     return f"{audit_number(change.value, unit)} {arrow}", verdict if arrow else ""
 
 

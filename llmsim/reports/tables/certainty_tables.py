@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from llmsim.reports.terminal import say
+from llmsim.reports.terminal import plain_console, say
 from llmsim.studies.validation.coverage import Covered
 from llmsim.studies.validation.verdicts import Judged
 
@@ -31,7 +31,7 @@ VERDICT_NOTE = (
 
 def show_coverage(rows: Sequence[Covered], console: Console | None = None) -> None:
     """Print a row for each queue, length and number of seeds, and a column for each number."""
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     numbers = list(dict.fromkeys(row.number for row in rows))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False)
     for head in ("queue", "load", "requests", "seeds", *(NUMBER_HEADS.get(name, name) for name in numbers)):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from llmsim.metrics.catalogue import kpi_of
@@ -35,7 +34,7 @@ def show_classes(score: Score, console: Console) -> None:
     console.print(_table(classes.by_name, score.find(RunVerdict)))
     of_all = score.section(Choices).slo
     bounds = {name: own.bounds for name, of in classes.by_name.items() if (own := of.find(Attainment)) is not None}
-    others = [f"{escape(name)}: {bounds_text(slo)}" for name, slo in bounds.items() if slo and slo != of_all]
+    others = [f"{name}: {bounds_text(slo)}" for name, slo in bounds.items() if slo and slo != of_all]
     if others:
         say(console, f"SLO of its own: {'; '.join(others)}")
     together = score.find(Together)
@@ -47,7 +46,7 @@ def show_classes(score: Score, console: Console) -> None:
             f"{number_text(goodput)} tokens/s, smooth goodput {number_text(smooth)} tokens/s",
         )
     if (fairness := score.find(Fairness)) is not None:
-        served = ", ".join(f"{escape(name)} {number_text(tokens)}" for name, tokens in fairness.service_tokens.items())
+        served = ", ".join(f"{name} {number_text(tokens)}" for name, tokens in fairness.service_tokens.items())
         index = "no time in which all wait" if fairness.jain_index is None else f"Jain {fairness.jain_index:.3f}"
         gap = number_text(fairness.largest_gap_tokens)
         say(console, f"service, prompt + 2 x output tokens: {served}; while tenants wait: largest gap {gap}, {index}")
@@ -69,5 +68,5 @@ def _table(classes: Mapping[str, Score], verdict: RunVerdict | None) -> Table:
         slo = of.find(Attainment)
         met = ("–", "–") if slo is None else (share_text(slo.attainment), number_text(slo.goodput_tokens_per_s))
         smooth = number_text(of.section(Reading).smooth_goodput_tokens_per_s)
-        table.add_row(escape(name), number_text(of["requests.total"]), *waits, *met, smooth)
+        table.add_row(name, number_text(of["requests.total"]), *waits, *met, smooth)
     return table

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD
 from llmsim.metrics.catalogue import select
 from llmsim.metrics.kpi import LESS
 from llmsim.reports.format import digits_text, interval_text
-from llmsim.reports.terminal import say
+from llmsim.reports.terminal import plain_console, say, styled
 from llmsim.statistics import Interval
 from llmsim.studies.compare import Against, Comparison, Difference, Group, Run, withheld
 
@@ -50,26 +50,26 @@ def show_comparison(
     comparison: Comparison, folder: Path | None, pictures: Sequence[Path] = (), *, force: bool = False
 ) -> None:
     """Print a comparison, and where its files are."""
-    console = Console(highlight=False)
+    console = plain_console()
     for side, runs in comparison.sides:
-        say(console, f"[bold]{side.label}[/bold] {escape(side.name)}: {_verdicts(runs)}")
+        say(console, styled((side.label, "bold"), f" {side.name}: {_verdicts(runs)}"))
     for one in comparison.others:
         _show_against(console, comparison, one, force)
     for note in comparison.notes:
-        say(console, f"[bold]Note:[/bold] {escape(note)}")
+        say(console, styled(("Note:", "bold"), f" {note}"))
     for answer in comparison.answers:
-        outcome = "[red]FAILED[/red]" if answer.failed else "passed"
-        words = escape(f"{answer.condition.text}, {answer.side}: {answer.words}")
-        say(console, f"{outcome}: {words}")
+        outcome = ("FAILED", "red") if answer.failed else "passed"
+        words = f"{answer.condition.text}, {answer.side}: {answer.words}"
+        say(console, styled(outcome, f": {words}"))
     if folder is not None:
-        console.print(f"tables and pictures: {folder}", soft_wrap=True, markup=False)
+        console.print(f"tables and pictures: {folder}", soft_wrap=True)
         for file in pictures:
-            console.print(f"  {file}", soft_wrap=True, markup=False)
+            console.print(f"  {file}", soft_wrap=True)
 
 
 def _show_against(console: Console, comparison: Comparison, one: Against, force: bool) -> None:
     shown = list(_rows(one))
-    say(console, f"\n[bold]{escape(str(one.side))} against {escape(str(comparison.first))}[/bold]")
+    say(console, styled("\n", (f"{one.side} against {comparison.first}", "bold")))
     console.print(_differences(shown, comparison.first.label, one.side.label, force))
     covers = next((d.covers for d in shown if d.covers is not None), None)
     large = any(
@@ -133,7 +133,7 @@ def _groups(groups: Sequence[Group]) -> Table:
     return table
 
 
-def verdict_text(row: Difference) -> str:
+def verdict_text(row: Difference) -> str | Text:
     """What the difference is worth: better, worse, equal, or none of these for sure."""
     if row.zero:
         return "equal"
@@ -141,7 +141,7 @@ def verdict_text(row: Difference) -> str:
         return "?" if row.interval is not None and math.isfinite(row.interval.half_width) else ""
     if row.better == 0:
         return ""
-    return "better" if (row.interval.estimate > 0) == (row.better > 0) else "[red]worse[/red]"
+    return "better" if (row.interval.estimate > 0) == (row.better > 0) else styled(("worse", "red"))
 
 
 def relative_text(interval: Interval | None) -> str:
@@ -163,6 +163,6 @@ def _number_text(value: float | None) -> str:
 def _verdicts(runs: Sequence[Run]) -> str:
     answers = [run.verdict.answer for run in runs]
     if len(runs) == 1:
-        return f"{ANSWERS[answers[0]]}, {escape(runs[0].verdict.reason)}"
+        return f"{ANSWERS[answers[0]]}, {runs[0].verdict.reason}"
     counts = [(answer, answers.count(answer)) for answer in dict.fromkeys(answers)]
     return ", ".join(f"{ANSWERS[answer]} in {count} of {len(runs)} seeds" for answer, count in counts)

@@ -7,14 +7,13 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from llmsim.interop.scored import FileSummary
 from llmsim.metrics.catalogue import summaries
 from llmsim.reports.format import number_text
 from llmsim.reports.tables.latency_table import latency_text, title
-from llmsim.reports.terminal import say
+from llmsim.reports.terminal import plain_console, say, styled
 
 PRINTED_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 #: numbers of a benchmark's summary, some of which no score has
@@ -33,8 +32,8 @@ PRINTED_AMOUNTS = {
 
 def show_file_summary(name: str, summary: FileSummary, console: Console | None = None) -> None:
     """Print what a benchmark's summary tells: its latencies and amounts, and what it lacks."""
-    console = console or Console(highlight=False)
-    say(console, f"\n[bold]{escape(name)}[/bold]\ntimes summary ({summary.source})")
+    console = console or plain_console()
+    say(console, styled("\n", (name, "bold"), f"\ntimes summary ({summary.source})"))
     for table in (_latencies(summary.printed), _amounts(summary.printed)):
         if table.row_count:
             console.print(table)
@@ -64,7 +63,7 @@ def _amounts(printed: Mapping[str, float]) -> Table:
 def show_notes(notes: Sequence[str], printed: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     """Print what a file lacks and what was assumed of it, and where the score differs from what its tool printed."""
     for note in notes:
-        say(console, f"  {escape(note)}")
+        say(console, f"  {note}")
     held = {key: one for key, one in printed.items() if one["here"] is not None}
     same = sum("why" not in one for one in held.values())
     if same:

@@ -7,8 +7,9 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from llmsim.reports.terminal import say
+from llmsim.reports.terminal import plain_console, say, styled
 from llmsim.statistics import OVERLOADED, TOO_SHORT, UNSERVED
 from llmsim.studies.plan import AnsweredPlan
 from llmsim.studies.plan.evaluate import Evaluation
@@ -18,15 +19,15 @@ from llmsim.studies.plan.plan_sentences import in_words
 
 def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | None = None) -> None:
     """Print the answer for every candidate, what it costs and what binds it, and what was looked at."""
-    console = console or Console(highlight=False)
-    console.print(f"\n[bold]{planned.question.scenario.name}[/bold]")
+    console = console or plain_console()
+    console.print(styled("\n", (planned.question.scenario.name, "bold")))
     if planned.best is not None and len(planned.answers) > 1:
         by = "hour" if planned.question.table.find == "instances" else "token"
         say(console, f"cheapest by the {by}: {_name(planned.best)}")
     for words in planned.question.left_out:
         say(console, f"left out: {words}")
     for answer in planned.answers:
-        say(console, f"\n[bold]{_name(answer)}[/bold]")
+        say(console, styled("\n", (_name(answer), "bold")))
         if answer.candidate.engine is not None:
             say(console, f"engine {answer.candidate.engine}", style="dim")
         say(console, f"step times {answer.candidate.step_times}", style="dim")
@@ -64,9 +65,9 @@ def _table(answer: Answer) -> Table:
     return table
 
 
-def _cells(answer: Answer, evaluation: Evaluation) -> tuple[str, ...]:
+def _cells(answer: Answer, evaluation: Evaluation) -> tuple[str | Text, ...]:
     probability = evaluation.probability
-    chosen = "[bold]carries[/bold]" if evaluation is answer.carries else _short(evaluation)
+    chosen = styled(("carries", "bold")) if evaluation is answer.carries else _short(evaluation)
     return (
         str(evaluation.instances),
         f"{evaluation.rate_per_s:g}",

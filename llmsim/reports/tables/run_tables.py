@@ -8,8 +8,8 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD, Result
 from llmsim.metrics.catalogue import kpi_of
@@ -27,21 +27,21 @@ from llmsim.reports.tables.latency_table import show_latencies
 from llmsim.reports.tables.outcome_rows import outcome_rows
 from llmsim.reports.tables.per_request_table import per_request_table
 from llmsim.reports.tables.setting import setting
-from llmsim.reports.terminal import say
+from llmsim.reports.terminal import plain_console, say, styled
 from llmsim.scenario import SyntheticWorkload
 
 
 def show_run(result: Result, folder: Path | None, console: Console | None = None, *, force: bool = False) -> None:
     """Print the result of one run, and where its files are; P99s only of a steady run, unless forced."""
-    console = console or Console(highlight=False)
-    console.print(f"\n[bold]{result.scenario.name}[/bold]\n{setting(result.scenario)}")
+    console = console or plain_console()
+    console.print(styled("\n", (result.scenario.name, "bold"), f"\n{setting(result.scenario)}"))
     score = result.reported(force=force)
     choices = score.section(Choices)
     if choices.engine is not None:
         say(console, f"engine {choices.engine}", style="dim")
     say(console, f"step times {choices.step_times}", style="dim")
     if not isinstance(result.scenario.workload, SyntheticWorkload):
-        say(console, result.workload, style="dim", markup=False)
+        say(console, result.workload, style="dim")
     show_latencies(score, console)
     console.print(_outcome(score))
     show_classes(score, console)
@@ -61,9 +61,9 @@ def show_score(
     console: Console | None = None,
 ) -> None:
     """Print a score: latencies, outcome, and each request, of those with a row in `per_request`."""
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     choices = score.section(Choices)
-    say(console, f"\n[bold]{escape(name)}[/bold]\ntimes {choices.times}")
+    say(console, styled("\n", (name, "bold"), f"\ntimes {choices.times}"))
     show_latencies(score, console)
     console.print(_outcome(score))
     if file := score.find(BenchmarkFile):
@@ -76,7 +76,7 @@ def show_score(
         say(console, verdict_line(verdict))
 
 
-def verdict_line(verdict: RunVerdict) -> str:
+def verdict_line(verdict: RunVerdict) -> Text:
     """Say in one line whether the run was steady, why, and what becomes of its P99s."""
     evidence = verdict.evidence
     utilisation, drain_s = evidence.get("utilisation"), evidence.get("drain_s")
@@ -87,7 +87,7 @@ def verdict_line(verdict: RunVerdict) -> str:
         reasons.append(f"drained {number_text(drain_s)} s after the last arrival")
     tails = "" if verdict.withheld is None else f"; {P99S_WITHHELD}"
     tails = tails if verdict.forced is None else f"; {P99S_MARKED}"
-    return f"[bold]{ANSWERS[verdict.answer]}[/bold]: {'; '.join(reasons)}{tails}"
+    return styled((ANSWERS[verdict.answer], "bold"), f": {'; '.join(reasons)}{tails}")
 
 
 def _outcome(score: Score) -> Table:
@@ -108,5 +108,5 @@ def _pools(pools: Pools) -> Table:
         first, last = pool.instances
         ttft_ms = None if pool.mean_ttft_s is None else pool.mean_ttft_s * kpi_of("pools.*.mean_ttft_s").factor
         counts = (number_text(count) for count in (last - first, pool.requests, pool.finished, pool.output_tokens))
-        table.add_row(escape(name), *counts, number_text(ttft_ms), share_text(pool.utilisation))
+        table.add_row(name, *counts, number_text(ttft_ms), share_text(pool.utilisation))
     return table

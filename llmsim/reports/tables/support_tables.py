@@ -12,7 +12,7 @@ from llmsim.latency.gpu import Gpu
 from llmsim.latency.model import Model
 from llmsim.latency.profile import types_in_words
 from llmsim.latency.support import ROOFLINE_ERROR, Found, Support
-from llmsim.reports.terminal import say
+from llmsim.reports.terminal import plain_console, say, styled
 
 GIB = 1 << 30
 
@@ -21,12 +21,15 @@ def show_support(
     gpu: Gpu, model: Model, rows: Sequence[Support], found: Sequence[Found], console: Console | None = None
 ) -> None:
     """Print a line for each number of GPUs, and below what is less certain and what errors were found."""
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     active = f", {model.active_parameters / 1e9:.1f} active" if model.experts else ""
     say(
         console,
-        f"[bold]{model.name} on {gpu.name}[/bold]: {model.parameters / 1e9:.1f} billion parameters{active}; "
-        f"{types_in_words(model)}, {model.kv_bytes_per_token / 1024:.0f} KiB a token",
+        styled(
+            (f"{model.name} on {gpu.name}", "bold"),
+            f": {model.parameters / 1e9:.1f} billion parameters{active}; "
+            f"{types_in_words(model)}, {model.kv_bytes_per_token / 1024:.0f} KiB a token",
+        ),
     )
     table = Table(box=box.SIMPLE_HEAD)
     for head, justify in (("TP", "right"), ("weights/GPU", "right"), ("KV tokens", "right"), ("step times", "left")):
@@ -74,7 +77,7 @@ def show_models(models: Iterable[Model], gpus_of: Mapping[str, Sequence[str]], c
             f"{model.kv_bytes_per_token / 1024:.0f}",
             " ".join(gpu.partition("-")[0].upper() for gpu in gpus_of[model.name]),
         )
-    (console or Console(highlight=False)).print(table)
+    (console or plain_console()).print(table)
 
 
 def show_gpus(gpus: Iterable[Gpu], models_on: Mapping[str, int], console: Console | None = None) -> None:
@@ -93,7 +96,7 @@ def show_gpus(gpus: Iterable[Gpu], models_on: Mapping[str, int], console: Consol
             f"{gpu.price_usd_per_hour:g}",
             str(models_on[gpu.name] or "–"),
         )
-    (console or Console(highlight=False)).print(table)
+    (console or plain_console()).print(table)
 
 
 def _table(*heads: str) -> Table:

@@ -9,7 +9,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from llmsim.experiment import P99S_MARKED
@@ -17,7 +16,7 @@ from llmsim.metrics.catalogue import kpi_of, select
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.kpi import Kpi
 from llmsim.reports.format import broken, interval_text, short_fields, value_text
-from llmsim.reports.terminal import fits, say
+from llmsim.reports.terminal import fits, plain_console, say, styled
 from llmsim.statistics import STEADY, Interval
 from llmsim.studies.sweep import HEAT_MAPS, TABLE, FinishedSweep
 from llmsim.studies.sweep.sweep_table import over_seeds
@@ -37,10 +36,10 @@ def show_sweep(
     swept: FinishedSweep, folder: Path, pictures: Sequence[Path], console: Console | None = None, *, force: bool = False
 ) -> None:
     """Print the table of a sweep, and where its files are."""
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     sweep = swept.sweep
     runs = f"{in_points(len(sweep.points), len(sweep.seeds))}, {swept.ran:,} of them now"
-    console.print(f"\n[bold]{escape(sweep.name)}[/bold]: {runs}")
+    console.print(styled("\n", (sweep.name, "bold"), f": {runs}"))
     rows = list(points_of(swept.rows, swept.distributions, sweep.fields, len(sweep.seeds)))
     table = _table(sweep.fields, rows[:MOST_ROWS], folded=False)
     if not fits(console, table):
@@ -54,7 +53,7 @@ def show_sweep(
     elif len(sweep.axes) == 2 and HEAT_MAPS not in [file.name for file in pictures]:
         console.print("no heat maps: an axis has more values than could be read", style="dim")
     for file in (folder / TABLE, *pictures):
-        console.print(f"  {file}", soft_wrap=True, markup=False)
+        console.print(f"  {file}", soft_wrap=True)
 
 
 def _table(
@@ -63,13 +62,13 @@ def _table(
     """A row for each point; `folded` breaks long words of the axes where they may be broken."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False, pad_edge=False)
     for head in short_fields(fields):
-        table.add_column(escape(broken(head)), justify="right", overflow="fold")
+        table.add_column(broken(head), justify="right", overflow="fold")
     for head in kpi_heads():
         table.add_column(head.replace(" ", "\n", 1), justify="right", no_wrap=True, overflow="fold")
     table.add_column("verdict", overflow="fold")
     for of_point, intervals, said in rows:
         words = map(value_text, of_point.values())
-        values = (escape(broken(word) if folded else word) for word in words)
+        values = (broken(word) if folded else word for word in words)
         table.add_row(*values, *interval_cells(intervals, said), said.replace(", ", ",\n"))
     return table
 

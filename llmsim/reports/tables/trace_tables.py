@@ -8,17 +8,16 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from llmsim.reports.format import number_text, share_text
-from llmsim.reports.terminal import say
+from llmsim.reports.terminal import plain_console, say, styled
 
 
 def show_trace(stats: Mapping[str, Any], picture: Path | None, console: Console | None = None) -> None:
     """Print the numbers of a trace."""
-    console = console or Console(highlight=False)
-    console.print(f"\n[bold]{escape(str(stats['source']))}[/bold]")
+    console = console or plain_console()
+    console.print(styled("\n", (str(stats["source"]), "bold")))
     table = Table(box=box.SIMPLE_HEAD, show_header=False)
     for words, value in trace_rows(stats):
         table.add_row(words, value)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmsim.reports.format import percent_text
-from llmsim.reports.terminal import fits, say
+from llmsim.reports.terminal import fits, plain_console, say, styled
 from llmsim.studies.validation import Constant, Report
 
 Row = Mapping[str, Any]
@@ -23,13 +23,13 @@ LONG_START = 10
 
 def show_validation(report: Report, folder: Path | None, console: Console | None = None) -> None:
     """Print what was compared, every row, the targets, the worst points and the reasons."""
-    console = console or Console(highlight=False)
-    say(console, f"\n[bold]{report.case}[/bold]\n{report.about}\n")
+    console = console or plain_console()
+    say(console, styled("\n", (report.case, "bold"), f"\n{report.about}\n"))
     for constant in report.fitted:
         say(console, f"fitted: {_fitted(constant)}, on {constant.fitted_on}")
     _show_rows(console, report)
     met = sum(check.passed for check in report.checks)
-    console.print(f"\n[{'green' if report.passed else 'red'}]{met} of {len(report.checks)} targets met[/]")
+    console.print(styled("\n", (f"{met} of {len(report.checks)} targets met", "green" if report.passed else "red")))
     for check in report.checks:
         if not check.passed:
             say(console, f"  missed: {check.name}: {check.value:+.3g} {check.unit}, target {check.limit:g}")
@@ -41,7 +41,7 @@ def show_validation(report: Report, folder: Path | None, console: Console | None
             f"predicted {point.predicted:.4g} ({percent_text(point.error_percent)} %)",
         )
     for note in report.notes:
-        say(console, f"- {note}", markup=False)
+        say(console, f"- {note}")
     if folder is not None:
         console.print(f"picture and numbers: {folder}", soft_wrap=True)
 
