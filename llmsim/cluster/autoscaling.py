@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from llmsim.cluster.fleet import FREE_BLOCKS, NO_INSTANCE, OUTSTANDING, WAITING, Fleet, Floats, Ints, read_only
 from llmsim.engine.clock import SCALING, Clock
 from llmsim.errors import InputError
-from llmsim.record import INSTANCE_STATE_COLUMNS, InstanceState
+from llmsim.record import INSTANCE_STATE_COLUMNS, InstanceState, no_rows
 from llmsim.request import Request, RequestView
 
 OFF, STARTING, READY, DRAINING = InstanceState
@@ -252,6 +252,8 @@ class Autoscaler:
             self._note(number, end_s)
         rows = sorted((n, start_s, min(stop_s, end_s), state) for n, state, start_s, stop_s in self._past)
         lasting = [(n, state, start_s, stop_s) for n, start_s, stop_s, state in rows if stop_s > start_s]
+        if not lasting:  # a run that ends when it begins
+            return no_rows(INSTANCE_STATE_COLUMNS)
         columns = zip(*lasting, strict=True)
         return {
             name: np.array(column, dtype=kind)

@@ -237,11 +237,13 @@ class Exchange:
         target.offer(handover)
 
     def offer(self, handover: Handover) -> None:
-        """Take note of a request that another instance has computed, or reject it."""
+        """Take note of a request that another instance has computed, send it back, or reject it."""
         reason = self.instance.why_never(handover.request)
         if reason is None:
             self.offered[handover.request.id] = handover
             self.instance.reschedule()
+        elif self._when_full == "fall_back":  # the other instance has room for all of it, or it had rejected it
+            self._send_away(handover)
         else:
             handover.source.let_go(handover)
             self.instance.reject(handover.request, reason)

@@ -9,6 +9,7 @@ from llmsim.latency.gpu import Gpu
 from llmsim.latency.hardware import Model, load_gpu
 from llmsim.latency.power import Power, step_work
 from llmsim.metrics.sections.energy import Energy
+from llmsim.metrics.single_steps import SingleSteps
 from llmsim.record import Record
 from llmsim.scenario import Scenario
 
@@ -31,17 +32,15 @@ def energy_of(record: Record, scenario: Scenario, output_tokens: int) -> Energy 
 
 
 def _joules(record: Record, gpu: Gpu, model: Model, instances: range, gpus_each: int) -> float:
-    """Joules of these instances: of each row of steps at its mean context, and of the time between rows."""
-    steps = record.steps
-    mine = (steps["instance"] >= instances.start) & (steps["instance"] < instances.stop)
-    rows = {name: column[mine].astype(np.float64) for name, column in steps.items()}
-    lasted_s = rows["end_s"] - rows["start_s"]
-    busy_s = float(lasted_s.sum())
-    tokens = rows["prefill_tokens"] / rows["steps"] + rows["decoding"]
-    context = rows["context_tokens"] + rows["decoding"] * (rows["steps"] - 1) / 2
-    moved, flop = step_work(model, tokens, rows["decoding"], context)
-    each_s = lasted_s / rows["steps"] * gpus_each
+    """Joules of these instances: of each step by itself, and of the time between steps."""
     assert isinstance(gpu.power, Power)
-    drawn_w = gpu.power.drawn_w(moved / each_s / gpu.memory_bandwidth_bytes_per_s, flop / each_s / gpu.bf16_flop_per_s)
-    idle_s = len(instances) * record.end_s - busy_s
-    return gpus_each * (float((drawn_w * lasted_s).sum()) + gpu.power.idle_w * idle_s)
+    joules = 0.0
+    for number in instances:
+        steps = SingleSteps.of(record, number)
+        lasts_s, decoding = steps.lasts_s(), steps.decoding.astype(np.float64)
+        moved, flop = step_work(model, steps.prefill_tokens + decoding, decoding, steps.context_tokens.astype(float))
+        each_s = lasts_s * gpus_each
+        bytes_share, flop_share = moved / each_s / gpu.memory_bandwidth_bytes_per_s, flop / each_s / gpu.bf16_flop_per_s
+        idle_s = record.end_s - float(lasts_s.sum())
+        joules += float((gpu.power.drawn_w(bytes_share, flop_share) * lasts_s).sum()) + gpu.power.idle_w * idle_s
+    return gpus_each * joules

@@ -13,6 +13,7 @@ from llmsim.metrics.paid_time import SERVING, instance_seconds
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.class_scores import ClassScores
 from llmsim.metrics.sections.verdict import RunVerdict
+from llmsim.metrics.single_steps import SingleSteps
 from llmsim.metrics.summary import TAIL_STATISTICS
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Record
@@ -79,14 +80,12 @@ def utilisation(record: Record, start_s: float, stop_s: float, instances: range 
     """
     if stop_s <= start_s:
         return None
-    steps = record.steps
-    busy_s = np.minimum(steps["end_s"], stop_s) - np.maximum(steps["start_s"], start_s)
     numbers = instances or range(len(record.step_ends_s))
-    counted = (steps["instance"] >= numbers.start) & (steps["instance"] < numbers.stop)
+    busy_s = sum(float(SingleSteps.of(record, number).lasts_s(start_s, stop_s).sum()) for number in numbers)
     there_s = (stop_s - start_s) * len(numbers)
     if len(record.instance_states["start_s"]):
         there_s = instance_seconds(record.instance_states, SERVING, start_s, stop_s)
-    return float(np.maximum(busy_s[counted], 0.0).sum()) / there_s
+    return busy_s / there_s
 
 
 def reported(score: Score, *, force: bool = False) -> Score:

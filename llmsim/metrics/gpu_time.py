@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from llmsim.metrics.single_steps import SingleSteps
 from llmsim.record import Floats, Record
 from llmsim.request import Outcome
 
 
 def busy_gpu_s(record: Record, gpus: Sequence[int]) -> float:
     """Time in steps, summed over instances with so many GPUs each, seconds."""
-    steps = record.steps
-    return float(np.sum((steps["end_s"] - steps["start_s"]) * np.array(gpus)[steps["instance"]]))
+    return sum(each * float(SingleSteps.of(record, number).lasts_s().sum()) for number, each in enumerate(gpus))
 
 
 def spent_gpu_s(record: Record, gpus: Sequence[int]) -> Floats:

@@ -43,6 +43,8 @@ def paid_until(states: States, time_s: Floats) -> Floats:
 
 def changes(states: States) -> tuple[int, int]:
     """How many instances were started, and how many that started or were ready were told to go, before the end."""
+    if not len(states["start_s"]):  # a run that ended when it began
+        return 0, 0
     order = np.lexsort((states["start_s"], states["instance"]))
     number, state, start_s, end_s = (states[name][order] for name in ("instance", "state", "start_s", "end_s"))
     goes_on = (number[1:] == number[:-1]) & (start_s[1:] == end_s[:-1])  # or else it was off in between

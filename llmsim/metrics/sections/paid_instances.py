@@ -47,8 +47,8 @@ class PaidInstances(Section):
         return cls(
             paid_s,
             **{f"{state.name.lower()}_s": instance_seconds(states, (state,)) for state in list(InstanceState)[1:]},
-            mean_instances=number(paid_s / end_s),
-            peak_instances=int(instances_at(states, states["start_s"]).max()),
+            mean_instances=number(paid_s / end_s) if end_s else None,
+            peak_instances=int(instances_at(states, states["start_s"]).max(initial=0)),
             started=started,
             told_to_go=told_to_go,
             usd_per_instance_hour=price,

@@ -8,6 +8,7 @@ import pytest
 from llmsim.cluster.autoscaling import Autoscaling
 from llmsim.errors import InputError, PolicyError
 from llmsim.metrics.paid_time import changes, instance_seconds, instances_at, paid_until
+from llmsim.metrics.sections.paid_instances import PaidInstances
 from llmsim.record import InstanceState
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.scheduler import Decision, Scheduler
@@ -269,3 +270,12 @@ def test_states_by_hand():
 def test_rules_that_cannot_be_are_told(changed, said):
     with pytest.raises(InputError, match=said):
         serve(workload((1.0, 10, 10)), ChunkedPrefill(), instances=10, autoscaling=rules(**changed))
+
+
+def test_a_run_that_ends_when_it_begins_costs_nothing():
+    never_fits = workload((0.0, 900_000, 10))
+    record = serve(never_fits, ChunkedPrefill(), instances=10, autoscaling=rules())
+    paid = PaidInstances.of(record, 0, usd_per_instance_hour=2.0, max_instances=10)
+
+    assert (record.end_s, states(record)) == (0.0, [])
+    assert (paid.usd, paid.mean_instances, paid.peak_instances, paid.started, paid.told_to_go) == (0.0, None, 0, 0, 0)

@@ -140,3 +140,25 @@ def test_the_table_says_of_both_pools_what_they_had_and_names_the_wait_for_the_l
         "decode": (200, 200),
     }
     assert "wait for memory and link" in printed
+
+
+@pytest.mark.parametrize("async_scheduling", [False, True])
+def test_what_never_fits_where_it_is_to_decode_is_decoded_where_it_was_computed(async_scheduling: bool) -> None:
+    changes = [
+        "workload.requests=20",
+        "workload.lengths={source='fixed', prompt_tokens=400, output_tokens=20}",
+        "pool.1.num_gpu_blocks=10",  # 160 tokens: no prompt fits
+        f"scheduler.async_scheduling={str(async_scheduling).lower()}",
+    ]
+    rejected = experiment.run(load_scenario("disaggregated", changes))
+    served = [
+        experiment.run(load_scenario("disaggregated", [*changes, "kv_transfer.when_full=fall_back"]), stepwise=stepwise)
+        for stepwise in (False, True)
+    ]
+
+    assert rejected.score["requests.rejected"] == 20
+    assert served[0].score["requests.finished"] == 20
+    assert served[0].record.requests["instance"].tolist() == [0] * 20
+    assert np.isnan(served[0].record.transfers["joined_s"]).all()
+    without_clock = [{**run.score.to_dict(), "wall_s": 0} for run in served]
+    assert without_clock[0] == without_clock[1]
