@@ -169,21 +169,25 @@ class SpeculativeRecorder(Recorder):
 
     def stretches(self, instance: int, stretches: Iterable[tuple[Stretch, int, int, int]]) -> None:
         """Note steps and stretches of an instance; with each: KV blocks used, waiting, running."""
+        write, pack = self._stretches.write, self._stretches.pack
         for stretch, blocks_used, waiting, running in stretches:
-            self._stretches.add(
-                instance,
-                stretch.steps,
-                stretch.prefill_tokens,
-                stretch.decoding,
-                stretch.context_tokens,
-                blocks_used,
-                waiting,
-                running,
-                stretch.decode_tokens // stretch.decoding - 1 if stretch.decoding else 0,
-                stretch.offset,
-                stretch.anchor_s,
-                stretch.first_s,
-                stretch.growth_s,
+            decoding = stretch.decoding
+            write(
+                pack(
+                    instance,
+                    stretch.steps,
+                    stretch.prefill_tokens,
+                    decoding,
+                    stretch.context_tokens,
+                    blocks_used,
+                    waiting,
+                    running,
+                    stretch.decode_tokens // decoding - 1 if decoding else 0,
+                    stretch.offset,
+                    stretch.anchor_s,
+                    stretch.first_s,
+                    stretch.growth_s,
+                )
             )
 
 

@@ -64,16 +64,13 @@ class Drafts:
             return model
         if drafter is None or drafter.step_s == 0:
             return model.speculating(1 + drafts)
-        return Drafting.of(model, self._passes(model, drafter), drafts)
-
-    def _passes(self, model: LatencyModel, drafter: DrafterTable) -> LatencyModel:
-        """How long a pass of the drafter takes."""
         if drafter.step_s is not None:
-            return Constant(drafter.step_s)
+            return Drafting.of(model, Constant(drafter.step_s), drafts)
         if drafter.model is not None:
-            return self.source.for_instance(self.gpu, hardware.load_model(drafter.model), self.gpus)
+            of_its_own = self.source.for_instance(self.gpu, hardware.load_model(drafter.model), self.gpus)
+            return Drafting.of(model, of_its_own, drafts)
         head = 1.0 if drafter.vocab_size is None else drafter.vocab_size / self.model.vocab_size
-        return model.with_layers(self._share, head)
+        return Drafting.with_head(model, self._share, head, drafts)
 
 
 def make_speculation(

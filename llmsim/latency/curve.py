@@ -38,6 +38,14 @@ class Curve:
         """Return this curve, higher by a constant."""
         return Curve(self.knots, [a + by for a in self.a], self.b, self.ends)
 
+    def plus(self, other: Curve, times: int) -> Curve | None:
+        """Return the sum of this curve and so many times another one; None where their knots are not the same."""
+        if self.knots != other.knots:
+            return None
+        a = [mine + times * theirs for mine, theirs in zip(self.a, other.a, strict=True)]
+        b = [mine + times * theirs for mine, theirs in zip(self.b, other.b, strict=True)]
+        return Curve(self.knots, a, b, self.ends)
+
     def line(self, start: float, stride: int) -> Line:
         """Values at points from `start`, `stride` (> 0) apart: the first, the increment, how many before the knot."""
         j = bisect_right(self.knots, start)

@@ -95,6 +95,10 @@ class StepTable(LatencyModel):
         """Seconds of decode steps in a row, as the contract says."""
         return (self._decode.get(decoding) or self._decode_of(decoding)).line(context_tokens, decoding)
 
+    def decode_curve(self, decoding: int) -> Curve:
+        """Seconds of a decode step, against the sum of contexts."""
+        return self._decode.get(decoding) or self._decode_of(decoding)
+
     def speculating(self, query_tokens: int) -> StepTable:
         """As the contract says; attention reads keys and values once for all tokens of a sequence."""
         return StepTable(self.profile, query_tokens)

@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 #: steps to work on at a time: few enough to stay in the processor's cache
 BLOCK = 1 << 15
 #: steps of requests that speculate, to work on at a time
-CHUNK_STEPS = 1 << 21
+CHUNK_STEPS = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,10 +216,10 @@ def _latest_steps_s(times_s: Floats, rows: Layout, paces: Paces, slope_s: float)
         done = through[lo - 1] if lo else 0
         hi = max(lo + 1, int(np.searchsorted(through, done + CHUNK_STEPS, side="right")))
         few, steps = ranged[lo:hi], rows.steps[ranged[lo:hi]]
-        begin = np.cumsum(steps) - steps
-        before = np.arange(int(steps.sum())) - np.repeat(begin, steps)  # steps of the range, for each step
-        tokens = paces.take(np.repeat(few, steps)).tokens(before)
-        late_s = times_s[before + np.repeat(rows.start[few], steps)] - slope_s * tokens
+        begin, gain = np.cumsum(steps) - steps, paces.gain[few]
+        number = np.arange(int(steps.sum()))  # of each step, through all of these ranges
+        own = Paces(np.repeat(gain, steps), np.repeat(paces.phase[few] - begin * gain, steps))
+        late_s = times_s[number + np.repeat(rows.start[few] - begin, steps)] - slope_s * own.tokens(number)
         out[few] = np.maximum.reduceat(late_s, begin)
         lo = hi
     return out

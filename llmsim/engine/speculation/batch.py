@@ -7,6 +7,7 @@ positions, modulo a block, tells how many blocks any number of steps takes.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
@@ -32,79 +33,63 @@ class SpeculatingBatch(Batch, Protocol):
         """By how much that grows in a step; hundredths of a token."""
 
 
-class Ring:
-    """How many members there are at each place of a ring; adding costs O(1), a sum over an arc little more."""
-
-    __slots__ = ("_by_place", "_by_token", "places")
-
-    def __init__(self, tokens: int) -> None:
-        self.places = tokens * PER_TOKEN
-        self._by_place = [0] * self.places
-        self._by_token = [0] * tokens  # the same, a token's places together
-
-    def add(self, place: int, members: int) -> None:
-        """Put so many members there."""
-        self._by_place[place] += members
-        self._by_token[place // PER_TOKEN] += members
-
-    def arc(self, first: int, length: int) -> int:
-        """How many members there are at the `length` places from `first` on, at most once around."""
-        end = first + length
-        if end <= self.places:
-            return self._between(first, end)
-        return self._between(first, self.places) + self._between(0, end - self.places)
-
-    def _between(self, first: int, end: int) -> int:
-        low, high = -(-first // PER_TOKEN), end // PER_TOKEN  # whole tokens
-        if low > high:
-            return sum(self._by_place[first:end])
-        whole = sum(self._by_token[low:high])
-        return sum(self._by_place[first : low * PER_TOKEN]) + whole + sum(self._by_place[high * PER_TOKEN : end])
-
-
 class Lane:
-    """Sequences of one acceptance length."""
+    """Sequences of one acceptance length, by their places in a block: they keep their distances as they move on."""
 
-    __slots__ = ("_ring", "_turned", "gain", "position", "sequences")
+    __slots__ = ("_cycle", "_places", "_turned", "gain")
 
     def __init__(self, gain: int, reach: int, block_tokens: int) -> None:
         self.gain = gain  #: hundredths of a token that each sequence moves by in a step
-        self.sequences = 0
-        self.position = 0  #: sum of the positions, hundredths of a token
-        self._ring = Ring(block_tokens)
+        self._cycle = block_tokens * PER_TOKEN
         # a step takes a block if it begins, for the first time, less than `reach` tokens before the end of the last one
         self._turned = (reach - 1) * PER_TOKEN - gain
+        self._places: list[int] = []  # positions before the first step of the batch, modulo a block; ascending
 
-    def add(self, position: int, steps: int, members: int) -> None:
-        """Let one join (`members` = 1) or leave (-1) with this position after so many steps of the batch."""
-        self.sequences += members
-        self.position += members * position
-        self._ring.add((position - steps * self.gain) % self._ring.places, members)
+    @property
+    def sequences(self) -> int:
+        """How many there are."""
+        return len(self._places)
+
+    def join(self, position: int, steps: int) -> None:
+        """Let one join with this position, in hundredths of a token, after so many steps of the batch."""
+        insort(self._places, (position - steps * self.gain) % self._cycle)
+
+    def leave(self, position: int, steps: int) -> None:
+        """Let one leave that has joined so."""
+        del self._places[bisect_left(self._places, (position - steps * self.gain) % self._cycle)]
 
     def blocks_within(self, steps: int, now: int) -> int:
         """Blocks that the next steps take after `now` steps, of sequences that have taken part in the one before."""
-        places = self._ring.places
-        cycles, rest = divmod(steps * self.gain, places)
-        first = (-rest - now * self.gain - self._turned) % places
-        return cycles * self.sequences + self._ring.arc(first, rest)
+        places, cycle = self._places, self._cycle
+        cycles, rest = divmod(steps * self.gain, cycle)
+        first = (-rest - now * self.gain - self._turned) % cycle
+        end = first + rest
+        blocks = cycles * len(places) - bisect_left(places, first)
+        if end <= cycle:
+            return blocks + bisect_left(places, end)
+        return blocks + len(places) + bisect_left(places, end - cycle)
 
 
 class SpeculativeBatch:
     """Decoding sequences as sums (`decode_batch.Batch`), in lanes."""
 
     __slots__ = (
+        "_cycle",
         "_finish_step",
         "_finishes",
         "_first_finish",
         "_joined",
         "_lanes",
         "_memory",
+        "_needed",
         "_owed",
         "changed",
+        "context",
         "counter",
         "drafts",
         "reach",
         "sequences",
+        "stride",
     )
 
     def __init__(self, memory: KVMemory, reach: int) -> None:
@@ -114,6 +99,10 @@ class SpeculativeBatch:
         self.drafts = 0  #: tokens that each sequence drafts in a step at present
         self.changed = True
         self._memory = memory
+        self._needed: int | None = None  # blocks for the next step, once they are counted
+        self._cycle = memory.block_tokens * PER_TOKEN
+        self.context = 0  #: sum of the tokens that the next step attends to, without what it drafts; hundredths
+        self.stride = 0  #: by how much that grows in a step; hundredths
         self._lanes: dict[int, Lane] = {}  # by acceptance length
         #: position and lane with which each has joined, and the tokens that it may still emit
         self._joined: dict[int, tuple[int, Lane, int]] = {}
@@ -127,52 +116,50 @@ class SpeculativeBatch:
         return self._joined.keys()
 
     @property
-    def context(self) -> int:
-        """Sum of the tokens that the next step attends to, without what it drafts; hundredths."""
-        return sum(lane.position for lane in self._lanes.values()) + PER_TOKEN * self.sequences
-
-    @property
     def context_tokens(self) -> int:
         """The same in tokens, rounded down."""
         return self.context // PER_TOKEN
-
-    @property
-    def stride(self) -> int:
-        """By how much that grows in a step; hundredths."""
-        return sum(lane.sequences * lane.gain for lane in self._lanes.values())
 
     def join(self, request: Request, output_left: int) -> None:
         counter, id = self.counter, request.id
         steps = counter.steps
         pace = paced(request, self.drafts, self.reach, steps)
-        lane = self._lanes.get(pace.gain)
+        gain = pace.gain
+        lane = self._lanes.get(gain)
         if lane is None:
-            lane = self._lanes[pace.gain] = Lane(pace.gain, self.reach, self._memory.block_tokens)
+            lane = self._lanes[gain] = Lane(gain, self.reach, self._memory.block_tokens)
         position = pace.base_tokens * PER_TOKEN + pace.phase
         self._joined[id] = position, lane, output_left
-        lane.add(position, steps, 1)
+        lane.join(position, steps)
+        self.context += position + PER_TOKEN
+        self.stride += gain
         # as if it had taken part in the step before, which would have begun with memory for this
-        blocks = self._memory.blocks_for
-        owed = blocks((position - pace.gain) // PER_TOKEN + self.reach) - blocks(pace.reserved_tokens(0))
+        size = self._memory.block_tokens
+        begun = (position - gain) // PER_TOKEN + self.reach
+        owed = -(pace.base_tokens + pace.ahead_tokens) // size - -begun // size
         if owed:
             self._owed[id] = owed
         request.counter = counter
         request.joined_step = steps
-        self.changed = True
+        self.changed, self._needed = True, None
         self.sequences += 1
         finish = self._finish_step[id] = steps + pace.steps_for(output_left)
         heappush(self._finishes, (finish, id))
-        self._first_finish = min(self._first_finish, finish)
+        first = self._first_finish
+        self._first_finish = finish if finish < first else first
 
     def leave(self, request: Request) -> int:
         steps, id = self.counter.steps, request.id
         position, lane, output_left = self._joined.pop(id)
         since = steps - request.joined_step
-        lane.add(position + since * lane.gain, steps, -1)
+        lane.leave(position, request.joined_step)
+        self.context -= position + since * lane.gain + PER_TOKEN
+        self.stride -= lane.gain
         if not lane.sequences:
             del self._lanes[lane.gain]
-        self._owed.pop(id, None)
-        self.changed = True
+        if self._owed:
+            self._owed.pop(id, None)
+        self.changed, self._needed = True, None
         self.sequences -= 1
         emitted = stopped(request, since, output_left)
         if self._finish_step.pop(id) == self._first_finish:
@@ -190,18 +177,22 @@ class SpeculativeBatch:
 
     @property
     def blocks_needed(self) -> int:
-        return self.blocks_within(1)
+        if self._needed is None:
+            self._needed = self.blocks_within(1)
+        return self._needed
 
     def blocks_within(self, steps: int) -> int:
         if not steps:
             return 0
-        now = self.counter.steps
-        blocks = sum(lane.blocks_within(steps, now) for lane in self._lanes.values())
-        return blocks + sum(self._owed.values()) if self._owed else blocks
+        now, blocks = self.counter.steps, sum(self._owed.values()) if self._owed else 0
+        for lane in self._lanes.values():
+            blocks += lane.blocks_within(steps, now)
+        return blocks
 
     def steps_ahead(self, free_blocks: int) -> int:
         steps = self._first_finish - self.counter.steps
-        if self.blocks_within(steps) <= free_blocks:
+        most = self.sequences + sum(self._owed.values()) + steps * self.stride // self._cycle
+        if most <= free_blocks or self.blocks_within(steps) <= free_blocks:
             return steps
         fit, beyond = 0, steps
         while beyond - fit > 1:
@@ -213,11 +204,13 @@ class SpeculativeBatch:
         return fit
 
     def advance(self, steps: int) -> Sequence[int]:
-        self._memory.take(self.blocks_within(steps))
+        blocks = self.blocks_needed if steps == 1 else self.blocks_within(steps)
+        if blocks:
+            self._memory.take(blocks)
+        self._needed = None
         if self._owed:
             self._owed.clear()
-        for lane in self._lanes.values():
-            lane.position += steps * lane.gain * lane.sequences
+        self.context += steps * self.stride
         now = self.counter.steps = self.counter.steps + steps
         if now < self._first_finish:
             return ()
@@ -248,11 +241,13 @@ def stopped(request: Request, steps: int, output_left: int) -> int:
     """Let a request that leaves be as it is after so many steps; return how many tokens it has emitted in them."""
     pace = request.pace
     assert pace is not None
-    emitted = min(pace.tokens(steps), output_left)
+    emitted = pace.tokens(steps)
+    emitted = min(emitted, output_left)
     request.emitted_before += emitted
     request.counter = None
     computed = request.prefilled_tokens = pace.base_tokens + emitted
-    request.ahead_tokens = pace.reserved_tokens(steps) - computed
-    request.behind_tokens = computed - pace.known_tokens(steps)
-    request.phase = pace.phase_after(steps)
+    if steps:  # else it leaves as it has joined
+        known = pace.known_tokens(steps)
+        request.ahead_tokens, request.behind_tokens = known + pace.reach - 1 - computed, computed - known
+        request.phase = pace.phase_after(steps)
     return emitted

@@ -55,5 +55,6 @@ class SpeculativeLoop(Loop):
     __slots__ = ()
 
     def _decode_on(self) -> bool:
-        self.states.settle()
+        if self.states.batch.changed:
+            self.states.settle()
         return super()._decode_on()

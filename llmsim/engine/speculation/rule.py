@@ -20,6 +20,8 @@ class Speculation:
 
     def drafts(self, sequences: int) -> int:
         """Tokens that each of so many sequences drafts in a step."""
+        if len(self.by_batch) == 1:
+            return self.by_batch[0][1]
         at = bisect_left(self.by_batch, sequences, key=lambda row: row[0])
         return self.by_batch[min(at, len(self.by_batch) - 1)][1]
 

@@ -7,16 +7,18 @@ from math import isnan
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.speculation.batch import SpeculatingBatch
 from llmsim.engine.speculation.rule import Speculation
+from llmsim.latency.contract import LatencyModel
 from llmsim.request import NOT_YET_S, Request
 
 
 class SpeculatingStates(RequestStates):
     """Waiting and running requests of one instance, the decoding ones of which speculate."""
 
-    __slots__ = ("rule",)
+    __slots__ = ("latency", "rule")
 
     batch: SpeculatingBatch
     rule: Speculation  #: how many tokens are drafted
+    latency: LatencyModel  #: of steps in which as many are drafted as at present
 
     def settle(self) -> None:
         """Let all draft as many tokens as the number of those that decode says, if that has changed."""
@@ -32,6 +34,7 @@ class SpeculatingStates(RequestStates):
             for request in decoding:
                 batch.join(request, self.output_tokens[request.id] - request.emitted_before)
         batch.changed = False
+        self.latency = self.rule.latency[drafts]
 
     def _leave_batch(self, request: Request, in_vain: int = 0) -> None:
         self.line = None

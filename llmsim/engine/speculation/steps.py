@@ -7,7 +7,6 @@ from llmsim.engine.speculation.states import SpeculatingStates
 from llmsim.engine.speculation.stretch import SpeculativeStretch, at_stride
 from llmsim.engine.step_times import StepTimes
 from llmsim.engine.stretch import Stretch
-from llmsim.latency.contract import LatencyModel
 from llmsim.scheduler import Decision
 
 
@@ -20,7 +19,8 @@ class SpeculativeStepTimes(StepTimes):
 
     def plan(self, decision: Decision, start_s: float, *, single: bool = False) -> Stretch | None:
         """Return the steps that follow from a decision, as without speculation."""
-        self._states.settle()  # a decision may have taken requests out
+        if self._states.batch.changed:  # a decision may have taken requests out
+            self._states.settle()
         return super().plan(decision, start_s, single=single)
 
     def decode(self, start_s: float, most: int) -> Stretch:
@@ -29,22 +29,17 @@ class SpeculativeStepTimes(StepTimes):
         sequences, context, stride = batch.sequences, batch.context, batch.stride
         if isinstance(line, SpeculativeStretch) and line.continues(start_s, context, stride):
             return line.next_steps(most)
-        told = self._latency.decode_line(sequences, context / PER_TOKEN)
+        told = self._states.latency.decode_line(sequences, context / PER_TOKEN)
         first_s, growth_s, steps = at_stride(told, sequences, stride)
         stretch = SpeculativeStretch(
             start_s, first_s, growth_s, steps, 0, min(most, steps), sequences, context // PER_TOKEN
         )
         return stretch.of(context, stride, batch.drafts)
 
-    @property
-    def _latency(self) -> LatencyModel:
-        """Of steps in which as many tokens are drafted as at present."""
-        return self._states.rule.latency[self._states.batch.drafts]
-
     def alone_s(self, stretch: Stretch) -> float:
         """Seconds of the first of these steps, asked for by itself."""
         assert isinstance(stretch, SpeculativeStretch)
-        return self._latency.step_time_s((), stretch.decoding, stretch.context / PER_TOKEN)
+        return self._states.latency.step_time_s((), stretch.decoding, stretch.context / PER_TOKEN)
 
     def _prefill(self, decision: Decision, start_s: float) -> Stretch:
         """Return one step that prefills, and in which the decoding requests may verify what they have drafted."""
@@ -55,6 +50,6 @@ class SpeculativeStepTimes(StepTimes):
             sequences, context, stride = batch.sequences, batch.context, batch.stride
             if batch.blocks_needed > self._states.memory.free_blocks:
                 raise self._too_little_memory()
-        step_s = self._latency.step_time_s(chunks, sequences, context / PER_TOKEN)
+        step_s = self._states.latency.step_time_s(chunks, sequences, context / PER_TOKEN)
         stretch = SpeculativeStretch(start_s, step_s, 0.0, 1, 0, 1, sequences, context // PER_TOKEN, prefill, tokens)
         return stretch.of(context, stride, batch.drafts)

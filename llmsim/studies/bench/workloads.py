@@ -19,6 +19,7 @@ from llmsim.scenario import (
     WindowTable,
     load_scenario,
 )
+from llmsim.scenario.speculation import SpeculationTable
 from llmsim.scenario.users import NumberTable, WaitTable
 
 REQUESTS = 20_000
@@ -36,6 +37,13 @@ def fixed(requests: int = REQUESTS) -> Scenario:
     workload = SyntheticWorkload(requests=requests, arrivals=arrivals, lengths=lengths)
     cluster = ClusterTable(gpu="h100-sxm-80gb", instances=4)
     return Scenario(name="fixed", workload=workload, cluster=cluster, scheduler=ON_H100)
+
+
+def fixed_speculation(requests: int = REQUESTS) -> Scenario:
+    """The same with three drafted tokens."""
+    plain = fixed(requests)
+    drafts = SpeculationTable(method="eagle3", num_speculative_tokens=3, acceptance="kimi-k2.5-nvfp4/on")
+    return plain.model_copy(update={"name": "fixed-speculation", "speculation": drafts})
 
 
 def azure_conv(
@@ -181,6 +189,7 @@ DRAWN: Mapping[str, Callable[..., Scenario]] = {
     "stale-1000": stale_1000,
     "sender": sender,
     **{name: partial(shipped, name) for name in SHIPPED},
+    "fixed-speculation": fixed_speculation,
 }
 #: those that need a trace
 TRACED: Mapping[str, Callable[[Path, int | None], Scenario]] = {

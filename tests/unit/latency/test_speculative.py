@@ -33,7 +33,7 @@ def speed_up(plain, drafting, drafts, sequences):
 @pytest.mark.parametrize("drafts", DENSE)
 def test_speed_ups_of_a_dense_model_with_an_eagle_3_head(drafts):
     plain = build_latency("table", H100, load_model("llama-3.1-8b"))
-    drafting = Drafting.of(plain, plain.with_layers(1 / 32, 32_000 / 128_256), drafts)
+    drafting = Drafting.with_head(plain, 1 / 32, 32_000 / 128_256, drafts)
     found = [speed_up(plain, drafting, drafts, n) for n in (1, 16, 64, 128, 256)]
     assert found == pytest.approx(DENSE[drafts], rel=0.07)  # their head is not told
 
@@ -76,6 +76,16 @@ def test_a_drafter_passes_once_over_the_step_and_then_over_a_token_of_each():
     first_s, growth_s, _ = drafting.decode_line(5, 900)
     assert first_s == pytest.approx(drafting.step_time_s((), 5, 900))
     assert first_s + growth_s == pytest.approx(drafting.step_time_s((), 5, 905))
+
+
+@pytest.mark.parametrize("name", ["table", "roofline"])
+def test_a_head_is_a_drafter_of_so_many_layers(name):
+    plain = build_latency(name, H100, load_model("llama-3.1-8b"))
+    head = plain.with_layers(1 / 32, 0.25)
+    one, other = Drafting.with_head(plain, 1 / 32, 0.25, 3), Drafting.of(plain, head, 3)
+    for prefill, decoding in (((), 7), ([(0, 700)], 0), ([(64, 700), (0, 90)], 40)):
+        step_s = other.step_time_s(prefill, decoding, 1000 * decoding)
+        assert one.step_time_s(prefill, decoding, 1000 * decoding) == pytest.approx(step_s, rel=0.001)
 
 
 def test_the_host_counts_all_tokens_against_its_graphs():
