@@ -60,6 +60,7 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help=OUT, show_default="results/NAME-compare; none with --json")
     ] = None,
+    pictures: choose.Pictures = "png",
     fail_if: FailIf = None,
     allow: Allow = None,
     force: choose.ForceAndReplace = False,
@@ -71,6 +72,7 @@ def compare(
     from llmsim.studies import compare as comparing
     from llmsim.studies.compare.comparison_folder import question_of
 
+    formats = choose.formats(pictures)
     conditions = [comparing.parse_condition(text) for text in fail_if or []]
     latency = choose.own_files(changes or [], None, latency_file).latency
     sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [], latency)
@@ -84,22 +86,22 @@ def compare(
         comparison = comparing.compare(
             sides, seeds=seeds, conditions=conditions, force=force, executors=executors, progress=progress
         )
-        names = [] if at is None else _kept(comparison, at, force=force)
+        names = [] if at is None else _kept(comparison, at, formats, force=force)
     if as_json:
         print_json(comparing.as_json(comparison, force=force))
     else:
         from llmsim.reports.tables.compare_tables import show_comparison
 
-        pictures = [] if folder is None else [folder / name for name in names]
-        show_comparison(comparison, folder, pictures, force=force)
+        drawn = [] if folder is None else [folder / name for name in names]
+        show_comparison(comparison, folder, drawn, force=force)
     return FAILED if comparison.failed else 0
 
 
-def _kept(comparison: Comparison, scratch: Path, *, force: bool) -> list[str]:
+def _kept(comparison: Comparison, scratch: Path, formats: tuple[str, ...], *, force: bool) -> list[str]:
     """Write a comparison's files; return the names of its pictures."""
     from llmsim.library.compare import keep_comparison
 
-    return [file.name for file in keep_comparison(comparison, scratch, force=force)]
+    return [file.name for file in keep_comparison(comparison, scratch, force=force, formats=formats)]
 
 
 def _names(schedulers: str | None) -> list[str]:

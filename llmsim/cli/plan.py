@@ -28,6 +28,7 @@ def plan(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the answer to another question in --out.")] = False,
+    pictures: choose.Pictures = "png",
     as_json: choose.AsJson = False,
 ) -> None:
     """Find the fewest instances for a load, or the largest load for a cluster, within the targets of its plan table.
@@ -42,6 +43,7 @@ def plan(
     from llmsim.studies.processes import process_pool
     from llmsim.studies.sweep import in_this_process
 
+    formats = choose.formats(pictures)
     files = choose.own_files(changes or [], scheduler_file, latency_file)
     question = planning.read_plan(scenario, changes or [], files)
     default = None if as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
@@ -56,7 +58,7 @@ def plan(
         if scratch is not None:
             from llmsim.library.plan import keep_plan
 
-            keep_plan(planned, scratch)
+            keep_plan(planned, scratch, formats)
     if as_json:
         print_json(to_dict(planned))
     else:

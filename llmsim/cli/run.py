@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmsim.scenario import Scenario
     from llmsim.scenario.load import Change
 
+    Formats = tuple[str, ...]
     Saved = tuple[type[Savable], Path, Path]  # the format, a scratch file, and the file whose place it takes
 
 RESULTS = Path("results")
@@ -54,6 +55,7 @@ def run(
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,
     stepwise: Annotated[bool, typer.Option(help="Take every engine step on its own: slower, same result.")] = False,
+    pictures: choose.Pictures = "png",
     save_as: SaveAs = None,
     perfetto: Perfetto = None,
     force: choose.ForceAndReplace = False,
@@ -70,6 +72,7 @@ def run(
     from llmsim.experiment.result_folder import question_of
     from llmsim.experiment.seal import folder_for
 
+    formats = choose.formats(pictures)
     files = choose.own_files(changes or [], scheduler_file, latency_file)
     classes = files.load()
     described = _described(scenario, changes or [], files.changes())
@@ -88,7 +91,7 @@ def run(
                 described, **classes, stepwise=stepwise, progress=progress, decision_limit_s=decision_limit_s
             )
         with told("written"):
-            _write(result, saved, trace, scratch, force=force)
+            _write(result, saved, trace, scratch, force=force, formats=formats)
     hangs = None
     if sensitivity:
         from llmsim.studies import sensitivity as study
@@ -105,7 +108,9 @@ def run(
         print(hangs)
 
 
-def _write(result: Result, saved: list[Saved], trace: Path | None, folder: Path | None, *, force: bool) -> None:
+def _write(
+    result: Result, saved: list[Saved], trace: Path | None, folder: Path | None, *, force: bool, formats: Formats
+) -> None:
     """Write what was asked for, into files that take their places when all is well."""
     for kind, place, file in saved:
         from llmsim.library.opened import served_of  # loads pandas, as readers of measured files do
@@ -118,7 +123,7 @@ def _write(result: Result, saved: list[Saved], trace: Path | None, folder: Path 
     if folder is not None:
         from llmsim.library.run import keep_run
 
-        keep_run(result, folder, force=force)
+        keep_run(result, folder, force=force, formats=formats)
 
 
 def _long_enough(described: Scenario, classes: OwnClasses) -> Scenario:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmsim.cli import complete
-from llmsim.errors import InputError
+from llmsim.errors import InputError, nearest
 from llmsim.library.bounds import Choices, run_of_file
 
 if TYPE_CHECKING:
     from llmsim.experiment.own_files import OwnFiles
 
 __all__ = ["Choices", "run_of_file"]
+
+FORMATS = ("png", "pdf", "svg")
 
 ScenarioName = Annotated[
     str,
@@ -39,6 +41,9 @@ ForceAndReplace = Annotated[
     ),
 ]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one; the answer is the same.")]
+Pictures = Annotated[
+    str, typer.Option(metavar="png,pdf,svg", help="Formats of pictures; PDF and SVG hold text as text.")
+]
 SchedulerFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Run the scheduler of this Python file.")]
 LatencyFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Take step times from the class in this Python file.")
@@ -83,6 +88,15 @@ MaxConcurrency = Annotated[
 AssumeSends = Annotated[
     bool, typer.Option("--assume-sends", help="Of a result without send times: draw them at the rate that it states.")
 ]
+
+
+def formats(pictures: str) -> tuple[str, ...]:
+    """Read the formats of pictures; InputError for one that is none. PNG, which reports show, is always among them."""
+    asked = [name.strip().lower() for name in pictures.split(",")]
+    for name in asked:
+        if name not in FORMATS:
+            raise InputError(f"--pictures {name}: expected some of {', '.join(FORMATS)}{nearest(name, FORMATS)}")
+    return tuple(name for name in FORMATS if name in asked or name == "png")
 
 
 def own_files(changes: Sequence[str], scheduler_file: Path | None, latency_file: Path | None) -> OwnFiles:

@@ -84,7 +84,7 @@ SHORTCUTS = {
     "max_num_batched_tokens": Shortcut("scheduler.max_num_batched_tokens", int, "Tokens of a step at most."),
     "max_num_seqs": Shortcut("scheduler.max_num_seqs", int, "Sequences of a step at most."),
     "goodput": Shortcut(
-        "slo", str, "SLO in ms, all of it: 'ttft:500 tpot:50'; also e2el, itl.", metavar="'NAME:MS …'", toml=_goodput
+        "slo", str, "SLO in ms, all of it: 'ttft:500 tpot:50'; also e2el, itl.", metavar="'NAME:MS ...'", toml=_goodput
     ),
 }
 SCHEDULER = {
@@ -130,8 +130,8 @@ def _parameter(name: str, short: Shortcut) -> inspect.Parameter:
         *short.names,
         metavar=short.metavar,
         autocompletion=short.completer,
-        help=f"{short.help} Short for --set {short.key}=…",
-        rich_help_panel="Shortcuts, with vLLM's names",
+        help=f"{short.help} Sets {short.key.rpartition('.')[2]}.",
+        rich_help_panel="Shortcuts for --set, with vLLM's names",
     )
     kind: Any = Annotated[short.kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)

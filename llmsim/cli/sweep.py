@@ -54,12 +54,14 @@ def sweep(
     ] = None,
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,
+    pictures: choose.Pictures = "png",
     force: choose.Force = False,
     as_json: choose.AsJson = False,
 ) -> None:
     """Run a scenario at every point of its sweep table; run again, it does what is left to do."""
     from llmsim.studies import sweep as sweeping
 
+    formats = choose.formats(pictures)
     files = choose.own_files(changes or [], scheduler_file, latency_file)
     if dask is not None and jobs is not None:
         raise InputError("--jobs and --dask exclude each other; give one of them")
@@ -82,11 +84,11 @@ def sweep(
     from llmsim.reports.plots.sweep_plots import draw_sweep
     from llmsim.reports.tables.sweep_tables import show_sweep
 
-    pictures = draw_sweep(swept, folder)
+    drawn = draw_sweep(swept, folder, formats)
     if as_json:
         print_json({"folder": str(folder), "ran": swept.ran, "rows": swept.rows})
     else:
-        show_sweep(swept, folder, pictures, force=force)
+        show_sweep(swept, folder, drawn, force=force)
 
 
 def _executors(address: str | None, jobs: int, points: int) -> tuple[Executors, int]:

@@ -73,9 +73,11 @@ def compare(
     return result
 
 
-def keep_comparison(comparison: Comparison, scratch: Path, *, force: bool = False) -> list[Path]:
+def keep_comparison(
+    comparison: Comparison, scratch: Path, *, force: bool = False, formats: Sequence[str] = ("png",)
+) -> list[Path]:
     """Write what ``llmsim compare --out`` writes into an existing folder; return the pictures."""
     from llmsim.reports.plots.comparison_plots import draw_comparison
 
     comparing.write(comparison, scratch, force=force)
-    return draw_comparison(comparison, scratch, force=force)
+    return draw_comparison(comparison, scratch, force=force, formats=formats)

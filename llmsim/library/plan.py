@@ -62,10 +62,14 @@ def plan(
     return result
 
 
-def keep_plan(planned: AnsweredPlan, scratch: Path) -> None:
+def keep_plan(planned: AnsweredPlan, scratch: Path, formats: Sequence[str] = ("png",)) -> None:
     """Write what ``llmsim plan --out`` writes into an existing folder."""
     from llmsim.reports import plots
+    from llmsim.reports.plots.caption import caption
 
     planning.write(planned, scratch)
     rows = list(planning.evaluation_rows(planned))
-    plots.save(plots.pareto_figure(rows, find=planned.question.table.find), scratch / "pareto.png")
+    told = caption(planned.question.scenario, varied=("cluster.gpu", "seed"))
+    plots.save(
+        plots.pareto_figure(rows, find=planned.question.table.find, caption=told), scratch / "pareto.png", formats
+    )

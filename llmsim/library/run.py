@@ -64,9 +64,11 @@ def run(
     return result
 
 
-def keep_run(result: experiment.Result, scratch: Path, *, force: bool = False) -> None:
+def keep_run(
+    result: experiment.Result, scratch: Path, *, force: bool = False, formats: Sequence[str] = ("png",)
+) -> None:
     """Write what ``llmsim run --out`` writes into an existing folder."""
     from llmsim.reports import plots
 
     experiment.write(result, scratch, force=force)
-    plots.draw(result, scratch)
+    plots.draw(result, scratch, formats)

@@ -1,4 +1,4 @@
-"""A folder of results as one HTML file that needs nothing else: no network, no other file, no script."""
+"""A folder of results as one HTML file that needs nothing else: no network, no other file."""
 
 from __future__ import annotations
 

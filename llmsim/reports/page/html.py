@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from llmsim.errors import InputError
 
-#: a browser that keeps to this loads nothing from elsewhere, and runs no script
+#: a browser that keeps to this loads nothing from elsewhere, and runs no script but those that stand in the page
 ONLY_THIS_FILE = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 #: elements without content
-VOID = frozenset({"img", "meta", "br", "hr"})
+VOID = frozenset({"img", "meta", "br", "hr", "input"})
 
 
 class Html(str):
@@ -83,19 +85,35 @@ def command(*lines: str) -> Html:
     return element("pre", element("code", "\n".join(lines)))
 
 
-def document(title: str, *content: object) -> str:
-    """Return a whole page."""
+def in_script(values: object) -> Html:
+    """Return values as JSON that may stand in a script element: it holds no tag, whatever the values are."""
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    return Html(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def only_this_file(script: str, connect: str = "") -> str:
+    """Return the policy of a page that runs this script and no other, and connects to what `connect` names."""
+    if not script:
+        return ONLY_THIS_FILE
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{ONLY_THIS_FILE}; script-src 'sha256-{digest}'{connect}"
+
+
+def document(title: str, *content: object, script: str = "", connect: str = "") -> str:
+    """Return a whole page; `script` runs when all of it is there, `connect` is what its policy adds."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="generator", content="llmsim"),
-        element("meta", http_equiv="Content-Security-Policy", content=ONLY_THIS_FILE),
+        element("meta", http_equiv="Content-Security-Policy", content=only_this_file(script, connect)),
         element("title", title),
         element("style", Html(STYLE)),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', element('main', *content)), lang='en')}\n"
+    last = [element("script", Html(script))] if script else []
+    body = element("body", element("main", *content), *last)
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
 STYLE = """
@@ -127,6 +145,11 @@ th { font-weight: 600; }
 .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .gamed { color: var(--bad); font-weight: 600; }
 figure { margin: 1rem 0; }
+.timeline canvas { display: block; margin: 0.4rem 0; }
+.timeline input { width: min(40rem, 100%); vertical-align: middle; }
+.timeline output { display: block; font-size: 0.9rem; font-variant-numeric: tabular-nums; min-height: 1.4em; }
+th[tabindex] { cursor: pointer; }
+th[data-down="1"]::after { content: " ▾"; } th[data-down="0"]::after { content: " ▴"; }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
 figcaption { margin-top: 0.3rem; }
 pre { background: var(--box); padding: 0.7rem 0.9rem; border-radius: 8px; font-size: 0.85rem; white-space: pre-wrap;

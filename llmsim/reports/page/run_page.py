@@ -21,6 +21,8 @@ from llmsim.metrics.window import run_end_s
 from llmsim.reports.format import kpi_text
 from llmsim.reports.page import html
 from llmsim.reports.page.html import Html, element
+from llmsim.reports.page.timeline import SCRIPT, timeline, timeline_data
+from llmsim.reports.plots.sweep_panels import usd_per_hour
 from llmsim.reports.tables import audit_tables, latency_table
 from llmsim.reports.tables.outcome_rows import outcome_rows
 from llmsim.reports.tables.setting import setting
@@ -39,6 +41,8 @@ PICTURES = {
 MORE_PICTURES = {"instances.png": "The load, the instances that it called up, and what they cost."}
 #: KPIs of the cards at the top
 CARD_KEYS = ("slo.attainment", "slo.goodput_tokens_per_s", "smooth_goodput_tokens_per_s", "output_tokens_per_s")
+#: those before them, beside the bound of the SLO on each
+BOUNDED_KEYS = {"ttft_s.p99": "ttft_s", "tbt_s.p99": "tbt_s"}
 VERDICT_CLASS = {"steady": "good", "overloaded": "bad", "too short": "doubt", "nothing served": "bad"}
 
 
@@ -51,14 +55,23 @@ def run_page(folder: Path) -> str:
         element("h1", scenario.name),
         element("p", setting(scenario)),
         verdict(score.find(RunVerdict)),
-        cards(score),
+        cards(score, scenario),
+        html.section("What happened when", *_timeline(folder, scenario)),
         html.section("Latencies", *_latencies(score)),
         html.section("What was served", html.pairs((name.strip(), words) for name, words in outcome_rows(score))),
         html.section("Pictures", *_pictures(folder, scenario), *_of_this_run_only(score)),
         html.section("Could these numbers be gamed?", *_audit(folder, scenario, score)),
         html.section("The scenario", scenario_table(scenario.model_dump(mode="json"))),
         html.section("Run it again", *_again(folder, scenario)),
+        script=SCRIPT,
     )
+
+
+def _timeline(folder: Path, scenario: Scenario) -> Iterator[Html]:
+    """The run over time, to go through with a slider."""
+    record = experiment.read_record(folder)
+    yield timeline(timeline_data(scenario, record, experiment.delivered(scenario, record)))
+    yield element("p", "Move the slider to see what ran, and which tokens were there, at a time.", class_="quiet")
 
 
 def verdict(verdict: RunVerdict | None) -> Html:
@@ -75,12 +88,20 @@ def verdict(verdict: RunVerdict | None) -> Html:
     return element("div", words, f": {verdict.reason}.{tails}", class_=f"verdict {colour}")
 
 
-def cards(score: Score) -> Html:
-    """The numbers that one looks for first."""
-    shown = (
-        (kpi_text(kpi, _value(score, kpi.key), "tok/s" if kpi.unit == "tokens/s" else None), kpi.name)
-        for kpi in select(*CARD_KEYS)
-    )
+def cards(score: Score, scenario: Scenario) -> Html:
+    """The numbers that one looks for first: P99s beside their SLO, goodput, cost."""
+    shown = []
+    for kpi in select(*BOUNDED_KEYS):
+        bound_s = getattr(scenario.slo, BOUNDED_KEYS[kpi.key])
+        slo = "" if bound_s is None else f", SLO {kpi_text(kpi, bound_s)}"
+        value = _value(score, kpi.key)
+        shown.append(("withheld" if value is None else kpi_text(kpi, value), f"{kpi.name.replace('TBT', 'ITL')}{slo}"))
+    for kpi in select(*CARD_KEYS):
+        unit = "tok/s" if kpi.unit == "tokens/s" else None
+        shown.append((kpi_text(kpi, _value(score, kpi.key), unit), kpi.name))
+    usd, rate = usd_per_hour(scenario), _value(score, "output_tokens_per_s")
+    if usd is not None and rate:
+        shown.append((f"{usd / 3600 / rate * 1e6:.3g} USD", "a million output tokens, by list prices"))
     return element(
         "div",
         *(element("div", element("b", value), element("span", words), class_="card") for value, words in shown),

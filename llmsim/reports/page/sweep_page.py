@@ -12,6 +12,7 @@ from llmsim.reports.format import value_text
 from llmsim.reports.page import html
 from llmsim.reports.page.html import Html, element
 from llmsim.reports.page.run_page import VERDICT_CLASS, scenario_table
+from llmsim.reports.page.timeline import SCRIPT
 from llmsim.reports.tables import sweep_tables
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED
 from llmsim.studies.sweep import CURVES, HEAT_MAPS, Kept, read_kept
@@ -39,6 +40,7 @@ def sweep_page(folder: Path) -> str:
         html.section("The scenario, at the first point", scenario_table(said["first_scenario"])),
         html.section("Could these numbers be gamed?", element("p", NO_AUDIT_NOTE)),
         html.section("Run it again", *_again(folder, said)),
+        script=SCRIPT,
     )
 
 

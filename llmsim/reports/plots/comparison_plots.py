@@ -10,7 +10,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llmsim.reports.plots.style import BLUE, COLOURS, GREEN, GREY, LEGEND, ORANGE, RED, new_figure, save, tidy
+from llmsim.reports.format import interval_text
+from llmsim.reports.plots.caption import caption
+from llmsim.reports.plots.style import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    LEGEND,
+    ORANGE,
+    RED,
+    footer,
+    legend_below,
+    new_figure,
+    save,
+    tidy,
+)
 from llmsim.request import Outcome
 from llmsim.studies.compare import Against, Comparison, Difference, Group, withheld
 
@@ -29,21 +44,26 @@ PANELS = (
 )
 
 
-def draw_comparison(comparison: Comparison, folder: Path, *, force: bool = False) -> list[Path]:
+def draw_comparison(
+    comparison: Comparison, folder: Path, *, force: bool = False, formats: Sequence[str] = ("png",)
+) -> list[Path]:
     """Write three pictures into a folder, or one where the sides have other requests; return the files."""
     figures = {DIFFERENCES: differences_figure(comparison, force=force)}
     paired = [one for one in comparison.others if one.groups]
     if paired:
         figures[WHO_PAYS] = who_pays_figure(comparison, paired)
         figures[MOST_CHANGED] = most_changed_figure(comparison, paired)
+    first = comparison.first.scenario
+    clusters = {side.scenario.cluster.model_dump_json(include={"gpu", "model"}) for side, _ in comparison.sides}
+    varied = ("cluster.gpu", "cluster.model") if len(clusters) > 1 else ()
     for name, figure in figures.items():
-        save(figure, folder / name)
+        save(footer(figure, caption(first, seeds=len(comparison.seeds), varied=varied)), folder / name, formats)
     return [folder / name for name in figures]
 
 
 def differences_figure(comparison: Comparison, *, force: bool = False) -> Figure:
     """Draw relative differences with their intervals; green where better for sure, red where worse."""
-    figure = new_figure(4.6 * len(comparison.others) + 1.5, 0.3 * len(DRAWN_KEYS) + 1.2)
+    figure = new_figure(5.6 * len(comparison.others) + 1.5, 0.3 * len(DRAWN_KEYS) + 1.2)
     panels = figure.subplots(1, len(comparison.others), squeeze=False, sharey=True)[0]
     for axes, one in zip(panels, comparison.others, strict=True):
         for place, name in enumerate(reversed(DRAWN_KEYS)):
@@ -79,7 +99,7 @@ def who_pays_figure(comparison: Comparison, others: Sequence[Against]) -> Figure
 def most_changed_figure(comparison: Comparison, others: Sequence[Against]) -> Figure:
     """Draw the tokens of the requests of the first seed that changed most, on both sides, beside the reader's pace."""
     columns = max(1, *(len(one.picked) for one in others))
-    figure = new_figure(3.5 * columns, 3.3 * len(others))
+    figure = new_figure(3.5 * columns, 3.9 * len(others))
     grid = figure.subplots(len(others), columns, squeeze=False)
     for row, one in zip(grid, others, strict=True):
         if not one.picked:
@@ -101,6 +121,9 @@ def _difference(axes: Axes, place: int, row: Difference) -> None:
     axes.plot([100 * interval.estimate], [place], "o", color=colour, markersize=5)
     if math.isfinite(interval.half_width):
         axes.plot([100 * interval.low, 100 * interval.high], [place, place], color=colour, linewidth=2)
+    number = f"{interval_text(interval.times(100.0), signed=True)} %"
+    beside = axes.get_yaxis_transform()
+    axes.text(1.01, place, number, transform=beside, va="center", fontsize="small", color=colour)
 
 
 def _shares(axes: Axes, groups: Sequence[Group], words: str) -> None:
@@ -140,4 +163,4 @@ def _tokens(axes: Axes, comparison: Comparison, one: Against, request: int) -> N
         end_s = min(user.offset_s + most / user.tokens_per_s, 1.5 * last_s or 1.0)
         pace = np.clip((end_s - user.offset_s) * user.tokens_per_s, 0, most)
         axes.plot([user.offset_s, end_s], [0, pace], "--", color=GREY, linewidth=1, label="reader")
-    axes.legend(loc="lower right", **LEGEND)
+    legend_below(axes, ncols=2)

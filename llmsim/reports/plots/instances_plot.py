@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmsim.metrics.paid_time import instances_at, paid_until
 from llmsim.record import Floats, InstanceState
 from llmsim.reports.plots.load_plot import DRAWN_POINTS, in_system
-from llmsim.reports.plots.style import BLUE, GREEN, GREY, LEGEND, ORANGE, PURPLE, new_figure, tidy
+from llmsim.reports.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, footer, legend_beside, new_figure, tidy
 
 #: arrivals are counted over so many equal parts of the run
 BINS = 120
@@ -28,6 +28,7 @@ def instances_figure(
     end_s: float,
     usd_per_instance_hour: float,
     most_instances: int,
+    caption: str = "",
 ) -> Figure:
     """Draw arrivals and requests in the system, instances by state, and their cost so far, over time.
 
@@ -42,17 +43,17 @@ def instances_figure(
         time_s, *counts, step="post", colors=[colour for _, colour in STATES], alpha=0.6, linewidth=0,
         labels=[state.name.lower() for state, _ in STATES],
     )  # fmt: skip
-    instances.set_ylim(0, 1.25 * most_instances)  # room for the legend
+    instances.set_ylim(0, 1.05 * most_instances)
     instances.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    instances.legend(loc="upper right", ncols=len(STATES), **LEGEND)
+    legend_beside(instances)
     tidy(instances, x="", y="instances", title="Instances that are paid for")
     usd = paid_until(states, time_s) * usd_per_instance_hour / 3600
     always = most_instances * time_s * usd_per_instance_hour / 3600
     cost.plot(time_s, always, color=GREY, linewidth=1, linestyle="--", label=f"{most_instances} all the time")
     cost.plot(time_s, usd, color=BLUE, linewidth=1.5, label="this run")
-    cost.legend(loc="upper left", **LEGEND)
+    legend_beside(cost)
     tidy(cost, x="time (s)", y="USD", title="Cost so far")
-    return figure
+    return footer(figure, caption)
 
 
 def _draw_load(axes: Axes, requests: Mapping[str, NDArray[Any]], time_s: Floats) -> None:

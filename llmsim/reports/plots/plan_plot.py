@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from llmsim.reports.plots.style import COLOURS, LEGEND, MARKERS, new_figure, tidy
+from llmsim.reports.plots.style import COLOURS, MARKERS, footer, legend_below, new_figure, tidy
 
 Point = tuple[float, float]
 #: points: the first candidate's markers are the largest, so that one behind another's keeps a visible rim
@@ -22,7 +22,7 @@ LOGARITHMIC_COST_RATIO = 20.0
 LABEL_DISTANCE = 0.07
 
 
-def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
+def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str, caption: str = "") -> Figure:
     """Draw a plan's evaluations (rows of evaluations.parquet) that were steady: cost against user speed.
 
     Filled: meets the targets. The line joins those that nothing beats in both. `find` chooses the label of a point:
@@ -50,7 +50,7 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
         axes.plot(*zip(*best, strict=True), "-", color="0.6", linewidth=1, zorder=0, label="nothing better in both")
     numbers = "instances" if find == "instances" else "requests/s"
     if shown:
-        axes.legend(loc="best", **LEGEND)
+        legend_below(axes, ncols=2)
     tidy(
         axes,
         x="median user's speed after the first token (tokens/s)",
@@ -59,7 +59,7 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str) -> Figure:
     )
     axes.margins(0.12)
     _scale_costs(axes, [row["usd_per_million_tokens"] for row in shown])
-    return figure
+    return footer(figure, caption)
 
 
 def _point(row: Mapping[str, Any]) -> Point:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from llmsim.experiment import Result, make_window
+from llmsim.experiment import Result, make_slo, make_window
 from llmsim.experiment.autoscaling import usd_per_instance_hour
 from llmsim.metrics.ranges import pooled_gaps, select
 from llmsim.metrics.request_latency import tpot_s, ttft_s
 from llmsim.metrics.sections.verdict import RunVerdict
+from llmsim.metrics.slo import meets
 from llmsim.metrics.window import resolve
+from llmsim.reports.plots.caption import caption, instance_names
 from llmsim.reports.plots.instances_plot import instances_figure
 from llmsim.reports.plots.latency_plot import latency_figure
 from llmsim.reports.plots.load_plot import load_figure
@@ -20,12 +23,12 @@ from llmsim.reports.plots.timelines_plot import spread, timelines_figure
 from llmsim.statistics import STEADY
 
 
-def draw(result: Result, folder: Path) -> None:
+def draw(result: Result, folder: Path, formats: Sequence[str] = ("png",)) -> None:
     """Write latencies.png, load.png and timelines.png into a folder; instances.png where instances come and go."""
     for name, picture in (("latencies", run_latencies), ("load", run_load), ("timelines", run_timelines)):
-        save(picture(result), folder / f"{name}.png")
+        save(picture(result), folder / f"{name}.png", formats)
     if result.scenario.autoscaling is not None:
-        save(run_instances(result), folder / "instances.png")
+        save(run_instances(result), folder / "instances.png", formats)
 
 
 def run_latencies(result: Result) -> Figure:
@@ -39,13 +42,28 @@ def run_latencies(result: Result) -> Figure:
     notes = [f"{len(timelines):,} of {len(counted):,} requests, those of the window"] if not counted.all() else []
     notes += [f"{answer}: these p99s are no forecast"] if answer != STEADY else []
     return latency_figure(
-        ttft_s(timelines), tpot_s(timelines), gaps_s, weights, bounds_s=bounds_s, note="; ".join(notes)
+        ttft_s(timelines),
+        tpot_s(timelines),
+        gaps_s,
+        weights,
+        bounds_s=bounds_s,
+        note="; ".join(notes),
+        caption=caption(result.scenario),
     )
 
 
 def run_load(result: Result) -> Figure:
-    """Draw how busy the instances of a run were."""
-    return load_figure(result.record.steps, result.record.requests, num_gpu_blocks=result.num_gpu_blocks)
+    """Draw how busy the instances of a run were, and when its SLO was missed."""
+    scenario, requests = result.scenario, result.record.requests
+    slo = make_slo(scenario)
+    return load_figure(
+        result.record.steps,
+        requests,
+        num_gpu_blocks=result.num_gpu_blocks,
+        names=instance_names(scenario),
+        missed=None if slo is None else ~meets(result.delivered, slo),
+        caption=caption(scenario),
+    )
 
 
 def run_instances(result: Result) -> Figure:
@@ -58,6 +76,7 @@ def run_instances(result: Result) -> Figure:
         end_s=record.end_s,
         usd_per_instance_hour=usd_per_instance_hour(scenario),
         most_instances=scenario.most_instances,
+        caption=caption(scenario),
     )
 
 
@@ -66,5 +85,10 @@ def run_timelines(result: Result) -> Figure:
     user = result.scenario.user
     picked = spread(result.delivered, result.record.requests["preemptions"])
     return timelines_figure(
-        result.delivered, picked, tokens_per_s=user.tokens_per_s, anchor=user.anchor, offset_s=user.offset_s
+        result.delivered,
+        picked,
+        tokens_per_s=user.tokens_per_s,
+        anchor=user.anchor,
+        offset_s=user.offset_s,
+        caption=caption(result.scenario),
     )

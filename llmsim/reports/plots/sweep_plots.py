@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from llmsim.metrics.catalogue import select
+from llmsim.metrics.kpi import LESS
 from llmsim.reports.format import LINE_LETTERS, broken, interval_text, value_text
-from llmsim.reports.plots.style import COLOURS, GREY, LEGEND, new_figure, save, tidy
-from llmsim.statistics import STEADY, Interval
+from llmsim.reports.plots.caption import caption
+from llmsim.reports.plots.style import COLOURS, GREY, LEGEND, RED, footer, new_figure, save, tidy
+from llmsim.reports.plots.sweep_panels import ATTAINED, WITHHELD, Panel, panels_of
+from llmsim.statistics import Interval
 from llmsim.studies.sweep import CURVES, HEAT_MAPS, Axis, FinishedSweep
-from llmsim.studies.sweep.sweep_table import over_seeds
 
-#: KPIs of the panels
-PANEL_KEYS = (
-    *("ttft_s.p99", "tpot_s.mean", "tbt_s.p99", "slo.attainment", "slo.goodput_tokens_per_s"),
-    *("smooth_goodput_tokens_per_s", "imbalance.outstanding_cv"),
-)
 #: what a picture says beside the name of a field
 FIELD_NOTES = {"router.report_age_s": " (0: oracle)"}
 #: values that span more than this are drawn on a logarithmic axis
@@ -37,24 +33,10 @@ MARKER_SHIFT = 0.08
 LETTER_WIDTH = 0.0225
 #: letters of a value, of a line of a name beside a panel
 VALUE_LETTERS, NAME_LETTERS = 24, 20
-WITHHELD = "withheld"
 HOLLOW_NOTE = "hollow: not all runs are steady"
 
-#: values of the axes, by position -> the interval over seeds; None where a run has no such number
-Cells = Mapping[tuple[int, ...], Interval | None]
 
-
-@dataclass(frozen=True)
-class Panel:
-    """One metric over the axes."""
-
-    words: str
-    cells: Cells
-    unsteady: Set[tuple[int, ...]]  #: where not all runs are steady
-    absent: str = "–"  #: what stands where there is no number
-
-
-def draw_sweep(swept: FinishedSweep, folder: Path) -> list[Path]:
+def draw_sweep(swept: FinishedSweep, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Write curves.png (one or two axes) and heat_maps.png (two) into a folder; return the files.
 
     Fields that move together are one axis. A sweep over more than two has its table only.
@@ -63,35 +45,16 @@ def draw_sweep(swept: FinishedSweep, folder: Path) -> list[Path]:
     if len(axes) > 2:
         return []
     panels = list(panels_of(swept))
+    told = caption(swept.sweep.points[0].scenario, seeds=len(swept.sweep.seeds), varied=swept.sweep.fields)
     files = [folder / CURVES]
-    save(curves_figure(axes, panels), files[0])
+    save(curves_figure(axes, panels, told), files[0], formats)
     if len(axes) == 2 and max(len(axis.values) for axis in axes) <= MOST_CELLS:
         files.append(folder / HEAT_MAPS)
-        save(heat_maps_figure(axes, panels), files[1])
+        save(heat_maps_figure(axes, panels, told), files[1], formats)
     return files
 
 
-def panels_of(swept: FinishedSweep) -> Iterator[Panel]:
-    """Gather the runs of each point, an interval over seeds for each metric."""
-    sizes = [len(axis.values) for axis in swept.sweep.axes]
-    seeds = len(swept.sweep.seeds)
-    places = list(np.ndindex(*sizes))
-    runs = {place: swept.rows[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
-    kept = {place: swept.distributions[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
-    unsteady = {place for place in places if any(row["verdict.answer"] != STEADY for row in runs[place])}
-    for kpi in select(*PANEL_KEYS):
-        column, factor = kpi.key, kpi.factor
-        if not any(column in row for row in swept.rows):
-            continue
-        cells: dict[tuple[int, ...], Interval | None] = {}
-        for place in places:
-            found = over_seeds(column, runs[place], kept[place])
-            cells[place] = None if found is None else found.times(factor)
-        name = f"{kpi.name} ({kpi.shown_unit})" if kpi.shown_unit else kpi.name
-        yield Panel(name, cells, unsteady, WITHHELD if kpi.tail else "–")
-
-
-def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
+def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel], caption: str = "") -> Figure:
     """Draw each metric along the first axis of numbers, a line for each value of the other, with 95 % intervals.
 
     Along an axis of words, which have no order, there are markers without a line.
@@ -105,22 +68,25 @@ def curves_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
         lines = len(axes[1 - along].values)
         few = f", the first {MOST_LINES} of {lines}" if lines > MOST_LINES else ""
         title = f"{', '.join(axes[1 - along].names)}{few}   ({HOLLOW_NOTE})"
-        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=4, **LEGEND)
-    elif any(panel.unsteady for panel in panels):
-        figure.supxlabel(HOLLOW_NOTE, fontsize="small", color=GREY)
-    return figure
+        figure.legend(handles, labels, title=title, loc="outside upper center", ncols=4, **LEGEND)
+    hollow = len(axes) == 1 and any(panel.unsteady for panel in panels)
+    return footer(figure, HOLLOW_NOTE if hollow else "", caption)
 
 
-def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
-    """Draw each metric over two axes: the mean, and half of its 95 % interval."""
+def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel], caption: str = "") -> Figure:
+    """Draw each metric over two axes: the mean, half of its 95 % interval. Bright is good; framed: the SLO is met."""
     down, across = axes
     figure, grid = _grid(len(panels), max(2.0, 0.42 * len(down.values) + 1.1))
     for axes_of, panel in zip(grid, panels, strict=True):
         shape = (len(down.values), len(across.values))
         intervals = [panel.cells[place] for place in np.ndindex(shape)]
         means = np.array([math.nan if one is None else one.estimate for one in intervals]).reshape(shape)
-        axes_of.imshow(np.ma.masked_invalid(means), aspect="auto", cmap="cividis", origin="lower")
-        bright = _bright(means)
+        colours = "cividis_r" if panel.better == LESS else "cividis"
+        axes_of.imshow(np.ma.masked_invalid(means), aspect="auto", cmap=colours, origin="lower")
+        bright = _bright(-means if panel.better == LESS else means)
+        for row, column in panel.met:
+            frame = Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, fill=False, edgecolor=RED, linewidth=2)
+            axes_of.add_patch(frame)
         for (row, column), one in zip(np.ndindex(shape), intervals, strict=True):
             colour = GREY if one is None else "black" if bright[row, column] else "white"
             text = panel.absent if one is None else interval_text(one).replace(" ±", "\n±")
@@ -131,7 +97,8 @@ def heat_maps_figure(axes: Sequence[Axis], panels: Sequence[Panel]) -> Figure:
         axes_of.set_title(panel.words, loc="left", fontsize="medium")
         axes_of.set_xlabel("\n".join(across.names))
         axes_of.set_ylabel("\n".join(broken(name, NAME_LETTERS) for name in down.names), fontsize="small")
-    return figure
+    framed = f"; framed: {100 * ATTAINED:g} % of requests meet the SLO" if any(panel.met for panel in panels) else ""
+    return footer(figure, f"bright is good{framed}", caption)
 
 
 def _grid(panels: int, height_in: float) -> tuple[Figure, list[Axes]]:
@@ -167,6 +134,17 @@ def _curves(axes_of: Axes, axes: Sequence[Axis], along: int, panel: Panel) -> No
         return
     _ticks(axes_of, axis, x)
     _limit(axes_of, panel)
+    _bound(axes_of, panel.bound)
+
+
+def _bound(axes_of: Axes, bound: float | None) -> None:
+    """Mark the SLO's bound, if it lies in the picture."""
+    low, high = axes_of.get_ylim()
+    if bound is None or not low < bound < high:
+        return
+    axes_of.axhline(bound, color=GREY, linestyle=":", linewidth=1.2)
+    beside = axes_of.get_yaxis_transform()
+    axes_of.text(1.0, bound, "SLO", transform=beside, fontsize="x-small", color=GREY, ha="right", va="bottom")
 
 
 def _ticks(axes_of: Axes, axis: Axis, x: Sequence[float]) -> None:
@@ -180,6 +158,8 @@ def _ticks(axes_of: Axes, axis: Axis, x: Sequence[float]) -> None:
         if len(x) <= MOST_LINES:
             axes_of.set_xticks(x, _apart(x, _labels(axis)), fontsize="small")
             axes_of.xaxis.set_minor_formatter(NullFormatter())
+    elif all(value == int(value) for value in x):
+        axes_of.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _apart(x: Sequence[float], labels: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from llmsim.record import Timelines
-from llmsim.reports.plots.style import BLUE, GREY, LEGEND, RED, new_figure, tidy
+from llmsim.reports.plots.style import BLUE, GREY, RED, footer, legend_below, new_figure, tidy
 from llmsim.request import Outcome
 
 
@@ -40,12 +40,13 @@ def timelines_figure(
     tokens_per_s: float,
     anchor: str = "arrival",
     offset_s: float = 0.0,
+    caption: str = "",
 ) -> Figure:
     """Draw tokens against seconds since arrival for each picked request (words -> id), and a reader's line.
 
     Where the line runs above the tokens the reader waits: those stretches are filled.
     """
-    figure = new_figure(3.5 * max(len(picked), 1), 3.3)
+    figure = new_figure(3.5 * max(len(picked), 1), 4.0)
     for panel, (words, request) in enumerate(picked.items(), start=1):
         axes = figure.add_subplot(1, len(picked), panel)
         since_s = timelines.token_times_s(request) - timelines.arrival_s[request]
@@ -53,7 +54,8 @@ def timelines_figure(
         _timeline(axes, since_s, start_s, tokens_per_s)
         title = f"{words}\nrequest {request}, prompt {timelines.prompt_tokens[request]:,}"
         tidy(axes, x="seconds since arrival", y="tokens" if panel == 1 else "", title=title)
-    return figure
+        legend_below(axes)
+    return footer(figure, caption)
 
 
 def _timeline(axes: Axes, since_s: NDArray[np.float64], start_s: float, tokens_per_s: float) -> None:
@@ -70,4 +72,3 @@ def _timeline(axes: Axes, since_s: NDArray[np.float64], start_s: float, tokens_p
         axes.fill_between(
             grid_s, there, reader, where=list(waits), color=RED, alpha=0.3, linewidth=0, label="reader waits"
         )
-    axes.legend(loc="lower right", **LEGEND)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shutil
-import subprocess
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from browser import ABSENT, FOUND, Browser
 from llmsim.cli import main
-from llmsim.reports.page.html import VOID, element
+from llmsim.reports.page.html import VOID, element, in_script
 
 EVIL = '<script>alert("x")</script> & "quoted" [bold]'
 SMALL = f"""\
@@ -37,6 +41,7 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.scripts: list[str] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -52,8 +57,10 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.words.append(data)
+        elif self.open[-1] == "script":
+            self.scripts.append(data)
 
     @property
     def text(self) -> str:
@@ -76,7 +83,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["run", "sweep"])
-def test_a_page_needs_nothing_else_and_runs_nothing(folders: Path, name: str) -> None:
+def test_a_page_needs_nothing_else_and_runs_only_its_own_script(folders: Path, name: str) -> None:
     text = (folders / name / "report.html").read_text()
     read = Reader(text)
 
@@ -84,9 +91,11 @@ def test_a_page_needs_nothing_else_and_runs_nothing(folders: Path, name: str) ->
     assert all(source.startswith("data:image/png;base64,") for source in read.sources())
     assert len(read.sources()) == {"run": 3, "sweep": 1}[name]
     assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"data:image/png;base64,[^\"]*", "", text))
-    assert not {"script", "link", "iframe", "object", "form", "base"} & {tag for tag, _ in read.tags}
+    assert not {"link", "iframe", "object", "form", "base"} & {tag for tag, _ in read.tags}
     policies = [given["content"] for _, given in read.tags if given.get("http-equiv") == "Content-Security-Policy"]
-    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+    digest = base64.b64encode(hashlib.sha256(read.scripts[-1].encode()).digest()).decode()
+    assert policies == [f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"]
+    assert len(text) < 2_000_000
     assert EVIL in read.text  # as text
     assert any(given.get("name") == "viewport" for _, given in read.tags)
 
@@ -170,30 +179,52 @@ def test_text_is_escaped_wherever_it_stands() -> None:
     assert element("p", "<b>", element("b", "&"), title='"') == '<p title="&quot;">&lt;b&gt;<b>&amp;</b></p>'
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if FOUND is None:
+        pytest.skip(ABSENT)
+    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize("name", ["run", "sweep"])
-def test_no_page_is_wider_than_a_phone(folders: Path, tmp_path: Path, name: str) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
+def test_no_page_is_wider_than_a_phone(folders: Path, tmp_path: Path, name: str, browser: Browser) -> None:
     page = (folders / name / "report.html").read_text().replace("<details>", "<details open>")
     (tmp_path / "page.html").write_text(page)
-    measure = (
-        "const page = frames[0].document, seen = [...page.images].filter(one => one.naturalWidth > 0).length;"
-        "document.title = `${frames[0].innerWidth} ${page.documentElement.clientWidth} "
-        "${page.documentElement.scrollWidth} ${seen}`"
-    )
-    (tmp_path / "frame.html").write_text(  # a window cannot be as narrow as a phone, a frame can
-        f'<iframe src="page.html" style="width:390px;height:844px;border:0" onload="{measure}"></iframe>'
-    )
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
-    done = subprocess.run(
-        [browser, *options, (tmp_path / "frame.html").as_uri()], capture_output=True, text=True, timeout=60, check=True
+    browser.open((tmp_path / "page.html").as_uri(), 390, 844)
+
+    assert browser.run("document.documentElement.scrollWidth") <= browser.run("innerWidth") == 390
+    assert (
+        browser.run("[...document.images].filter(one => one.naturalWidth > 0).length") == {"run": 3, "sweep": 1}[name]
     )
 
-    found = re.search(r"<title>(\d+) (\d+) (\d+) (\d+)</title>", done.stdout)
-    assert found is not None
-    window, page_width, content, pictures = map(int, found.groups())
-    assert window == 390
-    assert content == page_width <= window  # less a scroll bar
-    assert pictures == {"run": 3, "sweep": 1}[name]
+
+def test_the_slider_of_a_page_goes_through_the_run(folders: Path, browser: Browser) -> None:
+    """What the page says at a time is what the tables of the run say."""
+    browser.open((folders / "run/report.html").as_uri())
+    steps, requests = (pq.read_table(folders / f"run/{name}.parquet").to_pandas() for name in ("steps", "requests"))
+    before = browser.run("document.getElementById('lines').toDataURL()")
+    browser.run("const slider = document.getElementById('at'); slider.value = 200; slider.oninput(); 0")
+    said = browser.run("document.getElementById('now').textContent")
+
+    time_s = 200 / 799 * steps["end_s"].max()
+    running = steps["running"][(steps["start_s"] <= time_s) & (time_s < steps["end_s"])].sum()
+    there = ((requests["arrival_s"] <= time_s) & (requests["end_s"] > time_s)).sum()
+    assert said.startswith(f"at {time_s:.2f} s: running {running} requests; waiting {there - running} requests;")
+    assert browser.run("document.getElementById('lines').toDataURL()") != before
+
+
+def test_a_click_on_its_head_sorts_a_table(folders: Path, browser: Browser) -> None:
+    browser.open((folders / "sweep/report.html").as_uri())
+    first = "[...document.querySelectorAll('tbody tr td:first-child')].map(cell => cell.textContent.trim())"
+    click = "document.querySelector('th').click(); 0"
+
+    assert browser.run(first) == ["256", "512"]
+    browser.run(click)
+    assert browser.run(first) == ["512", "256"]
+    browser.run(click)
+    assert browser.run(first) == ["256", "512"]
+
+
+def test_values_in_a_script_hold_no_tag() -> None:
+    assert in_script({"a": "</script><b>&"}) == '{"a":"\\u003c/script\\u003e\\u003cb\\u003e\\u0026"}'

@@ -167,9 +167,11 @@ def test_ctrl_c_tells_what_was_kept_and_how_to_go_on(file: Path, tmp_path: Path)
 
     done = len(kept(folder))
     assert code == 130
-    assert said == (
-        f"error: interrupted; {done} of {POINTS} runs are kept in {folder}, the same command goes on from there\n"
+    *progress, last = said.splitlines()
+    assert (
+        last == f"error: interrupted; {done} of {POINTS} runs are kept in {folder}, the same command goes on from there"
     )
+    assert all(line.startswith("runs: ") for line in progress)
     so_far = pd.read_parquet(folder / "sweep_so_far.parquet")
     assert len(so_far) == done
 
