@@ -36,7 +36,8 @@ def make_model(scenario: Scenario) -> hardware.Model:
     """The model that all instances serve, with keys and values of the type that the scenario says."""
     with blaming(scenario, "cluster", "model"):
         model = hardware.load_model(scenario.cluster.model)
-    return model.with_kv_cache(scenario.cluster.kv_cache_dtype)
+    with blaming(scenario, "cluster", "routing"):
+        return model.with_kv_cache(scenario.cluster.kv_cache_dtype).with_routing(scenario.cluster.routing)
 
 
 def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes:

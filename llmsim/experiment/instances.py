@@ -55,7 +55,8 @@ def _instance(
 
     with blaming(scenario, *keys("gpu")):
         gpu = hardware.load_gpu(cluster.gpu)
-    model = make_model(scenario)
+    with blaming(scenario, *keys("expert_parallel_size")):
+        model = make_model(scenario).over(cluster.tensor_parallel_size, cluster.expert_parallel_size)
     drafts = None
     if scenario.speculation is not None and scenario.speculates:
         drafts = Drafts(scenario.speculation, gpu, model, cluster.tensor_parallel_size, source)

@@ -53,7 +53,7 @@ class Choices:
     kernels: Kernels | None = None  #: engine and version; None: the only one that was measured
     gemm_kernels: Kernels | None = None  #: of matrix products, where they are to come from another
     expert_parallel: bool = False  #: experts dealt out to the GPUs whole, in place of a share of each
-    routing: str = "uniform"  #: or one of the tables' distributions, such as power_law_1.2
+    routing: str = "uniform"  #: or one of the tables' distributions, see `model.Routing`
     #: as vLLM 0.12 takes weights in blocks of fp8: matrix products launched one by one, all experts read in every step
     launched: bool = False
 
@@ -105,7 +105,7 @@ def compose(
     return StepProfile(
         gpu=gpu.name,
         model=model.name,
-        architecture=model.architecture,
+        architecture=model.with_routing(chosen.routing).architecture,
         tensor_parallel_size=tensor_parallel_size,
         expert_parallel_size=tensor_parallel_size if chosen.expert_parallel else 1,
         provenance=_provenance(one),

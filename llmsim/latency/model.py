@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ from llmsim.latency.profile_files import Amount, Count, CountOrNone, Profile, Pr
 KvCacheDtype = Literal["bfloat16", "fp8"]
 QuantizedDtype = Literal["fp8", "fp8_block", "mxfp4", "int4"]
 Part = Literal["attention", "mlp", "experts"]
+#: of tokens to experts: each expert equally likely, or skewed as the operators were measured
+Routing = Literal["uniform", "power_law_1.01", "power_law_1.2"]
 KV_BYTES: dict[KvCacheDtype, int] = {"bfloat16": 2, "fp8": 1}
 BF16_BYTES = 2
 #: of one weight in each type, its share of the scales included: int4 with a scale for 128, mxfp4 for 32
@@ -26,6 +28,9 @@ class Experts(Profile):
     moe_intermediate_size: Count  #: of one routed expert
     shared_intermediate_size: CountOrNone = 0  #: of the experts that every token passes, together
     num_dense_layers: CountOrNone = 0  #: layers with an MLP of intermediate_size in place of experts
+    routing: Routing = "uniform"
+    #: to the GPUs, whole (expert parallelism), or a share of each to every GPU; left out: as the step times have it
+    dealt_out: bool | None = None
 
     def awake(self, tokens: float) -> float:
         """Experts of a layer that at least one of so many tokens is sent to, expected, if routing is uniform."""
@@ -265,6 +270,36 @@ class Model(Architecture):
         if quantization == self.quantization:
             return self
         return self.model_copy(update={"quantization": quantization, "name": f"{self.name}-{dtype}"})
+
+    def with_routing(self, routing: str) -> Model:
+        """Return this model with tokens routed so; InputError for an unknown way, and for a skew without experts."""
+        known = get_args(Routing)
+        if routing not in known:
+            raise InputError(f"routing = '{routing}'{nearest(routing, known)}")
+        if self.experts is None:
+            if routing != "uniform":
+                raise InputError(f"routing = '{routing}' is of mixtures of experts; {self.name} has none")
+            return self
+        return self.model_copy(update={"experts": self.experts.model_copy(update={"routing": routing})})
+
+    def over(self, tensor_parallel_size: int, expert_parallel_size: int | None) -> Model:
+        """Return this model with its experts over so many GPUs: dealt out to all, or with 1 a share of each on all.
+
+        None: as step times have it. InputError for another number, and for a model without experts.
+        """
+        if expert_parallel_size is None:
+            return self
+        if self.experts is None and expert_parallel_size > 1:
+            raise InputError(f"expert_parallel_size = {expert_parallel_size}: {self.name} has no experts")
+        if expert_parallel_size not in (1, tensor_parallel_size):
+            raise InputError(
+                f"expert_parallel_size = {expert_parallel_size}: expected 1 or tensor_parallel_size = "
+                f"{tensor_parallel_size}; vLLM deals experts out to all GPUs of an instance, or to none"
+            )
+        if self.experts is None or tensor_parallel_size == 1:
+            return self
+        dealt_out = expert_parallel_size > 1
+        return self.model_copy(update={"experts": self.experts.model_copy(update={"dealt_out": dealt_out})})
 
     def with_kv_cache(self, dtype: str) -> Model:
         """Return this model with keys and values of another type; "auto": as it is. InputError for an unknown one."""

@@ -155,34 +155,62 @@ def find_profile(gpu: Gpu, model: Model, tensor_parallel_size: int = 1) -> Path:
 
     InputError says what differs from the nearest that is there, and that `roofline` needs none.
     """
-    wanted, near = model.architecture, []
+    wanted, near = _undealt(model.architecture), []
+    dealt_out = None if model.experts is None else model.experts.dealt_out
     for path in sorted((profiles_dir() / "steps" / gpu.name).glob("*.json")):
-        known, size = _identity(path, path.stat().st_mtime_ns)
-        if known == wanted and size == tensor_parallel_size:
+        known, size, spread = _identity(path, path.stat().st_mtime_ns)
+        if known == wanted and size == tensor_parallel_size and dealt_out in (None, spread):
             return path
         if _sizes(known) == _sizes(wanted):
             near.append((known, size))
     raise InputError(
         f"no step times for {model.name} on {gpu.name} with tensor_parallel_size = {tensor_parallel_size}"
-        f'{_what_differs(wanted, tensor_parallel_size, near)}; latency = "roofline" works for any'
+        f"{_dealt_in_words(dealt_out)}"
+        f"{_what_differs(wanted, tensor_parallel_size, near)}; {_instead(wanted)}"
     )
 
 
+def _instead(wanted: Architecture) -> str:
+    """What gives step times where none are shipped."""
+    if wanted.experts is None or wanted.experts.routing == "uniform":
+        return 'latency = "roofline" works for any'
+    return f"those of skewed experts are your own to compose: llmsim profile compose --routing {wanted.experts.routing}"
+
+
+def _undealt(model: Architecture) -> Architecture:
+    """These sizes without how experts are dealt out, which a profile says beside them."""
+    if model.experts is None or model.experts.dealt_out is None:
+        return model
+    return model.model_copy(update={"experts": model.experts.model_copy(update={"dealt_out": None})})
+
+
+def _dealt_in_words(dealt_out: bool | None) -> str:
+    if dealt_out is None:
+        return ""
+    return ", experts dealt out whole" if dealt_out else ", a share of each expert on every GPU"
+
+
 @lru_cache(maxsize=1024)
-def _identity(path: Path, modified_ns: int) -> tuple[Architecture, int]:
-    """Architecture and tensor_parallel_size of a profile; the time of its last change makes a changed file another."""
+def _identity(path: Path, modified_ns: int) -> tuple[Architecture, int, bool]:
+    """Architecture and tensor_parallel_size of a profile, and whether experts are dealt out whole.
+
+    The time of its last change makes a changed file another.
+    """
     data = read_json(path)
     architecture = read_record(Architecture, data.get("architecture") or {}, f"{path}: architecture")
-    return architecture, int(data.get("tensor_parallel_size", 0))
+    return architecture, int(data.get("tensor_parallel_size", 0)), int(data.get("expert_parallel_size", 1)) > 1
 
 
 def _sizes(model: Architecture) -> Architecture:
-    return model.model_copy(update={"quantization": None, "kv_cache_dtype": "bfloat16"})
+    experts = None if model.experts is None else model.experts.model_copy(update={"routing": "uniform"})
+    return model.model_copy(update={"quantization": None, "kv_cache_dtype": "bfloat16", "experts": experts})
 
 
 def _what_differs(wanted: Architecture, gpus: int, near: list[tuple[Architecture, int]]) -> str:
     """What there is of these sizes, in words."""
     alike = sorted({size for known, size in near if known == wanted})
+    if gpus in alike:
+        return "; there are some dealt out the other way, taken where expert_parallel_size is left out"
     if alike:
         return f"; there are some with {', '.join(map(str, alike))}"
     types = sorted(
@@ -193,7 +221,7 @@ def _what_differs(wanted: Architecture, gpus: int, near: list[tuple[Architecture
 
 def other_sizes(measured: Architecture, model: Architecture) -> str:
     """The first size or type in which they differ, as both have it; "" if in none."""
-    wanted = model.architecture
+    wanted = _undealt(model.architecture)
     for key in Architecture.model_fields:
         one, other = getattr(measured, key), getattr(wanted, key)
         if one != other:
@@ -204,7 +232,8 @@ def other_sizes(measured: Architecture, model: Architecture) -> str:
 def types_in_words(model: Architecture) -> str:
     """Types of weights and of the KV cache, such as ``fp8 weights and bf16 KV cache``."""
     weights = "bf16" if model.quantization is None else model.quantization.dtype
-    return f"{weights} weights and {model.kv_cache_dtype.replace('bfloat16', 'bf16')} KV cache"
+    skewed = "" if model.experts is None or model.experts.routing == "uniform" else f", {model.experts.routing} routing"
+    return f"{weights} weights and {model.kv_cache_dtype.replace('bfloat16', 'bf16')} KV cache{skewed}"
 
 
 def profile_of(gpu: Gpu, model: Model, tensor_parallel_size: int = 1) -> StepProfile:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmsim.errors import InputError
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.kv_memory import check_tensor_parallel, kv_bytes_per_gpu
@@ -53,6 +54,8 @@ class Roofline(LatencyModel):
         head_share: float = 1.0,
     ) -> None:
         check_tensor_parallel(model, tensor_parallel_size)
+        if model.experts is not None and model.experts.routing != "uniform":
+            raise InputError(f"roofline knows uniform routing alone; {model.experts.routing} needs measured experts")
         self._query_tokens = query_tokens  # that a decoding sequence computes in a step
         self._layers_share, self._head_share = layers_share, head_share  # of the model: below 1 for a drafter
         self.gpu, self.model, self.gpus = gpu, model, tensor_parallel_size

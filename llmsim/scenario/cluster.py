@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from llmsim.latency.model import Routing
 from llmsim.quantities import Count, NotNegative, Positive
 from llmsim.request import Role
 from llmsim.scenario import engines
@@ -25,7 +26,21 @@ from llmsim.scenario.table import Table
 #: how many instances there are, or may be
 Instances = Annotated[int, Field(ge=1, le=100_000)]
 #: keys of [cluster] that hold for all pools
-OF_THE_WHOLE = ("engine", "model", "kv_cache_dtype", "router")
+OF_THE_WHOLE = ("engine", "model", "kv_cache_dtype", "routing", "router")
+
+
+def _one_stage(size: int) -> int:
+    if size != 1:
+        raise ValueError("pipeline parallelism is not modelled; raise tensor_parallel_size")
+    return size
+
+
+def _one_rank(size: int) -> int:
+    if size != 1:
+        raise ValueError(
+            "attention data parallelism in one engine is not modelled; instances = N are N engines of their own"
+        )
+    return size
 
 
 class LatencyChoice(Table):
@@ -63,6 +78,15 @@ class ClusterTable(Table):
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8"] = "auto"
     instances: Instances = 1
     tensor_parallel_size: Count = 1
+    #: of mixtures of experts: tensor_parallel_size deals experts out to the GPUs whole, evenly loaded; 1 gives every
+    #: GPU a share of each; left out, as the step times have it
+    expert_parallel_size: Count | None = None
+    #: tokens to experts: each as likely as the other, or skewed as operators were measured, with step times composed so
+    routing: Routing = "uniform"
+    #: not modelled beyond 1
+    pipeline_parallel_size: Annotated[Count, AfterValidator(_one_stage)] = 1
+    #: not modelled beyond 1
+    data_parallel_size: Annotated[Count, AfterValidator(_one_rank)] = 1
     latency: LatencyChoice = LatencyChoice(name="table")
     #: short for router.name; without either, round_robin
     router: str | None = None

@@ -33,6 +33,11 @@ class FromTable(LatencySource):
         given, asked = (own.gpu, own.tensor_parallel_size), (gpu.name, tensor_parallel_size)
         if given != asked:
             raise InputError(f"{self.profile}: of {given[0]} TP{given[1]}, expected {asked[0]} TP{asked[1]}")
+        dealt_out = None if model.experts is None else model.experts.dealt_out
+        if dealt_out not in (None, own.expert_parallel_size > 1):
+            raise InputError(
+                f"{self.profile}: expert_parallel_size = {own.expert_parallel_size}, unlike the scenario's"
+            )
         if differs := other_sizes(own.architecture, model):
             raise InputError(f"{self.profile}: of another model than {model.name}: {differs}")
         return StepTable(own)
