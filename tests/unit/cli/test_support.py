@@ -79,5 +79,5 @@ def test_lists_have_columns(capsys):
     _, models = said(capsys, "list", "models")
     _, gpus = said(capsys, "list", "gpus")
 
-    assert "deepseek-v3 671.0 37.6 fp8_block 69 H200" in models
+    assert "deepseek-v3 671.0 37.6 fp8_block 69 B200 H200" in models
     assert "mi300x" in gpus

@@ -96,8 +96,8 @@ def _notes(runs: Sequence[Run], seen: Sequence[Latencies]) -> tuple[str, ...]:
         "composed so here. Shipped profiles have other engines' tables, and the experts that wake: 29 (TP4) to 45 % "
         "(TP2) too fast for these runs. Chosen with the runs in view, so without a target. TensorRT-LLM on the same "
         "model, whose kernels do neither, takes the times of the shipped form.",
-        "deepseek-r1 on B200: SGLang 0.5.14's tables of experts that all GPUs share beat the GPU's memory bandwidth, so "
-        "that they are refused; composed of experts dealt out whole, which these runs' were not.",
+        "deepseek-r1 on B200: SGLang 0.5.14's tables of experts that all GPUs share beat the memory's bandwidth, and "
+        "are refused; composed of experts dealt out whole, which these runs' were not.",
         "Mixtures without a target: blocks of fp8 on vLLM 0.16 to 0.19, slower than the operators' kernels, less so "
         "from version to version; GPT-OSS on vLLM 0.15 and B200, with other kernels; vLLM 0.11.2, whose rows are "
         "broken; experts dealt out to GPUs whole (EP).",
