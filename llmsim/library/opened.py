@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from llmsim.scenario import Scenario
     from llmsim.statistics import Verdict
 
+#: schedulers that serve first come, first served; the first one in place of those that do not
+FIRST_COME = ("chunked_prefill", "fcfs", "static")
+SEATS_AND_BUDGET = ("max_num_seqs", "max_num_batched_tokens")
 #: up to this many requests, each gets a row of a score
 FEW_REQUESTS = 20
 
@@ -56,6 +59,7 @@ class LoadedResult:
     judge: Callable[[], Verdict] | None = None
     #: the same requests served otherwise, by name: for audits of what can be simulated
     others: Mapping[str, Timelines] = field(default_factory=dict)
+    first_come: Timelines | None = None  #: the same requests first come, first served, if they were not
     measured: MeasuredResult | None = None  #: of a file: what it says besides, and what it does not
 
     def requests(self, purpose: str) -> Timelines:
@@ -154,6 +158,8 @@ def run_scenario(
 
     scenario = load_scenario(name, changes)
     opened = _of_run(name, scenario, experiment.run(scenario, progress=progress).record, choices)
+    if scenario.scheduler.name not in FIRST_COME and scenario.cluster.engine is None and not scenario.pool:
+        opened = replace(opened, first_come=_first_come(name, scenario, changes, progress))
     bounded = scenario.slo.ttft_s or scenario.slo.e2e_s
     if not bounded or scenario.abandonment.policy != "never":
         return opened
@@ -161,6 +167,20 @@ def run_scenario(
     other = experiment.run(giving_up, progress=progress)
     others = {ABANDONED: experiment.as_asked(other.delivered, other.record, giving_up)[0]}
     return replace(opened, others=others)
+
+
+def _first_come(
+    name: str, scenario: Scenario, changes: Sequence[str], progress: Callable[[int, int], None] | None
+) -> Timelines:
+    """Serve the same requests first come, first served, with the seats and the token budget that the policy has."""
+    from llmsim import experiment
+    from llmsim.scenario import load_scenario
+
+    kept = {key: value for key, value in scenario.scheduler.options.items() if key in SEATS_AND_BUDGET}
+    options = "".join(f", {key} = {value}" for key, value in kept.items())
+    plain = load_scenario(name, [*changes, f'scheduler={{name = "{FIRST_COME[0]}"{options}}}'])
+    other = experiment.run(plain, progress=progress)
+    return experiment.as_asked(other.delivered, other.record, plain)[0]
 
 
 def _opened_run(folder: Path, choices: Choices) -> LoadedResult:
@@ -224,14 +244,18 @@ def _load_of(scenario: Scenario) -> Load:
 
 def audited(opened: LoadedResult, pace_s: float | None = None) -> Audit:
     """Audit what was opened; InputError where it lacks token times, or an SLO."""
+    import numpy as np
+
     from llmsim.metrics.audit import audit
+    from llmsim.metrics.class_audit import class_changes
+    from llmsim.metrics.scored import OfClass
 
     timelines = opened.requests("an audit")
     if opened.measured is not None and "tbt_s" in opened.measured.unknown:
         raise InputError(f"{opened.name}: an audit needs the time of every token, which is not in the file")
     if opened.slo is None:
         raise InputError(f"{opened.name}: an audit needs an SLO; give --ttft-s, --tbt-s, --tpot-s or --e2e-s")
-    return audit(
+    made = audit(
         timelines,
         slo=opened.slo,
         user=opened.user,
@@ -240,6 +264,11 @@ def audited(opened: LoadedResult, pace_s: float | None = None) -> Audit:
         pace_s=pace_s,
         others=opened.others,
     )
+    if opened.first_come is None:
+        return made
+    classes = opened.classes or {"all": OfClass(np.ones(len(timelines), dtype=np.bool_), opened.slo, opened.user)}
+    changes = class_changes(timelines, opened.first_come, classes, window=opened.window, end_s=opened.end_s)
+    return replace(made, classes=changes)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from llmsim.errors import InputError
 from llmsim.metrics import goodput, ranges, request_latency
 from llmsim.metrics import slo as slos
 from llmsim.metrics.catalogue import kpi_of
+from llmsim.metrics.class_audit import ClassChange, Users
 from llmsim.metrics.fluidity import fluidity_index
 from llmsim.metrics.kpi import LESS, MORE, Kpi
 from llmsim.metrics.manipulate import drop_those_that_miss
@@ -36,7 +37,6 @@ from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve, r
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 
-NEGLIGIBLE_TOKENS = 1e-6  #: of the benefit of one user: a smaller change is rounding
 PACED, DROPPED, ABANDONED = "paced", "dropped", "abandoned"
 #: relative change below which a metric is unchanged: it would not show in four digits
 MARGIN = 5e-4
@@ -92,16 +92,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Users:
-    """How many users a manipulation leaves better or worse off, by their own (hardened) benefit."""
-
-    better: int
-    worse: int
-    same: int
-    gain_tokens: float  #: change of the benefits of all of them together
-
-
-@dataclass(frozen=True, slots=True)
 class Audit:
     """The table, and how many users each manipulation helped or hurt."""
 
@@ -109,6 +99,8 @@ class Audit:
     users: dict[str, Users]
     pace_s: float
     choices: dict[str, Any]
+    #: each class of requests against first come, first served; (): not simulated, or served so
+    classes: tuple[ClassChange, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -124,7 +116,8 @@ class Audit:
             for row in self.rows
         ]
         users = {name: asdict(count) for name, count in self.users.items()}
-        return {"pace_s": self.pace_s, "choices": self.choices, "users": users, "metrics": metrics}
+        own = {"classes": [each.to_dict() for each in self.classes]} if self.classes else {}
+        return {"pace_s": self.pace_s, "choices": self.choices, "users": users, "metrics": metrics, **own}
 
 
 def audit(
@@ -154,7 +147,7 @@ def audit(
     judge = _Judge(slo, hardened, _fixed(span), max(ends))
     before, benefit = judge.values(timelines), judge.benefit(timelines)
     after = {name: judge.values(version) for name, version in versions.items()}
-    users = {name: _users(judge.benefit(version) - benefit) for name, version in versions.items()}
+    users = {name: Users.of(judge.benefit(version) - benefit) for name, version in versions.items()}
     rows = tuple(
         Row(m, _shown(m, before[m.key]), {n: _change(m, before[m.key], v[m.key], users[n]) for n, v in after.items()})
         for m in METRICS
@@ -242,11 +235,6 @@ class _Judge:
 
 def _mean(values: np.ndarray) -> float:
     return float(np.mean(values)) if len(values) else math.nan
-
-
-def _users(gain: np.ndarray) -> Users:
-    better, worse = int(np.sum(gain > NEGLIGIBLE_TOKENS)), int(np.sum(gain < -NEGLIGIBLE_TOKENS))
-    return Users(better, worse, len(gain) - better - worse, float(gain.sum()))
 
 
 def _shown(metric: Kpi, value: float) -> float | None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit, Change, Row
+from llmsim.metrics.class_audit import ClassChange
 from llmsim.reports.terminal import plain_console, say, styled
 
 MANIPULATION_HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
@@ -105,6 +106,27 @@ def findings(audit: Audit) -> list[str]:
     honest = [row.metric.name for row in audit.rows if row.metric.name not in gameable]
     if gameable:
         out.append(f"Not fooled here: {_list(honest)}.")
+    return [*out, *_of_classes(audit.classes)]
+
+
+def _of_classes(classes: Sequence[ClassChange]) -> list[str]:
+    """Say which classes gain and which pay, against first come, first served."""
+    if not classes:
+        return []
+    out = [
+        f"Against first come, first served (simulated), {each.name}: {100 * each.attainment_first_come:.1f} to "
+        f"{100 * each.attainment:.1f} % within the SLO, {each.users.better:,} of {each.requests:,} users better off, "
+        f"{each.users.worse:,} worse, together {each.users.gain_tokens:+,.0f} tokens of benefit."
+        for each in classes
+    ]
+    gain, pay = [each.name for each in classes if each.gains], [each.name for each in classes if each.pays]
+    others = [name for name in gain if name not in pay]
+    if others and pay:
+        out.append(f"{_list(others)} {'is' if len(others) == 1 else 'are'} served better, at the cost of {_list(pay)}.")
+    elif pay and gain:
+        out.append(f"More requests of {_list(gain)} are within the SLO, at the cost of the users of the others.")
+    elif pay:
+        out.append(f"No class is served better, and users of {_list(pay)} have less.")
     return out
 
 
