@@ -215,7 +215,8 @@ class Fleet:
 
     def sent(self, number: int, waiting_tokens: int) -> None:
         """Note that a request was sent to an instance, with so many tokens for its queue."""
-        self._before_change(number)  # also where a request comes back that no other could take: no router was asked
+        if self.eager:  # also where a request comes back that no other could take: no router was asked
+            self._before_change(number)
         self.routed += 1
         self._present[number] += 1
         if self._reporting and self._reports.count_own_sends:

@@ -107,6 +107,7 @@ class RequestPath:
         self.patience = patience
         self._watched = type(patience) is not NoPatience
         self.way_in = way_in
+        self._straight = type(way_in) is Straight
         self._fleet = arrivals.fleet
         self._pick = arrivals.pick
         self._on_end = on_end
@@ -142,7 +143,10 @@ class RequestPath:
         instance = fleet.instances[chosen]
         if self._watched:
             self.patience.placed(request, instance)
-        self.way_in.take(request, instance)
+        if self._straight:
+            instance.submit(request)
+        else:
+            self.way_in.take(request, instance)
 
     def move(self, request: Request, source: int, target: int) -> None:
         """Note that a request goes on at another instance, its prompt computed."""
@@ -155,7 +159,8 @@ class RequestPath:
     def end(self, number: int, request: Request) -> None:
         """Note that a request has ended, on an instance or before."""
         self.ended += 1
-        self.check_unchanged(request)
+        if request.prompt_tokens != self._prompt_tokens[request.id]:
+            self.check_unchanged(request)
         if self._on_progress is not None and self.ended % PROGRESS_EVERY == 0:
             self._on_progress(self.ended)
         if number != NO_INSTANCE:

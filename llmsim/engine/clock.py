@@ -95,16 +95,18 @@ class Clock(simpy.Environment):
 class Alarm:
     """The event at which one instance acts next. It can be brought forward."""
 
-    __slots__ = ("_event", "_rank", "clock")
+    __slots__ = ("_event", "_rank", "clock", "set")
 
     def __init__(self, clock: Clock, instance: int) -> None:
         self.clock = clock
         self._rank = FIRST_INSTANCE + instance
-        self._event: simpy.Event | None = None  # None: in lazy mode (instance.py)
+        self._event: simpy.Event | None = None
+        self.set = False  #: whether there is an event at all: not in lazy mode (instance.py)
 
     def next(self, due_s: float) -> simpy.Event:
         """Return the event of having to act, at `due_s` or when it is brought forward."""
         self._event = self.clock.some_time()
+        self.set = True
         if due_s < inf:
             self.clock.bring_forward(self._event, due_s, self._rank)
         return self._event

@@ -75,6 +75,7 @@ class Instance:
         "_inbox",
         "_limits",
         "_most_tokens",
+        "_policy_may_refuse",
         "_reach",
         "clock",
         "eager",
@@ -128,6 +129,7 @@ class Instance:
         )
         self._between = kinds.between_steps(self.loop)
         self._limits = OnlyLimits(memory.block_tokens, max_model_len, memory.total_blocks)
+        self._policy_may_refuse = type(scheduler).why_never is not Scheduler.why_never
         #: prompt and output; the last token is emitted, never computed on
         self._most_tokens = min(max_model_len, memory.total_blocks * memory.block_tokens + 2 - self._reach)
         self._inbox: list[tuple[float, Request]] = []  # lazy mode: arrivals, with their times
@@ -262,7 +264,7 @@ class Instance:
         """Return why a request can never be served here, or None."""
         tokens = request.prompt_tokens + self.states.output_tokens[request.id]
         if tokens <= self._most_tokens:
-            return self._policy_refuses(request)
+            return self._policy_refuses(request) if self._policy_may_refuse else None
         if tokens > self.max_model_len:
             return f"prompt and output are {tokens} tokens, max_model_len is {self.max_model_len}"
         memory = self.states.memory

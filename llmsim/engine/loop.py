@@ -241,7 +241,8 @@ class Loop:
             due_s = stretch.cut(ended + 1)
         if due_s < self.due_s:
             self.due_s = due_s
-            self.alarm.bring_forward(due_s)
+            if self.alarm.set:
+                self.alarm.bring_forward(due_s)
 
     def stop(self, until_s: float) -> None:
         """End the run: emit the tokens of the steps that ended by `until_s`."""

@@ -11,7 +11,7 @@ ones are kept as a batch (`decode_batch`), which advances by whole stretches of 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from math import isnan
 
 from llmsim import guests
@@ -266,15 +266,13 @@ class RequestStates:
         self.last_decode_s = stretch.end_s
         done = self.batch.advance(stretch.steps)
         if done:
-            self._finish(done)
+            for id in done if len(done) == 1 else self._in_order(done):
+                self.finish(id)
 
-    def _finish(self, done: Sequence[int]) -> None:
-        """Finish requests, in order of the running ones."""
-        if len(done) > 1:
-            running = self.running
-            done = sorted(done, key=lambda id: running[id].admission)
-        for id in done:
-            self.finish(id)
+    def _in_order(self, ids: Iterable[int]) -> list[int]:
+        """Running requests in order of admission."""
+        running = self.running
+        return sorted(ids, key=lambda id: running[id].admission)
 
     def complete_chunk(self, request: Request, tokens: int, token_gpu_s: float, sends: bool) -> bool:
         """Account for a chunk that is computed. With the last one a token leaves, and the request goes on to decode.

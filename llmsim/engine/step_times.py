@@ -56,13 +56,15 @@ class StepTimes:
         try:
             first_s, growth_s, steps = self.latency.decode_line(sequences, context_tokens)
             taken = most if most < steps else steps
-            positive = 0 < first_s < inf and 0 < first_s + (taken - 1) * growth_s < inf
+            stretch = Stretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
+            # steps that get no shorter, as nearly always, are above 0 if the first one is
+            positive = first_s > 0 and (growth_s >= 0 or first_s + (taken - 1) * growth_s > 0) and stretch.end_s < inf
         except BaseException as error:
             raise guests.blamed(error, self._place(), PolicyError) from error
-        if not (positive and taken >= 1):
-            given = f"a line of {steps} decode steps of {first_s} s, {growth_s} s more each"
-            raise PolicyError(f"{self._place()} has {given}; expected at least 1, with times above 0")
-        return Stretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
+        if positive and taken >= 1:
+            return stretch
+        given = f"a line of {steps} decode steps of {first_s} s, {growth_s} s more each"
+        raise PolicyError(f"{self._place()} has {given}; expected at least 1, with times above 0")
 
     def alone_s(self, stretch: Stretch) -> float:
         """Seconds of the first of these steps, asked for by itself."""

@@ -99,7 +99,8 @@ class Stretch:
     def cut(self, steps: int) -> float:
         """Take fewer steps; return when the last of them ends."""
         self.steps = steps
-        end_s = self.end_s = self.step_end_s(steps)
+        k = self.offset + steps
+        end_s = self.end_s = self.anchor_s + (k * self.first_s + (k * (k - 1) >> 1) * self.growth_s)
         return end_s
 
     def ended_before(self, time_s: float) -> int:

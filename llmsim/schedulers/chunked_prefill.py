@@ -57,11 +57,11 @@ class ChunkedPrefill(Scheduler):
     @decodes_by_itself
     def schedule(self, view: InstanceView) -> Decision:
         """Running requests first, then the queue."""
+        if not (view.num_waiting or view.num_prefilling) and view.decode_blocks <= view.free_blocks:
+            return DECODE
         return self._decide(view, self._grant(view))
 
     def _decide(self, view: InstanceView, grant: Grant) -> Decision:
-        if not (view.num_waiting or view.num_prefilling) and view.decode_blocks <= view.free_blocks:
-            return DECODE
         budget = self.max_num_batched_tokens
         prefill: dict[int, int] = {}
         blocks: dict[int, int] = {}
