@@ -3,6 +3,10 @@
 One token budget per step. Running requests go first: those that decode take one token each, an unfinished prompt takes
 what it can. If that preempted none, waiting requests follow, first come first served, until budget, memory or seats
 run out; a prompt is admitted only if all of it fits in memory, and one that does not fit blocks those behind it.
+
+`long_prefill_token_threshold` cuts prompts into smaller chunks, so that several are under way at once; the only request
+of an engine is not cut (since vLLM 0.31; before, it was). Decodes still find their tokens, wherever they stand among
+the running ones: a request is admitted only if budget is left after all before it, which ask for less and less.
 """
 
 from __future__ import annotations
@@ -37,12 +41,21 @@ class ChunkedPrefill(Scheduler):
     #: share of all KV blocks that an admission beside others leaves free; a prompt too long for that waits for the end
     #: of all others
     watermark: float = 0.0
+    long_prefill_token_threshold: int = 0  #: most prompt tokens of one request in a step, beside others; 0: no limit
+    #: whether that is at least an equal share of the budget for each request that runs or waits
+    long_prefill_token_threshold_adaptive: bool = False
 
     honours_speculation = True
 
     def __post_init__(self) -> None:
         positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)
         share(watermark=self.watermark)
+        if self.long_prefill_token_threshold < 0:
+            raise InputError(f"long_prefill_token_threshold is {self.long_prefill_token_threshold}, expected 0 or more")
+        if self.long_prefill_token_threshold_adaptive and not self.long_prefill_token_threshold:
+            raise InputError(
+                "long_prefill_token_threshold_adaptive raises a threshold: set long_prefill_token_threshold"
+            )
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise InputError(
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least "
@@ -61,13 +74,20 @@ class ChunkedPrefill(Scheduler):
             return DECODE
         return self._decide(view, self._grant(view))
 
+    def _most_of_one(self, view: InstanceView) -> int:
+        """Prompt tokens that one request has of this step at most."""
+        budget, threshold = self.max_num_batched_tokens, self.long_prefill_token_threshold
+        if not threshold or (requests := view.num_running + view.num_waiting) <= 1:
+            return budget
+        return max(threshold, budget // requests) if self.long_prefill_token_threshold_adaptive else threshold
+
     def _decide(self, view: InstanceView, grant: Grant) -> Decision:
-        budget = self.max_num_batched_tokens
+        budget, most = self.max_num_batched_tokens, self._most_of_one(view)
         prefill: dict[int, int] = {}
         blocks: dict[int, int] = {}
         free = view.free_blocks - view.decode_blocks
         for request in view.prefilling if view.num_prefilling else ():
-            tokens = grant(request, request.tokens_to_prefill, budget)
+            tokens = grant(request, min(request.tokens_to_prefill, most), budget)
             if tokens > 0:
                 budget -= tokens
                 prefill[request.id] = tokens
@@ -94,11 +114,11 @@ class ChunkedPrefill(Scheduler):
         # vLLM counts its null block, which no request can have, as one of all
         watermark, size = int(self.watermark * (view.total_blocks + 1)), view.block_tokens
         reserve = watermark if view.num_running else 0
-        admission = view.admission(prefill)
+        admission, most = view.admission(prefill), self._most_of_one(view)
         for request in view.waiting:
             to_prefill = request.tokens_to_prefill
             cached, in_use = admission.found(request)
-            tokens = grant(request, to_prefill - cached, budget)
+            tokens = grant(request, min(to_prefill - cached, most), budget)
             if tokens <= 0 or seats <= 0 or -(-to_prefill // size) - in_use + reserve > free:
                 return
             admission.add(request, tokens)

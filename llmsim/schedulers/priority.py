@@ -26,7 +26,7 @@ class Priority(ChunkedPrefill):
 
     def _make_room(self, view: InstanceView, prefill: dict[int, int], blocks: dict[int, int]) -> Decision:
         """Go through those that run, in order, as vLLM does: what a victim had of this step goes to those after it."""
-        step = _Step(view, self.max_num_batched_tokens)
+        step = _Step(view, self.max_num_batched_tokens, self._most_of_one(view))
         while step.goes_on():
             pass
         return step.decision()
@@ -35,10 +35,11 @@ class Priority(ChunkedPrefill):
 class _Step:
     """A step in which memory is short, request by request in order of admission."""
 
-    def __init__(self, view: InstanceView, budget: int) -> None:
+    def __init__(self, view: InstanceView, budget: int, most_of_one: int) -> None:
         self._view = view
         self._running = list(view.running)
         self._budget = budget
+        self._most_of_one = most_of_one
         self._next = 0  # place among the running ones
         self._free = view.free_blocks  # less what this step takes, but for what victims give back
         self._granted: dict[int, tuple[int, int]] = {}  # tokens and blocks of this step, by request
@@ -52,7 +53,7 @@ class _Step:
         if view.rests(request):
             self._next += 1
             return True
-        tokens = min(request.tokens_to_prefill or view.query_tokens, self._budget)
+        tokens = min(request.tokens_to_prefill or view.query_tokens, self._most_of_one, self._budget)
         blocks = view.blocks_to_decode(request)
         if request.tokens_to_prefill:
             computed = request.computed_tokens

@@ -124,8 +124,7 @@ class Engine:
         return -(-tokens // self.size)
 
     def cap(self, n):
-        threshold = self.s.get("long_prefill_token_threshold", 0)
-        return min(n, threshold) if threshold > 0 else n
+        return min(n, self.threshold) if self.threshold > 0 else n
 
     def allocate(self, request, upto):
         more = self.blocks_for(upto) - len(request.table)
@@ -152,7 +151,10 @@ class Engine:
 
     def schedule(self, now):
         """Return tokens by request, in order of scheduling; who was preempted; what the admitted found."""
-        budget = self.s["max_num_batched_tokens"]
+        budget, eligible = self.s["max_num_batched_tokens"], len(self.running) + len(self.waiting)
+        self.threshold = self.s.get("long_prefill_token_threshold", 0) if eligible > 1 else 0
+        if self.threshold and self.s.get("long_prefill_token_threshold_adaptive"):
+            self.threshold = max(self.threshold, budget // eligible)
         scheduled: dict[Request, int] = {}
         preempted, admitted = [], []
         index = 0

@@ -31,6 +31,8 @@ CHECKED = {
     "outcome": "workloads with a request that fares otherwise",
     "async_outcome": "the same under asynchronous scheduling",
 }
+#: settings that the recorded workloads have as vLLM has them by default
+THRESHOLD = ("long_prefill_token_threshold", "long_prefill_token_threshold_adaptive")
 SCHEDULERS: dict[str, type[ChunkedPrefill]] = {"fcfs": ChunkedPrefill, "priority": Priority}
 
 
@@ -75,7 +77,12 @@ def _scheduler(settings: dict[str, Any]) -> Scheduler:
     seats = settings["max_num_seqs"]
     # more seats than tokens in a step cannot be used, and vLLM's own check of that is not part of its scheduler
     budget = settings["max_num_batched_tokens"]
-    return kind(max_num_batched_tokens=budget, max_num_seqs=min(seats, budget), watermark=settings["watermark"])
+    return kind(
+        max_num_batched_tokens=budget,
+        max_num_seqs=min(seats, budget),
+        watermark=settings["watermark"],
+        **{name: settings[name] for name in THRESHOLD if name in settings},
+    )
 
 
 def _check(part: str, name: str, agreements: Sequence[Agreement]) -> Check:
