@@ -15,6 +15,7 @@ from llmsim.cli import (
     audit,
     bench,
     compare,
+    explore,
     figures,
     init,
     listing,
@@ -66,6 +67,7 @@ app.command("sweep")(sweep.sweep)
 app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)
 app.command("report")(report.report)
+app.command("explore")(explore.explore)
 app.command("score")(score.score)
 app.command("figures")(figures.figures)
 app.command("audit")(audit.audit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from llmsim.cli.keys import all_keys
 from llmsim.cli.output import replacing
 from llmsim.cli.shortcuts import SCHEDULER, SEED, with_shortcuts
 from llmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from llmsim.scenario.load import Change, Source
 
 HEADER = """\
 {name}: what is simulated, for llmsim. Begun from {source}; edit it, then: llmsim run {file}
@@ -31,17 +34,26 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Write a commented scenario: every key that it has with its meaning, and those that it could have."""
+    from llmsim.scenario.load import parse_change, read_source
+
+    write_scenario(file, read_source(source), [*map(parse_change, changes or [])], source, force=force)
+    print(f"{file}: run it with llmsim run {file}")
+
+
+def write_scenario(file: Path, begun: Source, changes: list[Change], name: str, *, force: bool = False) -> Path:
+    """Write a scenario with changes as commented TOML, and return the file; `name` says what it was begun from.
+
+    InputError for a file that is there, unless `force`, and for changes that cannot be.
+    """
     from llmsim.scenario.commented import commented
-    from llmsim.scenario.load import Change, parse_change, read_source
+    from llmsim.scenario.load import Change
 
     if file.exists() and not force:
         raise InputError(f"{file}: is there already; give another name, or --force")
     if file.suffix != ".toml":
         raise InputError(f"{file}: expected a name that ends in .toml")
-    begun = read_source(source)
-    given = [Change(("name",), file.stem), *map(parse_change, changes or [])]
-    data = begun.with_beside(given)
-    header = HEADER.format(name=file.stem, source=source, file=file)
+    data = begun.with_beside([Change(("name",), file.stem), *changes])
+    header = HEADER.format(name=file.stem, source=name, file=file)
     with replacing(file) as scratch:
         scratch.write_text(commented(data, all_keys(), header), encoding="utf-8")
-    print(f"{file}: run it with llmsim run {file}")
+    return file

@@ -89,24 +89,30 @@ def verdict(verdict: RunVerdict | None) -> Html:
 
 
 def cards(score: Score, scenario: Scenario) -> Html:
-    """The numbers that one looks for first: P99s beside their SLO, goodput, cost."""
+    """The numbers that one looks for first."""
+    shown = [
+        element("div", element("b", value), element("span", words), class_="card")
+        for value, words, _ in card_values(score, scenario)
+    ]
+    return element("div", *shown, class_="cards")
+
+
+def card_values(score: Score, scenario: Scenario) -> list[tuple[str, str, bool]]:
+    """P99s beside their SLO, goodput, cost: value, what it is, and whether it misses the SLO."""
     shown = []
     for kpi in select(*BOUNDED_KEYS):
-        bound_s = getattr(scenario.slo, BOUNDED_KEYS[kpi.key])
+        bound_s, value = getattr(scenario.slo, BOUNDED_KEYS[kpi.key]), _value(score, kpi.key)
         slo = "" if bound_s is None else f", SLO {kpi_text(kpi, bound_s)}"
-        value = _value(score, kpi.key)
-        shown.append(("withheld" if value is None else kpi_text(kpi, value), f"{kpi.name.replace('TBT', 'ITL')}{slo}"))
+        missed = bound_s is not None and value is not None and value > bound_s
+        told = "withheld" if value is None else kpi_text(kpi, value)
+        shown.append((told, f"{kpi.name.replace('TBT', 'ITL')}{slo}", missed))
     for kpi in select(*CARD_KEYS):
         unit = "tok/s" if kpi.unit == "tokens/s" else None
-        shown.append((kpi_text(kpi, _value(score, kpi.key), unit), kpi.name))
+        shown.append((kpi_text(kpi, _value(score, kpi.key), unit), kpi.name, False))
     usd, rate = usd_per_hour(scenario), _value(score, "output_tokens_per_s")
     if usd is not None and rate:
-        shown.append((f"{usd / 3600 / rate * 1e6:.3g} USD", "a million output tokens, by list prices"))
-    return element(
-        "div",
-        *(element("div", element("b", value), element("span", words), class_="card") for value, words in shown),
-        class_="cards",
-    )
+        shown.append((f"{usd / 3600 / rate * 1e6:.3g} USD", "a million output tokens, by list prices", False))
+    return shown
 
 
 def _value(score: Score, key: str) -> float | None:

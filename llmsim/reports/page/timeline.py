@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.record import Record, Timelines
-from llmsim.reports.page.html import Html, element, in_script
+from llmsim.reports.page.html import Html, element, escaped, in_script
 from llmsim.reports.plots.load_plot import in_system, rates_per_s, sampled
 from llmsim.reports.plots.timelines_plot import spread
 from llmsim.scenario import Scenario
@@ -66,14 +66,17 @@ def _tokens(delivered: Timelines, request: int) -> dict[str, Any]:
 
 
 def timeline(data: Mapping[str, Any]) -> Html:
-    """Return the panels, to be filled by the script, and the data in the page."""
-    canvas = element("canvas", id="lines", role="img", aria_label="Requests, KV blocks and tokens over time")
+    """Return the panels, to be filled by the script, and the data that it finds in the page."""
+    return escaped(panels(), element("script", in_script(data), id="data", type="application/json"))
+
+
+def panels() -> Html:
+    """Return what the script draws in: two canvases, and between them a slider for the time."""
     return element(
         "div",
-        canvas,
+        element("canvas", id="lines", role="img", aria_label="Requests, KV blocks and tokens over time"),
         element("label", "time ", element("input", id="at", type="range", min="0", max=str(POINTS - 1), value="0")),
         element("output", "", id="now"),
         element("canvas", "", id="requests", role="img", aria_label="Tokens of a few requests beside their readers"),
-        element("script", in_script(data), id="data", type="application/json"),
         class_="timeline",
     )
