@@ -33,11 +33,18 @@ class MemoryOverrun(LlmsimError):  # noqa: N818 - reads as the condition it is
     """KV blocks taken exceed KV blocks present."""
 
 
+LEAST_LETTERS = 4  #: of a name that may be the beginning of another
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known name, else ``"; known: a, b, c"``."""
+    """Return ``"; did you mean 'x'?"`` for the closest known name, else ``"; known: a, b, c"``.
+
+    One that begins with all of the name is closer than any that is only spelt alike.
+    """
     choices = sorted(known)
     by_letters = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(name.lower(), by_letters, n=1)
+    longer = [choice for choice in by_letters if len(name) >= LEAST_LETTERS and choice.startswith(name.lower())]
+    close = sorted(longer, key=len) or difflib.get_close_matches(name.lower(), by_letters, n=1)
     if close:
         return f"; did you mean '{by_letters[close[0]]}'?"
     return f"; known: {', '.join(choices)}" if choices else ""

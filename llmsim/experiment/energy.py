@@ -8,7 +8,7 @@ from llmsim.experiment.assemble import make_model
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.hardware import Model, load_gpu
 from llmsim.latency.power import Power, step_work
-from llmsim.metrics.sections.energy import Energy
+from llmsim.metrics.sections.energy import ASSUMED, MEASURED, Energy
 from llmsim.metrics.single_steps import SingleSteps
 from llmsim.record import Record
 from llmsim.scenario import Scenario
@@ -28,7 +28,10 @@ def energy_of(record: Record, scenario: Scenario, output_tokens: int) -> Energy 
         count += cluster.instances * cluster.tensor_parallel_size
         first += cluster.instances
     each_token = joules / output_tokens if output_tokens else None
-    return Energy(joules / J_PER_KWH, joules / (count * record.end_s), each_token)
+    price = None if scenario.energy is None else scenario.energy.usd_per_kwh
+    kwh = joules / J_PER_KWH
+    basis = ASSUMED if any(gpu.power is not None and gpu.power.assumed for gpu in gpus) else MEASURED
+    return Energy(kwh, joules / (count * record.end_s), each_token, None if price is None else kwh * price, basis)
 
 
 def _joules(record: Record, gpu: Gpu, model: Model, instances: range, gpus_each: int) -> float:

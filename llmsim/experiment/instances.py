@@ -55,6 +55,11 @@ def _instance(
 
     with blaming(scenario, *keys("gpu")):
         gpu = hardware.load_gpu(cluster.gpu)
+    if scenario.energy is not None and gpu.power is None:
+        raise InputError(
+            f"{scenario.where('energy')}the power of {gpu.name} is not known; give a GPU file with "
+            "power = { idle_w, bytes_w, flop_w, max_w }"
+        )
     with blaming(scenario, *keys("expert_parallel_size")):
         model = make_model(scenario).over(cluster.tensor_parallel_size, cluster.expert_parallel_size)
     drafts = None

@@ -80,6 +80,12 @@ class HostProfile(HostTimes):
     provenance: Provenance
 
 
+#: what drivers and clouds put around the name of a GPU
+MAKER = re.compile(
+    r"^(nvidia|amd|tesla|geforce|instinct)-(geforce-|instinct-|tesla-)?|-(hbm\d\w*|gddr\d\w*|pcie-gen\d)$"
+)
+
+
 def list_gpus() -> list[str]:
     """Names of the GPUs that have a profile."""
     return names_of("gpus")
@@ -113,9 +119,10 @@ def gpu_file(name: str) -> Path:
     called: dict[str, Path] = {}
     for path in (_shipped("gpus", one) for one in known):
         called |= dict.fromkeys(read_toml(path).get("aliases", ()), path)
-    for spelling in (wanted, wanted.replace("-", "")):
-        if spelling in called:
-            return called[spelling]
+    bare = MAKER.sub("", wanted)  # as drivers print it: NVIDIA H100 80GB HBM3
+    for spelling in (wanted, bare, wanted.replace("-", ""), bare.replace("-", "")):
+        if spelling in called or spelling in known:
+            return called.get(spelling) or _shipped("gpus", spelling)
     raise InputError(f"no gpu profile named '{name}'{nearest(wanted, [*known, *called])}")
 
 

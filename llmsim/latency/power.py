@@ -24,6 +24,7 @@ class Power(Profile):
     bytes_w: Time  #: more, at all of the memory bandwidth
     flop_w: Time  #: more, at all of the bf16 FLOP/s
     max_w: Amount  #: what its limit lets it draw
+    assumed: bool = False  #: from the limit alone, in the H100's proportions; nothing was measured of this GPU
 
     def drawn_w(self, bytes_share: Floats, flop_share: Floats) -> Floats:
         """Watts at these shares of memory bandwidth and FLOP/s."""

@@ -30,6 +30,13 @@ class SloTable(Table):
         return self
 
 
+class EnergyTable(Table):
+    """Asks for the GPUs' energy also where their power is assumed from its limit, and for what it costs."""
+
+    #: price of a kilowatt-hour; left out: no cost
+    usd_per_kwh: NotNegative | None = None
+
+
 class UserTable(Table):
     """The reader behind smooth goodput (arXiv 2410.14257, eqs. 9 to 11), and the paper's open choices."""
 

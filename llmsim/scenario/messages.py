@@ -18,12 +18,23 @@ ALSO_CALLED = {
     "tensor_parallel": "tensor_parallel_size",
     "replicas": "instances",
     "num_instances": "instances",
-    "dtype": "kv_cache_dtype",
+    "ep": "expert_parallel_size",
+    "ep_size": "expert_parallel_size",
+    "pp": "pipeline_parallel_size",
+    "pp_size": "pipeline_parallel_size",
+    "dp": "data_parallel_size",
+    "dp_size": "data_parallel_size",
     "kv_dtype": "kv_cache_dtype",
     "gpu_type": "gpu",
     "model_name": "model",
     "model_path": "model",
 }
+#: what people look for that is no key, and where it is
+ELSEWHERE = dict.fromkeys(
+    ("dtype", "quantization", "weight_dtype", "weights_dtype", "load_format"),
+    '; the type of the weights is the model\'s: name one of its checkpoints (cluster.model = "qwen3-32b-fp8"), or a '
+    "config.json with its quantization_config",
+)
 #: key path -> the start of a message, such as ``"quickstart.toml, line 7: "``
 Place = Callable[[tuple[str, ...]], str]
 
@@ -86,6 +97,8 @@ def _by_default(owner: type[BaseModel], key: str | int) -> str:
 
 def _meant(key: str, known: list[str]) -> str:
     """The key that others have another name for, here or in another table, or the nearest."""
+    if key.lower() in ELSEWHERE and "model" in known:
+        return ELSEWHERE[key.lower()]
     also = ALSO_CALLED.get(key.lower())
     meant = also if also in known else key_called(key)
     return f"; did you mean '{meant}'?" if meant is not None else nearest(key, known)

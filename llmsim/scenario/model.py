@@ -19,7 +19,7 @@ from llmsim.scenario.gateway import (
     ImmediateDelivery,
     NoAbandonmentTable,
 )
-from llmsim.scenario.measuring import SloTable, UserTable, WindowTable
+from llmsim.scenario.measuring import EnergyTable, SloTable, UserTable, WindowTable
 from llmsim.scenario.prediction import NoPrediction, PredictionTable
 from llmsim.scenario.speculation import SpeculationTable, checked_length
 from llmsim.scenario.table import Table
@@ -59,6 +59,8 @@ class Scenario(Table):
     delivery: Delivery = ImmediateDelivery()
     slo: SloTable = SloTable(ttft_s=1.0, tbt_s=0.1)
     user: UserTable = UserTable()
+    #: left out: energy is told where the power of the GPUs was measured
+    energy: EnergyTable | None = None
     window: WindowTable = WindowTable()
 
     #: tables that may stand beside these in a file: what to ask of the experiment, read by commands of their own

@@ -24,6 +24,7 @@ from llmsim.scenario.vllm_names import VLLM_NAMES
 UNITS = {
     "_gb_per_s": "GB/s",
     "_usd_per_hour": "USD/h",
+    "usd_per_kwh": "USD/kWh",
     "tokens_per_s": "tokens/s",
     "_per_s": "1/s",
     "_tokens": "tokens",

@@ -23,6 +23,11 @@ from places import ROOT
 
 CLASSES = '[{name = "a", weight = 0.5}, {name = "b", weight = 0.5, slo = {ttft_s = 0.5, tbt_s = 0.1}}]'
 EVERY_BOUND = ("slo.tpot_s=0.1", "slo.e2e_s=30", "slo.token_deadline_s=0.1")
+#: read as a trace whose rows may have hash_ids
+TRACE = (
+    '{trace = "scenarios/traces/sample_code.jsonl", format = "mooncake", time_unit = "s", columns = {'
+    'arrival = "arrival_s", prompt_tokens = "prompt_tokens", output_tokens = "output_tokens"}}'
+)
 #: small runs that together have every section of a score
 RUNS = {
     "quickstart": ("workload.requests=100", *EVERY_BOUND),
@@ -33,10 +38,10 @@ RUNS = {
     "heterogeneous": ("workload.requests=120",),
     "patience": ("workload.requests=60", "retries.max_attempts=3", "patience.first_token.mean_s=0.5", "window={}"),
     "predicted_lengths": ("workload.requests=60", "prediction={predictor='noisy', sigma=0.5}"),
-    "prefix_caching": ("workload.requests=60",),
+    "prefix_caching": ("workload.requests=60", "energy.usd_per_kwh=0.1"),
     "sessions": ("workload.requests=100",),
     "speculation": ("workload.requests=60",),
-    "azure_code": ('workload={trace="scenarios/traces/sample_code.jsonl"}', "cluster.prefix_caching=true"),
+    "azure_code": (f"workload={TRACE}", "cluster.prefix_caching=true"),
 }
 KEYS = Path(__file__).parents[1] / "golden" / "score_keys.json"
 

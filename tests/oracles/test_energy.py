@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from llmsim.errors import InputError
 from llmsim.experiment import run
 from llmsim.latency.hardware import load_gpu, load_model, profiles_dir
 from llmsim.latency.host import Host
@@ -79,3 +80,23 @@ def test_a_mixture_needs_less_than_a_dense_model_of_its_size_and_least_so_at_med
 def test_a_gpu_whose_power_is_not_known_tells_no_energy():
     result = run(load_scenario("quickstart", ["workload.requests=5", "cluster.gpu=a100"]))
     assert result.score.find(Energy) is None
+
+
+@pytest.mark.parametrize(("gpu", "limit_w"), [("a100-sxm4-80gb", 400), ("h200-sxm", 700), ("l40s", 350)])
+def test_assumed_power_has_the_h100s_proportions_and_is_told_when_asked(gpu, limit_w):
+    power = load_gpu(gpu).power
+    assert power.max_w == limit_w
+    for key in ("idle_w", "bytes_w", "flop_w"):
+        assert getattr(power, key) / limit_w == pytest.approx(getattr(H100.power, key) / 700, abs=0.002)
+    changes = [f"cluster.gpu={gpu}", "workload.requests=20"]
+
+    assert run(load_scenario("quickstart", changes)).score.find(Energy) is None
+    energy = run(load_scenario("quickstart", [*changes, "energy.usd_per_kwh=0.25"])).score.section(Energy)
+    assert energy.usd == pytest.approx(0.25 * energy.kwh)
+    assert energy.basis.startswith("assumed")
+    assert 100 * limit_w / 700 < energy.mean_w_per_gpu < limit_w
+
+
+def test_energy_that_is_not_known_is_refused_before_the_run():
+    with pytest.raises(InputError, match="energy: the power of l4 is not known"):
+        run(load_scenario("quickstart", ["cluster.gpu=l4", "cluster.latency=roofline", "energy.usd_per_kwh=0.1"]))

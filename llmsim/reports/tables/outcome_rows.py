@@ -10,7 +10,7 @@ from llmsim.metrics.sections.attainment import Attainment
 from llmsim.metrics.sections.attempt_counts import AttemptCounts
 from llmsim.metrics.sections.choices import Choices, ChosenWindow
 from llmsim.metrics.sections.conversation_counts import ConversationCounts
-from llmsim.metrics.sections.energy import Energy
+from llmsim.metrics.sections.energy import MEASURED, Energy
 from llmsim.metrics.sections.outcomes import Outcomes
 from llmsim.metrics.sections.paid_instances import PaidInstances
 from llmsim.metrics.sections.prediction import Prediction
@@ -54,7 +54,10 @@ def _energy(found: Energy | None) -> Iterator[Row]:
         each = (
             "" if found.j_per_output_token is None else f", {number_text(found.j_per_output_token)} J an output token"
         )
-        yield "energy", f"{number_text(found.kwh)} kWh{each}, {number_text(found.mean_w_per_gpu)} W a GPU"
+        cost = "" if found.usd is None else f", {number_text(found.usd)} USD"
+        yield "energy", f"{number_text(found.kwh)} kWh{cost}{each}, {number_text(found.mean_w_per_gpu)} W a GPU"
+        if found.basis != MEASURED:
+            yield "  its power", found.basis
 
 
 def _speculation(found: Speculation | None) -> Iterator[Row]:

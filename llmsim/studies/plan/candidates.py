@@ -9,6 +9,7 @@ from llmsim.cluster import InstanceSpec
 from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.instances import make_instances
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
+from llmsim.latency.hardware import load_gpu
 from llmsim.scenario import Scenario
 
 
@@ -26,10 +27,15 @@ class Candidate:
         return self.scenario.cluster.tensor_parallel_size
 
     @property
+    def gpu(self) -> str:
+        """Name of its GPU, also where the scenario has the path of a file."""
+        return load_gpu(self.scenario.cluster.gpu).name
+
+    @property
     def hardware(self) -> str:
         """The GPUs of an instance, in words."""
         parallel = f" TP{self.gpus_per_instance}" if self.gpus_per_instance > 1 else ""
-        return f"{self.scenario.cluster.gpu}{parallel}"
+        return f"{self.gpu}{parallel}"
 
     @property
     def scheduler(self) -> str:

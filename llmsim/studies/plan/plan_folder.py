@@ -59,7 +59,7 @@ def _bound(answer: Answer) -> dict[str, Any]:
 def _candidate(answer: Answer) -> dict[str, Any]:
     cluster = answer.candidate.scenario.cluster
     return {
-        "gpu": cluster.gpu,
+        "gpu": answer.candidate.gpu,
         "tensor_parallel_size": cluster.tensor_parallel_size,
         "scheduler": answer.candidate.scheduler,
     }

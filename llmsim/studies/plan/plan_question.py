@@ -191,13 +191,15 @@ def _candidates(scenario: Scenario, table: PlanTable, places: Places, files: Own
             "leave it out, or give one of each"
         )
     profiles = {name: _gpu(name, places, listed=table.gpus is not None) for name in gpus}
+    called = {name: {name, gpu.name} for name, gpu in profiles.items()}
     for name in table.price_usd_per_hour:
-        if name not in gpus:
+        if not any(name in names for names in called.values()):
             where = places(("plan", "price_usd_per_hour", name))
-            raise InputError(f"{where}plan.price_usd_per_hour: no candidate has {name}{nearest(name, gpus)}")
+            known = set().union(*called.values())
+            raise InputError(f"{where}plan.price_usd_per_hour: no candidate has {name}{nearest(name, known)}")
     return tuple(
-        _candidate(scenario, table, places, gpu, size, scheduler, files)
-        for gpu in profiles.values()
+        _candidate(scenario, table, places, (name, gpu), size, scheduler, files)
+        for name, gpu in profiles.items()
         for size in sizes
         for scheduler in table.schedulers or (scenario.scheduler,)
     )
@@ -207,16 +209,19 @@ def _candidate(
     scenario: Scenario,
     table: PlanTable,
     places: Places,
-    gpu: Gpu,
+    called: tuple[str, Gpu],
     size: int,
     scheduler: SchedulerChoice,
     files: OwnFiles,
 ) -> Candidate:
-    cluster = scenario.cluster.model_copy(update={"gpu": gpu.name, "tensor_parallel_size": size})
+    name, gpu = called
+    where = name if name.endswith(".toml") else gpu.name  # a file is found by its path alone
+    cluster = scenario.cluster.model_copy(update={"gpu": where, "tensor_parallel_size": size})
     chosen = scenario.model_copy(update={"cluster": cluster, "scheduler": scheduler})
     chosen._place = _Listed(places) if table.schedulers else places
     make_scheduler(chosen, files.load().get("scheduler"))  # an unknown name or option is told before anything runs
-    return Candidate(chosen, table.price_usd_per_hour.get(gpu.name, gpu.price_usd_per_hour), files)
+    prices = table.price_usd_per_hour
+    return Candidate(chosen, prices.get(name, prices.get(gpu.name, gpu.price_usd_per_hour)), files)
 
 
 def _gpu(name: str, places: Places, *, listed: bool) -> Gpu:

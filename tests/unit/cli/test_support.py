@@ -5,8 +5,10 @@ import json
 import pytest
 
 from llmsim.cli import main
+from llmsim.errors import InputError
 from llmsim.latency.hardware import kv_blocks, list_gpus, list_models, load_gpu, load_model
 from llmsim.latency.support import all_found
+from llmsim.scenario import load_scenario
 
 
 def said(capsys, *arguments):
@@ -81,3 +83,36 @@ def test_lists_have_columns(capsys):
 
     assert "deepseek-v3 671.0 37.6 fp8_block 69 B200 H200" in models
     assert "mi300x" in gpus
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu"),
+    [
+        ("NVIDIA-H100-80GB-HBM3", "h100-sxm-80gb"),
+        ("NVIDIA A100-SXM4-80GB", "a100-sxm4-80gb"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("AMD Instinct MI300X", "mi300x"),
+        ("NVIDIA_H200", "h200-sxm"),
+    ],
+)
+def test_gpus_are_found_by_the_names_that_drivers_print(name, gpu):
+    assert load_gpu(name).name == gpu
+
+
+def test_the_beginning_of_a_name_leads_to_its_shortest_end():
+    with pytest.raises(InputError, match="did you mean 'qwen3-235b-a22b'"):
+        load_model("qwen3-235b")
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("cluster.ep=8", "did you mean 'expert_parallel_size'"),
+        ("cluster.pp=2", "did you mean 'pipeline_parallel_size'"),
+        ("cluster.dtype=fp8", "the type of the weights is the model's"),
+        ("cluster.quantization=fp8", "the type of the weights is the model's"),
+    ],
+)
+def test_what_people_type_is_told_what_is_meant(key, message):
+    with pytest.raises(InputError, match=message):
+        load_scenario("quickstart", [key])

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsim.errors import InputError
+from llmsim.latency.hardware import gpu_file
 from llmsim.latency.host import Host
 from llmsim.latency.sources.constant import Constant
 from llmsim.metrics.score import Score
@@ -26,6 +27,7 @@ from llmsim.statistics.shares import Clusters
 from llmsim.studies.plan import CARRIES, FAILS, UNDECIDED, Answer, Candidate, Evaluation, Evaluator, Rules, boundary
 from llmsim.studies.plan.binding import binding_of
 from llmsim.studies.plan.measured_runs import MeasuredPoint
+from llmsim.studies.plan.plan_question import read_plan
 from llmsim.studies.plan.plan_sentences import in_words
 from llmsim.studies.plan.targets import Target, parse_target, value
 from llmsim.testing import serve, workload
@@ -360,3 +362,21 @@ def test_what_binds_is_told_of_the_cluster_that_is_too_small_and_else_of_the_ans
     assert of(carries, fails) is fails
     assert of(carries, open_) is of(carries, None) is carries
     assert of(None, open_) is None
+
+
+def test_a_gpu_of_ones_own_is_found_by_its_file_and_priced_by_any_of_its_names(tmp_path):
+    text = gpu_file("h100").read_text().replace('name = "h100-sxm-80gb"', 'name = "mine"')
+    (tmp_path / "mine.toml").write_text(text)
+    file = str(tmp_path / "mine.toml")
+    gpus = f'plan.gpus=["{file}","h100"]'
+
+    def prices(**given: float) -> dict[str, float]:
+        table = ", ".join(f'"{name}" = {price}' for name, price in given.items())
+        question = read_plan("plan_h100", ["cluster.latency=roofline", gpus, f"plan.price_usd_per_hour={{{table}}}"])
+        return {candidate.hardware: candidate.price_usd_per_hour for candidate in question.candidates}
+
+    assert prices() == {"mine": 3.5, "h100-sxm-80gb": 3.5}
+    assert prices(h100=2.0, mine=1.0) == {"mine": 1.0, "h100-sxm-80gb": 2.0}
+    assert prices(**{file: 1.5, "h100-sxm-80gb": 2.5}) == {"mine": 1.5, "h100-sxm-80gb": 2.5}
+    with pytest.raises(InputError, match="no candidate has h200"):
+        prices(h200=1.0)
