@@ -15,6 +15,8 @@ from llmsim.engine.stretch import Stretch
 from llmsim.record import Floats, Ints, Record, Timelines
 from llmsim.request import Outcome, Request
 
+MARGIN = 0.99  #: of a step: what a sender may take for its tokens so that it surely keeps up, rounding included
+
 
 class WayOut:
     """The way from instances back to clients: everything that an engine emits takes `response_s`."""
@@ -42,9 +44,18 @@ class SenderQueue(WayOut):
 
     def emitted(self, instance: int, stretch: Stretch, tokens: int) -> None:
         """Note the tokens of steps; the last one has so many, each of the others one of every decoding request."""
-        counts = [stretch.decoding] * (stretch.steps - 1) + [tokens]
-        ends_s = map(stretch.step_end_s, range(1, stretch.steps + 1))
+        steps = stretch.steps
+        first = steps if self._keeps_up(stretch, self._sent_s[instance]) else 1
+        counts = [stretch.decoding] * (steps - first) + [tokens]
+        ends_s = map(stretch.step_end_s, range(first, steps + 1))
         *_, self._sent_s[instance] = sendings(zip(ends_s, counts, strict=True), self._token_s, self._sent_s[instance])
+
+    def _keeps_up(self, stretch: Stretch, free_s: float) -> bool:
+        """Whether a sender is idle at the end of each of these steps: none is shorter than the second one."""
+        first_end_s = stretch.step_end_s(1)
+        if stretch.growth_s < 0 or free_s > first_end_s:
+            return False
+        return self._token_s * stretch.decoding < MARGIN * (stretch.step_end_s(2) - first_end_s)
 
     def received_s(self, number: int, request: Request) -> float:
         """When the client of a request that ends now on an instance has its last token, or the news."""
@@ -165,6 +176,25 @@ def sendings(steps: Iterable[tuple[float, int]], token_s: float, free_s: float) 
         yield free_s
 
 
+def all_sent_s(ends_s: Floats, tokens: Ints, token_s: float) -> Floats:
+    """As `sendings` of a sender that is free at 0, all at once, equal to the bit: (steps,).
+
+    Steps at whose ends it is idle are worked out together, those at which it is busy one after another.
+    """
+    emits = tokens > 0
+    ends_s, costs_s = ends_s[emits], token_s * tokens[emits]
+    sent_s = ends_s + costs_s
+    done = 0
+    for step in (np.flatnonzero(sent_s[:-1] > ends_s[1:]) + 1).tolist():
+        if step >= done:
+            done = step
+            free_s = float(sent_s[step - 1])
+            while done < len(sent_s) and free_s > ends_s[done]:
+                free_s = sent_s[done] = free_s + float(costs_s[done])
+                done += 1
+    return np.concatenate([[0.0], sent_s])[np.cumsum(emits)]
+
+
 def after_sender(record: Record, token_s: float) -> Timelines:
     """Token times as the instances' senders let them go, at `token_s` a token; see `SenderQueue`."""
     timelines = record.timelines()
@@ -194,7 +224,7 @@ def _sent(record: Record, instance: int, head_s: Floats, token_s: float) -> tupl
     tokens[decodes] = _decoded(record, instance)
     at = np.searchsorted(ends_s, head_s)
     tokens += np.bincount(at, minlength=len(ends_s))
-    sent_s = np.array([*sendings(zip(ends_s.tolist(), tokens.tolist(), strict=True), token_s, 0.0)])
+    sent_s = all_sent_s(ends_s, tokens, token_s)
     return sent_s[at], sent_s[decodes]
 
 

@@ -26,6 +26,7 @@ from llmsim.request import Request
 
 ROWS_AT_ONCE = 4096
 EXPANDED_AT_ONCE = 512  #: stretches
+LONG = 512  #: steps; stretches of more than these are expanded one by one
 #: what is written of each stretch while the run goes on: where its times follow from, instead of them
 FORMULA_COLUMNS = {
     "offset": np.int64,
@@ -213,12 +214,19 @@ def _ends_s(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> Float
     steps = stretches["steps"][rows]
     last = np.cumsum(steps)
     ends_s = np.empty(int(last[-1]) if len(rows) else 0)
+    anchor_s, first_s, growth_s = (stretches[name][rows] for name in ("anchor_s", "first_s", "growth_s"))
+    before = last - steps
+    from_anchor = before - stretches["offset"][rows]
     for few in range(0, len(rows), EXPANDED_AT_ONCE):
-        own, many, upto = (of[few : few + EXPANDED_AT_ONCE] for of in (rows, steps, last))
-        first = int(upto[0] - many[0])
-        k = np.arange(first + 1, int(upto[-1]) + 1) - np.repeat(upto - many - stretches["offset"][own], many)
-        anchor_s, first_s, growth_s = (
-            np.repeat(stretches[name][own], many) for name in ("anchor_s", "first_s", "growth_s")
-        )
-        ends_s[first : int(upto[-1])] = step_ends_s(anchor_s, first_s, growth_s, k)
+        part = slice(few, few + EXPANDED_AT_ONCE)
+        first, end = int(before[part][0]), int(last[part][-1])
+        if end - first > LONG * len(steps[part]):  # one by one
+            for n in range(few, few + len(steps[part])):
+                k = np.arange(before[n] + 1, last[n] + 1) - from_anchor[n]
+                ends_s[before[n] : last[n]] = step_ends_s(anchor_s[n], first_s[n], growth_s[n], k)
+            continue
+        many = steps[part]
+        k = np.arange(first + 1, end + 1) - np.repeat(from_anchor[part], many)
+        anchors_s, firsts_s, growths_s = (np.repeat(of[part], many) for of in (anchor_s, first_s, growth_s))
+        ends_s[first:end] = step_ends_s(anchors_s, firsts_s, growths_s, k)
     return ends_s

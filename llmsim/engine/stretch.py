@@ -131,6 +131,9 @@ class Stretch:
 
 
 def step_ends_s(anchor_s: Floats, first_s: Floats, growth_s: Floats, k: Ints) -> Floats:
-    """When steps end, k from their anchors each; arrays of one shape. Equal to `Stretch.step_end_s` to the bit."""
+    """When steps end, k from their anchors each; arrays of one shape, or numbers for all.
+
+    Equal to `Stretch.step_end_s` to the bit.
+    """
     ends_s: Floats = anchor_s + (k * first_s + (k * (k - 1) >> 1) * growth_s)
     return ends_s

@@ -20,6 +20,9 @@ Bools = NDArray[np.bool_]
 
 #: steps to work on at a time: few enough to stay in the processor's cache
 BLOCK = 1 << 15
+FEW = (
+    16  #: where there is a change in fewer than so many steps, what stands between them is not worked out step by step
+)
 #: steps of requests that speculate, to work on at a time
 CHUNK_STEPS = 1 << 15
 
@@ -245,10 +248,14 @@ class Gaps:
         seen = 0
         for lo in range(0, len(times_s) - 1, BLOCK):
             hi = min(lo + BLOCK, len(times_s) - 1)
-            weights = seen + np.cumsum(_counts(first, lo, hi) - _counts(last, lo, hi))
+            weights = _weights(seen, _within(first, lo, hi), _within(last, lo, hi), hi - lo)
             seen = weights[-1]
-            inside = weights > 0
-            yield np.diff(times_s[lo : hi + 1])[inside], weights[inside]
+            gaps_s = np.diff(times_s[lo : hi + 1])
+            if weights.min() > 0:
+                yield gaps_s, weights
+            else:
+                inside = weights > 0
+                yield gaps_s[inside], weights[inside]
         led = np.flatnonzero((rows.headed == 1) & ranged)
         later = _later_segments(rows)
         gaps_s = np.concatenate(
@@ -257,10 +264,22 @@ class Gaps:
         yield gaps_s, np.ones(len(gaps_s), np.int64)
 
 
-def _counts(ascending: Ints, lo: int, hi: int) -> Ints:
-    """How often each of lo, …, hi - 1 occurs, (hi - lo,)."""
+def _within(ascending: Ints, lo: int, hi: int) -> Ints:
+    """Those from lo to before hi, counted from lo."""
     begin, end = np.searchsorted(ascending, [lo, hi])
-    return np.bincount(ascending[begin:end] - lo, minlength=hi - lo)
+    return ascending[begin:end] - lo
+
+
+def _weights(seen: int, first: Ints, last: Ints, size: int) -> Ints:
+    """How many ranges are open at each of `size` places, where `seen` are at first, and some begin and end: (size,)."""
+    if FEW * (len(first) + len(last)) > size:
+        changes = np.bincount(first, minlength=size) - np.bincount(last, minlength=size)
+        weights: Ints = seen + np.cumsum(changes)
+        return weights
+    at = np.concatenate([first, last])
+    order = np.argsort(at, kind="stable")
+    open_ = seen + np.concatenate([[0], np.cumsum(np.repeat([1, -1], [len(first), len(last)])[order])])
+    return np.repeat(open_, np.diff(at[order], prepend=0, append=size))
 
 
 def pooled_gaps(timelines: Timelines) -> tuple[Floats, Ints]:

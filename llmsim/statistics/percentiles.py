@@ -56,7 +56,9 @@ def histogram(parts: Weighted) -> Histogram:
             first = low
         lacking = max(first - low, 0), max(high - first - len(sizes), 0)
         first, sizes = min(first, low), np.pad(sizes, lacking) if any(lacking) else sizes
-        sizes[low - first : high - first] += np.bincount(bins - low, weights=weights)
+        sizes[low - first : high - first] += (
+            np.bincount(bins - low, weights=weights) if high - low > 1 else weights.sum()
+        )
         total += float((values * weights).sum())  # BLAS would wake its threads for this
     return Histogram(first, sizes, int(sizes.sum()), total)
 
@@ -66,13 +68,22 @@ def _at_rank(parts: Weighted, counts: Histogram, ranks: Floats) -> Floats:
     sizes, first = counts.sizes, counts.first_bin
     wanted = np.zeros(len(sizes), np.bool_)
     wanted[np.searchsorted(np.cumsum(sizes), ranks, side="right")] = True
-    picked = [(values[keep], weights[keep]) for values, weights in parts for keep in [wanted[_bins(values) - first]]]
+    picked = [_picked(values, weights, wanted, first) for values, weights in parts if len(values)]
     found, times = (np.concatenate(column) for column in zip(*picked, strict=True))
-    order = np.argsort(found)
+    order = np.argsort(found, kind="stable")  # it finds out where they ascend, as gaps do while requests decode
     found = found[order]
     passed_over = np.cumsum(np.where(wanted, 0.0, sizes))
     through = np.cumsum(times[order]) + passed_over[_bins(found) - first]
     return found[np.searchsorted(through, ranks, side="right")]
+
+
+def _picked(values: Floats, weights: Ints, wanted: NDArray[np.bool_], first: int) -> tuple[Floats, Ints]:
+    """Those of the values that are in the bins wanted."""
+    bins = _bins(values) - first
+    if wanted[int(bins.min()) : int(bins.max()) + 1].all():
+        return values, weights
+    keep = wanted[bins]
+    return values[keep], weights[keep]
 
 
 def _bins(values: Floats) -> Ints:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
 from llmsim import experiment
 from llmsim.cluster.clients import ApiPath
-from llmsim.cluster.gateway import after_sender, sendings
+from llmsim.cluster.gateway import SenderQueue, after_sender, all_sent_s, sendings
+from llmsim.engine.clock import Clock
+from llmsim.engine.stretch import Stretch
 from llmsim.errors import InputError
 from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
@@ -68,6 +72,31 @@ def test_a_sender_handles_tokens_one_after_the_other():
     steps = [(1.0, 4), (1.5, 4), (2.0, 0), (3.0, 1)]
 
     assert [*sendings(steps, 0.25, 0.0)] == [2.0, 3.0, 3.0, 3.25]
+
+
+@pytest.mark.parametrize("token_s", [0.001, 0.02, 0.05, 0.2])  # idle, mostly idle, mostly busy, ever busier
+def test_all_sendings_at_once_are_those_one_after_the_other(token_s):
+    rng = np.random.default_rng(4)
+    ends_s, tokens = np.cumsum(rng.exponential(0.1, 3000)), rng.integers(0, 5, 3000)
+
+    assert all_sent_s(ends_s, tokens, token_s).tolist() == [*sendings(zip(ends_s, tokens, strict=True), token_s, 0.0)]
+    assert len(all_sent_s(ends_s[:0], tokens[:0], token_s)) == 0
+
+
+@pytest.mark.parametrize("token_s", [0.001, 0.02, 0.2])
+def test_steps_that_a_sender_keeps_up_with_need_not_be_looked_at(token_s):
+    sent_s = []
+    for margin in (0.0, 0.99):
+        line = {"anchor_s": 1.0, "first_s": 0.1, "growth_s": 1e-4, "line_steps": 1000, "offset": 3}
+        with patch("llmsim.cluster.gateway.MARGIN", margin):
+            sender = SenderQueue(Clock(), 0.0, token_s, instances=1)
+            for steps in (40, 1, 2, 300):
+                stretch = Stretch(**line, steps=steps, decoding=4, context_tokens=100)
+                sender.emitted(0, stretch, tokens=6)
+                line["offset"] += steps
+                sent_s.append(sender._sent_s[0])
+
+    assert sent_s[:4] == sent_s[4:]
 
 
 def test_tokens_wait_for_the_sender_of_their_instance_and_no_step_waits_for_them():
