@@ -18,17 +18,20 @@ class Pace:
     """The tokens of one request while it is in the batch, by the steps since it joined.
 
     A step begins with memory for `reach` tokens beyond those that are in memory: its own, the drafted ones, and those
-    that the drafter looks ahead. What it accepts is known when the next one begins, and so is what fills a block.
+    that the drafter looks ahead. What it accepts is known when the next one begins, and so is what fills a block. Where
+    a step is decided while the one before it runs, all this is as of one step earlier (`lag` = 1): what that one
+    accepts is not known.
     """
 
-    __slots__ = ("ahead_tokens", "base_tokens", "behind_tokens", "gain", "joined_step", "phase", "reach")
+    __slots__ = ("ahead_tokens", "base_tokens", "behind_tokens", "gain", "joined_step", "lag", "phase", "reach")
 
     def __init__(
-        self, gain: int, phase: int, reach: int, joined_step: int, base_tokens: int, ahead: int, behind: int
+        self, gain: int, phase: int, reach: int, lag: int, joined_step: int, base_tokens: int, ahead: int, behind: int
     ) -> None:
         self.gain = gain  #: hundredths of a token that each step yields
         self.phase = phase  #: hundredths of a token that it had when it joined
         self.reach = reach
+        self.lag = lag
         self.joined_step = joined_step  #: of its instance
         self.base_tokens = base_tokens  #: in memory when it joined
         self.ahead_tokens = ahead  #: more that it had memory for
@@ -46,14 +49,23 @@ class Pace:
         """Return the phase with which it goes on after so many steps."""
         return (steps * self.gain + self.phase) % PER_TOKEN
 
-    def known_tokens(self, steps: int) -> int:
-        """Tokens in memory and known once so many steps have begun, the one to be computed included."""
-        return self.base_tokens + 1 + self.tokens(steps - 1) if steps else self.base_tokens - self.behind_tokens
+    def known_tokens(self, steps: int, ahead: int = 0) -> int:
+        """Tokens in memory and known after so many steps, when `ahead` more have begun, the one to compute included."""
+        begun = steps + ahead
+        if not begun:
+            return self.base_tokens - self.behind_tokens
+        if not self.lag:
+            return self.base_tokens + 1 + self.tokens(begun - 1)
+        if not ahead:  # the last of the steps is in flight
+            return self.base_tokens + self.tokens(steps - 1)
+        return self.base_tokens + 1 + self.tokens(begun - 2) if begun > 1 else self.base_tokens
 
     def reserved_tokens(self, steps: int) -> int:
         """Tokens that it has memory for once so many steps have begun."""
-        return self.known_tokens(steps) + self.reach - 1 if steps else self.base_tokens + self.ahead_tokens
+        if not steps:
+            return self.base_tokens + self.ahead_tokens
+        return self.base_tokens + self.tokens(steps - 1 - self.lag) + self.reach
 
     def step_that_knows(self, tokens: int) -> int:
         """Which step of its instance is the first one to begin with so many tokens known; more than it joined with."""
-        return self.joined_step + 1 + self.steps_for(tokens - 1 - self.base_tokens)
+        return self.joined_step + 1 + self.lag + self.steps_for(tokens - 1 - self.base_tokens)

@@ -200,7 +200,7 @@ class Request:
             return self.prefilled_tokens - self.behind_tokens
         if self.pace is None:
             return self.computed_tokens + ahead
-        return self.pace.known_tokens(self.counter.steps + ahead - self.joined_step)
+        return self.pace.known_tokens(self.counter.steps - self.joined_step, ahead)
 
     @property
     def reserved_tokens(self) -> int:

@@ -109,10 +109,10 @@ def _check(workload: Workload, specs: Sequence[InstanceSpec], options: RunOption
             raise InputError("speculation of instances and acceptance of requests need each other, one is missing")
         if spec.speculation is not None and not spec.scheduler.honours_speculation:
             raise InputError(f"{type(spec.scheduler).__name__} does not count drafted tokens")
-        if spec.speculation is not None and (spec.async_scheduling or options.disaggregation is not None):
-            raise InputError(
-                "requests speculate on instances that schedule synchronously and compute prompts themselves"
-            )
+        if spec.speculation is not None and options.disaggregation is not None:
+            raise InputError("requests speculate on instances that compute prompts themselves")
+        if spec.speculation is not None and spec.async_scheduling and len(spec.speculation.by_batch) > 1:
+            raise InputError("asynchronous scheduling goes with one number of drafted tokens, not with several")
     if options.disaggregation is not None:
         if options.autoscaling is not None:
             raise InputError("autoscaling is for instances that are all alike, not for prefill and decode")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import inf, isnan
 
 from llmsim.engine.decode_batch import Batch
-from llmsim.engine.journal import Journal, TokenTimes
+from llmsim.engine.journal import Journal, TokenTimes, one_token_less
 from llmsim.engine.memory import CachingMemory, KVMemory
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.stretch import Stretch
@@ -158,11 +158,15 @@ class StatesAhead(RequestStates):
         if id in in_flight.landing:
             return
         request, token_times = self.running[id], None
-        if request.max_tokens == self.output_tokens[id]:
+        if self._surely_ends(request):
             self._leave_batch(request)
             request.held = True
             token_times = self._journal.segments.pop()  # written when the last token has left
         in_flight.ending[id] = request, token_times
+
+    def _surely_ends(self, request: Request) -> bool:
+        """Whether the engine knows that a request ends whose last token is in flight."""
+        return request.max_tokens == self.output_tokens[request.id]
 
     def hand_over(self, request: Request) -> None:
         """Let a request go that decodes elsewhere."""
@@ -231,7 +235,7 @@ class StatesAhead(RequestStates):
                 segments.pop()
             self._take_back_head(request)
         elif token_times is not None:
-            id, head_s, first_step, steps = token_times[:4]
+            id, head_s, _, steps = token_times[:4]
             if steps == 0:
                 self._take_back_head(request)
             else:
@@ -240,7 +244,7 @@ class StatesAhead(RequestStates):
                 request.last_token_s = in_flight.before_s[id]
                 in_vain = 1
                 if steps > 1 or not isnan(head_s):
-                    segments.append((id, head_s, first_step, steps - 1))
+                    segments.append(one_token_less(token_times))
         return in_vain
 
     def _withdraw_without(self, request: Request, in_vain: int) -> None:

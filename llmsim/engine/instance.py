@@ -25,10 +25,11 @@ from llmsim.engine.loop import Loop
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.recorder import Recorder
 from llmsim.engine.request_states import RequestStates
+from llmsim.engine.speculation.ahead import SpeculatingStatesAhead, SpeculatingViewAhead, SpeculativeAsyncLoop
 from llmsim.engine.speculation.batch import SpeculativeBatch
 from llmsim.engine.speculation.loop import SpeculatingView, SpeculativeLoop
 from llmsim.engine.speculation.rule import Speculation
-from llmsim.engine.speculation.states import SpeculatingStates
+from llmsim.engine.speculation.states import Speculating
 from llmsim.engine.speculation.steps import SpeculativeStepTimes
 from llmsim.engine.speculation.stepwise import SpeculativeListBatch, SpeculativeSingleSteps
 from llmsim.engine.step_times import StepTimes
@@ -64,7 +65,8 @@ class Kinds(NamedTuple):
 
 SYNCHRONOUS = Kinds(RequestStates, View, Loop, BetweenSteps)
 ASYNCHRONOUS = Kinds(StatesAhead, ViewAhead, AsyncLoop, BetweenStepsAhead)
-SPECULATING = Kinds(SpeculatingStates, SpeculatingView, SpeculativeLoop, BetweenSteps)
+SPECULATING = Kinds(Speculating, SpeculatingView, SpeculativeLoop, BetweenSteps)
+SPECULATING_AHEAD = Kinds(SpeculatingStatesAhead, SpeculatingViewAhead, SpeculativeAsyncLoop, BetweenStepsAhead)
 
 
 class Instance:
@@ -107,15 +109,18 @@ class Instance:
         self.max_model_len = max_model_len
         self.eager = True
         self.journal = Journal(number, observers.recorder, observers.on_end)
-        self._reach = 1 if speculation is None else speculation.reach
+        lag = int(async_scheduling)
+        self._reach = 1 if speculation is None else speculation.reach(lag)
         asks_every_step = stepwise or scheduler.asks_every_step
-        kinds = ASYNCHRONOUS if async_scheduling else SYNCHRONOUS if speculation is None else SPECULATING
-        batch = _batch(memory, speculation, stepwise)
+        kinds = ASYNCHRONOUS if async_scheduling else SYNCHRONOUS
+        if speculation is not None:
+            kinds = SPECULATING_AHEAD if async_scheduling else SPECULATING
+        batch = _batch(memory, speculation, lag, stepwise)
         self.states = kinds.states(
             scheduler.new_queue(), memory, batch, self.journal, output_tokens, type(scheduler).__name__
         )
         if speculation is not None:
-            assert isinstance(self.states, SpeculatingStates)
+            assert isinstance(self.states, Speculating)
             self.states.rule = speculation
         self.loop = kinds.loop(
             Alarm(clock, number),
@@ -286,11 +291,11 @@ class Instance:
         return f"{name} at t={self.clock.now_s:.6f} s, why_never of request {request.id}"
 
 
-def _batch(memory: KVMemory, speculation: Speculation | None, stepwise: bool) -> Batch:
+def _batch(memory: KVMemory, speculation: Speculation | None, lag: int, stepwise: bool) -> Batch:
     if speculation is None:
         return ListBatch(memory) if stepwise else DecodeBatch(memory)
     batch = SpeculativeListBatch if stepwise else SpeculativeBatch
-    return batch(memory, speculation.reach)
+    return batch(memory, speculation.reach(lag), lag)
 
 
 def _step_times(stepwise: bool, speculation: Speculation | None) -> type[StepTimes]:

@@ -22,6 +22,15 @@ TokenTimes = tuple[int, float, int, int] | tuple[int, float, int, int, int, int,
 BUFFERED_STRETCHES = 1024  #: lazy mode: about so many stretches are kept before they are written
 
 
+def one_token_less(times: TokenTimes) -> TokenTimes:
+    """Return token times without the last step, which has yielded one token."""
+    if len(times) == 4:
+        id, head_s, first_step, steps = times
+        return id, head_s, first_step, steps - 1
+    id, head_s, first_step, steps, tokens, gain, phase = times
+    return id, head_s, first_step, steps - 1, tokens - 1, gain, phase
+
+
 class Journal:
     """Collects what one instance does, and passes it on."""
 

@@ -142,8 +142,9 @@ def async_scheduling(scenario: Scenario, number: int, scheduler: Scheduler | Non
     chosen = scenario.scheduler.async_scheduling if own is None else own
     if chosen is not None:
         return chosen
-    if scenario.speculates:
-        return False
+    table = scenario.speculation
+    if table is not None and scenario.speculates and (table.method == "ngram" or table.changes):
+        return False  # as vLLM, which looks n-grams up between steps
     engine = ENGINES.get(scenario.cluster.engine or "")
     if engine is not None:
         return engine.async_scheduling

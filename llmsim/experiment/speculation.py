@@ -98,10 +98,9 @@ def _check(scenario: Scenario, scheduler: Scheduler, table: SpeculationTable, *,
     where, name = scenario.where("speculation"), type(scheduler).__name__
     if not scheduler.honours_speculation:
         raise InputError(f"{where}{name} does not count drafted tokens; expected chunked_prefill, priority or static")
-    if asynchronous:
-        raise InputError(
-            f"{where}steps are decided when it is known what is accepted; expected scheduler.async_scheduling = false"
-        )
+    if asynchronous and (table.method == "ngram" or table.changes):
+        named = "method = 'ngram'" if table.method == "ngram" else "num_speculative_tokens_per_batch_size"
+        raise InputError(f"{where}{named} goes with scheduler.async_scheduling = false")
     if scenario.kv_transfer is not None:
         raise InputError(
             f"{where}requests that decode elsewhere than their prompts were computed do not speculate here"

@@ -127,6 +127,11 @@ class SpeculationTable(Table):
         return tuple((last, drafts) for _, last, drafts in rows) or ((1, self.num_speculative_tokens),)
 
     @property
+    def changes(self) -> bool:
+        """Whether the number of drafted tokens changes in a run."""
+        return len({drafts for _, drafts in self.by_batch}) > 1
+
+    @property
     def lookahead(self) -> int:
         """Tokens beyond the drafted ones that vLLM has memory for, where the drafter has keys and values of its own."""
         return 0 if self.method == "ngram" else self.num_speculative_tokens

@@ -21,6 +21,7 @@ from llmsim.schedulers.token_delay import TokenDelay
 from llmsim.testing import LinearSteps, same, serve_both_ways, with_guesses
 from llmsim.workload.acceptance import Acceptance
 from llmsim.workload.patience import Patience
+from tests.properties.asynchronous import ASYNC, declared
 from tests.properties.test_prefix_stretches import workloads
 from tests.properties.test_stretches import Fidgety
 
@@ -67,18 +68,21 @@ def speculating(requests, lengths, seed):
     requests=workloads(),
     rule=speculations(),
     scheduler=st.sampled_from(SCHEDULERS),
-    blocks=st.integers(16, 60),
+    blocks=st.integers(18, 60),
     caching=st.booleans(),
     router=st.sampled_from([RoundRobin(), LeastOutstanding(), PrefixAware(0.0, 2, 1.1)]),
     until_s=st.sampled_from([None, None, 1.0, 3.3]),
     deadlines=st.sampled_from([None, None, Deadlines(0.5), Deadlines(tokens_per_s=8.0)]),
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (np.inf, 0.2, 0.3)]),
     seed=st.integers(0, 9),
+    ends=ASYNC,
 )
 def test_stretches_equal_single_steps(
-    requests, rule, scheduler, blocks, caching, router, until_s, deadlines, patience, seed
+    requests, rule, scheduler, blocks, caching, router, until_s, deadlines, patience, seed, ends
 ):
     speculation, lengths = rule
+    if ends is not None:
+        speculation = replace(speculation, by_batch=speculation.by_batch[:1])
     n = len(requests)
     if deadlines is not None:
         scheduler = Abandoning(scheduler, deadlines)
@@ -86,15 +90,17 @@ def test_stretches_equal_single_steps(
         first_s, next_s, delay_s = patience
         patience = Patience(np.full(n, first_s), np.full(n, next_s), delay_s)
     stretches, steps = serve_both_ways(
-        speculating(with_guesses(requests, seed), lengths, seed),
+        speculating(declared(with_guesses(requests, seed), ends), lengths, seed),
         scheduler,
         latency=speculation.latency[0],
         speculation=speculation,
         num_gpu_blocks=blocks,
-        prefix_caching=caching,
+        prefix_caching=caching
+        and not isinstance(scheduler, FidgetyDrafts),  # it knows nothing of blocks that are shared
         router=router,
         instances=2,
         until_s=until_s,
         patience=patience,
+        async_scheduling=ends is not None,
     )
     assert same(stretches, steps)

@@ -22,6 +22,8 @@ class SpeculatingBatch(Batch, Protocol):
     """What the engine needs of decoding sequences that speculate, beside what it needs of all."""
 
     drafts: int  #: tokens that each sequence drafts in a step
+    reach: int  #: tokens, beyond those in memory, that a sequence has memory for in a step
+    lag: int  #: 1: steps are decided while the ones before them run (`acceptance.Pace`)
     changed: bool  #: whether one has joined or left since this was last set to False
 
     @property
@@ -32,17 +34,21 @@ class SpeculatingBatch(Batch, Protocol):
     def stride(self) -> int:
         """By how much that grows in a step; hundredths of a token."""
 
+    def leave(self, request: Request, in_vain: int = 0) -> int:
+        """Take a request out; return how many tokens it emitted since it joined, but in so many of the last steps."""
+
 
 class Lane:
     """Sequences of one acceptance length, by their places in a block: they keep their distances as they move on."""
 
     __slots__ = ("_cycle", "_places", "_turned", "gain")
 
-    def __init__(self, gain: int, reach: int, block_tokens: int) -> None:
+    def __init__(self, gain: int, reach: int, lag: int, block_tokens: int) -> None:
         self.gain = gain  #: hundredths of a token that each sequence moves by in a step
         self._cycle = block_tokens * PER_TOKEN
         # a step takes a block if it begins, for the first time, less than `reach` tokens before the end of the last one
-        self._turned = (reach - 1) * PER_TOKEN - gain
+        # (with `lag`: if the step before it does)
+        self._turned = (reach - 1) * PER_TOKEN - (1 + lag) * gain
         self._places: list[int] = []  # positions before the first step of the batch, modulo a block; ascending
 
     @property
@@ -87,15 +93,17 @@ class SpeculativeBatch:
         "context",
         "counter",
         "drafts",
+        "lag",
         "reach",
         "sequences",
         "stride",
     )
 
-    def __init__(self, memory: KVMemory, reach: int) -> None:
+    def __init__(self, memory: KVMemory, reach: int, lag: int = 0) -> None:
         self.counter = StepCounter()
         self.sequences = 0
         self.reach = reach  #: tokens, beyond those in memory, that a sequence has memory for in a step
+        self.lag = lag  #: 1: steps are decided while the ones before them run (`acceptance.Pace`)
         self.drafts = 0  #: tokens that each sequence drafts in a step at present
         self.changed = True
         self._memory = memory
@@ -123,11 +131,11 @@ class SpeculativeBatch:
     def join(self, request: Request, output_left: int) -> None:
         counter, id = self.counter, request.id
         steps = counter.steps
-        pace = paced(request, self.drafts, self.reach, steps)
+        pace = paced(request, self, steps)
         gain = pace.gain
         lane = self._lanes.get(gain)
         if lane is None:
-            lane = self._lanes[gain] = Lane(gain, self.reach, self._memory.block_tokens)
+            lane = self._lanes[gain] = Lane(gain, self.reach, self.lag, self._memory.block_tokens)
         position = pace.base_tokens * PER_TOKEN + pace.phase
         self._joined[id] = position, lane, output_left
         lane.join(position, steps)
@@ -135,7 +143,7 @@ class SpeculativeBatch:
         self.stride += gain
         # as if it had taken part in the step before, which would have begun with memory for this
         size = self._memory.block_tokens
-        begun = (position - gain) // PER_TOKEN + self.reach
+        begun = (position - (1 + self.lag) * gain) // PER_TOKEN + self.reach
         owed = -(pace.base_tokens + pace.ahead_tokens) // size - -begun // size
         if owed:
             self._owed[id] = owed
@@ -148,7 +156,7 @@ class SpeculativeBatch:
         first = self._first_finish
         self._first_finish = finish if finish < first else first
 
-    def leave(self, request: Request) -> int:
+    def leave(self, request: Request, in_vain: int = 0) -> int:
         steps, id = self.counter.steps, request.id
         position, lane, output_left = self._joined.pop(id)
         since = steps - request.joined_step
@@ -161,7 +169,7 @@ class SpeculativeBatch:
             self._owed.pop(id, None)
         self.changed, self._needed = True, None
         self.sequences -= 1
-        emitted = stopped(request, since, output_left)
+        emitted = stopped(request, since, output_left, in_vain)
         if self._finish_step.pop(id) == self._first_finish:
             self._first_finish = self._look_for_first()
         return emitted
@@ -222,13 +230,14 @@ class SpeculativeBatch:
         return done
 
 
-def paced(request: Request, drafts: int, reach: int, steps: int) -> Pace:
-    """Let a request that joins after so many steps go on at the pace that this many drafted tokens give it."""
+def paced(request: Request, batch: SpeculatingBatch, steps: int) -> Pace:
+    """Let a request that joins a batch after so many steps go on at the pace that its drafts give it there."""
     base_tokens = request.prompt_tokens + request.emitted_before - 1
     request.pace = Pace(
-        request.acceptance[drafts],
+        request.acceptance[batch.drafts],
         request.phase,
-        reach,
+        batch.reach,
+        batch.lag,
         steps,
         base_tokens,
         request.ahead_tokens,
@@ -237,17 +246,19 @@ def paced(request: Request, drafts: int, reach: int, steps: int) -> Pace:
     return request.pace
 
 
-def stopped(request: Request, steps: int, output_left: int) -> int:
-    """Let a request that leaves be as it is after so many steps; return how many tokens it has emitted in them."""
+def stopped(request: Request, steps: int, output_left: int, in_vain: int) -> int:
+    """Let a request that leaves be as it is after so many steps; return how many tokens it has emitted in them.
+
+    The last `in_vain` of them have yielded nothing.
+    """
     pace = request.pace
     assert pace is not None
-    emitted = pace.tokens(steps)
-    emitted = min(emitted, output_left)
+    emitted = min(pace.tokens(steps - in_vain), output_left) if steps > in_vain else 0
     request.emitted_before += emitted
     request.counter = None
     computed = request.prefilled_tokens = pace.base_tokens + emitted
     if steps:  # else it leaves as it has joined
-        known = pace.known_tokens(steps)
-        request.ahead_tokens, request.behind_tokens = known + pace.reach - 1 - computed, computed - known
-        request.phase = pace.phase_after(steps)
+        known = min(pace.known_tokens(steps), computed)
+        request.ahead_tokens, request.behind_tokens = pace.reserved_tokens(steps) - computed, computed - known
+        request.phase = pace.phase_after(steps - in_vain)
     return emitted

@@ -6,20 +6,16 @@ from collections.abc import Sequence
 
 from llmsim.engine.loop import Loop
 from llmsim.engine.request_states import RequestStates
-from llmsim.engine.speculation.states import SpeculatingStates
+from llmsim.engine.speculation.states import Speculating
 from llmsim.engine.view import View
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import RequestView
 
 
-class SpeculatingView(View):
-    """What a scheduler sees of such states."""
+class SpeculatingLook(View):
+    """What a scheduler sees of such states; whether they are ahead of the GPU or not."""
 
-    __slots__ = ("_states", "query_tokens")
-
-    def __init__(self, states: SpeculatingStates, max_model_len: int, latency: LatencyModel) -> None:
-        self._states = states
-        super().__init__(states, max_model_len, latency)
+    _states: Speculating
 
     def updated(self, states: RequestStates) -> View:
         """Read the states at a step boundary."""
@@ -47,10 +43,18 @@ class SpeculatingView(View):
         return 0 if request.tokens_to_prefill else self._states.blocks_to_decode(self._running[request.id])
 
 
+class SpeculatingView(SpeculatingLook):
+    """What a scheduler sees of states of an instance that decides its steps one after another."""
+
+    def __init__(self, states: Speculating, max_model_len: int, latency: LatencyModel) -> None:
+        self._states = states
+        super().__init__(states, max_model_len, latency)
+
+
 class SpeculativeLoop(Loop):
     """Takes the steps of one instance whose requests speculate."""
 
-    states: SpeculatingStates
+    states: Speculating
 
     __slots__ = ()
 

@@ -25,7 +25,9 @@ class Speculation:
         at = bisect_left(self.by_batch, sequences, key=lambda row: row[0])
         return self.by_batch[min(at, len(self.by_batch) - 1)][1]
 
-    @property
-    def reach(self) -> int:
-        """Tokens, beyond those in memory, that each sequence has memory for in a step: for the most it may draft."""
-        return 1 + max(drafts for _, drafts in self.by_batch) + self.lookahead
+    def reach(self, lag: int) -> int:
+        """Tokens, beyond those in memory, that each sequence has memory for in a step: for the most it may draft.
+
+        With `lag` = 1 for those of the step before as well, of which it is not known what is accepted.
+        """
+        return (1 + lag) * (1 + max(drafts for _, drafts in self.by_batch)) + self.lookahead

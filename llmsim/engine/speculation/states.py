@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import isnan
 
+from llmsim.acceptance import PER_TOKEN
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.speculation.batch import SpeculatingBatch
 from llmsim.engine.speculation.rule import Speculation
@@ -11,10 +12,8 @@ from llmsim.latency.contract import LatencyModel
 from llmsim.request import NOT_YET_S, Request
 
 
-class SpeculatingStates(RequestStates):
+class Speculating(RequestStates):
     """Waiting and running requests of one instance, the decoding ones of which speculate."""
-
-    __slots__ = ("latency", "rule")
 
     batch: SpeculatingBatch
     rule: Speculation  #: how many tokens are drafted
@@ -41,8 +40,8 @@ class SpeculatingStates(RequestStates):
         pace, joined_step = request.pace, request.joined_step
         assert pace is not None
         assert request.counter is not None
-        steps = request.counter.steps - joined_step
-        emitted = self.batch.leave(request)
+        steps = request.counter.steps - joined_step - in_vain
+        emitted = self.batch.leave(request, in_vain)
         if steps:
             request.last_token_s = self.last_decode_s
         if steps or not isnan(request.head_s):
@@ -58,13 +57,16 @@ class SpeculatingStates(RequestStates):
         self.memory.release(request.id, known)
 
     def _retract(self, request: Request, granted: int) -> int:
-        decodes = request.counter is not None
+        following = None
+        if granted and request.counter is not None:  # memory for its next step, and what that begins with
+            following = self._next_reserved(request), request.known_tokens(1)
         self._take_out(request)
         memory, held, known = self.memory, request.reserved_tokens, request.known_tokens()
         reserved = held
-        if granted:
-            known = request.prefilled_tokens + granted
-            reserved = max(held, request.prefilled_tokens + self.rule.reach) if decodes else known
+        if following is not None:
+            reserved, known = max(held, following[0]), following[1]
+        elif granted:
+            reserved = known = request.prefilled_tokens + granted
         blocks = memory.blocks_for(reserved) - memory.blocks_for(held)
         memory.take(blocks)
         memory.release_tail(reserved, known)
@@ -84,7 +86,15 @@ class SpeculatingStates(RequestStates):
     def blocks_to_decode(self, request: Request) -> int:
         """KV blocks that a decoding request takes in the next step."""
         blocks_for = self.memory.blocks_for
-        return blocks_for(request.computed_tokens + self.rule.reach) - blocks_for(request.reserved_tokens)
+        return blocks_for(self._next_reserved(request)) - blocks_for(request.reserved_tokens)
+
+    def _next_reserved(self, request: Request) -> int:
+        """Tokens that a request has memory for once its next step has begun."""
+        batch, pace = self.batch, request.pace
+        if request.counter is not None and pace is not None:
+            return pace.reserved_tokens(request.counter.steps - request.joined_step + 1)
+        position = PER_TOKEN * request.prefilled_tokens + request.phase
+        return (position - batch.lag * request.acceptance[batch.drafts]) // PER_TOKEN + batch.reach
 
     @property
     def drafts(self) -> int:

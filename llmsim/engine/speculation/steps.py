@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmsim.acceptance import PER_TOKEN
-from llmsim.engine.speculation.states import SpeculatingStates
+from llmsim.engine.speculation.states import Speculating
 from llmsim.engine.speculation.stretch import SpeculativeStretch, at_stride
 from llmsim.engine.step_times import StepTimes
 from llmsim.engine.stretch import Stretch
@@ -15,7 +15,7 @@ class SpeculativeStepTimes(StepTimes):
 
     __slots__ = ()
 
-    _states: SpeculatingStates
+    _states: Speculating
 
     def plan(self, decision: Decision, start_s: float, *, single: bool = False) -> Stretch | None:
         """Return the steps that follow from a decision, as without speculation."""

@@ -15,8 +15,9 @@ from llmsim.request import Request, StepCounter
 class Member:
     """A decoding sequence that is counted on its own."""
 
-    def __init__(self, request: Request, gain: int, output_left: int) -> None:
+    def __init__(self, request: Request, gain: int, lag: int, output_left: int) -> None:
         self.request = request
+        self.lag = lag
         self.gain = gain
         self.output_left = output_left
         self.computed_tokens = request.prefilled_tokens
@@ -25,7 +26,8 @@ class Member:
 
     def step(self, reach: int) -> None:
         """Take memory for a step, and yield what it yields."""
-        self.reserved_tokens = max(self.reserved_tokens, self.computed_tokens + reach)
+        begins_with = (PER_TOKEN * self.computed_tokens + self.fraction - self.lag * self.gain) // PER_TOKEN
+        self.reserved_tokens = max(self.reserved_tokens, begins_with + reach)
         self.fraction += self.gain
         while self.fraction >= PER_TOKEN:
             self.fraction -= PER_TOKEN
@@ -34,7 +36,7 @@ class Member:
 
     def copy(self) -> Member:
         """Return one that can be tried out."""
-        twin = Member(self.request, self.gain, self.output_left)
+        twin = Member(self.request, self.gain, self.lag, self.output_left)
         twin.computed_tokens, twin.reserved_tokens = self.computed_tokens, self.reserved_tokens
         twin.fraction = self.fraction
         return twin
@@ -43,9 +45,10 @@ class Member:
 class SpeculativeListBatch:
     """Decoding sequences as a list (`decode_batch.Batch`), with what `SpeculativeBatch` tells more."""
 
-    def __init__(self, memory: KVMemory, reach: int) -> None:
+    def __init__(self, memory: KVMemory, reach: int, lag: int = 0) -> None:
         self.counter = StepCounter()
         self.reach = reach
+        self.lag = lag
         self.drafts = 0
         self.changed = True
         self._memory = memory
@@ -72,13 +75,13 @@ class SpeculativeListBatch:
         return sum(each.gain for each in self._members.values())
 
     def join(self, request: Request, output_left: int) -> None:
-        pace = paced(request, self.drafts, self.reach, self.counter.steps)
-        self._members[request.id] = Member(request, pace.gain, output_left)
+        pace = paced(request, self, self.counter.steps)
+        self._members[request.id] = Member(request, pace.gain, self.lag, output_left)
         request.counter = self.counter
         request.joined_step = self.counter.steps
         self.changed = True
 
-    def leave(self, request: Request) -> int:
+    def leave(self, request: Request, in_vain: int = 0) -> int:
         self.changed = True
         member = self._members.pop(request.id)
         assert request.pace is not None
@@ -86,7 +89,7 @@ class SpeculativeListBatch:
         output_left = member.output_left + member.computed_tokens - joined_with
         assert member.computed_tokens == request.computed_tokens, "tokens counted one by one differ from the formula"
         assert member.reserved_tokens == request.reserved_tokens, "memory counted step by step differs from the formula"
-        return stopped(request, steps, output_left)
+        return stopped(request, steps, output_left, in_vain)
 
     @property
     def blocks_needed(self) -> int:
@@ -112,10 +115,11 @@ class SpeculativeListBatch:
     def advance(self, steps: int) -> list[int]:
         self._memory.take(self.blocks_within(steps))
         self.counter.steps += steps
+        left = {id: each.output_left for id, each in self._members.items()}
         for each in self._members.values():
             for _ in range(steps):
                 each.step(self.reach)
-        return sorted(id for id, each in self._members.items() if each.output_left <= 0)
+        return sorted(id for id, each in self._members.items() if each.output_left <= 0 < left[id])
 
 
 class SpeculativeSingleSteps(SingleSteps, SpeculativeStepTimes):

@@ -18,10 +18,11 @@ from llmsim.schedulers.sglang import Sglang
 from llmsim.testing import LinearSteps, same, serve, workload
 from llmsim.testing.builders import drawn
 from llmsim.workload.acceptance import Acceptance, draw
+from tests.properties.asynchronous import declared
 
 
 def pace(gain, phase, reach=1):
-    return Pace(gain, phase, reach, 0, 16, 0, 0)
+    return Pace(gain, phase, reach, 0, 0, 16, 0, 0)
 
 
 def accepting(requests, *lengths, phase=0):
@@ -111,15 +112,15 @@ def test_a_step_has_memory_for_its_token_the_drafted_ones_and_the_look_ahead():
     assert request.computed_tokens == begins[9]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("blocks", [60, 1000])
-def test_drafting_nothing_equals_no_speculation(blocks):
-    requests = drawn(np.random.default_rng(3), 60, 20.0)
+def test_drafting_nothing_equals_no_speculation(blocks, asynchronous):
+    requests = declared(drawn(np.random.default_rng(3), 60, 20.0), "mixed")
     latency = LinearSteps(0.01, 1e-4, 1e-4, 1e-6)
-    plain = serve(requests, ChunkedPrefill(), latency=latency, num_gpu_blocks=blocks)
+    options = {"latency": latency, "num_gpu_blocks": blocks, "async_scheduling": asynchronous}
+    plain = serve(requests, ChunkedPrefill(), **options)
     nothing = Speculation(((1, 0),), 0, {0: latency})
-    drafting = serve(
-        accepting(requests, 100), ChunkedPrefill(), latency=latency, speculation=nothing, num_gpu_blocks=blocks
-    )
+    drafting = serve(accepting(requests, 100), ChunkedPrefill(), speculation=nothing, **options)
     paced = drafting.timelines().paces
     assert paced is not None
     del drafting.steps["num_speculative_tokens"]
@@ -129,15 +130,28 @@ def test_drafting_nothing_equals_no_speculation(blocks):
     assert all(np.array_equal(plain.steps[name], drafting.steps[name]) for name in plain.steps)
 
 
-def test_accepting_nothing_equals_no_speculation_where_verifying_is_free():
-    requests = drawn(np.random.default_rng(4), 60, 20.0)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_accepting_nothing_equals_no_speculation_where_verifying_is_free(asynchronous):
+    requests = declared(drawn(np.random.default_rng(4), 60, 20.0), "mixed")
     latency = LinearSteps(0.01, 1e-4, 1e-4, 1e-6)
-    plain = serve(requests, ChunkedPrefill(), latency=latency)
+    plain = serve(requests, ChunkedPrefill(), latency=latency, async_scheduling=asynchronous)
     in_vain = Speculation(((1, 3),), 3, {3: latency})
     rejecting = replace(requests, acceptance=draw(np.random.default_rng(0), [[100] * 4], np.zeros(60, np.int64), 3))
-    drafting = serve(rejecting, ChunkedPrefill(), latency=latency, speculation=in_vain)
+    drafting = serve(rejecting, ChunkedPrefill(), latency=latency, speculation=in_vain, async_scheduling=asynchronous)
     for id in range(60):
         assert np.array_equal(plain.timelines().token_times_s(id), drafting.timelines().token_times_s(id))
+
+
+@pytest.mark.parametrize(("output", "seats_free_at"), [(9, 5), (10, 6), (11, 6)])
+def test_under_asynchronous_scheduling_a_request_that_may_go_on_is_computed_once_more(output, seats_free_at):
+    """Tokens after steps are 1, 3, 6, 8, 11, ...: only of 9 is the engine sure that the fifth step ends it with 1."""
+    rule = Speculation(((1, 3),), 0, {3: LinearSteps(0.01, 0.0)})
+    requests = declared(workload((0.0, 16, output), (0.0, 16, 1)), "length")
+    requests = accepting(requests, 100, 100, 100, 250)
+    record = serve(requests, ChunkedPrefill(max_num_seqs=1), speculation=rule, async_scheduling=True)
+    first, second = (record.timelines().token_times_s(id) for id in (0, 1))
+    assert first[-1] == pytest.approx(0.01 * (1 + {9: 4, 10: 4, 11: 4}[output]))
+    assert second[0] == pytest.approx(0.01 * (seats_free_at + 1))
 
 
 def test_instances_that_cannot_speculate_say_so():

@@ -60,7 +60,17 @@ def spoken(*changes):
         (("scheduler.max_num_seqs=4096",), "4096 requests that draft 3 tokens each compute 16384 in a step"),
         (("scheduler={name = 'fcfs'}",), "Fcfs does not count drafted tokens"),
         (("scheduler={name = 'sglang'}",), "Sglang does not count drafted tokens"),
-        (("scheduler.async_scheduling=true",), "expected scheduler.async_scheduling = false"),
+        (
+            ("scheduler.async_scheduling=true", "speculation.method=ngram", "speculation.draft=null"),
+            "method = 'ngram' goes with scheduler.async_scheduling = false",
+        ),
+        (
+            (
+                "scheduler.async_scheduling=true",
+                "speculation.num_speculative_tokens_per_batch_size=[[1, 8, 3], [9, 20, 1]]",
+            ),
+            "num_speculative_tokens_per_batch_size goes with scheduler.async_scheduling = false",
+        ),
         (("abandonment.policy=must_miss",), "foresees a token a step"),
         (
             ("speculation.method=ngram", "speculation.draft=null",
@@ -138,3 +148,18 @@ def test_a_run_by_the_number_of_requests_equals_single_steps():
     assert set(drafted.tolist()) == {0, 1, 3}
     decoding = stretches.record.steps["decoding"]
     assert (stretches.record.steps["num_speculative_tokens"][decoding > 9] == 0).all()
+
+
+def test_vllm_schedules_ahead_unless_n_grams_are_looked_up():
+    def asynchronous(*changes):
+        made = assemble(load_scenario("speculation", ["cluster.engine=vllm-0.33", "scheduler={}", *changes]))
+        return made.instances[0].async_scheduling
+
+    assert asynchronous()
+    assert not asynchronous("speculation.method=ngram", "speculation.draft=null")
+    assert asynchronous("speculation=null")
+
+
+def test_an_asynchronous_run_equals_single_steps():
+    scenario = load_scenario("speculation", ["workload.requests=80", "scheduler.async_scheduling=true"])
+    assert same(run(scenario).record, run(scenario, stepwise=True).record)
