@@ -64,7 +64,10 @@ def run(
         bool, typer.Option(help="Take twice as many requests, again and again, until the run is not too short to say.")
     ] = False,
     sensitivity: Annotated[
-        bool, typer.Option(help="Tell TTFT P99 with all step times 5 % shorter and longer: two more runs.")
+        bool,
+        typer.Option(
+            help="Tell TTFT P99 with steps 5 % shorter and longer: two more runs. Told unasked near full seats."
+        ),
     ] = False,
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
@@ -92,11 +95,9 @@ def run(
             )
         with told("written"):
             _write(result, saved, trace, scratch, force=force, formats=formats)
-    hangs = None
-    if sensitivity:
-        from llmsim.studies import sensitivity as study
+    from llmsim.studies import sensitivity as study
 
-        hangs = study.sensitivity(described, result, classes)
+    hangs = study.sensitivity(described, result, classes) if sensitivity else None
     if as_json:
         more = {} if hangs is None else {"sensitivity": hangs.to_dict()}
         print_json(result.reported(force=force).to_dict() | more)
@@ -104,8 +105,8 @@ def run(
     from llmsim.reports.tables.run_tables import show_run
 
     show_run(result, folder, force=force)
-    if hangs is not None:
-        print(hangs)
+    if said := str(hangs) if hangs is not None else study.of_itself(result, classes):
+        print(said)
 
 
 def _write(

@@ -1,11 +1,17 @@
-"""Does a result hang on a small error of the step times? The same requests, all steps a little faster or slower."""
+"""Does a result hang on a small error of the step times? The same requests, all steps a little faster or slower.
+
+Where seats bind it does: requests stay a little longer in all of them, and those that wait wait for a seat.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from llmsim import experiment
+from llmsim.experiment.instances import make_instances
 from llmsim.experiment.own_files import OwnClasses
 from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.sections.verdict import RunVerdict
@@ -15,6 +21,9 @@ from llmsim.statistics import STEADY
 ERROR = 0.05  #: of all step times: about what is known of them at best (docs/background/accuracy.md)
 #: a result hangs on step times if its TTFT P99 changes by more than so many times their error
 HANGS = 4.0
+#: seats are nearly full from this share of them on; a run is looked at by itself if they are for this share of its time
+NEARLY_FULL, OFTEN = 0.9, 0.01
+MOST_REQUESTS = 20_000  #: of a run that is looked at by itself: that takes two more runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,33 @@ def sensitivity(scenario: Scenario, result: experiment.Result, classes: OwnClass
     faster, slower = (experiment.run(scenario, **classes, step_time_factor=1 + by) for by in (-ERROR, ERROR))
     (first, as_is, last) = map(_found, (faster, result, slower))
     return Sensitivity(first[0], as_is[0], last[0], (first[1], as_is[1], last[1]))
+
+
+def nearly_full(result: experiment.Result, classes: OwnClasses) -> float:
+    """Share of the instances' busy time, until the last arrival, in which a tenth of the seats or less is free.
+
+    0 for schedulers without seats, and for runs that are not steady, whose P99s say nothing.
+    """
+    record = result.record
+    if result.score.section(RunVerdict).answer != STEADY:
+        return 0.0
+    specs = make_instances(result.scenario, classes.get("scheduler"), classes.get("latency"))
+    seats = np.array([spec.scheduler.most_running or np.inf for spec in specs])
+    steps = record.steps
+    instance = np.minimum(steps["instance"], len(seats) - 1)  # those that autoscaling adds are like the last one
+    took_s = np.where(steps["start_s"] <= record.requests["arrival_s"].max(), steps["end_s"] - steps["start_s"], 0.0)
+    return float(took_s[steps["running"] >= NEARLY_FULL * seats[instance]].sum() / max(took_s.sum(), 1e-300))
+
+
+def of_itself(result: experiment.Result, classes: OwnClasses) -> str:
+    """What a run near its full seats has to say without being asked, in one line; "" for all others."""
+    share = nearly_full(result, classes)
+    if share < OFTEN:
+        return ""
+    said = f"seats are nearly full {100 * share:.0f} % of the time"
+    if len(result.record.requests["arrival_s"]) > MOST_REQUESTS:
+        return f"{said}: does TTFT hang on step times? --sensitivity tells (two more runs)"
+    return f"{said}. {sensitivity(result.scenario, result, classes)}"
 
 
 def _found(result: experiment.Result) -> tuple[float | None, str]:

@@ -11,7 +11,7 @@ from llmsim.cli import main
 from llmsim.latency.scaled import Scaled
 from llmsim.scenario import load_scenario
 from llmsim.statistics import OVERLOADED, STEADY
-from llmsim.studies.sensitivity import Sensitivity, sensitivity
+from llmsim.studies.sensitivity import Sensitivity, nearly_full, of_itself, sensitivity
 from llmsim.testing import LinearSteps
 
 STEADY_ALL = (STEADY, STEADY, STEADY)
@@ -53,3 +53,27 @@ def test_near_its_seats_a_run_hangs_on_step_times(capsys: pytest.CaptureFixture[
     found = json.loads(capsys.readouterr().out)["sensitivity"]
     assert found["hangs_on_step_times"]
     assert found["faster_s"] < found["as_is_s"] < found["slower_s"]
+
+
+SMALL = [
+    'cluster.latency={name="constant",step_s=0.01}',
+    'workload.lengths={source="fixed",prompt_tokens=10,output_tokens=5}',
+    'workload.arrivals={process="poisson",rate_per_s=40.0}',
+    "workload.requests=6000",
+]
+
+
+def test_a_run_near_its_full_seats_says_so_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two requests are under way on average (40/s, 5 steps of 10 ms each): four seats are nearly full at times."""
+    few, many = (experiment.run(load_scenario("quickstart", [*SMALL, f"scheduler.max_num_seqs={n}"])) for n in (4, 64))
+    steps = few.record.steps
+    took_s = steps["end_s"] - steps["start_s"]
+    full = steps["running"] == 4
+    assert nearly_full(few, {}) == pytest.approx(took_s[full].sum() / took_s.sum(), rel=0.01)
+    assert 0.05 < nearly_full(few, {}) < 0.5
+    assert of_itself(few, {}).startswith("seats are nearly full ")
+    assert "TTFT p99 with step times 5 % shorter" in of_itself(few, {})
+    assert of_itself(many, {}) == ""
+
+    monkeypatch.setattr("llmsim.studies.sensitivity.MOST_REQUESTS", 10)
+    assert of_itself(few, {}).endswith("--sensitivity tells (two more runs)")
