@@ -104,6 +104,10 @@ class InstanceLimits(Protocol):
     def total_blocks(self) -> int:
         """KV blocks of the instance."""
 
+    @property
+    def caches_prefixes(self) -> bool:
+        """Whether there is a prefix cache."""
+
     def blocks_for(self, tokens: int) -> int:
         """KV blocks that hold this many tokens of one request."""
 
@@ -126,10 +130,6 @@ class InstanceView(InstanceLimits, Protocol):
     @property
     def decode_steps(self) -> int:
         """Steps so far in which requests decoded."""
-
-    @property
-    def caches_prefixes(self) -> bool:
-        """Whether there is a prefix cache."""
 
     @property
     def waiting(self) -> Iterable[RequestView]:
@@ -244,6 +244,8 @@ class Scheduler(ABC):
     needs_whole_requests: bool = False
     #: whether its engine decides a step while the one before it runs, unless a scenario says otherwise
     async_scheduling: bool = False
+    #: KV blocks, of those that fit into memory, that its engine keeps for itself: vLLM's null block
+    null_blocks: int = 0
     #: whether it counts what decoding requests draft (`InstanceView.query_tokens`)
     honours_speculation: bool = False
     #: what caches prefixes where there is a cache: vLLM's hashed blocks, or SGLang's radix tree

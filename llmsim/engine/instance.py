@@ -133,7 +133,9 @@ class Instance:
             asks_every_step=asks_every_step,
         )
         self._between = kinds.between_steps(self.loop)
-        self._limits = OnlyLimits(memory.block_tokens, max_model_len, memory.total_blocks)
+        self._limits = OnlyLimits(
+            memory.block_tokens, max_model_len, memory.total_blocks, caches_prefixes=self.states.cache is not None
+        )
         self._policy_may_refuse = type(scheduler).why_never is not Scheduler.why_never
         #: prompt and output; the last token is emitted, never computed on
         self._most_tokens = min(max_model_len, memory.total_blocks * memory.block_tokens + 2 - self._reach)

@@ -17,9 +17,10 @@ from llmsim.scheduler import NO_CHUNKS, Admission, Beginnings
 class Limits:
     """What never changes about an instance (`scheduler.InstanceLimits`)."""
 
-    __slots__ = ("block_tokens", "max_model_len", "total_blocks")
+    __slots__ = ("block_tokens", "caches_prefixes", "max_model_len", "total_blocks")
 
-    def __init__(self, block_tokens: int, max_model_len: int, total_blocks: int) -> None:
+    def __init__(self, block_tokens: int, max_model_len: int, total_blocks: int, *, caches_prefixes: bool) -> None:
+        self.caches_prefixes = caches_prefixes
         self.block_tokens = block_tokens
         self.max_model_len = max_model_len
         self.total_blocks = total_blocks
@@ -52,7 +53,6 @@ class View(Limits):
         "_prefilling",
         "_running",
         "_waiting",
-        "caches_prefixes",
         "decode_blocks",
         "decode_steps",
         "free_blocks",
@@ -73,14 +73,14 @@ class View(Limits):
         self.notes: object = None  # what the scheduler's latest decision noted for its next one
         self.worked_until_s = -inf  # when the latest step of any kind ended
         self._cache = states.cache
-        self.caches_prefixes = states.cache is not None
         self._waiting = states.waiting
         self._running = states.running
         self._batch = states.batch
         self._held = states.held
         self._prefilling = states.prefilling
         memory = states.memory
-        super().__init__(memory.block_tokens, max_model_len, memory.total_blocks)
+        cached = states.cache is not None
+        super().__init__(memory.block_tokens, max_model_len, memory.total_blocks, caches_prefixes=cached)
         self.updated(states)
 
     def updated(self, states: RequestStates) -> View:

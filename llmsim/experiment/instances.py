@@ -15,11 +15,13 @@ from llmsim.experiment.speculation import Drafts, make_speculation
 from llmsim.latency import hardware
 from llmsim.latency.build import find_latency
 from llmsim.latency.contract import LatencyModel, LatencySource
+from llmsim.latency.gpu import Gpu
 from llmsim.latency.host import Host
 from llmsim.scenario import AbandonmentTable, ClusterTable, LatencyChoice, PoolTable, Scenario, tenants_of
 from llmsim.scenario.engines import ENGINES
 from llmsim.scenario.options import make_policy
 from llmsim.scheduler import Scheduler
+from llmsim.schedulers.sglang import Sglang
 
 Policy = type[Scheduler]
 DEFAULT_BUDGET_TOKENS = 8192  #: where a policy has no budget
@@ -67,7 +69,9 @@ def _instance(
         drafts = Drafts(scenario.speculation, gpu, model, cluster.tensor_parallel_size, source)
     blocks = cluster.num_gpu_blocks
     if blocks is None:
-        with blaming(scenario, *keys("model", "tensor_parallel_size", "gpu", "gpu_memory_utilization")):
+        with blaming(
+            scenario, *keys("model", "tensor_parallel_size", "gpu", "gpu_memory_utilization", "mem_fraction_static")
+        ):
             blocks = hardware.kv_blocks(
                 gpu,
                 model,
@@ -77,6 +81,8 @@ def _instance(
                 max_num_batched_tokens=_largest_step_tokens(scheduler),
                 max_num_seqs=scheduler.most_running,
                 drafter=None if drafts is None else drafts.memory(),
+                null_blocks=scheduler.null_blocks,
+                mem_fraction_static=_static_share(pool, cluster, scheduler, gpu),
             )
     with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
         latency = source.for_instance(gpu, model, cluster.tensor_parallel_size)
@@ -108,6 +114,19 @@ def _instance(
         async_scheduling=asynchronous,
         speculation=speculation,
     )
+
+
+def _static_share(pool: PoolTable, cluster: ClusterTable, scheduler: Scheduler, gpu: Gpu) -> float | None:
+    """SGLang's share of a GPU's memory for weights and KV; None: gpu_memory_utilization says, in the pool at last."""
+    own = getattr(pool, "mem_fraction_static", None)
+    if own is None and getattr(pool, "gpu_memory_utilization", None) is not None:
+        return None
+    share = cluster.mem_fraction_static
+    if share is None or isinstance(share, float):
+        return share
+    if not isinstance(scheduler, Sglang):
+        raise InputError("mem_fraction_static = auto: SGLang derives it, and the scheduler is another; give a number")
+    return scheduler.mem_fraction_static(gpu.memory_bytes, cluster.tensor_parallel_size)
 
 
 def _largest_step_tokens(scheduler: Scheduler) -> int:

@@ -94,10 +94,14 @@ def kv_blocks(
     max_num_batched_tokens: int = 8192,
     max_num_seqs: int | None = None,
     drafter: Drafter | None = None,
+    null_blocks: int = 0,
+    mem_fraction_static: float | None = None,
 ) -> int:
     """KV blocks of one instance: what vLLM gets from the memory that weights and activations leave.
 
-    (memory × utilization - weights / TP - `overhead_bytes`) / bytes of a block on one GPU, rounded down. Of a model
+    (memory × utilization - weights / TP - `overhead_bytes`) / bytes of a block on one GPU, rounded down, less
+    `null_blocks`. SGLang's `mem_fraction_static` in place of the utilization is the share of weights and KV alone: what
+    else there is lies in the rest. Of a model
     with windows in some layers, `max_num_seqs` sequences' windows are set aside, see `blocks_beside_windows`. A
     `drafter` has weights, and keys and values of each token, beside the model's.
     Raises InputError with the numbers when not a single block fits.
@@ -107,17 +111,21 @@ def kv_blocks(
         raise InputError(f"gpu_memory_utilization = {gpu_memory_utilization}, expected above 0 and at most 1")
     weights = weight_bytes_per_gpu(model, tensor_parallel_size) + (drafter.weight_bytes if drafter else 0.0)
     overhead = overhead_bytes(model, tensor_parallel_size, max_num_batched_tokens)
-    usable = gpu.memory_bytes * gpu_memory_utilization
+    usable = gpu.memory_bytes * (gpu_memory_utilization if mem_fraction_static is None else mem_fraction_static)
+    if mem_fraction_static is not None:
+        overhead = 0
     free = usable - weights - overhead
     token_bytes = kv_bytes_per_gpu(model, tensor_parallel_size) + (drafter.kv_bytes if drafter else 0.0)
     block_bytes = token_bytes * block_tokens
     blocks = int(free // block_bytes)
     if max_num_seqs is not None:
         blocks = max(blocks, blocks_beside_windows(model, free, block_bytes, block_tokens, max_num_seqs))
+    blocks -= null_blocks
     if blocks < 1:
+        share = "gpu_memory_utilization" if mem_fraction_static is None else "mem_fraction_static"
         raise InputError(
             f"{model.name} does not fit {tensor_parallel_size} x {gpu.name}: {weights / 1e9:.1f} GB "
-            f"of weights and {overhead / 1e9:.1f} GB for activations per GPU, but gpu_memory_utilization = "
-            f"{gpu_memory_utilization} leaves {usable / 1e9:.1f} GB; raise tensor_parallel_size"
+            f"of weights and {overhead / 1e9:.1f} GB for activations per GPU, but {share} = "
+            f"{usable / gpu.memory_bytes:.3g} leaves {usable / 1e9:.1f} GB; raise tensor_parallel_size"
         )
     return blocks

@@ -84,7 +84,8 @@ def _shipped() -> tuple[tuple[str, Architecture], ...]:
 def _support(gpu: Gpu, model: Model, size: int) -> Support:
     tokens, refused = None, None
     try:
-        tokens = BLOCK_TOKENS * kv_blocks(gpu, model, tensor_parallel_size=size, block_tokens=BLOCK_TOKENS)
+        blocks = kv_blocks(gpu, model, tensor_parallel_size=size, block_tokens=BLOCK_TOKENS, null_blocks=1)
+        tokens = BLOCK_TOKENS * blocks
     except InputError as error:
         refused = str(error)
     try:

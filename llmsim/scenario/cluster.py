@@ -93,11 +93,28 @@ class ClusterTable(Table):
     #: KV blocks of one instance; left out, they follow from GPU, model and gpu_memory_utilization
     num_gpu_blocks: Count | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    #: in place of it, SGLang's: share of the memory for weights and KV alone; "auto": as SGLang derives it from the GPU
+    mem_fraction_static: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] | None = None
     block_size: Annotated[int, Field(ge=1, le=4096)] = 16
     #: keep KV blocks for requests that begin alike (vLLM's --enable-prefix-caching)
     prefix_caching: bool = False
     #: longer requests are rejected
     max_model_len: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_share(self) -> ClusterTable:
+        if self.mem_fraction_static is not None and "gpu_memory_utilization" in self.model_fields_set:
+            raise ValueError(
+                "mem_fraction_static (SGLang's) and gpu_memory_utilization (vLLM's) exclude each other; give one"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _one_share_is_kept(self, full: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = full(self)
+        if values.get("mem_fraction_static") is not None:
+            values.pop("gpu_memory_utilization", None)
+        return values
 
 
 class EngineHostTable(Table):

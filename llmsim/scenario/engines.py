@@ -13,9 +13,10 @@ from llmsim.errors import InputError, nearest
 from llmsim.latency.gpu import Gpu
 
 GIB = 2**30
-BY_ENGINE = "auto"  #: host.profile: the one for cluster.engine
+BY_ENGINE = AUTO = "auto"  #: host.profile: the one for cluster.engine; mem_fraction_static: by the GPU
 #: vLLM's API server gives its large budgets to GPUs of so much memory, and never to an A100
 A100 = "a100"
+MEMORY_SHARES = frozenset({"gpu_memory_utilization", "mem_fraction_static"})
 #: fitted on one H100 each; those of another version of vLLM, and another host, are the best there is
 ASYNCHRONOUS_HOST, SYNCHRONOUS_HOST = "vllm-0.15.1", "vllm-0.11.0-h100"
 
@@ -39,11 +40,10 @@ class Engine:
     cluster: Mapping[str, Any]  #: keys of [cluster]
     budgets: tuple[Budgets, ...] = ()  #: largest memory first; none: the policy's own defaults
     host: str | None = None  #: the fitted host times that come closest, for host.profile = "auto"
-    not_modelled: str = ""  #: what of its defaults is not followed, in words
 
     def rules(self) -> str:
         """Say which rules these are."""
-        return f"rules and defaults of {self.version}{f', {self.not_modelled}' if self.not_modelled else ''}"
+        return f"rules and defaults of {self.version}"
 
     def options(self, gpu: Gpu) -> dict[str, int]:
         """Return the scheduler's options on this GPU."""
@@ -82,8 +82,7 @@ ENGINES: dict[str, Engine] = {
         "SGLang 0.5.23",
         "sglang",
         async_scheduling=True,
-        cluster={"block_size": 1, "prefix_caching": True},
-        not_modelled="with gpu_memory_utilization 0.9 in place of its own reserve",
+        cluster={"mem_fraction_static": AUTO, "block_size": 1, "prefix_caching": True},
     ),
 }
 
@@ -105,7 +104,9 @@ def filled_in(data: Mapping[str, Any]) -> dict[str, Any]:
     engine = ENGINES.get(str(cluster.get("engine")))
     if engine is None:
         return filled
-    filled["cluster"] = {**engine.cluster, **cluster}
+    own = MEMORY_SHARES & set(cluster)  # one takes the other's place
+    left = {key: value for key, value in engine.cluster.items() if not own or key not in MEMORY_SHARES}
+    filled["cluster"] = {**left, **cluster}
     filled["scheduler"] = {"name": engine.scheduler, **_given(data.get("scheduler"))}
     return filled
 

@@ -77,6 +77,7 @@ MEANINGS = {
     "data_parallel_size": "not modelled beyond 1",
     "latency.name": "where step times come from: a name of `llmsim list latencies`; its options stand beside it",
     "num_gpu_blocks": "KV blocks of one instance",
+    "mem_fraction_static": "SGLang's share of the GPU's memory, for weights and KV alone; \"auto\": as it derives it",
     "gpu_memory_utilization": "share of the GPU's memory for weights, activations and KV blocks",
     "block_size": "tokens of one KV block",
     "prefix_caching": "keep KV blocks for requests that begin alike",

@@ -46,6 +46,7 @@ class ChunkedPrefill(Scheduler):
     long_prefill_token_threshold_adaptive: bool = False
 
     honours_speculation = True
+    null_blocks = 1
 
     def __post_init__(self) -> None:
         positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)

@@ -25,6 +25,10 @@ from llmsim.waiting import RetractedLast, WaitingQueue
 CHUNK_SIZES = ((20, 2048), (60, 4096), (160, 8192))
 LARGEST_CHUNK = 16384  #: that of larger ones
 DEFAULT_CHUNK = 8192  #: where nothing is known of the GPU: that of one with 80 GB
+#: largest batch of CUDA graphs of GPUs with less memory than so many GiB: on fewer than four GPUs, and on more
+GRAPHS = ((20, (8, 8)), (35, (24, 80)), (60, (32, 160)), (90, (256, 512)))
+LARGEST_GRAPH = 512  #: that of larger ones
+MIB = 2**20
 CLIP_TOKENS = 4096  #: most output tokens that a request is reckoned with
 UNBOUNDED_TOKENS = 1 << 30  #: what a request asks for that names no bound
 START_RATIO, LEAST_RATIO = 0.7, 0.14  #: of new_token_ratio; the least one is relative to the start
@@ -77,6 +81,20 @@ class Sglang(Scheduler):
             return self
         size = next((size for below, size in CHUNK_SIZES if memory_bytes < below * 2**30), LARGEST_CHUNK)
         return replace(self, chunked_prefill_size=size)
+
+    def mem_fraction_static(self, memory_bytes: int, gpus: int) -> float:
+        """SGLang's default share of a GPU's memory for weights and KV (server_args.py, as of late 2025).
+
+        All but 512 MiB, 1.5 for each token of a chunk, 2 for each sequence of the largest CUDA graph, 128 for each GPU
+        of the instance; of GPUs above 60 GiB, at least 10 GiB stay.
+        """
+        gib, mib = memory_bytes / 2**30, memory_bytes / MIB
+        chunk = self.on_gpu(memory_bytes).chunked_prefill_size or DEFAULT_CHUNK
+        graph = next((sizes[gpus >= 4] for below, sizes in GRAPHS if gib < below), LARGEST_GRAPH)
+        reserved = 512 + 1.5 * max(chunk if chunk > 0 else self.max_prefill_tokens, 2048) + 2 * graph + 128 * gpus
+        if gib > 60:
+            reserved = max(reserved, 10 * 1024)
+        return round((mib - reserved) / mib, 3)
 
     @property
     def most_running(self) -> int | None:
@@ -231,7 +249,7 @@ class Sglang(Scheduler):
         most = _most_tokens(limits) - 1
         if request.prompt_tokens >= most:
             return f"prompt is {request.prompt_tokens} tokens, at most {most - 1} leave room for an output"
-        if request.ignore_eos and _most_that_ignores_eos(request, limits) < 1:
+        if _most_that_ignores_eos(request, limits) < 1:
             return f"prompt of {request.prompt_tokens} tokens that ignores EOS leaves no room for an output"
         return None
 
@@ -245,12 +263,17 @@ def asked_tokens(request: RequestView, limits: InstanceLimits) -> int:
     """SGLang's max_new_tokens of a request: what it asks for, clipped to what an empty instance could serve."""
     asked = UNBOUNDED_TOKENS if request.max_tokens is None else request.max_tokens
     most = _most_tokens(limits) - request.prompt_tokens - 1
-    return min(asked, most, _most_that_ignores_eos(request, limits)) if request.ignore_eos else min(asked, most)
+    return min(asked, most, _most_that_ignores_eos(request, limits))
 
 
 def _most_that_ignores_eos(request: RequestView, limits: InstanceLimits) -> int:
-    """Output tokens that an empty pool still admits, with a page beside it, rounding up and a strict test."""
-    return (limits.total_blocks - 2) * limits.block_tokens - request.prompt_tokens - 2
+    """Output tokens that an empty pool without a tree still admits of a request that ignores EOS; else all there is.
+
+    The test is strict there, against one token and a page beside the prompt, which is rounded up to whole pages.
+    """
+    if not request.ignore_eos or limits.caches_prefixes:
+        return UNBOUNDED_TOKENS
+    return (limits.total_blocks - 2) * limits.block_tokens - request.prompt_tokens - 1
 
 
 def _most_tokens(limits: InstanceLimits) -> int:

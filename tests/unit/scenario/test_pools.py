@@ -71,8 +71,10 @@ def test_a_pool_has_what_it_says_and_the_rest_of_cluster_scheduler_and_host(file
     a100 = hardware.load_gpu("a100-sxm4-80gb")
     llama = hardware.load_model("llama-3.1-8b")
     blocks, without_a_budget = (
-        hardware.kv_blocks(a100, llama, gpu_memory_utilization=0.9, block_tokens=32, max_num_batched_tokens=budget)
-        for budget in (512, 8192)
+        hardware.kv_blocks(
+            a100, llama, gpu_memory_utilization=0.9, block_tokens=32, max_num_batched_tokens=budget, null_blocks=null
+        )
+        for budget, null in ((512, 1), (8192, 0))  # the old engine keeps no block for itself
     )
     assert (plain.num_gpu_blocks, big.num_gpu_blocks, old.num_gpu_blocks) == (blocks, 77, without_a_budget)
     assert {spec.block_tokens for spec in (plain, big, old)} == {32}

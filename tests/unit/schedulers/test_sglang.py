@@ -175,3 +175,36 @@ def test_overlapped_an_end_of_sequence_is_cached_where_a_token_was_computed_afte
         cluster = build_cluster(requests, [spec], RoundRobin(), np.random.default_rng(0))
         cluster.run(50.0)
         assert cluster.instances[0].states.memory.idle_blocks == cached
+
+
+@pytest.mark.parametrize(
+    ("gib", "gpus", "reserved_mib"),
+    [(79.1, 1, 512 + 12288 + 512 + 128), (44.5, 4, 512 + 6144 + 320 + 512), (180, 8, 27136)],
+)
+def test_memory_for_weights_and_kv_is_what_sglang_leaves_them(gib, gpus, reserved_mib):
+    """Sums by hand: 512, 1.5 a token of a chunk (8192, 4096, 16384), 2 a sequence of the largest graph, 128 a GPU."""
+    mib = gib * 1024
+    assert Sglang().mem_fraction_static(int(gib * 2**30), gpus) == pytest.approx((mib - reserved_mib) / mib, abs=6e-4)
+
+
+def test_an_engine_of_sglang_has_its_share_of_the_memory():
+    """H100: 83.4 % of 79.1 GiB hold the weights of 16.06 GB; the rest are tokens of 131,072 bytes."""
+    blocks = make_instances(load_scenario("sglang", ["cluster.engine=sglang-0.5.23", "cluster.gpu=h100"]))[
+        0
+    ].num_gpu_blocks
+    given = make_instances(
+        load_scenario("sglang", ["cluster.gpu=h100", "cluster.mem_fraction_static=0.834", "cluster.block_size=1"])
+    )
+    assert blocks == given[0].num_gpu_blocks == pytest.approx((0.834 * 84_942_643_200 - 16.06e9) / 131_072, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["cluster.gpu_memory_utilization=0.8"], "mem_fraction_static .SGLang's. and gpu_memory_utilization .vLLM's."),
+        (["scheduler={name='chunked_prefill'}"], "mem_fraction_static = auto: SGLang derives it, and the scheduler is"),
+    ],
+)
+def test_a_share_that_is_another_engines_is_refused(changes, says):
+    with pytest.raises(InputError, match=says):
+        make_instances(load_scenario("quickstart", ["cluster.mem_fraction_static=auto", *changes]))
