@@ -12,6 +12,7 @@ import json
 import re
 import stat
 import tomllib
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,13 +96,21 @@ class _Bounded(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         pieces = []
-        while size and (piece := self._file.read(_PIECE_BYTES if size < 0 else min(size, _PIECE_BYTES))):
+        while size and (piece := self._piece(_PIECE_BYTES if size < 0 else min(size, _PIECE_BYTES))):
             self._left -= len(piece)
             if self._left < 0:
                 raise InputError(f"{self._path}: a gzip file that expands to more than {MOST_EXPANSION} times its size")
             pieces.append(piece)
             size -= len(piece) if size > 0 else 0
         return b"".join(pieces)
+
+    def _piece(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except EOFError:
+            raise InputError(f"{self._path}: the gzip file is truncated") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(f"{self._path}: the gzip file is damaged ({error})") from None
 
 
 def parse_json(text: str, where: str) -> Any:

@@ -90,7 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 and one line for bad input, 130 for Ctrl-C."""
     try:
         return _main(arguments)
-    except SystemExit:  # of code that is not ours, somewhere where none was expected
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # click's word for it
+            return _nothing_left_to_tell()
+        # of code that is not ours, somewhere where none was expected
         return _fail("a policy or plug-in ended the program (sys.exit); nothing was written", BAD_INPUT)
 
 
@@ -99,9 +102,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         code = app(args=arguments, prog_name="llmsim", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(NOTHING_WRITTEN, INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone: nothing is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _nothing_left_to_tell()
     except (LlmsimError, MemoryError, OSError) as error:
         if output.verbose():
             traceback.print_exc()
@@ -115,6 +117,12 @@ def _main(arguments: Sequence[str] | None) -> int:
     if code == INTERRUPTED:  # newer Typer turns Ctrl-C into this code
         return _fail(NOTHING_WRITTEN, INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _nothing_left_to_tell() -> int:
+    """The reader of our output has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _in_words(error: LlmsimError | MemoryError | OSError) -> str:

@@ -40,6 +40,7 @@ from llmsim.errors import PolicyError
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import Outcome, Request, RequestView
 from llmsim.scheduler import Scheduler
+from llmsim.waiting import WaitingQueue
 
 INBOX_SIZE = 64  #: lazy mode: number of buffered arrivals that triggers a catch-up
 
@@ -117,7 +118,7 @@ class Instance:
             kinds = SPECULATING_AHEAD if async_scheduling else SPECULATING
         batch = _batch(memory, speculation, lag, stepwise)
         self.states = kinds.states(
-            scheduler.new_queue(), memory, batch, self.journal, output_tokens, type(scheduler).__name__
+            _queue_of(scheduler), memory, batch, self.journal, output_tokens, type(scheduler).__name__
         )
         if speculation is not None:
             assert isinstance(self.states, Speculating)
@@ -304,3 +305,16 @@ def _step_times(stepwise: bool, speculation: Speculation | None) -> type[StepTim
     if speculation is None:
         return SingleSteps if stepwise else StepTimes
     return SpeculativeSingleSteps if stepwise else SpeculativeStepTimes
+
+
+def _queue_of(scheduler: Scheduler) -> WaitingQueue:
+    """Take a new queue from a scheduler; `PolicyError` where it raises, or returns something else."""
+    place = f"{type(scheduler).__name__}, new_queue"
+    try:
+        queue = scheduler.new_queue()
+        empty = len(queue) == 0 and not list(queue.values())
+    except BaseException as error:
+        raise guests.blamed(error, place, PolicyError) from error
+    if not empty:
+        raise PolicyError(f"{place}: {shortened(queue)}, expected an empty queue")
+    return queue

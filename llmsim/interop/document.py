@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +60,6 @@ def read_document(path: Path) -> Document:
 def _text(path: Path) -> str:
     try:
         return read_text(path)
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise InputError(f"{path}: a gzip file that is cut off or damaged") from None
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror or e})") from None
     except UnicodeDecodeError as e:

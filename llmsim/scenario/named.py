@@ -55,7 +55,7 @@ class Named(Table):
         except ValidationError as error:
             problems = [_line((name, *e["loc"]), e["type"], e["input"], **e.get("ctx", {})) for e in error.errors()]
             raise ValidationError.from_exception_data(cls.__name__, problems) from None
-        return {cls.key: name, **{option: getattr(checked, option) for option in checked.model_fields_set}}
+        return {cls.key: name, **{option: getattr(checked, option) for option in options}}
 
     @classmethod
     def names(cls) -> list[str]:

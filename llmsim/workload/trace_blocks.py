@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +62,6 @@ def _pieces(path: Path, size: int) -> Iterator[bytes]:
         raise InputError(f"{path}: no such trace file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, expected a trace file") from None
-    except EOFError:
-        raise InputError(f"{path}: the gzip file is truncated") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: the gzip file is damaged ({error})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -277,3 +277,11 @@ def test_a_scenario_that_needs_its_trace_says_so() -> None:
 def test_users_without_a_text_of_their_own_cannot_be_told_apart():
     with pytest.raises(InputError, match=r"3 users with user_tokens = 0 cannot be told apart"):
         load_scenario("prefix_caching", ["workload.prefixes.users=3", "workload.prefixes.user_tokens=0"])
+
+
+def test_options_keep_the_order_in_which_they_were_given() -> None:
+    """The order of a set differs from process to process, and so would the bytes of scenario.json."""
+    for order in (("prompt_tokens", "output_tokens"), ("output_tokens", "prompt_tokens")):
+        given = ", ".join(f"{name}=5" for name in order)
+        scenario = load_scenario("quickstart", [f"workload.lengths={{source='fixed', {given}}}"])
+        assert tuple(scenario.model_dump(mode="json")["workload"]["lengths"]) == ("source", *order)
