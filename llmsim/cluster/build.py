@@ -111,7 +111,7 @@ def _check(workload: Workload, specs: Sequence[InstanceSpec], options: RunOption
             raise InputError(f"{type(spec.scheduler).__name__} does not count drafted tokens")
         if spec.speculation is not None and options.disaggregation is not None:
             raise InputError("requests speculate on instances that compute prompts themselves")
-        if spec.speculation is not None and spec.async_scheduling and len(spec.speculation.by_batch) > 1:
+        if spec.speculation is not None and spec.async_scheduling and spec.speculation.changes:
             raise InputError("asynchronous scheduling goes with one number of drafted tokens, not with several")
     if options.disaggregation is not None:
         if options.autoscaling is not None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsim.acceptance import PER_TOKEN
-from llmsim.engine.speculation.rule import Speculation
+from llmsim.engine.speculation.rule import MostGoodput, Speculation
 from llmsim.errors import InputError
 from llmsim.experiment.assemble import blaming
 from llmsim.latency import hardware
@@ -89,9 +90,31 @@ def make_speculation(
     table = drafts.table
     _check(scenario, scheduler, table, asynchronous=asynchronous)
     with blaming(scenario, "speculation"):
-        numbers = {drafts for _, drafts in table.by_batch} | {table.num_speculative_tokens}
+        numbers = {k for _, k in table.by_batch} | {table.num_speculative_tokens}
+        if table.adapt == "goodput":
+            numbers = set(range(table.num_speculative_tokens + 1))
         times = {k: with_host(drafts.latency(latency, k), 1 + k) for k in sorted(numbers)}
+    if table.adapt == "goodput":
+        return MostGoodput(table.by_batch, table.lookahead, times, tuple(_mean_lengths(scenario, table)))
     return Speculation(table.by_batch, table.lookahead, times)
+
+
+def _mean_lengths(scenario: Scenario, table: SpeculationTable) -> Sequence[float]:
+    """Acceptance lengths of all requests, as an engine learns them; of classes without weights each counts alike."""
+    classes = scenario.workload.classes
+    if not classes:
+        return _lengths(table)
+    weights = np.array([each.weight or 1.0 for each in classes])
+    each: NDArray[np.float64] = np.array(_lengths_of_classes(scenario, table))
+    return [float(length) for length in weights @ each / weights.sum()]
+
+
+def _lengths_of_classes(scenario: Scenario, table: SpeculationTable) -> list[Sequence[float]]:
+    """Acceptance lengths of each class, of one where there are none."""
+    with blaming(scenario, "speculation", "acceptance"):
+        shared = _lengths(table)
+    own = [each.acceptance_length for each in scenario.workload.classes]
+    return [shared if length is None else _capped(table, length) for length in own] or [shared]
 
 
 def _check(scenario: Scenario, scheduler: Scheduler, table: SpeculationTable, *, asynchronous: bool) -> None:
@@ -99,7 +122,8 @@ def _check(scenario: Scenario, scheduler: Scheduler, table: SpeculationTable, *,
     if not scheduler.honours_speculation:
         raise InputError(f"{where}{name} does not count drafted tokens; expected chunked_prefill, priority or static")
     if asynchronous and (table.method == "ngram" or table.changes):
-        named = "method = 'ngram'" if table.method == "ngram" else "num_speculative_tokens_per_batch_size"
+        named = "adapt" if table.adapt is not None else "num_speculative_tokens_per_batch_size"
+        named = "method = 'ngram'" if table.method == "ngram" else named
         raise InputError(f"{where}{named} goes with scheduler.async_scheduling = false")
     if scenario.kv_transfer is not None:
         raise InputError(
@@ -124,12 +148,9 @@ def make_acceptance(scenario: Scenario, rng: np.random.Generator, requests: Work
     table = scenario.speculation
     if table is None or not scenario.speculates:
         return None
-    with blaming(scenario, "speculation", "acceptance"):
-        shared = _lengths(table)
-    classes = scenario.workload.classes
-    lengths = [shared if each.acceptance_length is None else _capped(table, each.acceptance_length) for each in classes]
+    lengths = _lengths_of_classes(scenario, table)
     of_request = np.zeros(len(requests), np.int64) if requests.classes is None else requests.classes.of_request
-    return draw(rng, [_hundredths(each) for each in lengths or [shared]], of_request, table.num_speculative_tokens)
+    return draw(rng, [_hundredths(each) for each in lengths], of_request, table.num_speculative_tokens)
 
 
 def _lengths(table: SpeculationTable) -> Sequence[float]:

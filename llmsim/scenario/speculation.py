@@ -53,6 +53,8 @@ class SpeculationTable(Table):
     num_speculative_tokens: Drafts
     #: fewer by the number of decoding requests: [[1, 64, 3], [65, 128, 1], [129, 1024, 0]]; the last row holds for more
     num_speculative_tokens_per_batch_size: Annotated[tuple[BatchSizes, ...], Field(strict=False)] = ()
+    #: up to num_speculative_tokens, as many as yield most accepted tokens in the time of a step (SmartSpec)
+    adapt: Literal["goodput"] | None = None
     #: mean tokens that a step yields of each request: from 1 to num_speculative_tokens + 1, in hundredths
     acceptance_length: float | None = None
     #: shares of steps in which the first drafted token, the first two, ... are accepted: never ascending
@@ -90,6 +92,8 @@ class SpeculationTable(Table):
 
     @model_validator(mode="after")
     def _batch_sizes_fit(self) -> SpeculationTable:
+        if self.adapt is not None and self.num_speculative_tokens_per_batch_size:
+            raise ValueError("adapt and num_speculative_tokens_per_batch_size exclude each other; give one of them")
         expected = 1
         for first, last, drafts in self.num_speculative_tokens_per_batch_size:
             row = [first, last, drafts]
@@ -129,7 +133,7 @@ class SpeculationTable(Table):
     @property
     def changes(self) -> bool:
         """Whether the number of drafted tokens changes in a run."""
-        return len({drafts for _, drafts in self.by_batch}) > 1
+        return self.adapt is not None or len({drafts for _, drafts in self.by_batch}) > 1
 
     @property
     def lookahead(self) -> int:

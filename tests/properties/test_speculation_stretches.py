@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsim.abandonment import Abandoning, Deadlines
-from llmsim.engine.speculation.rule import Speculation
+from llmsim.engine.speculation.rule import MostGoodput, Speculation
 from llmsim.routers.least_outstanding import LeastOutstanding
 from llmsim.routers.prefix_aware import PrefixAware
 from llmsim.routers.round_robin import RoundRobin
@@ -54,7 +54,10 @@ def speculations(draw):
     ]
     step_s, prefill_s, sequence_s, context_s = draw(st.sampled_from([(0.125, 0, 0, 0), (0.0101, 13e-5, 37e-5, 17e-7)]))
     latency = {k: LinearSteps(step_s + 0.002 * k, prefill_s, sequence_s * (1 + k), context_s) for k in range(most + 1)}
-    return Speculation(table, draw(st.sampled_from([0, most, 20])), latency), lengths
+    lookahead = draw(st.sampled_from([0, most, 20]))
+    if draw(st.booleans()):
+        return MostGoodput(((1, most),), lookahead, latency, tuple(length / 100 for length in lengths[0])), lengths
+    return Speculation(table, lookahead, latency), lengths
 
 
 def speculating(requests, lengths, seed):
@@ -82,7 +85,7 @@ def test_stretches_equal_single_steps(
 ):
     speculation, lengths = rule
     if ends is not None:
-        speculation = replace(speculation, by_batch=speculation.by_batch[:1])
+        speculation = Speculation(speculation.by_batch[:1], speculation.lookahead, speculation.latency)
     n = len(requests)
     if deadlines is not None:
         scheduler = Abandoning(scheduler, deadlines)

@@ -20,11 +20,11 @@ class Speculating(RequestStates):
     latency: LatencyModel  #: of steps in which as many are drafted as at present
 
     def settle(self) -> None:
-        """Let all draft as many tokens as the number of those that decode says, if that has changed."""
+        """Let all draft as many tokens as the rule says, if requests have joined or left since it was asked."""
         batch = self.batch
         if not batch.changed:
             return
-        drafts = self.rule.drafts(batch.sequences)
+        drafts = self.rule.drafts(batch.sequences, batch.context / PER_TOKEN)
         if drafts != batch.drafts:
             decoding = [request for request in self.running.values() if request.counter is not None]
             for request in decoding:

@@ -54,6 +54,11 @@ def spoken(*changes):
             ("speculation.num_speculative_tokens_per_batch_size=[[1, 8, 4]]",),
             "[1, 8, 4] drafts more than num_speculative_tokens = 3",
         ),
+        (
+            ("speculation.adapt=goodput", "speculation.num_speculative_tokens_per_batch_size=[[1, 8, 3]]"),
+            "adapt and num_speculative_tokens_per_batch_size exclude each other",
+        ),
+        (("speculation.adapt=goodput", "scheduler.async_scheduling=true"), "adapt goes with scheduler.async"),
         (("speculation.method=draft_model",), "method 'draft_model' needs draft = {model = ...}"),
         (("speculation.method=ngram",), "method 'ngram' looks tokens up in the prompt; expected no draft"),
         (("speculation.draft={layers = 1, step_s = 0.001}",), "layers and step_s exclude each other"),
@@ -163,3 +168,20 @@ def test_vllm_schedules_ahead_unless_n_grams_are_looked_up():
 def test_an_asynchronous_run_equals_single_steps():
     scenario = load_scenario("speculation", ["workload.requests=80", "scheduler.async_scheduling=true"])
     assert same(run(scenario).record, run(scenario, stepwise=True).record)
+
+
+def test_goodput_drafts_fewer_the_more_requests_there_are():
+    """Steps take 10 ms and 1 ms for each token; lengths are 1, 2, 2.7, 2.7: 2.7 / (10 + 3 n) against 2 / (10 + 2 n)."""
+    latency = "cluster.latency={name = 'constant', step_s = 0.01, decode_seq_s = 0.001}"
+    changes = [*LENGTH, latency, "speculation.adapt=goodput", "speculation.draft={step_s = 0.0}"]
+    rule = assemble(load_scenario("speculation", changes)).instances[0].speculation
+    assert [rule.drafts(n, 0) for n in (1, 11, 12, 1000)] == [2, 2, 1, 1]
+    assert rule.drafts(0, 0) == 3
+
+
+def test_a_run_by_goodput_equals_single_steps():
+    changes = ["workload.requests=150", "workload.arrivals.rate_per_s=25", "speculation.adapt=goodput"]
+    scenario = load_scenario("speculation", [*changes, "cluster.latency=roofline"])
+    stretches, steps = run(scenario), run(scenario, stepwise=True)
+    assert same(stretches.record, steps.record)
+    assert len(set(stretches.record.steps["num_speculative_tokens"].tolist())) > 1
