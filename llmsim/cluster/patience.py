@@ -37,6 +37,8 @@ class Impatience(NoPatience):
     ) -> None:
         self._clock = clock
         self._patience = patience
+        self._first_s = patience.first_token_s.data  # give plain numbers
+        self._next_s = patience.next_token_s.data
         self._clients = clients
         self._entrance = entrance
         self._turn_away = turn_away
@@ -66,8 +68,7 @@ class Impatience(NoPatience):
 
     def _watch(self, request: Request, last_s: float) -> None:
         """Let the user leave, or look again when patience may run out; `last_s`: its latest token, NaN if none."""
-        now_s, patience = self._clock.now_s, self._patience
-        first_s, next_s = (float(of[request.id]) for of in (patience.first_token_s, patience.next_token_s))
+        now_s, first_s, next_s = self._clock.now_s, self._first_s[request.id], self._next_s[request.id]
         if isnan(last_s):
             ends_s = request.arrival_s + first_s
             look_s = min(ends_s, now_s + next_s)  # the first token may have come by then, and a gap begun

@@ -147,7 +147,8 @@ class Instance:
     def start(self, *, eager: bool, until_s: float) -> None:
         """Begin to serve, up to a time: with an event for each act, or lazily."""
         self.loop.end_at(until_s)
-        self.eager = self.journal.eager = eager
+        self.eager = eager
+        self.journal.begin(eager=eager)
         if eager:
             self.clock.process(self.loop.serve())
 
