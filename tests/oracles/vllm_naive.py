@@ -89,6 +89,8 @@ class Request:
     first_scheduled: int | None = None
     first_token: int | None = None
     end: int | None = None
+    last_token: int | None = None
+    aborted: bool = False
     preemptions: int = 0
     found: list[int] = field(default_factory=list)
 
@@ -108,7 +110,8 @@ class Request:
 class Engine:
     """One engine in virtual time; `steps` and `outcome` as peers/vllm has them."""
 
-    def __init__(self, settings, step_time, requests):
+    def __init__(self, settings, step_time, requests, patience=None):
+        self.patience = patience  # of each request: ticks to its first token, and from one to the next
         self.s, self.time_of = settings, step_time
         self.size = settings["block_size"]
         self.pool = Pool(settings["num_blocks"], settings["prefix_caching"])
@@ -253,8 +256,9 @@ class Engine:
         """Let the tokens of a batch become known; return who has ended."""
         finished = []
         for request, _, emits in batch:
-            if not emits:
+            if not emits or request.aborted:
                 continue
+            request.last_token = end
             request.emitted += 1
             request.pending -= 1
             if request.first_token is None:
@@ -267,6 +271,20 @@ class Engine:
                 self.pool.release(request.table)
                 (self.running if request in self.running else self.waiting).remove(request)
         return finished
+
+    def leaves(self, request):
+        """When the user gives up, if no token comes before."""
+        if self.patience is None:
+            return float("inf")
+        first, following = self.patience[request.id]
+        return request.arrival + first if request.last_token is None else request.last_token + following
+
+    def abort(self, requests, now):
+        """Take requests out, at once: finish_requests of vLLM, whose blocks are free as those of any that end."""
+        for request in requests:
+            request.end, request.aborted = now, True
+            self.pool.release(request.table)
+            (self.running if request in self.running else self.waiting).remove(request)
 
     def run(self, in_flight=1):
         """Serve all. Batches run one after another; so many may be under way when one is decided."""
@@ -286,7 +304,9 @@ class Engine:
                     continue
             batch, end = under_way.pop(0)
             now = max(now, end)
+            leaving = [r for r in (*self.running, *self.waiting) if self.leaves(r) < now]
             finished = self.emit(batch, now)
+            self.abort([r for r in leaving if r.end is None], now)
             if in_flight == 1:
                 self.steps[-1].append(finished)
         return self
