@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from llmsim.studies.validation import validate
-from llmsim.studies.validation.decision_runs import Fate, TickedSteps
+from llmsim.studies.validation.decision_runs import Fate, TickedSteps, spelled_out
 from llmsim.studies.validation.sglang_replay import DIGITS, compare_run
-from llmsim.studies.validation.sglang_runs import Batch, SglangRun, steps_of, workload_of
+from llmsim.studies.validation.sglang_runs import Batch, SglangRun, Step, workload_of
 from tests.oracles.sglang_naive import Naive, Settings
 from tests.oracles.sglang_peers import WORKLOADS, peers
 from tests.oracles.sglang_workloads import drawn
@@ -64,7 +64,7 @@ def compared(seed, **fixed):
             settings,
             TickedSteps(**times),
             workload_of("drawn", requests),
-            steps_of(steps),
+            spelled_out(steps, Step),
             [Fate(*fate) for fate in outcome],
             [Batch(*batch) for batch in batches],
             [Fate(*fate) for fate in overlap_outcome],

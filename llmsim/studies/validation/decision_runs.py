@@ -7,10 +7,10 @@ the bit.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -86,19 +86,30 @@ class DecisionRun:
         return self.name.rpartition("-")[0]
 
 
+Made = TypeVar("Made")
+AnyStep = TypeVar("AnyStep")
+
+
 def read_run(path: Path) -> DecisionRun:
     """Read one file. Raises InputError naming file and key of what is missing."""
-    try:
-        file = json.loads(path.read_text(encoding="utf-8"))
-        return DecisionRun(
+    return read_recorded(
+        path,
+        lambda file: DecisionRun(
             file["id"],
             file["settings"],
             TickedSteps(**file["step_time_ticks"]),
             workload_of(file["id"], file["requests"]),
-            _steps(file["steps"]),
+            spelled_out(file["steps"], Step),
             [Fate(*fate) for fate in file["outcome"]],
             [Fate(*fate) for fate in file["async_outcome"]],
-        )
+        ),
+    )
+
+
+def read_recorded(path: Path, make: Callable[[dict[str, Any]], Made]) -> Made:
+    """Make a run of what a file holds. Raises InputError naming file and key of what is missing."""
+    try:
+        return make(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except KeyError as error:
@@ -110,24 +121,29 @@ def read_run(path: Path) -> DecisionRun:
 def workload_of(name: str, requests: Sequence[Sequence[Any]]) -> Workload:
     """Turn rows [arrival, prompt, output, priority, parts] into a workload; arrivals in ticks, parts [name, end]."""
     arrival, prompt, output, priority, parts = zip(*requests, strict=True)
-    ids = np.array([part for own in parts for part, _ in own], dtype=np.int64)
-    ends = np.array([end for own in parts for _, end in own], dtype=np.int64)
     values, of_request = np.unique(priority, return_inverse=True)
     return Workload(
         np.array(arrival) * TICK_S,
         np.array(prompt),
         np.array(output),
         name,
-        prefixes=Prefixes(ids, ends, np.cumsum([0, *map(len, parts)])),
+        prefixes=prefixes_of(parts),
         classes=Classes(of_request, tuple(map(str, values)), tuple(values.tolist())),
     )
 
 
-def _steps(rows: Sequence[Sequence[Any]]) -> list[Step]:
-    """Spell out which requests decode where a row only says: as in the step before."""
-    steps: list[Step] = []
+def prefixes_of(parts: Sequence[Sequence[Sequence[int]]]) -> Prefixes:
+    """What requests begin with: [name, end in tokens] of each part of each request."""
+    ids = np.array([part for own in parts for part, _ in own], dtype=np.int64)
+    ends = np.array([end for own in parts for _, end in own], dtype=np.int64)
+    return Prefixes(ids, ends, np.cumsum([0, *map(len, parts)]))
+
+
+def spelled_out(rows: Sequence[Sequence[Any]], kind: Callable[..., AnyStep]) -> list[AnyStep]:
+    """Steps of a kind with `decode` and `finished`; which decode where a row only says: as in the step before."""
+    steps: list[AnyStep] = []
     for row in rows:
-        step = Step(*row)
-        step = step._replace(finished=sorted(step.finished))
-        steps.append(step if row[3] is not None else step._replace(decode=steps[-1].decode))
+        step = kind(*row)
+        decode = steps[-1].decode if step.decode is None else step.decode  # type: ignore[attr-defined]
+        steps.append(step._replace(decode=decode, finished=sorted(step.finished)))  # type: ignore[attr-defined]
     return steps

@@ -6,7 +6,6 @@ the bit.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmsim.errors import InputError
-from llmsim.studies.validation.decision_runs import TICK_S, Fate, TickedSteps
+from llmsim.studies.validation.decision_runs import (
+    TICK_S,
+    Fate,
+    TickedSteps,
+    prefixes_of,
+    read_recorded,
+    spelled_out,
+)
 from llmsim.workload.asked import Asked
 from llmsim.workload.contract import Workload
-from llmsim.workload.prefixes import Prefixes
 
 
 class Step(NamedTuple):
@@ -72,46 +76,29 @@ class SglangRun:
 
 def read_run(path: Path) -> SglangRun:
     """Read one file. Raises InputError naming file and key of what is missing."""
-    try:
-        file = json.loads(path.read_text(encoding="utf-8"))
-        return SglangRun(
+    return read_recorded(
+        path,
+        lambda file: SglangRun(
             file["id"],
             file["settings"],
             TickedSteps(**file["step_time_ticks"]),
             workload_of(file["id"], file["requests"]),
-            steps_of(file["steps"]),
+            spelled_out(file["steps"], Step),
             [Fate(*fate) for fate in file["outcome"]],
             [Batch(*batch) for batch in file["overlap_batches"]],
             [Fate(*fate) for fate in file["overlap_outcome"]],
-        )
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except KeyError as error:
-        raise InputError(f"{path}: no key {error}, expected one") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a file of decisions ({error})") from None
+        ),
+    )
 
 
 def workload_of(name: str, requests: Sequence[Sequence[Any]]) -> Workload:
     """Turn rows [arrival, prompt, output, max_new_tokens, ignore_eos, parts] into a workload; arrivals in ticks."""
     arrival, prompt, output, max_tokens, ignore_eos, parts = zip(*requests, strict=True)
-    ids = np.array([part for own in parts for part, _ in own], dtype=np.int64)
-    ends = np.array([end for own in parts for _, end in own], dtype=np.int64)
     return Workload(
         np.array(arrival) * TICK_S,
         np.array(prompt),
         np.array(output),
         name,
-        prefixes=Prefixes(ids, ends, np.cumsum([0, *map(len, parts)])),
+        prefixes=prefixes_of(parts),
         asked=Asked(np.array(max_tokens), np.array(ignore_eos, dtype=np.bool_)),
     )
-
-
-def steps_of(rows: Sequence[Sequence[Any]]) -> list[Step]:
-    """Spell out which requests decode where a row only says: as in the step before."""
-    steps: list[Step] = []
-    for row in rows:
-        step = Step(*row)
-        step = step._replace(finished=sorted(step.finished))
-        steps.append(step if row[3] is not None else step._replace(decode=steps[-1].decode))
-    return steps

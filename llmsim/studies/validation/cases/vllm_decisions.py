@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.scheduler import Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.priority import Priority
-from llmsim.studies.validation.case_report import Check, Point, Report
-from llmsim.studies.validation.decision_runs import TICK_S, DecisionRun, Fate, read_run
+from llmsim.studies.validation.case_report import Point, Report
+from llmsim.studies.validation.decision_report import checks, compare_all, mean_ttft_s, notes, rows
+from llmsim.studies.validation.decision_runs import DecisionRun, read_run
 from llmsim.studies.validation.decisions import Agreement, compare_run
 from llmsim.studies.validation.run_case import Progress
 
 FOLDER = "peers/vllm"
-NAMED_DIFFERENCES = 8  #: workloads whose first difference is told
 ABOUT = (
     "Random workloads that vLLM 0.33.0's unmodified scheduler, KV cache manager and block pool were driven with in "
     "virtual time; our engine with the same settings and step times. Compared are every step of its synchronous mode "
@@ -38,23 +35,20 @@ SCHEDULERS: dict[str, type[ChunkedPrefill]] = {"fcfs": ChunkedPrefill, "priority
 
 def compare(data_dir: Path, progress: Progress) -> Report:
     """Replay all workloads of `data_dir`/peers/vllm."""
-    files = sorted((data_dir / FOLDER).glob("*.json"))
-    if not files:
-        raise InputError(f"{data_dir / FOLDER}: no workloads (*.json), expected some")
-    agreements = []
-    for done, file in enumerate(files):
-        progress(done, len(files))
-        run = read_run(file)
-        agreements.append(compare_run(run, spec_of(run)))
-    progress(len(files), len(files))
+    agreements = compare_all(data_dir / FOLDER, _compared, progress)
     return Report(
         case="vllm-decisions",
         about=ABOUT,
-        points=tuple(point for agreement in agreements for point in _points(agreement)),
-        checks=tuple(_check(part, name, agreements) for part, name in CHECKED.items()),
-        rows=tuple(_rows(agreements)),
-        notes=tuple(_notes(agreements)),
+        points=tuple(_point(agreement) for agreement in agreements),
+        checks=checks(agreements, CHECKED),
+        rows=rows(agreements, "vllm", {f"same_{part}": part for part in CHECKED}),
+        notes=notes(agreements),
     )
+
+
+def _compared(file: Path) -> Agreement:
+    run = read_run(file)
+    return compare_run(run, spec_of(run))
 
 
 def spec_of(run: DecisionRun) -> InstanceSpec:
@@ -85,43 +79,7 @@ def _scheduler(settings: dict[str, Any]) -> Scheduler:
     )
 
 
-def _check(part: str, name: str, agreements: Sequence[Agreement]) -> Check:
-    return Check(name, sum(getattr(agreement, part) is not None for agreement in agreements), 0, "workloads")
-
-
-def _rows(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
-    kinds = list(dict.fromkeys(agreement.run.kind for agreement in agreements))
-    rows = [_row(kind, [a for a in agreements if a.run.kind == kind]) for kind in kinds]
-    return [*rows, _row("all", list(agreements))]
-
-
-def _row(kind: str, agreements: Sequence[Agreement]) -> dict[str, Any]:
-    return {
-        "workloads_of": kind,
-        "workloads": len(agreements),
-        "steps_of_vllm": sum(len(agreement.run.steps) for agreement in agreements),
-        "same_steps": sum(agreement.steps is None for agreement in agreements),
-        "same_outcome": sum(agreement.outcome is None for agreement in agreements),
-        "same_async_outcome": sum(agreement.async_outcome is None for agreement in agreements),
-    }
-
-
-def _points(agreement: Agreement) -> list[Point]:
+def _point(agreement: Agreement) -> Point:
     run = agreement.run
-    theirs_s, ours_s = (_ttft_s(agreement, fates) for fates in (run.outcome, agreement.ours))
-    return [Point(run.kind, f"{run.name}, mean TTFT", "s", theirs_s, ours_s)]
-
-
-def _ttft_s(agreement: Agreement, fates: Sequence[Fate]) -> float:
-    first_s = np.array([fate.first_token for fate in fates]) * TICK_S
-    return float(np.mean(first_s - agreement.run.workload.arrival_s))
-
-
-def _notes(agreements: Sequence[Agreement]) -> list[str]:
-    apart = [agreement for agreement in agreements if agreement.first is not None]
-    notes = [f"{agreement.run.name}, {agreement.first}" for agreement in apart[:NAMED_DIFFERENCES]]
-    return (
-        notes
-        if len(apart) <= NAMED_DIFFERENCES
-        else [*notes, f"{len(apart) - NAMED_DIFFERENCES} more workloads differ"]
-    )
+    theirs_s, ours_s = (mean_ttft_s(run, fates) for fates in (run.outcome, agreement.ours))
+    return Point(run.kind, f"{run.name}, mean TTFT", "s", theirs_s, ours_s)
