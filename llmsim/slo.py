@@ -46,9 +46,9 @@ class Slo:
 
 
 def bound_name(bound: str) -> str:
-    """What a bound is called: "TTFT" for ttft_s, "token deadline" for token_deadline_s."""
+    """What a bound is called: "TTFT" for ttft_s, "ITL" for tbt_s, "token deadline" for token_deadline_s."""
     name = bound.removesuffix("_s")
-    return name.replace("_", " ") if "_" in name else name.upper()
+    return name.replace("_", " ") if "_" in name else "ITL" if name == "tbt" else name.upper()
 
 
 def contradiction(ttft_s: float | None, e2e_s: float | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,21 +12,30 @@ from llmsim.cli.output import ProgressBar, print_json
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from llmsim.studies.bench.speed import Comparison, Measurement
+    from llmsim.studies.bench.suites import Scale
+
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="fixed, azure-conv, overload, fcfs, mooncake; scale: a million requests, 1,000 instances; "
+        "stretches: against single steps; traces: reading three million rows.",
+        show_default="the first five",
+    ),
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Compare with another version, run in turn: its virtual environment, its Python, or its folder.",
+    ),
+]
 
 
 def bench(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...",
-            help="fixed, azure-conv, overload, fcfs, sessions, sessions-128-turns, mooncake, mooncake-caching; "
-            "lognormal-one, prefix-aware, long-outputs, token-delay, earliest-deadline-deep, sed-1000, stale-1000, "
-            "sender, disaggregated, gateway, heterogeneous, patience; all: these; scale: a million requests, 1,000 "
-            "instances; stretches: against single steps; traces: reading three million rows.",
-            show_default="the first eight",
-        ),
-    ] = None,
+    names: Names = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     requests: Annotated[
         int | None, typer.Option(min=10, max=10**9, help="Requests of each run.", show_default="20,000 of most")
@@ -39,20 +49,14 @@ def bench(
             show_default="3",
         ),
     ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Compare with another version, run in turn: its virtual environment, its Python, or its folder.",
-        ),
-    ] = None,
+    against: Against = None,
 ) -> None:
     """Measure requests, steps and tokens per second, and memory, against SimPy's plain timeouts per second.
 
     Each workload runs in a process of its own. Timed is everything from the workload's arrays to the score. SimPy's
     timeouts are measured right before and after each run; their median is the yardstick.
     """
-    from llmsim.studies.bench import speed_tables, suites
+    from llmsim.studies.bench import suites
 
     chosen = suites.known(names or [])
     if chosen == [suites.TRACES]:
@@ -70,26 +74,46 @@ def bench(
     scale = suites.scale(**size, repeat=often, watch=ProgressBar) if suites.SCALE in chosen else None
     compared = suites.stretches(**size, watch=ProgressBar) if suites.STRETCHES in chosen else {}
     timeouts_per_s = suites.yardstick([*measured.values(), *(scale.runs.values() if scale else ())])
-    if as_json:
-        values = {
-            "simpy_timeouts_per_s": timeouts_per_s,
-            "workloads": speed_tables.speed_json(measured, timeouts_per_s),
-        }
-        extras = {
-            "skipped": skipped,
-            "scale": speed_tables.scale_json(scale) if scale else None,
-            "stretches": speed_tables.stretches_json(compared),
-        }
-        print_json(values | {name: extra for name, extra in extras.items() if extra})
-        return
-    shown = []
+    show = _print_json if as_json else _print
+    show(measured, skipped, scale, compared, timeouts_per_s)
+
+
+def _print_json(
+    measured: Mapping[str, Measurement],
+    skipped: Mapping[str, str],
+    scale: Scale | None,
+    compared: Mapping[float, Comparison],
+    timeouts_per_s: float,
+) -> None:
+    from llmsim.studies.bench import speed_tables
+
+    values = {"simpy_timeouts_per_s": timeouts_per_s, "workloads": speed_tables.speed_json(measured, timeouts_per_s)}
+    extras = {
+        "skipped": skipped,
+        "scale": speed_tables.scale_json(scale) if scale else None,
+        "stretches": speed_tables.stretches_json(compared),
+    }
+    print_json(values | {name: extra for name, extra in extras.items() if extra})
+
+
+def _print(
+    measured: Mapping[str, Measurement],
+    skipped: Mapping[str, str],
+    scale: Scale | None,
+    compared: Mapping[float, Comparison],
+    timeouts_per_s: float,
+) -> None:
+    from llmsim.reports.terminal import plain_console
+    from llmsim.studies.bench import speed_tables
+
+    console = plain_console()
     if measured or skipped:
-        shown.append(speed_tables.speed_table(measured, skipped, timeouts_per_s))
+        console.print(speed_tables.speed_table(measured, skipped, timeouts_per_s), "")
     if scale:
-        shown.append(speed_tables.scale_table(scale))
+        console.print(speed_tables.scale_table(scale), "")
     if compared:
-        shown.append(speed_tables.stretches_table(compared))
-    _print(shown, timeouts_per_s)
+        console.print(speed_tables.stretches_table(compared), "")
+    console.print(f"SimPy alone, here and now: {timeouts_per_s:,.0f} plain timeouts/s")
 
 
 def _traces(rows: int | None, as_json: bool) -> None:
@@ -124,12 +148,3 @@ def _against(
     from llmsim.reports.terminal import plain_console
 
     plain_console().print(speed_tables.against_table(found, skipped))
-
-
-def _print(shown: list[Table], timeouts_per_s: float) -> None:
-    from llmsim.reports.terminal import plain_console
-
-    console = plain_console()
-    for table in shown:
-        console.print(table, "")
-    console.print(f"SimPy alone, here and now: {timeouts_per_s:,.0f} plain timeouts/s")

@@ -13,6 +13,14 @@ from llmsim.cli.output import ProgressBar, expect, print_json, requests_of
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.cli.shortcuts import OF_PLAN, with_shortcuts
 
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Folder for tables and picture.", show_default="results/NAME-plan; none with --json"
+    ),
+]
+Replace = Annotated[bool, typer.Option("--force", help="Replace the answer to another question in --out.")]
+
 
 @with_shortcuts(OF_PLAN)
 def plan(
@@ -21,13 +29,8 @@ def plan(
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,
     jobs: choose.Jobs = 1,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder for tables and picture.", show_default="results/NAME-plan; none with --json"
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the answer to another question in --out.")] = False,
+    out: Out = None,
+    force: Replace = False,
     pictures: choose.Pictures = "png",
     as_json: choose.AsJson = False,
 ) -> None:

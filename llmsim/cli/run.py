@@ -44,6 +44,14 @@ DecisionLimit = Annotated[
 Perfetto = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write a trace for ui.perfetto.dev (extra perfetto).")
 ]
+Stepwise = Annotated[bool, typer.Option(help="Take every engine step on its own: slower, same result.")]
+UntilSure = Annotated[
+    bool, typer.Option(help="Take twice as many requests, again and again, until the run is not too short to say.")
+]
+Sensitivity = Annotated[
+    bool,
+    typer.Option(help="Tell TTFT P99 with steps 5 % shorter and longer: two more runs. Told unasked near full seats."),
+]
 
 
 @with_shortcuts(SCHEDULER, SEED)
@@ -54,21 +62,14 @@ def run(
     as_json: choose.AsJson = False,
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,
-    stepwise: Annotated[bool, typer.Option(help="Take every engine step on its own: slower, same result.")] = False,
+    stepwise: Stepwise = False,
     pictures: choose.Pictures = "png",
     save_as: SaveAs = None,
     perfetto: Perfetto = None,
     force: choose.ForceAndReplace = False,
     decision_limit_s: DecisionLimit = None,
-    until_sure: Annotated[
-        bool, typer.Option(help="Take twice as many requests, again and again, until the run is not too short to say.")
-    ] = False,
-    sensitivity: Annotated[
-        bool,
-        typer.Option(
-            help="Tell TTFT P99 with steps 5 % shorter and longer: two more runs. Told unasked near full seats."
-        ),
-    ] = False,
+    until_sure: UntilSure = False,
+    sensitivity: Sensitivity = False,
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
     from llmsim import experiment
@@ -95,9 +96,16 @@ def run(
             )
         with told("written"):
             _write(result, saved, trace, scratch, force=force, formats=formats)
+    _show(result, folder, classes, as_json=as_json, force=force, sensitivity=sensitivity)
+
+
+def _show(
+    result: Result, folder: Path | None, classes: OwnClasses, *, as_json: bool, force: bool, sensitivity: bool
+) -> None:
+    """Print the score, and whether it hangs on a small error of the step times: asked for, or near full seats."""
     from llmsim.studies import sensitivity as study
 
-    hangs = study.sensitivity(described, result, classes) if sensitivity else None
+    hangs = study.sensitivity(result.scenario, result, classes) if sensitivity else None
     if as_json:
         more = {} if hangs is None else {"sensitivity": hangs.to_dict()}
         print_json(result.reported(force=force).to_dict() | more)

@@ -37,21 +37,26 @@ Axes = Annotated[
 ]
 
 
+Seeds = Annotated[
+    int | None, typer.Option(metavar="N", help="Runs of each point.", show_default="[sweep] seeds, else 1")
+]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Processes that simulate; 1: this one.", show_default="one per core")
+]
+Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder to keep points in.", show_default="results/NAME-sweep")
+]
+
+
 @with_shortcuts(SCHEDULER)
 def sweep(
     scenario: choose.ScenarioName,
     changes: choose.Changes = None,
     axes: Axes = None,
-    seeds: Annotated[
-        int | None, typer.Option(metavar="N", help="Runs of each point.", show_default="[sweep] seeds, else 1")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes that simulate; 1: this one.", show_default="one per core")
-    ] = None,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run on this Dask scheduler's cluster.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to keep points in.", show_default="results/NAME-sweep")
-    ] = None,
+    out: Out = None,
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,
     pictures: choose.Pictures = "png",

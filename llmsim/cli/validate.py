@@ -34,6 +34,12 @@ Case = Annotated[
         "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
     ),
 ]
+Repetitions = Annotated[
+    int | None,
+    typer.Option(
+        min=2, metavar="N", help="Of coverage and verdicts: how often to simulate each queue.", show_default="20"
+    ),
+]
 
 
 def validate(
@@ -42,25 +48,17 @@ def validate(
         Path | None, typer.Option(metavar="DIR", help="Of a case: folder with groundtruth/, profiles/ and peers/.")
     ] = None,
     scenario: Annotated[
-        str | None,
-        typer.Option(metavar="SCENARIO", help="Of a result: what is to predict it, but for its workload."),
+        str | None, typer.Option(metavar="SCENARIO", help="Of a result: what is to predict it, but for its workload.")
     ] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the scenario. Repeatable.")
-    ] = None,
+    changes: choose.Changes = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for validation.json and a picture, validation.png.")
     ] = None,
     run: choose.RunOfFile = None,
     max_concurrency: choose.MaxConcurrency = None,
     assume_sends: choose.AssumeSends = False,
-    repetitions: Annotated[
-        int | None,
-        typer.Option(
-            min=2, metavar="N", help="Of coverage and verdicts: how often to simulate each queue.", show_default="20"
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    repetitions: Repetitions = None,
+    as_json: choose.AsJson = False,
 ) -> None:
     """Compare predictions with measurements; `passed` says whether the stated targets are met.
 
@@ -84,11 +82,7 @@ def validate(
         progress = stack.enter_context(ProgressBar("parts compared"))
         reports = _reports(case, data, scenario, changes or [], of_file, progress)
         if scratch is not None:
-            from llmsim.library.validate import keep_validation
-
-            if len(reports) > 1:
-                raise InputError(f"--out {out}: holds one report, and there are {len(reports)}; say which: --run K")
-            keep_validation(reports[0], scratch)
+            _keep(reports, scratch, out)
     if as_json:
         found = [report.to_dict() for report in reports]
         print_json(found[0] if len(found) == 1 else {"reports": found})
@@ -97,6 +91,14 @@ def validate(
 
         for report in reports:
             show_validation(report, out)
+
+
+def _keep(reports: list[Report], scratch: Path, out: Path | None) -> None:
+    from llmsim.library.validate import keep_validation
+
+    if len(reports) > 1:
+        raise InputError(f"--out {out}: holds one report, and there are {len(reports)}; say which: --run K")
+    keep_validation(reports[0], scratch)
 
 
 def _check_alone(case: str, **options: object) -> None:

@@ -58,7 +58,7 @@ METRICS = (
     _as("tbt_p99", "tbt_s.p99"),
     Kpi("gap over 0.5 s", "share", "share", LESS, "%", margin=MARGIN, key="stalls"),
     _as("e2e_p99", "e2e_s.p99", "(completed)"),
-    replace(_as("attainment_tbt", "slo.attainment"), name="TBT attainment"),
+    replace(_as("attainment_tbt", "slo.attainment"), name="ITL attainment"),
     _as("attainment", "slo.attainment", "(all)"),
     _as("attainment_completed", "slo.attainment", "(completed)"),
     _as("goodput", "slo.goodput_tokens_per_s"),

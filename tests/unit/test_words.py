@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import io
 import re
-import tokenize
-from collections.abc import Iterator
-from pathlib import Path
 
+from house import PERSONS, prose
 from places import ROOT
 
-PERSONS = re.compile(r"\b(who|whom|whoever|nobody|somebody|everybody|anybody|everyone|someone|anyone)\b", re.IGNORECASE)
 #: per 1,000 words
 MOST = 0.5
-
-
-def prose(file: Path) -> Iterator[tuple[int, str]]:
-    """Comments and docstrings of a file, with their lines."""
-    source = file.read_text(encoding="utf-8")
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.start[0], token.string
-    for node in ast.walk(ast.parse(source)):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and (text := ast.get_docstring(node, clean=False)):
-            yield node.body[0].lineno, text
 
 
 def test_things_are_not_called_persons() -> None:

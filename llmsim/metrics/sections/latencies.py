@@ -18,11 +18,13 @@ class Latencies(OfRequests):
     ttft_s: Annotated[Summary | None, Kpi("TTFT", "s", "latency", LESS, shown_in="ms", estimated=True, tail=True)]
     tpot_s: Annotated[Summary | None, Kpi("TPOT", "s", "latency", LESS, shown_in="ms", sample="per request", tail=True)]
     tbt_s: Annotated[
-        Summary | None, Kpi("TBT", "s", "latency", LESS, shown_in="ms", also=("ITL",), sample="of all gaps", tail=True)
+        Summary | None, Kpi("ITL", "s", "latency", LESS, shown_in="ms", also=("TBT",), sample="of all gaps", tail=True)
     ]
-    e2e_s: Annotated[Summary, Kpi("E2E", "s", "latency", LESS, estimated=True, tail=True)]
+    e2e_s: Annotated[Summary, Kpi("E2E", "s", "latency", LESS, shown_in="ms", estimated=True, tail=True)]
     #: until first scheduled
-    queueing_s: Annotated[Summary | None, Kpi("queueing", "s", "latency", LESS, estimated=True, tail=True)]
+    queueing_s: Annotated[
+        Summary | None, Kpi("queueing", "s", "latency", LESS, shown_in="ms", estimated=True, tail=True)
+    ]
 
     @classmethod
     def of(cls, requests: Requests) -> Self:

@@ -33,7 +33,7 @@ from llmsim.statistics import STEADY
 AUDITED_TOKENS = 10_000_000
 #: file that `llmsim run` writes -> what it shows
 PICTURES = {
-    "latencies.png": "How long users waited: shares of requests (TTFT, TPOT) and of all gaps (TBT).",
+    "latencies.png": "How long users waited: shares of requests (TTFT, TPOT) and of all gaps (ITL).",
     "load.png": "How busy the instances were: requests that run and wait, and KV memory.",
     "timelines.png": "When some of the users got their tokens, against how fast they read.",
 }
@@ -105,7 +105,7 @@ def card_values(score: Score, scenario: Scenario) -> list[tuple[str, str, bool]]
         slo = "" if bound_s is None else f", SLO {kpi_text(kpi, bound_s)}"
         missed = bound_s is not None and value is not None and value > bound_s
         told = "withheld" if value is None else kpi_text(kpi, value)
-        shown.append((told, f"{kpi.name.replace('TBT', 'ITL')}{slo}", missed))
+        shown.append((told, f"{kpi.name}{slo}", missed))
     for kpi in select(*CARD_KEYS):
         unit = "tok/s" if kpi.unit == "tokens/s" else None
         shown.append((kpi_text(kpi, _value(score, kpi.key), unit), kpi.name, False))

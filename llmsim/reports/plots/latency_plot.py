@@ -34,7 +34,7 @@ def latency_figure(
     """
     figure = new_figure(10.5, 6.2)
     upper, lower = figure.subplots(2, 3, sharey="row", sharex="col")
-    data = (("TTFT", ttft_s, None), ("TPOT", tpot_s, None), ("ITL (TBT), all gaps", gaps_s, gap_weights))
+    data = (("TTFT", ttft_s, None), ("TPOT", tpot_s, None), ("ITL, all gaps", gaps_s, gap_weights))
     for cdf, tail, (name, values, weights), bound_s in zip(upper, lower, data, bounds_s, strict=True):
         _distribution(cdf, tail, name, np.asarray(values, dtype=np.float64), weights, bound_s)
     upper[0].set_ylabel("share at most this long")

@@ -53,7 +53,7 @@ def _cell(row: Covered) -> str:
 
 def show_verdicts(rows: Sequence[Judged], console: Console | None = None) -> None:
     """Print a row for each family and length, and a column for each load."""
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     loads = list(dict.fromkeys(row.load for row in rows))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False)
     table.add_column("family")

@@ -1,4 +1,4 @@
-"""The latencies of a score: milliseconds for waits between tokens, seconds for whole requests."""
+"""The latencies of a score, in milliseconds: those first that an SLO is on as a rule, each beside its bound."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from llmsim.metrics import catalogue
 from llmsim.metrics.kpi import Kpi
 from llmsim.metrics.score import Score
+from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.outcomes import Outcomes
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.summary import STATISTICS, Summary
@@ -18,7 +19,9 @@ from llmsim.reports.format import number_text
 from llmsim.reports.terminal import say
 
 ESTIMATE_MARK = "†"
-COLUMN_HEADS = (*STATISTICS, "n")
+COLUMN_HEADS = (*STATISTICS, "SLO", "n")
+#: those that come first, with the bound of the SLO that stands beside them
+FIRST = {"ttft_s": "ttft_s", "tbt_s": "tbt_s", "tpot_s": "tpot_s", "e2e_s": "e2e_s"}
 
 
 def show_latencies(score: Score, console: Console) -> None:
@@ -48,16 +51,20 @@ def _table(score: Score) -> Table:
 
 
 def latency_rows(score: Score) -> Iterator[tuple[str, ...]]:
-    """Name and values, in the unit shown, of each latency that the score has."""
-    verdict = score.find(RunVerdict)
-    for kpi in catalogue.summaries():
+    """Name, values in the unit shown, bound of the SLO, and sample of each latency that the score has."""
+    verdict, slo = score.find(RunVerdict), score.section(Choices).slo or {}
+    order = [*FIRST, *(kpi.key for kpi in catalogue.summaries())]
+    for kpi in sorted(catalogue.summaries(), key=lambda one: order.index(one.key)):
         summary = score.get(kpi.key)
         if kpi.kind == "latency" and isinstance(summary, Summary):
             values = (
                 latency_text(summary[name], kpi.factor, marked=is_forced(verdict, f"{kpi.key}.{name}"))
                 for name in STATISTICS
             )
-            yield title(kpi) + f" {ESTIMATE_MARK}" * _is_estimate(kpi, summary), *values, number_text(summary.n)
+            name = title(kpi) + f" {ESTIMATE_MARK}" * _is_estimate(kpi, summary)
+            bound_s = slo.get(FIRST.get(kpi.key, ""))
+            bound = "" if bound_s is None else f"≤ {number_text(bound_s * kpi.factor)}"
+            yield name, *values, bound, number_text(summary.n)
 
 
 def _is_estimate(kpi: Kpi, summary: Summary) -> bool:

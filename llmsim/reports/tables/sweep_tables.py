@@ -103,8 +103,7 @@ def kpi_heads() -> list[str]:
 
 
 def _unit(kpi: Kpi) -> str:
-    """Latencies are in seconds here: they span three orders of magnitude in a sweep."""
-    return kpi.unit if kpi.kind == "latency" else kpi.shown_unit.replace("tokens", "tok")
+    return kpi.shown_unit.replace("tokens", "tok")
 
 
 def interval_cells(intervals: Mapping[str, Interval | None], said: str) -> list[str]:
@@ -127,7 +126,7 @@ def points_of(
         intervals = {}
         for kpi in select(*TABLE_KEYS):
             found = over_seeds(kpi.key, of_point, kept[i : i + seeds])
-            intervals[kpi.key] = found if found is None or kpi.kind == "latency" else found.times(kpi.factor)
+            intervals[kpi.key] = None if found is None else found.times(kpi.factor)
         answers = Counter(row["verdict.answer"] for row in of_point)
         doubtful = {answer: n for answer, n in sorted(answers.items()) if answer != STEADY}
         said = ", ".join(answer if n == seeds else f"{n}/{seeds} {answer}" for answer, n in doubtful.items()) or STEADY

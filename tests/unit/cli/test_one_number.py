@@ -84,6 +84,6 @@ def test_percentiles_that_are_estimates_are_marked(tmp_path, capsys):
     assert main(["score", str(file)]) == 0
     exact = capsys.readouterr().out
 
-    assert ["TTFT, ms †" in shown, "E2E, s †" in shown, "TPOT per request, ms †" in shown] == [True, True, False]
+    assert ["TTFT, ms †" in shown, "E2E, ms †" in shown, "TPOT per request, ms †" in shown] == [True, True, False]
     assert "† after Kaplan and Meier: up to 1 of 3 requests cut short" in shown
     assert "†" not in exact

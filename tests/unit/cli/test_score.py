@@ -75,7 +75,7 @@ def test_vector_c_and_its_delayed_twin(capsys: pytest.CaptureFixture[str]) -> No
     assert "…" not in out
     assert (raw[3], raw[5], raw[6], raw[-1]) == ("0.500", "1.260", "-0.320", "no")
     assert (paced[3], paced[5], paced[6], paced[-1]) == ("0.100", "3.100", "1.100", "yes")
-    assert "50.00 % of all requests: TTFT ≤ 0.5 s, TBT ≤ 0.1 s" in out
+    assert "50.00 % of all requests: TTFT ≤ 0.5 s, ITL ≤ 0.1 s" in out
 
 
 @pytest.mark.parametrize(("anchor", "lateness"), [("arrival", (0.0, 0.45)), ("first_token", (0.0, 0.35))])

@@ -49,7 +49,7 @@ def test_latencies_mark_percentiles_and_bounds() -> None:
     assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == [
         "TTFT  (n = 100)",
         "TPOT  (n = 0)",
-        "ITL (TBT), all gaps  (n = 100)",
+        "ITL, all gaps  (n = 100)",
     ]
     assert labels(ttft) == ["p50 = 50.5 ms", "p99 = 99 ms", "SLO 90 ms"]
     assert labels(tpot) == []
