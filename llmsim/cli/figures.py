@@ -17,7 +17,8 @@ NOT_SHOWN = 1
 
 def figures(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]…", help="Which figures.", show_default="all")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]…", help="Which figures, or related.", show_default="the paper's"),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Check the claims; exit code 1 if one does not hold. Writes only to --out.")
@@ -30,7 +31,7 @@ def figures(
     as_json: Annotated[bool, typer.Option("--json", help="Print the claims as JSON, nothing else.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
 ) -> None:
-    """Make the figures of arXiv 2410.14257, each with the claim it shows, its evidence and its limits."""
+    """Make the figures of arXiv 2410.14257, or of related papers, each with its claim, its evidence and its limits."""
     from llmsim.experiment import in_the_way
     from llmsim.figures import make_figures
 

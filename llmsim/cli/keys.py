@@ -31,6 +31,7 @@ NAMED = {
     "workload.arrivals": ("process", "llmsim.workload.arrivals", "llmsim.workload.arrival_process:ArrivalProcess"),
     "workload.lengths": ("source", "llmsim.workload.lengths", "llmsim.workload.length_source:LengthSource"),
 }
+NAMED |= {f"workload.classes.{part}": NAMED[f"workload.{part}"] for part in ("arrivals", "lengths")}
 
 
 def _policies() -> Iterator[Key]:

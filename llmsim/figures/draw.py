@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from llmsim.figures.intervals import half_widths
 from llmsim.record import Floats
-from llmsim.reports.plots.style import BLUE, GREEN, LEGEND, ORANGE, new_figure, tidy
+from llmsim.reports.plots.style import BLUE, GREEN, LEGEND, ORANGE, PURPLE, RED, new_figure, tidy
 
 STYLE: Any = {
     "font.size": 8,
@@ -34,12 +34,18 @@ WORDS = {
     "documents_llama": "documents, Llama-3.1-8B",
     "documents_qwen": "documents, Qwen2.5-14B",
     "azure_llama": "Azure conversations, Llama-3.1-8B",
+    "tight_decode": "tight decode + tight prefill",
+    "tight_prefill": "tight prefill + tight decode, long",
+    "loose": "all loose",
 }
 #: policy -> colour, marker: told apart by the colour-blind, and in grey
 LOOKS = {
     "prefill first": (BLUE, "o"),
     "chunked, 2048": (ORANGE, "s"),
     "chunked, 512": (GREEN, "^"),
+    "SLOs-Serve": (RED, "D"),
+    "VTC": (RED, "D"),
+    "VTC, predicted": (PURPLE, "v"),
 }
 
 

@@ -11,9 +11,12 @@ from llmsim.figures import (
     alpha,
     chunked_prefill,
     disaggregation,
+    how_long,
     metrics_against_rate,
     output_delay,
     readers,
+    slos_serve,
+    tenants,
     timelines,
 )
 from llmsim.figures.claim import Claim, PaperFigure
@@ -31,7 +34,16 @@ FIGURES: dict[str, PaperFigure] = {
         abandonment,
         readers,
         disaggregation,
+        slos_serve,
+        tenants,
+        how_long,
     )
+}
+#: figures that are made together; without a name those of the paper are
+PAPER = "paper"
+GROUPS = {
+    PAPER: tuple(name for name in FIGURES if name not in ("slos_serve", "tenants", "how_long")),
+    "related": ("slos_serve", "tenants", "how_long"),
 }
 
 
@@ -48,11 +60,12 @@ def make_figures(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Claim], list[Path]]:
-    """Make the named figures, or all; return their claims and, with `out`, the files written there."""
+    """Make the named figures and groups, or those of the paper; return their claims and the files written to `out`."""
     for name in names:
-        if name not in FIGURES:
-            raise InputError(f"unknown figure '{name}'{nearest(name, FIGURES)}")
-    chosen = [FIGURES[name] for name in names or FIGURES]
+        if name not in FIGURES and name not in GROUPS:
+            raise InputError(f"unknown figure '{name}'{nearest(name, [*FIGURES, *GROUPS])}")
+    wanted = dict.fromkeys(each for name in names or (PAPER,) for each in GROUPS.get(name, (name,)))
+    chosen = [FIGURES[name] for name in wanted]
     sweeps = run_plans((plan for figure in chosen for plan in figure.plans(quick)), workers=workers, progress=progress)
     files: list[Path] = []
     with style():

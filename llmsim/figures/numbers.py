@@ -10,7 +10,9 @@ import numpy as np
 
 from llmsim import delivery, experiment
 from llmsim.metrics import ranges, request_latency
-from llmsim.metrics.score import score
+from llmsim.metrics.score import Score, score
+from llmsim.metrics.sections.fairness import Fairness
+from llmsim.metrics.sections.together import Together
 from llmsim.metrics.slo import GRACE_S
 from llmsim.metrics.smooth_goodput import User, idle_latency_s
 from llmsim.metrics.window import Window, per_second, resolve, run_end_s
@@ -31,6 +33,7 @@ def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0) -> dict[st
     slo, window = experiment.make_slo(scenario), experiment.make_window(scenario)
     emitted = result.record.timelines()
     out = _numbers(result.score, emitted, window, max(result.record.end_s, end_s))
+    out |= _of_classes(result.score)
     if len(result.record.transfers["request"]):
         out |= _handovers(result.record, emitted, max(result.record.end_s, end_s))
     if delayed and slo.tbt_s is not None:
@@ -62,6 +65,15 @@ def _numbers(values: Mapping[str, Any], timelines: Timelines, window: Window, en
             out[f"idle_{speed:g}_{name}"] = per_second(float(np.maximum(late_s, 0.0)[span.counted].sum()), span)
         # The same lateness, counted from the first token on: which readers did the tokens after it keep waiting?
         out[f"stalled_{speed:g}"] = float(np.mean(late_s - ttft_s + user.seconds_per_token > GRACE_S))
+    return out
+
+
+def _of_classes(values: Score) -> dict[str, float]:
+    """Of a run with classes: what they have together, each by its own SLO and reader, and how service is shared out."""
+    together, fairness = values.find(Together), values.find(Fairness)
+    out = {} if together is None else {f"own_{name}": _number(value) for name, value in together.items()}
+    if fairness is not None:
+        out |= {"gap_tokens": fairness.largest_gap_tokens, "jain": _number(fairness.jain_index)}
     return out
 
 

@@ -23,6 +23,9 @@ SETTINGS = {
 }
 #: the same for prefill on one instance and decode on another; about half of what they can do, for bursts to fit in
 DISAGGREGATED = {"disaggregated_qwen": 2.5, "disaggregated_llama": 6.0}
+#: under scenarios/related/: the same for the settings of other papers; of those with SLOs, near which first come, first
+#: served begins to miss them
+RELATED = {"tight_decode": 2.2, "tight_prefill": 1.9, "loose": 5.7, "tenants": 7.0}
 #: offered load as a multiple of that rate; close together where curves peak
 LOADS = (0.3, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.4)
 QUICK_LOADS = (0.3, 0.75, 0.9, 1.0, 1.1, 1.2, 1.35, 1.8)
@@ -31,6 +34,12 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "prefill first": ("scheduler.name=fcfs",),
     "chunked, 2048": ("scheduler.name=chunked_prefill", "scheduler.max_num_batched_tokens=2048"),
     "chunked, 512": ("scheduler.name=chunked_prefill", "scheduler.max_num_batched_tokens=512"),
+}
+#: the same, of other papers
+RELATED_POLICIES: dict[str, tuple[str, ...]] = {
+    "SLOs-Serve": ("scheduler.name=slos_serve",),
+    "VTC": ("scheduler.name=vtc",),
+    "VTC, predicted": ("scheduler.name=vtc_predicted", "prediction={predictor='oracle'}"),
 }
 #: what makes a scenario give up on requests that miss their SLO
 ABANDON = ("abandonment.policy=missed",)
@@ -57,19 +66,24 @@ class Plan:
     @property
     def delayed(self) -> bool:
         """Whether its runs are also judged with their tokens delayed: those that compare schedulers are not."""
-        if self.abandons or self.setting in DISAGGREGATED:
+        if self.abandons or self.setting in DISAGGREGATED or self.setting in RELATED or self.horizon_s != HORIZON_S:
             return False
         return self.policy == "prefill first" or bool(self.changes)
 
     @property
     def rates_per_s(self) -> Floats:
         """Requests per second, (R,)."""
-        return np.round((SETTINGS | DISAGGREGATED)[self.setting] * np.array(self.loads), 3)
+        return np.round((SETTINGS | DISAGGREGATED | RELATED)[self.setting] * np.array(self.loads), 3)
+
+    @property
+    def scenario(self) -> str:
+        """Name of the scenario."""
+        return f"{'related' if self.setting in RELATED else 'paper'}/{self.setting}"
 
     def overrides(self, rate_per_s: float, seed: int) -> list[str]:
         """Return the overrides of one run."""
         return [
-            *POLICIES[self.policy],
+            *(POLICIES | RELATED_POLICIES)[self.policy],
             *self.changes,
             f"seed={seed}",
             f"workload.arrivals.rate_per_s={rate_per_s}",
@@ -133,9 +147,9 @@ def can_abandon() -> bool:
 
 def _run(job: tuple[Plan, float, int]) -> dict[str, float]:
     plan, rate_per_s, seed = job
-    scenario = load_scenario(f"paper/{plan.setting}", plan.overrides(rate_per_s, seed))
+    scenario = load_scenario(plan.scenario, plan.overrides(rate_per_s, seed))
     if not plan.abandons:
         return measure(scenario, delayed=plan.delayed)
     end_s = experiment.run(scenario).record.end_s
-    abandoning = load_scenario(f"paper/{plan.setting}", [*plan.overrides(rate_per_s, seed), *ABANDON])
+    abandoning = load_scenario(plan.scenario, [*plan.overrides(rate_per_s, seed), *ABANDON])
     return measure(abandoning, delayed=False, end_s=end_s)

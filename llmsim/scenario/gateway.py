@@ -36,6 +36,7 @@ class LimitTable(Table):
 
     #: left out: each tenant that no other limit names, with buckets of its own
     tenant: Annotated[str, Field(min_length=1)] | None = None
+    #: requests that a bucket gains
     requests_per_s: Positive | None = None
     #: requests that may come at once
     burst: Annotated[float, Field(ge=1, le=1e9)] = 1.0

@@ -36,7 +36,7 @@ MEANINGS = {
     "name": "what it is called, in tables and folders",
     "seed": "of all random numbers; the same seed gives every policy the same requests",
     "requests": "how many requests are drawn",
-    "workload.arrivals.rate_per_s": "mean arrivals per second",
+    "arrivals.rate_per_s": "mean arrivals per second",
     "burstiness": "shape of the gamma distribution of gaps: 1 is Poisson, below 1 is burstier",
     "on_s": "length of each period with arrivals",
     "off_s": "length of each period without arrivals",

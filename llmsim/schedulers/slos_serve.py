@@ -51,9 +51,8 @@ class SlosServe(Scheduler):
     max_num_seqs: int = 256  #: most requests that run at once
     max_num_batched_tokens: int = 8192  #: most tokens of a step, where no bound on tokens makes it shorter
     most_new: int = 8  #: requests that one decision looks at, of those that are new; the others wait for the next
-    expected_output_tokens: int = (
-        256  #: of requests without a prediction or a bound, for the memory that they will need
-    )
+    #: of requests without a prediction or a bound, for the memory that they will need
+    expected_output_tokens: int = 256
     step_time_error: float = 0.0  #: relative error of the times that steps are expected to take; 0.2: 20 % too long
 
     def __post_init__(self) -> None:

@@ -1,0 +1,97 @@
+"""Figures of other papers, and of how long one measures: what they say of numbers that are made up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from llmsim import experiment
+from llmsim.errors import InputError
+from llmsim.figures import how_long, make, slos_serve, tenants
+from llmsim.figures import plan as plans
+from llmsim.figures.numbers import measure
+from llmsim.figures.plan import Sweep
+from llmsim.scenario import load_scenario, scenario_names
+
+
+def fake(plan, **values):
+    """A sweep whose values are functions of the rates, the same for each seed but for a little."""
+    rates = plan.rates_per_s
+    spread = 1 + 1e-3 * np.arange(plan.seeds)
+    return Sweep(plan, {name: np.outer(of(rates), spread) for name, of in values.items()})
+
+
+def test_their_settings_are_shipped_scenarios():
+    assert {f"related/{name}" for name in plans.RELATED} <= scenario_names().keys()
+
+
+def test_groups_are_figures_and_the_papers_own_are_made_without_a_name():
+    assert make.GROUPS["related"] == ("slos_serve", "tenants", "how_long")
+    assert set(make.GROUPS["paper"]) | set(make.GROUPS["related"]) == set(make.FIGURES)
+    with pytest.raises(InputError, match="unknown figure 'relatd'; did you mean 'related'"):
+        make.make_figures(["relatd"])
+
+
+def test_numbers_of_classes_are_those_of_the_score():
+    scenario = load_scenario("related/tight_decode", ["workload.requests=40"])
+    found, score = measure(scenario, delayed=False), experiment.run(scenario).score
+
+    assert found["own_attainment"] == score["together.attainment"]
+    assert found["own_smooth_goodput_tokens_per_s"] == score["together.smooth_goodput_tokens_per_s"]
+    assert found["gap_tokens"] == score["fairness.largest_gap_tokens"]
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_the_peak_falls_to_capacity_as_the_run_grows_longer(falls):
+    """Peaks at 5, 4.3 and 3.3 requests/s; or at 5 always."""
+    found, top = {}, dict(zip(how_long.QUICK_HORIZONS_S, (5.0, 4.3, 3.3), strict=True))
+    for plan in how_long.plans(True):
+        peak = top[plan.horizon_s] if falls else 5.0
+        found[plan] = fake(
+            plan,
+            tokens_arrivals=lambda rates, peak=peak: 1000 - 900 * (rates - peak) ** 2,
+            idle_5_arrivals=np.zeros_like,
+            requests_per_s=lambda rates: np.full_like(rates, 3.3),
+        )
+    claim = how_long.make(found, True).claim
+
+    assert claim.passed is falls
+    assert "capacity: 3.30 ± 0.0" in claim.evidence[1]
+
+
+@pytest.mark.parametrize(("gap", "passed"), [(30_000.0, True), (41_000.0, False)])
+def test_gaps_are_compared_with_the_bound(gap, passed):
+    found = {}
+    for plan in tenants.plans(True):
+        own = gap if plan.policy in tenants.FAIR else 5_000 * plan.horizon_s
+        found[plan] = fake(
+            plan,
+            gap_tokens=lambda rates, own=own: np.full_like(rates, own),
+            jain=np.ones_like,
+            throughput=lambda rates: np.full_like(rates, 900.0),
+        )
+
+    assert tenants.make(found, True).claim.passed is passed
+
+
+def attained(plan, at):
+    """Attainment that falls through 90 % at a multiple of the setting's rate."""
+    rate = at * plans.RELATED[plan.setting]
+    return lambda rates: np.clip(0.9 - 0.2 * (rates / rate - 1), 0, 1)
+
+
+@pytest.mark.parametrize(("ours", "passed"), [(1.5, True), (1.2, False)])
+def test_capacities_are_where_attainment_falls_through_90_percent(ours, passed):
+    found = {}
+    for plan in slos_serve.plans(True):
+        at = 1.0
+        if plan.policy == slos_serve.OURS and plan.setting != slos_serve.LOOSE:
+            at = 2.1 * ours if plan.changes == slos_serve.TWO else ours
+        smooth = {"own_smooth_goodput_tokens_per_s": np.negative, "throughput": np.ones_like}
+        found[plan] = fake(plan, own_attainment=attained(plan, at), **smooth)
+    alone = next(sweep for plan, sweep in found.items() if plan.policy == slos_serve.OURS)
+    made = slos_serve.make(found, True).claim
+
+    assert slos_serve.capacities(alone)[0] == pytest.approx(ours * plans.RELATED["tight_decode"], rel=1e-6)
+    assert made.passed is passed
+    assert made.evidence[-1].startswith("two instances with first_feasible")
