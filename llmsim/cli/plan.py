@@ -32,12 +32,20 @@ def plan(
     out: Out = None,
     force: Replace = False,
     pictures: choose.Pictures = "png",
+    named: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            help="Find the largest load as a paper defines it: distserve, sarathi, vidur or mooncake.",
+        ),
+    ] = None,
     as_json: choose.AsJson = False,
 ) -> None:
     """Find the fewest instances for a load, or the largest load for a cluster, within the targets of its plan table.
 
-    Runs are added and lengthened until the answer is as sure as asked, or refused with the reason. The exit code is 0
-    either way: a refusal is a result.
+    Runs are added and lengthened until the answer is as sure as asked, or refused with the reason. A plan that was
+    killed goes on from the runs that it had. The exit code is 0 either way: a refusal is a result.
     """
     from llmsim import experiment
     from llmsim.experiment.seal import folder_for
@@ -48,7 +56,7 @@ def plan(
 
     formats = choose.formats(pictures)
     files = choose.own_files(changes or [], scheduler_file, latency_file)
-    question = planning.read_plan(scenario, changes or [], files)
+    question = planning.read_plan(scenario, changes or [], files, named=named)
     default = None if as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
     folder = folder_for(out, default, question_of(question), planning.PLAN_FILE, force=force)
     with ExitStack() as stack:
@@ -57,7 +65,8 @@ def plan(
         runs = planning.EXPECTED_EVALUATIONS * question.table.least_seeds * len(question.candidates)
         expect(runs * requests_of(question.scenario), runs, jobs)
         progress = stack.enter_context(ProgressBar("clusters tried"))
-        planned = planning.make_plan(question, executor, progress)
+        runs_kept = None if folder is None else folder.with_name(f".{folder.name}.runs")
+        planned = planning.make_plan(question, executor, progress, runs_kept)
         if scratch is not None:
             from llmsim.library.plan import keep_plan
 

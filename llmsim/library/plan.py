@@ -52,9 +52,13 @@ def plan(
     latency_file: Path | None = None,
     jobs: int = 1,
     out: str | Path | None = None,
+    named: str | None = None,
 ) -> PlanResult:
-    """Find the fewest instances for a load, or the largest load for a cluster, as ``llmsim plan`` does."""
-    question = planning.read_plan(str(scenario), overrides, OwnFiles(scheduler_file, latency_file))
+    """Find the fewest instances for a load, or the largest load for a cluster, as ``llmsim plan`` does.
+
+    `named` is a definition of capacity, as of ``--as``: "distserve", "sarathi", "vidur" or "mooncake".
+    """
+    question = planning.read_plan(str(scenario), overrides, OwnFiles(scheduler_file, latency_file), named=named)
     with in_this_process() if jobs == 1 else process_pool(jobs) as executor:
         result = PlanResult(planning.make_plan(question, executor))
     if out is not None:

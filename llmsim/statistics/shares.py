@@ -119,17 +119,17 @@ def effective_clusters(runs: Sequence[Clusters]) -> float:
     return min(events**2 / sum(run.squares for run in runs), events / differ)
 
 
-def probability_at_most(runs: Sequence[Clusters], bound: float, effective: float) -> tuple[float, float]:
+def probability_at_most(runs: Sequence[Clusters], bound: float) -> tuple[float, float]:
     """How probable it is that a share is at most `bound`: at least, and at most, as Fay & Feuer's two ends say.
 
-    `effective` is how many independent requests all are worth: the fewer, the larger is a cluster that was not seen.
-    Holds for few events and for none, where `rare` gives no interval.
+    Holds for few events and for none, where `rare` gives no interval: `largest` of the runs then says how large a
+    cluster may be that was not seen, such as that of the worst requests that were.
     """
     of, events = sum(run.of for run in runs), sum(run.events for run in runs)
     share_of_all = events / of
     if bound >= 1:
         return 1.0, 1.0
-    largest = max(max((run.largest for run in runs), default=0), of / max(effective, 1.0))
+    largest = max(1, *(run.largest for run in runs))
     few = effective_clusters(runs) < LEAST_CLUSTERS
     squares = sum(run.squares for run in runs)
     squares = max(squares, events * largest) if few else squares

@@ -16,7 +16,6 @@ from llmsim.latency.sources.constant import Constant
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.statistics import judge
-from llmsim.statistics.samples import effective_size
 from llmsim.statistics.shares import clusters_of
 from llmsim.studies.plan import CARRIES, FAILS, Evaluator, Rules, boundary
 from llmsim.studies.plan.measured_runs import MeasuredPoint
@@ -68,7 +67,6 @@ def queue(servers, rate_per_s, requests, seed):
         values if verdict.steady else {},
         verdict.evidence,
         missed,
-        effective_size(np.log(wait_s + MEAN_S)),
     )
 
 

@@ -58,11 +58,11 @@ def test_a_share_never_leaves_0_to_1_and_is_never_said_to_be_exact(runs):
 
 def test_without_a_miss_a_share_is_as_sure_as_three_over_n():
     """None missed of 300 that are independent: at most 1 % miss with 1 - exp(-3); clusters of ten are a tenth of it."""
-    runs = [Clusters(1000, 0)] * 3
+    alone, tens = ([Clusters(100, 0, 0.0, largest)] * 3 for largest in (1, 10))
 
-    assert probability_at_most(runs, 0.01, 300)[0] == pytest.approx(1 - math.exp(-3), abs=1e-9)
-    assert probability_at_most(runs, 0.01, 30)[0] == pytest.approx(1 - math.exp(-0.3), abs=1e-9)
-    assert probability_at_most(runs, 1.0, 30) == (1.0, 1.0)
+    assert probability_at_most(alone, 0.01)[0] == pytest.approx(1 - math.exp(-3), abs=1e-9)
+    assert probability_at_most(tens, 0.01)[0] == pytest.approx(1 - math.exp(-0.3), abs=1e-9)
+    assert probability_at_most(tens, 1.0) == (1.0, 1.0)
     assert not share([share_of(np.ones(1000, np.bool_))] * 5, 1e9).bounded
 
 

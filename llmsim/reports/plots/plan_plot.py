@@ -40,7 +40,7 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str, caption: str 
             face = colour if _carries(row) else "none"
             axes.plot(*_point(row), marker, markersize=size, color=colour, markerfacecolor=face)
         for row in _labelled(mine, find, LABEL_DISTANCE * (max(speeds) - min(speeds))):
-            label = f"{row['instances']}" if find == "instances" else f"{row['rate_per_s']:.4g}/s"
+            label = f"{row['instances']}" if find == "instances" else _load_text(row)
             beside = (CARRIES_BESIDE if _carries(row) else FAILS_BESIDE)[place % 2]
             align = "left" if _carries(row) else "center"
             axes.annotate(label, _point(row), beside, textcoords="offset points", ha=align, fontsize=8, color=colour)
@@ -48,7 +48,8 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str, caption: str 
     best = frontier([_point(row) for row in shown if _carries(row)])
     if best:
         axes.plot(*zip(*best, strict=True), "-", color="0.6", linewidth=1, zorder=0, label="nothing better in both")
-    numbers = "instances" if find == "instances" else "requests/s"
+    loads = "users" if shown and "users" in shown[0] else "requests/s"
+    numbers = "instances" if find == "instances" else loads
     if shown:
         legend_below(axes, ncols=2)
     tidy(
@@ -99,6 +100,11 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return best[::-1]
 
 
+def _load_text(row: Mapping[str, Any]) -> str:
+    return f"{row['users']:g}" if "users" in row else f"{row['rate_per_s']:.4g}/s"
+
+
 def _name(row: Mapping[str, Any]) -> str:
     size = row["tensor_parallel_size"]
-    return f"{row['gpu']}{f' TP{size}' if size > 1 else ''}, {row['scheduler']}"
+    hardware = row.get("unit") or f"{row['gpu']}{f' TP{size}' if size > 1 else ''}"
+    return f"{hardware}, {row['scheduler']}"

@@ -13,8 +13,11 @@ from llmsim.reports.terminal import plain_console, say, styled
 from llmsim.statistics import OVERLOADED, TOO_SHORT, UNSERVED
 from llmsim.studies.plan import AnsweredPlan
 from llmsim.studies.plan.evaluate import Evaluation
+from llmsim.studies.plan.loads import RATE, USERS
 from llmsim.studies.plan.plan_answers import Answer
 from llmsim.studies.plan.plan_sentences import in_words
+
+LOAD_HEADS = {RATE: "rate/s", USERS: "users"}
 
 
 def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | None = None) -> None:
@@ -24,7 +27,11 @@ def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | Non
     if planned.best is not None and len(planned.answers) > 1:
         by = "hour" if planned.question.table.find == "instances" else "token"
         say(console, f"cheapest by the {by}: {_name(planned.best)}")
-    for words in planned.question.left_out:
+    if planned.question.about:
+        say(console, f"{planned.question.about}: {' and '.join(map(str, planned.question.targets))}")
+    if planned.question.load.given or planned.question.table.find == "load":
+        say(console, f"load: {planned.question.load.stated}", style="dim")
+    for words in (*planned.question.left_out, *planned.pruned):
         say(console, f"left out: {words}")
     for answer in planned.answers:
         say(console, styled("\n", (_name(answer), "bold")))
@@ -34,8 +41,9 @@ def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | Non
         refused = "refused: " if answer.carries is None else ""
         say(console, f"{refused}{in_words(answer, planned.question.targets)}")
         if answer.binding is not None and answer.bound is not None:
-            say(console, f"{_of_which(answer.bound)} bound by {answer.binding}")
+            say(console, f"{_of_which(answer, answer.bound)} bound by {answer.binding}")
         console.print(_table(answer))
+    _show_changing(console, planned)
     say(
         console,
         "cost by list prices of hardware_profiles or plan.price_usd_per_hour, for output tokens; user tok/s: the "
@@ -47,18 +55,48 @@ def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | Non
         console.print(f"tables and picture: {folder}", soft_wrap=True)
 
 
+def _show_changing(console: Console, planned: AnsweredPlan) -> None:
+    """Show what instances that come and go cost, by the scenario's rule, and by the rate of each phase."""
+    if (scaled := planned.autoscaled) is not None:
+        one = scaled.evaluations[0]
+        probability = "" if one.probability is None else f", P {one.probability:.3f}"
+        say(
+            console,
+            f"\n[bold]instances by the rule of autoscaling[/bold]: {one.answer}{probability}, "
+            f"{scaled.usd_per_hour(one):,.2f} USD/h in the mean; {one.reason}",
+        )
+    if planned.phases:
+        needed = [answer.carries.instances if answer.carries else None for _, answer in planned.phases]
+        known = [count for count in needed if count is not None]
+        mean = f"; {sum(known) / len(known):.2f} in the mean" if len(known) == len(needed) else ""
+        shown = " ".join("?" if count is None else str(count) for count in needed)
+        rates = " ".join(f"{rate:g}" for rate, _ in planned.phases)
+        say(console, f"\n[bold]fewest instances by phase[/bold]: {shown}{mean}; at requests/s: {rates}")
+
+
 def _name(answer: Answer) -> str:
     return f"{answer.candidate.hardware}, {answer.candidate.scheduler}"
 
 
-def _of_which(evaluation: Evaluation) -> str:
+def _of_which(answer: Answer, evaluation: Evaluation) -> str:
     """The cluster and load at which something binds."""
-    return f"{evaluation.instances} at {evaluation.rate_per_s:g}/s {'is' if evaluation.instances == 1 else 'are'}"
+    verb = "is" if evaluation.instances == 1 else "are"
+    return f"{evaluation.instances} at {answer.candidate.load.text(evaluation.amount)} {verb}"
 
 
 def _table(answer: Answer) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    for head in ("inst.", "rate/s", "", "P", "runs", "requests", "USD/h", "USD/\nMtok", "user\ntok/s"):
+    for head in (
+        "inst.",
+        LOAD_HEADS[answer.candidate.load.key],
+        "",
+        "P",
+        "runs",
+        "requests",
+        "USD/h",
+        "USD/\nMtok",
+        "user\ntok/s",
+    ):
         table.add_column(head, justify="left" if not head else "right", no_wrap=True)
     for evaluation in answer.evaluations:
         table.add_row(*_cells(answer, evaluation))
@@ -70,7 +108,7 @@ def _cells(answer: Answer, evaluation: Evaluation) -> tuple[str | Text, ...]:
     chosen = styled(("carries", "bold")) if evaluation is answer.carries else _short(evaluation)
     return (
         str(evaluation.instances),
-        f"{evaluation.rate_per_s:g}",
+        f"{evaluation.amount:g}",
         chosen,
         "–" if probability is None else f"{probability:.3f}",
         str(len(evaluation.runs)),

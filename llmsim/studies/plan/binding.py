@@ -25,7 +25,7 @@ MANY_PREEMPTED = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Shares of the time in which instances are busy, until the last arrival."""
+    """Shares of the time in which instances are busy, until the last arrival or sending."""
 
     prefill: float  #: that steps take longer because of the prompts in them
     decode: float  #: of steps without what prompts and the host add
@@ -66,7 +66,10 @@ def what_binds(scenario: Scenario, files: OwnFiles) -> Binding:
 
 def binding_of(record: Record, latency: LatencyModel, num_gpu_blocks: int, seats: int | None) -> Binding:
     """See what a run had least of, from its steps; `seats` is the most that its scheduler lets run."""
-    keep = record.steps["start_s"] <= record.requests["arrival_s"].max()
+    came_s = np.fmax(
+        record.requests["arrival_s"], record.requests.get("sent_s", record.requests["arrival_s"])
+    )  # of a closed loop, the sending
+    keep = record.steps["start_s"] <= came_s.max()
     steps = {name: column[keep] for name, column in record.steps.items()}
     took_s = steps["end_s"] - steps["start_s"]
     busy_s = max(float(took_s.sum()), 1e-300)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsim.scenario import Scenario
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, mean
@@ -31,6 +31,7 @@ class Rules:
     most_seeds: int
     first_requests: int  #: of the first run
     most_requests: int  #: of the longest run
+    given: bool = False  #: the requests are those of a trace: one run says all there is to say of them
 
     def lengths(self) -> Iterator[int]:
         """Requests of a run, from the first to the longest."""
@@ -46,7 +47,7 @@ class Evaluation:
     """Whether a cluster carries a load, how probable that is, and why."""
 
     instances: int
-    rate_per_s: float
+    amount: float  #: requests per second, or users
     answer: str  #: `CARRIES`, `FAILS` or `UNDECIDED`
     probability: float | None  #: that all targets are kept; None where the runs cannot tell
     reason: str
@@ -54,12 +55,14 @@ class Evaluation:
 
     @property
     def steady(self) -> bool:
-        """Whether all of its runs were steady, so that their numbers mean something."""
-        return all(run.answer == STEADY for run in self.runs)
+        """Whether all of its runs were steady, or whole in themselves, so that their numbers mean something."""
+        return all(run.values for run in self.runs)
 
     def mean(self, metric: str) -> float | None:
-        """Mean of a metric over the runs, None unless all are steady."""
-        return float(np.mean([run.values[metric] for run in self.runs])) if self.steady else None
+        """Mean of a metric over the runs, None unless all are steady and have it."""
+        if not all(metric in run.values for run in self.runs):
+            return None
+        return float(np.mean([run.values[metric] for run in self.runs]))
 
 
 @dataclass(frozen=True)
@@ -71,30 +74,30 @@ class Evaluator:
     measure: Measure
     first_seed: int = 0
 
-    def __call__(self, instances: int, rate_per_s: float, experiment_of: ExperimentOf) -> Evaluation:
+    def __call__(self, instances: int, amount: float, experiment_of: ExperimentOf) -> Evaluation:
         """Answer; every length starts with one run, because overload and too short runs need no more."""
         for requests in self.rules.lengths():
             answer, probability, reason, runs = self._at_length(partial(experiment_of, requests))
             if answer != UNDECIDED:
                 break
-        return Evaluation(instances, rate_per_s, answer, probability, reason, tuple(runs))
+        return Evaluation(instances, amount, answer, probability, reason, tuple(runs))
 
     def _at_length(
         self, experiment_of: Callable[[int], Scenario]
     ) -> tuple[str, float | None, str, list[MeasuredPoint]]:
         runs: list[MeasuredPoint] = []
         self._add(runs, 1, experiment_of)
-        if runs[0].answer == TOO_SHORT:
+        if runs[0].answer == TOO_SHORT and not runs[0].values:
             return UNDECIDED, None, _too_short(runs), runs
         if runs[0].answer in (OVERLOADED, UNSERVED):
-            self._add(runs, 2, experiment_of)
-            if runs[1].answer == runs[0].answer:
+            self._add(runs, min(2, self.rules.most_seeds), experiment_of)
+            if runs[-1].answer == runs[0].answer:
                 return FAILS, 0.0, f"{runs[0].answer}: {runs[0].reason}", runs
             return UNDECIDED, None, _too_short(runs), runs
         seeds = self.rules.least_seeds
         while True:
             self._add(runs, seeds, experiment_of)
-            if any(run.answer != STEADY for run in runs):
+            if not all(run.values for run in runs):
                 return UNDECIDED, None, _too_short(runs), runs
             answer, probability = self._judge(runs)
             if answer != UNDECIDED or seeds >= self.rules.most_seeds:
@@ -114,21 +117,33 @@ class Evaluator:
         return (FAILS, at_most) if at_most <= 1 - self.rules.confidence else (UNDECIDED, at_least)
 
     def _probability(self, target: Target, runs: Sequence[MeasuredPoint]) -> tuple[float, float]:
+        """How probable it is that a target is kept; a given load, such as a trace, keeps it or does not."""
+        if self.rules.given:
+            kept = all(target.kept(run.values[target.metric]) for run in runs)
+            return float(kept), float(kept)
         values = np.array([run.values[target.metric] for run in runs])
         missed = [run.missed[str(target)] for run in runs if str(target) in run.missed]
-        return target.probability(values, missed, sum(run.effective for run in runs))
+        return target.probability(values, missed)
 
     def _in_words(self, runs: Sequence[MeasuredPoint]) -> str:
         parts = []
         for target in self.targets:
             values = np.array([run.values[target.metric] for run in runs])
-            found: Any = mean(values) if np.isfinite(values).all() else "not reached by all runs"
-            parts.append(f"{target.metric} {found}")
+            parts.append(f"{target.metric} {_found(values)}")
         return ", ".join(parts)
 
 
+def _found(values: NDArray[np.float64]) -> str:
+    """Mean over runs, with its interval where they differ."""
+    if not np.isfinite(values).all():
+        return "not reached by all runs"
+    interval = mean(values)
+    spread = interval.bounded and interval.half_width > 0
+    return str(interval) if spread else f"{interval.estimate:.4g}"
+
+
 def _too_short(runs: Sequence[MeasuredPoint]) -> str:
-    lacking = [run for run in runs if run.answer != STEADY]
+    lacking = [run for run in runs if not run.values]
     counts = f"{len(lacking)} of {len(runs)} runs of {runs[0].requests:,} requests"
     answers = {run.answer for run in runs}
     if {STEADY, OVERLOADED} <= answers or {TOO_SHORT, OVERLOADED} <= answers:

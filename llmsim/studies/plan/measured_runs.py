@@ -11,15 +11,16 @@ from llmsim import experiment
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.experiment.run_scenario import asked_requests, score_delivered
 from llmsim.metrics import ranges
-from llmsim.metrics.distributions import Distributions
+from llmsim.metrics.sections.paid_instances import PaidInstances
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import Window, resolve
 from llmsim.scenario import Scenario
-from llmsim.statistics import STEADY
+from llmsim.statistics import STEADY, TOO_SHORT
 from llmsim.statistics.shares import Clusters
 from llmsim.studies.plan.targets import Target, missed_by, value
 
 #: numbers of every steady run, beside those that the targets name
+PAID_USD_PER_HOUR = "autoscaling.usd_per_hour"  #: of instances that come and go
 ALWAYS_MEASURED = ("output_tokens_per_s", "tpot_s.p50", "ttft_s.p50", "ttft_s.p99")
 
 
@@ -34,26 +35,32 @@ class MeasuredPoint:
     values: Mapping[str, float]  #: metric -> number; empty unless steady
     evidence: Mapping[str, float | int | None]
     missed: Mapping[str, Clusters] = field(default_factory=dict)  #: by the target, in words: requests that miss it
-    effective: float = 0.0  #: independent requests that it is worth
 
 
 #: runs experiments, in any order, and returns what they showed, in theirs
 Measure = Callable[[Sequence[Scenario]], Sequence[MeasuredPoint]]
 
 
-def measure(scenario: Scenario, targets: Sequence[Target], files: OwnFiles = NO_FILES) -> MeasuredPoint:
-    """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain."""
+def measure(
+    scenario: Scenario, targets: Sequence[Target], files: OwnFiles = NO_FILES, *, finite: bool = False
+) -> MeasuredPoint:
+    """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain.
+
+    A `finite` one, a trace or days, is scored whole, unless its queue grows all the time.
+    """
     result = experiment.run(scenario, **files.load())
     verdict = result.score.section(RunVerdict)
     count = len(result.record.requests["arrival_s"])
     point = MeasuredPoint(scenario.seed, count, verdict.answer, verdict.reason, {}, verdict.evidence)
-    if verdict.answer != STEADY:
+    if verdict.answer != STEADY and not (finite and verdict.answer == TOO_SHORT):
         return point
-    window = steady_window(scenario, result, verdict.evidence)
+    window = experiment.make_window(scenario) if finite else steady_window(scenario, result, verdict.evidence)
     values = _values(result, window, [*(target.metric for target in targets), *ALWAYS_MEASURED])
+    if (paid := result.score.find(PaidInstances)) is not None:
+        values[PAID_USD_PER_HOUR] = 3600 * paid.usd / result.record.end_s
     asked = asked_requests(result, window)
     missed = {str(target): events for target in targets if (events := missed_by(target, asked)) is not None}
-    return replace(point, values=values, missed=missed, effective=Distributions.of(asked).effective)
+    return replace(point, values=values, missed=missed)
 
 
 def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mapping[str, Any]) -> Window:
@@ -61,7 +68,7 @@ def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mappi
     window = experiment.make_window(scenario)
     if window != Window():
         return window
-    arrival_s = result.record.requests["arrival_s"]
+    arrival_s = result.delivered.arrival_s  # of a closed loop, the sending
     start_s, end_s = float(arrival_s.min()) + evidence["warm_up_s"], float(arrival_s.max())
     return Window(start_s=start_s, end_s=end_s - evidence["stay_in_service_s"])
 

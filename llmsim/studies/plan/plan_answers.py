@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from llmsim.errors import LlmsimError
-from llmsim.scenario import Scenario, SyntheticWorkload
+from llmsim.scenario import Scenario
 from llmsim.studies.plan.binding import Binding, what_binds
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.evaluate import CARRIES, FAILS, Evaluation, Evaluator, Rules
-from llmsim.studies.plan.measured_runs import MeasuredPoint, measure
+from llmsim.studies.plan.guess import likely_instances, most_per_instance, too_few
+from llmsim.studies.plan.loads import USERS, load_of, phase_rates, steady_at
+from llmsim.studies.plan.measured_runs import PAID_USD_PER_HOUR, MeasuredPoint, measure
 from llmsim.studies.plan.plan_question import Question
+from llmsim.studies.plan.run_store import RunStore
 from llmsim.studies.plan.search import boundary
 
 #: (evaluations done, about how many there will be)
 Progress = Callable[[int, int], None]
 #: a first guess of the evaluations that a candidate takes
 EXPECTED_EVALUATIONS = 6
-#: the rate is bracketed in steps of this factor, and no further than this many of them
-RATE_STEP, RATE_STEPS = 1.5, 24
+#: the rate is bracketed in steps that begin with this factor and double, and no further than this many of them
+RATE_STEP, RATE_STEPS = 1.1, 8
+#: runs that end at a given time, until_s, are made so many times longer at the most
+UNTIL_LONGER = 16
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,8 @@ class Answer:
     find: str
     candidate: Candidate
     carries: Evaluation | None
-    neighbour: Evaluation | None  #: one instance less, or a rate a little higher; None: the end of what was asked
-    evaluations: tuple[Evaluation, ...]  #: all, in order of size or rate
+    neighbour: Evaluation | None  #: one instance less, or a load a little higher; None: the end of what was asked
+    evaluations: tuple[Evaluation, ...]  #: all, in order of size or load
     binding: Binding | None  #: of the neighbour where that fails, else of the answer
 
     @property
@@ -43,8 +49,9 @@ class Answer:
         return self.carries is not None and (self.neighbour is None or self.neighbour.answer == FAILS)
 
     def usd_per_hour(self, evaluation: Evaluation) -> float:
-        """Cost of an evaluation's cluster."""
-        return self.candidate.usd_per_hour(evaluation.instances)
+        """Cost of an evaluation's cluster; of instances that come and go, what was paid in the mean."""
+        paid = evaluation.mean(PAID_USD_PER_HOUR)
+        return self.candidate.usd_per_hour(evaluation.instances) if paid is None else paid
 
     def usd_per_million_tokens(self, evaluation: Evaluation) -> float | None:
         """Cost of a million output tokens at the evaluation's load; None unless its runs are steady."""
@@ -68,7 +75,7 @@ class Answer:
             return None
         run = self.bound.runs[0]
         return self.candidate.at(
-            instances=self.bound.instances, rate_per_s=self.bound.rate_per_s, requests=run.requests, seed=run.seed
+            instances=self.bound.instances, amount=self.bound.amount, requests=run.requests, seed=run.seed
         )
 
 
@@ -78,6 +85,9 @@ class AnsweredPlan:
 
     question: Question
     answers: tuple[Answer, ...]
+    pruned: tuple[str, ...] = ()  #: candidates that cannot be the cheapest, and why
+    autoscaled: Answer | None = None  #: instances that come and go by the scenario's rule
+    phases: tuple[tuple[float, Answer], ...] = ()  #: rate of each phase of the period, and its answer
 
     @property
     def best(self) -> Answer | None:
@@ -92,87 +102,195 @@ class AnsweredPlan:
         return answer.usd_per_million_tokens(answer.carries) or math.inf
 
 
-def make_plan(question: Question, executor: Executor, progress: Progress | None = None) -> AnsweredPlan:
-    """Answer for every candidate; runs go to `executor`, and the answer does not depend on which that is."""
-    done = 0
-    answers: list[Answer] = []
+def make_plan(
+    question: Question, executor: Executor, progress: Progress | None = None, runs: Path | None = None
+) -> AnsweredPlan:
+    """Answer for every candidate; runs go to `executor`, and the answer does not depend on which that is.
 
-    def evaluated() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            rest = len(question.candidates) - len(answers) - 1
-            progress(done, max(done + 1, EXPECTED_EVALUATIONS) + EXPECTED_EVALUATIONS * rest)
-
-    for candidate in question.candidates:
-        answers.append(_answer(question, candidate, _evaluator(question, executor), evaluated))
-    return AnsweredPlan(question, tuple(answers))
+    With a folder for `runs` they are kept there as they are made, and not made again, until the plan is whole.
+    """
+    store = RunStore(runs, question.targets, question.files)
+    planner = Planner(question, executor, store, progress)
+    planned = planner.plan()
+    store.remove()
+    return planned
 
 
-def _evaluator(question: Question, executor: Executor) -> Evaluator:
-    table, workload = question.table, question.scenario.workload
-    assert isinstance(workload, SyntheticWorkload)
-    rules = Rules(table.confidence, table.least_seeds, table.most_seeds, workload.requests, table.most_requests)
+@dataclass
+class Planner:
+    """A question on its way to its answers."""
 
-    def measure_all(scenarios: Any) -> list[MeasuredPoint]:
-        try:
-            return list(executor.map(partial(measure, targets=question.targets, files=question.files), scenarios))
-        except BrokenExecutor:
-            raise LlmsimError("a worker process died: out of memory, or killed; try --jobs 1") from None
+    question: Question
+    executor: Executor
+    store: RunStore
+    progress: Progress | None
+    pruned: list[str] = field(default_factory=list)
+    most: dict[str, float | None] = field(default_factory=dict)  #: by the scenario without its load
+    done: int = 0
+    left: int = 0
 
-    return Evaluator(rules, question.targets, measure_all, question.scenario.seed)
-
-
-def _answer(question: Question, candidate: Candidate, evaluate: Evaluator, evaluated: Callable[[], None]) -> Answer:
-    found: dict[float, Evaluation] = {}
-    by_instances = question.table.find == "instances"
-
-    def holds(x: float) -> bool:
-        instances, rate_per_s = (int(x), question.rate_per_s) if by_instances else (fixed, x)
-        found[x] = evaluate(
-            instances,
-            rate_per_s,
-            lambda requests, seed: candidate.at(
-                instances=instances, rate_per_s=rate_per_s, requests=requests, seed=seed
-            ),
+    def plan(self) -> AnsweredPlan:
+        """Answer for every candidate that may be the cheapest, then for the scenario's own rule, and for phases."""
+        answers: list[Answer] = []
+        for i, candidate in enumerate(self.question.candidates):
+            self.left = len(self.question.candidates) - i - 1
+            answer = self._answer(candidate, self._least_usd(answers))
+            if answer is not None:
+                answers.append(answer)
+        found = AnsweredPlan(self.question, tuple(answers), tuple(self.pruned))
+        return AnsweredPlan(
+            self.question, found.answers, found.pruned, self._autoscaled(), tuple(self._phases(found.best))
         )
-        evaluated()
-        return found[x].answer == CARRIES
 
-    fixed = candidate.scenario.cluster.instances
-    search = _by_instances(question, fixed) if by_instances else _by_rate(question)
-    good, bad = search(holds)
-    carries, neighbour = (found[x] if x is not None else None for x in (good, bad))
-    all_found = tuple(found[x] for x in sorted(found))
-    answer = Answer(question.table.find, candidate, carries, neighbour, all_found, None)
-    shown = answer.binding_scenario()
-    binding = None if shown is None else what_binds(shown, candidate.files)
-    return replace(answer, binding=binding)
+    def _least_usd(self, answers: Sequence[Answer]) -> float:
+        costs = [answer.usd_per_hour(answer.carries) for answer in answers if answer.carries]
+        return min(costs, default=math.inf) if self.question.table.find == "instances" else math.inf
+
+    def _evaluator(self) -> Evaluator:
+        question, table = self.question, self.question.table
+        first = getattr(question.scenario.workload, "requests", table.most_requests)
+        most = first * UNTIL_LONGER if question.scenario.until_s is not None else table.most_requests
+        rules = Rules(table.confidence, table.least_seeds, table.most_seeds, first, most)
+        if question.load.given:
+            rules = Rules(table.confidence, 1, 1, first, first, given=True)
+
+        def measure_all(scenarios: Any) -> list[MeasuredPoint]:
+            task = partial(measure, targets=question.targets, files=question.files, finite=question.load.finite)
+            try:
+                return list(self.executor.map(task, scenarios))
+            except BrokenExecutor:
+                raise LlmsimError("a worker process died: out of memory, or killed; try --jobs 1") from None
+
+        return Evaluator(rules, question.targets, self.store.through(measure_all), question.scenario.seed)
+
+    def _evaluated(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, max(self.done + 1, EXPECTED_EVALUATIONS) + EXPECTED_EVALUATIONS * self.left)
+
+    def _answer(self, candidate: Candidate, least_usd: float) -> Answer | None:
+        """Answer for a candidate; None for one that would cost more than another that carries."""
+        table, load = self.question.table, self.question.load
+        most = self._most(candidate)
+        if table.find == "load":
+            size = 1 if candidate.scenario.pool else candidate.scenario.cluster.instances
+            return self._searched(candidate, _by_load(self.question, size, most), size)
+        if most is not None and (needed := too_few(load.amount, most) + 1) > 1:
+            usd = candidate.usd_per_hour(needed)
+            if usd > least_usd:
+                words = f"{candidate.hardware}, {candidate.scheduler}"
+                self.pruned.append(f"{words}: at least {needed}, for {usd:,.2f} USD/h, more than the cheapest found")
+                return None
+        return self._searched(candidate, _by_instances(self.question, candidate, most), None)
+
+    def _searched(self, candidate: Candidate, search: Search, size: int | None, amount: float | None = None) -> Answer:
+        """Search for a size at the load asked for, or with a size for a load."""
+        found: dict[float, Evaluation] = {}
+        asked = self.question.load.amount if amount is None else amount
+        evaluate = self._evaluator()
+
+        def holds(x: float) -> bool:
+            instances, amount = (int(x), asked) if size is None else (size, x)
+            found[x] = evaluate(
+                instances,
+                amount,
+                lambda requests, seed: candidate.at(instances=instances, amount=amount, requests=requests, seed=seed),
+            )
+            self._evaluated()
+            return found[x].answer == CARRIES
+
+        good, bad = search(holds)
+        carries, neighbour = (found[x] if x is not None else None for x in (good, bad))
+        all_found = tuple(found[x] for x in sorted(found))
+        answer = Answer(self.question.table.find, candidate, carries, neighbour, all_found, None)
+        shown = answer.binding_scenario()
+        return replace(answer, binding=None if shown is None else what_binds(shown, candidate.files))
+
+    def _autoscaled(self) -> Answer | None:
+        """See whether the scenario's rule for instances that come and go carries the load, and what it costs."""
+        candidate = self.question.autoscaled
+        if candidate is None:
+            return None
+        start = candidate.scenario.cluster.instances
+        ends: dict[str, Any] = {"easier": lambda n: None, "harder": lambda n: None, "between": lambda good, bad: None}
+        return self._searched(candidate, partial(boundary, start=float(start), **ends), None)
+
+    def _phases(self, best: Answer | None) -> list[tuple[float, Answer]]:
+        """The fewest instances for the rate of each phase, as if it stayed for ever."""
+        if self.question.table.phases is None or best is None:
+            return []
+        known: dict[float, Answer] = {}
+        rates = phase_rates(self.question.scenario, self.question.load, self.question.table.phases)
+        for rate_per_s in rates:
+            if rate_per_s not in known and rate_per_s > 0:
+                asked = steady_at(best.candidate.scenario, rate_per_s)
+                steady = replace(best.candidate, scenario=asked, load=load_of(asked))
+                question = replace(self.question, load=steady.load, candidates=(steady,))
+                phase = replace(self, question=question, left=0)
+                known[rate_per_s] = phase._searched(steady, _by_instances(question, steady, self._most(steady)), None)
+                self.done = phase.done
+        return [(rate_per_s, known[rate_per_s]) for rate_per_s in rates if rate_per_s > 0]
+
+    def _most(self, candidate: Candidate) -> float | None:
+        """What an instance can do at most, measured once for the same instance."""
+        key = candidate.scenario.model_copy(update={"workload": Scenario().workload}).model_dump_json()
+        if key not in self.most:
+            self.most[key] = most_per_instance(candidate)
+        return self.most[key]
 
 
 Search = Callable[[Callable[[float], bool]], tuple[float | None, float | None]]
 
 
-def _by_instances(question: Question, start: int) -> Search:
-    most = question.table.most_instances
+def _by_instances(question: Question, candidate: Candidate, most: float | None) -> Search:
+    largest = question.table.most_instances
+    start = 1 if candidate.scenario.pool else question.scenario.cluster.instances
+    if most is not None:
+        start = likely_instances(question.load.amount, most)
+    steps = _Steps()
     return partial(
         boundary,
-        start=float(min(start, most)),
-        easier=lambda n: min(2 * n, most) if n < most else None,
-        harder=lambda n: float(n // 2) if n > 1 else None,
+        start=float(min(start, largest)),
+        easier=lambda n: min(n + steps.next(), largest) if n < largest else None,
+        harder=lambda n: max(n - steps.next(), 1.0) if n > 1 else None,
         between=lambda good, bad: float((good + bad) // 2) if good - bad > 1 else None,
     )
 
 
-def _by_rate(question: Question) -> Search:
-    start, near = question.rate_per_s, 1 + question.table.resolution
-    least, most = start / RATE_STEP**RATE_STEPS, start * RATE_STEP**RATE_STEPS
+@dataclass
+class _Steps:
+    """1, 2, 4, …: a search that begins near its end takes a step or two."""
+
+    size: int = 1
+
+    def next(self) -> int:
+        size, self.size = self.size, 2 * self.size
+        return size
+
+
+def _by_load(question: Question, size: int, most: float | None) -> Search:
+    load, near = question.load, 1 + question.table.resolution
+    start = load.amount if most is None else _rounded(0.85 * size * most)
+    users, steps = load.key == USERS, _Steps()
+
+    def further(amount: float, sign: int) -> float | None:
+        if steps.size >= 2**RATE_STEPS:
+            return None
+        factor = RATE_STEP ** (sign * steps.next())
+        if not users:
+            return _rounded(amount * factor)
+        moved = max(1.0, math.floor(amount * factor) if sign < 0 else math.ceil(amount * factor))
+        return None if moved == amount else moved
+
+    def between(good: float, bad: float) -> float | None:
+        if bad / good <= near:
+            return None
+        if users:
+            return float((good + bad) // 2) if bad - good > 1 else None
+        return _rounded(math.sqrt(good * bad))
+
     return partial(
-        boundary,
-        start=start,
-        easier=lambda rate: _rounded(rate / RATE_STEP) if rate > least else None,
-        harder=lambda rate: _rounded(rate * RATE_STEP) if rate < most else None,
-        between=lambda good, bad: _rounded(math.sqrt(good * bad)) if bad / good > near else None,
+        boundary, start=start, easier=lambda x: further(x, -1), harder=lambda x: further(x, 1), between=between
     )
 
 

@@ -28,12 +28,27 @@ def to_dict(planned: AnsweredPlan) -> dict[str, Any]:
         "confidence": question.table.confidence,
         "answer": sentence(planned),
         "best": None if best is None else planned.answers.index(best),
-        "left_out": list(question.left_out),
+        "load": question.load.stated,
+        "left_out": [*question.left_out, *planned.pruned],
         "candidates": [_answer(answer) for answer in planned.answers],
+        **_beside(planned),
         "evaluations": list(evaluation_rows(planned)),
         "scenario": question.scenario.model_dump(mode="json"),
         "plan": question.table.model_dump(mode="json"),
     }
+
+
+def _beside(planned: AnsweredPlan) -> dict[str, Any]:
+    """What only some plans have."""
+    found: dict[str, Any] = {} if not planned.question.about else {"capacity": planned.question.about}
+    if planned.autoscaled is not None:
+        found["autoscaled"] = _evaluation(planned.autoscaled, planned.autoscaled.evaluations[0])
+    if planned.phases:
+        found["phases"] = [
+            {"rate_per_s": rate, "instances": None if one.carries is None else one.carries.instances}
+            for rate, one in planned.phases
+        ]
+    return found
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
@@ -53,7 +68,7 @@ def _answer(answer: Answer) -> dict[str, Any]:
 def _bound(answer: Answer) -> dict[str, Any]:
     """The cluster and the load at which it binds."""
     assert answer.bound is not None
-    return {"instances": answer.bound.instances, "rate_per_s": answer.bound.rate_per_s}
+    return {"instances": answer.bound.instances, answer.candidate.load.key: answer.bound.amount}
 
 
 def _candidate(answer: Answer) -> dict[str, Any]:
@@ -62,13 +77,14 @@ def _candidate(answer: Answer) -> dict[str, Any]:
         "gpu": answer.candidate.gpu,
         "tensor_parallel_size": cluster.tensor_parallel_size,
         "scheduler": answer.candidate.scheduler,
+        **({"unit": answer.candidate.hardware} if answer.candidate.scenario.pool else {}),
     }
 
 
 def _evaluation(answer: Answer, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "instances": evaluation.instances,
-        "rate_per_s": evaluation.rate_per_s,
+        answer.candidate.load.key: evaluation.amount,
         "answer": evaluation.answer,
         "probability": evaluation.probability,
         "reason": evaluation.reason,
@@ -95,7 +111,7 @@ def run_rows(planned: AnsweredPlan) -> Iterator[dict[str, Any]]:
                 yield {
                     **_candidate(answer),
                     "instances": evaluation.instances,
-                    "rate_per_s": evaluation.rate_per_s,
+                    answer.candidate.load.key: evaluation.amount,
                     "seed": run.seed,
                     "requests": run.requests,
                     "verdict": run.answer,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import itertools
+import math
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -15,17 +18,14 @@ from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.latency.hardware import Gpu, load_gpu
 from llmsim.metrics.slo import Slo
 from llmsim.quantities import Count, NotNegative
-from llmsim.scenario import (
-    Scenario,
-    SchedulerChoice,
-    SyntheticWorkload,
-)
-from llmsim.scenario.load import Change, Places, Source, parse_change, read_source
+from llmsim.scenario import Scenario, SchedulerChoice
+from llmsim.scenario.load import NOTHING, Change, Places, Source, parse_change, read_source, split_key
 from llmsim.scenario.messages import input_error
 from llmsim.scenario.table import Table
 from llmsim.studies.plan.candidates import Candidate
+from llmsim.studies.plan.definitions import definition
+from llmsim.studies.plan.loads import Load, load_of
 from llmsim.studies.plan.targets import Target, parse_target
-from llmsim.workload.synthetic import find_arrivals
 
 
 def _some(values: tuple[object, ...]) -> tuple[object, ...]:
@@ -37,10 +37,21 @@ def _some(values: tuple[object, ...]) -> tuple[object, ...]:
 
 
 Listed = (Field(strict=False), AfterValidator(_some))
+#: 1P3D: instances for prefill and for decode; 4: as many that do both
+_SPLIT = re.compile(r"(\d+)P(\d+)D|(\d+)(?: mixed)?")
+MOST_CANDIDATES = 1_000
+
+
+def _splits(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        found = _SPLIT.fullmatch(value)
+        if not found or any(count is not None and int(count) == 0 for count in found.groups()):
+            raise ValueError(f"{value!r}: expected instances for prefill and decode such as 1P3D, or 4 that do both")
+    return values
 
 
 class PlanTable(Table):
-    """The fewest instances for the workload's rate, or the largest rate for the cluster's instances."""
+    """The fewest instances for the workload's load, or the largest load for the cluster's instances."""
 
     find: Literal["instances", "load"] = "instances"
     #: comparisons that must all hold, such as "ttft_s.p99 <= 0.5"
@@ -51,6 +62,10 @@ class PlanTable(Table):
     gpus: Annotated[tuple[str, ...], *Listed] | None = None
     tensor_parallel_sizes: Annotated[tuple[Count, ...], *Listed] | None = None
     schedulers: Annotated[tuple[SchedulerChoice, ...], *Listed] | None = None
+    #: instances for prefill and decode, "1P3D", or "4" that do both; left out: [[pool]] as it is
+    splits: Annotated[tuple[str, ...], *Listed, AfterValidator(_splits)] | None = None
+    #: any other key of the scenario -> values to choose from, such as "scheduler.max_num_batched_tokens"
+    vary: dict[str, list[Any]] = Field(default_factory=dict)
     most_instances: Annotated[int, Field(ge=1, le=10_000)] = 256
     #: requests of the longest run
     most_requests: Count = 100_000
@@ -58,6 +73,8 @@ class PlanTable(Table):
     most_seeds: Annotated[int, Field(ge=2, le=1000)] = 16
     #: the largest rate is found up to this share of it
     resolution: Annotated[float, Field(ge=0.001, le=0.5)] = 0.02
+    #: of a load that changes: answer for so many phases of its period, too, as instances that follow it would need
+    phases: Annotated[int, Field(ge=2, le=96)] | None = None
     #: GPU -> USD for an hour of one, in place of its profile's
     price_usd_per_hour: dict[str, NotNegative] = Field(default_factory=dict)
 
@@ -76,66 +93,61 @@ class Question:
     table: PlanTable
     targets: tuple[Target, ...]
     candidates: tuple[Candidate, ...]
+    load: Load
     left_out: tuple[str, ...] = ()  #: of several GPUs and sizes, those that the model cannot be served on, and why
+    autoscaled: Candidate | None = None  #: the scenario with its rule for instances that come and go
+    about: str = ""  #: whose definition of capacity this is
     files: OwnFiles = NO_FILES
 
-    @property
-    def rate_per_s(self) -> float:
-        """Requests per second that the scenario asks for."""
-        workload = self.scenario.workload
-        assert isinstance(workload, SyntheticWorkload)
-        return float(workload.arrivals.options["rate_per_s"])
 
-
-def read_plan(path: str, overrides: Sequence[str] = (), files: OwnFiles = NO_FILES) -> Question:
+def read_plan(
+    path: str, overrides: Sequence[str] = (), files: OwnFiles = NO_FILES, *, named: str | None = None
+) -> Question:
     """Read a scenario and its [plan]; `overrides` are ``key=value``, those of the plan ``plan.key=value``.
 
-    `files` are those of ``--scheduler-file`` and ``--latency-file``. Raises InputError with file, line and key.
+    `files` are those of ``--scheduler-file`` and ``--latency-file``. `named` is a definition of capacity
+    (`definitions`), which takes the place of the plan's targets. Raises InputError with file, line and key.
     """
     source = read_source(path)
     changes = [parse_change(text) for text in overrides]
-    of_scenario = [change for change in changes if change.keys[0] != "plan"]
-    scenario = source.scenario([*of_scenario, *files.changes()])
-    if not isinstance(scenario.workload, SyntheticWorkload):
-        raise InputError(
-            f"{scenario.where('workload')}a trace has one length and no other draws; a plan needs drawn requests "
-            "(arrivals and lengths)"
-        )
-    if scenario.workload.classes_arrive:
-        raise InputError(
-            f"{scenario.where('workload', 'classes')}classes have arrivals of their own, so that there is no rate to "
-            "plan for; a plan needs classes with weights, and workload.arrivals"
-        )
-    if scenario.workload.arrivals.concurrency is not None:
-        raise InputError(
-            f"{scenario.where('workload', 'arrivals')}a closed loop asks for no rate: it slows down with the cluster; "
-            "a plan needs poisson, gamma, constant or on_off arrivals"
-        )
-    if not find_arrivals(scenario.workload.arrivals.process).steady:
-        raise InputError(
-            f"{scenario.where('workload', 'arrivals')}a load that changes has no one rate to plan for; "
-            "expected poisson, gamma, constant or on_off arrivals"
-        )
-    if scenario.workload.sessions is not None:
-        raise InputError(
-            f"{scenario.where('workload', 'sessions')}arrivals are those of conversations here, whose turns depend on "
-            "the cluster; a plan needs requests that come by themselves"
-        )
-    if scenario.pool:
-        raise InputError(f"{scenario.where('pool')}a plan varies the instances of one pool; expected [cluster] alone")
+    of_scenario = [*(change for change in changes if change.keys[0] != "plan"), *files.changes()]
+    scenario = source.scenario(of_scenario)
     places = Places(str(source.file), source.lines, {change.keys: change.place for change in changes})
-    if scenario.autoscaling is not None:
-        raise InputError(f"{scenario.where('autoscaling')}a plan looks for a number of instances that stays")
-    table = _table(source, [change for change in changes if change.keys[0] == "plan"], places)
+    table = _table(source, [change for change in changes if change.keys[0] == "plan"], places, needed=named is None)
+    about = ""
+    if named is not None:
+        chosen = definition(named)
+        table = table.model_copy(update={"find": "load", "targets": chosen.targets(scenario)})
+        about = chosen.about
+    load = load_of(scenario)
+    _check(scenario, table, load)
     targets = tuple(
         parse_target(text, f"{places(('plan', 'targets'))}plan.targets: ", Slo(**scenario.slo.model_dump()))
         for text in table.targets
     )
     if files.scheduler is not None and table.schedulers is not None:
         raise InputError(f"{places(('plan', 'schedulers'))}plan.schedulers: --scheduler-file is one scheduler for all")
-    asked = _candidates(scenario, table, places, files.resolved())
+    files = files.resolved()
+    asked = tuple(_candidates(source, of_scenario, table, places, files, load))
     candidates, left_out = _that_can_serve(asked) if len(asked) > 1 else (asked, ())
-    return Question(scenario, table, targets, candidates, left_out, files.resolved())
+    scaled = None
+    if scenario.autoscaling is not None:
+        scaled = Candidate(scenario, _price(scenario.cluster.gpu, table), files, load)
+    return Question(scenario, table, targets, candidates, load, left_out, scaled, about, files)
+
+
+def _check(scenario: Scenario, table: PlanTable, load: Load) -> None:
+    """Refuse what has no answer of this kind."""
+    if scenario.autoscaling is not None and table.find == "load":
+        raise InputError(
+            f"{scenario.where('autoscaling')}the largest load is that of instances that stay; "
+            "leave it out (--set autoscaling=null), or find instances"
+        )
+    if table.phases is not None and load.period_s is None:
+        raise InputError(
+            f"{scenario.where('workload', 'arrivals')}plan.phases are of a load that changes and repeats itself; "
+            "expected diurnal arrivals, or piecewise ones with period_s"
+        )
 
 
 def _that_can_serve(asked: tuple[Candidate, ...]) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
@@ -146,14 +158,14 @@ def _that_can_serve(asked: tuple[Candidate, ...]) -> tuple[tuple[Candidate, ...]
             candidate.instances()
             can.append(candidate)
         except InputError as error:
-            left_out[candidate.hardware] = str(error).rpartition("cluster.")[2].partition(": ")[2]
+            left_out[candidate.hardware] = str(error).rpartition("cluster.")[2].partition(": ")[2] or str(error)
             if candidate is asked[-1] and not can:
                 raise
     return tuple(can), tuple(f"{hardware}: {why}" for hardware, why in left_out.items())
 
 
-def _table(source: Source, changes: Sequence[Change], places: Places) -> PlanTable:
-    if "plan" not in source.data and not changes:
+def _table(source: Source, changes: Sequence[Change], places: Places, *, needed: bool) -> PlanTable:
+    if needed and "plan" not in source.data and not changes:
         raise InputError(
             f"{source.file}: no table [plan]; give one, such as scenarios/plan_h100.toml has, "
             "or its keys with --set plan.KEY=VALUE"
@@ -181,47 +193,89 @@ class _Listed:
         return self.places(("plan", "schedulers") if keys and keys[0] == "scheduler" else keys)
 
 
-def _candidates(scenario: Scenario, table: PlanTable, places: Places, files: OwnFiles) -> tuple[Candidate, ...]:
-    cluster = scenario.cluster
-    gpus = table.gpus or (cluster.gpu,)
-    sizes = table.tensor_parallel_sizes or (cluster.tensor_parallel_size,)
-    if cluster.num_gpu_blocks is not None and len(gpus) * len(sizes) > 1:
+def _candidates(
+    source: Source, changes: Sequence[Change], table: PlanTable, places: Places, files: OwnFiles, load: Load
+) -> Iterator[Candidate]:
+    """Every combination of what is listed, the last list moving fastest."""
+    first = source.scenario(changes)
+    gpus = table.gpus or (first.cluster.gpu,)
+    sizes = table.tensor_parallel_sizes or (first.cluster.tensor_parallel_size,)
+    if first.cluster.num_gpu_blocks is not None and len(gpus) * len(sizes) > 1:
         raise InputError(
-            f"{scenario.where('cluster', 'num_gpu_blocks')}one number of blocks for several GPUs or parallel sizes; "
+            f"{first.where('cluster', 'num_gpu_blocks')}one number of blocks for several GPUs or parallel sizes; "
             "leave it out, or give one of each"
         )
     profiles = {name: _gpu(name, places, listed=table.gpus is not None) for name in gpus}
-    called = {name: {name, gpu.name} for name, gpu in profiles.items()}
+    _check_prices(table, [*gpus, *(cluster.gpu for _, cluster in first.pools)], places)
+    rows = list(_varied(table, places))
+    lists = (profiles.items(), sizes, table.splits or (None,), rows, table.schedulers or (None,))
+    if math.prod(map(len, lists)) > MOST_CANDIDATES:
+        raise InputError(f"{places(('plan',))}plan: more than {MOST_CANDIDATES:,} candidates")
+    for (name, gpu), size, split, row, scheduler in itertools.product(*lists):
+        hardware = [Change(("cluster", "gpu"), name if name.endswith(".toml") else gpu.name)] if table.gpus else []
+        hardware += [Change(("cluster", "tensor_parallel_size"), size)] if table.tensor_parallel_sizes else []
+        moved = [Change(split_key(key), value, places(("plan", "vary"))) for key, value in row.items()]
+        scenario = source.scenario([*changes, *hardware, *_split(split, first, places), *moved])
+        if scheduler is not None:
+            scenario = scenario.model_copy(update={"scheduler": scheduler})
+            scenario._place = _Listed(places)
+        make_scheduler(
+            scenario, files.load().get("scheduler")
+        )  # an unknown name or option is told before anything runs
+        yield Candidate(
+            scenario.model_copy(update={"autoscaling": None}),
+            _price(name, table),
+            files,
+            load,
+            row,
+            {cluster.gpu: _price(cluster.gpu, table) for _, cluster in scenario.pools},
+        )
+
+
+def _varied(table: PlanTable, places: Places) -> Iterator[dict[str, Any]]:
+    """Every combination of the values of plan.vary."""
+    where = f"{places(('plan', 'vary'))}plan.vary: "
+    for key, values in table.vary.items():
+        if not values or any(value in values[:i] for i, value in enumerate(values)):
+            raise InputError(f"{where}{key}: expected a list of values that differ")
+        if split_key(key)[0] in ("workload", "seed", "plan", "slo", "user", "window"):
+            raise InputError(f"{where}{key}: candidates serve the same load, and are judged alike")
+    for row in itertools.product(*table.vary.values()):
+        yield dict(zip(table.vary, row, strict=True))
+
+
+def _split(split: str | None, scenario: Scenario, places: Places) -> list[Change]:
+    """What a split changes: how many instances the pools for prefill and decode have, or that there are none."""
+    if split is None:
+        return []
+    found = _SPLIT.fullmatch(split)
+    assert found is not None
+    prefill, decode, mixed = found.groups()
+    if mixed is not None:
+        gone = [Change((key,), NOTHING) for key in ("pool", "kv_transfer")]
+        return [*gone, Change(("cluster", "instances"), int(mixed))]
+    changes = []
+    for role, count in (("prefill", prefill), ("decode", decode)):
+        pools = [i for i, pool in enumerate(scenario.pool) if pool.role == role]
+        if len(pools) != 1:
+            place = places(("plan", "splits"))
+            raise InputError(f"{place}plan.splits: {split} needs one [[pool]] with role = '{role}'")
+        changes.append(Change(("pool", str(pools[0]), "instances"), int(count)))
+    return changes
+
+
+def _check_prices(table: PlanTable, gpus: Sequence[str], places: Places) -> None:
+    known = {*gpus, *(load_gpu(gpu).name for gpu in gpus)}
     for name in table.price_usd_per_hour:
-        if not any(name in names for names in called.values()):
+        if name not in known:
             where = places(("plan", "price_usd_per_hour", name))
-            known = set().union(*called.values())
             raise InputError(f"{where}plan.price_usd_per_hour: no candidate has {name}{nearest(name, known)}")
-    return tuple(
-        _candidate(scenario, table, places, (name, gpu), size, scheduler, files)
-        for name, gpu in profiles.items()
-        for size in sizes
-        for scheduler in table.schedulers or (scenario.scheduler,)
-    )
 
 
-def _candidate(
-    scenario: Scenario,
-    table: PlanTable,
-    places: Places,
-    called: tuple[str, Gpu],
-    size: int,
-    scheduler: SchedulerChoice,
-    files: OwnFiles,
-) -> Candidate:
-    name, gpu = called
-    where = name if name.endswith(".toml") else gpu.name  # a file is found by its path alone
-    cluster = scenario.cluster.model_copy(update={"gpu": where, "tensor_parallel_size": size})
-    chosen = scenario.model_copy(update={"cluster": cluster, "scheduler": scheduler})
-    chosen._place = _Listed(places) if table.schedulers else places
-    make_scheduler(chosen, files.load().get("scheduler"))  # an unknown name or option is told before anything runs
-    prices = table.price_usd_per_hour
-    return Candidate(chosen, prices.get(name, prices.get(gpu.name, gpu.price_usd_per_hour)), files)
+def _price(name: str, table: PlanTable) -> float:
+    """USD for an hour of a GPU: as the plan has it, by either of its names, or its profile."""
+    gpu, prices = load_gpu(name), table.price_usd_per_hour
+    return prices.get(name, prices.get(gpu.name, gpu.price_usd_per_hour))
 
 
 def _gpu(name: str, places: Places, *, listed: bool) -> Gpu:

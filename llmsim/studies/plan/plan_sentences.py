@@ -23,23 +23,34 @@ def in_words(answer: Answer, targets: tuple[object, ...]) -> str:
     if answer.carries is None:
         return _refusal(answer)
     met = " and ".join(map(str, targets))
-    said = f"{_cluster(answer, answer.carries)} {_carry(answer.carries)} with P({met}) "
-    said += _is(answer.carries.probability)
+    said = f"{_cluster(answer, answer.carries)} {_carry(answer, answer.carries)} with "
+    if answer.candidate.load.given:  # nothing is drawn, so that nothing is probable
+        said += f"{met} ({answer.carries.reason}, of the {answer.carries.runs[0].requests:,} requests given)"
+    else:
+        said += f"P({met}) {_is(answer.carries.probability)}"
     if answer.neighbour is None:
-        return said if answer.find == "load" else f"{said}; one is the least"
+        return f"{said}{'' if answer.find == 'load' else '; one is the least'}"
     return f"{said}; {_neighbour(answer, answer.neighbour)}"
 
 
 def _neighbour(answer: Answer, neighbour: Evaluation) -> str:
     by_instances, one = answer.find == "instances", neighbour.instances == 1
-    what = f"{neighbour.instances} suffice{'s' if one else ''}" if by_instances else f"{neighbour.rate_per_s:g}/s"
+    what = (
+        f"{neighbour.instances} suffice{'s' if one else ''}"
+        if by_instances
+        else answer.candidate.load.text(neighbour.amount)
+    )
     if neighbour.answer != FAILS:
         known = "" if neighbour.probability is None else f"P({what}) {_is(neighbour.probability)}, "
-        whether = f"whether {what}" if by_instances else f"whether {'it' if one else 'they'} {_carry(neighbour)}"
+        whether = (
+            f"whether {what}" if by_instances else f"whether {'it' if one else 'they'} {_carry(answer, neighbour)}"
+        )
         return f"{known}{whether} could not be told: {neighbour.reason}{_remedy(neighbour)}"
     if neighbour.reason.startswith("overloaded"):
         overloaded = f"{neighbour.instances} {'is' if one else 'are'} overloaded"
         return overloaded if by_instances else f"{what} overloads {'it' if one else 'them'}"
+    if answer.candidate.load.given:
+        return f"{what} {'does' if one and by_instances else 'do'} not: {neighbour.reason}"
     return f"P({what}) {_is(neighbour.probability)}"
 
 
@@ -49,8 +60,8 @@ def _refusal(answer: Answer) -> str:
     cluster = f"{_cluster(answer, tried)} ({answer.candidate.scheduler})"
     if tried.answer == FAILS:
         known = "" if tried.reason.startswith("overloaded") else f" with P {_is(tried.probability)}"
-        return f"{cluster} {_carry(tried)}{known or ' not at all'}: {tried.reason}"
-    return f"whether {cluster} {_carry(tried)} could not be told: {tried.reason}{_remedy(tried)}"
+        return f"{cluster} {_carry(answer, tried)}{known or ' not at all'}: {tried.reason}"
+    return f"whether {cluster} {_carry(answer, tried)} could not be told: {tried.reason}{_remedy(tried)}"
 
 
 def _remedy(evaluation: Evaluation) -> str:
@@ -61,8 +72,9 @@ def _cluster(answer: Answer, evaluation: Evaluation) -> str:
     return f"{evaluation.instances} x {answer.candidate.hardware}"
 
 
-def _carry(evaluation: Evaluation) -> str:
-    return f"carr{'ies' if evaluation.instances == 1 else 'y'} {evaluation.rate_per_s:g}/s"
+def _carry(answer: Answer, evaluation: Evaluation) -> str:
+    verb = "carries" if evaluation.instances == 1 else "carry"
+    return f"{verb} {answer.candidate.load.text(evaluation.amount)}"
 
 
 def _is(probability: float | None) -> str:

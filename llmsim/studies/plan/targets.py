@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from llmsim.errors import InputError, nearest
 from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.catalogue import of_section, sections, summaries
+from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.kpi import MORE, OfRequests
 from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
@@ -38,6 +39,8 @@ def number_keys() -> tuple[str, ...]:
     return tuple(kpi.key for kpi in kpis if kpi.kind in ("share", "rate") and kpi.better == MORE)
 
 
+#: quantile beyond which the worst requests lie
+WORST = 0.99
 _TARGET = re.compile(r"^\s*([\w.]+)\s*(<=|>=)\s*(\S+)\s*$")
 _PERCENTILE = re.compile(r"^p(\d{1,2}(?:\.\d+)?)$")
 
@@ -59,7 +62,7 @@ class Target:
         share = _percentile(number) if table in latency_keys() and table != "tbt_s" else None
         return None if share is None else 1 - share / 100
 
-    def probability(self, values: Floats, missed: Sequence[Clusters], effective: float) -> tuple[float, float]:
+    def probability(self, values: Floats, missed: Sequence[Clusters]) -> tuple[float, float]:
         """How probable it is that the target is kept, at least and at most, from one value a run, (n,).
 
         Attainments and percentiles by the requests that miss, in clusters (`statistics.shares`): `missed`, one a run.
@@ -70,10 +73,14 @@ class Target:
             return 0.0, 0.0
         most = self.most_missing
         if most is not None and len(missed) == len(values):
-            return probability_at_most(missed, most, effective)
+            return probability_at_most(missed, most)
         sign = 1.0 if self.at_least else -1.0
         by_runs = probability_at_least(sign * values, sign * self.bound)
         return by_runs, by_runs
+
+    def kept(self, value: float) -> bool:
+        """Whether a value keeps the bound."""
+        return value >= self.bound if self.at_least else value <= self.bound
 
     def __str__(self) -> str:
         return f"{self.metric} {'>=' if self.at_least else '<='} {self.bound:g}"
@@ -136,7 +143,16 @@ def missed_by(target: Target, asked: Requests) -> Clusters | None:
         waits_s = latencies_s(table, timelines, asked.first_scheduled_s)
         met = waits_s <= target.bound + GRACE_S  # what never came is no number, and misses
         met |= np.isnan(waits_s) & (table == "tpot_s")  # but one token has no time per token
-    return clusters_of(~met[np.argsort(timelines.arrival_s, kind="stable")])
+    found = clusters_of(~met[np.argsort(timelines.arrival_s, kind="stable")])
+    return replace(found, largest=max(found.largest, _largest_of_the_worst(table, asked)))
+
+
+def _largest_of_the_worst(table: str, asked: Requests) -> int:
+    """The largest cluster of the worst 1 % of requests: so large may one be that misses, and that no run has seen."""
+    kept = Distributions.of(asked).latencies
+    bounds = asked.slo if table == "slo" else None
+    names = {table} if bounds is None else {"ttft_s", *(key for key in kept if getattr(bounds, key, None) is not None)}
+    return max((kept[name].beyond[WORST].largest for name in names if name in kept), default=1)
 
 
 def latencies_s(table: str, timelines: Timelines, first_scheduled_s: Floats | None) -> Floats:

@@ -9,6 +9,9 @@ import pandas as pd
 import pytest
 
 from llmsim.cli import main
+from llmsim.experiment import run
+from llmsim.scenario import load_scenario
+from llmsim.studies.plan.plan_question import read_plan
 
 SCENARIO = """\
 name = "a small plan"
@@ -25,6 +28,31 @@ least_seeds = 2
 most_requests = 12000
 schedulers = [{ name = "chunked_prefill", max_num_seqs = 4 }]
 price_usd_per_hour = { a100-sxm4-80gb = 2.0 }
+"""
+
+
+SPLIT = """\
+[workload]
+requests = 500
+arrivals = { process = "poisson", rate_per_s = 4.0 }
+lengths = { source = "fixed", prompt_tokens = 2000, output_tokens = 20 }
+[cluster]
+latency = "roofline"
+[[pool]]
+name = "prefill"
+role = "prefill"
+[[pool]]
+name = "decode"
+role = "decode"
+[kv_transfer]
+bandwidth_gb_per_s = 25.0
+[plan]
+find = "load"
+targets = ["slo.attainment >= 0.9"]
+splits = ["1P2D", "3 mixed"]
+resolution = 0.5
+least_seeds = 2
+most_requests = 1000
 """
 
 
@@ -123,17 +151,107 @@ def test_a_plan_that_cannot_be_is_one_line(file, refused, change, said):
     assert said in refused("plan", file, "--set", change)
 
 
-def test_a_scenario_without_a_plan_or_with_a_trace_is_told(file, tmp_path, refused):
+def test_what_has_no_plan_is_told(file, tmp_path, refused):
     assert "no table [plan]" in refused("plan", "quickstart")
     trace = tmp_path / "trace.csv"
-    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,10\n1,10,10\n")
-    assert "a plan needs drawn requests" in refused("plan", file, "--set", f"workload.trace={trace}")
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,10\n0,10,10\n")
+    assert "all requests arrive at once" in refused("plan", file, "--set", f"workload.trace={trace}")
+    assert "expected diurnal arrivals" in refused("plan", file, "--set", "plan.phases=4")
+    assert "did you mean 'vidur'" in refused("plan", file, "--as", "vidor")
+    assert "every ten tokens" in refused("plan", file, "--as", "slos-serve")
+    assert "give slo.tbt_s" in refused("plan", file, "--as", "sarathi", "--set", "slo.tbt_s=null")
+    assert "needs one [[pool]] with role = 'prefill'" in refused("plan", file, "--set", 'plan.splits=["1P1D"]')
+    assert "such as 1P3D" in refused("plan", file, "--set", 'plan.splits=["1D1P"]')
+    varied = 'plan.vary={"workload.requests"=[1, 2]}'
+    assert "candidates serve the same load" in refused("plan", file, "--set", varied)
 
 
-def test_a_closed_loop_has_no_load_to_plan_for(file, refused):
-    closed = "workload.arrivals={process='closed', concurrency=4}"
+def test_users_of_a_closed_loop_are_counted(file, capsys):
+    closed = ("--set", "workload.arrivals={process='closed', concurrency=6}", "--set", "slo.ttft_s=0.06")
+    found = planned(capsys, file, *closed, "--set", "plan.find=load")
+    (candidate,) = found["candidates"]
 
-    assert "a closed loop asks for no rate" in refused("plan", file, "--set", closed)
+    assert " users with P(" in found["answer"]
+    assert candidate["neighbour"]["users"] == candidate["carries"]["users"] + 1
+    assert candidate["carries"]["probability"] >= 0.95
+
+
+def test_a_trace_is_planned_for_as_it_is_given(file, tmp_path, capsys):
+    """Two requests a second that take 0.17 s each on one seat: at twice, four, … the speed one of two must wait."""
+    trace = tmp_path / "trace.csv"
+    rows = "".join(f"{i / 2},400,10\n" for i in range(40))
+    trace.write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
+    seat = "plan.schedulers=[{name='chunked_prefill', max_num_seqs=1}]"
+    one = ("--set", seat, "--set", "slo.ttft_s=0.1")
+    found = planned(capsys, file, "--set", f"workload.trace={trace}", "--set", "plan.find=load", *one)
+    (candidate,) = found["candidates"]
+
+    assert found["load"] == "40 requests over 20 s; other rates: its times are pressed or stretched"
+    assert "of the 40 requests given" in found["answer"]
+    assert candidate["settled"]
+    assert 3 < candidate["carries"]["rate_per_s"] < 20
+
+
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [
+        ("vidur", ["queueing_s.p99 <= 5"]),
+        ("distserve", ["slo.attainment >= 0.9"]),
+        ("sarathi", ["tbt_s.p99 <= 0.1", "queueing_s.p50 <= 2"]),
+    ],
+)
+def test_capacity_is_asked_for_as_a_paper_defines_it(file, name, targets):
+    asked = read_plan(file, ["slo.tbt_s=0.1", "plan.find=instances"], named=name)
+
+    assert asked.table.find == "load"
+    assert [str(target) for target in asked.targets] == targets
+    assert asked.about
+
+
+def test_mooncakes_bounds_are_multiples_of_an_unloaded_server(file):
+    """One request at a time of 400 tokens has the same TTFT each time, so that its P90 is any of them."""
+    ttft, tbt = read_plan(file, named="mooncake").targets
+    alone = run(load_scenario(file, ["workload.arrivals={process='closed', concurrency=1}", "workload.requests=3"]))
+
+    assert (ttft.metric, tbt.metric) == ("ttft_s.p90", "tbt_s.p90")
+    assert ttft.bound == pytest.approx(10 * alone.score["ttft_s.p50"], rel=1e-4)
+    assert tbt.bound == pytest.approx(5 * alone.score["tbt_s.p90"], rel=1e-3)
+
+
+def test_settings_are_varied_and_candidates_that_cannot_be_the_cheapest_are_left_out(file, capsys):
+    varied = 'plan.vary={"cluster.block_size"=[16, 32]}'
+    dear = "plan.gpus=['a100-sxm4-80gb', 'h200-sxm']"
+    prices = "plan.price_usd_per_hour={a100-sxm4-80gb=2.0, h200-sxm=900.0}"
+    one_seat = "plan.schedulers=[{name='chunked_prefill', max_num_seqs=1}]"
+    found = planned(capsys, file, *(x for c in (varied, dear, prices, one_seat) for x in ("--set", c)))
+    names = [candidate["scheduler"] for candidate in found["candidates"]]
+
+    assert names == [f"chunked_prefill (max_num_seqs 1), cluster.block_size {size}" for size in (16, 32)]
+    assert len(found["left_out"]) == 2
+    assert all("h200-sxm" in words and "more than the cheapest found" in words for words in found["left_out"])
+
+
+def test_a_days_load_is_planned_by_whole_days_and_by_phase(file, capsys):
+    day = "workload.arrivals={process='diurnal', rate_per_s=20.0, amplitude=0.9, period_s=25.0, peak_s=12.5}"
+    found = planned(capsys, file, "--set", day, "--set", "plan.phases=2", "--set", "plan.most_requests=2000")
+    phases = [phase["instances"] for phase in found["phases"]]
+    carries = found["candidates"][0]["carries"]
+
+    assert carries["requests"] % 500 == 0, "days of 500 requests"
+    assert phases == sorted(phases)[::-1] or phases == sorted(phases)
+    assert max(phases) >= carries["instances"] - 1 >= min(phases) - 1
+
+
+def test_pools_are_split_at_equal_cost(tmp_path, capsys):
+    scenario = tmp_path / "split.toml"
+    scenario.write_text(SPLIT)
+    found = planned(capsys, str(scenario))
+    candidates = found["candidates"]
+
+    units = ["(1P + 2D) a100-sxm4-80gb", None]
+    assert [candidate.get("unit") for candidate in candidates] == units
+    assert len({candidate["carries"]["usd_per_hour"] for candidate in candidates}) == 1
+    assert candidates[1]["carries"]["instances"] == 3
 
 
 def test_run_takes_the_scenario_of_a_plan_as_it_is(file, capsys):

@@ -140,7 +140,7 @@ def test_bad_input_is_one_line(file, changes, said):
     assert "\n" not in str(error.value)
 
 
-def test_a_plan_wants_a_number_that_stays(file):
-    changes = ["workload.arrivals.process=poisson", "plan.targets=['attainment >= 0.9']"]
-    with pytest.raises(InputError, match=r"scaled.toml, line 11: autoscaling: a plan looks for a number of instances"):
+def test_the_largest_load_is_that_of_instances_that_stay(file):
+    changes = ["workload.arrivals.process=poisson", "plan.find=load"]
+    with pytest.raises(InputError, match=r"scaled.toml, line 11: autoscaling: the largest load is that of instances"):
         read_plan(str(file), changes)

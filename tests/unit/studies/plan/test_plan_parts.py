@@ -82,7 +82,6 @@ def evaluated(answer_of, value_of=lambda seed: 1.0, targets=(TARGET,), rules=RUL
                 values(s) if a == "steady" else {},
                 {"requests": n},
                 {str(target): missed(n, value_of(s)) for target in targets if target.most_missing is not None},
-                n,
             )
             for n, s in runs
         ]
@@ -221,7 +220,7 @@ def test_any_percentile_is_numpys_and_unreached_ones_are_infinite():
 
 
 def test_a_percentile_that_is_not_reached_is_never_kept():
-    assert Target("ttft_s.p99", False, 1e9).probability(np.array([0.1, math.inf, 0.1]), [], 900) == (0.0, 0.0)
+    assert Target("ttft_s.p99", False, 1e9).probability(np.array([0.1, math.inf, 0.1]), []) == (0.0, 0.0)
 
 
 def steady(instances, rate_per_s, answer, probability, tokens_per_s=1000.0):

@@ -1,0 +1,90 @@
+"""Capacity as papers define it, by name: each gives a plan its targets, and what to look for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmsim import experiment
+from llmsim.errors import InputError, nearest
+from llmsim.metrics.sections.latencies import Latencies
+from llmsim.scenario import Scenario
+from llmsim.scenario.workload import CLOSED, ArrivalsTable
+
+#: requests of the run, one at a time, that says how fast an unloaded server is
+UNLOADED_REQUESTS = 200
+#: Mooncake's multiples of the unloaded TTFT and TBT (arXiv 2407.00079, section 8)
+MOONCAKE_TTFT, MOONCAKE_TBT = 10.0, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """The name that a paper has for the largest load, and what must hold for it."""
+
+    about: str
+    targets: Callable[[Scenario], tuple[str, ...]]
+
+
+def _distserve(scenario: Scenario) -> tuple[str, ...]:
+    return ("slo.attainment >= 0.9",)
+
+
+def _sarathi(scenario: Scenario) -> tuple[str, ...]:
+    if scenario.slo.tbt_s is None:
+        raise InputError(f"{scenario.where('slo', 'tbt_s')}--as sarathi bounds the P99 of token gaps; give slo.tbt_s")
+    return f"tbt_s.p99 <= {scenario.slo.tbt_s:g}", "queueing_s.p50 <= 2"
+
+
+def _vidur(scenario: Scenario) -> tuple[str, ...]:
+    return ("queueing_s.p99 <= 5",)
+
+
+def _mooncake(scenario: Scenario) -> tuple[str, ...]:
+    alone = unloaded(scenario)
+    bounds = {"ttft_s": MOONCAKE_TTFT, "tbt_s": MOONCAKE_TBT}
+    found = []
+    for key, factor in bounds.items():
+        summary = alone[key]
+        if summary is None or summary.p90 is None:
+            raise InputError(f"--as mooncake: an unloaded run has no {key}.p90 to take a multiple of")
+        found.append(f"{key}.p90 <= {factor * summary.p90:.6g}")
+    return tuple(found)
+
+
+#: by the name of --as
+DEFINITIONS: Mapping[str, Definition] = {
+    "distserve": Definition("DistServe's goodput: 90 % of requests within the SLO", _distserve),
+    "sarathi": Definition(
+        "Sarathi-Serve's capacity: P99 of all token gaps within slo.tbt_s, median scheduling delay at most 2 s",
+        _sarathi,
+    ),
+    "vidur": Definition("Vidur's capacity: P99 of the scheduling delay at most 5 s", _vidur),
+    "mooncake": Definition(
+        "Mooncake's effective load: P90 of TTFT at most 10 times, of token gaps 5 times that of an unloaded server",
+        _mooncake,
+    ),
+}
+
+
+def definition(name: str) -> Definition:
+    """Find a definition; InputError with the nearest name, and why one that papers have is not there."""
+    if name == "slos-serve":
+        raise InputError(
+            "--as slos-serve: it bounds the time of every ten tokens, which no metric here has; "
+            "nearest: --as distserve with slo.ttft_s and slo.tbt_s"
+        )
+    if name not in DEFINITIONS:
+        raise InputError(f"--as {name}: unknown{nearest(name, DEFINITIONS)}; known: {', '.join(DEFINITIONS)}")
+    return DEFINITIONS[name]
+
+
+def unloaded(scenario: Scenario) -> Latencies:
+    """Latencies of a server with one request at a time."""
+    workload: Any = scenario.workload
+    alone = workload.model_copy(
+        update={"arrivals": ArrivalsTable.of(CLOSED, concurrency=1), "requests": UNLOADED_REQUESTS}
+    )
+    if getattr(workload, "classes_arrive", False) or "requests" not in type(workload).model_fields:
+        raise InputError(f"{scenario.where('workload')}--as mooncake needs drawn requests to send one at a time")
+    return experiment.run(scenario.model_copy(update={"workload": alone})).score.section(Latencies)
