@@ -13,6 +13,8 @@ from llmsim.errors import InputError
 if TYPE_CHECKING:
     from llmsim.workload.contract import Workload
 
+#: end of a file's name -> what is written into it
+BY_SUFFIX = {".csv": "csv", ".jsonl": "mooncake", ".json": "mooncake", ".ndjson": "mooncake"}
 app = typer.Typer(help="Look at traces of requests, and write them in other forms.")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A trace, CSV or JSON lines; plain or gzipped.")]
@@ -83,7 +85,12 @@ def show(
 def convert(
     file: File,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
-    to: Annotated[str, typer.Option(help="mooncake, aiperf, guidellm or csv; by default csv for a name in .csv.")] = "",
+    to: Annotated[
+        str,
+        typer.Option(
+            help="mooncake, aiperf, guidellm or csv; left out, by the name: csv for .csv, mooncake for .jsonl."
+        ),
+    ] = "",
     format: Format = "auto",
     map: Map = None,
     time_unit: TimeUnit = None,
@@ -111,7 +118,9 @@ def convert(
         duration_s=duration_s,
         limit=limit,
     )
-    form = to or ("csv" if out.suffix.lower() == ".csv" else "mooncake")
+    form = to or BY_SUFFIX.get(out.suffix.lower(), "")
+    if not form:
+        raise InputError(f"{out}: expected a name in {', '.join(BY_SUFFIX)}, or --to with what to write")
     lines, said = trace_lines(workload, form)
     with replacing(out) as scratch, scratch.open("w", encoding="utf-8") as file_out:
         file_out.writelines(f"{line}\n" for line in lines)

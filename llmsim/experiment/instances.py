@@ -62,8 +62,9 @@ def _instance(
             f"{scenario.where('energy')}the power of {gpu.name} is not known; give a GPU file with "
             "power = { idle_w, bytes_w, flop_w, max_w }"
         )
+    model = make_model(scenario)
     with blaming(scenario, *keys("expert_parallel_size")):
-        model = make_model(scenario).over(cluster.tensor_parallel_size, cluster.expert_parallel_size)
+        model = model.over(cluster.tensor_parallel_size, cluster.expert_parallel_size)
     drafts = None
     if scenario.speculation is not None and scenario.speculates:
         drafts = Drafts(scenario.speculation, gpu, model, cluster.tensor_parallel_size, source)

@@ -19,6 +19,7 @@ from llmsim.experiment.autoscaling import autoscaling_score
 from llmsim.experiment.by_class import classes_of, prediction_of
 from llmsim.experiment.energy import energy_of
 from llmsim.experiment.engine_rules import engine_rules
+from llmsim.experiment.extrapolated import extrapolated
 from llmsim.experiment.pools import pool_scores
 from llmsim.experiment.routing import router_choice
 from llmsim.experiment.verdict import arrivals_of, reported, verdict
@@ -115,7 +116,7 @@ def run(
     scored = score_delivered(received, record, scenario, slo=assembly.slo, user=assembly.user, window=window)
     rules = engine_rules(scenario, assembly.instances)
     beside = [f"not modelled: {words}" for words in make_model(scenario).not_modelled]
-    step_times = "; ".join([assembly.step_times, *beside])
+    step_times = "; ".join([assembly.step_times, *extrapolated(record, assembly.instances), *beside])
     made.append(replace(scored.section(Choices), engine=rules, step_times=step_times))
     made.append(Duration(record.end_s, time.perf_counter() - started_s))
     return Result(scenario, record, blocks, scored.having(*made), assembly.workload.source)

@@ -48,6 +48,9 @@ class Answer:
         return times_s
 
 
+LEFT_OUT = "requests are left out"  #: in a note of `each`
+
+
 def each(n: int, read: Callable[[int], Answer]) -> tuple[list[Answer], tuple[str, ...]]:
     """Read n requests; those that are not as they should be are left out, and a note says how many and the first.
 
@@ -62,7 +65,7 @@ def each(n: int, read: Callable[[int], Answer]) -> tuple[list[Answer], tuple[str
     if odd and not answers:
         raise odd[0]
     where = str(odd[0]).partition(": ")[2] if odd else ""
-    return answers, (f"{len(odd)} of {n} requests are left out: {where}",) if odd else ()
+    return answers, (f"{len(odd)} of {n} {LEFT_OUT}: {where}",) if odd else ()
 
 
 def timelines_of(answers: Sequence[Answer]) -> tuple[Timelines, Timelines | None]:

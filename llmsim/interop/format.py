@@ -16,6 +16,13 @@ from llmsim.interop.place import short
 from llmsim.interop.saving import Served
 
 PACKAGE = "llmsim.interop.formats"
+#: columns of traces, of which a result has at most one
+LENGTHS = (
+    {"prompt_tokens", "output_tokens"},
+    {"input_length", "output_length"},
+    {"ContextTokens", "GeneratedTokens"},
+    {"num_prefill_tokens", "num_decode_tokens"},
+)
 LONGEST_KEY = 30  #: of one that a message names
 
 
@@ -98,5 +105,7 @@ def _recognised(document: Document) -> type[Format]:
             return one
     keys = [" ".join(str(key).split())[:LONGEST_KEY] for key in document.whole or document.first]
     has = f"its keys are {', '.join(keys[:6])}" if keys else f"it begins with {short(document.value)}"
+    if any(pair <= set(keys) for pair in LENGTHS):
+        raise InputError(f"{document.path}: lengths of requests and no results: a trace? llmsim trace show reads those")
     known = ", ".join(one.tool for _, one in formats())
     raise InputError(f"{document.path}: {document.written_in} that no tool known here writes ({has}); known: {known}")

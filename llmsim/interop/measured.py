@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.errors import InputError
-from llmsim.interop.answers import Answer, timelines_of
+from llmsim.interop.answers import LEFT_OUT, Answer, timelines_of
 from llmsim.interop.place import known_number
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
 
+ANY = "*"  #: a reason that holds for whatever number has none of its own
 #: keys of a score that rest on every gap between tokens
 OF_GAPS = ("tbt_s", "smooth_goodput_tokens_per_s", "idle_latency_s")
 #: keys of a score that rest on when an answer begins
@@ -94,6 +95,8 @@ def of_answers(
         said.append(_failures(failed))
         for key in ("ttft_s", "tpot_s", "tbt_s", "e2e_s"):
             why.setdefault(key, f"{len(failed)} failed requests count as cut short here, the tool leaves them out")
+    if any(LEFT_OUT in note for note in said):
+        why.setdefault(ANY, "some of its requests are left out here")
     window = Window(kind="makespan", duration_s=duration_s)
     return MeasuredResult(source, timelines, window, chunks, unknown, dated, notes=tuple(said), differs=why, **more)
 

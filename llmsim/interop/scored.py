@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmsim.interop.measured import MeasuredResult
+from llmsim.interop.measured import ANY, MeasuredResult
 from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.benchmark_file import BenchmarkFile
@@ -34,7 +34,9 @@ def _held_against(measured: MeasuredResult, score: Score) -> dict[str, dict[str,
         ours = _of_score(score, key)
         held[key] = {"tool": theirs, "here": ours}
         if ours is not None and abs(ours - theirs) > SAME_SHARE * max(abs(ours), abs(theirs)):
-            held[key]["why"] = measured.differs.get(key.partition(".")[0], "not explained by what the file says")
+            held[key]["why"] = measured.differs.get(
+                key.partition(".")[0], measured.differs.get(ANY, "not explained by what the file says")
+            )
     return held
 
 

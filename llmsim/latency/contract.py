@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +21,16 @@ Chunk = tuple[int, int]
 #: that holds
 Line = tuple[float, float, int]
 UNBOUNDED = 1 << 40  #: steps: more than there ever are
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The largest steps that were measured; what lies beyond is extrapolated."""
+
+    sequences: int  #: that decode
+    context_tokens: int  #: of a decoding sequence
+    prompt_tokens: int
+    step_tokens: int
 
 
 class LatencySource(ABC):
@@ -58,6 +69,11 @@ class LatencyModel(LatencySource):
     def basis(self) -> str:
         """What the step times rest on, in words that end "step times: ..."."""
         return f"{type(self).__name__}, as given"
+
+    @property
+    def measured(self) -> Measured | None:
+        """How far measurements reach; None: they rest on none, or on a formula."""
+        return None
 
     @abstractmethod
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:

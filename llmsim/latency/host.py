@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsim.errors import InputError
-from llmsim.latency.contract import Chunk, LatencyModel, Line
+from llmsim.latency.contract import Chunk, LatencyModel, Line, Measured
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Host(LatencyModel):
     def basis(self) -> str:
         """What the GPU's times rest on."""
         return self.gpu.basis
+
+    @property
+    def measured(self) -> Measured | None:
+        """Those of the times that this rests on."""
+        return self.gpu.measured
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""

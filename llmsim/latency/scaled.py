@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmsim.latency.contract import Chunk, LatencyModel, Line
+from llmsim.latency.contract import Chunk, LatencyModel, Line, Measured
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,11 @@ class Scaled(LatencyModel):
     def basis(self) -> str:
         """What the other's times rest on, and the factor."""
         return f"{self.latency.basis}, times {self.factor:g}"
+
+    @property
+    def measured(self) -> Measured | None:
+        """Those of the times that this rests on."""
+        return self.latency.measured
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from llmsim.latency.contract import Chunk, LatencyModel, Line
+from llmsim.latency.contract import Chunk, LatencyModel, Line, Measured
 from llmsim.latency.curve import Curve
 from llmsim.latency.profile import HeadTimes, LinearTimes, MixedDecodeTimes, PrefillTimes, StepProfile
 
@@ -69,6 +69,17 @@ class StepTable(LatencyModel):
         named = f"{profile.model} on {profile.gpu} TP{profile.tensor_parallel_size}"
         experts = ", experts dealt out whole" if profile.expert_parallel_size > 1 else ""
         return f"composed of operators ({profile.provenance.engine}), {named}{experts}"
+
+    @property
+    def measured(self) -> Measured | None:
+        """The ends of the profile's curves."""
+        profile, decode = self.profile, self.profile.decode_attention
+        return Measured(
+            decode.sequences[-1],
+            decode.context_tokens[-1],
+            profile.prefill_attention.prompt_tokens[-1],
+            profile.linear.tokens[-1],
+        )
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""

@@ -19,6 +19,7 @@ from llmsim.workload.trace_format import json_object, shortened
 from llmsim.workload.trace_layout import Layout
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_COMMA = re.compile(r"\d+,\d+")
 PlacedRow = tuple[str, Mapping[str, object]]  #: file and line, and the row
 MOST_TOKENS = 2**53  # beyond it, a float no longer holds every whole number
 
@@ -33,7 +34,8 @@ def blame(path: Path, layout: Layout, clock: TraceClock, header: list[str], bloc
             if problem:
                 value = row.get(column)
                 shown = shortened(value) if isinstance(value, str) else _shortened_json(value)
-                raise InputError(f"{where}: {column} is {shown}, expected {problem}")
+                comma = "; decimals have a point here" if _COMMA.fullmatch(str(value)) else ""
+                raise InputError(f"{where}: {column} is {shown}, expected {problem}{comma}")
         kinds |= {type(row[key]) for key in (layout.session,) if key is not None and row.get(key) is not None}
         if len(kinds) > 1:
             raise InputError(f"{where}: {layout.session} is a text in one row and a number in another")

@@ -134,6 +134,15 @@ def check_milliseconds(layout: Layout, clock: TraceClock, arrival_s: NDArray[np.
     return ""
 
 
+def check_epoch(layout: Layout, clock: TraceClock, base: float, where: str) -> None:
+    """Raise InputError if the first row's time is since 1970 and another row's cannot be."""
+    if clock.epoch and base / PER_SECOND[clock.unit] < _EPOCH_S:
+        raise InputError(
+            f"{where}: {layout.arrival} is {base:g} in one row, and {UNIT_NAMES[clock.unit]} since 1970 in the first; "
+            "expected one clock for all rows"
+        )
+
+
 def shift_note(clock: TraceClock, base: float) -> str:
     """Say from when the times of a calendar count."""
     if not clock.epoch or not base / PER_SECOND[clock.unit] < _LATEST_S:

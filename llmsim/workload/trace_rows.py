@@ -20,7 +20,7 @@ from llmsim.reading import MOST_REQUESTS
 from llmsim.workload.prefixes import Prefixes, chained
 from llmsim.workload.trace_blame import MOST_TOKENS, blame, first_row
 from llmsim.workload.trace_blocks import FIRST_BYTES, MOST_BYTES, Block, blocks
-from llmsim.workload.trace_clock import TraceClock, check_milliseconds, clock_of, nanoseconds, shift_note
+from llmsim.workload.trace_clock import TraceClock, check_epoch, check_milliseconds, clock_of, nanoseconds, shift_note
 from llmsim.workload.trace_layout import Layout, TraceOptions, choose_layout
 from llmsim.workload.trace_records import as_lines
 
@@ -278,6 +278,7 @@ def _joined(path: Path, layout: Layout, clock: TraceClock, parts: list[_Part]) -
     if np.isnan(arrival).all():
         raise InputError(f"{path}: no request has a {layout.arrival}")
     base = float(np.nanmin(arrival)) if clock.shifts else 0.0
+    check_epoch(layout, clock, base, str(path))
     arrival_s = clock.seconds(arrival, np.nanmin(arrival) if clock.shifts else 0)
     timed_s = arrival_s[~np.isnan(arrival_s)]
     notes = (

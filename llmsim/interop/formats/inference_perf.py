@@ -28,6 +28,10 @@ RATES = {
     "output_tokens_per_sec": ("output_tokens_per_s", 1.0),
     "total_tokens_per_sec": ("total_tokens_per_s", 1.0),
 }
+#: keys of a request's info, or of its computed metrics
+OF_A_REQUEST = frozenset(
+    {"request_metrics", "response_metrics", "input_tokens", "output_tokens", "output_token_times", "request_latency"}
+)
 LACKS = "a summary: its requests are in per_request_lifecycle_metrics.json (report.request_lifecycle.per_request: true)"
 
 
@@ -39,7 +43,11 @@ class InferencePerf(Format):
     @classmethod
     def recognises(cls, document: Document) -> bool:
         """A request's start, end, and info or computed metrics; or successes beside the load."""
-        if {"start_time", "end_time"} <= document.first.keys() and {"info", "computed_metrics"} & document.first.keys():
+        first = document.first
+        parts = [first.get(key) for key in ("info", "computed_metrics")]
+        if {"start_time", "end_time"} <= first.keys() and any(
+            isinstance(part, Mapping) and bool(OF_A_REQUEST & part.keys()) for part in parts
+        ):
             return True
         return isinstance(document.whole.get("successes"), Mapping) and bool(
             {"load_summary", "failures", "benchmark_time_seconds"} & document.whole.keys()

@@ -99,3 +99,12 @@ def test_fit_says_how_far_it_is_and_draws_both(tmp_path):
     assert len(tomllib.loads(said)["workload"]["classes"]) > 1
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [llmsim("fit", file, "--classes", n).stdout.count("[[workload.classes]]") for n in ("1", "2")] == [0, 2]
+
+
+def test_what_is_written_follows_the_name_or_is_asked_for(log, tmp_path):
+    names = ["--map", "arrival=created_at,prompt_tokens=in,output_tokens=out"]
+
+    assert "(mooncake)" in llmsim("convert", log, tmp_path / "out.jsonl", *names).stdout
+    assert "(csv)" in llmsim("convert", log, tmp_path / "out.csv", *names).stdout
+    assert "expected a name in .csv" in str(llmsim("convert", log, tmp_path / "out.parquet", *names).exception)
+    assert not (tmp_path / "out.parquet").exists()

@@ -391,3 +391,25 @@ def test_a_format_is_one_new_file(tmp_path, monkeypatch):
 
     assert found["ttft_s"]["mean"] == 0.375
     assert found["choices"]["times"] == "as delivered to the client (loadtest)"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("log.json", '[{"start_time": 1.0, "end_time": 2.0, "info": "ok"}]', "JSON that no tool known here writes"),
+        ("trace.csv", "arrival_s,prompt_tokens,output_tokens\n1,2,3\n", r"a trace\? llmsim trace show reads those"),
+        ("trace.jsonl", '{"timestamp": 0, "input_length": 3, "output_length": 4}\n' * 2, r"a trace\?"),
+    ],
+)
+def test_what_only_looks_like_a_result_is_not_taken_for_one(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_runs(tmp_path / name)
+
+
+def test_a_request_that_is_left_out_explains_what_the_tool_counts_more(tmp_path):
+    run = files.vllm(REQUESTS)
+    run["itls"][3][0] = float("nan")
+    [found] = scores(tmp_path, "vllm.json", json.dumps(run))
+
+    assert found["printed"]["requests.finished"]["why"] == "some of its requests are left out here"

@@ -45,6 +45,11 @@ def test_what_cannot_take_effect_is_refused(changes, message):
         instance(*(f"cluster.{change}" for change in changes))
 
 
+def test_a_model_that_is_not_there_is_the_models_fault():
+    with pytest.raises(InputError, match=r"^command line: cluster.model: no\.toml"):
+        instance("cluster.model=no.toml")
+
+
 def test_shared_experts_and_dealt_out_ones_read_as_much_from_each_gpu():
     """Evenly loaded: each GPU reads the awake experts' share of all weights, whichever way they lie."""
     gpu, model = load_gpu("h200-sxm"), load_model(MIXTURE)

@@ -33,6 +33,11 @@ WHOLE = "a whole number of at least 1"
         ("[1, 2]\n", "record 1: expected a JSON object, found '1'"),
         ("[]\n", "no requests in it"),
         ('[{"timestamp": 0}', "a JSON array that is not complete (Expecting ',' delimiter"),
+        ("arrival_s;prompt_tokens;output_tokens\n0,5;1;2\n", "seconds, a number of at least 0; decimals have a point"),
+        (
+            MOON.replace("0", "1715299200000") + MOON,
+            "timestamp is 0 in one row, and milliseconds since 1970 in the first; expected one clock for all rows",
+        ),
         ("arrival_s,prompt_tokens,output\n1,2,3\n", "line 1: no column 'output_tokens', which format 'csv'"),
         (
             '{"timestamp": 0, "input_length": 3}\n',
