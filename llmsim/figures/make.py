@@ -16,6 +16,7 @@ from llmsim.figures import (
     output_delay,
     readers,
     slos_serve,
+    speculation,
     tenants,
     timelines,
 )
@@ -37,13 +38,15 @@ FIGURES: dict[str, PaperFigure] = {
         slos_serve,
         tenants,
         how_long,
+        speculation,
     )
 }
+RELATED = ("slos_serve", "tenants", "how_long", "speculation")
 #: figures that are made together; without a name those of the paper are
 PAPER = "paper"
 GROUPS = {
-    PAPER: tuple(name for name in FIGURES if name not in ("slos_serve", "tenants", "how_long")),
-    "related": ("slos_serve", "tenants", "how_long"),
+    PAPER: tuple(name for name in FIGURES if name not in RELATED),
+    "related": RELATED,
 }
 
 

@@ -25,7 +25,7 @@ SETTINGS = {
 DISAGGREGATED = {"disaggregated_qwen": 2.5, "disaggregated_llama": 6.0}
 #: under scenarios/related/: the same for the settings of other papers; of those with SLOs, near which first come, first
 #: served begins to miss them
-RELATED = {"tight_decode": 2.2, "tight_prefill": 1.9, "loose": 5.7, "tenants": 7.0}
+RELATED = {"tight_decode": 2.2, "tight_prefill": 1.9, "loose": 5.7, "tenants": 7.0, "speculation_llama": 8.0}
 #: offered load as a multiple of that rate; close together where curves peak
 LOADS = (0.3, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.4)
 QUICK_LOADS = (0.3, 0.75, 0.9, 1.0, 1.1, 1.2, 1.35, 1.8)
@@ -35,11 +35,13 @@ POLICIES: dict[str, tuple[str, ...]] = {
     "chunked, 2048": ("scheduler.name=chunked_prefill", "scheduler.max_num_batched_tokens=2048"),
     "chunked, 512": ("scheduler.name=chunked_prefill", "scheduler.max_num_batched_tokens=512"),
 }
+AS_IT_IS = "as it is"  #: the scenario's own scheduler
 #: the same, of other papers
 RELATED_POLICIES: dict[str, tuple[str, ...]] = {
     "SLOs-Serve": ("scheduler.name=slos_serve",),
     "VTC": ("scheduler.name=vtc",),
     "VTC, predicted": ("scheduler.name=vtc_predicted", "prediction={predictor='oracle'}"),
+    AS_IT_IS: (),
 }
 #: what makes a scenario give up on requests that miss their SLO
 ABANDON = ("abandonment.policy=missed",)
