@@ -14,7 +14,7 @@ from llmsim.latency.layers import layers_with_window
 from llmsim.latency.model import Architecture
 from llmsim.latency.operators import Floats, Heads, Operators
 from llmsim.latency.profile import DecodeTimes, PrefillTimes
-from llmsim.latency.smoothing import ascending, isotonic, rounded, without_outliers
+from llmsim.latency.smoothing import ascending, isotonic, rounded, without_outliers, without_spikes
 
 MOST_SEQUENCES = 1024  #: largest batch of decode attention that is kept
 SMALLEST_CONTEXT, LARGEST_CONTEXT = 64, 131072  #: below the smallest, decode attention is all launch
@@ -22,24 +22,33 @@ MANY_PROMPTS_TOKENS = 8192  #: batch whose average gives the time of one more pr
 FASTER_THAN_PEAK = 1.05  #: a prompt's attention that beats the data sheet by more than this was not measured in full
 
 
-def prefill_times(operators: Operators, gpu: Gpu, model: Architecture, gpus: int) -> PrefillTimes:
-    """Attention of a whole prompt, alone and as one more in a batch: of full layers and of those with a window."""
+def prefill_times(operators: Operators, gpu: Gpu, model: Architecture, gpus: int) -> tuple[PrefillTimes, list[str]]:
+    """Attention of a whole prompt, alone and as one more in a batch: of full layers and of those with a window.
+
+    Also which measured prompts were left out as outliers, in words.
+    """
     full, inside, _ = layers_with_window(model)
     parts = [(full, prefill_table(operators, model, gpus))]
     if inside:
         parts.append((inside, prefill_table(operators, model, gpus, windowed=True)))
     tokens = _measured_alone([table for _, table in parts])
-    alone_s, added_s = np.zeros(len(tokens)), np.zeros(len(tokens))
+    alone_s, added_s, notes = np.zeros(len(tokens)), np.zeros(len(tokens)), []
     for layers, table in parts:
-        alone_s += layers * np.maximum.accumulate(table[1].loc[tokens].to_numpy(np.float64))
+        one_s, outliers = without_spikes(table[1].loc[tokens].to_numpy(np.float64))
+        notes += [
+            f"prefill attention of {tokens[place]} tokens left out: {factor:.1f} x what its neighbours say"
+            for place, factor in outliers
+        ]
+        alone_s += layers * np.maximum.accumulate(one_s)
         added_s += layers * np.maximum.accumulate([_one_more(table.T[t], t) for t in tokens])
     if not inside and model.latent_attention is None:
         _check_peak(operators, gpu, model, gpus, tokens[-1], float(alone_s[-1]))
-    return PrefillTimes(
+    times = PrefillTimes(
         prompt_tokens=tuple(tokens),
         alone_s=rounded(alone_s),
         added_s=rounded(np.minimum(added_s, alone_s)),
     )
+    return times, notes
 
 
 def _measured_alone(tables: Sequence[pd.DataFrame]) -> list[int]:

@@ -28,7 +28,7 @@ from llmsim.latency.mixed_attention import mixed_decode_times
 from llmsim.latency.model import Experts, Model, Part
 from llmsim.latency.operators import Curve, ExpertSizes, Floats, Kernels, Operators
 from llmsim.latency.profile import HeadTimes, LinearTimes, StepProfile, StepProvenance
-from llmsim.latency.smoothing import smooth
+from llmsim.latency.smoothing import smooth, without_spikes
 
 ELEMENTWISE_BANDWIDTH = 0.8  #: of the peak
 ELEMENTWISE_LAUNCH_S = 3e-6
@@ -96,8 +96,9 @@ def compose(
     if prefill_from is not None:
         prefill = Operators(ops_dir, prefill_from, operators.kernels)
         one.notes.append(f"prefill attention from {prefill_from}: that of {gpu.operator_tables} beats the GPU's peak")
-    decode, left_out = decode_times(operators, model, tensor_parallel_size)
-    one.notes += left_out
+    prompts, odd_prompts = prefill_times(prefill, gpu, model, tensor_parallel_size)
+    decode, odd_decodes = decode_times(operators, model, tensor_parallel_size)
+    one.notes += [*odd_prompts, *odd_decodes]
     mixed = mixed_decode_times(operators, gpu, model, tensor_parallel_size)
     if mixed is not None:
         one.notes.append("decodes beside a prompt: tiles of FlashAttention 2, as long as they take in prompts")
@@ -111,7 +112,7 @@ def compose(
         provenance=_provenance(one),
         linear=linear,
         head=head,
-        prefill_attention=prefill_times(prefill, gpu, model, tensor_parallel_size),
+        prefill_attention=prompts,
         decode_attention=decode,
         mixed_decode=mixed,
     )
@@ -210,6 +211,11 @@ def _routed(one: _Composition, tokens: Floats, experts: Experts, *, fused: bool)
     measured, time_s = one.operators.moe_s(sizes)
     if uniform:
         _check_plateau(one, experts, sizes, measured, time_s)
+    time_s, outliers = without_spikes(time_s)
+    one.notes += [
+        f"experts at {measured[place]:g} tokens left out: {factor:.1f} x what its neighbours say"
+        for place, factor in outliers
+    ]
     time_s = np.maximum.accumulate(time_s)
     read_at = evenly_dealt(experts, tokens, always=int(fused)) if uniform else tokens
     if one.choices.launched:

@@ -69,6 +69,26 @@ def without_outliers(grid: Floats) -> tuple[Floats, list[tuple[int, int, float]]
     return np.exp(logs), found
 
 
+def without_spikes(y: Floats) -> tuple[Floats, list[tuple[int, float]]]:
+    """Replace points of a curve that the next one undercuts by far, or the one before exceeds; (index, factor) of each.
+
+    As `without_outliers`, along one axis: the neighbours give a point by the line through their logarithms. A curve may
+    have a knee, where its line lies above its neighbours': by as much the next point must lie below, too.
+    """
+    logs, found = np.log(y)[:, None], []
+    for _ in range(max(1, len(y) // 10)):
+        steps = np.diff(logs[:, 0])
+        down = steps < -np.log(OUTLIER)
+        amiss = np.append(down, False) | np.insert(down, 0, False)
+        excess = np.where(amiss, (logs - _between(logs))[:, 0], 0.0)
+        worst = int(np.abs(excess).argmax())
+        if abs(excess[worst]) < np.log(OUTLIER):
+            break
+        found.append((worst, float(np.exp(excess[worst]))))
+        logs[worst] -= excess[worst]
+    return np.exp(logs[:, 0]), found
+
+
 def _out_of_order(logs: Floats) -> NDArray[np.bool_]:
     """Cells above the next ones of row and column, or below the ones before."""
     after = np.pad(logs, ((0, 1), (0, 1)), constant_values=np.inf)
