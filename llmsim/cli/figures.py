@@ -18,7 +18,7 @@ NOT_SHOWN = 1
 def figures(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]…", help="Which figures, or related.", show_default="the paper's"),
+        typer.Argument(metavar="[NAME]…", help="Figures, or a group: related, models.", show_default="the paper's"),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Check the claims; exit code 1 if one does not hold. Writes only to --out.")

@@ -12,7 +12,9 @@ from llmsim.figures import (
     chunked_prefill,
     disaggregation,
     how_long,
+    kv_memory,
     metrics_against_rate,
+    mixtures,
     output_delay,
     readers,
     slos_serve,
@@ -39,14 +41,18 @@ FIGURES: dict[str, PaperFigure] = {
         tenants,
         how_long,
         speculation,
+        mixtures,
+        kv_memory,
     )
 }
 RELATED = ("slos_serve", "tenants", "how_long", "speculation")
 #: figures that are made together; without a name those of the paper are
 PAPER = "paper"
+MODELS = ("mixtures", "kv_memory")
 GROUPS = {
-    PAPER: tuple(name for name in FIGURES if name not in RELATED),
+    PAPER: tuple(name for name in FIGURES if name not in (*RELATED, *MODELS)),
     "related": RELATED,
+    "models": MODELS,
 }
 
 
