@@ -39,7 +39,7 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
     behind = next(batch for i, batch in enumerate(BATCHES) if steps_s[MIXTURE][i] >= steps_s[DENSE][i])
     larger = gains[DENSE] > 2 * gains[MIXTURE] and halves[MIXTURE] > 1.5 * halves[DENSE]
     claim = Claim(
-        claim=12,
+        claim=13,
         statement="Decoding of mixtures of experts needs larger batches than that of dense models, and tokens take "
         "longer with the batch until nearly all experts are awake",
         passed=larger and _flattens(steps_s[MIXTURE]),
