@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -125,12 +126,12 @@ def clients() -> bytes:
     dataset = {"0": {"input_tokens": "{45: 0.25, 46: 0.75}", "output_tokens": "{5: 0.5, 9: 0.5}"}}
     files = {"chunk-0-trace.csv": "0,2.0,1.0,Gamma,1.0,0.5\n", "chunk-0-dataset.json": json.dumps(dataset)}
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+    with tarfile.open(fileobj=out, mode="w") as archive:
         for name, text in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
-    return out.getvalue()
+    return gzip.compress(out.getvalue(), mtime=0)
 
 
 def write_stored(folder: Path) -> None:
