@@ -13,7 +13,7 @@ import typer
 from llmsim.cli import shared_options as choose
 from llmsim.cli.output import ProgressBar, expect, print_json, replacing, requests_of, told
 from llmsim.cli.shortcuts import SCHEDULER, SEED, with_shortcuts
-from llmsim.errors import InputError
+from llmsim.errors import InputError, LlmsimError
 
 if TYPE_CHECKING:
     from llmsim.experiment import Result
@@ -37,6 +37,9 @@ SaveAs = Annotated[
         help="Save requests as a benchmark would: vllm_bench=FILE.json, aiperf=FILE.jsonl (records) or FILE.json "
         "(summary). Repeatable.",
     ),
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="Check conservation of requests and tokens, and Little's law: for debugging.")
 ]
 DecisionLimit = Annotated[
     float | None, typer.Option(min=0.001, help="Stop a scheduler that takes longer to decide.", show_default="none")
@@ -69,6 +72,7 @@ def run(
     force: choose.ForceAndReplace = False,
     decision_limit_s: DecisionLimit = None,
     until_sure: UntilSure = False,
+    check: Check = False,
     sensitivity: Sensitivity = False,
 ) -> None:
     """Simulate a scenario and show its latencies, goodput and smooth goodput."""
@@ -94,6 +98,8 @@ def run(
             result = experiment.run(
                 described, **classes, stepwise=stepwise, progress=progress, decision_limit_s=decision_limit_s
             )
+        if check:
+            _check(result)
         with told("written"):
             _write(result, saved, trace, scratch, force=force, formats=formats)
     _show(result, folder, classes, as_json=as_json, force=force, sensitivity=sensitivity)
@@ -115,6 +121,19 @@ def _show(
     show_run(result, folder, force=force)
     if said := str(hangs) if hangs is not None else study.of_itself(result, classes):
         print(said)
+
+
+def _check(result: Result) -> None:
+    """Audit what happened; LlmsimError for what no run may do, whatever its policies decide: a bug of llmsim."""
+    from llmsim.experiment.instances import async_scheduling
+    from llmsim.testing import check_record
+
+    scenario = result.scenario
+    ahead = any(async_scheduling(scenario, number) for number in range(len(scenario.pools)))
+    try:
+        check_record(result.record, in_vain=ahead or scenario.speculates)
+    except AssertionError as error:
+        raise LlmsimError(f"this run breaks what every run must keep, please tell the maintainers: {error}") from error
 
 
 def _write(

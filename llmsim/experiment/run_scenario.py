@@ -22,6 +22,7 @@ from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.extrapolated import extrapolated
 from llmsim.experiment.pools import pool_scores
 from llmsim.experiment.routing import router_choice
+from llmsim.experiment.utilisation import utilisation_of
 from llmsim.experiment.verdict import arrivals_of, reported, verdict
 from llmsim.latency.contract import LatencySource
 from llmsim.metrics import attempts, ranges
@@ -113,6 +114,8 @@ def run(
     received = delivered(scenario, record)
     made: list[Section] = [RunVerdict(**verdict_of(scenario, record, received, window).to_dict())]
     made.append(pool_scores(received, record, scenario, blocks) if scenario.pool else Memory(blocks[0]))
+    if used := utilisation_of(record, scenario, assembly.instances):
+        made.append(used)
     scored = score_delivered(received, record, scenario, slo=assembly.slo, user=assembly.user, window=window)
     rules = engine_rules(scenario, assembly.instances)
     beside = [f"not modelled: {words}" for words in make_model(scenario).not_modelled]

@@ -43,6 +43,7 @@ ORDER = (
         "stages",
         "prefix_hits",
         "imbalance",
+        "utilisation",
         "verdict",
         "pools",
         "memory",

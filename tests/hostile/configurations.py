@@ -96,6 +96,7 @@ FEATURES: tuple[tuple[float, tuple[tuple[str, ...], ...]], ...] = (
     (0.2, (("router.report_age_s=0.5",), ("router.report_age_s=0.1", "router.count_own_sends=false"))),
     (0.15, (("autoscaling={target=3.0, max_instances=4, interval_s=1.0, cold_start_s=2.0}",),)),
     (0.2, (("until_s=3.0",), ("until_s=0.75",))),
+    (0.15, (("speculation={method='ngram', num_speculative_tokens=3, acceptance_length=1.8}",),)),
     (0.15, (("workload.sessions={turns={mean=3.0}, think={mean_s=0.5}}",),)),
 )
 POOLS = (

@@ -18,6 +18,7 @@ from llmsim.metrics.sections.benchmark_file import BenchmarkFile
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.duration import Duration
 from llmsim.metrics.sections.pools import Pools
+from llmsim.metrics.sections.utilisation import Utilisation
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.reports.format import number_text, share_text
 from llmsim.reports.tables.class_table import show_classes
@@ -48,6 +49,8 @@ def show_run(result: Result, folder: Path | None, console: Console | None = None
     if pools := score.find(Pools):
         console.print(_pools(pools))
     say(console, verdict_line(score.section(RunVerdict)))
+    if used := score.find(Utilisation):
+        say(console, utilisation_line(used), style="dim")
     if folder is not None:
         console.print(f"tables and pictures: {folder}", soft_wrap=True)
         for file in sorted(folder.glob("*.png")):
@@ -76,13 +79,22 @@ def show_score(
         say(console, verdict_line(verdict))
 
 
+def utilisation_line(used: Utilisation) -> str:
+    """Say in one line how much of what instances have is in use."""
+    words = (
+        *(("seats", used.seats), ("KV memory read by decodes", used.kv_tokens), ("token budget", used.batch_tokens)),
+        *(("memory bandwidth", used.bandwidth), ("FLOP/s", used.flop)),
+    )
+    return f"in use: {', '.join(f'{100 * share:.0f} % of {name}' for name, share in words if share is not None)}"
+
+
 def verdict_line(verdict: RunVerdict) -> Text:
     """Say in one line whether the run was steady, why, and what becomes of its P99s."""
     evidence = verdict.evidence
     utilisation, drain_s = evidence.get("utilisation"), evidence.get("drain_s")
     reasons = [verdict.reason]
     if utilisation is not None:
-        reasons.append(f"instances {100 * utilisation:.0f} % busy")
+        reasons.append(f"steps run {100 * utilisation:.0f} % of the time")
     if "drain_s" in evidence:
         reasons.append(f"drained {number_text(drain_s)} s after the last arrival")
     tails = "" if verdict.withheld is None else f"; {P99S_WITHHELD}"

@@ -10,7 +10,9 @@ import pytest
 
 from llmsim import experiment
 from llmsim.cli import main
+from llmsim.engine.recorder import Recorder
 from llmsim.reports import plots
+from llmsim.request import Request
 
 SMALL = """\
 name = "a small one"
@@ -279,3 +281,21 @@ def test_another_scenarios_result_is_never_replaced_in_silence(
     assert Path("results/a_small_one/scenario.json").read_bytes() == first
     assert main([*again, "--force"]) == 0
     assert Path("results/a_small_one/scenario.json").read_bytes() != first
+
+
+def test_a_run_that_breaks_what_every_run_keeps_is_told(
+    small: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for change in ("seed=1", "scheduler.async_scheduling=true"):
+        assert main(["run", small, "--check", "--json", "--set", change]) == 0
+    keep = Recorder.ended
+
+    def lose_a_token(self: Recorder, request: Request, *more: Any) -> None:
+        request.emitted_before -= request.id == 3
+        keep(self, request, *more)
+
+    monkeypatch.setattr(Recorder, "ended", lose_a_token)
+    capsys.readouterr()
+    assert main(["run", small, "--check", "--out", "out"]) == 2
+    assert "breaks what every run must keep, please tell the maintainers: finished without" in capsys.readouterr().err
+    assert not Path("out").exists()
