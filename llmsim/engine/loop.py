@@ -69,7 +69,12 @@ class Loop:
         self._view.worked_until_s = stretch.end_s
         self.stretch = None  # a router that is asked because a request finishes sees these steps as taken
         if stretch.decoding:
-            states.decode(stretch)
+            states.line = stretch
+            states.decisions_in_vain = 0
+            states.last_decode_s = stretch.end_s
+            done = states.batch.advance(stretch.steps)
+            if done:
+                states.finish_in_order(done)
         if stretch.prefill:
             states.line = None
             # each token has had an equal share of the GPUs

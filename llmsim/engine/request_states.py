@@ -11,7 +11,7 @@ ones are kept as a batch (`decode_batch`), which advances by whole stretches of 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from math import isnan
 
 from llmsim import guests
@@ -259,20 +259,13 @@ class RequestStates:
 
     # Emitting tokens ---------------------------------------------------------------------------------------
 
-    def decode(self, stretch: Stretch) -> None:
-        """Let the decoding requests emit the tokens of steps that have ended, and finish those that are complete."""
-        self.line = stretch
-        self.decisions_in_vain = 0
-        self.last_decode_s = stretch.end_s
-        done = self.batch.advance(stretch.steps)
-        if done:
-            for id in done if len(done) == 1 else self._in_order(done):
-                self.finish(id)
-
-    def _in_order(self, ids: Iterable[int]) -> list[int]:
-        """Running requests in order of admission."""
-        running = self.running
-        return sorted(ids, key=lambda id: running[id].admission)
+    def finish_in_order(self, done: Sequence[int]) -> None:
+        """Finish requests that have emitted their last tokens, in order of admission."""
+        if len(done) > 1:
+            running = self.running
+            done = sorted(done, key=lambda id: running[id].admission)
+        for id in done:
+            self.finish(id)
 
     def complete_chunk(self, request: Request, tokens: int, token_gpu_s: float, sends: bool) -> bool:
         """Account for a chunk that is computed. With the last one a token leaves, and the request goes on to decode.

@@ -23,7 +23,6 @@ from llmsim.workload.contract import Workload
 from llmsim.workload.conversations import Number, Plan, Wait, converse
 from llmsim.workload.prediction import predict
 from llmsim.workload.prefixes import Prefixes, joined
-from llmsim.workload.servegen import draw_clients
 from llmsim.workload.shared_prefixes import with_shared_prefixes
 from llmsim.workload.streams import Streams
 from llmsim.workload.synthetic import arrival_process, length_source, synthesize
@@ -165,6 +164,8 @@ def _whole_requests(scenario: Scenario, streams: Streams) -> Workload:
         with blaming(scenario, "workload", "trace"):
             return _read_requests(chosen, streams)
     if isinstance(chosen, ServeGenWorkload):
+        from llmsim.workload.servegen import draw_clients  # loads pandas and pyarrow
+
         with blaming(scenario, "workload", "servegen"):
             options = chosen.model_dump(include={"rate_scale", "start_s", "duration_s", "limit"})
             return draw_clients(streams, chosen.servegen, **options)

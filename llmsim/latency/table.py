@@ -17,6 +17,7 @@ piecewise linear between measured points, constant below the first, and keep the
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -25,20 +26,6 @@ from llmsim.latency.curve import Curve
 from llmsim.latency.profile import HeadTimes, LinearTimes, MixedDecodeTimes, PrefillTimes, StepProfile
 
 KEPT = 100_000  #: step sizes whose time is remembered
-
-
-class Values(dict[int, float]):
-    """The values of a curve, each worked out when it is first asked for."""
-
-    def __init__(self, curve: Curve) -> None:
-        super().__init__()
-        self._curve = curve
-
-    def __missing__(self, x: int) -> float:
-        if len(self) > KEPT:
-            self.clear()
-        value = self[x] = self._curve(x)
-        return value
 
 
 class StepTable(LatencyModel):
@@ -51,15 +38,15 @@ class StepTable(LatencyModel):
         self._linear = Curve.through(profile.linear.tokens, profile.linear.time_s)
         self._head = Curve.through(profile.head.sequences, profile.head.time_s)
         self._launch_s = prefill.alone_s[0]
-        self._work = Values(Curve.through(prefill.prompt_tokens, [t - self._launch_s for t in prefill.alone_s]))
-        self._added = Values(Curve.through(prefill.prompt_tokens, prefill.added_s))
+        self._work = Curve.through(prefill.prompt_tokens, [t - self._launch_s for t in prefill.alone_s])
+        self._added = Curve.through(prefill.prompt_tokens, prefill.added_s)
         columns = zip(*decode.time_s, strict=True)
         self._by_context = [Curve.through(decode.sequences, column) for column in columns]
         self._attention: dict[int, Curve] = {}  # by number of sequences, against the sum of their contexts
         self._decode: dict[int, Curve] = {}  # the same with everything else of a pure decode step
         self._rest: dict[tuple[int, int], float] = {}  # by tokens and sequences: all but attention
         one = self._attention_of(1)
-        self._read = Values(one.raised(-one.a[0]))
+        self._read = one.raised(-one.a[0])
         self._beside_s, self._beside_token_s = _beside_prompts(profile.mixed_decode)
 
     @property
@@ -88,8 +75,7 @@ class StepTable(LatencyModel):
             return curve(context_tokens)
         if len(prefill) == 1:
             computed, tokens = prefill[0]
-            work_s = self._new_s(self._work, computed, computed + tokens) if computed else self._work[tokens]
-            attention_s = self._launch_s + work_s
+            attention_s = self._launch_s + _new_s(self._work, self._read, computed, computed + tokens)
         else:
             tokens = sum(chunk for _, chunk in prefill)
             attention_s = self._shared_s(prefill)
@@ -104,7 +90,11 @@ class StepTable(LatencyModel):
 
     def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
-        return (self._decode.get(decoding) or self._decode_of(decoding)).line(context_tokens, decoding)
+        curve = self._decode.get(decoding) or self._decode_of(decoding)
+        j = bisect_right(curve.knots, context_tokens)  # `Curve.line`, written out: this is asked for each stretch
+        b = curve.b[j]
+        steps = -((context_tokens - curve.ends[j]) // decoding)
+        return curve.a[j] + b * context_tokens, b * decoding, int(steps)
 
     def decode_curve(self, decoding: int) -> Curve:
         """Seconds of a decode step, against the sum of contexts."""
@@ -131,19 +121,12 @@ class StepTable(LatencyModel):
             parts["mixed_decode"] = mixed.model_copy(update=scaled)
         return StepTable(profile.model_copy(update=parts), self._query_tokens)
 
-    def _new_s(self, values: Values, computed: int, end: int) -> float:
-        """Seconds, launch apart, of the tokens from `computed` to `end` of one prompt."""
-        if not computed:
-            return values[end]
-        new_s, read_s = values[end] - values[computed], self._read[end]
-        return new_s if new_s > read_s else read_s
-
     def _shared_s(self, prefill: Sequence[Chunk]) -> float:
         total_s = surcharge_s = 0.0
         for computed, chunk in prefill:
             end = computed + chunk
-            added_s = self._new_s(self._added, computed, end)
-            more_s = self._launch_s + self._new_s(self._work, computed, end) - added_s
+            added_s = _new_s(self._added, self._read, computed, end)
+            more_s = self._launch_s + _new_s(self._work, self._read, computed, end) - added_s
             total_s += added_s
             surcharge_s = max(surcharge_s, more_s)
         return total_s + surcharge_s
@@ -179,3 +162,10 @@ Times = TypeVar("Times", LinearTimes, HeadTimes, PrefillTimes)
 
 def _scaled(times: Times, factor: float, *columns: str) -> Times:
     return times.model_copy(update={name: tuple(factor * t for t in getattr(times, name)) for name in columns})
+
+
+def _new_s(curve: Curve, read: Curve, computed: int, end: int) -> float:
+    """Seconds, launch apart, of the tokens from `computed` to `end` of one prompt; to `read` its keys takes as long."""
+    j = bisect_right(curve.knots, end)
+    whole_s = curve.a[j] + curve.b[j] * end  # written out: this is asked for each prompt
+    return max(whole_s - curve(computed), read(end)) if computed else whole_s

@@ -69,6 +69,17 @@ def test_import_loads_nothing_heavy():
     assert done.stdout.split() == []
 
 
+def test_a_run_without_a_trace_loads_nothing_that_reads_traces():
+    code = (
+        "import sys; from llmsim.cli import main; "
+        "main(['run', 'quickstart', '--set', 'workload.requests=9', '--json']); "
+        "print(*{'pandas', 'pyarrow', 'matplotlib'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stderr.split() == []
+
+
 def test_run_takes_a_name_a_file_or_a_scenario():
     file = scenario.find_scenario("quickstart")
     loaded = llmsim.load_scenario("quickstart", SMALL)

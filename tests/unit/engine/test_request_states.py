@@ -8,7 +8,6 @@ from llmsim.engine.journal import Journal
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.recorder import Recorder
 from llmsim.engine.request_states import RequestStates
-from llmsim.engine.stretch import Stretch
 from llmsim.request import Request
 from llmsim.scheduler import Decision
 from llmsim.waiting import ArrivalQueue
@@ -27,6 +26,6 @@ def test_requests_of_one_step_end_in_order_of_the_running_ones(moved: tuple[int,
     for request, chunk in states.admit(Decision({2: 2, 0: 2, 1: 2}))[0]:
         states.complete_chunk(request, chunk, 0.0, sends=False)
     states.carry_out(Decision(order=moved))
-    states.decode(Stretch(0.0, 1.0, 0.0, 1, 0, 1, 3, 9))
+    states.finish_in_order(states.batch.advance(1))
 
     assert heard == ended
