@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, model_validator
 
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 Record = TypeVar("Record", bound=BaseModel)
+PROFILES_KEPT = 512  #: more than are shipped
 #: of a checkpoint's name, what says how it was trained further and not what its sizes are
 VARIANT = re.compile(r"-(instruct|chat|it|hf|base|thinking|pt|v\d\.\d|\d{4}|bf16|distill)(?=-|$)")
 
@@ -173,4 +175,16 @@ def _shipped(kind: str, name: str) -> Path:
 
 
 def _read(cls: type[Record], path: Path) -> Record:
+    """Read a shipped profile, once for as long as its file stays as it is."""
+    try:
+        there = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    record: Record = _read_once(cls, path, there.st_mtime_ns, there.st_size)
+    return record
+
+
+@lru_cache(maxsize=PROFILES_KEPT)
+def _read_once(cls: type[Record], path: Path, changed_ns: int, size_bytes: int) -> Any:
+    """The record of a file, which the time of its last change and its size stand for."""
     return read_record(cls, read_toml(path), str(path))

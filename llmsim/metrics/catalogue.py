@@ -68,8 +68,13 @@ def kpis() -> Mapping[str, Kpi]:
     return {one.key: one for section in sections() for one in of_section(section)}
 
 
-def of_section(section: type[Section]) -> Iterator[Kpi]:
+@cache
+def of_section(section: type[Section]) -> tuple[Kpi, ...]:
     """The KPIs of a section, each number of a summary by itself."""
+    return tuple(_of_section(section))
+
+
+def _of_section(section: type[Section]) -> Iterator[Kpi]:
     prefix = f"{section.key}." if section.key else ""
     if issubclass(section, ByName):
         if section.part is not None:
@@ -167,6 +172,7 @@ def _is_summary(hint: Any) -> bool:
     return Summary in (hint, *typing.get_args(hint))
 
 
+@cache
 def _declared(part: type[Part]) -> Mapping[str, tuple[Any, Kpi]]:
     """Return the type and the KPI of each field that has one."""
     if issubclass(part, ByName):  # its numbers are in what it has by name

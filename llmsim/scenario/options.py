@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -13,6 +14,8 @@ from llmsim.errors import InputError
 from llmsim.scenario.messages import Place, input_error
 
 P = TypeVar("P")
+#: a file of one's own has another class each time that it is loaded: not all of them are kept
+MODELS_KEPT = 256
 
 
 def make_policy(
@@ -38,12 +41,17 @@ def make_policy(
 
 def options_model(policy: type, beside: Iterable[str] = ()) -> type[BaseModel]:
     """Return the options of a policy as fields of a strict pydantic model; `beside` as above."""
+    return _options_model(policy, tuple(beside))
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def _options_model(policy: type, beside: tuple[str, ...]) -> type[BaseModel]:
     config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     try:
         hints = get_type_hints(policy, include_extras=True)
         fields = dataclasses.fields(policy) if dataclasses.is_dataclass(policy) else ()
         known: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in fields if field.init}
-        known["beside"] = (ClassVar[tuple[str, ...]], tuple(beside))
+        known["beside"] = (ClassVar[tuple[str, ...]], beside)
         return create_model(policy.__name__, __config__=config, **known)
     except Exception as error:  # of names that are not there, or types that no file can have
         raise InputError(f"options of {policy.__name__}: {guests.in_a_line(error)}") from error
