@@ -26,7 +26,7 @@ def figures(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer settings, rates and seeds: a few minutes.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for PNG, SVG and CSV.", show_default="results/figures; none with --check"),
+        typer.Option(help="Folder for PNG, PDF, SVG and CSV.", show_default="results/figures; none with --check"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the claims as JSON, nothing else.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,

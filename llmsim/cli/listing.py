@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
+import re
+from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import llmsim
 from llmsim.cli import keys
 from llmsim.cli.output import print_json
 from llmsim.errors import InputError
@@ -66,7 +72,49 @@ def show(
     elif kind is Kind.GPUS:
         _show_gpus(names)
     else:
-        print("\n".join(names))
+        _show_with_words(names, _words(kind))
+
+
+def _show_with_words(names: list[str], words: Mapping[str, str]) -> None:
+    """Print a line for each name, with the sentence that its file begins with."""
+    from llmsim.reports.terminal import plain_console, say
+
+    width = max(map(len, names), default=0)
+    for name in names:
+        line = f"{name:{width}}  {words.get(name, '')}".rstrip()
+        say(plain_console(), line)
+
+
+def _words(kind: Kind) -> dict[str, str]:
+    """What each shipped thing is, in the words of its file; nothing is imported, installed ones are names alone."""
+    if kind is Kind.SCENARIOS:
+        from llmsim.scenario import scenario_names
+
+        return {name: _first_comment(file) for name, file in scenario_names().items()}
+    if kind is Kind.ENGINES:
+        from llmsim.scenario.engines import ENGINES
+
+        return {name: f"{engine.rules()}; scheduler {engine.scheduler}" for name, engine in ENGINES.items()}
+    if kind not in PACKAGES:
+        return {}
+    folder = Path(llmsim.__file__).parent.joinpath(*PACKAGES[kind].split(".")[1:])
+    return {file.stem: _first_sentence(file) for file in folder.glob("*.py") if not file.stem.startswith("_")}
+
+
+def _first_comment(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    opening = itertools.takewhile(lambda line: line.startswith("# "), lines)
+    return _sentence(" ".join(line.removeprefix("# ") for line in opening))
+
+
+def _first_sentence(file: Path) -> str:
+    return _sentence(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "")
+
+
+def _sentence(text: str) -> str:
+    """The first sentence of a text, on one line."""
+    whole = " ".join(text.partition("\n\n")[0].split())
+    return re.split(r"(?<=[a-z0-9)])\. (?=[A-Z])", whole)[0].rstrip(".")
 
 
 def _show_models(names: list[str]) -> None:

@@ -14,7 +14,18 @@ from matplotlib.figure import Figure
 
 from llmsim.figures.intervals import half_widths
 from llmsim.record import Floats
-from llmsim.reports.plots.style import BLUE, GREEN, LEGEND, ORANGE, PURPLE, RED, new_figure, tidy
+from llmsim.reports.plots.style import (
+    BLUE,
+    GREEN,
+    LEGEND,
+    LETTERS,
+    METADATA,
+    ORANGE,
+    PURPLE,
+    RED,
+    new_figure,
+    tidy,
+)
 
 STYLE: Any = {
     "font.size": 8,
@@ -24,7 +35,7 @@ STYLE: Any = {
     "ytick.labelsize": 7,
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
-    "svg.hashsalt": "llmsim",  # the same figure gives the same bytes
+    **LETTERS,
 }
 WIDTH_IN = 7.0
 #: setting -> words in a legend
@@ -96,10 +107,10 @@ def legend_above(figure: Figure, axes: Axes) -> None:
 def save_all(
     folder: Path, pictures: Mapping[str, Figure], tables: Mapping[str, Mapping[str, Sequence[Any] | Floats]]
 ) -> list[Path]:
-    """Write each picture as PNG and SVG, each table as CSV; return the files."""
+    """Write each picture as PNG, PDF and SVG, each table as CSV; return the files."""
     written = []
     for name, figure in pictures.items():
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        for kind, metadata in METADATA.items():
             file = folder / f"{name}.{kind}"
             figure.savefig(file, format=kind, dpi=200, metadata=metadata)
             written.append(file)

@@ -36,6 +36,17 @@ def test_list_names_what_there_is(kind: str, some: str, capsys: pytest.CaptureFi
     assert set(names) <= set(plain)
 
 
+@pytest.mark.parametrize(
+    "kind", ["schedulers", "routers", "latencies", "arrivals", "lengths", "traces", "scenarios", "engines"]
+)
+def test_every_shipped_name_is_listed_with_a_sentence(kind, run_cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    lines = run_cli("list", kind).splitlines()
+
+    assert lines
+    assert [line for line in lines if len(line.split()) < 3] == []
+
+
 def test_trace_show_prints_numbers_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t.csv").write_text(TRACE)
     picture = tmp_path / "t.png"

@@ -92,7 +92,7 @@ def test_every_figure_can_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert claim["evidence"]
     stems = {file.stem for file in tmp_path.iterdir()}
     for stem in stems - {"smooth_goodput_against_rate"}:
-        assert {file.suffix for file in tmp_path.glob(f"{stem}.*")} == {".png", ".svg", ".csv"}, stem
+        assert {file.suffix for file in tmp_path.glob(f"{stem}.*")} == {".png", ".pdf", ".svg", ".csv"}, stem
 
 
 def test_the_first_claim_holds(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
