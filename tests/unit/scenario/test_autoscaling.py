@@ -103,7 +103,7 @@ def test_a_result_is_printed_drawn_kept_and_read_back(file, tmp_path, capsys):
     assert (table["end_s"] - table["start_s"]).sum() == pytest.approx(score["instance_s"])
     for name, column in record.instance_states.items():
         assert np.array_equal(again.instance_states[name], column)
-    assert main(["run", str(file), "--out", str(out), "--set", "autoscaling=null"]) == 0
+    assert main(["run", str(file), "--out", str(out), "--set", "autoscaling=null", "--force"]) == 0
     assert not {"instances.parquet", "instances.png"} & {file.name for file in out.iterdir()}
 
 
