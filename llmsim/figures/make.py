@@ -16,6 +16,7 @@ from llmsim.figures import (
     metrics_against_rate,
     mixtures,
     output_delay,
+    ranking,
     readers,
     slos_serve,
     speculation,
@@ -43,14 +44,17 @@ FIGURES: dict[str, PaperFigure] = {
         speculation,
         mixtures,
         kv_memory,
+        ranking,
     )
 }
 RELATED = ("slos_serve", "tenants", "how_long", "speculation")
 #: figures that are made together; without a name those of the paper are
 PAPER = "paper"
 MODELS = ("mixtures", "kv_memory")
+#: too long to be made with others
+ALONE = ("ranking",)
 GROUPS = {
-    PAPER: tuple(name for name in FIGURES if name not in (*RELATED, *MODELS)),
+    PAPER: tuple(name for name in FIGURES if name not in (*RELATED, *MODELS, *ALONE)),
     "related": RELATED,
     "models": MODELS,
 }

@@ -10,11 +10,15 @@ import numpy as np
 
 from llmsim import delivery, experiment
 from llmsim.metrics import ranges, request_latency
+from llmsim.metrics.fluidity import fluidity_index
+from llmsim.metrics.goodput import aegaeon_attainment, tokens_on_time
+from llmsim.metrics.qoe import qoe
 from llmsim.metrics.score import Score, score
 from llmsim.metrics.sections.fairness import Fairness
 from llmsim.metrics.sections.together import Together
-from llmsim.metrics.slo import GRACE_S
+from llmsim.metrics.slo import GRACE_S, Slo
 from llmsim.metrics.smooth_goodput import User, idle_latency_s
+from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.window import Window, per_second, resolve, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.scenario import Scenario
@@ -23,8 +27,10 @@ from llmsim.scenario import Scenario
 READERS = (5.0, 20.0, 30.0)
 
 
-def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0) -> dict[str, float]:
+def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0, forms: bool = False) -> dict[str, float]:
     """Run a scenario; return its numbers.
+
+    With `forms` also those by the rules of other papers, their names led by ``form_``.
 
     With `delayed` also those under output delay to the scenario's TBT bound, their names led by ``paced_``. Users
     whose requests were dropped wait until the run ends, or until `end_s` if that is later.
@@ -34,6 +40,8 @@ def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0) -> dict[st
     emitted = result.record.timelines()
     out = _numbers(result.score, emitted, window, max(result.record.end_s, end_s))
     out |= _of_classes(result.score)
+    if forms:
+        out |= _forms(emitted, slo, window)
     if len(result.record.transfers["request"]):
         out |= _handovers(result.record, emitted, max(result.record.end_s, end_s))
     if delayed and slo.tbt_s is not None:
@@ -66,6 +74,21 @@ def _numbers(values: Mapping[str, Any], timelines: Timelines, window: Window, en
         # The same lateness, counted from the first token on: which readers did the tokens after it keep waiting?
         out[f"stalled_{speed:g}"] = float(np.mean(late_s - ttft_s + user.seconds_per_token > GRACE_S))
     return out
+
+
+def _forms(timelines: Timelines, slo: Slo, window: Window) -> dict[str, float]:
+    """Stages (SLOs-Serve), tokens by their deadlines (JITServe, Aegaeon), QoE (Andes) and fluidity (Etalon)."""
+    span = resolve(window, timelines)
+    counted = ranges.select(timelines, span.counted)
+    first_s, next_s = slo.ttft_s or 0.0, slo.per_token_s or 0.0
+    on_time = tokens_on_time(counted, offset_s=first_s, seconds_per_token=next_s)
+    return {
+        "form_stages": float(meets_stages(counted, slo).mean()),
+        "form_jitserve": per_second(float(on_time.sum()), span),
+        "form_aegaeon": aegaeon_attainment(counted, Slo(ttft_s=first_s, tbt_s=next_s)),
+        "form_qoe": float(qoe(counted, ttft_s=first_s, tokens_per_s=READERS[0]).mean()),
+        "form_fluidity": float(fluidity_index(counted, prefill_s=first_s, decode_s=next_s).mean()),
+    }
 
 
 def _of_classes(values: Score) -> dict[str, float]:

@@ -38,7 +38,10 @@ POLICIES: dict[str, tuple[str, ...]] = {
 AS_IT_IS = "as it is"  #: the scenario's own scheduler
 #: the same, of other papers
 RELATED_POLICIES: dict[str, tuple[str, ...]] = {
-    "SLOs-Serve": ("scheduler.name=slos_serve",),
+    "SLOs-Serve": ("scheduler={name='slos_serve'}",),
+    "SGLang": ("scheduler={name='sglang'}",),
+    "shortest first": ("scheduler={name='shortest_predicted_first'}", "prediction={predictor='oracle'}"),
+    "earliest deadline": ("scheduler={name='earliest_token_deadline'}",),
     "VTC": ("scheduler.name=vtc",),
     "VTC, predicted": ("scheduler.name=vtc_predicted", "prediction={predictor='oracle'}"),
     AS_IT_IS: (),
@@ -60,6 +63,7 @@ class Plan:
     changes: tuple[str, ...] = ()  #: further overrides, ``key=value``
     horizon_s: float = HORIZON_S
     abandons: bool = False  #: gives up on requests, and charges for them until the end of the run that does not
+    forms: bool = False  #: is judged by the rules of other papers, too
 
     def abandoning(self) -> Plan:
         """Return the same, giving up on requests that miss."""
@@ -68,7 +72,13 @@ class Plan:
     @property
     def delayed(self) -> bool:
         """Whether its runs are also judged with their tokens delayed: those that compare schedulers are not."""
-        if self.abandons or self.setting in DISAGGREGATED or self.setting in RELATED or self.horizon_s != HORIZON_S:
+        if (
+            self.forms
+            or self.abandons
+            or self.setting in DISAGGREGATED
+            or self.setting in RELATED
+            or self.horizon_s != HORIZON_S
+        ):
             return False
         return self.policy == "prefill first" or bool(self.changes)
 
@@ -151,7 +161,7 @@ def _run(job: tuple[Plan, float, int]) -> dict[str, float]:
     plan, rate_per_s, seed = job
     scenario = load_scenario(plan.scenario, plan.overrides(rate_per_s, seed))
     if not plan.abandons:
-        return measure(scenario, delayed=plan.delayed)
+        return measure(scenario, delayed=plan.delayed, forms=plan.forms)
     end_s = experiment.run(scenario).record.end_s
     abandoning = load_scenario(plan.scenario, [*plan.overrides(rate_per_s, seed), *ABANDON])
     return measure(abandoning, delayed=False, end_s=end_s)

@@ -8,9 +8,8 @@ import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import WORDS, finish, legend_above, panels, policy_band
-from llmsim.figures.intervals import Interval, crossing, interval
+from llmsim.figures.intervals import crossing, interval
 from llmsim.figures.plan import Plan, Sweep
-from llmsim.record import Floats
 
 MIXED, LOOSE = ("tight_decode", "tight_prefill"), "loose"
 OTHERS = ("prefill first", "chunked, 2048", "chunked, 512")
@@ -68,48 +67,44 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
     return Made(claim, {"slos_serve": _draw(settings[: len(MIXED)])}, {"slos_serve": _table(found)})
 
 
-def capacities(sweep: Sweep) -> Floats:
-    """Rate at which each seed's attainment falls through the share, requests/s, (S,); the highest where it does not."""
-    shares = sweep.values["own_attainment"]
-    at = [crossing(sweep.rates_per_s, column - SHARE) for column in shares.T]
-    highest, lowest = sweep.rates_per_s[-1], sweep.rates_per_s[0]
-    never = [highest if column[-1] > SHARE else lowest for column in shares.T]
-    return np.where(np.isnan(at), never, at)
+def capacity_per_s(sweep: Sweep) -> float:
+    """Rate at which mean attainment falls through the share, requests/s; the highest one if it does not."""
+    share = sweep.values["own_attainment"].mean(axis=1)
+    at = crossing(sweep.rates_per_s, share - SHARE)
+    if not np.isnan(at):
+        return at
+    return float(sweep.rates_per_s[-1] if share[-1] > SHARE else sweep.rates_per_s[0])
 
 
-def _gain(sweeps: list[Sweep]) -> tuple[Interval, str, Sweep]:
+def _gain(sweeps: list[Sweep]) -> tuple[float, str, Sweep]:
     """How much more load ours carries than the best of the others, in words too, and which that is."""
     *others, ours = sweeps
-    theirs = np.array([capacities(sweep) for sweep in others])
-    best = int(np.argmax(theirs.mean(axis=1)))
-    gain = interval(capacities(ours) / theirs[best])
+    best = max(others, key=capacity_per_s)
+    mine, theirs = capacity_per_s(ours), capacity_per_s(best)
     text = (
-        f"{WORDS[ours.plan.setting]}: {interval(capacities(ours))} against {interval(theirs[best])} requests/s "
-        f"({others[best].plan.policy}), {gain} x"
+        f"{WORDS[ours.plan.setting]}: {mine:.2f} against {theirs:.2f} requests/s ({best.plan.policy}), "
+        f"{mine / theirs:.2f} x"
     )
-    return gain, text, others[best]
+    return mine / theirs, text, best
 
 
 def _judge(sweeps: list[Sweep]) -> tuple[bool, str]:
     ours = sweeps[-1]
     gain, text, best = _gain(sweeps)
-    twice_per_s = 2 * float(capacities(best).mean())
-    place = int(np.argmin(np.abs(ours.rates_per_s - twice_per_s)))
+    place = int(np.argmin(np.abs(ours.rates_per_s - 2 * capacity_per_s(best))))
     left = [interval(100 * sweep.values["own_attainment"][place]) for sweep in (ours, best)]
     at = f"at {ours.rates_per_s[place]:.1f} requests/s {left[0]} % against {left[1]} % attain their SLO"
-    return gain.mean >= GAIN and left[0].mean > 100 * LEFT, f"{text}; {at}"
+    return gain >= GAIN and left[0].mean > 100 * LEFT, f"{text}; {at}"
 
 
 def _equal(sweeps: list[Sweep]) -> tuple[bool, str]:
-    *others, ours = sweeps
-    theirs = max((interval(capacities(sweep)) for sweep in others), key=lambda each: each.mean)
-    mine = interval(capacities(ours))
-    return mine.mean > 0.95 * theirs.mean, f"{WORDS[LOOSE]}: {mine} against {theirs} requests/s"
+    gain, text, _ = _gain(sweeps)
+    return gain > 0.95, text
 
 
 def _two(one: Sweep, two: Sweep) -> tuple[bool, str]:
-    ratio = interval(capacities(two) / capacities(one))
-    return ratio.mean > 2, f"two instances with first_feasible: {interval(capacities(two))} requests/s, {ratio} x one"
+    ratio = capacity_per_s(two) / capacity_per_s(one)
+    return ratio > 2, f"two instances with first_feasible: {capacity_per_s(two):.2f} requests/s, {ratio:.2f} x one"
 
 
 def _users(sweeps: list[Sweep]) -> str:

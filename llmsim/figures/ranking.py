@@ -1,0 +1,180 @@
+"""Which scheduler is best: the answers of throughput, attainment, goodput, the forms of other papers, and of users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Patch
+
+from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
+from llmsim.figures.draw import WORDS, finish, panels
+from llmsim.figures.intervals import interval
+from llmsim.figures.plan import Plan, Sweep
+from llmsim.record import Floats
+from llmsim.reports.plots.style import COLOURS
+
+POLICIES = (
+    "prefill first",
+    "chunked, 2048",
+    "chunked, 512",
+    "SGLang",
+    "shortest first",
+    "earliest deadline",
+    "SLOs-Serve",
+)
+SETTINGS = ("sharegpt_llama", "documents_llama", "azure_llama")
+#: light, at capacity, overloaded
+LOADS = (0.6, 1.0, 1.5)
+#: what users feel: how long their worst token was late, less is better
+STALL = "users' stall time"
+#: metric in words -> its number in Sweep.values, and which way is better
+METRICS: Mapping[str, tuple[str, int]] = {
+    "throughput": ("throughput", 1),
+    "mean TTFT": ("ttft_s_mean", -1),
+    "P99 TBT": ("tbt_s_p99", -1),
+    "SLO attainment": ("attainment", 1),
+    "goodput": ("goodput", 1),
+    "SLOs-Serve attainment": ("form_stages", 1),
+    "JITServe tokens": ("form_jitserve", 1),
+    "Aegaeon attainment": ("form_aegaeon", 1),
+    "Andes QoE": ("form_qoe", 1),
+    "Etalon fluidity": ("form_fluidity", 1),
+    "smooth goodput": ("", 1),
+    STALL: ("idle_5_arrivals", -1),
+}
+#: readers and alphas by which smooth goodput is asked again
+READERS, ALPHAS = (5.0, 20.0, 30.0), (1.0, 2.5, 10.0)
+
+
+def plans(quick: bool) -> tuple[Plan, ...]:
+    """Each setting under every policy, at three loads."""
+    settings, seeds = (SETTINGS[:2], 3) if quick else (SETTINGS, 10)
+    return tuple(Plan(setting, policy, LOADS, seeds, forms=True) for setting in settings for policy in POLICIES)
+
+
+def make(sweeps: Sweeps, quick: bool) -> Made:
+    """Order the policies by every metric in every place, and count pairs whose order flips."""
+    found = [sweeps[plan] for plan in plans(quick)]
+    settings = [found[i : i + len(POLICIES)] for i in range(0, len(found), len(POLICIES))]
+    signs = {metric: np.concatenate([_signs(one, metric) for one in settings]) for metric in METRICS}
+    flips = {pair: _flips(signs[pair[0]], signs[pair[1]]) for pair in combinations(METRICS, 2)}
+    worst = sorted(flips, key=lambda pair: -_share(flips[pair]))[:4]
+    against = {metric: _flips(signs[metric], signs[STALL]) for metric in METRICS if metric != STALL}
+    smooth = [tuple(_best(one, at, _smooth(one, v, a)) for one in settings for at in range(len(LOADS)))
+              for v in READERS for a in ALPHAS]  # fmt: skip
+    claim = Claim(
+        claim=15,
+        statement="Which of two schedulers is better depends on the metric: pairs that both of two metrics tell apart "
+        "stand in opposite orders; smooth goodput goes with users' stall time more often than the others do",
+        passed=_share(flips[worst[0]]) > 0 and _agrees_most(against),
+        evidence=(
+            *(f"{one} against {two}: {_of(flips[one, two])} pairs flip" for one, two in worst),
+            "against users' stall time: " + "; ".join(f"{metric} {_of(count)}" for metric, count in against.items()),
+            *(
+                f"best by {metric}: {_winners(settings, metric)}"
+                for metric in ("throughput", "goodput", "smooth goodput")
+            ),
+        ),
+        limits=(
+            f"V of {READERS[0]:g} to {READERS[-1]:g} tokens/s and alpha of {ALPHAS[0]:g} to {ALPHAS[-1]:g}: "
+            f"{len(set(smooth))} different rows of winners in {len(smooth)} choices; f and anchor are not varied.",
+            "A pair counts where the 95 % intervals of both differences, over seeds with the same requests, exclude 0. "
+            "Smooth goodput is made of tokens and stall time, and so is no judge from outside.",
+            "Arrivals last 300 s: beyond capacity all of this depends on that (figure how_long).",
+        ),
+    )
+    return Made(claim, {"ranking": _draw(settings)}, {"ranking": _table(settings)})
+
+
+def _values(sweep: Sweep, metric: str) -> Floats:
+    """A metric by loads and seeds, (R, S), so that more is better."""
+    name, sign = METRICS[metric]
+    return sign * (sweep.values[name] if name else sweep.smooth_goodput())
+
+
+def _signs(sweeps: list[Sweep], metric: str) -> Floats:
+    """For each pair of policies and each load: 1 if the first is better, -1 if the second, 0 if it is not clear."""
+    values = [_values(sweep, metric) for sweep in sweeps]
+    out = []
+    for one, two in combinations(values, 2):
+        for row in one - two:
+            difference = interval(row)
+            out.append(1.0 if difference.positive else -1.0 if difference.negative else 0.0)
+    return np.array(out)
+
+
+def _flips(one: Floats, two: Floats) -> tuple[int, int]:
+    """Pairs in opposite orders, and pairs that both tell apart."""
+    return int(np.sum(one * two < 0)), int(np.sum(one * two != 0))
+
+
+def _share(count: tuple[int, int]) -> float:
+    return count[0] / count[1] if count[1] else 0.0
+
+
+def _of(count: tuple[int, int]) -> str:
+    return f"{count[0]} of {count[1]}"
+
+
+def _agrees_most(against: Mapping[str, tuple[int, int]]) -> bool:
+    least = min(_share(count) for count in against.values())
+    return _share(against["smooth goodput"]) <= least + 0.05
+
+
+def _smooth(sweeps: list[Sweep], tokens_per_s: float, alpha: float) -> list[Floats]:
+    return [sweep.smooth_goodput(tokens_per_s, alpha) for sweep in sweeps]
+
+
+def _best(sweeps: list[Sweep], at: int, values: list[Floats]) -> str:
+    means = [float(each[at].mean()) for each in values]
+    return sweeps[int(np.argmax(means))].plan.policy
+
+
+def _winners(settings: list[list[Sweep]], metric: str) -> str:
+    parts = []
+    for one in settings:
+        values = [_values(sweep, metric) for sweep in one]
+        best = [f"{_best(one, at, values)} at {load:g}" for at, load in enumerate(LOADS)]
+        parts.append(f"{WORDS[one[0].plan.setting]} {', '.join(best)}")
+    return "; ".join(parts)
+
+
+def _draw(settings: list[list[Sweep]]) -> Any:
+    """A cell for each metric and place: the colour is the best policy, pale where the second is as good."""
+    figure, axes = panels(1, len(settings), 3.4)
+    for panel, one in zip(axes, settings, strict=True):
+        cells = np.array([[_cell([_values(sweep, metric)[at] for sweep in one]) for at in range(len(LOADS))]
+                          for metric in METRICS])  # fmt: skip
+        panel.imshow(cells, aspect="auto")
+        panel.set_xticks(range(len(LOADS)), [f"{load:g}" for load in LOADS])
+        panel.set_yticks(range(len(METRICS)), list(METRICS) if panel is axes[0] else [""] * len(METRICS))
+        finish(panel, x="load ÷ saturation", y="", title=WORDS[one[0].plan.setting])
+    handles = [Patch(color=colour, label=policy) for colour, policy in zip(COLOURS, POLICIES, strict=False)]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
+def _cell(values: list[Floats]) -> tuple[float, float, float, float]:
+    """The colour of the best of some policies, from their values by seed."""
+    first, second = np.argsort([-float(each.mean()) for each in values])[:2]
+    sure = interval(values[first] - values[second]).positive
+    return to_rgba(COLOURS[int(first)], 1.0 if sure else 0.35)
+
+
+def _table(settings: list[list[Sweep]]) -> dict[str, list[Any]]:
+    out: dict[str, list[Any]] = {"setting": [], "policy": [], "load": [], "metric": [], "mean": [], "half_width_95": []}
+    for sweep in (sweep for one in settings for sweep in one):
+        for metric, (_, sign) in METRICS.items():
+            for load, row in zip(LOADS, _values(sweep, metric), strict=True):
+                found = interval(sign * row)
+                row_of = (sweep.plan.setting, sweep.plan.policy, load, metric, found.mean, found.half_width)
+                for column, value in zip(out.values(), row_of, strict=True):
+                    column.append(value)
+    return out
+
+
+FIGURE = PaperFigure("ranking", "which scheduler is best", plans, make)
