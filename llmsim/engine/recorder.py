@@ -195,18 +195,27 @@ class SpeculativeRecorder(Recorder):
 def _steps(
     stretches: dict[str, NDArray[Any]], names: Iterable[str], instances: int
 ) -> tuple[dict[str, NDArray[Any]], tuple[Floats, ...]]:
-    """Return the table of steps, by end and instance, and when each decode step of each instance ended."""
-    anchor_s, first_s, growth_s = (stretches[name] for name in ("anchor_s", "first_s", "growth_s"))
-    offset = stretches["offset"]
-    start_s = step_ends_s(anchor_s, first_s, growth_s, offset)
-    end_s = step_ends_s(anchor_s, first_s, growth_s, offset + stretches["steps"])
+    """Return the table of steps, by end and instance, and when each decode step of each instance ended.
+
+    Uses up `stretches`: there are several for each request.
+    """
+    start_s, end_s = _starts_and_ends_s(stretches)
     by_instance = np.argsort(stretches["instance"], kind="stable")
     decode = by_instance[stretches["decoding"][by_instance] > 0]
     bounds = np.searchsorted(stretches["instance"][decode], np.arange(1, instances))
     ends_s = tuple(_ends_s(stretches, own) for own in np.split(decode, bounds))
     rows = by_instance[np.argsort(end_s[by_instance], kind="stable")]
-    columns = stretches | {"start_s": start_s, "end_s": end_s}
-    return {name: columns[name][rows] for name in names}, ends_s
+    stretches |= {"start_s": start_s, "end_s": end_s}
+    del start_s, end_s
+    for name in FORMULA_COLUMNS:
+        del stretches[name]
+    return {name: stretches.pop(name)[rows] for name in names}, ends_s
+
+
+def _starts_and_ends_s(stretches: dict[str, NDArray[Any]]) -> tuple[Floats, Floats]:
+    anchor_s, first_s, growth_s, offset = (stretches[name] for name in ("anchor_s", "first_s", "growth_s", "offset"))
+    start_s = step_ends_s(anchor_s, first_s, growth_s, offset)
+    return start_s, step_ends_s(anchor_s, first_s, growth_s, offset + stretches["steps"])
 
 
 def _ends_s(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> Floats:
