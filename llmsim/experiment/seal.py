@@ -136,7 +136,7 @@ def in_turn(folder: Path) -> Iterator[None]:
 
 
 def _canonical(values: Any) -> bytes:
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _digest(data: bytes) -> str:

@@ -36,7 +36,6 @@ def utilisation_of(record: Record, scenario: Scenario, specs: Sequence[InstanceS
     means = np.array(shares).sum(axis=0) / len(shares)
     busy, seats, kv_tokens, batch_tokens, bandwidth, flop = (None if np.isnan(mean) else float(mean) for mean in means)
     assert busy is not None
-    assert kv_tokens is not None
     return Utilisation(busy, seats, kv_tokens, batch_tokens, bandwidth, flop)
 
 
@@ -50,16 +49,17 @@ def _shares(
     def share(used: np.ndarray, limit: float | None) -> float:
         return float(np.dot(within, used)) / limit if limit else np.nan
 
-    tokens, decoding = (steps.prefill_tokens + steps.decoding).astype(float), steps.decoding.astype(float)
-    budget = getattr(spec.scheduler, "max_num_batched_tokens", None)
-    kv_tokens = share(steps.context_tokens.astype(float), spec.num_gpu_blocks * spec.block_tokens)
-    of_gpu = (np.nan, np.nan)
-    if model is not None:
-        whole_s = steps.lasts_s()
-        moved, flop = (
-            work / whole_s for work in step_work(model, tokens, decoding, steps.context_tokens.astype(float))
-        )
-        bandwidth, peak = spec.gpus * gpu.memory_bandwidth_bytes_per_s, spec.gpus * gpu.bf16_flop_per_s
-        of_gpu = share(moved, bandwidth), share(flop, peak)
-    seats = share(steps.running.astype(float), spec.scheduler.most_running)
-    return float(lasts_s.sum()) / span_s, seats, kv_tokens, share(tokens, budget), *of_gpu
+    decoding = steps.decoding.astype(float)
+    busy, seats = float(lasts_s.sum()) / span_s, share(decoding, spec.scheduler.most_running)
+    if model is None:
+        return busy, seats, np.nan, np.nan, np.nan, np.nan
+    tokens, context = steps.prefill_tokens + decoding, steps.context_tokens.astype(float)
+    moved, flop = (work / steps.lasts_s() for work in step_work(model, tokens, decoding, context))
+    return (
+        busy,
+        seats,
+        share(context, spec.num_gpu_blocks * spec.block_tokens),
+        share(tokens, getattr(spec.scheduler, "max_num_batched_tokens", None)),
+        share(moved, spec.gpus * gpu.memory_bandwidth_bytes_per_s),
+        share(flop, spec.gpus * gpu.bf16_flop_per_s),
+    )

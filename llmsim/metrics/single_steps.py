@@ -18,7 +18,6 @@ class SingleSteps:
     prefill_tokens: Ints
     decoding: Ints
     context_tokens: Ints  #: sum of the contexts that decoding sequences attend to
-    running: Ints
 
     @classmethod
     def of(cls, record: Record, instance: int) -> SingleSteps:
@@ -38,7 +37,6 @@ class SingleSteps:
             prefill_tokens=table["prefill_tokens"][row],
             decoding=decoding,
             context_tokens=table["context_tokens"][row] + place * decoding,
-            running=table["running"][row],
         )
 
     def lasts_s(self, start_s: float = -np.inf, stop_s: float = np.inf) -> Floats:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.errors import InputError
+from llmsim.reading import MIB, MOST_BYTES, parse_json
 from llmsim.workload.trace_blocks import Block
 from llmsim.workload.trace_format import (
     Placed,
@@ -141,11 +142,18 @@ def _whole(path: Path, start: bytes, source: Iterator[Block]) -> tuple[list[Plac
     """The records of an array, or the one object that the file is over several lines; None: it is neither."""
     if start.startswith(b"{") and _is_object(start.partition(b"\n")[0].decode("utf-8")):
         return None, source
-    kept = list(source)
+    kept, size = [], 0
+    for block in source:
+        kept.append(block)
+        size += len(block.data)
+        if size > MOST_BYTES and start.startswith(b"["):
+            raise InputError(f"{path}: a JSON array of more than {MOST_BYTES // MIB} MiB, expected at most that")
+        if size > MOST_BYTES:
+            return None, chain(kept, source)
     text = b"".join(block.data for block in kept).decode("utf-8")
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text, str(path))
+    except ValueError as error:
         if start.startswith(b"["):
             raise InputError(f"{path}: a JSON array that is not complete ({error}): {shortened(text)}") from None
         return None, iter(kept)
@@ -162,6 +170,6 @@ def _whole(path: Path, start: bytes, source: Iterator[Block]) -> tuple[list[Plac
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(line, "a record"), dict)
+    except (ValueError, InputError):
         return False

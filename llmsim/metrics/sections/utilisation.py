@@ -22,15 +22,16 @@ class Utilisation(Section):
 
     #: of the time, in which any step runs
     busy: Annotated[float, Kpi("time in steps", "share", "share", shown_in="%")]
-    #: of the requests that schedulers let run at once; None: no such limit
-    seats: Annotated[float | None, Kpi("seats in use", "share", "share", shown_in="%")]
-    #: of KV memory, by the tokens that decoding sequences attend to; more than all of it where prefixes are shared
-    kv_tokens: Annotated[float, Kpi("KV memory that decodes read", "share", "share", shown_in="%")]
-    #: of schedulers' token budgets, by the tokens that steps compute; None: no budget
+    #: of the requests that schedulers let run at once, by those that decode; None: no such limit
+    seats: Annotated[float | None, Kpi("seats that decode", "share", "share", shown_in="%")]
+    #: of KV memory, by the tokens that decoding sequences attend to, more than all where prefixes are shared; this and
+    #: what follows is None where requests speculate, whose steps compute and read more than one token of each
+    kv_tokens: Annotated[float | None, Kpi("KV memory that decodes read", "share", "share", shown_in="%")]
+    #: of schedulers' token budgets, by the tokens that steps compute; None also without a budget
     batch_tokens: Annotated[float | None, Kpi("token budget in use", "share", "share", shown_in="%")]
-    #: of the GPUs' memory bandwidth, by weights and KV read; None: not known
+    #: of the GPUs' memory bandwidth, by weights and KV read
     bandwidth: Annotated[float | None, Kpi("memory bandwidth in use", "share", "share", shown_in="%")]
-    #: of the GPUs' dense bf16 FLOP/s, attention of prompts left out; None: not known
+    #: of the GPUs' dense bf16 FLOP/s, attention of prompts left out
     flop: Annotated[float | None, Kpi("FLOP/s in use", "share", "share", shown_in="%")]
 
     @classmethod

@@ -82,7 +82,11 @@ def show_score(
 def utilisation_line(used: Utilisation) -> str:
     """Say in one line how much of what instances have is in use."""
     words = (
-        *(("seats", used.seats), ("KV memory read by decodes", used.kv_tokens), ("token budget", used.batch_tokens)),
+        *(
+            ("seats that decode", used.seats),
+            ("KV memory read by decodes", used.kv_tokens),
+            ("token budget", used.batch_tokens),
+        ),
         *(("memory bandwidth", used.bandwidth), ("FLOP/s", used.flop)),
     )
     return f"in use: {', '.join(f'{100 * share:.0f} % of {name}' for name, share in words if share is not None)}"

@@ -11,6 +11,8 @@ from typing import Any
 
 from llmsim.errors import InputError
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
+from llmsim.experiment.seal import is_signed, signed
+from llmsim.reading import parse_json, read_text
 from llmsim.scenario import Scenario
 from llmsim.statistics.shares import Clusters
 from llmsim.studies.plan.measured_runs import Measure, MeasuredPoint
@@ -49,10 +51,11 @@ class RunStore:
     def _find(self, key: str) -> MeasuredPoint | None:
         if key not in self._known and self._folder is not None:
             try:
-                kept = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
-                if kept["targets"] == self._targets:
+                file = self._folder / f"{key}.json"
+                kept = parse_json(read_text(file), str(file))
+                if kept["targets"] == self._targets and kept["key"] == key and is_signed(kept):
                     self._known[key] = _read(kept["point"])
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, InputError):  # absent, or damaged: it is made anew
                 return None
         return self._known.get(key)
 
@@ -60,7 +63,8 @@ class RunStore:
         self._known[key] = point
         if self._folder is not None:
             with replaced(self._folder / f"{key}.json") as scratch:
-                scratch.write_text(json.dumps({"targets": self._targets, "point": _plain(point)}), encoding="utf-8")
+                values = {"key": key, "targets": self._targets, "point": _plain(point)}
+                scratch.write_text(json.dumps(signed(values)), encoding="utf-8")
 
     def remove(self) -> None:
         """Take away what lies on disk: the plan is whole, and has all of it in its tables."""

@@ -29,7 +29,7 @@ def test_shares_by_hand() -> None:
         )
 
         assert found["busy"] == pytest.approx(0.4)
-        assert found["seats"] == pytest.approx(0.4 / 8)
+        assert found["seats"] == pytest.approx(0.3 / 8)
         assert found["kv_tokens"] == pytest.approx((21 + 22 + 23) / 10 / (10 * 16))
         assert found["batch_tokens"] == pytest.approx((20 + 3) / 10 / 100)
         work = [step_work(model, *map(float, step)) for step in ((20, 0, 0), (1, 1, 21), (1, 1, 22), (1, 1, 23))]
