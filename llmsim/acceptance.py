@@ -6,12 +6,21 @@ Step by step a request yields as close to that as whole tokens can be: after s s
 where `gain` is the acceptance length and `phase` (0 to 99) its own. A step thus yields the acceptance length rounded
 down or up, as with vLLM's `synthetic_acceptance_length`, and over all phases exactly that on average, but nothing is
 drawn in a step. So what any number of steps yields is known in O(1).
+
+*Random acceptance* draws what each step yields, from a stream of the request's own: for the spread. Both ways of
+simulating see the same draws, whatever else happens.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
+import numpy as np
+from numpy.typing import NDArray
+
 #: acceptance lengths and phases are in this fraction of a token
 PER_TOKEN = 100
+DRAWN_AT_ONCE = 64  #: steps of a request
 
 
 class Pace:
@@ -45,6 +54,11 @@ class Pace:
         """How many steps it takes to yield so many tokens."""
         return -((self.phase - PER_TOKEN * tokens) // self.gain)
 
+    @property
+    def begun_with(self) -> int:
+        """The phase with which it has joined."""
+        return self.phase
+
     def phase_after(self, steps: int) -> int:
         """Return the phase with which it goes on after so many steps."""
         return (steps * self.gain + self.phase) % PER_TOKEN
@@ -69,3 +83,59 @@ class Pace:
     def step_that_knows(self, tokens: int) -> int:
         """Which step of its instance is the first one to begin with so many tokens known; more than it joined with."""
         return self.joined_step + 1 + self.lag + self.steps_for(tokens - 1 - self.base_tokens)
+
+
+class Draws:
+    """How many tokens the steps of one request yield, drawn as they are asked for."""
+
+    __slots__ = ("_rates", "_rng", "through")
+
+    def __init__(self, rng: np.random.Generator, rates: NDArray[np.float64]) -> None:
+        self.through = [0]  #: tokens after 0, 1, ... steps, as many as have been asked for
+        self._rng = rng
+        self._rates = -rates  # ascending: shares of steps in which so many drafted tokens are accepted
+
+    def upto(self, steps: int) -> list[int]:
+        """Return tokens after 0, 1, ... steps, at least so many."""
+        through = self.through
+        while len(through) <= steps:
+            accepted = np.searchsorted(self._rates, -self._rng.random(DRAWN_AT_ONCE), side="left")
+            through += (through[-1] + np.cumsum(1 + accepted)).tolist()
+        return through
+
+
+class DrawnPace(Pace):
+    """A pace whose steps yield what is drawn; its phase is the number of steps that the request has had before."""
+
+    __slots__ = ("draws", "start")
+
+    draws: Draws
+    start: int
+
+    def of(self, draws: Draws, start: int) -> DrawnPace:
+        """Go on with these draws after so many steps."""
+        self.draws, self.start = draws, start
+        return self
+
+    @property
+    def begun_with(self) -> int:
+        """The number of steps that the request had had when it joined."""
+        return self.start
+
+    def tokens(self, steps: int) -> int:
+        """How many tokens so many steps yield; none before the first."""
+        if steps <= 0:
+            return 0
+        through = self.draws.upto(self.start + steps)
+        return through[self.start + steps] - through[self.start]
+
+    def steps_for(self, tokens: int) -> int:
+        """How many steps it takes to yield so many tokens: each yields one at least."""
+        if tokens <= 0:
+            return 0
+        through = self.draws.upto(self.start + tokens)
+        return bisect_left(through, through[self.start] + tokens, self.start) - self.start
+
+    def phase_after(self, steps: int) -> int:
+        """How many steps the request has had after so many."""
+        return self.start + steps

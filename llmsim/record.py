@@ -43,6 +43,38 @@ class Paces:
 
 
 @dataclass(frozen=True, eq=False)
+class DrawnPaces:
+    """The same where what each step yields was drawn."""
+
+    through: Ints  #: tokens of all segments so far: before each, and after each of its steps
+    first: Ints  #: (S,) place of the number before each segment
+
+    @classmethod
+    def of(cls, steps: Ints, yields: Ints, order: Ints) -> DrawnPaces:
+        """From the steps of segments and what each step has yielded, one after another; the segments in this order."""
+        first = np.cumsum(steps) - steps + np.arange(len(steps))
+        tokens = np.zeros(len(yields) + len(steps), np.int64)
+        of_steps = np.ones(len(tokens), np.bool_)
+        of_steps[first] = False
+        tokens[of_steps] = yields
+        return cls(np.cumsum(tokens), first[order])
+
+    def take(self, which: Ints | NDArray[np.bool_] | slice) -> DrawnPaces:
+        """Return those of some of the segments."""
+        return DrawnPaces(self.through, self.first[which])
+
+    def tokens(self, steps: Ints) -> Ints:
+        """Tokens that so many steps of each segment yield, (S,)."""
+        found: Ints = self.through[self.first + steps] - self.through[self.first]
+        return found
+
+    def steps(self, tokens: Ints) -> Ints:
+        """Steps that it takes to yield so many tokens of each segment, (S,)."""
+        places: Ints = np.searchsorted(self.through, self.through[self.first] + tokens) - self.first
+        return np.maximum(places, 0)  # those of no token may be before the segment
+
+
+@dataclass(frozen=True, eq=False)
 class Timelines:
     """Token times of N requests, compact: S segments, each a head and a range of `times_s`.
 
@@ -61,7 +93,7 @@ class Timelines:
     start: Ints  #: (S,) first index into times_s
     count: Ints  #: (S,) tokens in the range
     times_s: Floats  #: (M,) ascending within every segment
-    paces: Paces | None = None  #: None: each entry of times_s is one token of a segment
+    paces: Paces | DrawnPaces | None = None  #: None: each entry of times_s is one token of a segment
 
     @property
     def steps(self) -> Ints:
@@ -122,7 +154,7 @@ class Timelines:
 
 
 def expand(
-    times_s: Floats, head_s: Floats, start: Ints, count: Ints, paces: Paces | None = None
+    times_s: Floats, head_s: Floats, start: Ints, count: Ints, paces: Paces | DrawnPaces | None = None
 ) -> tuple[Floats, Ints]:
     """All token times of S segments of a `Timelines`, one after another, and where each segment begins, (S,)."""
     headed = ~np.isnan(head_s)
@@ -232,6 +264,8 @@ class Record:
     #: one row per state of an instance, `INSTANCE_STATE_COLUMNS`, but off; without rows where all are always ready
     instance_states: dict[str, NDArray[Any]] = field(default_factory=lambda: no_rows(INSTANCE_STATE_COLUMNS))
 
+    step_yields: Ints | None = None  #: tokens of each step of each segment, one after another, if they were drawn
+
     def timelines(self) -> Timelines:
         """Token times as they left the GPU."""
         offsets = np.cumsum([0, *(len(ends) for ends in self.step_ends_s)])
@@ -249,5 +283,11 @@ class Record:
             start=segment["first_step"] + offsets[segment["instance"]],
             count=segment["tokens"] if speculates else segment["steps"],
             times_s=np.concatenate([np.empty(0), *self.step_ends_s]),
-            paces=Paces(segment["gain"], segment["phase"]) if speculates else None,
+            paces=self._paces(order) if speculates else None,
         )
+
+    def _paces(self, order: Ints) -> Paces | DrawnPaces:
+        """How many tokens the steps of segments yield, in this order."""
+        if self.step_yields is not None:
+            return DrawnPaces.of(self.segments["steps"], self.step_yields, order)
+        return Paces(self.segments["gain"][order], self.segments["phase"][order])

@@ -147,8 +147,10 @@ class _Base:
         # where requests follow on others, clients put in when they arrive
         arrival_s = attempts.arrival_s.copy() if users.wait_for_ends else attempts.arrival_s
         clock = Clock()
-        kind = Recorder if attempts.acceptance is None else SpeculativeRecorder
-        recorder = kind(arrival_s, attempts.prompt_tokens, attempts.output_tokens, len(specs))
+        given = arrival_s, attempts.prompt_tokens, attempts.output_tokens, len(specs)
+        recorder = Recorder(*given)
+        if attempts.acceptance is not None:
+            recorder = SpeculativeRecorder(*given, attempts.acceptance.draws_of)
         path = RequestPath(clock, attempts, recorder, on_progress)
         return cls(attempts, users, arrival_s, specs, rng, options, clock, recorder, path)
 
@@ -182,6 +184,7 @@ def _instances(base: _Base, way_out: WayOut, memories: Iterable[KVMemory]) -> li
     output_tokens = base.attempts.output_tokens.tolist()
     on_tokens = way_out.emitted if isinstance(way_out, SenderQueue) else None
     observers = Observers(base.recorder, base.path.end, on_tokens)
+    draws = None if base.attempts.acceptance is None else base.attempts.acceptance.draws_of
     return [
         Instance(
             base.clock,
@@ -196,6 +199,7 @@ def _instances(base: _Base, way_out: WayOut, memories: Iterable[KVMemory]) -> li
             stepwise=not base.options.stretches,
             async_scheduling=spec.async_scheduling,
             speculation=spec.speculation,
+            draws=draws,
         )
         for number, (spec, memory) in enumerate(zip(base.specs, memories, strict=True))
     ]

@@ -26,7 +26,8 @@ from llmsim.engine.memory import KVMemory
 from llmsim.engine.recorder import Recorder
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.speculation.ahead import SpeculatingStatesAhead, SpeculatingViewAhead, SpeculativeAsyncLoop
-from llmsim.engine.speculation.batch import SpeculativeBatch
+from llmsim.engine.speculation.batch import DrawsOf, SpeculativeBatch
+from llmsim.engine.speculation.drawn_batch import DrawnBatch
 from llmsim.engine.speculation.loop import SpeculatingView, SpeculativeLoop
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.engine.speculation.states import Speculating
@@ -104,6 +105,7 @@ class Instance:
         stepwise: bool = False,
         async_scheduling: bool = False,
         speculation: Speculation | None = None,
+        draws: DrawsOf | None = None,
     ) -> None:
         self.clock = clock
         self.number = number
@@ -116,7 +118,7 @@ class Instance:
         kinds = ASYNCHRONOUS if async_scheduling else SYNCHRONOUS
         if speculation is not None:
             kinds = SPECULATING_AHEAD if async_scheduling else SPECULATING
-        batch = _batch(memory, speculation, lag, stepwise)
+        batch = _batch(memory, speculation, lag, draws, stepwise)
         self.states = kinds.states(
             _queue_of(scheduler), memory, batch, self.journal, output_tokens, type(scheduler).__name__
         )
@@ -295,11 +297,11 @@ class Instance:
         return f"{name} at t={self.clock.now_s:.6f} s, why_never of request {request.id}"
 
 
-def _batch(memory: KVMemory, speculation: Speculation | None, lag: int, stepwise: bool) -> Batch:
+def _batch(memory: KVMemory, speculation: Speculation | None, lag: int, draws: DrawsOf | None, stepwise: bool) -> Batch:
     if speculation is None:
         return ListBatch(memory) if stepwise else DecodeBatch(memory)
-    batch = SpeculativeListBatch if stepwise else SpeculativeBatch
-    return batch(memory, speculation.reach(lag), lag)
+    kind = SpeculativeListBatch if stepwise else SpeculativeBatch if draws is None else DrawnBatch
+    return kind(memory, speculation.reach(lag), lag, draws)
 
 
 def _step_times(stepwise: bool, speculation: Speculation | None) -> type[StepTimes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from io import BytesIO
 from struct import Struct
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.acceptance import Draws
 from llmsim.engine.stretch import Stretch, step_ends_s
 from llmsim.record import (
     ENDED_COLUMNS,
@@ -167,6 +169,33 @@ class SpeculativeRecorder(Recorder):
 
     segment_columns: ClassVar[Mapping[str, type]] = {**SEGMENT_COLUMNS, **SPECULATIVE_SEGMENT_COLUMNS}
     step_columns: ClassVar[Mapping[str, type]] = {**STEP_COLUMNS, **SPECULATIVE_STEP_COLUMNS}
+
+    def __init__(
+        self,
+        arrival_s: Floats,
+        prompt_tokens: Ints,
+        output_tokens: Ints,
+        instances: int,
+        draws: Callable[[int], Draws] | None = None,
+    ) -> None:
+        super().__init__(arrival_s, prompt_tokens, output_tokens, instances)
+        self._draws = draws  # what steps of requests yield; None: even acceptance
+        self._yields = BytesIO()  # of each step of each segment, in order, if they are drawn
+
+    def segments(self, instance: int, segments: Iterable[tuple[float, ...]]) -> None:
+        """Note ranges of token times: of which request, its head, the first step, how many, and their pace."""
+        if self._draws is not None:
+            for request, _, _, steps, *_, start in segments:
+                through = self._draws(int(request)).upto(int(start + steps))
+                self._yields.write(np.diff(through[int(start) : int(start + steps) + 1]).astype(np.int64).tobytes())
+        super().segments(instance, segments)
+
+    def finish(self, further: Mapping[str, NDArray[Any]]) -> Record:
+        """Return the record, with what each step of a segment has yielded, if that was drawn."""
+        record = super().finish(further)
+        if self._draws is None:
+            return record
+        return replace(record, step_yields=np.frombuffer(self._yields.getvalue(), np.int64))
 
     def stretches(self, instance: int, stretches: Iterable[tuple[Stretch, int, int, int]]) -> None:
         """Note steps and stretches of an instance; with each: KV blocks used, waiting, running."""

@@ -44,10 +44,11 @@ OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 SCENARIO_FILE = "scenario.json"
 DELIVERED_TOKENS = "delivered_tokens.parquet"
 TRANSFERS = "transfers.parquet"
+STEP_YIELDS = "step_yields.parquet"
 INSTANCES = "instances.parquet"
 STATES = tuple(state.name.lower() for state in InstanceState)
 #: files that only some runs have
-OPTIONAL_FILES = (DELIVERED_TOKENS, TRANSFERS, INSTANCES, "instances.png")
+OPTIONAL_FILES = (DELIVERED_TOKENS, TRANSFERS, STEP_YIELDS, INSTANCES, "instances.png")
 #: table -> columns without which a result cannot be scored again
 NEEDED_COLUMNS = {
     "requests": (
@@ -81,6 +82,8 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
     _write_table(folder / "step_ends.parquet", step_ends)
     if result.scenario.kv_transfer is not None:
         _write_table(folder / TRANSFERS, record.transfers)
+    if record.step_yields is not None:
+        _write_table(folder / STEP_YIELDS, {"tokens": record.step_yields})
     if result.scenario.autoscaling is not None:
         _write_table(folder / INSTANCES, record.instance_states, state=STATES)
     if not isinstance(result.scenario.delivery, ImmediateDelivery):
@@ -151,6 +154,8 @@ def read_record(folder: Path) -> Record:
     )
     if (folder / TRANSFERS).is_file():
         record = replace(record, transfers=_read_table(folder / TRANSFERS, tuple(TRANSFER_COLUMNS)))
+    if (folder / STEP_YIELDS).is_file():
+        record = replace(record, step_yields=_read_table(folder / STEP_YIELDS, ("tokens",))["tokens"])
     if (folder / INSTANCES).is_file():
         states = _read_table(folder / INSTANCES, tuple(INSTANCE_STATE_COLUMNS))
         states["state"] = np.array([STATES.index(name) for name in states["state"]], dtype=np.int8)

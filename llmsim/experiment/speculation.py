@@ -22,7 +22,7 @@ from llmsim.latency.speculative import Drafting
 from llmsim.scenario import Scenario
 from llmsim.scenario.speculation import DrafterTable, SpeculationTable
 from llmsim.scheduler import Scheduler
-from llmsim.workload.acceptance import Acceptance, draw
+from llmsim.workload.acceptance import Acceptance, draw, draw_steps
 from llmsim.workload.contract import Workload
 
 #: a head that knows all of the model's tokens
@@ -150,7 +150,8 @@ def make_acceptance(scenario: Scenario, rng: np.random.Generator, requests: Work
         return None
     lengths = _lengths_of_classes(scenario, table)
     of_request = np.zeros(len(requests), np.int64) if requests.classes is None else requests.classes.of_request
-    return draw(rng, [_hundredths(each) for each in lengths], of_request, table.num_speculative_tokens)
+    drawn = draw_steps if table.acceptance_kind == "random" else draw
+    return drawn(rng, [_hundredths(each) for each in lengths], of_request, table.num_speculative_tokens)
 
 
 def _lengths(table: SpeculationTable) -> Sequence[float]:

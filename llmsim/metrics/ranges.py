@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.record import Floats, Ints, Paces, Timelines
+from llmsim.record import DrawnPaces, Floats, Ints, Paces, Timelines
 
 Bools = NDArray[np.bool_]
 
@@ -37,7 +37,7 @@ class Layout:
     start: Ints  #: (S,)
     count: Ints  #: (S,)
     steps: Ints  #: (S,) entries of times_s in the range
-    paces: Paces | None  #: of these segments
+    paces: Paces | DrawnPaces | None  #: of these segments
     before: Ints  #: (S,) tokens of the same request in earlier segments
     first_s: Floats  #: (S,)
     last_s: Floats  #: (S,)
@@ -206,7 +206,7 @@ def max_over_line_s(timelines: Timelines, slope_s: float) -> Floats:
     return _per_request_max(late_s, rows)
 
 
-def _latest_steps_s(times_s: Floats, rows: Layout, paces: Paces, slope_s: float) -> Floats:
+def _latest_steps_s(times_s: Floats, rows: Layout, paces: Paces | DrawnPaces, slope_s: float) -> Floats:
     """Max over the steps of each range of its end - slope times the tokens of the range before it, (S,).
 
     Of the tokens that come together, the first is the latest against a line. -inf for an empty range.
@@ -219,13 +219,21 @@ def _latest_steps_s(times_s: Floats, rows: Layout, paces: Paces, slope_s: float)
         done = through[lo - 1] if lo else 0
         hi = max(lo + 1, int(np.searchsorted(through, done + CHUNK_STEPS, side="right")))
         few, steps = ranged[lo:hi], rows.steps[ranged[lo:hi]]
-        begin, gain = np.cumsum(steps) - steps, paces.gain[few]
+        begin = np.cumsum(steps) - steps
         number = np.arange(int(steps.sum()))  # of each step, through all of these ranges
-        own = Paces(np.repeat(gain, steps), np.repeat(paces.phase[few] - begin * gain, steps))
-        late_s = times_s[number + np.repeat(rows.start[few] - begin, steps)] - slope_s * own.tokens(number)
+        tokens = _tokens_before(paces, few, steps, number, begin)
+        late_s = times_s[number + np.repeat(rows.start[few] - begin, steps)] - slope_s * tokens
         out[few] = np.maximum.reduceat(late_s, begin)
         lo = hi
     return out
+
+
+def _tokens_before(paces: Paces | DrawnPaces, few: Ints, steps: Ints, number: Ints, begin: Ints) -> Ints:
+    """Tokens of the range before each step of a few ranges, whose steps are numbered through."""
+    if isinstance(paces, DrawnPaces):
+        return paces.take(np.repeat(few, steps)).tokens(number - np.repeat(begin, steps))
+    gain = paces.gain[few]
+    return Paces(np.repeat(gain, steps), np.repeat(paces.phase[few] - begin * gain, steps)).tokens(number)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,6 +61,8 @@ class SpeculationTable(Table):
     acceptance_rates: Annotated[tuple[Rate, ...], Field(strict=False)] | None = None
     #: measured acceptance lengths: a name of `llmsim list acceptances`
     acceptance: str | None = None
+    #: "random": what each step yields is drawn, in place of the acceptance length rounded down or up in turn
+    acceptance_kind: Literal["even", "random"] = "even"
     #: left out: a head of one layer for eagle, eagle3 and mtp, nothing for ngram
     draft: DrafterTable | None = None
 
@@ -122,6 +124,13 @@ class SpeculationTable(Table):
             raise ValueError(
                 f"method '{self.method}' drafts with a head of the model; a model belongs to 'draft_model'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> SpeculationTable:
+        if self.acceptance_kind == "random" and self.changes:
+            named = "adapt" if self.adapt is not None else "num_speculative_tokens_per_batch_size"
+            raise ValueError(f"acceptance_kind = 'random' and {named} exclude each other: draws are of one number")
         return self
 
     @property

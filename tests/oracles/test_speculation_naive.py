@@ -15,7 +15,7 @@ import pytest
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.testing import LinearSteps, serve
-from llmsim.workload.acceptance import Acceptance
+from llmsim.workload.acceptance import Acceptance, draw_steps
 from llmsim.workload.contract import Workload
 
 BLOCK, BUDGET, SEATS = 16, 96, 8
@@ -39,6 +39,7 @@ class Naive:
         return max(self.prompt + max(len(self.times_s) - 1, 0) - self.computed, 0) if not self.decodes else 0
 
     decodes: bool = False
+    drawn: object = None  # tokens of its steps, one after another
 
     def total(self):
         return self.prompt + len(self.times_s)
@@ -48,7 +49,7 @@ def blocks(tokens):
     return -(-tokens // BLOCK)
 
 
-def simulate(requests, total_blocks, drafts, reach):
+def simulate(requests, total_blocks, drafts, reach, context_s):
     """Return the token times of each request."""
     now, coming, waiting, running = 0.0, list(requests), [], []
     while coming or waiting or running:
@@ -92,10 +93,10 @@ def simulate(requests, total_blocks, drafts, reach):
         context = sum(r.computed + 1 + r.fraction for r in verifying)
         for r in running:
             r.held += wanted(r)
-        now += STEP_S + PREFILL_S * sum(chunks.values()) + SEQUENCE_S * len(verifying) + CONTEXT_S * float(context)
+        now += STEP_S + PREFILL_S * sum(chunks.values()) + SEQUENCE_S * len(verifying) + context_s * float(context)
         for r in list(running):
             if r.decodes:
-                r.fraction += r.length
+                r.fraction += r.length if r.drawn is None else next(r.drawn)
                 while r.fraction >= 1:
                     r.fraction -= 1
                     r.computed += 1
@@ -111,8 +112,18 @@ def simulate(requests, total_blocks, drafts, reach):
     return {r.id: r.times_s for r in requests}
 
 
+def tokens_of_steps(seed, length, drafts):
+    """Tokens of each step, drawn: the first drafts are accepted with these probabilities, given all before them."""
+    rng = np.random.default_rng(int(seed))
+    sure, rest = divmod(length - 100, 100)
+    while True:
+        for u in rng.random(64):
+            yield 1 + sure + (u < rest / 100)
+
+
+@pytest.mark.parametrize("kind", ["even", "random"])
 @pytest.mark.parametrize("seed", range(12))
-def test_token_times_equal_those_of_a_naive_simulation(seed):
+def test_token_times_equal_those_of_a_naive_simulation(seed, kind):
     rng = np.random.default_rng(seed)
     n, drafts, total_blocks = 25, int(rng.integers(1, 6)), int(rng.choice([24, 30, 400]))
     lookahead = int(rng.choice([0, drafts]))
@@ -120,21 +131,21 @@ def test_token_times_equal_those_of_a_naive_simulation(seed):
     prompts, outputs = rng.integers(1, 200, n), rng.integers(1, 90, n)
     lengths, phases = rng.integers(100, 100 * (drafts + 1) + 1, 2), rng.integers(0, 100, n)
     of_request = rng.integers(0, 2, n)
-    rule = Speculation(((1, drafts),), lookahead, {drafts: LinearSteps(STEP_S, PREFILL_S, SEQUENCE_S, CONTEXT_S)})
-    requests = replace(
-        Workload(arrival_s, prompts, outputs, "drawn"),
-        acceptance=Acceptance(tuple((*[100] * drafts, int(length)) for length in lengths), of_request, phases),
-    )
+    context_s = CONTEXT_S if kind == "even" else 0.0  # of what is drawn, step times know the mean context
+    rule = Speculation(((1, drafts),), lookahead, {drafts: LinearSteps(STEP_S, PREFILL_S, SEQUENCE_S, context_s)})
+    first_ones = [[min(100 * k + 100, int(length)) for k in range(drafts + 1)] for length in lengths]
+    acceptance = Acceptance(tuple(map(tuple, first_ones)), of_request, phases)
+    if kind == "random":
+        acceptance = draw_steps(rng, first_ones, of_request, drafts)
+    requests = replace(Workload(arrival_s, prompts, outputs, "drawn"), acceptance=acceptance)
     record = serve(requests, ChunkedPrefill(BUDGET, SEATS), speculation=rule, num_gpu_blocks=total_blocks)
-    naive = simulate(
-        [
-            Naive(i, *row, Fraction(int(lengths[of_request[i]]), 100), Fraction(int(phases[i]), 100))
-            for i, row in enumerate(zip(arrival_s.tolist(), prompts.tolist(), outputs.tolist(), strict=True))
-        ],
-        total_blocks,
-        drafts,
-        1 + drafts + lookahead,
-    )
+    naives = []
+    for i, row in enumerate(zip(arrival_s.tolist(), prompts.tolist(), outputs.tolist(), strict=True)):
+        length, phase = int(lengths[of_request[i]]), int(phases[i])
+        naives.append(Naive(i, *row, Fraction(length, 100), Fraction(phase if kind == "even" else 0, 100)))
+        if kind == "random":
+            naives[-1].drawn = tokens_of_steps(acceptance.seeds[i], length, drafts)
+    naive = simulate(naives, total_blocks, drafts, 1 + drafts + lookahead, context_s)
     timelines = record.timelines()
     for id, times_s in naive.items():
         assert timelines.token_times_s(id) == pytest.approx(times_s, rel=1e-9)

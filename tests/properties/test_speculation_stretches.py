@@ -19,7 +19,7 @@ from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
 from llmsim.schedulers.static import Static
 from llmsim.schedulers.token_delay import TokenDelay
 from llmsim.testing import LinearSteps, same, serve_both_ways, with_guesses
-from llmsim.workload.acceptance import Acceptance
+from llmsim.workload.acceptance import Acceptance, draw_steps
 from llmsim.workload.patience import Patience
 from tests.properties.asynchronous import ASYNC, declared
 from tests.properties.test_prefix_stretches import workloads
@@ -60,13 +60,15 @@ def speculations(draw):
     return Speculation(table, lookahead, latency), lengths
 
 
-def speculating(requests, lengths, seed):
+def speculating(requests, lengths, seed, drawn):
     rng = np.random.default_rng(seed)
     phase, number = rng.integers(0, 100, len(requests)), rng.integers(0, 2, len(requests))
+    if drawn:
+        return replace(requests, acceptance=draw_steps(rng, lengths, number, len(lengths[0]) - 1))
     return replace(requests, acceptance=Acceptance(tuple(map(tuple, lengths)), number, phase))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     requests=workloads(),
     rule=speculations(),
@@ -79,12 +81,13 @@ def speculating(requests, lengths, seed):
     patience=st.sampled_from([None, None, (0.5, 0.25, 0.0), (np.inf, 0.2, 0.3)]),
     seed=st.integers(0, 9),
     ends=ASYNC,
+    drawn=st.booleans(),
 )
 def test_stretches_equal_single_steps(
-    requests, rule, scheduler, blocks, caching, router, until_s, deadlines, patience, seed, ends
+    requests, rule, scheduler, blocks, caching, router, until_s, deadlines, patience, seed, ends, drawn
 ):
     speculation, lengths = rule
-    if ends is not None:
+    if ends is not None or drawn:
         speculation = Speculation(speculation.by_batch[:1], speculation.lookahead, speculation.latency)
     n = len(requests)
     if deadlines is not None:
@@ -93,7 +96,7 @@ def test_stretches_equal_single_steps(
         first_s, next_s, delay_s = patience
         patience = Patience(np.full(n, first_s), np.full(n, next_s), delay_s)
     stretches, steps = serve_both_ways(
-        speculating(declared(with_guesses(requests, seed), ends), lengths, seed),
+        speculating(declared(with_guesses(requests, seed), ends), lengths, seed, drawn),
         scheduler,
         latency=speculation.latency[0],
         speculation=speculation,

@@ -8,14 +8,17 @@ positions, modulo a block, tells how many blocks any number of steps takes.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
-from llmsim.acceptance import PER_TOKEN, Pace
+from llmsim.acceptance import PER_TOKEN, DrawnPace, Draws, Pace
 from llmsim.engine.decode_batch import NO_STEP, Batch
 from llmsim.engine.memory import KVMemory
 from llmsim.request import Request, StepCounter
+
+#: id of a request -> what its steps yield
+DrawsOf = Callable[[int], Draws]
 
 
 class SpeculatingBatch(Batch, Protocol):
@@ -24,6 +27,7 @@ class SpeculatingBatch(Batch, Protocol):
     drafts: int  #: tokens that each sequence drafts in a step
     reach: int  #: tokens, beyond those in memory, that a sequence has memory for in a step
     lag: int  #: 1: steps are decided while the ones before them run (`acceptance.Pace`)
+    draws: DrawsOf | None  #: what steps of requests yield, by id; None: even acceptance
     changed: bool  #: whether one has joined or left since this was last set to False
 
     @property
@@ -93,13 +97,15 @@ class SpeculativeBatch:
         "context",
         "counter",
         "drafts",
+        "draws",
         "lag",
         "reach",
         "sequences",
         "stride",
     )
 
-    def __init__(self, memory: KVMemory, reach: int, lag: int = 0) -> None:
+    def __init__(self, memory: KVMemory, reach: int, lag: int = 0, draws: DrawsOf | None = None) -> None:
+        self.draws = draws  #: what steps of requests yield; None: even acceptance
         self.counter = StepCounter()
         self.sequences = 0
         self.reach = reach  #: tokens, beyond those in memory, that a sequence has memory for in a step
@@ -112,8 +118,8 @@ class SpeculativeBatch:
         self.context = 0  #: sum of the tokens that the next step attends to, without what it drafts; hundredths
         self.stride = 0  #: by how much that grows in a step; hundredths
         self._lanes: dict[int, Lane] = {}  # by acceptance length
-        #: position and lane with which each has joined, and the tokens that it may still emit
-        self._joined: dict[int, tuple[int, Lane, int]] = {}
+        #: position and gain with which each has joined, and the tokens that it may still emit
+        self._joined: dict[int, tuple[int, int, int]] = {}
         self._owed: dict[int, int] = {}  # blocks that those who have just joined lack, or have too many of
         self._finishes: list[tuple[int, int]] = []  # heap of (count of steps when done, id); some are stale
         self._finish_step: dict[int, int] = {}
@@ -132,21 +138,11 @@ class SpeculativeBatch:
         counter, id = self.counter, request.id
         steps = counter.steps
         pace = paced(request, self, steps)
-        gain = pace.gain
-        lane = self._lanes.get(gain)
-        if lane is None:
-            lane = self._lanes[gain] = Lane(gain, self.reach, self.lag, self._memory.block_tokens)
-        position = pace.base_tokens * PER_TOKEN + pace.phase
-        self._joined[id] = position, lane, output_left
-        lane.join(position, steps)
+        gain, position = pace.gain, pace.base_tokens * PER_TOKEN + pace.phase
+        self._joined[id] = position, gain, output_left
+        self._enter(id, pace, position, output_left)
         self.context += position + PER_TOKEN
         self.stride += gain
-        # as if it had taken part in the step before, which would have begun with memory for this
-        size = self._memory.block_tokens
-        begun = (position - (1 + self.lag) * gain) // PER_TOKEN + self.reach
-        owed = -(pace.base_tokens + pace.ahead_tokens) // size - -begun // size
-        if owed:
-            self._owed[id] = owed
         request.counter = counter
         request.joined_step = steps
         self.changed, self._needed = True, None
@@ -156,17 +152,36 @@ class SpeculativeBatch:
         first = self._first_finish
         self._first_finish = finish if finish < first else first
 
-    def leave(self, request: Request, in_vain: int = 0) -> int:
-        steps, id = self.counter.steps, request.id
-        position, lane, output_left = self._joined.pop(id)
-        since = steps - request.joined_step
-        lane.leave(position, request.joined_step)
-        self.context -= position + since * lane.gain + PER_TOKEN
-        self.stride -= lane.gain
+    def _enter(self, id: int, pace: Pace, position: int, output_left: int) -> None:
+        """Reckon with the blocks that a request will take."""
+        gain = pace.gain
+        lane = self._lanes.get(gain)
+        if lane is None:
+            lane = self._lanes[gain] = Lane(gain, self.reach, self.lag, self._memory.block_tokens)
+        lane.join(position, self.counter.steps)
+        # as if it had taken part in the step before, which would have begun with memory for this
+        size = self._memory.block_tokens
+        begun = (position - (1 + self.lag) * gain) // PER_TOKEN + self.reach
+        owed = -(pace.base_tokens + pace.ahead_tokens) // size - -begun // size
+        if owed:
+            self._owed[id] = owed
+
+    def _exit(self, id: int, position: int, gain: int, joined_step: int) -> None:
+        """Reckon no longer with what a request would take."""
+        lane = self._lanes[gain]
+        lane.leave(position, joined_step)
         if not lane.sequences:
-            del self._lanes[lane.gain]
+            del self._lanes[gain]
         if self._owed:
             self._owed.pop(id, None)
+
+    def leave(self, request: Request, in_vain: int = 0) -> int:
+        steps, id = self.counter.steps, request.id
+        position, gain, output_left = self._joined.pop(id)
+        since = steps - request.joined_step
+        self._exit(id, position, gain, request.joined_step)
+        self.context -= position + since * gain + PER_TOKEN
+        self.stride -= gain
         self.changed, self._needed = True, None
         self.sequences -= 1
         emitted = stopped(request, since, output_left, in_vain)
@@ -232,17 +247,14 @@ class SpeculativeBatch:
 
 def paced(request: Request, batch: SpeculatingBatch, steps: int) -> Pace:
     """Let a request that joins a batch after so many steps go on at the pace that its drafts give it there."""
-    base_tokens = request.prompt_tokens + request.emitted_before - 1
-    request.pace = Pace(
-        request.acceptance[batch.drafts],
-        request.phase,
-        batch.reach,
-        batch.lag,
-        steps,
-        base_tokens,
-        request.ahead_tokens,
-        request.behind_tokens,
-    )
+    base_tokens, drawn = request.prompt_tokens + request.emitted_before - 1, batch.draws
+    gain = request.acceptance[batch.drafts]
+    memory = base_tokens, request.ahead_tokens, request.behind_tokens
+    if drawn is None:
+        request.pace = Pace(gain, request.phase, batch.reach, batch.lag, steps, *memory)
+    else:
+        pace = DrawnPace(gain, 0, batch.reach, batch.lag, steps, *memory)
+        request.pace = pace.of(drawn(request.id), request.phase)
     return request.pace
 
 

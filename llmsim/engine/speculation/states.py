@@ -45,7 +45,7 @@ class Speculating(RequestStates):
         if steps:
             request.last_token_s = self.last_decode_s
         if steps or not isnan(request.head_s):
-            times = request.id, request.head_s, joined_step, steps, emitted, pace.gain, pace.phase
+            times = request.id, request.head_s, joined_step, steps, emitted, pace.gain, pace.begun_with
             self._journal.segments.append(times)
         request.head_s = NOT_YET_S
 
@@ -93,6 +93,8 @@ class Speculating(RequestStates):
         batch, pace = self.batch, request.pace
         if request.counter is not None and pace is not None:
             return pace.reserved_tokens(request.counter.steps - request.joined_step + 1)
+        if batch.draws is not None:
+            return request.prefilled_tokens + batch.reach
         position = PER_TOKEN * request.prefilled_tokens + request.phase
         return (position - batch.lag * request.acceptance[batch.drafts]) // PER_TOKEN + batch.reach
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmsim.acceptance import PER_TOKEN
+from llmsim.acceptance import PER_TOKEN, Draws
 from llmsim.engine.memory import KVMemory
-from llmsim.engine.speculation.batch import paced, stopped
+from llmsim.engine.speculation.batch import DrawsOf, paced, stopped
 from llmsim.engine.speculation.steps import SpeculativeStepTimes
 from llmsim.engine.stepwise import SingleSteps
 from llmsim.request import Request, StepCounter
@@ -15,19 +15,33 @@ from llmsim.request import Request, StepCounter
 class Member:
     """A decoding sequence that is counted on its own."""
 
-    def __init__(self, request: Request, gain: int, lag: int, output_left: int) -> None:
+    def __init__(self, request: Request, gain: int, lag: int, output_left: int, draws: Draws | None) -> None:
         self.request = request
         self.lag = lag
         self.gain = gain
         self.output_left = output_left
         self.computed_tokens = request.prefilled_tokens
         self.reserved_tokens = request.prefilled_tokens + request.ahead_tokens
-        self.fraction = request.phase  #: of the next token, hundredths
+        self.begun_with = request.prefilled_tokens  #: tokens in memory when the latest step began
+        self.draws = draws  #: what its steps yield, drawn; None: even acceptance
+        self.verified = 0 if draws is None else request.phase  #: steps so far
+        self.fraction = request.phase if draws is None else 0  #: of the next token, hundredths
+        self.position = PER_TOKEN * self.computed_tokens + self.fraction  #: of what is drawn, the mean
 
     def step(self, reach: int) -> None:
         """Take memory for a step, and yield what it yields."""
         begins_with = (PER_TOKEN * self.computed_tokens + self.fraction - self.lag * self.gain) // PER_TOKEN
+        if self.draws is not None:
+            begins_with = self.begun_with if self.lag else self.computed_tokens
         self.reserved_tokens = max(self.reserved_tokens, begins_with + reach)
+        self.begun_with = self.computed_tokens
+        self.position += self.gain
+        if self.draws is not None:
+            through = self.draws.upto(self.verified + 1)
+            self.verified += 1
+            self.computed_tokens += through[self.verified] - through[self.verified - 1]
+            self.output_left -= through[self.verified] - through[self.verified - 1]
+            return
         self.fraction += self.gain
         while self.fraction >= PER_TOKEN:
             self.fraction -= PER_TOKEN
@@ -36,16 +50,18 @@ class Member:
 
     def copy(self) -> Member:
         """Return one that can be tried out."""
-        twin = Member(self.request, self.gain, self.lag, self.output_left)
+        twin = Member(self.request, self.gain, self.lag, self.output_left, self.draws)
+        twin.begun_with, twin.verified = self.begun_with, self.verified
         twin.computed_tokens, twin.reserved_tokens = self.computed_tokens, self.reserved_tokens
-        twin.fraction = self.fraction
+        twin.fraction, twin.position = self.fraction, self.position
         return twin
 
 
 class SpeculativeListBatch:
     """Decoding sequences as a list (`decode_batch.Batch`), with what `SpeculativeBatch` tells more."""
 
-    def __init__(self, memory: KVMemory, reach: int, lag: int = 0) -> None:
+    def __init__(self, memory: KVMemory, reach: int, lag: int = 0, draws: DrawsOf | None = None) -> None:
+        self.draws = draws
         self.counter = StepCounter()
         self.reach = reach
         self.lag = lag
@@ -64,7 +80,7 @@ class SpeculativeListBatch:
 
     @property
     def context(self) -> int:
-        return sum(PER_TOKEN * (each.computed_tokens + 1) + each.fraction for each in self._members.values())
+        return sum(each.position + PER_TOKEN for each in self._members.values())
 
     @property
     def context_tokens(self) -> int:
@@ -76,7 +92,9 @@ class SpeculativeListBatch:
 
     def join(self, request: Request, output_left: int) -> None:
         pace = paced(request, self, self.counter.steps)
-        self._members[request.id] = Member(request, pace.gain, self.lag, output_left)
+        self._members[request.id] = Member(
+            request, pace.gain, self.lag, output_left, None if self.draws is None else self.draws(request.id)
+        )
         request.counter = self.counter
         request.joined_step = self.counter.steps
         self.changed = True

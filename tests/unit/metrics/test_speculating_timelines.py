@@ -17,19 +17,23 @@ from llmsim.record import Timelines
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.testing import LinearSteps, serve
 from llmsim.testing.builders import drawn
-from llmsim.workload.acceptance import Acceptance
+from llmsim.workload.acceptance import Acceptance, draw_steps
+
+LENGTHS = (100, 180, 217), (100, 200, 300)
 
 
-@pytest.fixture(scope="module", params=[28, 1000])
+@pytest.fixture(scope="module", params=[(28, "even"), (1000, "even"), (28, "random"), (1000, "random")], ids=str)
 def record(request):
-    rng = np.random.default_rng(request.param)
+    blocks, kind = request.param
+    rng = np.random.default_rng(blocks)
     n = 60
-    requests = replace(
-        drawn(rng, n, 20.0),
-        acceptance=Acceptance(((100, 100, 217), (100, 100, 300)), rng.integers(0, 2, n), rng.integers(0, 100, n)),
-    )
+    requests, of_request = drawn(rng, n, 20.0), rng.integers(0, 2, n)
+    acceptance = Acceptance(LENGTHS, of_request, rng.integers(0, 100, n))
+    if kind == "random":
+        acceptance = draw_steps(rng, LENGTHS, of_request, 2)
     rule = Speculation(((1, 2),), 2, {2: LinearSteps(0.01, 1e-4, 1e-4, 1e-6)})
-    return serve(requests, ChunkedPrefill(), speculation=rule, num_gpu_blocks=request.param)
+    given = replace(requests, acceptance=acceptance)
+    return serve(given, ChunkedPrefill(), speculation=rule, num_gpu_blocks=blocks)
 
 
 @pytest.fixture

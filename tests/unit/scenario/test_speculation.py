@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.experiment import assemble, run
+from llmsim.experiment import assemble, result_folder, run
 from llmsim.experiment.assembly import check
+from llmsim.metrics.request_latency import tpot_s
 from llmsim.scenario import load_scenario
 from llmsim.testing import same
 
@@ -59,6 +60,10 @@ def spoken(*changes):
             "adapt and num_speculative_tokens_per_batch_size exclude each other",
         ),
         (("speculation.adapt=goodput", "scheduler.async_scheduling=true"), "adapt goes with scheduler.async"),
+        (
+            ("speculation.acceptance_kind=random", "speculation.adapt=goodput"),
+            "acceptance_kind = 'random' and adapt exclude each other",
+        ),
         (("speculation.method=draft_model",), "method 'draft_model' needs draft = {model = ...}"),
         (("speculation.method=ngram",), "method 'ngram' looks tokens up in the prompt; expected no draft"),
         (("speculation.draft={layers = 1, step_s = 0.001}",), "layers and step_s exclude each other"),
@@ -185,3 +190,26 @@ def test_a_run_by_goodput_equals_single_steps():
     stretches, steps = run(scenario), run(scenario, stepwise=True)
     assert same(stretches.record, steps.record)
     assert len(set(stretches.record.steps["num_speculative_tokens"].tolist())) > 1
+
+
+def test_random_acceptance_has_the_same_mean_and_more_spread():
+    changes = ["workload.requests=300", "workload.arrivals.rate_per_s=0.2"]
+    even, drawn = (
+        run(load_scenario("speculation", [*changes, f"speculation.acceptance_kind={kind}"]))
+        for kind in ("even", "random")
+    )
+    length = even.score["speculation.acceptance_length"]
+    assert drawn.score["speculation.acceptance_length"] == pytest.approx(length, rel=0.02)
+    long = even.record.requests["output_tokens"] > 100
+    each_s = [tpot_s(each.delivered)[long] for each in (even, drawn)]
+    added = np.sqrt(np.var(each_s[1]) - np.var(each_s[0])) / np.mean(each_s[1])
+    assert 0.015 < added < 0.08  # 4 % with an acceptance of 0.8 and 100 steps
+
+
+@pytest.mark.parametrize("kind", ["even", "random"])
+def test_a_result_is_read_back_with_the_same_token_times(kind, tmp_path):
+    result = run(load_scenario("speculation", ["workload.requests=60", f"speculation.acceptance_kind={kind}"]))
+    result_folder.write(result, tmp_path)
+    wrote, read = result.record.timelines(), result_folder.read_record(tmp_path).timelines()
+    for id in range(60):
+        assert np.array_equal(wrote.token_times_s(id), read.token_times_s(id))
