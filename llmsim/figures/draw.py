@@ -45,9 +45,9 @@ WORDS = {
     "documents_llama": "documents, Llama-3.1-8B",
     "documents_qwen": "documents, Qwen2.5-14B",
     "azure_llama": "Azure conversations, Llama-3.1-8B",
-    "tight_decode": "tight decode + tight prefill",
-    "tight_prefill": "tight prefill + tight decode, long",
-    "loose": "all loose",
+    "tight_decode": "code and summaries",
+    "tight_prefill": "questions and agents",
+    "loose": "code and summaries, all loose",
 }
 #: policy -> colour, marker: told apart by the colour-blind, and in grey
 LOOKS = {

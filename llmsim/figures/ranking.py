@@ -153,6 +153,7 @@ def _draw(settings: list[list[Sweep]]) -> Any:
         panel.set_xticks(range(len(LOADS)), [f"{load:g}" for load in LOADS])
         panel.set_yticks(range(len(METRICS)), list(METRICS) if panel is axes[0] else [""] * len(METRICS))
         finish(panel, x="load ÷ saturation", y="", title=WORDS[one[0].plan.setting])
+        panel.grid(visible=False)
     handles = [Patch(color=colour, label=policy) for colour, policy in zip(COLOURS, POLICIES, strict=False)]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     return figure
