@@ -25,9 +25,11 @@ def commented(data: Mapping[str, Any], keys: Sequence[Key], header: str) -> str:
     """
     lines = [f"# {line}".rstrip() for line in header.splitlines()] + [""]
     whole: dict[str, Any] = dict(data)
-    for table in SHOWN_TABLES:
-        whole.setdefault(table, {})
     lines += _table(whole, (), "", keys)
+    for table in SHOWN_TABLES:
+        if table not in data:  # an empty table would not be none: an SLO without bounds is refused
+            lines += _table({}, (table,), f"# [{table}]", keys)
+            whole[table] = {}
     more = sorted({key.table.partition(".")[0] for key in keys if key.table} - whole.keys())
     lines += ["", "# More tables: " + ", ".join(more) + ". What may stand in them: llmsim list keys TABLE", ""]
     return "\n".join(lines)
