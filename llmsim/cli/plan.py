@@ -20,6 +20,14 @@ Out = Annotated[
     ),
 ]
 Replace = Annotated[bool, typer.Option("--force", help="Replace the answer to another question in --out.")]
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="NAME",
+        help="Find the largest load as a paper defines it: distserve, sarathi, vidur or mooncake.",
+    ),
+]
 
 
 @with_shortcuts(OF_PLAN)
@@ -32,14 +40,7 @@ def plan(
     out: Out = None,
     force: Replace = False,
     pictures: choose.Pictures = "png",
-    named: Annotated[
-        str | None,
-        typer.Option(
-            "--as",
-            metavar="NAME",
-            help="Find the largest load as a paper defines it: distserve, sarathi, vidur or mooncake.",
-        ),
-    ] = None,
+    named: As = None,
     as_json: choose.AsJson = False,
 ) -> None:
     """Find the fewest instances for a load, or the largest load for a cluster, within the targets of its plan table.
