@@ -191,6 +191,7 @@ def from_bench(
     """
     from llmsim.scenario import load_scenario
     from llmsim.studies.validation.measured_run import asked_runs
+    from llmsim.studies.validation.result_comparison import STAGES_SAY
     from llmsim.studies.validation.sends import Assumed
     from llmsim.studies.validation.stages import asked_stages
 
@@ -201,7 +202,7 @@ def from_bench(
         _fit_requests(runs, described, result.name, out, as_json=as_json)
         return
     if max_concurrency is not None or assume_sends:
-        raise InputError("--max-concurrency and --assume-sends are of requests one by one; stages say their rates")
+        raise InputError(STAGES_SAY)
     _fit_stages(stages, described, result.name, out, as_json=as_json)
 
 

@@ -147,9 +147,7 @@ def _reports(
         return [validation.validate(case, data, progress)]
     assert scenario is not None
     from llmsim.scenario import load_scenario
-    from llmsim.studies.validation.measured_run import asked_runs
-    from llmsim.studies.validation.result_comparison import compare_result
+    from llmsim.studies.validation.result_comparison import compare_file
 
-    runs = asked_runs(Path(case), choose.run_of_file(of_file.run), of_file.assumed, several=of_file.run == "all")
-    described = load_scenario(scenario, changes)
-    return [compare_result(run, described) for run in runs]
+    number, several = choose.run_of_file(of_file.run), of_file.run == "all"
+    return compare_file(Path(case), load_scenario(scenario, changes), number, of_file.assumed, several=several)

@@ -15,9 +15,8 @@ from llmsim.library.shown import Shown, kept
 from llmsim.scenario import load_scenario
 from llmsim.studies import validation
 from llmsim.studies.validation import Report
-from llmsim.studies.validation.measured_run import asked_runs
 from llmsim.studies.validation.report_folder import REPORT_FILE, write
-from llmsim.studies.validation.result_comparison import compare_result
+from llmsim.studies.validation.result_comparison import compare_file
 from llmsim.studies.validation.sends import Assumed
 
 
@@ -73,8 +72,8 @@ def validate(
         found = validation.validate(str(scenario), Path(measured))
     else:
         chosen = run_of_file(None if run is None else str(run))
-        (of_file,) = asked_runs(Path(measured), chosen, Assumed(max_concurrency, assume_sends), several=False)
-        found = compare_result(of_file, load_scenario(scenario, overrides))
+        assumed = Assumed(max_concurrency, assume_sends)
+        (found,) = compare_file(Path(measured), load_scenario(scenario, overrides), chosen, assumed)
     result = ValidationResult(found)
     if out is not None:
         result.save(out)

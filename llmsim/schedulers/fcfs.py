@@ -31,7 +31,8 @@ class Fcfs(Scheduler):
 
     max_num_batched_tokens: int | None = None  #: most prompt tokens in a step; None: max(max_model_len, 2048)
     max_num_seqs: int = 256  #: most requests that run at once
-    watermark: float = 0.01  #: share of all KV blocks that an admission beside others leaves free
+    #: share of all KV blocks, none of which this engine keeps for itself, that an admission beside others leaves free
+    watermark: float = 0.01
 
     def __post_init__(self) -> None:
         positive(max_num_batched_tokens=self.max_num_batched_tokens, max_num_seqs=self.max_num_seqs)

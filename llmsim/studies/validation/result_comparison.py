@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from llmsim.errors import InputError
 from llmsim.experiment import make_host
 from llmsim.latency.hardware import HostTimes
 from llmsim.scenario import Scenario
 from llmsim.studies.validation.calibration import LOADS
 from llmsim.studies.validation.case_report import Check, Point, Report
-from llmsim.studies.validation.measured_run import MeasuredRun, predict
+from llmsim.studies.validation.measured_run import MeasuredRun, asked_runs, predict
 from llmsim.studies.validation.replay import METRICS, Latencies
+from llmsim.studies.validation.sends import NOTHING_ASSUMED, Assumed
+from llmsim.studies.validation.stage_fit import StagedEngine
+from llmsim.studies.validation.stages import Stage, asked_stages, said
 
 LIMIT_PERCENT = 10.0
 QUANTILES = (50, 90, 99)
 LEAST_LOAD_RATIO = (
     1.5  #: ratio of the loads of the last and the first part from which step and sequence can be told apart
 )
+
+
+STAGES_SAY = "--max-concurrency and --assume-sends are of requests one by one; stages say their rates"
+
+
+def compare_file(
+    path: Path, scenario: Scenario, run: int | None, assumed: Assumed = NOTHING_ASSUMED, *, several: bool = False
+) -> list[Report]:
+    """Compare run number `run` of a file, or all if `several`: requests one by one, or by stage. Nothing is fitted."""
+    stages = asked_stages(path, run, several=several)
+    if stages is None:
+        return [compare_result(one, scenario) for one in asked_runs(path, run, assumed, several=several)]
+    if assumed != NOTHING_ASSUMED:
+        raise InputError(STAGES_SAY)
+    return [compare_stages(stages, scenario)]
 
 
 def compare_result(run: MeasuredRun, scenario: Scenario) -> Report:
@@ -41,6 +61,26 @@ def compare_result(run: MeasuredRun, scenario: Scenario) -> Report:
         checks=tuple(Check(f"mean {p.group}", p.error_percent, LIMIT_PERCENT) for p in (*means, rate)),
         rows=tuple(_row(point) for point in (*points, rate)),
         notes=(*_notes(run, seen), *_of_caching(scenario)),
+    )
+
+
+def compare_stages(stages: Sequence[Stage], scenario: Scenario) -> Report:
+    """Compare what was measured by stage with what a scenario predicts for requests of its own, at the same rates."""
+    engine, host = StagedEngine(scenario, tuple(stages)), make_host(scenario)
+    seen = engine.serve(engine.requests(scenario.seed), host)
+    points = [
+        Point(said(name), stage.name, "s", stage.measured[name], float(value))
+        for stage, row in zip(stages, seen, strict=True)
+        for name, value in zip(stage.measured, row, strict=True)
+    ]
+    means = [point for point in points if point.group.startswith("mean")]
+    return Report(
+        case=stages[0].run,
+        about=f"{len(stages)} measured stages, to scenario {scenario.name} at their rates, with its requests; "
+        f"latencies from sending. Host times: {_host_in_words(host)}.",
+        points=tuple(points),
+        checks=tuple(Check(f"{p.label}: {p.group}", p.error_percent, LIMIT_PERCENT) for p in means),
+        rows=tuple({**_row(point), "metric": point.label, "of": point.group} for point in points),
     )
 
 

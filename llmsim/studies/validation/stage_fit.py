@@ -67,6 +67,9 @@ class StagedEngine:
         delivered = experiment.delivered(scenario, assemble(scenario, workload=requests).simulate())
         seen = Latencies.of(request_latency.ttft_s(delivered), request_latency.e2e_s(delivered), requests.output_tokens)
         ends = np.cumsum([stage.requests for stage in self.stages])[:-1]
+        for stage, e2e_s in zip(self.stages, np.split(seen.e2e_s, ends), strict=True):
+            if not np.isfinite(e2e_s).any():
+                raise InputError(f"{stage.name}: scenario {scenario.name} finishes none of its requests")
         parts = zip(*(np.split(getattr(seen, name), ends) for name in ("ttft_s", "tpot_s", "e2e_s")), strict=True)
         return [
             aggregates(Latencies(*part), tuple(stage.measured)) for part, stage in zip(parts, self.stages, strict=True)

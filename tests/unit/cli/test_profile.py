@@ -112,3 +112,22 @@ def test_a_host_is_fitted_to_stages_with_the_requests_of_the_scenario(
     assert told["host"]["request_s"] == pytest.approx(load_host(str(out)).request_s, rel=1e-3)
     assert main([*command, "--assume-sends"]) == 2
     assert "stages say their rates" in capsys.readouterr().err
+
+
+def test_stages_are_compared_with_a_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = tmp_path / "stages.csv"
+    stages.write_text(STAGES)
+    command = ["validate", str(stages), "--scenario", "quickstart"]
+    command += [word for change in [*TOY, "host.request_s=0.03"] for word in ("--set", change)]
+
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(row["metric"], row["of"]) for row in told["rows"][:2]] == [
+        ("stages.csv at 2/s", "mean TTFT"),
+        ("stages.csv at 2/s", "mean TPOT"),
+    ]
+    assert len(told["checks"]) == 4  # means; percentiles have no target
+    # one step of 10 ms and 100 x 20 us, half a step at most before it, and the way in
+    assert 0.042 <= told["rows"][0]["predicted"] <= 0.050
+    assert main([*command, "--assume-sends"]) == 2
+    assert "stages say their rates" in capsys.readouterr().err
