@@ -10,7 +10,7 @@ from scipy import stats
 
 from llmsim import experiment
 from llmsim.errors import InputError
-from llmsim.experiment import assemble
+from llmsim.experiment.assembly import assemble
 from llmsim.experiment.instances import async_scheduling
 from llmsim.experiment.requests import make_workload
 from llmsim.latency.hardware import HostTimes
