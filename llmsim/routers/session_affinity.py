@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +41,13 @@ class SessionAffinity(Router):
         return int(np.where(load < room, hashed(request.user, fleet.size), 0).argmax())
 
 
+@lru_cache(maxsize=1024)  # users: the turns of a conversation follow each other
 def hashed(user: int, size: int) -> NDArray[np.uint64]:
-    """Hash a user with each instance (the finaliser of SplitMix64), shape (size,); never 0."""
+    """Hash a user with each instance (the finaliser of SplitMix64), shape (size,), read only; never 0."""
     x = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     x ^= np.uint64(user * 0xD1B54A32D192ED03 % 2**64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (x ^ (x >> np.uint64(31))) | np.uint64(1)
+    x = (x ^ (x >> np.uint64(31))) | np.uint64(1)
+    x.flags.writeable = False
+    return x
