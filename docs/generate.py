@@ -59,12 +59,19 @@ SAID = {
 #: file of a result -> what a row is, and the catalogues of its columns
 TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "requests.parquet": ("One row for each request, in order of arrival.", ("ENDED_COLUMNS",)),
-    "steps.parquet": ("One row for each engine step, or stretch of equal decode steps.", ("STEP_COLUMNS",)),
-    "segments.parquet": ("One row for each range of token times; see `llmsim.record`.", ("SEGMENT_COLUMNS",)),
+    "steps.parquet": (
+        "One row for each engine step, or stretch of equal decode steps.",
+        ("STEP_COLUMNS", "SPECULATIVE_STEP_COLUMNS"),
+    ),
+    "segments.parquet": (
+        "One row for each range of token times; see `llmsim.record`.",
+        ("SEGMENT_COLUMNS", "SPECULATIVE_SEGMENT_COLUMNS"),
+    ),
     "step_ends.parquet": ("One row for each decode step: its end.", ()),
     "transfers.parquet": ("One row for each KV transfer; disaggregated clusters only.", ("TRANSFER_COLUMNS",)),
     "instances.parquet": ("One row for each state of an instance; autoscaling only.", ("INSTANCE_STATE_COLUMNS",)),
     "delivered_tokens.parquet": ("One row for each token; paced delivery only.", ()),
+    "step_yields.parquet": ("One row for each step of each segment, in order; random acceptance only.", ()),
 }
 MORE_COLUMNS = {
     "requests.parquet": (
@@ -74,10 +81,12 @@ MORE_COLUMNS = {
     ),
     "step_ends.parquet": ("instance", "end_s"),
     "delivered_tokens.parquet": ("request", "delivered_s"),
+    "step_yields.parquet": ("tokens",),
 }
 #: where a name means something else in one table
 OWN = {
     ("step_ends.parquet", "end_s"): "when the step ends",
+    ("step_yields.parquet", "tokens"): "that the step has yielded of the segment's request",
     ("steps.parquet", "end_s"): "when it ends",
     ("instances.parquet", "end_s"): "when it ends",
     ("requests.parquet", "request"): "the request that this row is an attempt at, where users retry or converse",

@@ -26,6 +26,7 @@ RUNS = {
     "predicted_lengths": ["workload.requests=30"],
     "gateway": ["workload.requests=30", "cluster.prefix_caching=true"],
     "sessions": ["workload.requests=60"],
+    "speculation": ["workload.requests=30", "speculation.acceptance_kind=random"],
 }
 
 

@@ -68,7 +68,7 @@ def speculating(requests, lengths, seed, drawn):
     return replace(requests, acceptance=Acceptance(tuple(map(tuple, lengths)), number, phase))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     requests=workloads(),
     rule=speculations(),

@@ -270,7 +270,8 @@ def stopped(request: Request, steps: int, output_left: int, in_vain: int) -> int
     request.counter = None
     computed = request.prefilled_tokens = pace.base_tokens + emitted
     if steps:  # else it leaves as it has joined
-        known = min(pace.known_tokens(steps), computed)
-        request.ahead_tokens, request.behind_tokens = pace.reserved_tokens(steps) - computed, computed - known
+        known = pace.known_tokens(steps)
+        request.ahead_tokens = pace.reserved_tokens(steps) - computed
+        request.behind_tokens = computed - known if known < computed else 0
         request.phase = pace.phase_after(steps - in_vain)
     return emitted

@@ -17,12 +17,16 @@ class Speculating(RequestStates):
 
     batch: SpeculatingBatch
     rule: Speculation  #: how many tokens are drafted
+    stays: bool = False  #: whether the number of drafted tokens is known for good
     latency: LatencyModel  #: of steps in which as many are drafted as at present
 
     def settle(self) -> None:
         """Let all draft as many tokens as the rule says, if requests have joined or left since it was asked."""
         batch = self.batch
         if not batch.changed:
+            return
+        batch.changed = False
+        if self.stays:
             return
         drafts = self.rule.drafts(batch.sequences, batch.context / PER_TOKEN)
         if drafts != batch.drafts:
@@ -32,8 +36,9 @@ class Speculating(RequestStates):
             batch.drafts = drafts
             for request in decoding:
                 batch.join(request, self.output_tokens[request.id] - request.emitted_before)
-        batch.changed = False
+            batch.changed = False
         self.latency = self.rule.latency[drafts]
+        self.stays = not self.rule.changes
 
     def _leave_batch(self, request: Request, in_vain: int = 0) -> None:
         self.line = None
@@ -52,6 +57,9 @@ class Speculating(RequestStates):
     # Memory is for more than is there, and what was accepted last is not seen yet --------------------------
 
     def _give_back(self, request: Request) -> None:
+        if self.cache is None:  # all blocks are alike
+            self.memory.release(request.id, request.reserved_tokens)
+            return
         known = request.known_tokens()
         self.memory.release_tail(request.reserved_tokens, known)
         self.memory.release(request.id, known)

@@ -25,15 +25,15 @@ class SpeculativeStepTimes(StepTimes):
 
     def decode(self, start_s: float, most: int) -> Stretch:
         """Return the next decode steps, at most so many, and only as far as the step time is linear in the context."""
-        batch, line = self._states.batch, self._states.line
+        states = self._states
+        batch, line = states.batch, states.line
         sequences, context, stride = batch.sequences, batch.context, batch.stride
         if isinstance(line, SpeculativeStretch) and line.continues(start_s, context, stride):
             return line.next_steps(most)
-        told = self._states.latency.decode_line(sequences, context / PER_TOKEN)
+        told = states.latency.decode_line(sequences, context / PER_TOKEN)
         first_s, growth_s, steps = at_stride(told, sequences, stride)
-        stretch = SpeculativeStretch(
-            start_s, first_s, growth_s, steps, 0, min(most, steps), sequences, context // PER_TOKEN
-        )
+        taken = most if most < steps else steps
+        stretch = SpeculativeStretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context // PER_TOKEN)
         return stretch.of(context, stride, batch.drafts)
 
     def alone_s(self, stretch: Stretch) -> float:

@@ -149,7 +149,7 @@ def test_a_drafter_takes_memory():
 
 
 def test_a_run_by_the_number_of_requests_equals_single_steps():
-    changes = ["workload.requests=150", "workload.arrivals.rate_per_s=15"]
+    changes = ["workload.requests=70", "workload.arrivals.rate_per_s=15"]
     changes.append("speculation.num_speculative_tokens_per_batch_size=[[1, 4, 3], [5, 9, 1], [10, 1024, 0]]")
     scenario = load_scenario("speculation", changes)
     stretches, steps = run(scenario), run(scenario, stepwise=True)
@@ -185,7 +185,7 @@ def test_goodput_drafts_fewer_the_more_requests_there_are():
 
 
 def test_a_run_by_goodput_equals_single_steps():
-    changes = ["workload.requests=150", "workload.arrivals.rate_per_s=25", "speculation.adapt=goodput"]
+    changes = ["workload.requests=90", "workload.arrivals.rate_per_s=25", "speculation.adapt=goodput"]
     scenario = load_scenario("speculation", [*changes, "cluster.latency=roofline"])
     stretches, steps = run(scenario), run(scenario, stepwise=True)
     assert same(stretches.record, steps.record)
