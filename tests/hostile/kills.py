@@ -1,4 +1,7 @@
-"""Kill commands in the midst of what they do, run them again, and compare with what an undisturbed run leaves."""
+"""Kill commands in the midst of what they do, run them again, and compare with what an undisturbed run leaves.
+
+The code must not change meanwhile: points of a sweep are named by it.
+"""
 
 from __future__ import annotations
 
