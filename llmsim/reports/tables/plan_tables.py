@@ -40,6 +40,8 @@ def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | Non
         say(console, f"step times {answer.candidate.step_times}", style="dim")
         refused = "refused: " if answer.carries is None else ""
         say(console, f"{refused}{in_words(answer, planned.question.targets)}")
+        if answer is planned.best and planned.certainty is not None:
+            say(console, str(planned.certainty))
         if answer.binding is not None and answer.bound is not None:
             say(console, f"{_of_which(answer, answer.bound)} bound by {answer.binding}")
         console.print(_table(answer))

@@ -42,13 +42,18 @@ Measure = Callable[[Sequence[Scenario]], Sequence[MeasuredPoint]]
 
 
 def measure(
-    scenario: Scenario, targets: Sequence[Target], files: OwnFiles = NO_FILES, *, finite: bool = False
+    scenario: Scenario,
+    targets: Sequence[Target],
+    files: OwnFiles = NO_FILES,
+    *,
+    finite: bool = False,
+    step_time_factor: float = 1.0,
 ) -> MeasuredPoint:
     """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain.
 
     A `finite` one, a trace or days, is scored whole, unless its queue grows all the time.
     """
-    result = experiment.run(scenario, **files.load())
+    result = experiment.run(scenario, **files.load(), step_time_factor=step_time_factor)
     verdict = result.score.section(RunVerdict)
     count = len(result.record.requests["arrival_s"])
     point = MeasuredPoint(scenario.seed, count, verdict.answer, verdict.reason, {}, verdict.evidence)

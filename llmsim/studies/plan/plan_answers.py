@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.errors import LlmsimError
+from llmsim.latency.residuals import kind_of
 from llmsim.scenario import Scenario
 from llmsim.studies.plan.binding import Binding, what_binds
 from llmsim.studies.plan.candidates import Candidate
+from llmsim.studies.plan.certainty import ModelCertainty, model_certainty
 from llmsim.studies.plan.evaluate import CARRIES, FAILS, Evaluation, Evaluator, Rules
 from llmsim.studies.plan.guess import likely_instances, most_per_instance, too_few
 from llmsim.studies.plan.loads import USERS, load_of, phase_rates, steady_at
@@ -30,6 +32,8 @@ EXPECTED_EVALUATIONS = 6
 RATE_STEP, RATE_STEPS = 1.1, 8
 #: runs that end at a given time, until_s, are made so many times longer at the most
 UNTIL_LONGER = 16
+#: instances more than the answer's, or as many again, among which one that bears the error of step times is looked for
+MORE = 2
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class AnsweredPlan:
     pruned: tuple[str, ...] = ()  #: candidates that cannot be the cheapest, and why
     autoscaled: Answer | None = None  #: instances that come and go by the scenario's rule
     phases: tuple[tuple[float, Answer], ...] = ()  #: rate of each phase of the period, and its answer
+    certainty: ModelCertainty | None = None  #: of the best, with the error of its step times; None: not known
 
     @property
     def best(self) -> Answer | None:
@@ -138,15 +143,14 @@ class Planner:
             if answer is not None:
                 answers.append(answer)
         found = AnsweredPlan(self.question, tuple(answers), tuple(self.pruned))
-        return AnsweredPlan(
-            self.question, found.answers, found.pruned, self._autoscaled(), tuple(self._phases(found.best))
-        )
+        phases = tuple(self._phases(found.best))
+        return replace(found, autoscaled=self._autoscaled(), phases=phases, certainty=self._certainty(found.best))
 
     def _least_usd(self, answers: Sequence[Answer]) -> float:
         costs = [answer.usd_per_hour(answer.carries) for answer in answers if answer.carries]
         return min(costs, default=math.inf) if self.question.table.find == "instances" else math.inf
 
-    def _evaluator(self) -> Evaluator:
+    def _evaluator(self, step_time_factor: float = 1.0) -> Evaluator:
         question, table = self.question, self.question.table
         first = getattr(question.scenario.workload, "requests", table.most_requests)
         most = first * UNTIL_LONGER if question.scenario.until_s is not None else table.most_requests
@@ -155,13 +159,21 @@ class Planner:
             rules = Rules(table.confidence, 1, 1, first, first, given=True)
 
         def measure_all(scenarios: Any) -> list[MeasuredPoint]:
-            task = partial(measure, targets=question.targets, files=question.files, finite=question.load.finite)
+            task = partial(
+                measure,
+                targets=question.targets,
+                files=question.files,
+                finite=question.load.finite,
+                step_time_factor=step_time_factor,
+            )
             try:
                 return list(self.executor.map(task, scenarios))
             except BrokenExecutor:
                 raise LlmsimError("a worker process died: out of memory, or killed; try --jobs 1") from None
 
-        return Evaluator(rules, question.targets, self.store.through(measure_all), question.scenario.seed)
+        return Evaluator(
+            rules, question.targets, self.store.through(measure_all, step_time_factor), question.scenario.seed
+        )
 
     def _evaluated(self) -> None:
         self.done += 1
@@ -230,6 +242,29 @@ class Planner:
                 known[rate_per_s] = phase._searched(steady, _by_instances(question, steady, self._most(steady)), None)
                 self.done = phase.done
         return [(rate_per_s, known[rate_per_s]) for rate_per_s in rates if rate_per_s > 0]
+
+    def _certainty(self, best: Answer | None) -> ModelCertainty | None:
+        """How sure the best answer is of its step times, too; None where their error is not known, or not asked for."""
+        if best is None or best.carries is None or not self.question.table.model_error:
+            return None
+        full = best.binding is not None and best.binding.name in ("seats", "memory")
+        kind = kind_of(best.candidate.instances()[0].latency, full=full)
+        if kind is None:
+            return None
+        carries = best.carries
+
+        def carried(factor: float, instances: int = carries.instances) -> bool:
+            self._evaluated()
+            evaluate = self._evaluator(factor)
+            at = partial(best.candidate.at, instances=instances, amount=carries.amount)
+            found = evaluate(instances, carries.amount, lambda requests, seed: at(requests=requests, seed=seed))
+            return found.answer == CARRIES
+
+        def safe(factor: float) -> int | None:
+            more = range(carries.instances + 1, carries.instances + 1 + max(MORE, carries.instances))
+            return None if best.find == "load" else next((n for n in more if carried(factor, n)), None)
+
+        return model_certainty(kind, carries.probability or 0.0, carried, safe)
 
     def _most(self, candidate: Candidate) -> float | None:
         """What an instance can do at most, measured once for the same instance."""

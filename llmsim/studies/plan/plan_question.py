@@ -75,6 +75,8 @@ class PlanTable(Table):
     resolution: Annotated[float, Field(ge=0.001, le=0.5)] = 0.02
     #: of a load that changes: answer for so many phases of its period, too, as instances that follow it would need
     phases: Annotated[int, Field(ge=2, le=96)] | None = None
+    #: whether to say how sure the best answer is of the step times, too: some more evaluations
+    model_error: bool = True
     #: GPU -> USD for an hour of one, in place of its profile's
     price_usd_per_hour: dict[str, NotNegative] = Field(default_factory=dict)
 

@@ -36,11 +36,12 @@ class RunStore:
             except OSError as error:
                 raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
 
-    def through(self, measure: Measure) -> Measure:
-        """Measure only what is not known yet."""
+    def through(self, measure: Measure, step_time_factor: float = 1.0) -> Measure:
+        """Measure only what is not known yet; runs with other step times have other names."""
+        other = "" if step_time_factor == 1 else f"-{step_time_factor:g}"
 
         def measured(scenarios: Sequence[Scenario]) -> list[MeasuredPoint]:
-            keys = [key_of(scenario, self._files) for scenario in scenarios]
+            keys = [f"{key_of(scenario, self._files)}{other}" for scenario in scenarios]
             missing = [i for i, key in enumerate(keys) if self._find(key) is None]
             for i, point in zip(missing, measure([scenarios[i] for i in missing]), strict=True):
                 self._keep(keys[i], point)

@@ -26,6 +26,7 @@ ttft_s = 0.3
 [plan]
 least_seeds = 2
 most_requests = 12000
+model_error = false
 schedulers = [{ name = "chunked_prefill", max_num_seqs = 4 }]
 price_usd_per_hour = { a100-sxm4-80gb = 2.0 }
 """
@@ -53,6 +54,7 @@ splits = ["1P2D", "3 mixed"]
 resolution = 0.5
 least_seeds = 2
 most_requests = 1000
+model_error = false
 """
 
 
@@ -93,6 +95,15 @@ def test_a_plan_is_printed_and_kept(file, tmp_path, capsys):
     assert set(evaluations["instances"]) >= {candidate["carries"]["instances"], candidate["neighbour"]["instances"]}
     assert len(runs) == evaluations["seeds"].sum()
     assert runs.loc[runs["verdict"] != "steady", "slo.attainment"].isna().all()
+
+
+def test_an_answer_says_how_sure_it_is_of_the_step_times_too(file, capsys):
+    found = planned(capsys, file, "--set", "plan.model_error=true", "--set", "workload.arrivals.rate_per_s=12")
+    said = found["with_model_error"]
+
+    assert said["step_times"] == "roofline step times of the GPU alone, small batches"
+    assert said["probability"] <= said["holds_up_to_quantile"] <= 0.99
+    assert said["step_time_factor"] > 1.0
 
 
 def test_the_same_plan_from_any_executor(file, capsys):

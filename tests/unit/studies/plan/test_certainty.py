@@ -1,0 +1,58 @@
+"""How sure answers are of the step times: against the normal distribution, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from llmsim.latency.hardware import load_gpu, load_model
+from llmsim.latency.host import Host
+from llmsim.latency.residuals import COMPOSED, RESIDUALS, ROOFLINE, Kind, Residual, kind_of
+from llmsim.latency.roofline import Roofline
+from llmsim.latency.scaled import Scaled
+from llmsim.latency.sources.constant import Constant
+from llmsim.studies.plan.certainty import QUANTILES, factor_at, model_certainty
+
+KIND = Kind(COMPOSED, host=True, full=False)
+
+
+def test_factors_are_quantiles_of_the_log_normal() -> None:
+    assert factor_at(Residual(0.0, 0.1, 9), 0.5) == 1.0
+    assert factor_at(Residual(0.05, 0.1, 9), 0.975) == pytest.approx(math.exp(0.05 + 0.196), rel=5e-3)
+
+
+@pytest.mark.parametrize("place", range(len(QUANTILES)))
+def test_the_last_factor_that_holds_is_found(place: int) -> None:
+    last = factor_at(RESIDUALS[KIND], QUANTILES[place])
+    looked: list[float] = []
+
+    def holds(factor: float) -> bool:
+        looked.append(factor)
+        return factor <= last
+
+    found = model_certainty(KIND, 0.9, holds, lambda factor: 7)
+
+    assert (found.holds, found.factor) == (QUANTILES[place], last)
+    assert found.probability == pytest.approx(0.9 * QUANTILES[place])
+    assert found.safe_instances == (7 if QUANTILES[place] < 0.95 else None)
+    assert len(looked) <= 3
+
+
+def test_what_never_holds_is_told() -> None:
+    found = model_certainty(KIND, 0.9, lambda factor: False, lambda factor: None)
+
+    assert (found.holds, found.probability, found.safe_instances) == (None, 0.0, None)
+    assert "does not hold" in str(found)
+
+
+def test_kinds_are_told_apart_and_roofline_and_full_seats_are_no_surer() -> None:
+    roofline = Roofline(load_gpu("h100-sxm-80gb"), load_model("llama-3.1-8b"))
+
+    assert kind_of(Scaled(Host(roofline, step_s=0.001), 1.1), full=True) == Kind(ROOFLINE, host=True, full=True)
+    assert kind_of(Constant(step_s=0.01), full=False) is None
+    for host in (True, False):
+        for full in (True, False):
+            assert RESIDUALS[Kind(ROOFLINE, host, full)].median > RESIDUALS[Kind(COMPOSED, host, full)].median
+        for basis in (COMPOSED, ROOFLINE):
+            assert RESIDUALS[Kind(basis, host, True)].median > RESIDUALS[Kind(basis, host, False)].median
