@@ -34,6 +34,9 @@ RATE_STEP, RATE_STEPS = 1.1, 8
 UNTIL_LONGER = 16
 #: instances more than the answer's, or as many again, among which one that bears the error of step times is looked for
 MORE = 2
+#: runs at each error of the step times, up to so many times longer than the answer's; what they cannot tell counts as
+#: not carried
+MODEL_SEEDS, LONGER = 4, 16
 
 
 @dataclass(frozen=True)
@@ -251,11 +254,15 @@ class Planner:
         kind = kind_of(best.candidate.instances()[0].latency, full=full)
         if kind is None:
             return None
-        carries = best.carries
+        carries, asked = best.carries, self.question.table.confidence
+        length, seeds = max(run.requests for run in carries.runs), len(carries.runs)
+        seeds, most = min(seeds, MODEL_SEEDS), max(length, min(LONGER * length, self.question.table.most_requests))
+        given = self.question.load.given
+        rules = Rules(asked, seeds, seeds, length, length if given else most, given)
 
         def carried(factor: float, instances: int = carries.instances) -> bool:
             self._evaluated()
-            evaluate = self._evaluator(factor)
+            evaluate = replace(self._evaluator(factor), rules=rules)
             at = partial(best.candidate.at, instances=instances, amount=carries.amount)
             found = evaluate(instances, carries.amount, lambda requests, seed: at(requests=requests, seed=seed))
             return found.answer == CARRIES
