@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from llmsim.cli import complete
 from llmsim.cli import shared_options as choose
-from llmsim.cli.output import ProgressBar, expect, print_json, requests_of
+from llmsim.cli.output import ProgressBar, expect, print_json, replacing, requests_of
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.cli.shortcuts import with_shortcuts
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from llmsim.studies.compare import Comparison
     from llmsim.studies.compare.side_runs import Executors
 
-#: exit code where a condition failed
-FAILED = 1
+#: exit codes where a condition failed, and where one could not be judged
+FAILED, COULD_NOT_TELL = 1, 3
 OUT = "Folder for tables and pictures."
 
 
@@ -36,8 +37,8 @@ FailIf = Annotated[
     list[str] | None,
     typer.Option(
         metavar="CONDITION",
-        help='Exit with 1 if this holds of a difference from A, by its estimate: "ttft_s.p99 > +5%" (relative), '
-        '"slo.attainment < -0.01" (in the unit of the metric). Repeatable.',
+        help="Exit with 1 if this holds of a difference from A, by its estimate, with 3 if that cannot be told: "
+        '"ttft_s.p99 > +5%" (relative), "slo.attainment < -0.01" (in the unit of the metric). Repeatable.',
     ),
 ]
 Allow = Annotated[
@@ -62,6 +63,12 @@ def compare(
     ] = None,
     pictures: choose.Pictures = "png",
     fail_if: FailIf = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the differences as Markdown, for a pull request.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the conditions as JUnit XML, for a CI.")
+    ] = None,
     allow: Allow = None,
     force: choose.ForceAndReplace = False,
     as_json: choose.AsJson = False,
@@ -80,12 +87,14 @@ def compare(
     folder = folder_for(out, default, question_of(sides), comparing.COMPARISON_FILE, force=force)
     executors = _executors(min(jobs, seeds * len(sides)))
     with ExitStack() as stack:
+        said = {file: stack.enter_context(replacing(file)) for file in (markdown, junit) if file is not None}
         at = stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
         expect(seeds * requests_of(*(side.scenario for side in sides)), seeds * len(sides), jobs)
         progress = stack.enter_context(ProgressBar("requests served"))
         comparison = comparing.compare(
             sides, seeds=seeds, conditions=conditions, force=force, executors=executors, progress=progress
         )
+        _say(comparison, said, markdown, junit, force=force)
         names = [] if at is None else _kept(comparison, at, formats, force=force)
     if as_json:
         print_json(comparing.as_json(comparison, force=force))
@@ -94,7 +103,19 @@ def compare(
 
         drawn = [] if folder is None else [folder / name for name in names]
         show_comparison(comparison, folder, drawn, force=force)
-    return FAILED if comparison.failed else 0
+    return FAILED if comparison.failed else COULD_NOT_TELL if comparison.untold else 0
+
+
+def _say(
+    comparison: Comparison, files: Mapping[Path, Path], markdown: Path | None, junit: Path | None, *, force: bool
+) -> None:
+    """Write what a pull request and a CI read, into files that take their places when all is well."""
+    from llmsim.reports.tables import compare_files
+
+    if markdown is not None:
+        files[markdown].write_text(compare_files.markdown(comparison, force=force), encoding="utf-8")
+    if junit is not None:
+        files[junit].write_text(compare_files.junit(comparison), encoding="utf-8")
 
 
 def _kept(comparison: Comparison, scratch: Path, formats: tuple[str, ...], *, force: bool) -> list[str]:

@@ -116,8 +116,9 @@ def most_changed_figure(comparison: Comparison, others: Sequence[Against]) -> Fi
 def _difference(axes: Axes, place: int, row: Difference) -> None:
     interval = row.relative
     assert interval is not None
-    better = row.certain and row.better != 0 and (interval.estimate > 0) == (row.better > 0)
-    colour = GREEN if better else RED if row.certain and row.better != 0 else GREY
+    told = row.certain and row.better != 0 and not row.equivalent
+    better = told and (interval.estimate > 0) == (row.better > 0)
+    colour = GREEN if better else RED if told else GREY
     axes.plot([100 * interval.estimate], [place], "o", color=colour, markersize=5)
     if math.isfinite(interval.half_width):
         axes.plot([100 * interval.low, 100 * interval.high], [place, place], color=colour, linewidth=2)

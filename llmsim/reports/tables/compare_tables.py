@@ -58,7 +58,7 @@ def show_comparison(
     for note in comparison.notes:
         say(console, styled(("Note:", "bold"), f" {note}"))
     for answer in comparison.answers:
-        outcome = ("FAILED", "red") if answer.failed else "passed"
+        outcome = ("FAILED", "red") if answer.failed else "could not tell" if answer.untold else "passed"
         words = f"{answer.condition.text}, {answer.side}: {answer.words}"
         say(console, styled(outcome, f": {words}"))
     if folder is not None:
@@ -68,7 +68,7 @@ def show_comparison(
 
 
 def _show_against(console: Console, comparison: Comparison, one: Against, force: bool) -> None:
-    shown = list(_rows(one))
+    shown = list(shown_rows(one))
     say(console, styled("\n", (f"{one.side} against {comparison.first}", "bold")))
     console.print(_differences(shown, comparison.first.label, one.side.label, force))
     covers = next((d.covers for d in shown if d.covers is not None), None)
@@ -91,7 +91,7 @@ def _show_against(console: Console, comparison: Comparison, one: Against, force:
         )
 
 
-def _rows(one: Against) -> Iterator[Difference]:
+def shown_rows(one: Against) -> Iterator[Difference]:
     """Differences of the table; requests that came to a bad end only where a side has some."""
     for kpi in select(*TABLE_KEYS):
         difference = one.differences.get(kpi.key)
@@ -134,8 +134,8 @@ def _groups(groups: Sequence[Group]) -> Table:
 
 
 def verdict_text(row: Difference) -> str | Text:
-    """What the difference is worth: better, worse, equal, or none of these for sure."""
-    if row.zero:
+    """What the difference is worth: better, worse, equal but for noise, or none of these for sure."""
+    if row.zero or row.equivalent:
         return "equal"
     if not row.certain or row.interval is None:
         return "?" if row.interval is not None and math.isfinite(row.interval.half_width) else ""

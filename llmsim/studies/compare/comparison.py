@@ -55,6 +55,11 @@ class Comparison:
         return any(answer.failed for answer in self.answers)
 
     @property
+    def untold(self) -> bool:
+        """Whether a condition could not be judged."""
+        return any(answer.untold for answer in self.answers)
+
+    @property
     def sides(self) -> Iterator[tuple[Side, Sequence[Run]]]:
         """Every side with its runs, the first first."""
         yield self.first, self.runs

@@ -69,6 +69,7 @@ def as_json(comparison: Comparison, *, force: bool = False) -> dict[str, Any]:
         "against": [_against(one, force) for one in comparison.others],
         "conditions": [answer.to_dict() for answer in comparison.answers],
         "failed": comparison.failed,
+        "untold": comparison.untold,
     }
 
 

@@ -4,8 +4,8 @@ The condition speaks of the difference of a side from the first side: with a per
 otherwise in the metric's own unit. It fails if the *estimate* lies beyond the bound. Runs repeat to the bit, so that
 the answer does not flicker; and a rule that waited for the whole interval to lie beyond would let the noisiest
 comparisons pass most easily. Whether the interval lies beyond the bound as a whole is said with the answer, so that a
-person can add seeds. A number that cannot be had, or must not be relied on (the P99 of a run that is not steady), fails
-too: a check that could not look has not passed.
+person can add seeds. Where a number cannot be had, or must not be relied on (the P99 of a run that is not steady), the
+condition is untold: a check that could not look has neither passed nor failed.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Answer:
     side: str
     failed: bool
     words: str
+    untold: bool = False  #: it could not be judged: neither failed nor passed
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -49,6 +50,7 @@ class Answer:
             "condition": self.condition.text,
             "side": self.side,
             "failed": self.failed,
+            "untold": self.untold,
             "words": self.words,
         }
 
@@ -76,12 +78,14 @@ def judge(condition: Condition, side: str, differences: Mapping[str, Difference]
     """Hold a condition against the differences of a side; `force` relies on P99s of runs that are not steady."""
     difference = differences.get(condition.metric)
     if difference is None or difference.first is None or difference.other is None:
-        return Answer(condition, side, True, "cannot be judged: a run has no such number")
+        return Answer(condition, side, False, "cannot be judged: a run has no such number", untold=True)
     if difference.caution and not force:
-        return Answer(condition, side, True, f"cannot be judged: a run is {difference.caution} (--force judges it)")
+        words = f"cannot be judged: a run is {difference.caution} (--force judges it)"
+        return Answer(condition, side, False, words, untold=True)
     interval = difference.relative if condition.relative else difference.interval
     if interval is None:
-        return Answer(condition, side, True, "cannot be judged: the first side is 0, so that no share of it is known")
+        words = "cannot be judged: the first side is 0, so that no share of it is known"
+        return Answer(condition, side, False, words, untold=True)
     beyond = interval.estimate > condition.bound if condition.above else interval.estimate < condition.bound
     return Answer(condition, side, beyond, f"{_value(interval, condition)}; {_sure(interval, condition.bound)}")
 

@@ -44,6 +44,13 @@ class Difference:
         return self.interval is not None and (self.interval.positive or self.interval.negative)
 
     @property
+    def equivalent(self) -> bool:
+        """The whole relative interval lies within the margin below which its KPI's differences are noise."""
+        margin, found = catalogue.kpi_of(self.metric).margin, self.relative
+        sure = self.interval is not None and self.interval.bounded and found is not None and found.bounded
+        return sure and found is not None and max(abs(found.low), abs(found.high)) <= margin
+
+    @property
     def zero(self) -> bool:
         """No difference at all, in any pair."""
         return self.interval is not None and self.interval.estimate == self.interval.low == self.interval.high == 0

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from llmsim.cli import main
+from llmsim.reports.tables.compare_tables import verdict_text
+from llmsim.statistics import Interval
+from llmsim.studies.compare import Difference
 
 FILE = """\
 name = "little"
@@ -59,9 +63,36 @@ def test_exit_code_says_whether_a_condition_failed(little: str, capsys: pytest.C
     assert failed["conditions"][0]["side"] == "B (static)"
     assert main([*asked, "--fail-if", "e2e_s.mean > +1000%"]) == 0
     assert json.loads(capsys.readouterr().out)["failed"] is False
-    assert main([*asked, "--fail-if", "ttft_s.p99 > +1000%"]) == 1, "60 requests have no P99"
+    assert main([*asked, "--fail-if", "ttft_s.p99 > +1000%"]) == 3, "60 requests have no P99"
     assert main([*asked, "--fail-if", "ttft_s.p99 > +1000%", "--force"]) == 0
     assert not Path("results").exists()
+
+
+def test_what_a_pull_request_and_a_ci_read(little: str, tmp_path: Path) -> None:
+    asked = ["compare", little, "--schedulers", "fcfs,static", "--out", str(tmp_path / "x")]
+    conditions = ["e2e_s.mean > +5%", "e2e_s.mean > +1000%", "ttft_s.p99 > +1000%"]
+    files = ["--markdown", str(tmp_path / "said.md"), "--junit", str(tmp_path / "said.xml")]
+    assert main([*asked, *files, *(word for one in conditions for word in ("--fail-if", one))]) == 1
+    said = (tmp_path / "said.md").read_text()
+    suite = ElementTree.parse(tmp_path / "said.xml").getroot()
+
+    assert "### B (static) against A (fcfs)" in said
+    assert "| e2e_s.mean | " in said
+    assert [line[4:10] for line in said.splitlines() if line.startswith("* **")] == ["FAILED", "passed", "could "]
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors")} == {
+        "tests": "3", "failures": "1", "errors": "1",
+    }  # fmt: skip
+    assert [[child.tag for child in case] for case in suite] == [["failure"], ["system-out"], ["error"]]
+
+
+@pytest.mark.parametrize(("ends", "equal"), [((-0.0002, -0.0001), True), ((0.002, 0.02), False), ((-0.02, 0.0), False)])
+def test_a_sure_difference_below_the_margin_is_none(ends: tuple[float, float], equal: bool) -> None:
+    """Of every KPI without a margin of its own, 1 % is noise."""
+    relative = Interval(sum(ends) / 2, *ends, 0.95, 5)
+    row = Difference("e2e_s.mean", -1, 1.0, 1.0 + relative.estimate, relative, relative, "seeds")
+
+    assert row.equivalent == equal
+    assert (str(verdict_text(row)) == "equal") == equal
 
 
 @pytest.mark.parametrize(

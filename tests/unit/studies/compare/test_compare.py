@@ -343,10 +343,11 @@ def test_what_cannot_be_looked_at_has_not_passed() -> None:
     nothing = {"ttft_s.p99": replace(a_difference(0.1, 0.1), other=None, interval=None, relative=None)}
     from_zero = {"ttft_s.p99": replace(a_difference(0.1, 0.1), relative=None)}
 
-    assert judge(condition, "B", overloaded).failed
-    assert not judge(condition, "B", overloaded, force=True).failed
-    assert judge(condition, "B", nothing).failed
-    assert judge(condition, "B", from_zero).failed
+    for differences in (overloaded, nothing, from_zero):
+        answer = judge(condition, "B", differences)
+        assert (answer.failed, answer.untold) == (False, True)
+    forced = judge(condition, "B", overloaded, force=True)
+    assert (forced.failed, forced.untold) == (False, False)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
