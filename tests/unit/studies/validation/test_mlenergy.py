@@ -86,7 +86,10 @@ def test_a_file_that_is_none_is_named(tmp_path):
 @needs(mlenergy.FILE)
 def test_mixtures_that_compose_are_within_ten_percent():
     report = compared(DATA)
-    assert [check.passed for check in report.checks] == [True] * 3
+    assert [check.passed for check in report.checks] == [True] * 5
+    errors = {row["group"]: row["median_percent"] for row in report.rows}
+    shipped = errors["qwen3-235b-a22b-fp8 on 8 x H100 EP"]  # of kernels that vLLM 0.11 did not have
+    assert errors["qwen3-235b-a22b-fp8 on 8 x H100 EP, launched"] < 10 < 40 < shipped
     dense = {row["group"]: row["with_host_percent"] for row in report.rows}
     assert dense["llama-3.1-8b on 1 x H100"] < 3
     assert dense["llama-3.1-70b on 4 x H100"] < 6
