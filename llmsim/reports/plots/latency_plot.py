@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from llmsim.reports.plots.style import BLUE, GREY, ORANGE, RED, footer, legend_below, log_ticks, new_figure, tidy
@@ -55,6 +56,7 @@ def _distribution(
     tidy(tail, x=f"{name} (ms)", y="")
     cdf.set_ylim(0, 1.02)
     tail.set_yscale("log")
+    tail.yaxis.set_minor_locator(NullLocator())
     tail.set_ylim(LEAST_SHARE, 1.2)
     if not n:
         cdf.text(0.5, 0.5, "none", transform=cdf.transAxes, ha="center", color=GREY)
