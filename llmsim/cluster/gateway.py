@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -44,11 +44,14 @@ class SenderQueue(WayOut):
 
     def emitted(self, instance: int, stretch: Stretch, tokens: int) -> None:
         """Note the tokens of steps; the last one has so many, each of the others one of every decoding request."""
-        steps = stretch.steps
-        first = steps if self._keeps_up(stretch, self._sent_s[instance]) else 1
-        counts = [stretch.decoding] * (steps - first) + [tokens]
-        ends_s = map(stretch.step_end_s, range(first, steps + 1))
-        *_, self._sent_s[instance] = sendings(zip(ends_s, counts, strict=True), self._token_s, self._sent_s[instance])
+        free_s, token_s = self._sent_s[instance], self._token_s
+        if stretch.steps > 1 and stretch.decoding and not self._keeps_up(stretch, free_s):
+            cost_s = token_s * stretch.decoding
+            for step in range(1, stretch.steps):
+                free_s = max(free_s, stretch.step_end_s(step)) + cost_s
+        if tokens:
+            free_s = max(free_s, stretch.end_s) + token_s * tokens
+        self._sent_s[instance] = free_s
 
     def _keeps_up(self, stretch: Stretch, free_s: float) -> bool:
         """Whether a sender is idle at the end of each of these steps: none is shorter than the second one."""
@@ -168,16 +171,8 @@ class Entrance:
         return {"admitted_s": self._admitted_s}
 
 
-def sendings(steps: Iterable[tuple[float, int]], token_s: float, free_s: float) -> Iterator[float]:
-    """When the tokens of each step, (its end, its tokens), have been sent by a sender that is free at `free_s`."""
-    for end_s, tokens in steps:
-        if tokens:
-            free_s = max(free_s, end_s) + token_s * tokens
-        yield free_s
-
-
 def all_sent_s(ends_s: Floats, tokens: Ints, token_s: float) -> Floats:
-    """As `sendings` of a sender that is free at 0, all at once, equal to the bit: (steps,).
+    """When the tokens of each step, its end and its tokens (steps,), have been sent by a sender that is free at 0.
 
     Steps at whose ends it is idle are worked out together, those at which it is busy one after another.
     """

@@ -9,7 +9,7 @@ import pytest
 
 from llmsim import experiment
 from llmsim.cluster.clients import ApiPath
-from llmsim.cluster.gateway import SenderQueue, after_sender, all_sent_s, sendings
+from llmsim.cluster.gateway import SenderQueue, after_sender, all_sent_s
 from llmsim.engine.clock import Clock
 from llmsim.engine.stretch import Stretch
 from llmsim.errors import InputError
@@ -68,10 +68,18 @@ def test_refusals_at_once_let_the_next_ones_through_however_many():
     assert got["end_s"][-1] == 0.125
 
 
-def test_a_sender_handles_tokens_one_after_the_other():
-    steps = [(1.0, 4), (1.5, 4), (2.0, 0), (3.0, 1)]
+def sendings(steps, token_s, free_s):
+    """When the tokens of each step, (its end, its tokens), have been sent by a sender that is free at `free_s`."""
+    for end_s, tokens in steps:
+        if tokens:
+            free_s = max(free_s, end_s) + token_s * tokens
+        yield free_s
 
-    assert [*sendings(steps, 0.25, 0.0)] == [2.0, 3.0, 3.0, 3.25]
+
+def test_a_sender_handles_tokens_one_after_the_other():
+    ends_s, tokens = np.array([1.0, 1.5, 2.0, 3.0]), np.array([4, 4, 0, 1])
+
+    assert all_sent_s(ends_s, tokens, 0.25).tolist() == [2.0, 3.0, 3.0, 3.25]
 
 
 @pytest.mark.parametrize("token_s", [0.001, 0.02, 0.05, 0.2])  # idle, mostly idle, mostly busy, ever busier
@@ -85,7 +93,7 @@ def test_all_sendings_at_once_are_those_one_after_the_other(token_s):
 
 @pytest.mark.parametrize("token_s", [0.001, 0.02, 0.2])
 def test_steps_that_a_sender_keeps_up_with_need_not_be_looked_at(token_s):
-    sent_s = []
+    sent_s, emitted = [], []
     for margin in (0.0, 0.99):
         line = {"anchor_s": 1.0, "first_s": 0.1, "growth_s": 1e-4, "line_steps": 1000, "offset": 3}
         with patch("llmsim.cluster.gateway.MARGIN", margin):
@@ -95,8 +103,10 @@ def test_steps_that_a_sender_keeps_up_with_need_not_be_looked_at(token_s):
                 sender.emitted(0, stretch, tokens=6)
                 line["offset"] += steps
                 sent_s.append(sender._sent_s[0])
+                emitted += [(stretch.step_end_s(step + 1), 6 if step + 1 == steps else 4) for step in range(steps)]
 
     assert sent_s[:4] == sent_s[4:]
+    assert sent_s[3] == [*sendings(emitted[: len(emitted) // 2], token_s, 0.0)][-1]
 
 
 def test_tokens_wait_for_the_sender_of_their_instance_and_no_step_waits_for_them():
