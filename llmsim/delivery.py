@@ -168,4 +168,5 @@ def _delivered(timelines: Timelines, times_s: Floats, before: Ints, n_tokens: In
         count=count[has],
         times_s=times_s,
         paces=None,
+        together=timelines.paces is not None or timelines.together,
     )

@@ -94,6 +94,8 @@ class Timelines:
     count: Ints  #: (S,) tokens in the range
     times_s: Floats  #: (M,) ascending within every segment
     paces: Paces | DrawnPaces | None = None  #: None: each entry of times_s is one token of a segment
+    #: whether entries of one time are tokens that came in one chunk of a stream, with no gap between them
+    together: bool = False
 
     @property
     def steps(self) -> Ints:

@@ -67,6 +67,7 @@ def drop_those_that_miss(timelines: Timelines, slo: Slo) -> Timelines:
         count=n[has],
         times_s=np.concatenate(parts),
         paces=None,
+        together=timelines.paces is not None or timelines.together,
     )
 
 

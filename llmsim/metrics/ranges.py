@@ -249,6 +249,15 @@ class Gaps:
 
     def __iter__(self) -> Iterator[tuple[Floats, Ints]]:
         """Give the gaps of the steps in blocks, then all others."""
+        if not self.timelines.together:
+            yield from self._all()
+            return
+        for gaps_s, weights in self._all():
+            between = gaps_s > 0
+            yield gaps_s[between], weights[between]
+
+    def _all(self) -> Iterator[tuple[Floats, Ints]]:
+        """Those of tokens that come together, too."""
         times_s, rows = self.timelines.times_s, layout(self.timelines)
         ranged = rows.steps > 0
         first = np.sort(rows.start[ranged])
@@ -351,4 +360,5 @@ def select(timelines: Timelines, keep: Bools) -> Timelines:
         count=timelines.count[kept],
         times_s=timelines.times_s,
         paces=None if timelines.paces is None else timelines.paces.take(kept),
+        together=timelines.together,
     )

@@ -12,9 +12,11 @@ from llmsim.engine.speculation.rule import Speculation
 from llmsim.metrics import ranges
 from llmsim.metrics.fluidity import fluidity_index
 from llmsim.metrics.gpu_time import busy_gpu_s, spent_gpu_s
+from llmsim.metrics.manipulate import drop_those_that_miss
 from llmsim.metrics.qoe import qoe
 from llmsim.record import Timelines
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.slo import Slo
 from llmsim.testing import LinearSteps, serve
 from llmsim.testing.builders import drawn
 from llmsim.workload.acceptance import Acceptance, draw_steps
@@ -82,6 +84,23 @@ def test_gaps_are_those_between_chunks_of_a_stream(both):
     between = np.sort(np.repeat(every_s, each))
     assert (between == 0).any()
     np.testing.assert_allclose(np.sort(np.repeat(gaps_s, seen)), between[between > 0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda t: drop_those_that_miss(t, Slo(ttft_s=1e6)),
+        lambda t: delivery.paced(t, ttft_s=1e-6),
+        lambda t: ranges.select(delivery.paced(t, ttft_s=1e-6), np.ones(len(t), np.bool_)),
+    ],
+)
+def test_tokens_that_come_together_do_so_when_their_times_are_written_out(both, changed):
+    """Each of these changes no time, and gives tokens one by one."""
+    compact, _ = both
+    (gaps_s, seen), (as_before_s, before) = ranges.pooled_gaps(changed(compact)), ranges.pooled_gaps(compact)
+    np.testing.assert_allclose(
+        np.sort(np.repeat(gaps_s, seen)), np.sort(np.repeat(as_before_s, before)), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_shares_of_gpu_time_add_up(record):
