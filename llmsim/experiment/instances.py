@@ -207,9 +207,9 @@ def _scheduler(
     options = _by_engine(scenario, number, policy, options) | dict(options)
     made = make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
     if made.needs_slo:
-        _check_slos(scenario, made, (*prefix, "name"))
+        _check_slos(scenario, name, (*prefix, "name"))
     if made.needs_tenants:
-        _check_tenants(scenario, made, (*prefix, "name"))
+        _check_tenants(scenario, name, made, (*prefix, "name"))
     pool = scenario.pools[number][0]
     if made.needs_whole_requests and pool.role != "mixed":
         raise InputError(
@@ -219,22 +219,21 @@ def _scheduler(
     return made
 
 
-def _check_slos(scenario: Scenario, policy: Scheduler, keys: tuple[str, ...]) -> None:
+def _check_slos(scenario: Scenario, policy: str, keys: tuple[str, ...]) -> None:
     """Refuse a policy of SLOs where requests declare no bound on the first token, or none on the time per token."""
     of = {f"class '{each.name}'": make_slo(scenario, each) for each in scenario.workload.classes}
     for name, slo in (of or {"[slo]": make_slo(scenario)}).items():
         if slo.ttft_s is None or slo.per_token_s is None:
             given = ", ".join(f"{bound} = {value:g}" for bound, value in slo.given().items())
             raise InputError(
-                f"{scenario.where(*keys)}{type(policy).__name__} goes by ttft_s and one of tpot_s, tbt_s and "
+                f"{scenario.where(*keys)}{policy} goes by ttft_s and one of tpot_s, tbt_s and "
                 f"token_deadline_s; {name} has {given}"
             )
 
 
-def _check_tenants(scenario: Scenario, policy: Scheduler, keys: tuple[str, ...]) -> None:
+def _check_tenants(scenario: Scenario, name: str, policy: Scheduler, keys: tuple[str, ...]) -> None:
     """Refuse a policy of tenants where there are none, or others than it names."""
     tenants = tenants_of(scenario)
-    name = type(policy).__name__
     if not tenants:
         raise InputError(
             f"{scenario.where(*keys)}{name} shares service out between tenants; expected [[workload.classes]], each "

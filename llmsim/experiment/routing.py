@@ -40,10 +40,9 @@ def check_declining(scenario: Scenario, router: Router, instances: Sequence[Inst
     """Refuse a router that asks schedulers what they accept where none ever declines a request."""
     if router.needs_declining and not any(each.scheduler.declines for each in instances):
         keys = ("cluster", "router") if scenario.router.name is None else ("router", "name")
-        named = ", ".join(sorted({type(each.scheduler).__name__ for each in instances}))
         raise InputError(
-            f"{scenario.where(*keys)}{scenario.router_name} asks schedulers what they would accept, and {named} "
-            "accepts all; expected a scheduler that declines, such as slos_serve"
+            f"{scenario.where(*keys)}{scenario.router_name} asks schedulers what they would accept, and "
+            f"{scenario.scheduler.name} accepts all; expected a scheduler that declines, such as slos_serve"
         )
 
 

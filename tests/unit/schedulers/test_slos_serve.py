@@ -143,10 +143,10 @@ SLOS = (
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ([SLOS, "scheduler.name=slos_serve"], "SlosServe goes by ttft_s and one of .*; class 'b' has e2e_s = 9"),
+        ([SLOS, "scheduler.name=slos_serve"], "slos_serve goes by ttft_s and one of .*; class 'b' has e2e_s = 9"),
         (["scheduler.name=slos_serve", "slo.ttft_s=null"], r"\[slo\] has tbt_s = 0.2"),
         (["scheduler.name=slos_serve", "scheduler.step_time_error=-1.0"], "step_time_error is -1.0"),
-        (["cluster.router=first_feasible"], "asks schedulers what they would accept, and ChunkedPrefill accepts all"),
+        (["cluster.router=first_feasible"], "asks schedulers what they would accept, and chunked_prefill accepts all"),
         (["scheduler.name=slos_serve", "kv_transfer.bandwidth_gb_per_s=25",
           'pool=[{name="p", role="prefill"}, {name="d", role="decode"}]'], "pool 'p' has role = 'prefill'"),
     ],

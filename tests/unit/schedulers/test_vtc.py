@@ -136,7 +136,7 @@ ONE = 'workload.classes=[{name="a", weight=1.0}, {name="b", weight=1.0, tenant="
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (["scheduler.name=vtc"], "Vtc shares service out between tenants; expected .*classes"),
+        (["scheduler.name=vtc"], "vtc shares service out between tenants; expected .*classes"),
         ([ONE, "scheduler.name=vtc", "scheduler.weights={offise=2.0}"], "no class has the tenant 'offise'.*'office'"),
         ([ONE, "scheduler.name=vtc", "scheduler.weights={office=0.0}"], "weights.office is 0.0, expected more than 0"),
         ([ONE, "scheduler.name=vtc_predicted"], "needs predicted output lengths"),
