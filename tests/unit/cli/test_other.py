@@ -215,19 +215,6 @@ def test_a_reader_of_the_output_that_goes_away_is_no_error():
         assert process.wait() == 0
 
 
-def test_rich_ends_quietly_when_the_reader_goes_away(monkeypatch, capsys):
-    def broken(*_: object, **__: object) -> None:
-        try:
-            raise BrokenPipeError
-        except BrokenPipeError:
-            raise SystemExit(1)  # noqa: B904 - as rich.console.Console.on_broken_pipe does
-
-    monkeypatch.setattr("llmsim.cli.app", broken)
-
-    assert main(["list", "gpus"]) == 0
-    assert capsys.readouterr().err == ""
-
-
 def test_a_progress_bar_comes_after_a_while(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
