@@ -37,14 +37,19 @@ LEAST_LETTERS = 4  #: of a name that may be the beginning of another
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known name, else ``"; known: a, b, c"``.
+    """Return ``"; did you mean 'x'?"`` for the closest known name, else ``"; known: a, b, c"``."""
+    choices = sorted(known)
+    if (close := closest(name, choices)) is not None:
+        return f"; did you mean '{close}'?"
+    return f"; known: {', '.join(choices)}" if choices else ""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is closest to one, if any is close.
 
     One that begins with all of the name is closer than any that is only spelt alike.
     """
-    choices = sorted(known)
-    by_letters = {choice.lower(): choice for choice in choices}
+    by_letters = {choice.lower(): choice for choice in sorted(known)}
     longer = [choice for choice in by_letters if len(name) >= LEAST_LETTERS and choice.startswith(name.lower())]
     close = sorted(longer, key=len) or difflib.get_close_matches(name.lower(), by_letters, n=1)
-    if close:
-        return f"; did you mean '{by_letters[close[0]]}'?"
-    return f"; known: {', '.join(choices)}" if choices else ""
+    return by_letters[close[0]] if close else None

@@ -8,7 +8,7 @@ block size tells how many blocks the k-th next step takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -22,10 +22,7 @@ class Batch(Protocol):
     """What the engine needs of its decoding sequences (`DecodeBatch`, and stepwise.py's `ListBatch`)."""
 
     counter: StepCounter
-
-    @property
-    def ids(self) -> Iterable[int]:
-        """Which requests decode, in the order in which they have joined."""
+    members: dict[int, Request]  #: which requests decode, by id, in the order in which they have joined
 
     @property
     def sequences(self) -> int:
@@ -67,11 +64,13 @@ class DecodeBatch:
         "_takers",
         "context_tokens",
         "counter",
+        "members",
         "sequences",
     )
 
     def __init__(self, memory: KVMemory) -> None:
         self.counter = StepCounter()
+        self.members: dict[int, Request] = {}  # on its own: a scheduler's view holds it, and may hold no finish steps
         self.sequences = 0
         self.context_tokens = 0
         self._memory = memory
@@ -90,6 +89,7 @@ class DecodeBatch:
         context = request.prompt_tokens + request.emitted_before
         request.counter = counter
         request.joined_step = steps
+        self.members[id] = request
         self.sequences += 1
         self.context_tokens += context
         self._takers[(steps + 1 - context) % self._period] += 1
@@ -105,6 +105,7 @@ class DecodeBatch:
         request.counter = None
         context = request.prompt_tokens + request.emitted_before
         request.prefilled_tokens = context - 1
+        del self.members[request.id]
         self.sequences -= 1
         self.context_tokens -= context
         self._takers[(steps + 1 - context) % self._period] -= 1
@@ -120,10 +121,6 @@ class DecodeBatch:
                 return step
             heappop(finishes)
         return NO_STEP
-
-    @property
-    def ids(self) -> Iterable[int]:
-        return self._finish_step.keys()
 
     @property
     def blocks_needed(self) -> int:

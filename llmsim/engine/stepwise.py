@@ -8,7 +8,6 @@ purpose; `--stepwise` runs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import isclose
 
 from llmsim.engine.memory import KVMemory
@@ -24,25 +23,21 @@ class ListBatch:
     def __init__(self, memory: KVMemory) -> None:
         self.counter = StepCounter()
         self._memory = memory
-        self._members: dict[int, Request] = {}
+        self.members: dict[int, Request] = {}
         self._output_left: dict[int, int] = {}
 
     @property
-    def ids(self) -> Iterable[int]:
-        return self._members.keys()
-
-    @property
     def sequences(self) -> int:
-        return len(self._members)
+        return len(self.members)
 
     @property
     def context_tokens(self) -> int:
-        return sum(request.computed_tokens + 1 for request in self._members.values())
+        return sum(request.computed_tokens + 1 for request in self.members.values())
 
     def join(self, request: Request, output_left: int) -> None:
         request.counter = self.counter
         request.joined_step = self.counter.steps
-        self._members[request.id] = request
+        self.members[request.id] = request
         self._output_left[request.id] = output_left
 
     def leave(self, request: Request) -> int:
@@ -50,7 +45,7 @@ class ListBatch:
         request.prefilled_tokens = request.computed_tokens
         request.emitted_before += emitted
         request.counter = None
-        del self._members[request.id], self._output_left[request.id]
+        del self.members[request.id], self._output_left[request.id]
         return emitted
 
     @property
@@ -59,7 +54,7 @@ class ListBatch:
 
     def blocks_within(self, steps: int) -> int:
         blocks = self._memory.blocks_for
-        held = [request.computed_tokens for request in self._members.values()]
+        held = [request.computed_tokens for request in self.members.values()]
         return sum(blocks(tokens + steps) - blocks(tokens) for tokens in held)
 
     def steps_ahead(self, free_blocks: int) -> int:

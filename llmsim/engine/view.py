@@ -46,8 +46,8 @@ class View(Limits):
 
     __slots__ = (
         "_asked",
-        "_batch",
         "_cache",
+        "_decoding",
         "_held",
         "_latency",
         "_prefilling",
@@ -75,7 +75,7 @@ class View(Limits):
         self._cache = states.cache
         self._waiting = states.waiting
         self._running = states.running
-        self._batch = states.batch
+        self._decoding = states.batch.members
         self._held = states.held
         self._prefilling = states.prefilling
         memory = states.memory
@@ -116,8 +116,7 @@ class View(Limits):
 
     @property
     def decoding(self) -> Iterable[RequestView]:
-        running = self._running
-        return [running[id] for id in self._batch.ids]
+        return self._decoding.values()
 
     @property
     def held(self) -> Set[int]:

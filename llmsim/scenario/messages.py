@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
-from llmsim.errors import InputError, nearest
+from llmsim.errors import InputError, closest, nearest
 from llmsim.scenario.vllm_names import key_called
 
 #: what people and other tools call a key -> the key
@@ -48,15 +48,17 @@ def input_error(
     path = (*prefix, *keys, *_discriminator(first))
     more = f" (and {len(rest)} more)" if rest else ""
     dotted = ".".join(path)
-    return InputError(f"{place(path)}{dotted + ': ' if path else ''}{_problem(first, owner, variant)}{more}")
+    return InputError(f"{place(path)}{dotted + ': ' if path else ''}{_problem(first, owner, variant, dotted)}{more}")
 
 
-def _problem(error: ErrorDetails, owner: type[BaseModel], variant: str) -> str:  # noqa: PLR0911 - one per kind
+def _problem(  # noqa: PLR0911 - one per kind
+    error: ErrorDetails, owner: type[BaseModel], variant: str, dotted: str
+) -> str:
     kind, given, ctx = error["type"], error["input"], error.get("ctx", {})
     if kind == "json_invalid":
         return f"not JSON ({ctx['error']})"
     if kind == "extra_forbidden":
-        return f"unknown key{variant}{_meant(str(error['loc'][-1]), _known(owner))}"
+        return f"unknown key{variant}{_meant(dotted, _known(owner))}"
     if kind == "missing":
         hint = owner.model_fields[str(error["loc"][-1])].description
         return f"missing; {hint}" if hint else "missing"
@@ -95,13 +97,16 @@ def _by_default(owner: type[BaseModel], key: str | int) -> str:
     return f" (its default is {value:g})" if type(value) in (int, float) else ""
 
 
-def _meant(key: str, known: list[str]) -> str:
+def _meant(dotted: str, known: list[str]) -> str:
     """The key that others have another name for, here or in another table, or the nearest."""
+    key = dotted.rpartition(".")[2]
     if key.lower() in ELSEWHERE and "model" in known:
         return ELSEWHERE[key.lower()]
     also = ALSO_CALLED.get(key.lower())
     meant = also if also in known else key_called(key)
-    return f"; did you mean '{meant}'?" if meant is not None else nearest(key, known)
+    if meant is None or meant == dotted or (meant.endswith(f".{key}") and closest(key, known)):
+        return nearest(key, known)
+    return f"; did you mean '{meant}'?"
 
 
 def _known(owner: type[BaseModel]) -> list[str]:

@@ -14,9 +14,8 @@ from llmsim.engine.async_loop import AsyncLoop
 from llmsim.engine.journal import Journal, TokenTimes
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.speculation.batch import SpeculatingBatch
-from llmsim.engine.speculation.loop import SpeculatingLook
+from llmsim.engine.speculation.loop import SpeculatingView
 from llmsim.engine.speculation.states import Speculating
-from llmsim.latency.contract import LatencyModel
 from llmsim.request import Request, RequestView
 from llmsim.waiting import WaitingQueue
 
@@ -64,12 +63,8 @@ class SpeculatingStatesAhead(StatesAhead, Speculating):
         request.prefilled_tokens += in_vain  # computed all the same
 
 
-class SpeculatingViewAhead(SpeculatingLook, ViewAhead):
+class SpeculatingViewAhead(SpeculatingView, ViewAhead):
     """What a scheduler sees of such states."""
-
-    def __init__(self, states: SpeculatingStatesAhead, max_model_len: int, latency: LatencyModel) -> None:
-        self._states = states
-        super().__init__(states, max_model_len, latency)
 
     def blocks_to_decode(self, request: RequestView) -> int:
         """KV blocks that a decoding request takes in the next batch."""

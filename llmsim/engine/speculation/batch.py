@@ -8,7 +8,7 @@ positions, modulo a block, tells how many blocks any number of steps takes.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -99,6 +99,7 @@ class SpeculativeBatch:
         "drafts",
         "draws",
         "lag",
+        "members",
         "reach",
         "sequences",
         "stride",
@@ -112,6 +113,7 @@ class SpeculativeBatch:
         self.lag = lag  #: 1: steps are decided while the ones before them run (`acceptance.Pace`)
         self.drafts = 0  #: tokens that each sequence drafts in a step at present
         self.changed = True
+        self.members: dict[int, Request] = {}
         self._memory = memory
         self._needed: int | None = None  # blocks for the next step, once they are counted
         self._cycle = memory.block_tokens * PER_TOKEN
@@ -126,10 +128,6 @@ class SpeculativeBatch:
         self._first_finish = NO_STEP
 
     @property
-    def ids(self) -> Iterable[int]:
-        return self._joined.keys()
-
-    @property
     def context_tokens(self) -> int:
         """The same in tokens, rounded down."""
         return self.context // PER_TOKEN
@@ -140,6 +138,7 @@ class SpeculativeBatch:
         pace = paced(request, self, steps)
         gain, position = pace.gain, pace.base_tokens * PER_TOKEN + pace.phase
         self._joined[id] = position, gain, output_left
+        self.members[id] = request
         self._enter(id, pace, position, output_left)
         self.context += position + PER_TOKEN
         self.stride += gain
@@ -178,6 +177,7 @@ class SpeculativeBatch:
     def leave(self, request: Request, in_vain: int = 0) -> int:
         steps, id = self.counter.steps, request.id
         position, gain, output_left = self._joined.pop(id)
+        del self.members[id]
         since = steps - request.joined_step
         self._exit(id, position, gain, request.joined_step)
         self.context -= position + since * gain + PER_TOKEN

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 
 from llmsim.engine.loop import Loop
 from llmsim.engine.request_states import RequestStates
-from llmsim.engine.speculation.states import Speculating
+from llmsim.engine.speculation.states import Reservation, Speculating
 from llmsim.engine.view import View
-from llmsim.latency.contract import LatencyModel
 from llmsim.request import RequestView
 
 
-class SpeculatingLook(View):
+class SpeculatingView(View):
     """What a scheduler sees of such states; whether they are ahead of the GPU or not."""
 
-    _states: Speculating
+    _reservation: Reservation  #: and not the states: the truth could be reached from there
 
     def updated(self, states: RequestStates) -> View:
         """Read the states at a step boundary."""
-        self.query_tokens = 1 + self._states.drafts
+        assert isinstance(states, Speculating)
+        self._reservation = states.reservation
+        self.query_tokens = 1 + states.drafts
         super().updated(states)
         if states.held:
             self.decode_blocks = states.batch.blocks_needed + sum(map(self.blocks_to_decode, states.held.values()))
@@ -40,15 +41,11 @@ class SpeculatingLook(View):
 
     def blocks_to_decode(self, request: RequestView) -> int:
         """KV blocks that a decoding request takes in the next step."""
-        return 0 if request.tokens_to_prefill else self._states.blocks_to_decode(self._running[request.id])
-
-
-class SpeculatingView(SpeculatingLook):
-    """What a scheduler sees of states of an instance that decides its steps one after another."""
-
-    def __init__(self, states: Speculating, max_model_len: int, latency: LatencyModel) -> None:
-        self._states = states
-        super().__init__(states, max_model_len, latency)
+        if request.tokens_to_prefill:
+            return 0
+        own, blocks_for = self._running[request.id], self.blocks_for
+        reserved_tokens = self._reservation.next_tokens(own, self.query_tokens - 1)
+        return blocks_for(reserved_tokens) - blocks_for(own.reserved_tokens)
 
 
 class SpeculativeLoop(Loop):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import isnan
+from typing import NamedTuple
 
 from llmsim.acceptance import PER_TOKEN
 from llmsim.engine.request_states import RequestStates
@@ -10,6 +12,24 @@ from llmsim.engine.speculation.batch import SpeculatingBatch
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import NOT_YET_S, Request
+
+
+class Reservation(NamedTuple):
+    """What requests that speculate have memory for, as far as it is no secret."""
+
+    reach: int  #: tokens, beyond those in memory, that each has memory for in a step
+    lag: int  #: 1: steps are decided while the ones before them run
+    drawn: bool  #: whether what steps yield is drawn at random
+
+    def next_tokens(self, request: Request, drafts: int) -> int:
+        """Tokens that a decoding request has memory for once its next step has begun."""
+        pace = request.pace
+        if request.counter is not None and pace is not None:
+            return pace.reserved_tokens(request.counter.steps - request.joined_step + 1)
+        if self.drawn:
+            return request.prefilled_tokens + self.reach
+        position = PER_TOKEN * request.prefilled_tokens + request.phase
+        return (position - self.lag * request.acceptance[drafts]) // PER_TOKEN + self.reach
 
 
 class Speculating(RequestStates):
@@ -98,13 +118,13 @@ class Speculating(RequestStates):
 
     def _next_reserved(self, request: Request) -> int:
         """Tokens that a request has memory for once its next step has begun."""
-        batch, pace = self.batch, request.pace
-        if request.counter is not None and pace is not None:
-            return pace.reserved_tokens(request.counter.steps - request.joined_step + 1)
-        if batch.draws is not None:
-            return request.prefilled_tokens + batch.reach
-        position = PER_TOKEN * request.prefilled_tokens + request.phase
-        return (position - batch.lag * request.acceptance[batch.drafts]) // PER_TOKEN + batch.reach
+        return self.reservation.next_tokens(request, self.batch.drafts)
+
+    @cached_property
+    def reservation(self) -> Reservation:
+        """What requests have memory for."""
+        batch = self.batch
+        return Reservation(batch.reach, batch.lag, drawn=batch.draws is not None)
 
     @property
     def drafts(self) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from llmsim.acceptance import PER_TOKEN, Draws
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.speculation.batch import DrawsOf, paced, stopped
@@ -67,20 +65,17 @@ class SpeculativeListBatch:
         self.lag = lag
         self.drafts = 0
         self.changed = True
+        self.members: dict[int, Request] = {}
         self._memory = memory
-        self._members: dict[int, Member] = {}
-
-    @property
-    def ids(self) -> Iterable[int]:
-        return self._members.keys()
+        self._counted: dict[int, Member] = {}
 
     @property
     def sequences(self) -> int:
-        return len(self._members)
+        return len(self._counted)
 
     @property
     def context(self) -> int:
-        return sum(each.position + PER_TOKEN for each in self._members.values())
+        return sum(each.position + PER_TOKEN for each in self._counted.values())
 
     @property
     def context_tokens(self) -> int:
@@ -88,11 +83,12 @@ class SpeculativeListBatch:
 
     @property
     def stride(self) -> int:
-        return sum(each.gain for each in self._members.values())
+        return sum(each.gain for each in self._counted.values())
 
     def join(self, request: Request, output_left: int) -> None:
         pace = paced(request, self, self.counter.steps)
-        self._members[request.id] = Member(
+        self.members[request.id] = request
+        self._counted[request.id] = Member(
             request, pace.gain, self.lag, output_left, None if self.draws is None else self.draws(request.id)
         )
         request.counter = self.counter
@@ -101,7 +97,8 @@ class SpeculativeListBatch:
 
     def leave(self, request: Request, in_vain: int = 0) -> int:
         self.changed = True
-        member = self._members.pop(request.id)
+        member = self._counted.pop(request.id)
+        del self.members[request.id]
         assert request.pace is not None
         steps, joined_with = self.counter.steps - request.joined_step, request.pace.base_tokens
         output_left = member.output_left + member.computed_tokens - joined_with
@@ -115,7 +112,7 @@ class SpeculativeListBatch:
 
     def blocks_within(self, steps: int) -> int:
         blocks, taken = self._memory.blocks_for, 0
-        for each in self._members.values():
+        for each in self._counted.values():
             later = each.copy()
             for _ in range(steps):
                 later.step(self.reach)
@@ -123,7 +120,7 @@ class SpeculativeListBatch:
         return taken
 
     def steps_ahead(self, free_blocks: int) -> int:
-        steps, left = 0, [each.copy() for each in self._members.values()]
+        steps, left = 0, [each.copy() for each in self._counted.values()]
         while all(each.output_left > 0 for each in left) and self.blocks_within(steps + 1) <= free_blocks:
             steps += 1
             for each in left:
@@ -133,11 +130,11 @@ class SpeculativeListBatch:
     def advance(self, steps: int) -> list[int]:
         self._memory.take(self.blocks_within(steps))
         self.counter.steps += steps
-        left = {id: each.output_left for id, each in self._members.items()}
-        for each in self._members.values():
+        left = {id: each.output_left for id, each in self._counted.items()}
+        for each in self._counted.values():
             for _ in range(steps):
                 each.step(self.reach)
-        return sorted(id for id, each in self._members.items() if each.output_left <= 0 < left[id])
+        return sorted(id for id, each in self._counted.items() if each.output_left <= 0 < left[id])
 
 
 class SpeculativeSingleSteps(SingleSteps, SpeculativeStepTimes):

@@ -64,8 +64,10 @@ def _show_changing(console: Console, planned: AnsweredPlan) -> None:
         probability = "" if one.probability is None else f", P {one.probability:.3f}"
         say(
             console,
-            f"\n[bold]instances by the rule of autoscaling[/bold]: {one.answer}{probability}, "
-            f"{scaled.usd_per_hour(one):,.2f} USD/h in the mean; {one.reason}",
+            styled(
+                ("\ninstances by the rule of autoscaling", "bold"),
+                f": {one.answer}{probability}, {scaled.usd_per_hour(one):,.2f} USD/h in the mean; {one.reason}",
+            ),
         )
     if planned.phases:
         needed = [answer.carries.instances if answer.carries else None for _, answer in planned.phases]
@@ -73,7 +75,7 @@ def _show_changing(console: Console, planned: AnsweredPlan) -> None:
         mean = f"; {sum(known) / len(known):.2f} in the mean" if len(known) == len(needed) else ""
         shown = " ".join("?" if count is None else str(count) for count in needed)
         rates = " ".join(f"{rate:g}" for rate, _ in planned.phases)
-        say(console, f"\n[bold]fewest instances by phase[/bold]: {shown}{mean}; at requests/s: {rates}")
+        say(console, styled(("\nfewest instances by phase", "bold"), f": {shown}{mean}; at requests/s: {rates}"))
 
 
 def _name(answer: Answer) -> str:

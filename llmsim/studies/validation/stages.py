@@ -152,7 +152,8 @@ def printed_stage(path: Path, result: MeasuredResult) -> Stage:
     found = {name: value for name, value in found.items() if math.isfinite(value) and value > 0}
     where = str(path) if result.runs == 1 else f"{path}, run {result.run}"
     if rate is None or not math.isfinite(rate):
-        raise InputError(f"{where}: {result.source}: a summary without a rate; expected requests at a rate per second")
+        wanted = "expected its requests per second, or every request (of vLLM: --save-detailed)"
+        raise InputError(f"{where}: {result.source}: a summary without a rate; {wanted}")
     if not requests or not any(split(name)[1] == "mean" for name in found):
         raise InputError(f"{where}: {result.source}: expected the number of requests, and means of TTFT, TPOT or E2E")
     return Stage(path.name, rate, int(requests), found)

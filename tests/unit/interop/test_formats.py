@@ -196,7 +196,7 @@ def test_a_file_within_gzip(tmp_path):
     (tmp_path / "cut.json.gz").write_bytes(packed[:-200])
 
     assert len(read_measured(tmp_path / "vllm.json.gz").timelines) == len(REQUESTS)
-    with pytest.raises(InputError, match="gzip file that is cut off"):
+    with pytest.raises(InputError, match="the gzip file is truncated"):
         read_measured(tmp_path / "cut.json.gz")
 
 

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from llmsim import experiment
+from llmsim.engine.speculation.rule import Speculation
 from llmsim.errors import InputError
 from llmsim.reports.tables.run_tables import show_run
 from llmsim.scenario import load_scenario
 from llmsim.scheduler import Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
-from llmsim.testing import serve, with_guesses, workload
+from llmsim.testing import LinearSteps, serve, with_guesses, workload
+from llmsim.workload.acceptance import draw
 from llmsim.workload.prediction import predict, representatives
 
 SMALL = ["workload.requests=60", "cluster.num_gpu_blocks=4000"]
@@ -154,6 +156,7 @@ class Curious(Scheduler):
     """Looks at everything that can be reached from what it is given, by any attribute, private ones included."""
 
     asks_every_step = True
+    honours_speculation = True
 
     def __init__(self, secret):
         self.secret = secret
@@ -183,14 +186,21 @@ def reachable(root):
                 open_.append(inner)
 
 
+@pytest.mark.parametrize("speculates", [False, True])
+@pytest.mark.parametrize("async_scheduling", [False, True])
 @pytest.mark.parametrize("stretches", [True, False])
-def test_no_path_leads_from_a_view_to_the_truth(stretches):
+def test_no_path_leads_from_a_view_to_the_truth(stretches, async_scheduling, speculates):
     """True lengths of a million and more, which nothing else in the run comes near, are nowhere to be found."""
     secret = set(range(1_000_000, 1_000_020))
     guessed = with_guesses(workload(*((0.01 * k, 20, 1_000_000 + k) for k in range(20))))
     requests = replace(guessed, asked=None)  # what clients declare is no secret
+    options = {"stretches": stretches, "async_scheduling": async_scheduling}
+    if speculates:
+        options["speculation"] = Speculation(((1, 3),), 0, {3: LinearSteps()})
+        lengths = [[100, 150, 190, 220]]
+        requests = replace(requests, acceptance=draw(np.random.default_rng(0), lengths, np.zeros(20, np.int64), 3))
     policy = Curious(secret)
-    serve(requests, policy, num_gpu_blocks=100_000, max_model_len=2_000_000, until_s=0.5, stretches=stretches)
+    serve(requests, policy, num_gpu_blocks=100_000, max_model_len=2_000_000, until_s=0.5, **options)
 
     assert policy.found == []
     assert policy.seen > 1000

@@ -237,7 +237,7 @@ def test_what_is_wrong_with_a_folder_or_archive_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     says = {
         folder: "client 3 has no chunk-3-dataset.json",
-        tmp_path / "broken.tar.gz": "not a whole tar archive",
+        tmp_path / "broken.tar.gz": "the gzip file is truncated",
         twice: "client 7 is in below/chunk-7-dataset.json and in chunk-7-dataset.json",
         tmp_path / "empty": "no client; expected files named",
         tmp_path / "nowhere": "no such folder or archive",

@@ -80,7 +80,7 @@ def test_every_name_can_be_bound():
         (lambda: arrival_process("poisson"), "arrival process 'poisson' needs the option 'rate_per_s'"),
         (
             lambda: arrival_process("poisson", rate=1),
-            "arrival process 'poisson' has no option 'rate'; known: rate_per_s",
+            "arrival process 'poisson' has no option 'rate'; did you mean 'rate_per_s'?",
         ),
         (lambda: length_source("share_gpt"), "unknown length source 'share_gpt'; did you mean 'sharegpt'?"),
         (lambda: length_source("fixed", prompt_tokens=1), "needs the option 'output_tokens'"),
