@@ -61,6 +61,7 @@ def test_a_plan_never_names_another_number(capacity_per_s, share, needed, reques
             "plan.least_seeds=2",
             "plan.most_seeds=2",
             "plan.most_instances=8",
+            "plan.model_error=false",
         ],
     )
     (answer,) = planning.make_plan(question, InThisProcess()).answers
