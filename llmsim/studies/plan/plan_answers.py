@@ -34,9 +34,9 @@ RATE_STEP, RATE_STEPS = 1.1, 8
 UNTIL_LONGER = 16
 #: instances more than the answer's, or as many again, among which one that bears the error of step times is looked for
 MORE = 2
-#: runs at each error of the step times, up to so many times longer than the answer's; what they cannot tell counts as
-#: not carried
-MODEL_SEEDS, LONGER = 4, 16
+#: runs at each error of the step times, of no more requests than this unless the load is given: the error is far wider
+#: than what longer ones would tell; what they cannot tell counts as not carried
+MODEL_SEEDS, MODEL_REQUESTS = 2, 16_000
 
 
 @dataclass(frozen=True)
@@ -255,10 +255,9 @@ class Planner:
         if kind is None:
             return None
         carries, asked = best.carries, self.question.table.confidence
-        length, seeds = max(run.requests for run in carries.runs), len(carries.runs)
-        seeds, most = min(seeds, MODEL_SEEDS), max(length, min(LONGER * length, self.question.table.most_requests))
-        given = self.question.load.given
-        rules = Rules(asked, seeds, seeds, length, length if given else most, given)
+        given, length = self.question.load.given, max(run.requests for run in carries.runs)
+        seeds, length = min(len(carries.runs), MODEL_SEEDS), length if given else min(length, MODEL_REQUESTS)
+        rules = Rules(asked, seeds, seeds, length, length if given else MODEL_REQUESTS, given)
 
         def carried(factor: float, instances: int = carries.instances) -> bool:
             self._evaluated()
