@@ -82,7 +82,7 @@ def test_a_benchmarks_summary_is_a_stage(tmp_path: Path) -> None:
         {"ttft_mean_s": 0.04, "ttft_p50_s": 0.039, "ttft_p99_s": 0.07, "tpot_mean_s": 0.012, "e2e_mean_s": 0.13}
     )
     with pytest.raises(
-        InputError, match=r"closed\.json: vLLM.*: a summary without a rate; expected requests at a rate"
+        InputError, match=r"closed\.json: vLLM.*: a summary without a rate; expected its requests per second"
     ):
         asked_stages(summary(tmp_path / "closed.json", request_rate="inf", max_concurrency=8), None)
 
