@@ -148,7 +148,7 @@ def fit(
         Path | None, typer.Option(metavar="PNG", help="Draw the trace and what the table draws here.")
     ] = None,
 ) -> None:
-    """Print a [workload] table whose requests have a trace's rate, burstiness, and lengths, in classes."""
+    """Print a workload table of a scenario whose requests have a trace's rate, burstiness, and lengths, in classes."""
     check_picture(picture)
     from llmsim.workload.trace_fit import fit as fitted
 
