@@ -12,8 +12,7 @@ from math import nextafter
 
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import RequestView
-from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
-from llmsim.waiting import WaitingQueue
+from llmsim.scheduler import Around, Decision, InstanceView, Scheduler
 
 INFINITE_S = float("inf")
 
@@ -40,7 +39,7 @@ class Deadlines:
         return request.arrival_s + due_s
 
 
-class Abandoning(Scheduler):
+class Abandoning(Around):
     """A scheduler that drops requests which miss a deadline, and leaves the rest to another scheduler.
 
     With `foresee` a waiting request is dropped as soon as it must miss: even alone, in a step that starts now, its
@@ -56,21 +55,11 @@ class Abandoning(Scheduler):
         running: bool = True,
         foresee: LatencyModel | None = None,
     ) -> None:
-        self.scheduler = scheduler
+        super().__init__(scheduler)
         self.deadlines = deadlines
         self.waiting = waiting
         self.running = running
         self.foresee = foresee
-        self.asks_every_step = scheduler.asks_every_step
-        self.needs_prediction = scheduler.needs_prediction
-        self.declines = scheduler.declines
-        self.prefix_cache = scheduler.prefix_cache
-        self.honours_speculation = scheduler.honours_speculation
-
-    @property
-    def most_running(self) -> int | None:
-        """Ask the other scheduler."""
-        return self.scheduler.most_running
 
     def schedule(self, view: InstanceView) -> Decision:
         """Drop late requests; if there are none, let the other scheduler decide, until one may be late."""
@@ -102,15 +91,3 @@ class Abandoning(Scheduler):
             yield request, due_s
         for request in view.running if self.running else ():
             yield request, self.deadlines.next_s(request)
-
-    def new_queue(self) -> WaitingQueue:
-        """Let the other scheduler order the queue."""
-        return self.scheduler.new_queue()
-
-    def accepts(self, request: RequestView, view: InstanceView) -> bool:
-        """Ask the other scheduler."""
-        return self.scheduler.accepts(request, view)
-
-    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
-        """Ask the other scheduler."""
-        return self.scheduler.why_never(request, limits)

@@ -289,6 +289,32 @@ class Scheduler(ABC):
         return None
 
 
+class Around(Scheduler):
+    """Passes another scheduler through, with all that it declares: a subclass changes what it decides, or watches."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        for declared in Scheduler.__annotations__:
+            setattr(self, declared, getattr(scheduler, declared))
+
+    @property
+    def most_running(self) -> int | None:
+        """Ask the other scheduler."""
+        return self.scheduler.most_running
+
+    def new_queue(self) -> WaitingQueue:
+        """Let the other scheduler order the queue."""
+        return self.scheduler.new_queue()
+
+    def accepts(self, request: RequestView, view: InstanceView) -> bool:
+        """Ask the other scheduler."""
+        return self.scheduler.accepts(request, view)
+
+    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
+        """Ask the other scheduler."""
+        return self.scheduler.why_never(request, limits)
+
+
 def positive(**options: float | None) -> None:
     """Raise InputError for an option that is not above zero; None is left alone."""
     for name, value in options.items():

@@ -13,9 +13,7 @@ from typing import Any
 
 from llmsim import guests
 from llmsim.errors import InputError, PolicyError
-from llmsim.request import RequestView
-from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
-from llmsim.waiting import WaitingQueue
+from llmsim.scheduler import Around, Decision, InstanceView, Scheduler
 
 AGAIN_S = 0.1  #: a policy that catches the alarm hears it again after so long
 
@@ -29,16 +27,12 @@ def can_be_limited() -> bool:
     return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 
 
-class TimeLimited(Scheduler):
+class TimeLimited(Around):
     """A scheduler that must decide within so many seconds."""
 
     def __init__(self, scheduler: Scheduler, limit_s: float) -> None:
-        self._scheduler = scheduler
+        super().__init__(scheduler)
         self._limit_s = limit_s
-        self.asks_every_step = scheduler.asks_every_step
-        self.needs_prediction = scheduler.needs_prediction
-        self.declines = scheduler.declines
-        self.prefix_cache = scheduler.prefix_cache
 
     @classmethod
     def around(cls, scheduler: Scheduler, limit_s: float) -> TimeLimited:
@@ -48,33 +42,16 @@ class TimeLimited(Scheduler):
         named: type[TimeLimited] = type(type(scheduler).__name__, (cls,), {})
         return named(scheduler, limit_s)
 
-    @property
-    def most_running(self) -> int | None:
-        """Ask the other scheduler."""
-        return self._scheduler.most_running
-
     def schedule(self, view: InstanceView) -> Decision:
         """Let the other scheduler decide; `PolicyError` with time and line where that takes too long."""
         try:
             with _alarm(self._limit_s):
-                return self._scheduler.schedule(view)
+                return self.scheduler.schedule(view)
         except Late as error:
             place = guests.in_a_line(error).removeprefix("Late").strip()
             raise PolicyError(
                 f"{type(self).__name__} at t={view.now_s:.6f} s: no decision within {self._limit_s:g} s {place}"
             ) from None
-
-    def new_queue(self) -> WaitingQueue:
-        """Pass through."""
-        return self._scheduler.new_queue()
-
-    def accepts(self, request: RequestView, view: InstanceView) -> bool:
-        """Pass through."""
-        return self._scheduler.accepts(request, view)
-
-    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
-        """Pass through."""
-        return self._scheduler.why_never(request, limits)
 
 
 @contextmanager

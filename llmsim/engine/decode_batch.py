@@ -8,7 +8,7 @@ block size tells how many blocks the k-th next step takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -110,17 +110,8 @@ class DecodeBatch:
         self.context_tokens -= context
         self._takers[(steps + 1 - context) % self._period] -= 1
         if self._finish_step.pop(request.id) == self._first_finish:
-            self._first_finish = self._look_for_first()
+            self._first_finish = next_finish(self._finishes, self._finish_step)
         return emitted
-
-    def _look_for_first(self) -> int:
-        finishes = self._finishes
-        while finishes:
-            step, id = finishes[0]
-            if self._finish_step.get(id) == step:
-                return step
-            heappop(finishes)
-        return NO_STEP
 
     @property
     def blocks_needed(self) -> int:
@@ -165,3 +156,13 @@ class DecodeBatch:
         end = now + steps % period
         blocks = sum(takers[now:end]) + steps // period * self.sequences
         return blocks if end <= period else blocks + sum(takers[: end - period])
+
+
+def next_finish(finishes: list[tuple[int, int]], finish_step: Mapping[int, int]) -> int:
+    """The count of steps when the next sequence is done: of a heap whose stale entries `finish_step` lacks."""
+    while finishes:
+        step, id = finishes[0]
+        if finish_step.get(id) == step:
+            return step
+        heappop(finishes)
+    return NO_STEP

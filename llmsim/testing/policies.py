@@ -12,13 +12,12 @@ from llmsim.cluster.fleet import ORACLE, Reports
 from llmsim.errors import PolicyError
 from llmsim.request import Outcome, RequestView
 from llmsim.router import FleetView, Router
-from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
+from llmsim.scheduler import Around, Decision, InstanceView, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.testing.builders import LinearSteps, drawn, serve
 from llmsim.testing.made import check_made
 from llmsim.testing.records import same
 from llmsim.time_limit import TimeLimited, can_be_limited
-from llmsim.waiting import WaitingQueue
 
 #: longer than any decision about some dozens of requests takes; by the clock on the wall, and a machine may be busy
 DECIDES_WITHIN_S = 10.0
@@ -35,43 +34,22 @@ def found_by_checks() -> Iterator[None]:
         raise
 
 
-class PurityChecker(Scheduler):
+class PurityChecker(Around):
     """Passes a scheduler through, and checks that it is pure: asked twice, it says the same and changes nothing."""
 
     def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self.asks_every_step = scheduler.asks_every_step
-        self.needs_prediction = scheduler.needs_prediction
-        self.declines = scheduler.declines
-        self.prefix_cache = scheduler.prefix_cache
+        super().__init__(scheduler)
         self.decisions: list[tuple[float, Decision]] = []  #: when, and what was decided
-
-    @property
-    def most_running(self) -> int | None:
-        """Ask the other scheduler."""
-        return self._scheduler.most_running
 
     def schedule(self, view: InstanceView) -> Decision:
         """Ask twice."""
         before = _snapshot(view)
         _check_sums(view)
-        decision = self._scheduler.schedule(view)
-        assert decision == self._scheduler.schedule(view), "the same view, another decision"
+        decision = self.scheduler.schedule(view)
+        assert decision == self.scheduler.schedule(view), "the same view, another decision"
         assert before == _snapshot(view), "the policy changed what it may only read"
         self.decisions.append((view.now_s, decision))
         return decision
-
-    def new_queue(self) -> WaitingQueue:
-        """Pass through."""
-        return self._scheduler.new_queue()
-
-    def accepts(self, request: RequestView, view: InstanceView) -> bool:
-        """Pass through."""
-        return self._scheduler.accepts(request, view)
-
-    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
-        """Pass through."""
-        return self._scheduler.why_never(request, limits)
 
 
 def _check_sums(view: InstanceView) -> None:

@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from llmsim.acceptance import PER_TOKEN, DrawnPace, Draws, Pace
-from llmsim.engine.decode_batch import NO_STEP, Batch
+from llmsim.engine.decode_batch import NO_STEP, Batch, next_finish
 from llmsim.engine.memory import KVMemory
 from llmsim.request import Request, StepCounter
 
@@ -186,17 +186,8 @@ class SpeculativeBatch:
         self.sequences -= 1
         emitted = stopped(request, since, output_left, in_vain)
         if self._finish_step.pop(id) == self._first_finish:
-            self._first_finish = self._look_for_first()
+            self._first_finish = next_finish(self._finishes, self._finish_step)
         return emitted
-
-    def _look_for_first(self) -> int:
-        finishes = self._finishes
-        while finishes:
-            step, id = finishes[0]
-            if self._finish_step.get(id) == step:
-                return step
-            heappop(finishes)
-        return NO_STEP
 
     @property
     def blocks_needed(self) -> int:

@@ -12,25 +12,23 @@ from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.record import Record
 from llmsim.request import RequestView
 from llmsim.routers.round_robin import RoundRobin
-from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
+from llmsim.scheduler import Around, Decision, InstanceView, Scheduler
 from llmsim.studies.validation.decision_runs import TICK_S, DecisionRun, Fate, Step
-from llmsim.waiting import WaitingQueue
 from llmsim.workload.asked import exactly
 
 
-class Watched(Scheduler):
+class Watched(Around):
     """Passes a scheduler through, and notes what each of its decisions means for the step that follows."""
 
-    asks_every_step = True
-
     def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
+        super().__init__(scheduler)
+        self.asks_every_step = True
         self.steps: list[Step] = []  #: their ends, and what finishes then, are not known yet
         self.found: dict[int, list[int]] = {}  #: request -> tokens found cached at each admission
 
     def schedule(self, view: InstanceView) -> Decision:
         """Ask, and note."""
-        decision = self._scheduler.schedule(view)
+        decision = self.scheduler.schedule(view)
         self.steps.append(self._step(view, decision))
         return decision
 
@@ -62,14 +60,6 @@ class Watched(Scheduler):
             running=view.num_running + len(admitted) - len(decision.preempt),
             finished=[],
         )
-
-    def new_queue(self) -> WaitingQueue:
-        """Pass through."""
-        return self._scheduler.new_queue()
-
-    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
-        """Pass through."""
-        return self._scheduler.why_never(request, limits)
 
 
 def _blocks(view: InstanceView, request: RequestView, computed: int, tokens: int) -> int:

@@ -14,14 +14,12 @@ from llmsim.cluster.spec import InstanceSpec, RunOptions
 from llmsim.engine.radix_cache import RadixCache
 from llmsim.latency.contract import Chunk, LatencyModel, Line
 from llmsim.record import Record
-from llmsim.request import RequestView
 from llmsim.routers.round_robin import RoundRobin
-from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler
+from llmsim.scheduler import Around, Decision, InstanceView, Scheduler
 from llmsim.schedulers.sglang import Notes, Sglang
 from llmsim.studies.validation.decision_runs import TICK_S, Fate
 from llmsim.studies.validation.decisions import Difference, fates_of, first_difference
 from llmsim.studies.validation.sglang_runs import Batch, SglangRun, Step
-from llmsim.waiting import WaitingQueue
 
 DIGITS = 9  #: of new_token_ratio
 
@@ -50,20 +48,20 @@ def spec_of(run: SglangRun, scheduler: Scheduler) -> InstanceSpec:
     )
 
 
-class Watched(Scheduler):
+class Watched(Around):
     """Passes a scheduler through, and notes what each of its decisions means for the step that follows."""
 
-    asks_every_step = True
-    prefix_cache = Sglang.prefix_cache
+    scheduler: Sglang
 
     def __init__(self, scheduler: Sglang) -> None:
-        self._scheduler = scheduler
+        super().__init__(scheduler)
+        self.asks_every_step = True
         self.steps: list[Step] = []  #: what is known once the memory is taken, or at their ends, is missing
         self.found: dict[int, list[int]] = {}  #: request -> cached tokens at each admission
 
     def schedule(self, view: InstanceView) -> Decision:
         """Ask, and note."""
-        decision = self._scheduler.schedule(view)
+        decision = self.scheduler.schedule(view)
         self.steps.append(self._step(view, decision))
         return decision
 
@@ -93,17 +91,9 @@ class Watched(Scheduler):
             running=len(stay),
             chunked=next((id for id, tokens in left.items() if tokens), None),
             full=int(notes.full),
-            ratio=round(self._scheduler.decayed(notes.ratio, int(decays)), DIGITS),
+            ratio=round(self.scheduler.decayed(notes.ratio, int(decays)), DIGITS),
             finished=[],
         )
-
-    def new_queue(self) -> WaitingQueue:
-        """Pass through."""
-        return self._scheduler.new_queue()
-
-    def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
-        """Pass through."""
-        return self._scheduler.why_never(request, limits)
 
 
 class Weighed(LatencyModel):
