@@ -56,7 +56,7 @@ def load_file(path: str | Path, base: Callable[..., P]) -> type[P]:
     file, kind = Path(path), cast(type[P], base)
     if not file.is_file():
         raise InputError(f"{path}: no such file, expected a Python file with a {kind.__name__}")
-    spec = importlib.util.spec_from_file_location(f"llmsim_policy_{file.stem}", file)
+    spec = importlib.util.spec_from_file_location(f"{guests.FILE_PREFIX}{file.stem}", file)
     if spec is None or spec.loader is None:
         raise InputError(f"{path}: expected a Python file, with a name that ends in .py")
     module = importlib.util.module_from_spec(spec)

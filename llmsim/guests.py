@@ -17,6 +17,7 @@ from llmsim.errors import LlmsimError, PolicyError
 
 E = TypeVar("E", bound=LlmsimError)
 
+FILE_PREFIX = "llmsim_policy_"  #: of the names of modules that a file makes
 MOST_LETTERS = 300  #: of an error's own text
 _PACKAGE = str(Path(__file__).parent)
 _RAISE = dis.opmap["RAISE_VARARGS"]
@@ -42,15 +43,30 @@ def blamed(error: BaseException, whose: str, kind: type[E], file: Path | None = 
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Turn what guests raise, wherever they are called, into `PolicyError`; other errors pass."""
+    """Turn what guests raise, wherever they are called, into `PolicyError`; other errors pass.
+
+    So do errors of ours that only a bug can raise, where guests are in the process: they may have written on our state.
+    """
     try:
         yield
     except BaseException as error:
         guest = next((trace for trace in reversed(_traces(error)) if _module_of(trace) in _modules), None)
-        if guest is None:
+        if guest is not None:
+            raise blamed(error, guest.tb_frame.f_code.co_qualname, PolicyError) from error
+        if not _modules or not isinstance(error, Exception) or isinstance(error, LlmsimError | MemoryError | OSError):
             raise
-        name = guest.tb_frame.f_code.co_qualname
-        raise blamed(error, name, PolicyError) from error
+        raise PolicyError(_broken(error)) from error
+
+
+def _broken(error: Exception) -> str:
+    """Tell an error in our own code that a guest may have caused."""
+    last = _traces(error)[-1]
+    place = f"{Path(_file_of(last)).name}, line {last.tb_lineno}"
+    named = ", ".join(sorted(name.removeprefix(FILE_PREFIX) for name in _modules))
+    return (
+        f"the engine's state does not hold together any more ({type(error).__name__}: {_text(error)}; {place}): code "
+        f"from outside ({named}) may write on what it was only shown; if it does not, please tell the maintainers"
+    )
 
 
 def is_ctrl_c(error: BaseException) -> bool:

@@ -71,6 +71,7 @@ def compare(
     ] = None,
     allow: Allow = None,
     force: choose.ForceAndReplace = False,
+    decision_limit_s: choose.DecisionLimit = None,
     as_json: choose.AsJson = False,
 ) -> int:
     """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for which requests."""
@@ -81,8 +82,8 @@ def compare(
 
     formats = choose.formats(pictures)
     conditions = [comparing.parse_condition(text) for text in fail_if or []]
-    latency = choose.own_files(changes or [], None, latency_file).latency
-    sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [], latency)
+    files = choose.own_files(changes or [], None, latency_file, decision_limit_s)
+    sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [], files)
     default = None if as_json else RESULTS / f"{folder_name(sides[0].scenario.name)}-compare"
     folder = folder_for(out, default, question_of(sides), comparing.COMPARISON_FILE, force=force)
     executors = _executors(min(jobs, seeds * len(sides)))

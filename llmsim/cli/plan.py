@@ -41,6 +41,7 @@ def plan(
     force: Replace = False,
     pictures: choose.Pictures = "png",
     named: As = None,
+    decision_limit_s: choose.DecisionLimit = None,
     as_json: choose.AsJson = False,
 ) -> None:
     """Find the fewest instances for a load, or the largest load for a cluster, within the targets of its plan table.
@@ -56,7 +57,7 @@ def plan(
     from llmsim.studies.sweep import in_this_process
 
     formats = choose.formats(pictures)
-    files = choose.own_files(changes or [], scheduler_file, latency_file)
+    files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s)
     question = planning.read_plan(scenario, changes or [], files, named=named)
     default = None if as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
     folder = folder_for(out, default, question_of(question), planning.PLAN_FILE, force=force)

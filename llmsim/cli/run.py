@@ -41,9 +41,6 @@ SaveAs = Annotated[
 Check = Annotated[
     bool, typer.Option("--check", help="Check conservation of requests and tokens, and Little's law: for debugging.")
 ]
-DecisionLimit = Annotated[
-    float | None, typer.Option(min=0.001, help="Stop a scheduler that takes longer to decide.", show_default="none")
-]
 Perfetto = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write a trace for ui.perfetto.dev (extra perfetto).")
 ]
@@ -70,7 +67,7 @@ def run(
     save_as: SaveAs = None,
     perfetto: Perfetto = None,
     force: choose.ForceAndReplace = False,
-    decision_limit_s: DecisionLimit = None,
+    decision_limit_s: choose.DecisionLimit = None,
     until_sure: UntilSure = False,
     check: Check = False,
     sensitivity: Sensitivity = False,
@@ -81,7 +78,7 @@ def run(
     from llmsim.experiment.seal import folder_for
 
     formats = choose.formats(pictures)
-    files = choose.own_files(changes or [], scheduler_file, latency_file)
+    files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s)
     classes = files.load()
     described = _described(scenario, changes or [], files.changes())
     if until_sure:
@@ -95,9 +92,7 @@ def run(
         expect(requests_of(described))
         progress = stack.enter_context(ProgressBar("requests served"))
         with told("simulated and scored"):
-            result = experiment.run(
-                described, **classes, stepwise=stepwise, progress=progress, decision_limit_s=decision_limit_s
-            )
+            result = experiment.run(described, **classes, stepwise=stepwise, progress=progress)
         if check:
             _check(result)
         with told("written"):

@@ -89,6 +89,10 @@ AssumeSends = Annotated[
     bool, typer.Option("--assume-sends", help="Of a result without send times: draw them at the rate that it states.")
 ]
 
+DecisionLimit = Annotated[
+    float | None, typer.Option(min=0.001, help="Stop a scheduler that takes longer to decide.", show_default="none")
+]
+
 
 def formats(pictures: str) -> tuple[str, ...]:
     """Read the formats of pictures; InputError for one that is none. PNG, which reports show, is always among them."""
@@ -99,7 +103,12 @@ def formats(pictures: str) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in asked or name == "png")
 
 
-def own_files(changes: Sequence[str], scheduler_file: Path | None, latency_file: Path | None) -> OwnFiles:
+def own_files(
+    changes: Sequence[str],
+    scheduler_file: Path | None,
+    latency_file: Path | None,
+    decision_limit_s: float | None = None,
+) -> OwnFiles:
     """Gather the Python files given; InputError where a name is given, too."""
     from llmsim.experiment.own_files import OwnFiles
 
@@ -111,7 +120,7 @@ def own_files(changes: Sequence[str], scheduler_file: Path | None, latency_file:
     for option, file, keys in named:
         if file is not None and (both := next((key for key in given if key in keys), None)) is not None:
             raise InputError(f"{option} and --set {both}=… exclude each other; give one of them")
-    return OwnFiles(scheduler_file, latency_file)
+    return OwnFiles(scheduler_file, latency_file, decision_limit_s)
 
 
 def bounds(

@@ -63,11 +63,6 @@ class Assembly:
         """What the instances' step times rest on, in words."""
         return "; ".join(dict.fromkeys(instance.latency.basis for instance in self.instances))
 
-    def with_decision_limit(self, limit_s: float) -> Assembly:
-        """Refuse, as `PolicyError`, a scheduler that takes longer than this to decide, by the clock on the wall."""
-        limited = [replace(spec, scheduler=TimeLimited.around(spec.scheduler, limit_s)) for spec in self.instances]
-        return replace(self, instances=tuple(limited))
-
     def with_step_times(self, factor: float) -> Assembly:
         """Return the same parts, but every step takes `factor` times as long."""
         return replace(self, instances=tuple(_slowed(instance, factor) for instance in self.instances))
@@ -92,12 +87,14 @@ def assemble(
     scheduler: type[Scheduler] | None = None,
     latency: type[LatencySource] | None = None,
     workload: Workload | None = None,
+    decision_limit_s: float | None = None,
 ) -> Assembly:
     """Make all that a run of a scenario consists of.
 
     `scheduler` and `latency` take the place of those that the scenario names, with the options it gives; `workload`
-    that of the scenario's requests, which are not drawn or read then. Raises InputError with place and key for what the
-    scenario asks and cannot have.
+    that of the scenario's requests, which are not drawn or read then. A scheduler that takes longer than
+    `decision_limit_s` to decide, by the clock on the wall, is refused as `PolicyError`. Raises InputError with place
+    and key for what the scenario asks and cannot have.
     """
     router = make_router(scenario)
     slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
@@ -108,6 +105,9 @@ def assemble(
         workload = make_workload(scenario, draws)
     workload = replace(workload, acceptance=make_acceptance(scenario, draws.speculation, workload))
     options = make_options(scenario, draws, len(workload))
+    if decision_limit_s is not None:
+        limited = (TimeLimited.around(spec.scheduler, decision_limit_s) for spec in instances)
+        instances = [replace(spec, scheduler=each) for spec, each in zip(instances, limited, strict=True)]
     return Assembly(workload, tuple(instances), router, draws, options, slo, user, window)
 
 
@@ -131,10 +131,14 @@ ONE_REQUEST = Workload(np.zeros(1), np.ones(1, np.int64), np.ones(1, np.int64), 
 
 
 def check(
-    scenario: Scenario, *, scheduler: type[Scheduler] | None = None, latency: type[LatencySource] | None = None
+    scenario: Scenario,
+    *,
+    scheduler: type[Scheduler] | None = None,
+    latency: type[LatencySource] | None = None,
+    decision_limit_s: float | None = None,
 ) -> None:
     """Assemble all that a run consists of but its requests: InputError for what cannot be had."""
-    assemble(scenario, scheduler=scheduler, latency=latency, workload=ONE_REQUEST)
+    assemble(scenario, scheduler=scheduler, latency=latency, workload=ONE_REQUEST, decision_limit_s=decision_limit_s)
 
 
 def _slowed(instance: InstanceSpec, factor: float) -> InstanceSpec:

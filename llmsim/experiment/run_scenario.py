@@ -104,11 +104,9 @@ def run(
     have, and `PolicyError` for what a policy does wrong, or takes longer than `decision_limit_s` to decide.
     """
     started_s = time.perf_counter()
-    assembly = assemble(scenario, scheduler=scheduler, latency=latency)
+    assembly = assemble(scenario, scheduler=scheduler, latency=latency, decision_limit_s=decision_limit_s)
     if step_time_factor != 1:
         assembly = assembly.with_step_times(step_time_factor)
-    if decision_limit_s is not None:
-        assembly = assembly.with_decision_limit(decision_limit_s)
     record = assembly.simulate(stepwise=stepwise, progress=progress)
     blocks, window = assembly.num_gpu_blocks, assembly.window
     received = delivered(scenario, record)

@@ -103,7 +103,7 @@ def check_own(folder: Path, of: str, mark: str) -> None:
     if (folder / mark).is_file() and holds_another(folder, of):
         raise InputError(
             f"{folder}: holds the result of another scenario, or one that is not whole; "
-            "expected another --out, or --force to replace it"
+            "give another folder, or --force (force=True in Python) to replace it"
         )
 
 

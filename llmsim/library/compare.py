@@ -10,9 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from llmsim.experiment.own_files import OwnFiles
+from llmsim.experiment.seal import folder_for
 from llmsim.library.shown import Shown, kept
 from llmsim.studies import compare as comparing
 from llmsim.studies.compare import Comparison
+from llmsim.studies.compare.comparison_folder import question_of
 from llmsim.studies.processes import process_pool
 
 
@@ -44,9 +47,11 @@ class CompareResult(Shown):
 
         show_comparison(self.comparison, None)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write tables and pictures."""
-        return kept(folder, comparing.COMPARISON_FILE, lambda scratch: keep_comparison(self.comparison, scratch))
+    def save(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Write tables and pictures; `force`: in place of another comparison's, too."""
+        of = question_of([side for side, _ in self.comparison.sides])
+        write = partial(keep_comparison, self.comparison)
+        return kept(folder, comparing.COMPARISON_FILE, write, of, force=force)
 
 
 def compare(
@@ -59,17 +64,26 @@ def compare(
     fail_if: Sequence[str] = (),
     allow: Sequence[str] = (),
     jobs: int = 1,
+    decision_limit_s: float | None = None,
     out: str | Path | None = None,
+    force: bool = False,
 ) -> CompareResult:
-    """Run scenarios, or one under several `schedulers`, on the same requests, as ``llmsim compare`` does."""
+    """Run scenarios, or one under several `schedulers`, on the same requests, as ``llmsim compare`` does.
+
+    A scheduler that takes longer than `decision_limit_s` to decide is stopped. InputError, before anything runs, for an
+    `out` that holds another comparison, unless by `force`.
+    """
     paths = [scenario] if isinstance(scenario, str | Path) else list(scenario)
     conditions = [comparing.parse_condition(text) for text in fail_if]
-    sides = comparing.read_sides(paths, schedulers, overrides, allow, latency_file)
+    files = OwnFiles(latency=latency_file, decision_limit_s=decision_limit_s)
+    sides = comparing.read_sides(paths, schedulers, overrides, allow, files)
+    if out is not None:
+        folder_for(Path(out), None, question_of(sides), comparing.COMPARISON_FILE, force=force)
     jobs = min(jobs, seeds * len(sides))
     executors = None if jobs == 1 else partial(process_pool, jobs)
     result = CompareResult(comparing.compare(sides, seeds=seeds, conditions=conditions, executors=executors))
     if out is not None:
-        result.save(out)
+        result.save(out, force=force)
     return result
 
 

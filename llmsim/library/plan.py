@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 
 from llmsim.experiment.own_files import OwnFiles
+from llmsim.experiment.seal import folder_for
 from llmsim.library.shown import Shown, kept
 from llmsim.studies import plan as planning
 from llmsim.studies.plan import AnsweredPlan
+from llmsim.studies.plan.plan_folder import question_of
 from llmsim.studies.processes import process_pool
 from llmsim.studies.sweep import in_this_process
 
@@ -39,9 +41,10 @@ class PlanResult(Shown):
 
         show_plan(self.planned, None)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write plan, tables and picture."""
-        return kept(folder, planning.PLAN_FILE, lambda scratch: keep_plan(self.planned, scratch))
+    def save(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Write plan, tables and picture; `force`: in place of another plan, too."""
+        of = question_of(self.planned.question)
+        return kept(folder, planning.PLAN_FILE, lambda scratch: keep_plan(self.planned, scratch), of, force=force)
 
 
 def plan(
@@ -51,18 +54,25 @@ def plan(
     scheduler_file: Path | None = None,
     latency_file: Path | None = None,
     jobs: int = 1,
+    decision_limit_s: float | None = None,
     out: str | Path | None = None,
+    force: bool = False,
     named: str | None = None,
 ) -> PlanResult:
     """Find the fewest instances for a load, or the largest load for a cluster, as ``llmsim plan`` does.
 
-    `named` is a definition of capacity, as of ``--as``: "distserve", "sarathi", "vidur" or "mooncake".
+    `named` is a definition of capacity, as of ``--as``: "distserve", "sarathi", "vidur" or "mooncake". A scheduler that
+    takes longer than `decision_limit_s` to decide is stopped. InputError, before anything runs, for an `out` that holds
+    another plan, unless by `force`.
     """
-    question = planning.read_plan(str(scenario), overrides, OwnFiles(scheduler_file, latency_file), named=named)
+    files = OwnFiles(scheduler_file, latency_file, decision_limit_s)
+    question = planning.read_plan(str(scenario), overrides, files, named=named)
+    if out is not None:
+        folder_for(Path(out), None, question_of(question), planning.PLAN_FILE, force=force)
     with in_this_process() if jobs == 1 else process_pool(jobs) as executor:
         result = PlanResult(planning.make_plan(question, executor))
     if out is not None:
-        result.save(out)
+        result.save(out, force=force)
     return result
 
 

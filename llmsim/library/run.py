@@ -9,7 +9,8 @@ import pandas as pd
 
 from llmsim import experiment
 from llmsim.errors import InputError
-from llmsim.experiment.result_folder import requests_frame, steps_frame
+from llmsim.experiment.result_folder import question_of, requests_frame, steps_frame
+from llmsim.experiment.seal import folder_for
 from llmsim.latency.contract import LatencySource
 from llmsim.library.shown import Shown, kept
 from llmsim.scenario import Scenario, load_scenario
@@ -35,9 +36,10 @@ class RunResult(experiment.Result, Shown):
 
         show_run(self, None)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write tables, score and pictures."""
-        return kept(folder, experiment.SCENARIO_FILE, lambda scratch: keep_run(self, scratch))
+    def save(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Write tables, score and pictures; `force`: in place of another scenario's, too."""
+        of = question_of(self.scenario)
+        return kept(folder, experiment.SCENARIO_FILE, lambda scratch: keep_run(self, scratch), of, force=force)
 
 
 def run(
@@ -46,21 +48,26 @@ def run(
     *,
     scheduler: type[Scheduler] | None = None,
     latency: type[LatencySource] | None = None,
+    decision_limit_s: float | None = None,
     out: str | Path | None = None,
+    force: bool = False,
 ) -> RunResult:
     """Run a scenario, given as such or by its name or file, as ``llmsim run`` does.
 
     `overrides` are those of ``--set``: ``["workload.arrivals.rate_per_s=4"]``. `scheduler` and `latency`, classes, take
-    the place of those that the scenario names.
+    the place of those that the scenario names; a scheduler that takes longer than `decision_limit_s` to decide is
+    stopped. InputError, before anything runs, for an `out` that holds another scenario's result, unless by `force`.
     """
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario, overrides)
     elif overrides:
         raise InputError("run: overrides change a scenario's file; expected them where the scenario was loaded")
-    done = experiment.run(scenario, scheduler=scheduler, latency=latency)
+    if out is not None:
+        folder_for(Path(out), None, question_of(scenario), experiment.SCENARIO_FILE, force=force)
+    done = experiment.run(scenario, scheduler=scheduler, latency=latency, decision_limit_s=decision_limit_s)
     result = RunResult(done.scenario, done.record, done.num_gpu_blocks, done.score)
     if out is not None:
-        result.save(out)
+        result.save(out, force=force)
     return result
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llmsim.experiment import staged
+from llmsim.experiment.seal import check_own
 
 
 class Shown(ABC):
@@ -21,7 +22,10 @@ class Shown(ABC):
 
     @abstractmethod
     def save(self, folder: str | Path) -> Path:
-        """Write the files of the command's ``--out`` into a folder, all or none; return it."""
+        """Write the files of the command's ``--out`` into a folder, all or none; return it.
+
+        InputError where it holds the result of another scenario, unless by `force` of those that have it.
+        """
 
     def _repr_html_(self) -> str:
         text = io.StringIO()
@@ -30,8 +34,15 @@ class Shown(ABC):
         return f"<pre>{html.escape(text.getvalue().strip())}</pre>"
 
 
-def kept(folder: str | Path, mark: str, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a folder, which appears whole or not at all; return it."""
+def kept(
+    folder: str | Path, mark: str, write: Callable[[Path], object], of: str | None = None, *, force: bool = False
+) -> Path:
+    """Let `write` fill a folder, which appears whole or not at all; return it.
+
+    InputError where it holds the answer to another question than `of`, unless by `force`.
+    """
+    if of is not None and not force:
+        check_own(Path(folder), of, mark)
     with staged(Path(folder), mark) as scratch:
         write(scratch)
     return Path(folder)

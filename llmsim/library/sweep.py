@@ -61,14 +61,18 @@ def sweep(
     scheduler_file: Path | None = None,
     latency_file: Path | None = None,
     jobs: int = 1,
+    decision_limit_s: float | None = None,
     out: str | Path | None = None,
 ) -> SweepResult:
     """Run a scenario at every point of its sweep table, as ``llmsim sweep`` does.
 
     `axes` are ``key=values``, `seeds` the runs of each point. In an `out` that holds points already, what is left is
-    run; without one, points are kept in a temporary folder, which is not removed.
+    run; without one, points are kept in a temporary folder, which is not removed. A scheduler that takes longer than
+    `decision_limit_s` to decide is stopped.
     """
-    asked = sweeping.read_sweep(scenario, overrides, axes, seeds, OwnFiles(scheduler_file, latency_file))
+    asked = sweeping.read_sweep(
+        scenario, overrides, axes, seeds, OwnFiles(scheduler_file, latency_file, decision_limit_s)
+    )
     folder = Path(tempfile.mkdtemp(prefix="llmsim-sweep-")) if out is None else Path(out)
     executors = sweeping.in_this_process if jobs == 1 else partial(process_pool, jobs)
     swept = sweeping.run_sweep(asked, folder, executors=executors, in_flight=2 * jobs if jobs > 1 else 1)

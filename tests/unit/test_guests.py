@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmsim import guests
+from llmsim.cli import main
 from llmsim.errors import InputError, PolicyError
 from llmsim.router import Router
 from llmsim.scheduler import Decision
@@ -178,6 +179,45 @@ def test_a_decision_that_takes_too_long_is_stopped_even_if_the_policy_catches_al
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
     serve(REQUESTS, TimeLimited.around(ChunkedPrefill(), 60.0))
+
+
+def test_a_policy_that_breaks_the_engines_own_state_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of what it was shown; the engine fails later, in code of its own."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(FILE.format(body="view._running.clear(); return super().schedule(view)"))
+    monkeypatch.setattr(guests, "_modules", set())
+
+    assert main(["run", "quickstart", *SMALL, "--json", "--scheduler-file", "mine.py"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the engine's state does not hold together any more (KeyError: 0; request_states.py")
+    assert "from outside (mine)" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--json"),
+        ("sweep", "--axis", "cluster.instances=1,2", "--jobs", "1", "--out", "out"),
+        ("plan", "--json", "--set", "plan.targets=['ttft_s.p90 <= 1.0']"),
+        ("compare", "--json", "--schedulers", "fcfs,mine.py"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_command_that_takes_a_policy_can_stop_one_that_thinks_for_ever(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(FILE.format(body="while True: pass"))
+    own = () if words[0] == "compare" else ("--scheduler-file", "mine.py")
+
+    assert main([words[0], "quickstart", *SMALL, *words[1:], *own, "--decision-limit-s", "0.05"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "Mine at t=" in said[0]
+    assert "no decision within 0.05 s (mine.py, line 9)" in said[0]
 
 
 def test_the_check_of_schedulers_stops_those_that_think_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -40,17 +40,16 @@ def read_sides(
     schedulers: Sequence[str] = (),
     changes: Sequence[str] = (),
     allowed: Sequence[str] = (),
-    latency_file: Path | None = None,
+    files: OwnFiles = NO_FILES,
 ) -> tuple[Side, ...]:
     """Read two or more scenarios, or one for each of the schedulers (names, or Python files that end in .py).
 
-    `changes` are ``key=value`` as of ``--set``, for every side, as is `latency_file`, a file of step times. The first
-    side is the one that others are held against. Raises InputError unless every side can be run, and for sides that
+    `changes` are ``key=value`` as of ``--set``, for every side, as are `files`, which name no scheduler. The first side
+    is the one that others are held against. Raises InputError unless every side can be run, and for sides that
     differ in what `ALIKE_KEYS` names, keys or tables in `allowed` excepted.
     """
     if schedulers and len(paths) != 1:
         raise InputError(f"--schedulers goes with one scenario, {len(paths)} are given")
-    files = OwnFiles(latency=latency_file)
     given = [*(parse_change(text) for text in changes), *files.changes()]
     count = len(schedulers or paths)
     if not LEAST_SIDES <= count <= MOST_SIDES:
@@ -77,7 +76,7 @@ def _of_schedulers(
         file = Path(name) if name.endswith(".py") else None
         said = name if file is None else file.stem
         scenario = source.scenario([*given, Change(("scheduler", "name"), said)])
-        yield Side(label, said, scenario, OwnFiles(file, files.latency).resolved())
+        yield Side(label, said, scenario, replace(files, scheduler=file).resolved())
 
 
 def _check_alike(sides: Sequence[Side], allowed: Sequence[str]) -> None:

@@ -167,6 +167,30 @@ def test_what_cannot_be_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_another_questions_result_is_replaced_only_by_force(tmp_path, monkeypatch):
+    """Refused before anything runs; the same question again is no other one."""
+    monkeypatch.setattr("llmsim.reports.plots.draw", lambda *_: [])
+    monkeypatch.setattr("llmsim.reports.plots.comparison_plots.draw_comparison", lambda *_, **__: [])
+    folder = tmp_path / "r"
+    for _ in range(2):
+        llmsim.run("quickstart", SMALL, out=folder)
+    held = (folder / "scenario.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("llmsim.experiment.run_scenario.assemble", None)
+        with pytest.raises(InputError, match=r"another scenario.*force=True"):
+            llmsim.run("quickstart", [*SMALL, "seed=7"], out=folder)
+    other = llmsim.run("quickstart", [*SMALL, "seed=7"])
+    with pytest.raises(InputError, match="another scenario"):
+        other.save(folder)
+    assert (folder / "scenario.json").read_bytes() == held
+    other.save(folder, force=True)
+    assert (folder / "scenario.json").read_bytes() != held
+
+    llmsim.compare("quickstart", SMALL, schedulers=["chunked_prefill", "fcfs"], out=tmp_path / "c")
+    with pytest.raises(InputError, match="another scenario"):
+        llmsim.compare("quickstart", SMALL, schedulers=["fcfs", "static"], out=tmp_path / "c")
+
+
 def test_the_same_calls_give_the_same_numbers(run):
     again = llmsim.run("quickstart", SMALL)
 
