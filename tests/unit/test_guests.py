@@ -252,8 +252,8 @@ def test_ctrl_c_is_not_the_policys() -> None:
         serve(REQUESTS, deciding(lambda _: pressed()))
 
 
-def test_what_a_guest_raises_anywhere_is_told() -> None:
-    guests.note(__name__)
+def test_what_a_guest_raises_anywhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guests, "_modules", {__name__})
     with (
         pytest.raises(PolicyError, match=r"fails.<locals>.call: ValueError: odd \(test_guests.py, line"),
         guests.contained(),
