@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmsim.cli import shared_options as choose
 from llmsim.cli.output import ProgressBar
 from llmsim.errors import InputError
 
@@ -29,17 +30,21 @@ def figures(
         typer.Option(help="Folder for PNG, PDF, SVG and CSV.", show_default="results/figures; none with --check"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the claims as JSON, nothing else.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that simulate.")] = 2,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that simulate.", show_default="2")] = None,
+    dask: choose.Dask = None,
 ) -> None:
     """Make the figures of arXiv 2410.14257, or of related papers, each with its claim, its evidence and its limits."""
     from llmsim.experiment import in_the_way
     from llmsim.figures import make_figures
+    from llmsim.figures.make import PROCESSES
+    from llmsim.studies.executors import executors_of
 
     folder = FOLDER if out is None and not (check or as_json) else out
     if folder is not None and (file := in_the_way(folder)) is not None:
         raise InputError(f"--out {file}: expected a folder, but a file of that name is in the way")
+    executors = executors_of(jobs, dask, unless_said=PROCESSES)
     with ProgressBar("runs") as progress:
-        claims, files = make_figures(names or (), quick=quick, out=folder, workers=jobs, progress=progress)
+        claims, files = make_figures(names or (), quick=quick, out=folder, executors=executors, progress=progress)
     if as_json:
         print(json.dumps([claim.to_dict() for claim in claims], indent=2, ensure_ascii=False, allow_nan=False))
     else:

@@ -25,7 +25,7 @@ As = Annotated[
     typer.Option(
         "--as",
         metavar="NAME",
-        help="Find the largest load as a paper defines it: distserve, sarathi, vidur or mooncake.",
+        help="Find the largest load as a paper defines it: distserve, sarathi, vidur, mooncake or slos-serve.",
     ),
 ]
 
@@ -36,7 +36,8 @@ def plan(
     changes: choose.Changes = None,
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,
-    jobs: choose.Jobs = 1,
+    jobs: choose.JobsOrDask = None,
+    dask: choose.Dask = None,
     out: Out = None,
     force: Replace = False,
     pictures: choose.Pictures = "png",
@@ -53,19 +54,18 @@ def plan(
     from llmsim.experiment.seal import folder_for
     from llmsim.studies import plan as planning
     from llmsim.studies.plan.plan_folder import question_of, to_dict
-    from llmsim.studies.processes import process_pool
-    from llmsim.studies.sweep import in_this_process
+    from llmsim.studies.executors import executors_of
 
-    formats = choose.formats(pictures)
+    formats, executors = choose.formats(pictures), executors_of(jobs, dask)
     files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s)
     question = planning.read_plan(scenario, changes or [], files, named=named)
     default = None if as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
     folder = folder_for(out, default, question_of(question), planning.PLAN_FILE, force=force)
     with ExitStack() as stack:
         scratch = stack.enter_context(experiment.staged(folder, planning.PLAN_FILE)) if folder is not None else None
-        executor = stack.enter_context(in_this_process() if jobs == 1 else process_pool(jobs))
+        executor = stack.enter_context(executors())
         runs = planning.EXPECTED_EVALUATIONS * question.table.least_seeds * len(question.candidates)
-        expect(runs * requests_of(question.scenario), runs, jobs)
+        expect(runs * requests_of(question.scenario), runs, jobs or 1)
         progress = stack.enter_context(ProgressBar("clusters tried"))
         runs_kept = None if folder is None else folder.with_name(f".{folder.name}.runs")
         planned = planning.make_plan(question, executor, progress, runs_kept)

@@ -18,7 +18,7 @@ from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.experiment.own_files import OwnFiles
-    from llmsim.studies.sweep.executors import Executors
+    from llmsim.studies.executors import Executors
 
 #: points that wait for a process while another is computed
 AHEAD = 2
@@ -55,7 +55,7 @@ def sweep(
     axes: Axes = None,
     seeds: Seeds = None,
     jobs: Jobs = None,
-    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run on this Dask scheduler's cluster.")] = None,
+    dask: choose.Dask = None,
     out: Out = None,
     scheduler_file: choose.SchedulerFile = None,
     latency_file: choose.LatencyFile = None,

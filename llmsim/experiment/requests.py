@@ -179,7 +179,7 @@ def _read_requests(chosen: TraceWorkload, streams: Streams) -> Workload:
 
     options = chosen.model_dump(exclude={"trace", "classes", "arrivals"})
     if chosen.arrivals is None:
-        return read_trace(chosen.trace, timeless=False, **options)
+        return read_trace(chosen.trace, timeless=False, rng=streams.arrivals, **options)
     process = arrival_process(chosen.arrivals.process, **chosen.arrivals.options)
     return read_trace(chosen.trace, arrivals=partial(process.times_s, streams.arrivals), **options)
 

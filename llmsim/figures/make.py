@@ -26,6 +26,7 @@ from llmsim.figures import (
 from llmsim.figures.claim import Claim, PaperFigure
 from llmsim.figures.draw import save_all, style
 from llmsim.figures.plan import run_plans
+from llmsim.studies.executors import Executors, in_processes
 
 FIGURES: dict[str, PaperFigure] = {
     module.FIGURE.name: module.FIGURE
@@ -53,6 +54,7 @@ PAPER = "paper"
 MODELS = ("mixtures", "kv_memory")
 #: too long to be made with others
 ALONE = ("ranking",)
+PROCESSES = 2  #: that simulate, unless executors are given
 GROUPS = {
     PAPER: tuple(name for name in FIGURES if name not in (*RELATED, *MODELS, *ALONE)),
     "related": RELATED,
@@ -70,7 +72,7 @@ def make_figures(
     *,
     quick: bool = False,
     out: Path | None = None,
-    workers: int = 2,
+    executors: Executors | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Claim], list[Path]]:
     """Make the named figures and groups, or those of the paper; return their claims and the files written to `out`."""
@@ -79,7 +81,7 @@ def make_figures(
             raise InputError(f"unknown figure '{name}'{nearest(name, [*FIGURES, *GROUPS])}")
     wanted = dict.fromkeys(each for name in names or (PAPER,) for each in GROUPS.get(name, (name,)))
     chosen = [FIGURES[name] for name in wanted]
-    sweeps = run_plans((plan for figure in chosen for plan in figure.plans(quick)), workers=workers, progress=progress)
+    sweeps = run_plans((plan for figure in chosen for plan in figure.plans(quick)), executors=executors or in_processes(PROCESSES), progress=progress)
     files: list[Path] = []
     with style():
         made = [figure.make(sweeps, quick) for figure in chosen]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from llmsim import experiment
 from llmsim.figures.numbers import measure
 from llmsim.record import Floats
 from llmsim.scenario import Scenario, load_scenario
+from llmsim.studies.executors import Executors, in_this_process
 
 #: scenario under scenarios/paper/ -> the rate, requests/s, near which the instance saturates
 SETTINGS = {
@@ -132,13 +132,16 @@ def grid(quick: bool, *policies: str) -> tuple[Plan, ...]:
 
 
 def run_plans(
-    plans: Iterable[Plan], *, workers: int = 2, progress: Callable[[int, int], None] | None = None
+    plans: Iterable[Plan],
+    *,
+    executors: Executors = in_this_process,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[Plan, Sweep]:
-    """Run every plan once, on `workers` processes; the result does not depend on how many."""
+    """Run every plan once, on any executor; the result does not depend on which."""
     unique = list(dict.fromkeys(plans))
     jobs = [(plan, rate, seed) for plan in unique for rate in plan.rates_per_s.tolist() for seed in range(plan.seeds)]
     rows: list[dict[str, float]] = []
-    with ProcessPoolExecutor(max_workers=workers) as pool:
+    with executors() as pool:
         for row in pool.map(_run, jobs, chunksize=4):
             rows.append(row)
             if progress is not None:

@@ -14,9 +14,8 @@ from llmsim.experiment.seal import folder_for
 from llmsim.library.shown import Shown, kept
 from llmsim.studies import plan as planning
 from llmsim.studies.plan import AnsweredPlan
+from llmsim.studies.executors import in_processes
 from llmsim.studies.plan.plan_folder import question_of
-from llmsim.studies.processes import process_pool
-from llmsim.studies.sweep import in_this_process
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +60,15 @@ def plan(
 ) -> PlanResult:
     """Find the fewest instances for a load, or the largest load for a cluster, as ``llmsim plan`` does.
 
-    `named` is a definition of capacity, as of ``--as``: "distserve", "sarathi", "vidur" or "mooncake". A scheduler that
-    takes longer than `decision_limit_s` to decide is stopped. InputError, before anything runs, for an `out` that holds
-    another plan, unless by `force`.
+    `named` is a definition of capacity, as of ``--as``: "distserve", "sarathi", "vidur", "mooncake" or "slos-serve". A
+    scheduler that takes longer than `decision_limit_s` to decide is stopped. InputError, before anything runs, for an
+    `out` that holds another plan, unless by `force`.
     """
     files = OwnFiles(scheduler_file, latency_file, decision_limit_s)
     question = planning.read_plan(str(scenario), overrides, files, named=named)
     if out is not None:
         folder_for(Path(out), None, question_of(question), planning.PLAN_FILE, force=force)
-    with in_this_process() if jobs == 1 else process_pool(jobs) as executor:
+    with in_processes(jobs)() as executor:
         result = PlanResult(planning.make_plan(question, executor))
     if out is not None:
         result.save(out, force=force)

@@ -227,6 +227,8 @@ class TraceWorkload(Table):
     #: when requests and conversations begin, in place of the file's times; needed where it has none
     arrivals: ArrivalsTable | None = None
     rate_scale: Positive = 1.0
+    #: so many times as many requests in the same time: copies at other times of the trace, or fewer, at random
+    superpose: Annotated[float, Field(gt=0, le=1000)] = 1.0
     start_s: NotNegative = 0.0
     duration_s: Positive | None = None
     limit: Requests | None = Field(None, validation_alias=AliasChoices("limit", "requests"))

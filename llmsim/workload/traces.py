@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from llmsim.errors import InputError
 from llmsim.workload.arguments import not_negative, positive, whole
 from llmsim.workload.contract import Workload
+from llmsim.workload.superposed import superposed
 from llmsim.workload.trace_layout import TraceOptions
 from llmsim.workload.trace_rows import Need, Rows, read_rows
 from llmsim.workload.trace_sessions import Draw, linked, timed, with_histories
@@ -57,6 +58,8 @@ def read_trace(
     *,
     arrivals: Draw | None = None,
     timeless: bool = True,
+    superpose: float = 1.0,
+    rng: np.random.Generator | None = None,
     rate_scale: float = 1.0,
     start_s: float = 0.0,
     duration_s: float | None = None,
@@ -69,9 +72,9 @@ def read_trace(
     `tokens_per_character`, `tokenizer`. `start_s` and `duration_s` choose start_s <= arrival < start_s +
     duration_s on the trace's own clock (dates and times since 1970: seconds from the earliest one), `limit` the first
     so many of these. Of conversations, those that begin in the window are chosen, whole. Time 0 of the workload is
-    start_s; then all times are divided by `rate_scale`: 2.0 means twice the rate. Requests that arrive
-    together keep the file's order. Rows with 0 output tokens (logs write failed requests so) are left out,
-    and `source` says how many. With a limit or an end, a file whose rows are in order of arrival is read so far as
+    start_s; then all times are divided by `rate_scale`: 2.0 means twice the rate. `superpose` is how many times as many
+    requests come in the same time, drawn with `rng` (see `superposed`). Requests that arrive together keep the file's
+    order. Rows with 0 output tokens (logs write failed requests so) are left out, and `source` says how many. With a limit or an end, a file whose rows are in order of arrival is read so far as
     is needed, and no further. `arrivals` draws when requests and conversations begin, in place of the file's times;
     without it, a file that has none has all at 0, or is refused if not `timeless`. Raises InputError with file, line
     and field for anything wrong with what is read.
@@ -86,25 +89,28 @@ def read_trace(
             f"{path}: {rows.notes[-1]}; say when its requests come, such as "
             'workload.arrivals = { process = "poisson", rate_per_s = 4 }, or name the column with workload.columns'
         )
+    if (rows.timeless or arrivals is not None) and superpose != 1:
+        raise InputError(f"{path}: superpose is of the file's times; where they are drawn, draw more of them")
     rows = with_histories(path, rows) if how.turns == "new" else rows
     rows, begins_s = timed(path, rows, arrivals)
-    return _workload(path, rows, begins_s, window)
-
-
-def _workload(path: Path, rows: Rows, begins_s: NDArray[np.float64], window: TraceWindow) -> Workload:
     chosen = _window(path, rows, begins_s, window.start_s, window.end_s)
+    return _workload(path, chosen, window, superpose, rng or np.random.default_rng(0))
+
+
+def _workload(path: Path, chosen: Rows, window: TraceWindow, superpose: float, rng: np.random.Generator) -> Workload:
     served = chosen.take(chosen.output_tokens > 0)
     if len(served) == 0:
         raise InputError(f"{path}: none of the {len(chosen)} requests has any output tokens")
-    kept = served.take(np.arange(len(served))[: window.limit])
+    kept = superposed(served.take(np.arange(len(served))[: window.limit]), superpose, rng)
     sessions = linked(kept, window.rate_scale)
     turns = 0 if sessions is None else int((sessions.after >= 0).sum())
     notes = {
-        f"trace {path.name} ({rows.format})": True,
-        **dict.fromkeys(rows.notes, True),
+        f"trace {path.name} ({chosen.format})": True,
+        **dict.fromkeys(chosen.notes, True),
         f"{len(chosen) - len(served)} without output left out": len(served) < len(chosen),
         f"{turns} turns so long after the end of the one before": turns > 0,
         **dict.fromkeys(window.notes, True),
+        f"requests x {superpose:g} in the same time": superpose != 1,
     }
     return Workload(
         arrival_s=(kept.arrival_s - window.start_s) / window.rate_scale,

@@ -29,7 +29,7 @@ def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | Non
         say(console, f"cheapest by the {by}: {_name(planned.best)}")
     if planned.question.about:
         say(console, f"{planned.question.about}: {' and '.join(map(str, planned.question.targets))}")
-    if planned.question.load.given or planned.question.table.find == "load":
+    if planned.question.load.whole or planned.question.table.find == "load":
         say(console, f"load: {planned.question.load.stated}", style="dim")
     for words in (*planned.question.left_out, *planned.pruned):
         say(console, f"left out: {words}")

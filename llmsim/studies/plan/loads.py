@@ -10,11 +10,19 @@ import numpy as np
 from llmsim.errors import InputError
 from llmsim.experiment import make_workload
 from llmsim.scenario import Scenario, SyntheticWorkload
-from llmsim.scenario.workload import ArrivalsTable
+from llmsim.scenario.workload import ArrivalsTable, TraceWorkload
 from llmsim.workload.streams import streams
 from llmsim.workload.synthetic import arrival_process
 
 RATE, USERS = "rate_per_s", "users"
+#: how a trace's requests come faster: its times are divided, or it is laid beside copies of itself (or thinned)
+PRESSED, SUPERPOSED = "pressed", "superposed"
+CLIENTS = "clients"  #: of ServeGen, whose requests are drawn
+_MADE_FASTER = {
+    PRESSED: "its times are pressed or stretched, bursts and lulls with them",
+    SUPERPOSED: "over the same time, thinned at random, or beside copies of it at other times, with users of their own",
+    CLIENTS: "the rate of each client is scaled, windows keep their lengths",
+}
 #: requests whose arrivals tell the mean rate of a process that has no option for it
 COUNTED = 20_000
 #: likewise for each phase of a period
@@ -29,12 +37,14 @@ class Load:
     amount: float  #: what the scenario asks for: mean requests per second, or users
     stated: str  #: how other amounts are made, in words
     period_s: float | None = None  #: of a rate that changes: runs last whole periods
-    given: bool = False  #: a trace: it has one length, and is judged as it is
+    whole: bool = False  #: of a file: it has one length, and is judged as it is
+    given: bool = False  #: nothing of it is drawn, so that one run says all that there is to say
+    by: str = PRESSED  #: how a file's requests come faster
 
     @property
     def finite(self) -> bool:
         """Whether a run is a whole in itself, a trace or days, and need not be in a steady state."""
-        return self.given or self.period_s is not None
+        return self.whole or self.period_s is not None
 
     def requests(self, asked: int, amount: float) -> int:
         """Requests of a run that asks for so many: whole periods."""
@@ -52,8 +62,8 @@ class Load:
 ONE_A_SECOND = Load(RATE, 1.0, "")
 
 
-def load_of(scenario: Scenario) -> Load:
-    """See what a scenario asks for; InputError for what has no one amount."""
+def load_of(scenario: Scenario, by: str = PRESSED) -> Load:
+    """See what a scenario asks for; `by` says how a trace comes faster. InputError for what has no one amount."""
     workload = scenario.workload
     if isinstance(workload, SyntheticWorkload) and workload.classes_arrive:
         parts = [_rate_of(each.arrivals) for each in workload.classes if each.arrivals is not None]
@@ -65,14 +75,14 @@ def load_of(scenario: Scenario) -> Load:
         return Load(RATE, sum(rate for rate, _ in parts), "the rates of all classes are scaled alike")
     arrivals = getattr(workload, "arrivals", None)
     if arrivals is None:
-        return _of_file(scenario)
+        return _of_file(scenario, by)
+    of_file = not isinstance(workload, SyntheticWorkload)
     if arrivals.concurrency is not None:
         what = "users, each with one request or conversation at a time, are more or fewer"
-        return Load(USERS, float(arrivals.concurrency), what, given=not isinstance(workload, SyntheticWorkload))
+        return Load(USERS, float(arrivals.concurrency), what, whole=of_file, given=of_file)
     rate_per_s, period_s = _rate_of(arrivals)
-    given = not isinstance(workload, SyntheticWorkload)
     what = "the rate of conversations is scaled" if getattr(workload, "sessions", None) else "the rate is scaled"
-    return Load(RATE, rate_per_s, what, None if given else period_s, given)
+    return Load(RATE, rate_per_s, what, None if of_file else period_s, whole=of_file)
 
 
 def _rate_of(arrivals: ArrivalsTable) -> tuple[float, float | None]:
@@ -88,13 +98,15 @@ def _rate_of(arrivals: ArrivalsTable) -> tuple[float, float | None]:
     return COUNTED / float(times_s[-1]), None
 
 
-def _of_file(scenario: Scenario) -> Load:
+def _of_file(scenario: Scenario, by: str) -> Load:
     arrival_s = make_workload(scenario, streams(scenario.seed)).arrival_s
     length_s = float(np.ptp(arrival_s)) if len(arrival_s) > 1 else 0.0
+    how = by if isinstance(scenario.workload, TraceWorkload) else CLIENTS
     if length_s <= 0:
         raise InputError(f"{scenario.where('workload')}all requests arrive at once: there is no rate to plan for")
-    what = f"{len(arrival_s):,} requests over {length_s:,.0f} s; other rates: its times are pressed or stretched"
-    return Load(RATE, (len(arrival_s) - 1) / length_s, what, given=True)
+    told = f"{len(arrival_s):,} requests over {length_s:,.0f} s; other rates: {_MADE_FASTER[how]}"
+    drawn = how != PRESSED
+    return Load(RATE, (len(arrival_s) - 1) / length_s, told, whole=True, given=not drawn, by=how)
 
 
 def with_load(scenario: Scenario, load: Load, amount: float, requests: int, seed: int) -> Scenario:
@@ -107,6 +119,8 @@ def with_load(scenario: Scenario, load: Load, amount: float, requests: int, seed
         changed["classes"] = tuple(classes)
     elif getattr(workload, "arrivals", None) is not None:
         changed["arrivals"] = _with_users(workload, amount) if load.key == USERS else _scaled(workload.arrivals, factor)
+    elif load.by == SUPERPOSED:
+        changed["superpose"] = workload.superpose * factor
     else:
         changed["rate_scale"] = workload.rate_scale * factor
     until_s = scenario.until_s

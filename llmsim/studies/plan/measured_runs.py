@@ -17,7 +17,7 @@ from llmsim.metrics.window import Window, resolve
 from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY, TOO_SHORT
 from llmsim.statistics.shares import Clusters
-from llmsim.studies.plan.targets import Target, missed_by, value
+from llmsim.studies.plan.targets import STAGES, Target, missed_by, value
 
 #: numbers of every steady run, beside those that the targets name
 PAID_USD_PER_HOUR = "autoscaling.usd_per_hour"  #: of instances that come and go
@@ -60,11 +60,14 @@ def measure(
     if verdict.answer != STEADY and not (finite and verdict.answer == TOO_SHORT):
         return point
     window = experiment.make_window(scenario) if finite else steady_window(scenario, result, verdict.evidence)
-    values = _values(result, window, [*(target.metric for target in targets), *ALWAYS_MEASURED])
-    if (paid := result.score.find(PaidInstances)) is not None:
-        values[PAID_USD_PER_HOUR] = 3600 * paid.usd / result.record.end_s
     asked = asked_requests(result, window)
     missed = {str(target): events for target in targets if (events := missed_by(target, asked)) is not None}
+    metrics = [target.metric for target in targets if target.metric != STAGES]
+    values = _values(result, window, [*metrics, *ALWAYS_MEASURED])
+    stages = [missed[str(target)] for target in targets if target.metric == STAGES]
+    values |= {STAGES: 1 - events.events / events.of for events in stages}
+    if (paid := result.score.find(PaidInstances)) is not None:
+        values[PAID_USD_PER_HOUR] = 3600 * paid.usd / result.record.end_s
     return replace(point, values=values, missed=missed)
 
 

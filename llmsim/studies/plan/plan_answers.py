@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -160,6 +160,8 @@ class Planner:
         rules = Rules(table.confidence, table.least_seeds, table.most_seeds, first, most)
         if question.load.given:
             rules = Rules(table.confidence, 1, 1, first, first, given=True)
+        elif question.load.whole:
+            rules = replace(rules, most_requests=first)
 
         def measure_all(scenarios: Any) -> list[MeasuredPoint]:
             task = partial(
@@ -171,7 +173,7 @@ class Planner:
             )
             try:
                 return list(self.executor.map(task, scenarios))
-            except BrokenExecutor:
+            except (BrokenExecutor, CancelledError):
                 raise LlmsimError("a worker process died: out of memory, or killed; try --jobs 1") from None
 
         return Evaluator(
@@ -255,9 +257,9 @@ class Planner:
         if kind is None:
             return None
         carries, asked = best.carries, self.question.table.confidence
-        given, length = self.question.load.given, max(run.requests for run in carries.runs)
-        seeds, length = min(len(carries.runs), MODEL_SEEDS), length if given else min(length, MODEL_REQUESTS)
-        rules = Rules(asked, seeds, seeds, length, length if given else MODEL_REQUESTS, given)
+        load, length = self.question.load, max(run.requests for run in carries.runs)
+        seeds, length = min(len(carries.runs), MODEL_SEEDS), length if load.whole else min(length, MODEL_REQUESTS)
+        rules = Rules(asked, seeds, seeds, length, length if load.whole else MODEL_REQUESTS, load.given)
 
         def carried(factor: float, instances: int = carries.instances) -> bool:
             self._evaluated()

@@ -24,7 +24,7 @@ from llmsim.scenario.messages import input_error
 from llmsim.scenario.table import Table
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.definitions import definition
-from llmsim.studies.plan.loads import Load, load_of
+from llmsim.studies.plan.loads import SUPERPOSED, Load, load_of
 from llmsim.studies.plan.targets import Target, parse_target
 
 
@@ -73,6 +73,8 @@ class PlanTable(Table):
     most_seeds: Annotated[int, Field(ge=2, le=1000)] = 16
     #: the largest rate is found up to this share of it
     resolution: Annotated[float, Field(ge=0.001, le=0.5)] = 0.02
+    #: how a trace comes faster or slower: its times pressed, or its requests thinned or beside copies of themselves
+    trace_rates: Literal["pressed", "superposed"] = "pressed"
     #: of a load that changes: answer for so many phases of its period, too, as instances that follow it would need
     phases: Annotated[int, Field(ge=2, le=96)] | None = None
     #: whether to say how sure the best answer is of the step times, too: some more evaluations
@@ -121,7 +123,7 @@ def read_plan(
         chosen = definition(named)
         table = table.model_copy(update={"find": "load", "targets": chosen.targets(scenario)})
         about = chosen.about
-    load = load_of(scenario)
+    load = load_of(scenario, table.trace_rates)
     _check(scenario, table, load)
     targets = tuple(
         parse_target(text, f"{places(('plan', 'targets'))}plan.targets: ", Slo(**scenario.slo.model_dump()))
@@ -144,6 +146,10 @@ def _check(scenario: Scenario, table: PlanTable, load: Load) -> None:
         raise InputError(
             f"{scenario.where('autoscaling')}the largest load is that of instances that stay; "
             "leave it out (--set autoscaling=null), or find instances"
+        )
+    if table.trace_rates == SUPERPOSED and load.by != SUPERPOSED:
+        raise InputError(
+            f"{scenario.where('workload')}plan.trace_rates is of a trace with times of its own; leave it out"
         )
     if table.phases is not None and load.period_s is None:
         raise InputError(

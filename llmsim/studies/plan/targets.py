@@ -19,11 +19,16 @@ from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
 from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.slo import GRACE_S, Slo, joint, meets_each
+from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.summary import STATISTICS
 from llmsim.record import Floats, Timelines
 from llmsim.statistics import probability_at_least
 from llmsim.statistics.percentiles import weighted_percentile
 from llmsim.statistics.shares import Clusters, clusters_of, probability_at_most
+
+
+#: share of requests whose stages are all in time; no score has it unasked, so that it is measured with the misses
+STAGES = "forms.slos_serve_attainment"
 
 
 @cache
@@ -36,7 +41,7 @@ def latency_keys() -> frozenset[str]:
 def number_keys() -> tuple[str, ...]:
     """Shares and rates of requests, of which a target may ask."""
     kpis = (kpi for section in sections() if issubclass(section, OfRequests) for kpi in of_section(section))
-    return tuple(kpi.key for kpi in kpis if kpi.kind in ("share", "rate") and kpi.better == MORE)
+    return (*(kpi.key for kpi in kpis if kpi.kind in ("share", "rate") and kpi.better == MORE), STAGES)
 
 
 #: quantile beyond which the worst requests lie
@@ -57,7 +62,7 @@ class Target:
     def most_missing(self) -> float | None:
         """Share of requests that may miss it: of an attainment, and of a latency's percentile; None for others."""
         table, _, number = self.metric.partition(".")
-        if table == "slo" and number.startswith("attainment"):
+        if self.metric == STAGES or (table == "slo" and number.startswith("attainment")):
             return 1 - self.bound
         share = _percentile(number) if table in latency_keys() and table != "tbt_s" else None
         return None if share is None else 1 - share / 100
@@ -101,6 +106,8 @@ def parse_target(text: str, where: str, slo: Slo) -> Target:
         raise InputError(f"{where}unknown metric {metric}{nearest(metric, known)}")
     elif table == "slo" and "by_bound" in metric and getattr(slo, metric.rpartition(".")[2]) is None:
         raise InputError(f"{where}{metric}: [slo] has no such bound")
+    elif metric == STAGES and slo.per_token_s is None:
+        raise InputError(f"{where}{metric}: [slo] bounds no time per token; give slo.tpot_s")
     try:
         value = float(bound)
     except ValueError:
@@ -119,7 +126,7 @@ def _check_reach(text: str, where: str, target: Target) -> None:
         raise InputError(f"{where}{text!r}: {better} of it is better; expected {target.metric} {sign} {target.bound:g}")
     if target.bound < 0:
         raise InputError(f"{where}{text!r}: {target.bound:g} is below 0; expected a bound from 0")
-    if target.metric.startswith("slo.attainment") and target.bound > 1:
+    if target.metric.startswith(("slo.attainment", STAGES)) and target.bound > 1:
         raise InputError(f"{where}{text!r}: an attainment is a share; expected a bound from 0 to 1, such as 0.99")
 
 
@@ -134,7 +141,10 @@ def missed_by(target: Target, asked: Requests) -> Clusters | None:
         return None
     timelines = asked.counted
     table, _, number = target.metric.partition(".")
-    if table == "slo":
+    if target.metric == STAGES:
+        assert asked.slo is not None
+        met = meets_stages(timelines, asked.slo)
+    elif table == "slo":
         assert asked.slo is not None
         kept = meets_each(timelines, asked.slo)
         bound = number.partition(".")[2]
@@ -150,7 +160,7 @@ def missed_by(target: Target, asked: Requests) -> Clusters | None:
 def _largest_of_the_worst(table: str, asked: Requests) -> int:
     """The largest cluster of the worst 1 % of requests: so large may one be that misses, and that no run has seen."""
     kept = Distributions.of(asked).latencies
-    bounds = asked.slo if table == "slo" else None
+    bounds = None if table in latency_keys() else asked.slo
     names = {table} if bounds is None else {"ttft_s", *(key for key in kept if getattr(bounds, key, None) is not None)}
     return max((kept[name].beyond[WORST].largest for name in names if name in kept), default=1)
 

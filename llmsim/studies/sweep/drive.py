@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from llmsim.errors import LlmsimError
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.studies.processes import uninterrupted
-from llmsim.studies.sweep.executors import Executors
+from llmsim.studies.executors import Executors
 from llmsim.studies.sweep.point_run import PointResult, run_task, task_of
 from llmsim.studies.sweep.sweep_definition import Point
 

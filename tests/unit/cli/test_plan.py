@@ -10,8 +10,12 @@ import pytest
 
 from llmsim.cli import main
 from llmsim.experiment import run
+from llmsim.metrics.stage_slo import meets_stages
 from llmsim.scenario import load_scenario
+from llmsim.slo import Slo
+from llmsim.studies.plan.measured_runs import measure
 from llmsim.studies.plan.plan_question import read_plan
+from llmsim.studies.plan.targets import parse_target
 
 SCENARIO = """\
 name = "a small plan"
@@ -169,7 +173,10 @@ def test_what_has_no_plan_is_told(file, tmp_path, refused):
     assert "all requests arrive at once" in refused("plan", file, "--set", f"workload.trace={trace}")
     assert "expected diurnal arrivals" in refused("plan", file, "--set", "plan.phases=4")
     assert "did you mean 'vidur'" in refused("plan", file, "--as", "vidor")
-    assert "every ten tokens" in refused("plan", file, "--as", "slos-serve")
+    assert "give slo.ttft_s and slo.tpot_s" in refused("plan", file, "--as", "slos-serve")
+    assert "plan.trace_rates is of a trace" in refused("plan", file, "--set", "plan.trace_rates=superposed")
+    assert "exclude each other" in refused("plan", file, "--jobs", "2", "--dask", "tcp://127.0.0.1:9")
+    assert "no Dask scheduler answers" in refused("plan", file, "--dask", "127.0.0.1")
     assert "give slo.tbt_s" in refused("plan", file, "--as", "sarathi", "--set", "slo.tbt_s=null")
     assert "needs one [[pool]] with role = 'prefill'" in refused("plan", file, "--set", 'plan.splits=["1P1D"]')
     assert "such as 1P3D" in refused("plan", file, "--set", 'plan.splits=["1D1P"]')
@@ -197,10 +204,38 @@ def test_a_trace_is_planned_for_as_it_is_given(file, tmp_path, capsys):
     found = planned(capsys, file, "--set", f"workload.trace={trace}", "--set", "plan.find=load", *one)
     (candidate,) = found["candidates"]
 
-    assert found["load"] == "40 requests over 20 s; other rates: its times are pressed or stretched"
+    assert found["load"].startswith("40 requests over 20 s; other rates: its times are pressed or stretched")
     assert "of the 40 requests given" in found["answer"]
     assert candidate["settled"]
     assert 3 < candidate["carries"]["rate_per_s"] < 20
+
+
+def test_a_trace_may_be_laid_beside_itself_in_place_of_being_pressed(file, tmp_path, capsys):
+    """A pair of requests every two seconds: pressed, only pairs that meet wait; beside other pairs, some do at once."""
+    trace = tmp_path / "trace.csv"
+    rows = "".join(f"{i},400,10\n{i + 0.3},400,10\n" for i in range(0, 120, 2))
+    trace.write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
+    common = ("--set", f"workload.trace={trace}", "--set", "plan.find=load", "--set", "slo.ttft_s=0.1")
+    seat = ("--set", "plan.schedulers=[{name='chunked_prefill', max_num_seqs=1}]")
+    found = planned(capsys, file, *common, *seat, "--set", "plan.trace_rates=superposed", "--set", "plan.resolution=0.1")
+    (candidate,) = found["candidates"]
+
+    assert "120 requests over 118 s; other rates: over the same time, thinned at random" in found["load"]
+    assert "with P(" in found["answer"], "copies are drawn, so that there is something to be sure of"
+    assert candidate["carries"]["seeds"] >= 2
+    assert 0.1 < candidate["carries"]["rate_per_s"] < 3
+
+
+def test_the_stages_of_slos_serve_are_a_target(file):
+    """Ten tokens in a row may take as long on the way as one of them: the bound is on their mean."""
+    scenario = load_scenario(file, ["slo.tpot_s=0.05", "workload.requests=300", "workload.arrivals.rate_per_s=4"])
+    slo = Slo(ttft_s=0.3, tpot_s=0.05)
+    target = parse_target("forms.slos_serve_attainment >= 0.9", "", slo)
+    point = measure(scenario, [target], finite=True)
+    timelines = run(scenario).record.timelines()
+
+    assert point.values[target.metric] == pytest.approx(meets_stages(timelines, slo).mean())
+    assert point.missed[str(target)].of == 300
 
 
 @pytest.mark.parametrize(
@@ -209,6 +244,7 @@ def test_a_trace_is_planned_for_as_it_is_given(file, tmp_path, capsys):
         ("vidur", ["queueing_s.p99 <= 5"]),
         ("distserve", ["slo.attainment >= 0.9"]),
         ("sarathi", ["tbt_s.p99 <= 0.1", "queueing_s.p50 <= 2"]),
+        ("slos-serve", ["forms.slos_serve_attainment >= 0.9"]),
     ],
 )
 def test_capacity_is_asked_for_as_a_paper_defines_it(file, name, targets):

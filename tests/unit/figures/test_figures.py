@@ -16,6 +16,7 @@ from llmsim.figures import plan as plans
 from llmsim.figures.intervals import crossing, interval, peaks
 from llmsim.figures.numbers import measure
 from llmsim.figures.plan import Plan, Sweep, run_plans
+from llmsim.studies.executors import in_processes
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
 from llmsim.scenario import load_scenario, scenario_names
 
@@ -61,7 +62,7 @@ def test_numbers_of_a_run_are_those_of_the_metrics() -> None:
 
 def test_plans_do_not_depend_on_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan("documents_llama", loads=(0.3, 0.5), seeds=2, horizon_s=60.0)
-    one, two = (run_plans([plan, plan], workers=workers)[plan] for workers in (1, 2))
+    one, two = (run_plans([plan, plan], executors=in_processes(jobs))[plan] for jobs in (1, 2))
 
     assert one.values.keys() == two.values.keys()
     for name in one.values:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from llmsim.errors import InputError
-from llmsim.studies.sweep import dask, read_sweep, run_sweep
+from llmsim.studies.plan import make_plan, read_plan, to_dict
+from llmsim.studies.sweep import dask, in_this_process, read_sweep, run_sweep
 from places import ROOT
 
 TINY = """\
@@ -27,6 +28,12 @@ latency = "roofline"
 [sweep]
 "workload.arrivals.rate_per_s" = [4, 8, 16, 32]
 seeds = 10
+"""
+PLAN = """\
+[plan]
+targets = ["ttft_s.p99 <= 0.5"]
+most_requests = 2000
+model_error = false
 """
 
 
@@ -95,10 +102,19 @@ def test_a_worker_killed_midway_costs_no_row(cluster: Cluster, tmp_path: Path) -
     tables = [(tmp_path / name / "sweep.parquet").read_bytes() for name in ("one", "dask-sweep")]
     assert tables[0] == tables[1]
 
+    (tmp_path / "planned.toml").write_text(TINY.partition("[sweep]")[0] + PLAN)
+    question = read_plan(str(tmp_path / "planned.toml"))
+    answers = []
+    for executors in (in_this_process, dask(cluster.address)):
+        with executors() as executor:
+            answers.append(to_dict(make_plan(question, executor)))
+    assert answers[0] == answers[1]
+    assert answers[0]["best"] == 0
+
 
 def test_no_scheduler_at_that_address_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="dask.distributed is not installed (extra dask)")
-    monkeypatch.setattr("llmsim.studies.sweep.executors.DASK_ANSWERS_WITHIN_S", 0.2)
+    monkeypatch.setattr("llmsim.studies.executors.DASK_ANSWERS_WITHIN_S", 0.2)
     (tmp_path / "tiny.toml").write_text(TINY)
 
     with pytest.raises(InputError, match=r"--dask tcp://127.0.0.1:9: no Dask scheduler answers there .*; 0 of 40 runs"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from llmsim.errors import InputError
+from llmsim.errors import InputError, LlmsimError
+from llmsim.studies.processes import process_pool
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,11 +59,27 @@ def dask(address: str) -> Executors:
         executor: Executor = client.get_executor(pure=False)
         try:
             yield executor
+        except distributed.KilledWorker as error:
+            raise LlmsimError(f"--dask {address}: {_first_line(error)}") from None
         finally:
             executor.shutdown(wait=False)
             client.close()
 
     return connected
+
+
+def in_processes(jobs: int) -> Executors:
+    """Return executors of this many processes of this machine; 1: this process."""
+    return in_this_process if jobs == 1 else partial(process_pool, jobs)
+
+
+def executors_of(jobs: int | None, address: str | None, *, unless_said: int = 1) -> Executors:
+    """Executors of a Dask cluster, if there is an address, else of processes here; InputError for both."""
+    if address is None:
+        return in_processes(jobs or unless_said)
+    if jobs is not None:
+        raise InputError("--jobs and --dask exclude each other; give one of them")
+    return dask(address)
 
 
 def _first_line(error: BaseException) -> str:
