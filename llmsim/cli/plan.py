@@ -53,8 +53,8 @@ def plan(
     from llmsim import experiment
     from llmsim.experiment.seal import folder_for
     from llmsim.studies import plan as planning
-    from llmsim.studies.plan.plan_folder import question_of, to_dict
     from llmsim.studies.executors import executors_of
+    from llmsim.studies.plan.plan_folder import question_of, to_dict
 
     formats, executors = choose.formats(pictures), executors_of(jobs, dask)
     files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s)

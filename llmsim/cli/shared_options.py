@@ -47,9 +47,7 @@ JobsOrDask = Annotated[
         "--jobs", min=1, help="Processes that simulate; 1: this one; the answer is the same.", show_default="1"
     ),
 ]
-Dask = Annotated[
-    str | None, typer.Option("--dask", metavar="ADDRESS", help="Run on this Dask scheduler's cluster.")
-]
+Dask = Annotated[str | None, typer.Option("--dask", metavar="ADDRESS", help="Run on this Dask scheduler's cluster.")]
 Pictures = Annotated[
     str, typer.Option(metavar="png,pdf,svg", help="Formats of pictures; PDF and SVG hold text as text.")
 ]

@@ -81,7 +81,11 @@ def make_figures(
             raise InputError(f"unknown figure '{name}'{nearest(name, [*FIGURES, *GROUPS])}")
     wanted = dict.fromkeys(each for name in names or (PAPER,) for each in GROUPS.get(name, (name,)))
     chosen = [FIGURES[name] for name in wanted]
-    sweeps = run_plans((plan for figure in chosen for plan in figure.plans(quick)), executors=executors or in_processes(PROCESSES), progress=progress)
+    sweeps = run_plans(
+        (plan for figure in chosen for plan in figure.plans(quick)),
+        executors=executors or in_processes(PROCESSES),
+        progress=progress,
+    )
     files: list[Path] = []
     with style():
         made = [figure.make(sweeps, quick) for figure in chosen]

@@ -13,8 +13,8 @@ from llmsim.experiment.own_files import OwnFiles
 from llmsim.experiment.seal import folder_for
 from llmsim.library.shown import Shown, kept
 from llmsim.studies import plan as planning
-from llmsim.studies.plan import AnsweredPlan
 from llmsim.studies.executors import in_processes
+from llmsim.studies.plan import AnsweredPlan
 from llmsim.studies.plan.plan_folder import question_of
 
 

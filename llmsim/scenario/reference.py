@@ -63,7 +63,6 @@ MEANINGS = {
     "workload.trace": "file with one request a row: arrival, prompt and output length",
     "format": "how the file is laid out; auto: by its columns",
     "workload.rate_scale": "arrivals come this many times as fast",
-    "superpose": "so many times as many requests in the same time: copies at other times of the trace, or fewer, at random",
     "workload.start_s": "requests before this time of the file are left out",
     "workload.duration_s": "requests later than this after the start are left out",
     "limit": "at most so many requests, the first ones",

@@ -74,10 +74,11 @@ def read_trace(
     so many of these. Of conversations, those that begin in the window are chosen, whole. Time 0 of the workload is
     start_s; then all times are divided by `rate_scale`: 2.0 means twice the rate. `superpose` is how many times as many
     requests come in the same time, drawn with `rng` (see `superposed`). Requests that arrive together keep the file's
-    order. Rows with 0 output tokens (logs write failed requests so) are left out, and `source` says how many. With a limit or an end, a file whose rows are in order of arrival is read so far as
-    is needed, and no further. `arrivals` draws when requests and conversations begin, in place of the file's times;
-    without it, a file that has none has all at 0, or is refused if not `timeless`. Raises InputError with file, line
-    and field for anything wrong with what is read.
+    order. Rows with 0 output tokens (logs write failed requests so) are left out, and `source` says how many. With a
+    limit or an end, a file whose rows are in order of arrival is read so far as is needed, and no further. `arrivals`
+    draws when requests and conversations begin, in place of the file's times; without it, a file that has none has all
+    at 0, or is refused if not `timeless`. Raises InputError with file, line and field for anything wrong with what is
+    read.
     """
     path, how = Path(path), TraceOptions(**options)
     window = TraceWindow(rate_scale, start_s, duration_s, limit)

@@ -14,8 +14,8 @@ from llmsim import experiment
 from llmsim.scenario import load_scenario
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT
 from llmsim.studies import plan as planning
-from llmsim.studies.plan import CARRIES, FAILS
 from llmsim.studies.executors import InThisProcess
+from llmsim.studies.plan import CARRIES, FAILS
 
 LENGTHS = (100, 400, 1500, 6000, 20_000)
 INSTANCES = 4

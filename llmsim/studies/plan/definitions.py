@@ -77,7 +77,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         _mooncake,
     ),
     "slos-serve": Definition(
-        "SLOs-Serve's capacity: 90 % of requests with the first token within slo.ttft_s, every ten tokens after it in time",
+        "SLOs-Serve's capacity: 90 % of requests have the first token, and every ten after it, in time",
         _slos_serve,
     ),
 }

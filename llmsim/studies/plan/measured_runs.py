@@ -64,8 +64,9 @@ def measure(
     missed = {str(target): events for target in targets if (events := missed_by(target, asked)) is not None}
     metrics = [target.metric for target in targets if target.metric != STAGES]
     values = _values(result, window, [*metrics, *ALWAYS_MEASURED])
-    stages = [missed[str(target)] for target in targets if target.metric == STAGES]
-    values |= {STAGES: 1 - events.events / events.of for events in stages}
+    for target in targets:
+        if target.metric == STAGES:
+            values[STAGES] = 1 - missed[str(target)].events / missed[str(target)].of
     if (paid := result.score.find(PaidInstances)) is not None:
         values[PAID_USD_PER_HOUR] = 3600 * paid.usd / result.record.end_s
     return replace(point, values=values, missed=missed)

@@ -26,7 +26,6 @@ from llmsim.statistics import probability_at_least
 from llmsim.statistics.percentiles import weighted_percentile
 from llmsim.statistics.shares import Clusters, clusters_of, probability_at_most
 
-
 #: share of requests whose stages are all in time; no score has it unasked, so that it is measured with the misses
 STAGES = "forms.slos_serve_attainment"
 

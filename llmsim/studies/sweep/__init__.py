@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from llmsim.studies.sweep.axes import Axis
 from llmsim.studies.executors import dask, in_this_process
+from llmsim.studies.sweep.axes import Axis
 from llmsim.studies.sweep.sweep_definition import Point, Sweep, read_sweep
 from llmsim.studies.sweep.sweep_folder import CURVES, HEAT_MAPS, SWEEP_FILE, TABLE, Kept, read_kept
 from llmsim.studies.sweep.sweep_runs import FinishedSweep, run_sweep

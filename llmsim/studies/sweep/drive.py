@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from llmsim.errors import LlmsimError
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
-from llmsim.studies.processes import uninterrupted
 from llmsim.studies.executors import Executors
+from llmsim.studies.processes import uninterrupted
 from llmsim.studies.sweep.point_run import PointResult, run_task, task_of
 from llmsim.studies.sweep.sweep_definition import Point
 

@@ -217,7 +217,9 @@ def test_a_trace_may_be_laid_beside_itself_in_place_of_being_pressed(file, tmp_p
     trace.write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
     common = ("--set", f"workload.trace={trace}", "--set", "plan.find=load", "--set", "slo.ttft_s=0.1")
     seat = ("--set", "plan.schedulers=[{name='chunked_prefill', max_num_seqs=1}]")
-    found = planned(capsys, file, *common, *seat, "--set", "plan.trace_rates=superposed", "--set", "plan.resolution=0.1")
+    found = planned(
+        capsys, file, *common, *seat, "--set", "plan.trace_rates=superposed", "--set", "plan.resolution=0.1"
+    )
     (candidate,) = found["candidates"]
 
     assert "120 requests over 118 s; other rates: over the same time, thinned at random" in found["load"]

@@ -16,9 +16,9 @@ from llmsim.figures import plan as plans
 from llmsim.figures.intervals import crossing, interval, peaks
 from llmsim.figures.numbers import measure
 from llmsim.figures.plan import Plan, Sweep, run_plans
-from llmsim.studies.executors import in_processes
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
 from llmsim.scenario import load_scenario, scenario_names
+from llmsim.studies.executors import in_processes
 
 
 def test_an_interval_by_hand() -> None:

@@ -91,7 +91,8 @@ def test_a_copy_shares_no_tokens_with_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("superpose", "said"), [(0.0, "superpose = 0.0: expected"), (1e-9, "leaves none of 100 requests"), (1e9, "more than")]
+    ("superpose", "said"),
+    [(0.0, "superpose = 0.0: expected"), (1e-9, "leaves none of 100 requests"), (1e9, "more than")],
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, superpose: float, said: str) -> None:
     with pytest.raises(InputError, match=said):
