@@ -26,7 +26,13 @@ P = TypeVar("P")
 
 def names(package: str) -> list[str]:
     """List the policies of a package such as ``"llmsim.schedulers"``, without importing any of them."""
-    return sorted(_modules(package) | _entry_points(package).keys())
+    return sorted({*shipped(package), *_entry_points(package)})
+
+
+def shipped(package: str) -> list[str]:
+    """List the policies that llmsim ships in a package: a file each; one whose name begins with _ is none."""
+    folders = importlib.import_module(package).__path__
+    return sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
 
 
 def find(package: str, name: str, base: Callable[..., P]) -> type[P]:
@@ -78,11 +84,6 @@ def _is_module(package: str, name: str) -> bool:
     """Whether a package has a file of that name, without reading the whole folder."""
     plain = name.isidentifier() and not name.startswith("_")
     return plain and importlib.util.find_spec(f"{package}.{name}") is not None
-
-
-def _modules(package: str) -> set[str]:
-    folders = importlib.import_module(package).__path__
-    return {module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_")}
 
 
 def _entry_points(group: str) -> dict[str, EntryPoint]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmsim.cli import shared_options as choose
+from llmsim.cli.option_groups import with_group
 from llmsim.cli.output import ProgressBar, check_picture, print_json
 from llmsim.errors import InputError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Pair = 2
 
 
+@with_group(choose.Judging)
 def audit(
     targets: Annotated[
         list[str],
@@ -26,15 +28,7 @@ def audit(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of a scenario. Repeatable.")
     ] = None,
-    ttft_s: choose.TtftS = None,
-    tbt_s: choose.TbtS = None,
-    tpot_s: choose.TpotS = None,
-    e2e_s: choose.E2eS = None,
-    token_deadline_s: choose.TokenDeadlineS = None,
-    tokens_per_s: choose.TokensPerS = None,
-    alpha: choose.Alpha = None,
-    window: choose.WindowText = None,
-    run: choose.RunOfFile = None,
+    judging: choose.Judging = choose.AS_IT_IS,
     pace_s: Annotated[float | None, typer.Option(help="Gap to delay tokens to.", show_default="the TBT bound")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the (first) audit here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
@@ -45,13 +39,11 @@ def audit(
     check_picture(picture)
     if pace_s is not None and not 0 < pace_s < math.inf:
         raise InputError(f"--pace-s {pace_s}: expected more than 0 seconds")
-    slo = choose.bounds(ttft_s, tbt_s, tpot_s, e2e_s, token_deadline_s)
-    chosen = choose.Choices(slo, {"tokens_per_s": tokens_per_s, "alpha": alpha}, window)
     from llmsim.library.opened import audited
     from llmsim.metrics.audit import manipulable_share
     from llmsim.reports.tables import audit_tables
 
-    opened = [one for target in targets for one in _opened(target, chosen, changes or [], run)]
+    opened = [one for target in targets for one in _opened(target, judging, changes or [])]
     audits = [audited(one, pace_s) for one in opened]
     names = [one.name for one in opened]
     shares = manipulable_share(*audits) if len(audits) == len(targets) == Pair else None
@@ -75,13 +67,14 @@ def _as_json(names: list[str], audits: list[dict[str, Any]], shares: list[dict[s
     return {"audits": named, "difference": shares}
 
 
-def _opened(target: str, chosen: choose.Choices, changes: list[str], run: str | None) -> list[LoadedResult]:
+def _opened(target: str, judging: choose.Judging, changes: list[str]) -> list[LoadedResult]:
     from llmsim.library.opened import open_result, open_results, run_scenario
 
     path = Path(target)
     if path.is_dir() or (path.is_file() and path.suffix != ".toml"):
         if changes:
             raise InputError(f"--set {changes[0]}: {target} is a result, only a scenario can be changed")
+        chosen, run = judging.choices(), judging.run
         return open_results(path, chosen, run) if run == "all" else [open_result(path, chosen, run)]
     with ProgressBar("requests served") as progress:
-        return [run_scenario(target, chosen, changes, progress)]
+        return [run_scenario(target, judging.choices(), changes, progress)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ import typer
 
 from llmsim.cli import complete
 from llmsim.cli import shared_options as choose
+from llmsim.cli.option_groups import with_group
 from llmsim.cli.output import ProgressBar, expect, print_json, replacing, requests_of
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.cli.shortcuts import with_shortcuts
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 #: exit codes where a condition failed, and where one could not be judged
 FAILED, COULD_NOT_TELL = 1, 3
-OUT = "Folder for tables and pictures."
 
 
 Scenarios = Annotated[
@@ -41,13 +41,48 @@ FailIf = Annotated[
         '"ttft_s.p99 > +5%" (relative), "slo.attainment < -0.01" (in the unit of the metric). Repeatable.',
     ),
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Folder for tables and pictures.", show_default="results/NAME-compare; none with --json"
+    ),
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY", help="Let sides differ in this key or table of the workload, users, SLO. Repeatable."),
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class CiFiles:
+    """Files for a pull request and for a CI."""
+
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the differences as Markdown, for a pull request.")
+    ] = None
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the conditions as JUnit XML, for a CI.")] = (
+        None
+    )
+
+    def opened(self, stack: ExitStack) -> CiFiles:
+        """Check before the runs that they can be written; scratch files that take their places."""
+        return CiFiles(*(None if file is None else stack.enter_context(replacing(file)) for file in astuple(self)))
+
+    def write(self, comparison: Comparison, *, force: bool) -> None:
+        """Write what is asked for."""
+        from llmsim.reports.tables import compare_files
+
+        if self.markdown is not None:
+            self.markdown.write_text(compare_files.markdown(comparison, force=force), encoding="utf-8")
+        if self.junit is not None:
+            self.junit.write_text(compare_files.junit(comparison), encoding="utf-8")
+
+
+NO_FILES = CiFiles()
+
+
 @with_shortcuts()
+@with_group(CiFiles)
 def compare(
     scenarios: Scenarios,
     schedulers: Annotated[
@@ -58,17 +93,10 @@ def compare(
     latency_file: choose.LatencyFile = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each side, with the same N seeds.")] = 1,
     jobs: choose.Jobs = 1,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help=OUT, show_default="results/NAME-compare; none with --json")
-    ] = None,
+    out: Out = None,
     pictures: choose.Pictures = "png",
     fail_if: FailIf = None,
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the differences as Markdown, for a pull request.")
-    ] = None,
-    junit: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the conditions as JUnit XML, for a CI.")
-    ] = None,
+    files: CiFiles = NO_FILES,
     allow: Allow = None,
     force: choose.ForceAndReplace = False,
     decision_limit_s: choose.DecisionLimit = None,
@@ -88,14 +116,14 @@ def compare(
     folder = folder_for(out, default, question_of(sides), comparing.COMPARISON_FILE, force=force)
     executors = _executors(min(jobs, seeds * len(sides)))
     with ExitStack() as stack:
-        said = {file: stack.enter_context(replacing(file)) for file in (markdown, junit) if file is not None}
+        scratch_files = files.opened(stack)
         at = stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
         expect(seeds * requests_of(*(side.scenario for side in sides)), seeds * len(sides), jobs)
         progress = stack.enter_context(ProgressBar("requests served"))
         comparison = comparing.compare(
             sides, seeds=seeds, conditions=conditions, force=force, executors=executors, progress=progress
         )
-        _say(comparison, said, markdown, junit, force=force)
+        scratch_files.write(comparison, force=force)
         names = [] if at is None else _kept(comparison, at, formats, force=force)
     if as_json:
         print_json(comparing.as_json(comparison, force=force))
@@ -105,18 +133,6 @@ def compare(
         drawn = [] if folder is None else [folder / name for name in names]
         show_comparison(comparison, folder, drawn, force=force)
     return FAILED if comparison.failed else COULD_NOT_TELL if comparison.untold else 0
-
-
-def _say(
-    comparison: Comparison, files: Mapping[Path, Path], markdown: Path | None, junit: Path | None, *, force: bool
-) -> None:
-    """Write what a pull request and a CI read, into files that take their places when all is well."""
-    from llmsim.reports.tables import compare_files
-
-    if markdown is not None:
-        files[markdown].write_text(compare_files.markdown(comparison, force=force), encoding="utf-8")
-    if junit is not None:
-        files[junit].write_text(compare_files.junit(comparison), encoding="utf-8")
 
 
 def _kept(comparison: Comparison, scratch: Path, formats: tuple[str, ...], *, force: bool) -> list[str]:

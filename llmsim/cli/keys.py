@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -38,11 +37,11 @@ def _policies() -> Iterator[Key]:
     from llmsim import discovery
     from llmsim.scenario.reference import options_of
 
-    for table, (key, name, base) in NAMED.items():
-        package, contract = importlib.import_module(name), pkgutil.resolve_name(base)
-        for module in pkgutil.iter_modules(package.__path__):  # installed policies run no code when listed
-            policy: type = discovery.find(name, module.name, contract)
-            yield from options_of(policy, table, f'{key} = "{module.name}"')
+    for table, (key, package, base) in NAMED.items():
+        contract = pkgutil.resolve_name(base)
+        for name in discovery.shipped(package):  # installed policies run no code when listed
+            policy: type = discovery.find(package, name, contract)
+            yield from options_of(policy, table, f'{key} = "{name}"')
 
 
 def keys_in(table: str | None) -> list[Key]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llmsim.cli import shared_options as choose
+from llmsim.cli.option_groups import with_group
 from llmsim.cli.output import print_json
 from llmsim.errors import InputError
 
@@ -21,37 +22,27 @@ Results = Annotated[
 ]
 
 
+@with_group(choose.Judging)
 def score(
     results: Results = None,
     timelines: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON list of {arrival_s, token_times_s, …}.")
     ] = None,
-    ttft_s: choose.TtftS = None,
-    tbt_s: choose.TbtS = None,
-    tpot_s: choose.TpotS = None,
-    e2e_s: choose.E2eS = None,
-    token_deadline_s: choose.TokenDeadlineS = None,
-    tokens_per_s: choose.TokensPerS = None,
-    alpha: choose.Alpha = None,
-    anchor: choose.Anchor = None,
-    offset_s: choose.OffsetS = None,
-    index_base: choose.IndexBase = None,
-    penalty: choose.Penalty = None,
-    window: choose.WindowText = None,
-    run: choose.RunOfFile = None,
+    judging: choose.Judging = choose.AS_IT_IS,
     forms: Annotated[bool, typer.Option("--all", help="By the rules of other papers, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, nothing else.")] = False,
 ) -> None:
     """Score results: latencies, attainment, goodput, smooth goodput; per request where there are few."""
-    reader = {"tokens_per_s": tokens_per_s, "alpha": alpha, "anchor": anchor}
-    reader |= {"offset_s": offset_s, "index_base": index_base, "penalty": penalty}
-    chosen = choose.Choices(choose.bounds(ttft_s, tbt_s, tpot_s, e2e_s, token_deadline_s), reader, window)
     from llmsim.library.opened import open_results, scored, show_scored
 
     asked = [(path, None) for path in results or []] + ([(timelines, "timelines")] if timelines else [])
     if not asked:
         raise InputError("nothing to score: give a result, or --timelines FILE")
-    found = [scored(one, forms=forms) for path, kind in asked for one in open_results(path, chosen, run, kind)]
+    found = [
+        scored(one, forms=forms)
+        for path, kind in asked
+        for one in open_results(path, judging.choices(), judging.run, kind)
+    ]
     if as_json:
         shown = [one.to_dict() for one in found]
         print_json(shown[0] if len(shown) == 1 else {"results": shown})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Choices", "run_of_file"]
 
 FORMATS = ("png", "pdf", "svg")
+#: options of `Judging`
+BOUNDS = ("ttft_s", "tbt_s", "tpot_s", "e2e_s", "token_deadline_s")
+READER = ("tokens_per_s", "alpha", "anchor", "offset_s", "index_base", "penalty")
 
 ScenarioName = Annotated[
     str,
@@ -55,33 +59,6 @@ SchedulerFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Run th
 LatencyFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Take step times from the class in this Python file.")
 ]
-Seconds = float | None
-TtftS = Annotated[Seconds, typer.Option(help="SLO: time to first token at most this. Any bound replaces a run's SLO.")]
-TbtS = Annotated[Seconds, typer.Option(help="SLO: every gap between tokens at most this.")]
-TpotS = Annotated[Seconds, typer.Option(help="SLO: mean time per token after the first at most this.")]
-E2eS = Annotated[Seconds, typer.Option(help="SLO: last token at most this after the arrival.")]
-TokenDeadlineS = Annotated[
-    Seconds, typer.Option(help="SLO: token i due (i - 1) times this after --ttft-s, without that i times this.")
-]
-TokensPerS = Annotated[float | None, typer.Option(help="How fast the reader takes tokens in, 1/V.", show_default="5")]
-Alpha = Annotated[float | None, typer.Option(help="Tokens that a second of idle waiting costs.", show_default="2.5")]
-Anchor = Annotated[
-    str | None, typer.Option(help="Deadlines count from: arrival or first_token.", show_default="arrival")
-]
-OffsetS = Annotated[Seconds, typer.Option(help="Response delay that the reader tolerates.", show_default="0")]
-IndexBase = Annotated[
-    int | None, typer.Option(help="First token due one V after the anchor (1) or at it (0).", show_default="1")
-]
-Penalty = Annotated[
-    str | None,
-    typer.Option(help="Form of f: linear, tokens, quadratic, clipped, saturating, indicator.", show_default="linear"),
-]
-WindowText = Annotated[
-    str | None,
-    typer.Option("--window", help="arrivals, makespan, or START:END in seconds.", show_default="arrivals"),
-]
-
-
 RunOfFile = Annotated[
     str | None,
     typer.Option("--run", metavar="K|all", help="Of a file that holds several runs: which, from 1 on; or all of them."),
@@ -130,18 +107,52 @@ def own_files(
     return OwnFiles(scheduler_file, latency_file, decision_limit_s)
 
 
-def bounds(
-    ttft_s: float | None,
-    tbt_s: float | None,
-    tpot_s: float | None,
-    e2e_s: float | None,
-    token_deadline_s: float | None,
-) -> dict[str, float | None]:
-    """Gather the bounds of an SLO, by name."""
-    return {
-        "ttft_s": ttft_s,
-        "tbt_s": tbt_s,
-        "tpot_s": tpot_s,
-        "e2e_s": e2e_s,
-        "token_deadline_s": token_deadline_s,
-    }
+Seconds = float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """By which SLO, reader and window a result is judged, where it is not by its own; and which run of a file."""
+
+    ttft_s: Annotated[
+        Seconds, typer.Option(help="SLO: time to first token at most this. Any bound replaces a run's SLO.")
+    ] = None
+    tbt_s: Annotated[Seconds, typer.Option(help="SLO: every gap between tokens at most this.")] = None
+    tpot_s: Annotated[Seconds, typer.Option(help="SLO: mean time per token after the first at most this.")] = None
+    e2e_s: Annotated[Seconds, typer.Option(help="SLO: last token at most this after the arrival.")] = None
+    token_deadline_s: Annotated[
+        Seconds, typer.Option(help="SLO: token i due (i - 1) times this after --ttft-s, without that i times this.")
+    ] = None
+    tokens_per_s: Annotated[
+        float | None, typer.Option(help="How fast the reader takes tokens in, 1/V.", show_default="5")
+    ] = None
+    alpha: Annotated[
+        float | None, typer.Option(help="Tokens that a second of idle waiting costs.", show_default="2.5")
+    ] = None
+    anchor: Annotated[
+        str | None, typer.Option(help="Deadlines count from: arrival or first_token.", show_default="arrival")
+    ] = None
+    offset_s: Annotated[Seconds, typer.Option(help="Response delay that the reader tolerates.", show_default="0")] = (
+        None
+    )
+    index_base: Annotated[
+        int | None, typer.Option(help="First token due one V after the anchor (1) or at it (0).", show_default="1")
+    ] = None
+    penalty: Annotated[
+        str | None,
+        typer.Option(
+            help="Form of f: linear, tokens, quadratic, clipped, saturating, indicator.", show_default="linear"
+        ),
+    ] = None
+    window: Annotated[
+        str | None, typer.Option(help="arrivals, makespan, or START:END in seconds.", show_default="arrivals")
+    ] = None
+    run: RunOfFile = None
+
+    def choices(self) -> Choices:
+        """The bounds of the SLO, and the reader, by name; and the window."""
+        slo, reader = ({name: getattr(self, name) for name in names} for names in (BOUNDS, READER))
+        return Choices(slo, reader, self.window)
+
+
+AS_IT_IS = Judging()  #: by its own

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmsim.cli.option_groups import with_group
 from llmsim.cli.output import check_picture, print_json, replacing
 from llmsim.errors import InputError
 
@@ -17,35 +19,48 @@ if TYPE_CHECKING:
 BY_SUFFIX = {".csv": "csv", ".jsonl": "mooncake", ".json": "mooncake", ".ndjson": "mooncake"}
 app = typer.Typer(help="Look at traces of requests, and write them in other forms.")
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A trace, CSV or JSON lines; plain or gzipped.")]
-Format = Annotated[str, typer.Option(help="auto, or a name of `llmsim list traces`.")]
-Map = Annotated[
-    list[str] | None,
-    typer.Option(metavar="KEY=COLUMN", help="A column's name in the file: arrival=created_at; repeat, or use commas."),
-]
-TimeUnit = Annotated[str | None, typer.Option(help="Unit of the file's times: s, ms, us, ns or date.")]
-HashBlockTokens = Annotated[int | None, typer.Option(help="Tokens for each of the file's hash_ids.")]
-Start = Annotated[float, typer.Option(help="Leave out requests that arrive before, on the trace's own clock.")]
-Duration = Annotated[float | None, typer.Option(help="Leave out requests from so long after the start on.")]
-Turns = Annotated[str, typer.Option(help="Prompts of later turns are whole, or new: after all that was said before.")]
-TokensPerCharacter = Annotated[float | None, typer.Option(help="Of texts: tokens a character (English: about 0.25).")]
-Tokenizer = Annotated[str | None, typer.Option(metavar="FILE", help="Of texts: a tokenizer.json that counts.")]
-Limit = Annotated[int | None, typer.Option(help="Take the first so many requests of that.")]
+
+@dataclass(frozen=True, slots=True)
+class TraceFile:
+    """A trace, and how to read it: what stands on the command line of every verb here."""
+
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A trace, CSV or JSON lines; plain or gzipped.")]
+    format: Annotated[str, typer.Option(help="auto, or a name of `llmsim list traces`.")] = "auto"
+    map: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=COLUMN", help="A column's name in the file: arrival=created_at; repeat, or use commas."
+        ),
+    ] = None
+    time_unit: Annotated[str | None, typer.Option(help="Unit of the file's times: s, ms, us, ns or date.")] = None
+    hash_block_tokens: Annotated[int | None, typer.Option(help="Tokens for each of the file's hash_ids.")] = None
+    turns: Annotated[
+        str, typer.Option(help="Prompts of later turns are whole, or new: after all that was said before.")
+    ] = "whole"
+    tokens_per_character: Annotated[
+        float | None, typer.Option(help="Of texts: tokens a character (English: about 0.25).")
+    ] = None
+    tokenizer: Annotated[str | None, typer.Option(metavar="FILE", help="Of texts: a tokenizer.json that counts.")] = (
+        None
+    )
+    start_s: Annotated[float, typer.Option(help="Leave out requests that arrive before, on the trace's own clock.")] = (
+        0.0
+    )
+    duration_s: Annotated[float | None, typer.Option(help="Leave out requests from so long after the start on.")] = None
+    limit: Annotated[int | None, typer.Option(help="Take the first so many requests of that.")] = None
+
+    def read(self) -> Workload:
+        """Read the requests that are asked for."""
+        from llmsim.workload.traces import read_trace
+
+        options = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("file", "map")}
+        return read_trace(self.file, columns=_columns(self.map), **options)
 
 
 @app.command("show")
+@with_group(TraceFile)
 def show(
-    file: File,
-    format: Format = "auto",
-    map: Map = None,
-    time_unit: TimeUnit = None,
-    hash_block_tokens: HashBlockTokens = None,
-    turns: Turns = "whole",
-    tokens_per_character: TokensPerCharacter = None,
-    tokenizer: Tokenizer = None,
-    start_s: Start = 0.0,
-    duration_s: Duration = None,
-    limit: Limit = None,
+    trace: TraceFile,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     picture: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Draw arrivals over time and lengths here.")
@@ -55,19 +70,7 @@ def show(
     check_picture(picture)
     from llmsim.workload.trace_stats import describe
 
-    workload = _read(
-        file,
-        map,
-        format=format,
-        time_unit=time_unit,
-        hash_block_tokens=hash_block_tokens,
-        turns=turns,
-        tokens_per_character=tokens_per_character,
-        tokenizer=tokenizer,
-        start_s=start_s,
-        duration_s=duration_s,
-        limit=limit,
-    )
+    workload = trace.read()
     stats = describe(workload).to_dict()
     if picture is not None:
         from llmsim.reports import plots
@@ -82,8 +85,9 @@ def show(
 
 
 @app.command("convert")
+@with_group(TraceFile)
 def convert(
-    file: File,
+    trace: TraceFile,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
     to: Annotated[
         str,
@@ -91,33 +95,11 @@ def convert(
             help="mooncake, aiperf, guidellm or csv; left out, by the name: csv for .csv, mooncake for .jsonl."
         ),
     ] = "",
-    format: Format = "auto",
-    map: Map = None,
-    time_unit: TimeUnit = None,
-    hash_block_tokens: HashBlockTokens = None,
-    turns: Turns = "whole",
-    tokens_per_character: TokensPerCharacter = None,
-    tokenizer: Tokenizer = None,
-    start_s: Start = 0.0,
-    duration_s: Duration = None,
-    limit: Limit = None,
 ) -> None:
     """Write a trace as Mooncake's (whole milliseconds), AIPerf's, GuideLLM's (seconds) or plain CSV (seconds)."""
     from llmsim.workload.trace_write import trace_lines
 
-    workload = _read(
-        file,
-        map,
-        format=format,
-        time_unit=time_unit,
-        hash_block_tokens=hash_block_tokens,
-        turns=turns,
-        tokens_per_character=tokens_per_character,
-        tokenizer=tokenizer,
-        start_s=start_s,
-        duration_s=duration_s,
-        limit=limit,
-    )
+    workload = trace.read()
     form = to or BY_SUFFIX.get(out.suffix.lower(), "")
     if not form:
         raise InputError(f"{out}: expected a name in {', '.join(BY_SUFFIX)}, or --to with what to write")
@@ -129,18 +111,9 @@ def convert(
 
 
 @app.command("fit")
+@with_group(TraceFile)
 def fit(
-    file: File,
-    format: Format = "auto",
-    map: Map = None,
-    time_unit: TimeUnit = None,
-    hash_block_tokens: HashBlockTokens = None,
-    turns: Turns = "whole",
-    tokens_per_character: TokensPerCharacter = None,
-    tokenizer: Tokenizer = None,
-    start_s: Start = 0.0,
-    duration_s: Duration = None,
-    limit: Limit = None,
+    trace: TraceFile,
     classes: Annotated[
         int | None, typer.Option(min=1, max=20, help="Classes of lengths; left out, as few as resemble it, up to 4.")
     ] = None,
@@ -152,19 +125,7 @@ def fit(
     check_picture(picture)
     from llmsim.workload.trace_fit import fit as fitted
 
-    workload = _read(
-        file,
-        map,
-        format=format,
-        time_unit=time_unit,
-        hash_block_tokens=hash_block_tokens,
-        turns=turns,
-        tokens_per_character=tokens_per_character,
-        tokenizer=tokenizer,
-        start_s=start_s,
-        duration_s=duration_s,
-        limit=limit,
-    )
+    workload = trace.read()
     table = fitted(workload, classes).to_toml()
     drawn = _drawn(table)
     if picture is not None:
@@ -205,12 +166,6 @@ def _compared(trace: Workload, drawn: Workload) -> list[str]:
     if far := [name for name, share in away.items() if share > FAR]:
         lines.append(f"{' and '.join(far)} are not like the trace's: where they matter, run the trace itself")
     return lines
-
-
-def _read(file: Path, map: list[str] | None, **options: Any) -> Workload:
-    from llmsim.workload.traces import read_trace
-
-    return read_trace(file, columns=_columns(map), **options)
 
 
 def _columns(given: list[str] | None) -> dict[str, str]:

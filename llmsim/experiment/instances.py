@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from llmsim import discovery
@@ -17,7 +18,7 @@ from llmsim.latency.build import find_latency
 from llmsim.latency.contract import LatencyModel, LatencySource
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.host import Host
-from llmsim.scenario import AbandonmentTable, ClusterTable, LatencyChoice, PoolTable, Scenario, tenants_of
+from llmsim.scenario import AbandonmentTable, LatencyChoice, Scenario, tenants_of
 from llmsim.scenario.engines import ENGINES
 from llmsim.scenario.options import make_policy
 from llmsim.scheduler import Scheduler
@@ -35,99 +36,121 @@ def make_instances(
     `policy` takes the place of the scheduler that [scheduler] names, and `source` that of cluster.latency.
     """
     specs: list[InstanceSpec] = []
-    for number, (pool, cluster) in enumerate(scenario.pools):
-        scheduler, latency = make_scheduler(scenario, policy, number), make_latency_source(scenario, number, source)
-        spec = _instance(scenario, number, pool, cluster, scheduler, latency)
-        specs += [spec] * cluster.instances
+    for number, (_, cluster) in enumerate(scenario.pools):
+        pool = _Pool(scenario, number, make_scheduler(scenario, policy, number))
+        specs += [pool.instance(make_latency_source(scenario, number, source))] * cluster.instances
     return specs
 
 
-def _instance(
-    scenario: Scenario,
-    number: int,
-    pool: PoolTable,
-    cluster: ClusterTable,
-    scheduler: Scheduler,
-    source: LatencySource,
-) -> InstanceSpec:
-    def keys(*names: str) -> tuple[str, ...]:
-        """The first of these that the pool says itself, or else the first of them in [cluster]."""
-        own = [name for name in names if getattr(pool, name, None) is not None]
-        return ("pool", str(number), own[0]) if own else ("cluster", names[0])
+class _Pool:
+    """One pool of a scenario: what each of its instances is made of."""
 
-    with blaming(scenario, *keys("gpu")):
-        gpu = hardware.load_gpu(cluster.gpu)
-    if scenario.energy is not None and gpu.power is None:
-        raise InputError(
-            f"{scenario.where('energy')}the power of {gpu.name} is not known; give a GPU file with "
-            "power = { idle_w, bytes_w, flop_w, max_w }"
+    def __init__(self, scenario: Scenario, number: int, scheduler: Scheduler) -> None:
+        self._scenario = scenario
+        self._number = number
+        self._table, self._cluster = scenario.pools[number]
+        self._scheduler = scheduler
+        self._asynchronous = async_scheduling(scenario, number, scheduler)
+        self._gpu = self._load_gpu()
+        with self._blaming("expert_parallel_size"):
+            self._model = make_model(scenario).over(self._gpus, self._cluster.expert_parallel_size)
+        of_host = {field.name for field in dataclasses.fields(Host)}
+        self._host_times = make_host(scenario, number).model_dump(include=of_host)
+
+    @property
+    def _gpus(self) -> int:
+        """Of each instance."""
+        return self._cluster.tensor_parallel_size
+
+    def _blaming(self, *names: str) -> AbstractContextManager[None]:
+        """Name the first of these keys that the pool says itself, or else the first of them in [cluster]."""
+        own = [name for name in names if getattr(self._table, name, None) is not None]
+        keys = ("pool", str(self._number), own[0]) if own else ("cluster", names[0])
+        return blaming(self._scenario, *keys)
+
+    def _load_gpu(self) -> Gpu:
+        with self._blaming("gpu"):
+            gpu = hardware.load_gpu(self._cluster.gpu)
+        if self._scenario.energy is not None and gpu.power is None:
+            raise InputError(
+                f"{self._scenario.where('energy')}the power of {gpu.name} is not known; give a GPU file with "
+                "power = { idle_w, bytes_w, flop_w, max_w }"
+            )
+        return gpu
+
+    def instance(self, source: LatencySource) -> InstanceSpec:
+        """Describe one instance, with step times from this source."""
+        scenario, cluster = self._scenario, self._cluster
+        drafts = self._drafts(source)
+        blocks = self._kv_blocks(drafts) if cluster.num_gpu_blocks is None else cluster.num_gpu_blocks
+        with self._blaming("latency", "tensor_parallel_size", "gpu"):
+            gpu_times = source.for_instance(self._gpu, self._model, self._gpus)
+        scheduler = self._scheduler.on_gpu(self._gpu.memory_bytes)
+        speculation = None
+        if drafts is not None:
+            speculation = make_speculation(
+                scenario, scheduler, drafts, gpu_times, self._with_host, asynchronous=self._asynchronous
+            )
+        latency = self._with_host(gpu_times)
+        return InstanceSpec(
+            scheduler=with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching),
+            latency=latency,
+            num_gpu_blocks=blocks,
+            block_tokens=cluster.block_size,
+            max_model_len=cluster.max_model_len or self._model.max_model_len,
+            prefix_caching=cluster.prefix_caching,
+            pool=self._table.name,
+            role=self._table.role,
+            gpus=self._gpus,
+            async_scheduling=self._asynchronous,
+            speculation=speculation,
         )
-    model = make_model(scenario)
-    with blaming(scenario, *keys("expert_parallel_size")):
-        model = model.over(cluster.tensor_parallel_size, cluster.expert_parallel_size)
-    drafts = None
-    if scenario.speculation is not None and scenario.speculates:
-        drafts = Drafts(scenario.speculation, gpu, model, cluster.tensor_parallel_size, source)
-    blocks = cluster.num_gpu_blocks
-    if blocks is None:
-        with blaming(
-            scenario, *keys("model", "tensor_parallel_size", "gpu", "gpu_memory_utilization", "mem_fraction_static")
-        ):
-            blocks = hardware.kv_blocks(
-                gpu,
-                model,
-                tensor_parallel_size=cluster.tensor_parallel_size,
+
+    def _drafts(self, source: LatencySource) -> Drafts | None:
+        """How tokens are drafted; None: they are not."""
+        table = self._scenario.speculation
+        if table is None or not self._scenario.speculates:
+            return None
+        return Drafts(table, self._gpu, self._model, self._gpus, source)
+
+    def _kv_blocks(self, drafts: Drafts | None) -> int:
+        """Blocks that the memory of the GPUs has room for, as vLLM or SGLang counts them."""
+        scheduler, cluster = self._scheduler, self._cluster
+        with self._blaming("model", "tensor_parallel_size", "gpu", "gpu_memory_utilization", "mem_fraction_static"):
+            return hardware.kv_blocks(
+                self._gpu,
+                self._model,
+                tensor_parallel_size=self._gpus,
                 gpu_memory_utilization=cluster.gpu_memory_utilization,
                 block_tokens=cluster.block_size,
                 max_num_batched_tokens=_largest_step_tokens(scheduler),
                 max_num_seqs=scheduler.most_running,
                 drafter=None if drafts is None else drafts.memory(),
                 null_blocks=scheduler.null_blocks,
-                mem_fraction_static=_static_share(pool, cluster, scheduler, gpu),
+                mem_fraction_static=self._static_share(),
             )
-    with blaming(scenario, *keys("latency", "tensor_parallel_size", "gpu")):
-        latency = source.for_instance(gpu, model, cluster.tensor_parallel_size)
-    host = make_host(scenario, number)
-    asynchronous = async_scheduling(scenario, number, scheduler)
-    times = host.model_dump(include={field.name for field in dataclasses.fields(Host)})
 
-    def with_host(latency: LatencyModel, query_tokens: int = 1) -> LatencyModel:
+    def _static_share(self) -> float | None:
+        """SGLang's share of memory for weights and KV; None: gpu_memory_utilization says, in the pool at last."""
+        table = self._table
+        own = getattr(table, "mem_fraction_static", None)
+        if own is None and getattr(table, "gpu_memory_utilization", None) is not None:
+            return None
+        share = self._cluster.mem_fraction_static
+        if share is None or isinstance(share, float):
+            return share
+        if not isinstance(self._scheduler, Sglang):
+            raise InputError(
+                "mem_fraction_static = auto: SGLang derives it, and the scheduler is another; give a number"
+            )
+        return self._scheduler.mem_fraction_static(self._gpu.memory_bytes, self._gpus)
+
+    def _with_host(self, latency: LatencyModel, query_tokens: int = 1) -> LatencyModel:
+        """Add the host's time to that of steps in which each sequence has so many query tokens."""
+        times = self._host_times
         if not any(value for name, value in times.items() if name.endswith("_s")):
             return latency
-        return Host(latency, **times, overlapped=asynchronous, query_tokens=query_tokens)
-
-    scheduler = scheduler.on_gpu(gpu.memory_bytes)
-    speculation = None
-    if drafts is not None:
-        speculation = make_speculation(scenario, scheduler, drafts, latency, with_host, asynchronous=asynchronous)
-    latency = with_host(latency)
-    scheduler = with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching)
-    return InstanceSpec(
-        scheduler=scheduler,
-        latency=latency,
-        num_gpu_blocks=blocks,
-        block_tokens=cluster.block_size,
-        max_model_len=cluster.max_model_len or model.max_model_len,
-        prefix_caching=cluster.prefix_caching,
-        pool=pool.name,
-        role=pool.role,
-        gpus=cluster.tensor_parallel_size,
-        async_scheduling=asynchronous,
-        speculation=speculation,
-    )
-
-
-def _static_share(pool: PoolTable, cluster: ClusterTable, scheduler: Scheduler, gpu: Gpu) -> float | None:
-    """SGLang's share of a GPU's memory for weights and KV; None: gpu_memory_utilization says, in the pool at last."""
-    own = getattr(pool, "mem_fraction_static", None)
-    if own is None and getattr(pool, "gpu_memory_utilization", None) is not None:
-        return None
-    share = cluster.mem_fraction_static
-    if share is None or isinstance(share, float):
-        return share
-    if not isinstance(scheduler, Sglang):
-        raise InputError("mem_fraction_static = auto: SGLang derives it, and the scheduler is another; give a number")
-    return scheduler.mem_fraction_static(gpu.memory_bytes, cluster.tensor_parallel_size)
+        return Host(latency, **times, overlapped=self._asynchronous, query_tokens=query_tokens)
 
 
 def _largest_step_tokens(scheduler: Scheduler) -> int:

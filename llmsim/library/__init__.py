@@ -5,7 +5,8 @@ is a folder (of `report`, a file) that gets the files of the command's ``--out``
 is the number of processes that simulate; the answer does not depend on it. What a command refuses, its call refuses:
 InputError with one line.
 
-Two arguments are missing where they could mean nothing: `score` and `report` read what was simulated or measured, so
-that there is nothing to change and no process to share; `run` is one simulation, and those of `audit` and `validate`
-(one or two, and one for each measured run) go one after another, so that these have no `jobs`.
+All have these arguments, also where one could mean nothing, so that one line of code calls any of them; there it is
+refused, and not ignored (`convention`). `score` and `report` read what was simulated or measured: nothing to change,
+nothing to simulate. `run` is one simulation, and those of `audit` and `validate` go one after another, each on what the
+one before has left: `jobs` above 1 would not make them faster.
 """

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmsim.errors import InputError
 from llmsim.experiment.result_folder import write_json
 from llmsim.library.bounds import choices_of
+from llmsim.library.convention import one_process, unchanged
 from llmsim.library.opened import audited, open_result, run_scenario
 from llmsim.library.shown import Shown, kept
 from llmsim.metrics.audit import Audit
@@ -61,13 +61,14 @@ def audit(
     window: str | Window | None = None,
     pace_s: float | None = None,
     run: int | None = None,
+    jobs: int = 1,
     out: str | Path | None = None,
 ) -> AuditResult:
     """Say which metrics of a scenario's run, or of a result, can be gamed, as ``llmsim audit`` does."""
+    one_process("audit", jobs, "its simulations go one after another")
     path, choices = Path(scenario), choices_of(slo, user, window)
     if path.is_dir() or (path.is_file() and path.suffix != ".toml"):
-        if overrides:
-            raise InputError(f"{overrides[0]}: {path} is a result, only a scenario can be changed")
+        unchanged("audit", path, overrides)
         opened = open_result(path, choices, None if run is None else str(run))
     else:
         opened = run_scenario(str(scenario), choices, overrides)

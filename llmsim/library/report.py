@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmsim.errors import InputError
+from llmsim.library.convention import one_process, unchanged
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,13 @@ class Page:
         return self.html
 
 
-def report(folder: str | Path, *, out: str | Path | None = None) -> Page:
-    """Make one HTML page of a folder of results, as ``llmsim report`` does; `out` is a file."""
+def report(folder: str | Path, overrides: Sequence[str] = (), *, jobs: int = 1, out: str | Path | None = None) -> Page:
+    """Make one HTML page of a folder of results, as ``llmsim report`` does; `out` is a file.
+
+    There is nothing to change by `overrides`.
+    """
+    one_process("report", jobs, "nothing is simulated")
+    unchanged("report", folder, overrides)
     from llmsim.reports.page import page
 
     made = Page(page(Path(folder)))

@@ -12,6 +12,7 @@ from llmsim.errors import InputError
 from llmsim.experiment.result_folder import question_of, requests_frame, steps_frame
 from llmsim.experiment.seal import folder_for
 from llmsim.latency.contract import LatencySource
+from llmsim.library.convention import one_process
 from llmsim.library.shown import Shown, kept
 from llmsim.scenario import Scenario, load_scenario
 from llmsim.scheduler import Scheduler
@@ -49,6 +50,7 @@ def run(
     scheduler: type[Scheduler] | None = None,
     latency: type[LatencySource] | None = None,
     decision_limit_s: float | None = None,
+    jobs: int = 1,
     out: str | Path | None = None,
     force: bool = False,
 ) -> RunResult:
@@ -58,6 +60,7 @@ def run(
     the place of those that the scenario names; a scheduler that takes longer than `decision_limit_s` to decide is
     stopped. InputError, before anything runs, for an `out` that holds another scenario's result, unless by `force`.
     """
+    one_process("run", jobs, "a run is one simulation")
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario, overrides)
     elif overrides:

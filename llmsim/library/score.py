@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 from llmsim.errors import InputError
 from llmsim.experiment.result_folder import write_json
 from llmsim.library.bounds import choices_of
+from llmsim.library.convention import one_process, unchanged
 from llmsim.library.opened import LoadedResult, Scored, open_result, per_request, scored, show_scored
 from llmsim.library.shown import Shown, kept
 from llmsim.metrics.smooth_goodput import User
@@ -63,6 +65,7 @@ class ScoreResult(Shown):
 
 def score(
     result: str | Path | Timelines,
+    overrides: Sequence[str] = (),
     *,
     slo: SloBounds = None,
     user: Reader = None,
@@ -70,15 +73,18 @@ def score(
     end_s: float | None = None,
     run: int | None = None,
     forms: bool = False,
+    jobs: int = 1,
     out: str | Path | None = None,
 ) -> ScoreResult:
     """Score a folder of ``llmsim run``, a benchmark's file, or token times, as ``llmsim score`` does.
 
-    Any bound of `slo` replaces the result's SLO; `user` changes the reader, `window` says which requests count. `run`
-    is the number of a run in a file of several, `end_s` when the run of given token times ended.
-    `forms` adds what other papers measure, as ``--all``.
+    There is nothing to change by `overrides`. Any bound of `slo` replaces the result's SLO; `user` changes the reader,
+    `window` says which requests count. `run` is the number of a run in a file of several, `end_s` when the run of given
+    token times ended. `forms` adds what other papers measure, as ``--all``.
     """
+    one_process("score", jobs, "nothing is simulated")
     choices = choices_of(slo, user, window)
+    unchanged("score", "what is given" if isinstance(result, Timelines) else result, overrides)
     if isinstance(result, Timelines):
         bounds = (choices.slo_or(None), choices.user_or(User()), choices.window_or(Window()))
         opened = LoadedResult("timelines", "as given", result, *bounds, end_s=end_s)

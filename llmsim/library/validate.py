@@ -11,6 +11,7 @@ import pandas as pd
 
 from llmsim.errors import InputError
 from llmsim.library.bounds import run_of_file
+from llmsim.library.convention import one_process
 from llmsim.library.shown import Shown, kept
 from llmsim.scenario import load_scenario
 from llmsim.studies import validation
@@ -60,12 +61,14 @@ def validate(
     run: int | None = None,
     max_concurrency: int | None = None,
     assume_sends: bool = False,
+    jobs: int = 1,
     out: str | Path | None = None,
 ) -> ValidationResult:
     """Compare what a scenario predicts with a `measured` result, as ``llmsim validate RESULT --scenario`` does.
 
     For a case that llmsim ships (``llmsim validate CASE --data DIR``) give its name, and the folder as `measured`.
     """
+    one_process("validate", jobs, "its simulations go one after another")
     if str(scenario) in validation.case_names():
         if overrides:
             raise InputError(f"{overrides[0]}: a case says itself what it assumes")

@@ -7,7 +7,6 @@ equal rules) no schema can say: reading the scenario does.
 from __future__ import annotations
 
 import copy
-import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -111,6 +110,6 @@ def _with_options(definition: Schema, key: str, package: str, contract: str) -> 
 def _options(package: str, contract: str) -> Iterator[tuple[str, type[BaseModel]]]:
     """The policies that llmsim ships, by name, with their options; installed ones run no code here."""
     base = pkgutil.resolve_name(contract)
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        policy: type = discovery.find(package, module.name, base)
-        yield module.name, options_model(policy)
+    for name in discovery.shipped(package):
+        policy: type = discovery.find(package, name, base)
+        yield name, options_model(policy)

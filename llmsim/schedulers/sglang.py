@@ -18,7 +18,14 @@ from typing import Literal, NamedTuple
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
-from llmsim.scheduler import Admission, Decision, InstanceLimits, InstanceView, Scheduler, decodes_by_itself, positive
+from llmsim.scheduler import Decision, InstanceLimits, InstanceView, Scheduler, decodes_by_itself, positive
+from llmsim.schedulers._prefill_adder import (
+    PrefillAdder,
+    asked_tokens,
+    most_that_ignores_eos,
+    most_tokens,
+    seen_tokens,
+)
 from llmsim.waiting import RetractedLast, WaitingQueue
 
 #: default chunked_prefill_size of GPUs with less memory than so many GiB
@@ -29,8 +36,6 @@ DEFAULT_CHUNK = 8192  #: where nothing is known of the GPU: that of one with 80 
 GRAPHS = ((20, (8, 8)), (35, (24, 80)), (60, (32, 160)), (90, (256, 512)))
 LARGEST_GRAPH = 512  #: that of larger ones
 MIB = 2**20
-CLIP_TOKENS = 4096  #: most output tokens that a request is reckoned with
-UNBOUNDED_TOKENS = 1 << 30  #: what a request asks for that names no bound
 START_RATIO, LEAST_RATIO = 0.7, 0.14  #: of new_token_ratio; the least one is relative to the start
 DECAY_STEPS = 600  #: decode steps from the one to the other
 RETRACT_STEPS = 20  #: after a retraction, so many steps should fit
@@ -81,6 +86,12 @@ class Sglang(Scheduler):
             return self
         size = next((size for below, size in CHUNK_SIZES if memory_bytes < below * 2**30), LARGEST_CHUNK)
         return replace(self, chunked_prefill_size=size)
+
+    @property
+    def _chunk_tokens(self) -> int | None:
+        """Most prompt tokens in a step; None: no chunks."""
+        size = DEFAULT_CHUNK if self.chunked_prefill_size is None else self.chunked_prefill_size
+        return None if size < 0 else size
 
     def mem_fraction_static(self, memory_bytes: int, gpus: int) -> float:
         """SGLang's default share of a GPU's memory for weights and KV (server_args.py, as of late 2025).
@@ -159,7 +170,7 @@ class Sglang(Scheduler):
     def _prefill(self, view: InstanceView, notes: Notes, chunked: RequestView | None) -> Decision:
         """Take the chunk that is under way, and waiting requests until one is refused."""
         queue, looked_up, notes = self._ordered(view, notes)
-        batch = _PrefillBatch(self, view, notes.ratio)
+        batch = PrefillAdder(view, notes.ratio, self.max_prefill_tokens, self._chunk_tokens)
         cut = chunked is not None and batch.go_on(chunked)
         seats = self._seats(view) - view.num_running + (chunked is not None)
         full = False
@@ -222,13 +233,13 @@ class Sglang(Scheduler):
     def _retract(self, view: InstanceView, notes: Notes) -> Decision:
         """Take memory back from those with the fewest output tokens, at least one, until the next step fits."""
         running = [request for request in view.running if not view.rests(request)]
-        stay = sorted(running, key=lambda request: (-_seen_tokens(request, view), request.prompt_tokens))
+        stay = sorted(running, key=lambda request: (-seen_tokens(request, view), request.prompt_tokens))
         victims: list[RequestView] = []
         needed = view.decode_blocks
         while len(stay) > 1 and (not victims or needed > view.free_blocks + view.blocks_freed(victims)):
             victims.append(stay.pop())
             needed -= view.blocks_to_decode(victims[-1])
-        emitted = sum(_seen_tokens(request, view) for request in stay)
+        emitted = sum(seen_tokens(request, view) for request in stay)
         asked = sum(asked_tokens(request, view) for request in stay)
         ratio = min(1.0, (emitted + RETRACT_STEPS * len(stay)) / (asked + 1))
         return Decision(
@@ -246,39 +257,12 @@ class Sglang(Scheduler):
 
     def why_never(self, request: RequestView, limits: InstanceLimits) -> str | None:
         """Reject a prompt that leaves no room for an output token."""
-        most = _most_tokens(limits) - 1
+        most = most_tokens(limits) - 1
         if request.prompt_tokens >= most:
             return f"prompt is {request.prompt_tokens} tokens, at most {most - 1} leave room for an output"
-        if _most_that_ignores_eos(request, limits) < 1:
+        if most_that_ignores_eos(request, limits) < 1:
             return f"prompt of {request.prompt_tokens} tokens that ignores EOS leaves no room for an output"
         return None
-
-
-def _seen_tokens(request: RequestView, view: InstanceView) -> int:
-    """Output tokens of a request that the engine has seen: those in flight it has not."""
-    return request.emitted_tokens - view.tokens_in_flight(request)
-
-
-def asked_tokens(request: RequestView, limits: InstanceLimits) -> int:
-    """SGLang's max_new_tokens of a request: what it asks for, clipped to what an empty instance could serve."""
-    asked = UNBOUNDED_TOKENS if request.max_tokens is None else request.max_tokens
-    most = _most_tokens(limits) - request.prompt_tokens - 1
-    return min(asked, most, _most_that_ignores_eos(request, limits))
-
-
-def _most_that_ignores_eos(request: RequestView, limits: InstanceLimits) -> int:
-    """Output tokens that an empty pool without a tree still admits of a request that ignores EOS; else all there is.
-
-    The test is strict there, against one token and a page beside the prompt, which is rounded up to whole pages.
-    """
-    if not request.ignore_eos or limits.caches_prefixes:
-        return UNBOUNDED_TOKENS
-    return (limits.total_blocks - 2) * limits.block_tokens - request.prompt_tokens - 1
-
-
-def _most_tokens(limits: InstanceLimits) -> int:
-    """Tokens that a request may have; the page that admission reserves beside is not among them."""
-    return min(limits.max_model_len, (limits.total_blocks - 1) * limits.block_tokens + 1) - 1
 
 
 def _touched(queue: Iterable[RequestView], notes: Notes) -> tuple[list[tuple[int, int]], Notes]:
@@ -301,122 +285,3 @@ def _longest_prefix_first(view: InstanceView, queue: Sequence[RequestView]) -> l
                 seen.add(request)
         keys[request.id] = (last, 0 if last else -min(found, request.tokens_to_prefill - 1))
     return sorted(queue, key=lambda request: keys[request.id])
-
-
-#: what becomes of a candidate, or may become of the next one: "no token" is memory, "other" is a budget
-Verdict = Literal["go on", "no token", "other"]
-
-
-class _PrefillBatch:
-    """The prompts of one step, taken one by one (SGLang's PrefillAdder). Budgets are charged in whole pages."""
-
-    def __init__(self, options: Sglang, view: InstanceView, ratio: float) -> None:
-        self._view = view
-        self._page = view.block_tokens
-        self._ratio = ratio
-        self._decoding = [request for request in view.running if not request.tokens_to_prefill]
-        self._free = view.free_blocks * self._page  # less what is locked for those that were taken
-        self._later: float = sum(
-            min(asked_tokens(request, view) - _seen_tokens(request, view), CLIP_TOKENS) * self._ratio_of(request)
-            for request in self._decoding
-        )
-        self._now = 0  # reserved for this step; `_later`: for this step and all that follows
-        self._input = options.max_prefill_tokens
-        size = DEFAULT_CHUNK if options.chunked_prefill_size is None else options.chunked_prefill_size
-        self._chunk = None if size < 0 else size
-        self._admission: Admission = view.admission()
-        self._taken: list[RequestView] = []
-        self._ends: list[tuple[float, int]] | None = None  # tokens left and held of requests that ignore EOS, sorted
-        self.tokens: dict[int, int] = {}  #: request id -> tokens to prefill
-        self.cut = False  #: the last one is a chunk that others follow
-
-    def verdict(self) -> Verdict:
-        """Whether there is memory and budget for one more."""
-        if self._free - self._later <= 0 or self._free - self._now <= 0:
-            return "no token"
-        if self._input <= 0 or (self._chunk is not None and self._chunk <= 0):
-            return "other"
-        return "go on"
-
-    def go_on(self, request: RequestView) -> bool:
-        """Take the next chunk of a prompt under way, at least something of it; return whether others follow."""
-        assert self._chunk is not None
-        most = min(self._chunk, int(self._free - self._later))
-        if most <= 0:
-            most = self._chunk
-        wanted = request.tokens_to_prefill
-        return self._take(request, wanted, most)
-
-    def add(self, request: RequestView) -> Verdict:
-        """Take a waiting request, or as much of its prompt as may be, or refuse it."""
-        cached, in_use = self._admission.found(request)
-        extend = request.tokens_to_prefill - cached
-        if request.ignore_eos and not self._view.caches_prefixes:
-            if not self._ends_fit(request, extend):
-                return "no token"
-        else:
-            output = min(max(asked_tokens(request, self._view) - request.emitted_tokens, 0), CLIP_TOKENS)
-            locked = cached - in_use * self._page
-            if extend + output + self._page >= self._free - locked - self._later:
-                return "no token"
-            if self._chunk is None and self._pages(extend) >= self._input and self.tokens:
-                return "other"
-            self._free -= locked
-        self.cut = self._chunk is not None and self._pages(extend) > self._chunk
-        most = extend if self._chunk is None else self._chunk
-        if self.cut:
-            most = most // self._page * self._page
-            if not most:
-                self.cut = False
-                return "other"
-        self._admission.add(request, min(extend, most))
-        self._take(request, extend, most)
-        return self.verdict()
-
-    def _take(self, request: RequestView, wanted: int, most: int) -> bool:
-        """Put a request into the batch, reserve for it, and return whether it is cut: then not for its output yet."""
-        cut = wanted > most
-        tokens = self.tokens[request.id] = min(wanted, most)
-        pages = self._pages(tokens)
-        self._later += pages + self._page + (0 if cut else min(asked_tokens(request, self._view), CLIP_TOKENS))
-        self._now += pages + self._page
-        self._input -= pages
-        if self._chunk is not None:
-            self._chunk -= pages
-        self._taken.append(request)
-        return cut
-
-    def _ends_fit(self, request: RequestView, extend: int) -> bool:
-        """Whether memory lasts until each request ends, the one with the fewest tokens left first, and frees its own.
-
-        For requests that ignore EOS, without a prefix cache.
-        """
-        needed = self._pages(extend) + self._page
-        rest = self._free - self._now
-        if needed > min(rest, self._free - self._later):
-            return False
-        end = self._end_of(request)
-        if self._ends is None:
-            ends = [self._end_of(other) for other in (request, *self._decoding, *self._taken)]
-            self._ends = sorted((each for each in ends if each[0] > 0), key=lambda each: each[0])
-        elif end[0] > 0:
-            places = (place for place, (left, _) in enumerate(self._ends) if end[0] <= left)
-            self._ends.insert(next(places, max(len(self._ends) - 1, 0)), end)
-        freed = 0
-        for place, (left, held) in enumerate(self._ends):
-            sequences = len(self._ends) - place
-            if rest - needed + freed - left * sequences <= sequences:
-                return False
-            freed += held
-        return True
-
-    def _end_of(self, request: RequestView) -> tuple[float, int]:
-        """Output tokens that a request is reckoned to have left, and the tokens that its end sets free."""
-        seen = _seen_tokens(request, self._view)
-        return asked_tokens(request, self._view) * self._ratio_of(request) - seen, request.prompt_tokens + seen
-
-    def _ratio_of(self, request: RequestView) -> float:
-        return 1.0 if request.ignore_eos else self._ratio
-
-    def _pages(self, tokens: int) -> int:
-        return -(-tokens // self._page) * self._page

@@ -42,24 +42,10 @@ def test_type_checkers_know_the_same_names():
 
 def test_calls_have_one_convention():
     for name in set(llmsim.__all__) - {"__version__", "load_scenario"}:
-        first, *others = inspect.signature(getattr(llmsim, name)).parameters.values()
-        if others[0].name == "overrides":
-            assert others.pop(0).default == ()
-        assert first.default is inspect.Parameter.empty
-        assert {each.kind for each in others} == {inspect.Parameter.KEYWORD_ONLY}
-        assert "out" in [each.name for each in others]
-
-
-def test_arguments_are_missing_only_where_they_could_mean_nothing():
-    """The reasons stand in llmsim.library."""
-    calls = set(llmsim.__all__) - {"__version__", "load_scenario"}
-    having = {
-        argument: {name for name in calls if argument in inspect.signature(getattr(llmsim, name)).parameters}
-        for argument in ("overrides", "jobs")
-    }
-
-    assert calls - having["overrides"] == {"score", "report"}
-    assert calls - having["jobs"] == {"score", "report", "run", "audit", "validate"}
+        what, changes, *options = inspect.signature(getattr(llmsim, name)).parameters.values()
+        assert (changes.name, changes.default, what.default) == ("overrides", (), inspect.Parameter.empty)
+        assert {option.kind for option in options} == {inspect.Parameter.KEYWORD_ONLY}
+        assert {"jobs": 1, "out": None}.items() <= {option.name: option.default for option in options}.items()
 
 
 def test_import_loads_nothing_heavy():

@@ -126,8 +126,6 @@ def test_an_audit_is_that_of_the_command_of_a_scenario_and_of_a_result(folder, t
     assert (tmp_path / "a" / "audit.png").is_file()
     assert timeless(llmsim.audit("quickstart", SMALL).score) == command(capsys, "audit", "quickstart", *settings(SMALL))
     assert shows(of_result, "gameable")
-    with pytest.raises(InputError, match="only a scenario can be changed"):
-        llmsim.audit(folder, SMALL)
 
 
 def test_a_validation_is_that_of_the_command(run, tmp_path, capsys):
@@ -158,6 +156,23 @@ def test_a_report_is_the_page_of_the_command(folder, tmp_path, capsys):
     assert (tmp_path / "page.html").read_text() == (tmp_path / "same.html").read_text() == page._repr_html_()
     with pytest.raises(InputError, match="in a folder that exists"):
         page.save(tmp_path / "nowhere" / "page.html")
+
+
+@pytest.mark.parametrize("call", [llmsim.run, llmsim.audit, llmsim.score, llmsim.report])
+def test_processes_with_nothing_to_do_are_refused(call, tmp_path):
+    with pytest.raises(InputError, match=f"{call.__name__}: jobs = 2: .*; expected 1$"):
+        call("quickstart", jobs=2, out=tmp_path / "o")
+    with pytest.raises(InputError, match=r"validate: jobs = 2: .*; expected 1$"):
+        llmsim.validate("quickstart", measured="none.csv", jobs=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_scenario_cannot_be_changed(run, folder):
+    for call in (llmsim.score, llmsim.audit, llmsim.report):
+        with pytest.raises(InputError, match=f"^{call.__name__}: seed=2: {folder} is a result, only a scenario can"):
+            call(folder, ["seed=2"])
+    with pytest.raises(InputError, match="what is given is a result"):
+        llmsim.score(run.delivered, ["seed=2"])
 
 
 def test_what_cannot_be_leaves_nothing_behind(tmp_path):

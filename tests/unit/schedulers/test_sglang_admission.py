@@ -9,7 +9,8 @@ import pytest
 
 from llmsim.engine.view import Limits
 from llmsim.request import Outcome
-from llmsim.schedulers.sglang import Sglang, asked_tokens
+from llmsim.schedulers._prefill_adder import asked_tokens
+from llmsim.schedulers.sglang import Sglang
 from llmsim.testing import serve
 from llmsim.workload.asked import Asked
 from llmsim.workload.contract import Workload
