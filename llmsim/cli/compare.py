@@ -78,7 +78,7 @@ class CiFiles:
             self.junit.write_text(compare_files.junit(comparison), encoding="utf-8")
 
 
-NO_FILES = CiFiles()
+NO_CI_FILES = CiFiles()
 
 
 @with_shortcuts()
@@ -96,7 +96,7 @@ def compare(
     out: Out = None,
     pictures: choose.Pictures = "png",
     fail_if: FailIf = None,
-    files: CiFiles = NO_FILES,
+    for_ci: CiFiles = NO_CI_FILES,
     allow: Allow = None,
     force: choose.ForceAndReplace = False,
     decision_limit_s: choose.DecisionLimit = None,
@@ -116,7 +116,7 @@ def compare(
     folder = folder_for(out, default, question_of(sides), comparing.COMPARISON_FILE, force=force)
     executors = _executors(min(jobs, seeds * len(sides)))
     with ExitStack() as stack:
-        scratch_files = files.opened(stack)
+        scratch_files = for_ci.opened(stack)
         at = stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
         expect(seeds * requests_of(*(side.scenario for side in sides)), seeds * len(sides), jobs)
         progress = stack.enter_context(ProgressBar("requests served"))
