@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from llmsim.acceptance import PER_TOKEN
 from llmsim.request import Outcome
+from llmsim.step_ends import Times, joined
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -92,7 +93,7 @@ class Timelines:
     head_s: Floats  #: (S,) time of the segment's first token where it stands alone; NaN where there is none
     start: Ints  #: (S,) first index into times_s
     count: Ints  #: (S,) tokens in the range
-    times_s: Floats  #: (M,) ascending within every segment
+    times_s: Times  #: (M,) ascending within every segment
     paces: Paces | DrawnPaces | None = None  #: None: each entry of times_s is one token of a segment
     #: whether entries of one time are tokens that came in one chunk of a stream, with no gap between them
     together: bool = False
@@ -156,7 +157,7 @@ class Timelines:
 
 
 def expand(
-    times_s: Floats, head_s: Floats, start: Ints, count: Ints, paces: Paces | DrawnPaces | None = None
+    times_s: Times, head_s: Floats, start: Ints, count: Ints, paces: Paces | DrawnPaces | None = None
 ) -> tuple[Floats, Ints]:
     """All token times of S segments of a `Timelines`, one after another, and where each segment begins, (S,)."""
     headed = ~np.isnan(head_s)
@@ -258,7 +259,7 @@ class Record:
     requests: dict[str, NDArray[Any]]  #: one row per request, in order of arrival
     segments: dict[str, NDArray[Any]]  #: see Timelines; `first_step`, `steps` count the instance's decode steps
     steps: dict[str, NDArray[Any]]  #: one row per step or stretch, `STEP_COLUMNS`
-    step_ends_s: tuple[Floats, ...]  #: per instance, the end of each decode step
+    step_ends_s: tuple[Times, ...]  #: per instance, the end of each decode step
     reasons: tuple[str, ...]  #: what the numbers in requests["reason"] stand for
     end_s: float  #: when the last request ended, or the run was stopped
     #: one row per handover between instances, `TRANSFER_COLUMNS`; without rows in a cluster that is not disaggregated
@@ -284,7 +285,7 @@ class Record:
             head_s=segment["head_s"],
             start=segment["first_step"] + offsets[segment["instance"]],
             count=segment["tokens"] if speculates else segment["steps"],
-            times_s=np.concatenate([np.empty(0), *self.step_ends_s]),
+            times_s=joined(self.step_ends_s),
             paces=self._paces(order) if speculates else None,
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.acceptance import Draws
-from llmsim.engine.stretch import Stretch, step_ends_s
+from llmsim.engine.stretch import Stretch
 from llmsim.record import (
     ENDED_COLUMNS,
     SEGMENT_COLUMNS,
@@ -25,10 +25,11 @@ from llmsim.record import (
     Record,
 )
 from llmsim.request import Request
+from llmsim.step_ends import StepEnds, Times, step_ends_s
 
 ROWS_AT_ONCE = 4096
-EXPANDED_AT_ONCE = 512  #: stretches
-LONG = 512  #: steps; stretches of more than these are expanded one by one
+#: steps to a stretch from which on their ends stay formulas: these take the memory of five steps, and some more time
+LONG = 32
 #: what is written of each stretch while the run goes on: where its times follow from, instead of them
 FORMULA_COLUMNS = {
     "offset": np.int64,
@@ -223,7 +224,7 @@ class SpeculativeRecorder(Recorder):
 
 def _steps(
     stretches: dict[str, NDArray[Any]], names: Iterable[str], instances: int
-) -> tuple[dict[str, NDArray[Any]], tuple[Floats, ...]]:
+) -> tuple[dict[str, NDArray[Any]], tuple[Times, ...]]:
     """Return the table of steps, by end and instance, and when each decode step of each instance ended.
 
     Uses up `stretches`: there are several for each request.
@@ -232,7 +233,9 @@ def _steps(
     by_instance = np.argsort(stretches["instance"], kind="stable")
     decode = by_instance[stretches["decoding"][by_instance] > 0]
     bounds = np.searchsorted(stretches["instance"][decode], np.arange(1, instances))
-    ends_s = tuple(_ends_s(stretches, own) for own in np.split(decode, bounds))
+    ends = [_ends(stretches, own) for own in np.split(decode, bounds)]
+    few = sum(len(own) for own in ends) < LONG * len(decode)
+    ends_s = tuple(own[:] if few else own for own in ends)
     rows = by_instance[np.argsort(end_s[by_instance], kind="stable")]
     stretches |= {"start_s": start_s, "end_s": end_s}
     del start_s, end_s
@@ -247,24 +250,6 @@ def _starts_and_ends_s(stretches: dict[str, NDArray[Any]]) -> tuple[Floats, Floa
     return start_s, step_ends_s(anchor_s, first_s, growth_s, offset + stretches["steps"])
 
 
-def _ends_s(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> Floats:
-    """When each step of these stretches ended, one stretch after another. A few at a time: they stay in the cache."""
-    steps = stretches["steps"][rows]
-    last = np.cumsum(steps)
-    ends_s = np.empty(int(last[-1]) if len(rows) else 0)
-    anchor_s, first_s, growth_s = (stretches[name][rows] for name in ("anchor_s", "first_s", "growth_s"))
-    before = last - steps
-    from_anchor = before - stretches["offset"][rows]
-    for few in range(0, len(rows), EXPANDED_AT_ONCE):
-        part = slice(few, few + EXPANDED_AT_ONCE)
-        first, end = int(before[part][0]), int(last[part][-1])
-        if end - first > LONG * len(steps[part]):  # one by one
-            for n in range(few, few + len(steps[part])):
-                k = np.arange(before[n] + 1, last[n] + 1) - from_anchor[n]
-                ends_s[before[n] : last[n]] = step_ends_s(anchor_s[n], first_s[n], growth_s[n], k)
-            continue
-        many = steps[part]
-        k = np.arange(first + 1, end + 1) - np.repeat(from_anchor[part], many)
-        anchors_s, firsts_s, growths_s = (np.repeat(of[part], many) for of in (anchor_s, first_s, growth_s))
-        ends_s[first:end] = step_ends_s(anchors_s, firsts_s, growths_s, k)
-    return ends_s
+def _ends(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> StepEnds:
+    """When each step of these stretches ended, one stretch after another."""
+    return StepEnds.of(*(stretches[name][rows] for name in ("anchor_s", "first_s", "growth_s", "offset", "steps")))

@@ -16,13 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, nextafter, sqrt
 
-import numpy as np
-from numpy.typing import NDArray
-
 from llmsim.request import Request
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 NEAR = 1e-4  #: steps; how near a boundary `Stretch.ended_before` looks at it
 ROUNDING = 1e-14  #: of times, relative: 45 times that of one operation
 
@@ -128,12 +123,3 @@ class Stretch:
     def ended_by(self, time_s: float) -> int:
         """How many of the steps end before a time, or at it."""
         return self.ended_before(nextafter(time_s, inf))
-
-
-def step_ends_s(anchor_s: Floats, first_s: Floats, growth_s: Floats, k: Ints) -> Floats:
-    """When steps end, k from their anchors each; arrays of one shape, or numbers for all.
-
-    Equal to `Stretch.step_end_s` to the bit.
-    """
-    ends_s: Floats = anchor_s + (k * first_s + (k * (k - 1) >> 1) * growth_s)
-    return ends_s

@@ -13,12 +13,13 @@ import numpy as np
 
 from llmsim.errors import InputError
 from llmsim.metrics import ranges, request_latency
+from llmsim.metrics.gaps import Gaps
 from llmsim.metrics.slo import GRACE_S, Slo, meets
 from llmsim.metrics.tokens import token_chunks
 from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve
 from llmsim.record import Floats, Ints, Timelines
 from llmsim.request import Outcome
-from llmsim.statistics.percentiles import weighted_percentile
+from llmsim.statistics.percentiles import percentiles_of
 
 
 def throughput_tokens_per_s(timelines: Timelines, window: Window = ARRIVALS) -> float:
@@ -104,7 +105,7 @@ def sarathi_holds(
 
     A request never scheduled counts as delayed beyond any bound.
     """
-    p99 = weighted_percentile(ranges.Gaps(timelines), [99.0])[0]
+    p99 = percentiles_of(Gaps(timelines).population, [99.0])[0]
     return not p99 > tbt_s + GRACE_S and _delay_percentile_s(timelines, first_scheduled_s, 50) <= median_delay_s
 
 

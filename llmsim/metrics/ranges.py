@@ -6,7 +6,7 @@ difference array over it. Where a metric truly needs each token, see `tokens.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from weakref import WeakKeyDictionary
@@ -14,15 +14,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.metrics.convex_runs import Runs, Values, gap_runs, tilted_runs
 from llmsim.record import DrawnPaces, Floats, Ints, Paces, Timelines
+from llmsim.step_ends import StepEnds, Times
 
 Bools = NDArray[np.bool_]
 
 #: steps to work on at a time: few enough to stay in the processor's cache
 BLOCK = 1 << 15
-FEW = (
-    16  #: where there is a change in fewer than so many steps, what stands between them is not worked out step by step
-)
 #: steps of requests that speculate, to work on at a time
 CHUNK_STEPS = 1 << 15
 
@@ -98,7 +97,7 @@ def _index(timelines: Timelines) -> Layout:
     )
 
 
-def _edges(times_s: Floats, head_s: Floats, headed: Bools, start: Ints, steps: Ints) -> tuple[Floats, Floats]:
+def _edges(times_s: Times, head_s: Floats, headed: Bools, start: Ints, steps: Ints) -> tuple[Floats, Floats]:
     if len(times_s) == 0:
         return head_s, head_s
     ranged = steps > 0
@@ -175,14 +174,29 @@ def largest_gap_s(timelines: Timelines) -> Floats:
     """Largest time between consecutive tokens of each request, (N,), NaN with fewer than two tokens."""
     rows = layout(timelines)
     times_s = timelines.times_s
-    gap_s = range_max(lambda lo, hi: np.diff(times_s[lo : hi + 1]), rows.start, np.maximum(rows.steps - 1, 0))
+    gap_s = _largest_gaps_s(times_s, rows.start, np.maximum(rows.steps - 1, 0))
     led = np.flatnonzero((rows.headed == 1) & (rows.count > 0))
     gap_s[led] = np.maximum(gap_s[led], times_s[rows.start[led]] - rows.head_s[led])
-    later = _later_segments(rows)
+    later = later_segments(rows)
     gap_s[later] = np.maximum(gap_s[later], rows.first_s[later] - rows.last_s[later - 1])
     out = _per_request_max(gap_s, rows)
     out[rows.n_tokens < 2] = np.nan
     return out
+
+
+def _largest_gaps_s(times_s: Times, start: Ints, count: Ints) -> Floats:
+    """Return the largest of the `count` gaps from `start` on, for every query, (Q,); -inf where count is 0."""
+    if isinstance(times_s, StepEnds):
+        runs = gap_runs(times_s, start, start + count)
+        return _max_in_runs(runs, lambda at: times_s[at + 1] - times_s[at], start, count)
+    return range_max(lambda lo, hi: np.diff(times_s[lo : hi + 1]), start, count)
+
+
+def _max_in_runs(runs: Runs, values: Values, start: Ints, count: Ints) -> Floats:
+    """`range_max` where values follow convex series."""
+    places = runs.outer(values)
+    found, begin = values(places), np.searchsorted(places, start)
+    return range_max(lambda lo, hi: found[lo:hi], begin, np.searchsorted(places, start + count) - begin)
 
 
 def max_over_line_s(timelines: Timelines, slope_s: float) -> Floats:
@@ -192,13 +206,9 @@ def max_over_line_s(timelines: Timelines, slope_s: float) -> Floats:
     slope j.
     """
     rows = layout(timelines)
-
-    def tilted_s(lo: int, hi: int) -> Floats:
-        return timelines.times_s[lo:hi] - slope_s * np.arange(lo, hi)
-
     first_index = rows.before + rows.headed + 1  # i of the token at times_s[start]
     if rows.paces is None:
-        late_s = range_max(tilted_s, rows.start, rows.count) + slope_s * (rows.start - first_index)
+        late_s = _latest_s(timelines.times_s, slope_s, rows.start, rows.count) + slope_s * (rows.start - first_index)
     else:
         late_s = _latest_steps_s(timelines.times_s, rows, rows.paces, slope_s) - slope_s * first_index
     headed = rows.headed == 1
@@ -206,7 +216,15 @@ def max_over_line_s(timelines: Timelines, slope_s: float) -> Floats:
     return _per_request_max(late_s, rows)
 
 
-def _latest_steps_s(times_s: Floats, rows: Layout, paces: Paces | DrawnPaces, slope_s: float) -> Floats:
+def _latest_s(times_s: Times, slope_s: float, start: Ints, count: Ints) -> Floats:
+    """Max over j of a range of times_s[j] - slope_s j, for every query, (Q,); -inf where count is 0."""
+    if isinstance(times_s, StepEnds):
+        runs = tilted_runs(times_s, slope_s, start, start + count)
+        return _max_in_runs(runs, lambda at: times_s[at] - slope_s * at, start, count)
+    return range_max(lambda lo, hi: times_s[lo:hi] - slope_s * np.arange(lo, hi), start, count)
+
+
+def _latest_steps_s(times_s: Times, rows: Layout, paces: Paces | DrawnPaces, slope_s: float) -> Floats:
     """Max over the steps of each range of its end - slope times the tokens of the range before it, (S,).
 
     Of the tokens that come together, the first is the latest against a line. -inf for an empty range.
@@ -236,75 +254,6 @@ def _tokens_before(paces: Paces | DrawnPaces, few: Ints, steps: Ints, number: In
     return Paces(np.repeat(gain, steps), np.repeat(paces.phase[few] - begin * gain, steps)).tokens(number)
 
 
-@dataclass(frozen=True, eq=False)
-class Gaps:
-    """All gaps between consecutive tokens of all requests, in parts: (gap in seconds, how many times it was seen).
-
-    A step's gap counts once for each request that decoded through it; heads and the gaps between segments count once
-    each. Tokens of one step come together, with no gap between them: these are the gaps of a stream's chunks. Going
-    through them costs O(S log S + steps), and memory for one part of the steps.
-    """
-
-    timelines: Timelines
-
-    def __iter__(self) -> Iterator[tuple[Floats, Ints]]:
-        """Give the gaps of the steps in blocks, then all others."""
-        if not self.timelines.together:
-            yield from self._all()
-            return
-        for gaps_s, weights in self._all():
-            between = gaps_s > 0
-            yield gaps_s[between], weights[between]
-
-    def _all(self) -> Iterator[tuple[Floats, Ints]]:
-        """Those of tokens that come together, too."""
-        times_s, rows = self.timelines.times_s, layout(self.timelines)
-        ranged = rows.steps > 0
-        first = np.sort(rows.start[ranged])
-        last = np.sort((rows.start + rows.steps - 1)[ranged])
-        seen = 0
-        for lo in range(0, len(times_s) - 1, BLOCK):
-            hi = min(lo + BLOCK, len(times_s) - 1)
-            weights = _weights(seen, _within(first, lo, hi), _within(last, lo, hi), hi - lo)
-            seen = weights[-1]
-            gaps_s = np.diff(times_s[lo : hi + 1])
-            if weights.min() > 0:
-                yield gaps_s, weights
-            else:
-                inside = weights > 0
-                yield gaps_s[inside], weights[inside]
-        led = np.flatnonzero((rows.headed == 1) & ranged)
-        later = _later_segments(rows)
-        gaps_s = np.concatenate(
-            [times_s[rows.start[led]] - rows.head_s[led], rows.first_s[later] - rows.last_s[later - 1]]
-        )
-        yield gaps_s, np.ones(len(gaps_s), np.int64)
-
-
-def _within(ascending: Ints, lo: int, hi: int) -> Ints:
-    """Those from lo to before hi, counted from lo."""
-    begin, end = np.searchsorted(ascending, [lo, hi])
-    return ascending[begin:end] - lo
-
-
-def _weights(seen: int, first: Ints, last: Ints, size: int) -> Ints:
-    """How many ranges are open at each of `size` places, where `seen` are at first, and some begin and end: (size,)."""
-    if FEW * (len(first) + len(last)) > size:
-        changes = np.bincount(first, minlength=size) - np.bincount(last, minlength=size)
-        weights: Ints = seen + np.cumsum(changes)
-        return weights
-    at = np.concatenate([first, last])
-    order = np.argsort(at, kind="stable")
-    open_ = seen + np.concatenate([[0], np.cumsum(np.repeat([1, -1], [len(first), len(last)])[order])])
-    return np.repeat(open_, np.diff(at[order], prepend=0, append=size))
-
-
-def pooled_gaps(timelines: Timelines) -> tuple[Floats, Ints]:
-    """All `Gaps` at once: (gap in seconds, how many times it was seen). Memory O(S + steps)."""
-    values, weights = zip(*Gaps(timelines), strict=True)
-    return np.concatenate(values), np.concatenate(weights)
-
-
 def delivered_by(timelines: Timelines, bound_s: float) -> Ints:
     """Tokens of each request with T_i <= bound_s (one absolute time for all), (N,). O(S log tokens)."""
     rows = layout(timelines)
@@ -317,7 +266,7 @@ def delivered_by(timelines: Timelines, bound_s: float) -> Ints:
     return np.diff(through[rows.segments_before])
 
 
-def _steps_by(times_s: Floats, bound_s: float, start: Ints, count: Ints) -> Ints:
+def _steps_by(times_s: Times, bound_s: float, start: Ints, count: Ints) -> Ints:
     """How many of times_s[start : start + count] are <= bound_s: a binary search in all ranges at once."""
     lo, hi = start.copy(), start + count
     while (open_ := np.flatnonzero(lo < hi)).size:
@@ -328,7 +277,7 @@ def _steps_by(times_s: Floats, bound_s: float, start: Ints, count: Ints) -> Ints
     return lo - start
 
 
-def _later_segments(rows: Layout) -> Ints:
+def later_segments(rows: Layout) -> Ints:
     """Segments that are not the first of their request."""
     later = np.ones(len(rows.request), np.bool_)
     later[rows.opening] = False

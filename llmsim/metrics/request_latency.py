@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from llmsim.metrics import ranges
-from llmsim.metrics.summary import Summary, summary, weighted_summary
+from llmsim.metrics.gaps import Gaps
+from llmsim.metrics.summary import Summary, pooled_summary, summary
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
 
@@ -90,4 +91,5 @@ def summarise_tbt(timelines: Timelines) -> Summary:
     """
     rows = ranges.layout(timelines)
     left_open = np.sum((rows.n_tokens > 0) & (timelines.outcome != Outcome.FINISHED))
-    return weighted_summary(ranges.Gaps(timelines), int(left_open))
+    gaps = Gaps(timelines)
+    return pooled_summary(gaps.population, gaps.total_s, int(left_open))

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmsim.metrics.kpi import Part
 from llmsim.record import Floats
-from llmsim.statistics.percentiles import Weighted, histogram, percentiles_of
+from llmsim.statistics.percentiles import Population, percentiles_of
 from llmsim.statistics.survival import kaplan_meier, restricted_mean, survival_percentile
 
 PERCENTILES = (50.0, 90.0, 99.0)
@@ -49,11 +49,10 @@ def summary(values: Floats, censored_at: Floats | None = None) -> Summary:
     return _named(restricted_mean(times, waiting, float(time_s.max())), percentiles, len(values), len(cut))
 
 
-def weighted_summary(parts: Weighted, censored: int = 0) -> Summary:
-    """Like `summary` where values[j] occurs weights[j] times; `censored` is reported, not estimated."""
-    counts = histogram(parts)
-    mean = counts.total / counts.n if counts.n else float("nan")
-    return _named(mean, percentiles_of(parts, counts, PERCENTILES), counts.n, censored)
+def pooled_summary(values: Population, total: float, censored: int = 0) -> Summary:
+    """Like `summary` for values with this sum; `censored` is reported, not estimated."""
+    mean = total / values.n if values.n else float("nan")
+    return _named(mean, percentiles_of(values, PERCENTILES), values.n, censored)
 
 
 def _named(mean: float, percentiles: Sequence[float], n: int, censored: int) -> Summary:

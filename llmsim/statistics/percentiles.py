@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +17,31 @@ Ints = NDArray[np.int64]
 Weighted = Iterable[tuple[Floats, Ints]]
 
 
+class Population(Protocol):
+    """Values that can be found by their rank."""
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+
+    def at_rank(self, ranks: Floats) -> Floats:
+        """Values at these ranks (from 0), of the same shape; there is at least one value."""
+
+
 def weighted_percentile(parts: Weighted, percentiles: Sequence[float]) -> list[float]:
     """NumPy's linear percentiles where values[j] >= 0 occurs weights[j] times; NaN if nothing does."""
-    return percentiles_of(parts, histogram(parts), percentiles)
+    return percentiles_of(Parts(parts), percentiles)
 
 
-def percentiles_of(parts: Weighted, counts: Histogram, percentiles: Sequence[float]) -> list[float]:
-    """Like `weighted_percentile`, for parts whose histogram is known."""
-    if counts.n == 0:
+def percentiles_of(population: Population, percentiles: Sequence[float]) -> list[float]:
+    """NumPy's linear percentiles of a population; NaN if it is empty."""
+    n = population.n
+    if n == 0:
         return [float("nan")] * len(percentiles)
-    rank = np.asarray(percentiles) / 100 * (counts.n - 1)
+    rank = np.asarray(percentiles) / 100 * (n - 1)
     below = np.floor(rank)
     share = rank - below
-    low, high = _at_rank(parts, counts, np.stack([below, np.minimum(below + 1, counts.n - 1)]))
+    low, high = population.at_rank(np.stack([below, np.minimum(below + 1, n - 1)]))
     step = high - low
     # NumPy interpolates from the nearer end; the same here, so that results agree to the last bit.
     between = np.where(share >= 0.5, high - step * (1 - share), low + step * share)
@@ -35,18 +49,48 @@ def percentiles_of(parts: Weighted, counts: Histogram, percentiles: Sequence[flo
 
 
 @dataclass(frozen=True, eq=False)
+class Parts:
+    """A population of values >= 0 in parts that can be gone through again."""
+
+    parts: Weighted
+
+    @cached_property
+    def counts(self) -> Histogram:
+        """How often values fall into each bin."""
+        return histogram(self.parts)
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+        return self.counts.n
+
+    def at_rank(self, ranks: Floats) -> Floats:
+        """Values at these ranks (from 0); keeps and sorts only the bins that they fall into."""
+        sizes, first = self.counts.sizes, self.counts.first_bin
+        wanted = np.zeros(len(sizes), np.bool_)
+        wanted[np.searchsorted(np.cumsum(sizes), ranks, side="right")] = True
+        picked = [_picked(values, weights, wanted, first) for values, weights in self.parts if len(values)]
+        found, times = (np.concatenate(column) for column in zip(*picked, strict=True))
+        order = np.argsort(found, kind="stable")  # it finds out where they ascend, as gaps do while requests decode
+        found = found[order]
+        passed_over = np.cumsum(np.where(wanted, 0.0, sizes))
+        through = np.cumsum(times[order]) + passed_over[_bins(found) - first]
+        at_rank: Floats = found[np.searchsorted(through, ranks, side="right")]
+        return at_rank
+
+
+@dataclass(frozen=True, eq=False)
 class Histogram:
-    """How often values fall into each bin, and their sum."""
+    """How often values fall into each bin."""
 
     first_bin: int
     sizes: Floats  #: (bins,) of the population, from `first_bin` on
     n: int
-    total: float  #: sum of the population
 
 
 def histogram(parts: Weighted) -> Histogram:
     """Count values into bins by their leading bits. O(values)."""
-    first, sizes, total = 0, np.zeros(0), 0.0
+    first, sizes = 0, np.zeros(0)
     for values, weights in parts:
         if len(values) == 0:
             continue
@@ -59,22 +103,7 @@ def histogram(parts: Weighted) -> Histogram:
         sizes[low - first : high - first] += (
             np.bincount(bins - low, weights=weights) if high - low > 1 else weights.sum()
         )
-        total += float((values * weights).sum())  # BLAS would wake its threads for this
-    return Histogram(first, sizes, int(sizes.sum()), total)
-
-
-def _at_rank(parts: Weighted, counts: Histogram, ranks: Floats) -> Floats:
-    """Values at these ranks (from 0) of the population; keeps and sorts only the bins that they fall into."""
-    sizes, first = counts.sizes, counts.first_bin
-    wanted = np.zeros(len(sizes), np.bool_)
-    wanted[np.searchsorted(np.cumsum(sizes), ranks, side="right")] = True
-    picked = [_picked(values, weights, wanted, first) for values, weights in parts if len(values)]
-    found, times = (np.concatenate(column) for column in zip(*picked, strict=True))
-    order = np.argsort(found, kind="stable")  # it finds out where they ascend, as gaps do while requests decode
-    found = found[order]
-    passed_over = np.cumsum(np.where(wanted, 0.0, sizes))
-    through = np.cumsum(times[order]) + passed_over[_bins(found) - first]
-    return found[np.searchsorted(through, ranks, side="right")]
+    return Histogram(first, sizes, int(sizes.sum()))
 
 
 def _picked(values: Floats, weights: Ints, wanted: NDArray[np.bool_], first: int) -> tuple[Floats, Ints]:

@@ -12,6 +12,7 @@ from llmsim.experiment import run
 from llmsim.latency.profile import load_profile
 from llmsim.latency.table import StepTable
 from llmsim.metrics import ranges
+from llmsim.metrics.gaps import pooled_gaps
 from llmsim.metrics.score import score
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
@@ -123,7 +124,7 @@ def test_range_maxima_over_step_ends(benchmark, timelines):
 
 
 def test_gaps_of_all_tokens(benchmark, timelines):
-    _, weights = benchmark(ranges.pooled_gaps, timelines)
+    _, weights = benchmark(pooled_gaps, timelines)
 
     assert weights.sum() == (ranges.n_tokens(timelines) - 1).sum()
 

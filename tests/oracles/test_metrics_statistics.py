@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from llmsim.metrics.request_latency import summarise_waits, ttft_s
-from llmsim.metrics.summary import summary, weighted_summary
+from llmsim.metrics.summary import pooled_summary, summary
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 from llmsim.statistics.fairness import jain_index
+from llmsim.statistics.percentiles import Parts
 from llmsim.statistics.survival import kaplan_meier, restricted_mean, survival_percentile
 
 
@@ -49,7 +50,7 @@ def test_summary_without_values_is_null() -> None:
     nothing = {"mean": None, "p50": None, "p90": None, "p99": None, "n": 0, "censored": 0}
 
     assert summary(np.empty(0)).to_dict() == nothing
-    assert weighted_summary([(np.empty(0), np.empty(0, np.int64))]).to_dict() == nothing
+    assert pooled_summary(Parts([(np.empty(0), np.empty(0, np.int64))]), 0.0).to_dict() == nothing
     assert summary(np.empty(0), np.array([3.0])).to_dict() == nothing | {"censored": 1}
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmsim.metrics import goodput, ranges, request_latency
 from llmsim.metrics.fluidity import fluidity_index
+from llmsim.metrics.gaps import pooled_gaps
 from llmsim.metrics.qoe import qoe
 from llmsim.metrics.tokens import token_chunks
 from llmsim.record import Timelines
@@ -60,7 +61,7 @@ def test_largest_distance_over_a_line(timelines: Timelines, slope: float) -> Non
 @FEW
 @given(compact_timelines())
 def test_pooled_gaps(timelines: Timelines) -> None:
-    gaps, seen = ranges.pooled_gaps(timelines)
+    gaps, seen = pooled_gaps(timelines)
     expected = np.concatenate([np.diff(t) for t in token_lists(timelines)])
 
     assert np.sort(np.repeat(gaps, seen)).tolist() == np.sort(expected).tolist()
@@ -154,12 +155,13 @@ def test_range_max(width: int) -> None:
 @given(compact_timelines())
 def test_blocks_change_nothing(timelines: Timelines) -> None:
     def answers() -> list[np.ndarray]:
-        gaps = [ranges.largest_gap_s(timelines), *ranges.pooled_gaps(timelines)]
+        gaps = [ranges.largest_gap_s(timelines), *pooled_gaps(timelines)]
         return [*gaps, ranges.max_over_line_s(timelines, 0.3)]
 
     whole = answers()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranges, "BLOCK", 3)
+        patch.setattr("llmsim.metrics.gaps.BLOCK", 3)
         in_blocks = answers()
 
     for expected, actual in zip(whole, in_blocks, strict=True):

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsim.engine.stretch import Stretch, step_ends_s
+from llmsim.engine.stretch import Stretch
+from llmsim.step_ends import step_ends_s
 
 
 @st.composite

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from llmsim.experiment import Result, make_slo, make_window
 from llmsim.experiment.autoscaling import usd_per_instance_hour
-from llmsim.metrics.ranges import pooled_gaps, select
+from llmsim.metrics.gaps import pooled_gaps
+from llmsim.metrics.ranges import select
 from llmsim.metrics.request_latency import tpot_s, ttft_s
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.slo import meets

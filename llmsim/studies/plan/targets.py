@@ -11,9 +11,10 @@ from functools import cache
 import numpy as np
 
 from llmsim.errors import InputError, nearest
-from llmsim.metrics import ranges, request_latency
+from llmsim.metrics import request_latency
 from llmsim.metrics.catalogue import of_section, sections, summaries
 from llmsim.metrics.distributions import Distributions
+from llmsim.metrics.gaps import Gaps
 from llmsim.metrics.kpi import MORE, OfRequests
 from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
@@ -23,7 +24,7 @@ from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.summary import STATISTICS
 from llmsim.record import Floats, Timelines
 from llmsim.statistics import probability_at_least
-from llmsim.statistics.percentiles import weighted_percentile
+from llmsim.statistics.percentiles import percentiles_of
 from llmsim.statistics.shares import Clusters, clusters_of, probability_at_most
 
 #: share of requests whose stages are all in time; no score has it unasked, so that it is measured with the misses
@@ -186,7 +187,7 @@ def value(metric: str, score: Score, delivered: Timelines, first_scheduled_s: Fl
     share = _percentile(number)
     assert share is not None
     if table == "tbt_s":
-        return weighted_percentile(ranges.Gaps(delivered), [share])[0]
+        return percentiles_of(Gaps(delivered).population, [share])[0]
     waits_s = latencies_s(table, delivered, first_scheduled_s)
     if table == "tpot_s":  # one token or none: no time per token
         waits_s = waits_s[~np.isnan(waits_s)]

@@ -11,6 +11,7 @@ from llmsim import delivery
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.metrics import ranges
 from llmsim.metrics.fluidity import fluidity_index
+from llmsim.metrics.gaps import pooled_gaps
 from llmsim.metrics.gpu_time import busy_gpu_s, spent_gpu_s
 from llmsim.metrics.manipulate import drop_those_that_miss
 from llmsim.metrics.qoe import qoe
@@ -80,7 +81,7 @@ def test_metrics_equal_those_of_the_same_times_in_full(both, metric):
 
 def test_gaps_are_those_between_chunks_of_a_stream(both):
     compact, full = both
-    (gaps_s, seen), (every_s, each) = ranges.pooled_gaps(compact), ranges.pooled_gaps(full)
+    (gaps_s, seen), (every_s, each) = pooled_gaps(compact), pooled_gaps(full)
     between = np.sort(np.repeat(every_s, each))
     assert (between == 0).any()
     np.testing.assert_allclose(np.sort(np.repeat(gaps_s, seen)), between[between > 0], rtol=1e-9)
@@ -97,7 +98,7 @@ def test_gaps_are_those_between_chunks_of_a_stream(both):
 def test_tokens_that_come_together_do_so_when_their_times_are_written_out(both, changed):
     """Each of these changes no time, and gives tokens one by one."""
     compact, _ = both
-    (gaps_s, seen), (as_before_s, before) = ranges.pooled_gaps(changed(compact)), ranges.pooled_gaps(compact)
+    (gaps_s, seen), (as_before_s, before) = pooled_gaps(changed(compact)), pooled_gaps(compact)
     np.testing.assert_allclose(
         np.sort(np.repeat(gaps_s, seen)), np.sort(np.repeat(as_before_s, before)), rtol=1e-9, atol=1e-12
     )
