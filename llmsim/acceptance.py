@@ -32,11 +32,32 @@ class Pace:
     accepts is not known.
     """
 
-    __slots__ = ("ahead_tokens", "base_tokens", "behind_tokens", "gain", "joined_step", "lag", "phase", "reach")
+    __slots__ = (
+        "ahead_tokens",
+        "base_tokens",
+        "behind_tokens",
+        "drafts",
+        "gain",
+        "joined_step",
+        "lag",
+        "phase",
+        "position",
+        "reach",
+    )
 
     def __init__(
-        self, gain: int, phase: int, reach: int, lag: int, joined_step: int, base_tokens: int, ahead: int, behind: int
+        self,
+        drafts: int,
+        gain: int,
+        phase: int,
+        reach: int,
+        lag: int,
+        joined_step: int,
+        base_tokens: int,
+        ahead: int,
+        behind: int,
     ) -> None:
+        self.drafts = drafts  #: tokens that it drafts in a step
         self.gain = gain  #: hundredths of a token that each step yields
         self.phase = phase  #: hundredths of a token that it had when it joined
         self.reach = reach
@@ -45,6 +66,7 @@ class Pace:
         self.base_tokens = base_tokens  #: in memory when it joined
         self.ahead_tokens = ahead  #: more that it had memory for
         self.behind_tokens = behind  #: of those in memory, not known yet
+        self.position = base_tokens * PER_TOKEN + phase  #: in memory when it joined, hundredths of a token
 
     def tokens(self, steps: int) -> int:
         """How many tokens so many steps yield."""

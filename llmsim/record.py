@@ -210,7 +210,7 @@ SPECULATIVE_SEGMENT_COLUMNS = {
     "phase": np.int64,  #: what the request had of a token before the first step, hundredths
 }
 SPECULATIVE_STEP_COLUMNS = {
-    "num_speculative_tokens": np.int64,  #: that each decoding sequence drafts in each of the steps
+    "drafted_tokens": np.int64,  #: that the decoding sequences together draft in each of the steps
 }
 TRANSFER_COLUMNS = {
     "request": np.int64,

@@ -43,6 +43,9 @@ class Decision(NamedTuple):
     looked_up: tuple[tuple[int, int], ...] = ()
     #: what the scheduler wants to be told at its next decision here (`InstanceView.notes`); None: the same as before
     notes: object = None
+    #: decoding request -> tokens that it drafts in each step from now on; the others go on as they are, and one that
+    #: comes to decode drafts as many as the engine has it (`Scheduler.chooses_drafts`)
+    drafts: Mapping[int, int] = NO_CHUNKS
     #: requests that the server gives up
     abandon: frozenset[int] = frozenset()
     #: ask again at the first step boundary at or after this time, even if nothing has changed
@@ -176,7 +179,10 @@ class InstanceView(InstanceLimits, Protocol):
 
     @property
     def query_tokens(self) -> int:
-        """Tokens that each decoding request computes in the next step: one, and those that were drafted for it."""
+        """Tokens that each decoding request computes in the next step: one, and those that were drafted for it.
+
+        Where a policy `chooses_drafts`, of those of which it has not decided anything.
+        """
 
     @property
     def free_blocks(self) -> int:
@@ -186,11 +192,19 @@ class InstanceView(InstanceLimits, Protocol):
     def decode_blocks(self) -> int:
         """KV blocks that the next step takes if every decoding request emits a token."""
 
-    def step_time_s(self, prefill: Sequence[tuple[int, int]], decoding: int, context_tokens: int) -> float:
+    def step_time_s(
+        self,
+        prefill: Sequence[tuple[int, int]],
+        decoding: int,
+        context_tokens: int,
+        drafts: Mapping[int, int] = NO_CHUNKS,
+    ) -> float:
         """Seconds that a step takes by what has been measured of this instance (`latency.contract.LatencyModel`).
 
         `prefill`: (tokens computed already, tokens to compute) of each chunk; `context_tokens`: those that the decoding
-        sequences attend to, their new ones included, over all of them.
+        sequences attend to, their new ones included, without drafted ones, over all of them; `drafts`: how many of them
+        draft how many tokens (tokens -> sequences), none if empty. Different numbers: only where the policy
+        `chooses_drafts`.
         """
 
     def blocks_held(self, request: RequestView) -> int:
@@ -248,6 +262,8 @@ class Scheduler(ABC):
     null_blocks: int = 0
     #: whether it counts what decoding requests draft (`InstanceView.query_tokens`)
     honours_speculation: bool = False
+    #: True: decides how many tokens each request drafts (`Decision.drafts`), and cannot do without speculation
+    chooses_drafts: bool = False
     #: what caches prefixes where there is a cache: vLLM's hashed blocks, or SGLang's radix tree
     prefix_cache: Literal["blocks", "radix"] = "blocks"
 

@@ -111,6 +111,7 @@ def _check(workload: Workload, specs: Sequence[InstanceSpec], options: RunOption
             raise InputError(f"{type(spec.scheduler).__name__} does not count drafted tokens")
         if spec.speculation is not None and options.disaggregation is not None:
             raise InputError("requests speculate on instances that compute prompts themselves")
+        _check_drafts(spec, workload)
         if spec.speculation is not None and spec.async_scheduling and spec.speculation.changes:
             raise InputError("asynchronous scheduling goes with one number of drafted tokens, not with several")
     if options.disaggregation is not None:
@@ -118,6 +119,17 @@ def _check(workload: Workload, specs: Sequence[InstanceSpec], options: RunOption
             raise InputError("autoscaling is for instances that are all alike, not for prefill and decode")
         if options.api.output_token_s > 0:
             raise InputError("host.output_token_s: senders of instances that hand requests over are not modelled")
+
+
+def _check_drafts(spec: InstanceSpec, workload: Workload) -> None:
+    """Refuse a policy that decides how much is drafted where that is not for it to decide."""
+    if not spec.scheduler.chooses_drafts:
+        return
+    decides = f"{type(spec.scheduler).__name__} decides how many tokens each request drafts"
+    if spec.speculation is None or spec.speculation.mixed is None:
+        raise InputError(f"{decides}: it needs speculation, of no number by the batch")
+    if workload.acceptance is not None and workload.acceptance.seeds is not None:
+        raise InputError(f"{decides}, and draws are of one number; expected even acceptance")
 
 
 @dataclass(frozen=True)

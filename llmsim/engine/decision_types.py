@@ -56,6 +56,7 @@ EXPECTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "preempt": ("a tuple of request ids", _whole_numbers((tuple, list))),
     "order": ("a tuple of request ids", _whole_numbers((tuple, list))),
     "looked_up": ("a tuple of pairs: request id, tokens", _pairs),
+    "drafts": ("a mapping of request ids to whole numbers of tokens", _chunks),
     "abandon": ("a set of request ids", _whole_numbers(Set)),
     "review_at_s": ("a number, or None", lambda value: value is None or (isinstance(value, Real) and not isnan(value))),
 }

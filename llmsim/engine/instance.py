@@ -27,7 +27,7 @@ from llmsim.engine.recorder import Recorder
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.speculation.ahead import SpeculatingStatesAhead, SpeculatingViewAhead, SpeculativeAsyncLoop
 from llmsim.engine.speculation.batch import DrawsOf, SpeculativeBatch
-from llmsim.engine.speculation.drawn_batch import DrawnBatch
+from llmsim.engine.speculation.blocks import Reservation
 from llmsim.engine.speculation.loop import SpeculatingView, SpeculativeLoop
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.engine.speculation.states import Speculating
@@ -300,8 +300,8 @@ class Instance:
 def _batch(memory: KVMemory, speculation: Speculation | None, lag: int, draws: DrawsOf | None, stepwise: bool) -> Batch:
     if speculation is None:
         return ListBatch(memory) if stepwise else DecodeBatch(memory)
-    kind = SpeculativeListBatch if stepwise else SpeculativeBatch if draws is None else DrawnBatch
-    return kind(memory, speculation.reach(lag), lag, draws)
+    reservation = Reservation(speculation.reach(lag), lag, drawn=draws is not None)
+    return (SpeculativeListBatch if stepwise else SpeculativeBatch)(memory, reservation, draws)
 
 
 def _step_times(stepwise: bool, speculation: Speculation | None) -> type[StepTimes]:

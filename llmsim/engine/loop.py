@@ -130,7 +130,7 @@ class Loop:
                 self._view.notes = decision.notes
             if decision.looked_up:
                 states.look_up(decision)
-            if decision.abandon or decision.preempt or decision.hold or states.held:
+            if decision.abandon or decision.preempt or decision.hold or states.held or decision.drafts:
                 decision = self._carry_out(decision)
             self._compute(decision)
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:

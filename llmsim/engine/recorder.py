@@ -202,18 +202,17 @@ class SpeculativeRecorder(Recorder):
         """Note steps and stretches of an instance; with each: KV blocks used, waiting, running."""
         write, pack = self._stretches.write, self._stretches.pack
         for stretch, blocks_used, waiting, running in stretches:
-            decoding = stretch.decoding
             write(
                 pack(
                     instance,
                     stretch.steps,
                     stretch.prefill_tokens,
-                    decoding,
+                    stretch.decoding,
                     stretch.context_tokens,
                     blocks_used,
                     waiting,
                     running,
-                    stretch.decode_tokens // decoding - 1 if decoding else 0,
+                    stretch.decode_tokens - stretch.decoding,
                     stretch.offset,
                     stretch.anchor_s,
                     stretch.first_s,

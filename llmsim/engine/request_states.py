@@ -11,7 +11,7 @@ ones are kept as a batch (`decode_batch`), which advances by whole stretches of 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from math import isnan
 
 from llmsim import guests
@@ -110,6 +110,12 @@ class RequestStates:
             self._run(self.running.pop(id))
         if decision.hold or self.held:
             self._change_held(decision.hold)
+        if decision.drafts:
+            self._draft(decision.drafts)
+
+    def _draft(self, drafts_of: Mapping[int, int]) -> None:
+        """Let decoding requests draft so many tokens in each step."""
+        raise self.wrong(f"decided drafts of request {next(iter(drafts_of))}, and nothing is drafted here")
 
     def _change_held(self, hold: Set[int]) -> None:
         """Hold these requests and no others."""

@@ -126,7 +126,15 @@ class View(Limits):
     def running_latest_first(self) -> Iterable[RequestView]:
         return reversed(self._running.values())
 
-    def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: int) -> float:
+    def step_time_s(
+        self,
+        prefill: Sequence[Chunk],
+        decoding: int,
+        context_tokens: int,
+        drafts: Mapping[int, int] = NO_CHUNKS,
+    ) -> float:
+        if any(drafts):
+            raise PolicyError(f"asks for step times with drafts = {dict(drafts)}, and nothing is drafted here")
         return self._latency.step_time_s(prefill, decoding, context_tokens)
 
     def blocks_held(self, request: RequestView) -> int:

@@ -145,7 +145,7 @@ class _Pool:
             )
         return self._scheduler.mem_fraction_static(self._gpu.memory_bytes, self._gpus)
 
-    def _with_host(self, latency: LatencyModel, query_tokens: int = 1) -> LatencyModel:
+    def _with_host(self, latency: LatencyModel, query_tokens: float = 1) -> LatencyModel:
         """Add the host's time to that of steps in which each sequence has so many query tokens."""
         times = self._host_times
         if not any(value for name, value in times.items() if name.endswith("_s")):

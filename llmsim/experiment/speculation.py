@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from llmsim.latency.contract import LatencyModel, LatencySource
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.kv_memory import Drafter, kv_bytes_per_gpu, weight_bytes_per_gpu
 from llmsim.latency.sources.constant import Constant
-from llmsim.latency.speculative import Drafting
+from llmsim.latency.speculative import Drafting, mean_query_tokens
 from llmsim.scenario import Scenario
 from llmsim.scenario.speculation import DrafterTable, SpeculationTable
 from llmsim.scheduler import Scheduler
@@ -58,20 +58,21 @@ class Drafts:
         share = self._share or 1.0
         return Drafter(share * weight_bytes_per_gpu(model, self.gpus), share * kv_bytes_per_gpu(model, self.gpus))
 
-    def latency(self, model: LatencyModel, drafts: int) -> LatencyModel:
-        """Step times in which each sequence drafts so many tokens and verifies them."""
+    def times(self, model: LatencyModel) -> Callable[[Mapping[int, int]], LatencyModel]:
+        """Step times in which so many sequences draft so many tokens (tokens -> sequences), and verify them."""
         drafter = self._drafter
-        if not drafts:
-            return model
         if drafter is None or drafter.step_s == 0:
-            return model.speculating(1 + drafts)
-        if drafter.step_s is not None:
-            return Drafting.of(model, Constant(drafter.step_s), drafts)
-        if drafter.model is not None:
-            of_its_own = self.source.for_instance(self.gpu, hardware.load_model(drafter.model), self.gpus)
-            return Drafting.of(model, of_its_own, drafts)
-        head = 1.0 if drafter.vocab_size is None else drafter.vocab_size / self.model.vocab_size
-        return Drafting.with_head(model, self._share, head, drafts)
+            return lambda mix: model.speculating(mean_query_tokens(mix)) if any(mix) else model
+        if drafter.layers is not None:
+            head = 1.0 if drafter.vocab_size is None else drafter.vocab_size / self.model.vocab_size
+            whole, of_head = model.with_layers(1 + self._share, 1 + head), model.with_layers(self._share, head)
+            return lambda mix: Drafting.of_layers(whole, of_head, mix) if any(mix) else model
+        of_its_own: LatencyModel = (
+            Constant(drafter.step_s or 0.0, 0.0, 0.0)
+            if drafter.model is None
+            else (self.source.for_instance(self.gpu, hardware.load_model(drafter.model), self.gpus))
+        )
+        return lambda mix: Drafting.mixed(model, of_its_own, mix) if any(mix) else model
 
 
 def make_speculation(
@@ -79,7 +80,7 @@ def make_speculation(
     scheduler: Scheduler,
     drafts: Drafts,
     latency: LatencyModel,
-    with_host: Callable[[LatencyModel, int], LatencyModel],
+    with_host: Callable[[LatencyModel, float], LatencyModel],
     *,
     asynchronous: bool,
 ) -> Speculation:
@@ -91,9 +92,16 @@ def make_speculation(
     _check(scenario, scheduler, table, asynchronous=asynchronous)
     with blaming(scenario, "speculation"):
         numbers = {k for _, k in table.by_batch} | {table.num_speculative_tokens}
-        if table.adapt == "goodput":
+        if table.adapt == "goodput" or scheduler.chooses_drafts:
             numbers = set(range(table.num_speculative_tokens + 1))
-        times = {k: with_host(drafts.latency(latency, k), 1 + k) for k in sorted(numbers)}
+        times_of = drafts.times(latency)
+
+        def times_with_host(mix: Mapping[int, int]) -> LatencyModel:
+            return with_host(times_of(mix), mean_query_tokens(mix))
+
+        times = {k: times_with_host({k: 1}) for k in sorted(numbers)}
+    if scheduler.chooses_drafts:
+        return Speculation(table.by_batch, table.lookahead, times, mixed=times_with_host)
     if table.adapt == "goodput":
         return MostGoodput(table.by_batch, table.lookahead, times, tuple(_mean_lengths(scenario, table)))
     return Speculation(table.by_batch, table.lookahead, times)

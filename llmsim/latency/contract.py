@@ -93,10 +93,11 @@ class LatencyModel(LatencySource):
         """
         return self.step_time_s((), decoding, context_tokens), 0.0, 1
 
-    def speculating(self, query_tokens: int) -> LatencyModel:
+    def speculating(self, query_tokens: float) -> LatencyModel:
         """Return the times of steps in which each decoding sequence computes so many tokens: drafted ones, to verify.
 
-        `context_tokens` does not count what is drafted. Override it; InputError where nothing is known of such steps.
+        Where sequences draft different numbers, their mean. `context_tokens` does not count what is drafted. Override
+        it; InputError where nothing is known of such steps.
         """
         raise InputError(f"step times of {type(self).__name__} do not say what it takes to verify drafted tokens")
 

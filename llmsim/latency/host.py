@@ -29,7 +29,7 @@ class Host(LatencyModel):
     serial_step_s: float = 0.0
     serial_sequence_s: float = 0.0
     overlapped: bool = False  #: asynchronous scheduling
-    query_tokens: int = 1  #: that each decoding sequence computes in a step
+    query_tokens: float = 1  #: that each decoding sequence computes in a step, on average
 
     def __post_init__(self) -> None:
         for name in ("step_s", "sequence_s", "eager_step_s", "serial_step_s", "serial_sequence_s"):
@@ -66,7 +66,7 @@ class Host(LatencyModel):
         """Seconds of a step in which neither works for another one."""
         return self.serial_step_s + self.serial_sequence_s * sequences
 
-    def host_s(self, sequences: int, tokens: int) -> float:
+    def host_s(self, sequences: int, tokens: float) -> float:
         """Seconds of the host in a step of so many tokens."""
         host_s = self.step_s + self.sequence_s * sequences
         most = self.max_cudagraph_capture_size

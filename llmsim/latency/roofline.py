@@ -49,7 +49,7 @@ class Roofline(LatencyModel):
         model: Model,
         tensor_parallel_size: int = 1,
         efficiencies: Efficiencies | None = None,
-        query_tokens: int = 1,
+        query_tokens: float = 1,
         layers_share: float = 1.0,
         head_share: float = 1.0,
     ) -> None:
@@ -69,8 +69,8 @@ class Roofline(LatencyModel):
         self._read_s = kv_bytes_per_gpu(model, self.gpus) / model.num_hidden_layers / self._bytes_per_s
         decode_pair_s = _decode_pair_flop(model) / self.gpus / attention_flop_per_s
         self._decode_s = max(decode_pair_s * query_tokens, self._read_s)
-        self._rest: dict[int, float] = {}  # by tokens in the step
-        self._heads: dict[int, float] = {}  # by sequences
+        self._rest: dict[float, float] = {}  # by tokens in the step
+        self._heads: dict[float, float] = {}  # by sequences
 
     @property
     def basis(self) -> str:
@@ -99,7 +99,7 @@ class Roofline(LatencyModel):
             return first_s, growing_s, UNBOUNDED
         return first_s, growing_s + self._inside * self._decode_s * decoding, int(within // decoding) + 1
 
-    def speculating(self, query_tokens: int) -> Roofline:
+    def speculating(self, query_tokens: float) -> Roofline:
         """As the contract says; attention reads keys and values once for all tokens of a sequence."""
         shares = self._layers_share, self._head_share
         return Roofline(self.gpu, self.model, self.gpus, self.efficiencies, query_tokens, *shares)
@@ -122,7 +122,7 @@ class Roofline(LatencyModel):
         pairs = growing * computed + growing * (growing + 1) // 2 + (chunk - growing) * window
         return max(self._pair_s * pairs, self._read_s * min(end, chunk + window))
 
-    def _rest_s(self, tokens: int, sequences: int) -> float:
+    def _rest_s(self, tokens: float, sequences: float) -> float:
         """Seconds of everything but attention over the context."""
         layers_s = self._rest.get(tokens)
         if layers_s is None:
@@ -135,7 +135,7 @@ class Roofline(LatencyModel):
             )
         return layers_s + head_s
 
-    def _layers_s(self, tokens: int) -> float:
+    def _layers_s(self, tokens: float) -> float:
         m, e, gpus = self.model, self.efficiencies, self.gpus
         layer_s = sum(self._matmul_s(tokens, n, k, "attention") for n, k in attention_products(m, gpus))
         moved = 2 * 4 * m.hidden_size  # two norms with residuals
@@ -146,13 +146,13 @@ class Roofline(LatencyModel):
         layers_s = m.num_hidden_layers * layer_s + m.dense_layers * self._mlp_s(tokens, m.intermediate_size)
         return layers_s if m.experts is None else layers_s + m.moe_layers * self._experts_s(tokens, m.experts)
 
-    def _mlp_s(self, tokens: int, width: int) -> float:
+    def _mlp_s(self, tokens: float, width: int) -> float:
         m = self.model
         products_s = sum(self._matmul_s(tokens, n, k, "mlp") for n, k in mlp_products(m, self.gpus, width))
         moved = (m.mlp_projections_up + 1) * width / self.gpus  # one activation
         return products_s + self._moved_s(tokens, moved) + self.efficiencies.launch_s
 
-    def _experts_s(self, tokens: int, experts: Experts) -> float:
+    def _experts_s(self, tokens: float, experts: Experts) -> float:
         """Seconds of one layer's router, routed experts (up and down, two calls) and shared ones."""
         m, width = self.model, experts.moe_intermediate_size / self.gpus
         weights = (m.mlp_projections_up + 1) * m.hidden_size * width
@@ -164,7 +164,7 @@ class Roofline(LatencyModel):
         shared_s = self._mlp_s(tokens, experts.shared_intermediate_size) if experts.shared_intermediate_size else 0.0
         return self._matmul_s(tokens, experts.num_experts, m.hidden_size) + routed_s + shared_s
 
-    def _moved_s(self, tokens: int, elements: float) -> float:
+    def _moved_s(self, tokens: float, elements: float) -> float:
         """Seconds to move so many elements for each token."""
         return ACTIVATION_BYTES * tokens * elements / self._bytes_per_s
 

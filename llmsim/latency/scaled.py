@@ -34,7 +34,7 @@ class Scaled(LatencyModel):
         first_s, growth_s, steps = self.latency.decode_line(decoding, context_tokens)
         return self.factor * first_s, self.factor * growth_s, steps
 
-    def speculating(self, query_tokens: int) -> Scaled:
+    def speculating(self, query_tokens: float) -> Scaled:
         """As the contract says."""
         return Scaled(self.latency.speculating(query_tokens), self.factor)
 

@@ -7,7 +7,7 @@ more over one token of each (EAGLE, MTP and draft models; all passes together ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
@@ -22,14 +22,21 @@ class Drafting(LatencyModel):
     #: of the model, which computes all tokens to verify (`LatencyModel.speculating`), and the drafter's first pass
     whole: tuple[LatencyModel, ...]
     further: LatencyModel  #: the drafter, over one token of each sequence
-    passes: int  #: how often it does that
+    #: how often it does that over what share of the sequences: all of them, or those that draft so many tokens
+    passes: tuple[tuple[int, float], ...]
     #: all of a decode step, by the number of sequences, where the parts are curves that add up
     _curves: dict[int, Curve] = field(default_factory=dict, init=False, compare=False)
 
     @classmethod
     def of(cls, model: LatencyModel, drafter: LatencyModel, drafts: int) -> Drafting:
         """Let this drafter draft so many tokens for a model. InputError where one of them can't tell."""
-        return cls((model.speculating(1 + drafts), drafter.speculating(1 + drafts)), drafter, drafts - 1)
+        return cls.mixed(model, drafter, {drafts: 1})
+
+    @classmethod
+    def mixed(cls, model: LatencyModel, drafter: LatencyModel, mix: Mapping[int, int]) -> Drafting:
+        """Let a drafter draft so many tokens for so many sequences each: tokens -> sequences, some of at least 1."""
+        tokens = mean_query_tokens(mix)
+        return cls((model.speculating(tokens), drafter.speculating(tokens)), drafter, _passes(mix))
 
     @classmethod
     def with_head(cls, model: LatencyModel, layers: float, head: float, drafts: int) -> Drafting:
@@ -37,8 +44,12 @@ class Drafting(LatencyModel):
 
         InputError where the times can't tell.
         """
-        whole = model.with_layers(1 + layers, 1 + head).speculating(1 + drafts)
-        return cls((whole,), model.with_layers(layers, head), drafts - 1)
+        return cls.of_layers(model.with_layers(1 + layers, 1 + head), model.with_layers(layers, head), {drafts: 1})
+
+    @classmethod
+    def of_layers(cls, whole: LatencyModel, head: LatencyModel, mix: Mapping[int, int]) -> Drafting:
+        """Let a head draft so many tokens for so many sequences each; `whole`: the model with the head's layers."""
+        return cls((whole.speculating(mean_query_tokens(mix)),), head, _passes(mix))
 
     @property
     def basis(self) -> str:
@@ -50,8 +61,8 @@ class Drafting(LatencyModel):
         if not prefill and (curve := self._curve(decoding)):
             return curve(context_tokens)
         step_s = sum([part.step_time_s(prefill, decoding, context_tokens) for part in self.whole])
-        if decoding and self.passes:
-            step_s += self.passes * self.further.step_time_s((), decoding, context_tokens)
+        for times, share in self.passes if decoding else ():
+            step_s += times * self.further.step_time_s((), round(share * decoding), share * context_tokens)
         return step_s
 
     def decode_line(self, decoding: int, context_tokens: float) -> Line:
@@ -59,21 +70,21 @@ class Drafting(LatencyModel):
         if curve := self._curve(decoding):
             return curve.line(context_tokens, decoding)
         growth_s, steps = 0.0, UNBOUNDED
-        for part, times in self._parts():
-            _, more_s, on_line = part.decode_line(decoding, context_tokens)
+        for part, times, share in self._parts():
+            _, more_s, on_line = part.decode_line(round(share * decoding), share * context_tokens)
             growth_s, steps = growth_s + times * more_s, min(steps, on_line)
         return self.step_time_s((), decoding, context_tokens), growth_s, steps
 
-    def _parts(self) -> list[tuple[LatencyModel, int]]:
-        """What a decode step consists of, and how often."""
-        return [*((part, 1) for part in self.whole), *([(self.further, self.passes)] if self.passes else [])]
+    def _parts(self) -> list[tuple[LatencyModel, int, float]]:
+        """What a decode step consists of, how often, and over what share of the sequences."""
+        return [*((part, 1, 1.0) for part in self.whole), *((self.further, *each) for each in self.passes)]
 
     def _curve(self, decoding: int) -> Curve | None:
         curve = self._curves.get(decoding)
         if curve is not None:
             return curve
-        for part, times in self._parts():
-            if not isinstance(part, StepTable):
+        for part, times, share in self._parts():
+            if not isinstance(part, StepTable) or share != 1:
                 return None
             one = part.decode_curve(decoding)
             curve = one if curve is None else curve.plus(one, times)
@@ -82,3 +93,20 @@ class Drafting(LatencyModel):
         assert curve is not None
         self._curves[decoding] = curve
         return curve
+
+
+def mean_query_tokens(mix: Mapping[int, int]) -> float:
+    """Tokens that a decoding sequence computes on average where so many draft so many tokens (tokens -> sequences)."""
+    drafted, sequences = sum(k * n for k, n in mix.items()), sum(mix.values())
+    return 1 + (drafted // sequences if drafted % sequences == 0 else drafted / sequences)
+
+
+def _passes(mix: Mapping[int, int]) -> tuple[tuple[int, float], ...]:
+    """How often a drafter passes over what share of the sequences, after its first pass."""
+    passes, done, left, sequences = [], 1, sum(mix.values()), sum(mix.values())
+    for drafts in sorted(mix):
+        if drafts > done:
+            passes.append((drafts - done, left / sequences))
+            done = drafts
+        left -= mix[drafts]
+    return tuple(passes)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from copy import copy
 from typing import TypeVar
 
 from llmsim.latency.contract import Chunk, LatencyModel, Line, Measured
@@ -31,7 +32,7 @@ KEPT = 100_000  #: step sizes whose time is remembered
 class StepTable(LatencyModel):
     """A `StepProfile` that answers in about a microsecond."""
 
-    def __init__(self, profile: StepProfile, query_tokens: int = 1) -> None:
+    def __init__(self, profile: StepProfile, query_tokens: float = 1) -> None:
         self.profile = profile
         self._query_tokens = query_tokens  # that a decoding sequence computes in a step
         prefill, decode = profile.prefill_attention, profile.decode_attention
@@ -44,7 +45,7 @@ class StepTable(LatencyModel):
         self._by_context = [Curve.through(decode.sequences, column) for column in columns]
         self._attention: dict[int, Curve] = {}  # by number of sequences, against the sum of their contexts
         self._decode: dict[int, Curve] = {}  # the same with everything else of a pure decode step
-        self._rest: dict[tuple[int, int], float] = {}  # by tokens and sequences: all but attention
+        self._rest: dict[tuple[float, float], float] = {}  # by tokens and sequences: all but attention
         one = self._attention_of(1)
         self._read = one.raised(-one.a[0])
         self._beside_s, self._beside_token_s = _beside_prompts(profile.mixed_decode)
@@ -100,9 +101,11 @@ class StepTable(LatencyModel):
         """Seconds of a decode step, against the sum of contexts."""
         return self._decode.get(decoding) or self._decode_of(decoding)
 
-    def speculating(self, query_tokens: int) -> StepTable:
+    def speculating(self, query_tokens: float) -> StepTable:
         """As the contract says; attention reads keys and values once for all tokens of a sequence."""
-        return StepTable(self.profile, query_tokens)
+        verifying = copy(self)  # it costs little, and is asked for whenever sequences draft other numbers
+        verifying._query_tokens, verifying._decode, verifying._rest = query_tokens, {}, {}
+        return verifying
 
     def with_layers(self, share: float, head: float = 1.0) -> StepTable:
         """As the contract says, with the share of the layers of all that is not the head."""
@@ -131,7 +134,7 @@ class StepTable(LatencyModel):
             surcharge_s = max(surcharge_s, more_s)
         return total_s + surcharge_s
 
-    def _rest_of(self, tokens: int, sequences: int) -> float:
+    def _rest_of(self, tokens: float, sequences: float) -> float:
         if len(self._rest) > KEPT:
             self._rest.clear()
         time_s = self._rest[tokens, sequences] = self._linear(tokens) + self._head(sequences)

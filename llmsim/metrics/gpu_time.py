@@ -48,7 +48,7 @@ def _through(record: Record, gpus: Sequence[int]) -> Floats:
         lengths_s = np.diff(ends_s, prepend=0.0)
         first = np.flatnonzero(np.diff(row, prepend=-1))
         lengths_s[first] = ends_s[first] - steps["start_s"][row[first]]
-        each = 1 + steps["num_speculative_tokens"][row] if "num_speculative_tokens" in steps else 1
+        each = 1 + steps["drafted_tokens"][row] / steps["decoding"][row] if "drafted_tokens" in steps else 1
         shares.append(
             gpus[instance] * lengths_s * each / (steps["decoding"][row] * each + steps["prefill_tokens"][row])
         )

@@ -20,6 +20,7 @@ from llmsim.workload.contract import Workload
 
 BLOCK, BUDGET, SEATS = 16, 96, 8
 STEP_S, PREFILL_S, SEQUENCE_S, CONTEXT_S = 0.011, 0.0001, 0.0003, 0.000002
+DRAFT_S = 0.00007
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Naive:
 
     decodes: bool = False
     drawn: object = None  # tokens of its steps, one after another
+    drafts: int = 0  # in each step
 
     def total(self):
         return self.prompt + len(self.times_s)
@@ -94,6 +96,7 @@ def simulate(requests, total_blocks, drafts, reach, context_s):
         for r in running:
             r.held += wanted(r)
         now += STEP_S + PREFILL_S * sum(chunks.values()) + SEQUENCE_S * len(verifying) + context_s * float(context)
+        now += DRAFT_S * sum(r.drafts for r in verifying)
         for r in list(running):
             if r.decodes:
                 r.fraction += r.length if r.drawn is None else next(r.drawn)
@@ -121,7 +124,29 @@ def tokens_of_steps(seed, length, drafts):
             yield 1 + sure + (u < rest / 100)
 
 
-@pytest.mark.parametrize("kind", ["even", "random"])
+class ById(ChunkedPrefill):
+    """Lets requests draft up to `view.query_tokens` - 1 tokens, by their ids."""
+
+    chooses_drafts = True
+
+    def schedule(self, view):
+        decision = super().schedule(view)
+        going_on = (request.id for request in view.decoding if request.id not in decision.preempt)
+        return decision._replace(drafts={id: id % view.query_tokens for id in going_on})
+
+
+def times_of_a_mix(drafts, context_s):
+    """Step times where sequences draft different numbers of tokens: each drafted token takes as long."""
+
+    def times(mix):
+        drafted = sum(k * n for k, n in mix.items())
+        return LinearSteps(STEP_S + DRAFT_S * drafted, PREFILL_S, SEQUENCE_S, context_s)
+
+    alone = {k: LinearSteps(STEP_S, PREFILL_S, SEQUENCE_S + DRAFT_S * k, context_s) for k in range(drafts + 1)}
+    return Speculation(((1, drafts),), 0, alone, mixed=times)
+
+
+@pytest.mark.parametrize("kind", ["even", "random", "by id"])
 @pytest.mark.parametrize("seed", range(12))
 def test_token_times_equal_those_of_a_naive_simulation(seed, kind):
     rng = np.random.default_rng(seed)
@@ -131,18 +156,24 @@ def test_token_times_equal_those_of_a_naive_simulation(seed, kind):
     prompts, outputs = rng.integers(1, 200, n), rng.integers(1, 90, n)
     lengths, phases = rng.integers(100, 100 * (drafts + 1) + 1, 2), rng.integers(0, 100, n)
     of_request = rng.integers(0, 2, n)
-    context_s = CONTEXT_S if kind == "even" else 0.0  # of what is drawn, step times know the mean context
+    context_s = CONTEXT_S if kind != "random" else 0.0  # of what is drawn, step times know the mean context
     rule = Speculation(((1, drafts),), lookahead, {drafts: LinearSteps(STEP_S, PREFILL_S, SEQUENCE_S, context_s)})
     first_ones = [[min(100 * k + 100, int(length)) for k in range(drafts + 1)] for length in lengths]
     acceptance = Acceptance(tuple(map(tuple, first_ones)), of_request, phases)
     if kind == "random":
         acceptance = draw_steps(rng, first_ones, of_request, drafts)
     requests = replace(Workload(arrival_s, prompts, outputs, "drawn"), acceptance=acceptance)
-    record = serve(requests, ChunkedPrefill(BUDGET, SEATS), speculation=rule, num_gpu_blocks=total_blocks)
+    policy = ChunkedPrefill(BUDGET, SEATS)
+    if kind == "by id":
+        lookahead, policy, rule = 0, ById(BUDGET, SEATS), times_of_a_mix(drafts, context_s)
+    record = serve(requests, policy, speculation=rule, num_gpu_blocks=total_blocks)
     naives = []
     for i, row in enumerate(zip(arrival_s.tolist(), prompts.tolist(), outputs.tolist(), strict=True)):
         length, phase = int(lengths[of_request[i]]), int(phases[i])
-        naives.append(Naive(i, *row, Fraction(length, 100), Fraction(phase if kind == "even" else 0, 100)))
+        own = i % (drafts + 1) if kind == "by id" else None
+        length = length if own is None else first_ones[of_request[i]][own]
+        naives.append(Naive(i, *row, Fraction(length, 100), Fraction(0 if kind == "random" else phase, 100)))
+        naives[-1].drafts = own or 0
         if kind == "random":
             naives[-1].drawn = tokens_of_steps(acceptance.seeds[i], length, drafts)
     naive = simulate(naives, total_blocks, drafts, 1 + drafts + lookahead, context_s)

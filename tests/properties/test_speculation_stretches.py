@@ -30,6 +30,18 @@ class FidgetyDrafts(Fidgety):
     honours_speculation = True
 
 
+class Drafty(ChunkedPrefill):
+    """Lets requests draft different numbers of tokens, and others whenever one comes or goes."""
+
+    chooses_drafts = True
+
+    def schedule(self, view):
+        most = view.query_tokens
+        drafts = {r.id: (5 * r.id + view.num_running + 3 * view.num_waiting) % most for r in view.decoding if r.id % 4}
+        decision = super().schedule(view)
+        return decision._replace(drafts={id: n for id, n in drafts.items() if id not in decision.preempt})
+
+
 SCHEDULERS = [
     ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=6),
     ChunkedPrefill(),
@@ -39,6 +51,7 @@ SCHEDULERS = [
     Static(max_num_seqs=4),
     TokenDelay(tokens_per_s=4.0, lead_tokens=2),
     FidgetyDrafts(),
+    Drafty(max_num_batched_tokens=96, max_num_seqs=9),
 ]
 
 
@@ -58,6 +71,16 @@ def speculations(draw):
     if draw(st.booleans()):
         return MostGoodput(((1, most),), lookahead, latency, tuple(length / 100 for length in lengths[0])), lengths
     return Speculation(table, lookahead, latency), lengths
+
+
+def mixed_times(latency):
+    """Step times where sequences draft different numbers: all passes of the drafter, and all tokens."""
+
+    def times(mix):
+        most, mean = latency[max(mix)], sum(k * n for k, n in mix.items()) / sum(mix.values())
+        return replace(most, sequence_s=latency[0].sequence_s * (1 + mean))
+
+    return times
 
 
 def speculating(requests, lengths, seed, drawn):
@@ -87,7 +110,11 @@ def test_stretches_equal_single_steps(
     requests, rule, scheduler, blocks, caching, router, until_s, deadlines, patience, seed, ends, drawn
 ):
     speculation, lengths = rule
-    if ends is not None or drawn:
+    if scheduler.chooses_drafts:
+        ends, drawn = None, False
+        most, mixed = max(speculation.latency), mixed_times(speculation.latency)
+        speculation = Speculation(((1, most),), speculation.lookahead, speculation.latency, mixed=mixed)
+    elif ends is not None or drawn:
         speculation = Speculation(speculation.by_batch[:1], speculation.lookahead, speculation.latency)
     n = len(requests)
     if deadlines is not None:

@@ -1,20 +1,20 @@
 """Decoding sequences that speculate, kept as sums, like those of decode_batch.py.
 
-Sequences of one acceptance length are a *lane*: each of their positions, in hundredths of a token, moves by the same
-amount in every step. So the sum of contexts is linear in steps, finishes are known in advance, and a histogram of
-positions, modulo a block, tells how many blocks any number of steps takes.
+A sequence moves by the same amount in every step, in hundredths of a token, as long as it drafts as many. So the sum of
+contexts is linear in steps, finishes are known in advance, and so are the steps that take blocks (blocks.py). Sequences
+may draft different numbers of tokens: one that is to draft another number leaves and joins anew.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
 from llmsim.acceptance import PER_TOKEN, DrawnPace, Draws, Pace
 from llmsim.engine.decode_batch import NO_STEP, Batch, next_finish
 from llmsim.engine.memory import KVMemory
+from llmsim.engine.speculation.blocks import Blocks, DrawnBlocks, LaneBlocks, Reservation
 from llmsim.request import Request, StepCounter
 
 #: id of a request -> what its steps yield
@@ -24,11 +24,14 @@ DrawsOf = Callable[[int], Draws]
 class SpeculatingBatch(Batch, Protocol):
     """What the engine needs of decoding sequences that speculate, beside what it needs of all."""
 
-    drafts: int  #: tokens that each sequence drafts in a step
-    reach: int  #: tokens, beyond those in memory, that a sequence has memory for in a step
-    lag: int  #: 1: steps are decided while the ones before them run (`acceptance.Pace`)
+    reservation: Reservation
     draws: DrawsOf | None  #: what steps of requests yield, by id; None: even acceptance
+    drafts: int  #: tokens that a sequence drafts in a step which joins
     changed: bool  #: whether one has joined or left since this was last set to False
+
+    @property
+    def mix(self) -> Mapping[int, int]:
+        """How many sequences draft how many tokens in a step: tokens -> sequences."""
 
     @property
     def context(self) -> int:
@@ -38,94 +41,85 @@ class SpeculatingBatch(Batch, Protocol):
     def stride(self) -> int:
         """By how much that grows in a step; hundredths of a token."""
 
+    def draft(self, request: Request, output_left: int, drafts: int) -> None:
+        """Let a request decode as `join` does, and draft so many tokens in each step."""
+
     def leave(self, request: Request, in_vain: int = 0) -> int:
         """Take a request out; return how many tokens it emitted since it joined, but in so many of the last steps."""
 
 
-class Lane:
-    """Sequences of one acceptance length, by their places in a block: they keep their distances as they move on."""
+class Finishes:
+    """When sequences are done, in steps of their batch."""
 
-    __slots__ = ("_cycle", "_places", "_turned", "gain")
+    __slots__ = ("_heap", "_step", "first")
 
-    def __init__(self, gain: int, reach: int, lag: int, block_tokens: int) -> None:
-        self.gain = gain  #: hundredths of a token that each sequence moves by in a step
-        self._cycle = block_tokens * PER_TOKEN
-        # a step takes a block if it begins, for the first time, less than `reach` tokens before the end of the last one
-        # (with `lag`: if the step before it does)
-        self._turned = (reach - 1) * PER_TOKEN - (1 + lag) * gain
-        self._places: list[int] = []  # positions before the first step of the batch, modulo a block; ascending
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int]] = []  # (step, id); some are stale
+        self._step: dict[int, int] = {}
+        self.first = NO_STEP  #: when the next one is done
 
-    @property
-    def sequences(self) -> int:
-        """How many there are."""
-        return len(self._places)
+    def add(self, id: int, step: int) -> None:
+        """Note when one is done."""
+        self._step[id] = step
+        heappush(self._heap, (step, id))
+        self.first = min(self.first, step)
 
-    def join(self, position: int, steps: int) -> None:
-        """Let one join with this position, in hundredths of a token, after so many steps of the batch."""
-        insort(self._places, (position - steps * self.gain) % self._cycle)
+    def remove(self, id: int) -> None:
+        """Forget one that leaves."""
+        if self._step.pop(id) == self.first:
+            self.first = next_finish(self._heap, self._step)
 
-    def leave(self, position: int, steps: int) -> None:
-        """Let one leave that has joined so."""
-        del self._places[bisect_left(self._places, (position - steps * self.gain) % self._cycle)]
-
-    def blocks_within(self, steps: int, now: int) -> int:
-        """Blocks that the next steps take after `now` steps, of sequences that have taken part in the one before."""
-        places, cycle = self._places, self._cycle
-        cycles, rest = divmod(steps * self.gain, cycle)
-        first = (-rest - now * self.gain - self._turned) % cycle
-        end = first + rest
-        blocks = cycles * len(places) - bisect_left(places, first)
-        if end <= cycle:
-            return blocks + bisect_left(places, end)
-        return blocks + len(places) + bisect_left(places, end - cycle)
+    def by(self, now: int) -> Sequence[int]:
+        """Ids of those that are done after so many steps, in order."""
+        heap, step_of = self._heap, self._step
+        done: list[int] = []
+        while heap and heap[0][0] <= now:
+            step, id = heappop(heap)
+            if step_of.get(id) == step and (not done or done[-1] != id):
+                done.append(id)
+        return done
 
 
 class SpeculativeBatch:
-    """Decoding sequences as sums (`decode_batch.Batch`), in lanes."""
+    """Decoding sequences as sums (`decode_batch.Batch`)."""
 
     __slots__ = (
-        "_cycle",
-        "_finish_step",
+        "_blocks",
         "_finishes",
-        "_first_finish",
-        "_joined",
-        "_lanes",
         "_memory",
         "_needed",
-        "_owed",
+        "_output_left",
         "changed",
         "context",
         "counter",
         "drafts",
         "draws",
-        "lag",
         "members",
-        "reach",
-        "sequences",
+        "mix",
+        "reservation",
         "stride",
     )
 
-    def __init__(self, memory: KVMemory, reach: int, lag: int = 0, draws: DrawsOf | None = None) -> None:
-        self.draws = draws  #: what steps of requests yield; None: even acceptance
+    def __init__(self, memory: KVMemory, reservation: Reservation, draws: DrawsOf | None = None) -> None:
+        self.reservation = reservation
+        self.draws = draws
+        self.drafts = 0
         self.counter = StepCounter()
-        self.sequences = 0
-        self.reach = reach  #: tokens, beyond those in memory, that a sequence has memory for in a step
-        self.lag = lag  #: 1: steps are decided while the ones before them run (`acceptance.Pace`)
-        self.drafts = 0  #: tokens that each sequence drafts in a step at present
         self.changed = True
         self.members: dict[int, Request] = {}
+        self.mix: dict[int, int] = {}
+        self.context = 0
+        self.stride = 0
         self._memory = memory
+        kind = LaneBlocks if draws is None else DrawnBlocks
+        self._blocks: Blocks = kind(memory.block_tokens, reservation)
         self._needed: int | None = None  # blocks for the next step, once they are counted
-        self._cycle = memory.block_tokens * PER_TOKEN
-        self.context = 0  #: sum of the tokens that the next step attends to, without what it drafts; hundredths
-        self.stride = 0  #: by how much that grows in a step; hundredths
-        self._lanes: dict[int, Lane] = {}  # by acceptance length
-        #: position and gain with which each has joined, and the tokens that it may still emit
-        self._joined: dict[int, tuple[int, int, int]] = {}
-        self._owed: dict[int, int] = {}  # blocks that those who have just joined lack, or have too many of
-        self._finishes: list[tuple[int, int]] = []  # heap of (count of steps when done, id); some are stale
-        self._finish_step: dict[int, int] = {}
-        self._first_finish = NO_STEP
+        self._output_left: dict[int, int] = {}  # tokens that each might still emit when it joined
+        self._finishes = Finishes()
+
+    @property
+    def sequences(self) -> int:
+        return len(self.members)
 
     @property
     def context_tokens(self) -> int:
@@ -133,129 +127,83 @@ class SpeculativeBatch:
         return self.context // PER_TOKEN
 
     def join(self, request: Request, output_left: int) -> None:
+        self.draft(request, output_left, self.drafts)
+
+    def draft(self, request: Request, output_left: int, drafts: int) -> None:
         counter, id = self.counter, request.id
         steps = counter.steps
-        pace = paced(request, self, steps)
-        gain, position = pace.gain, pace.base_tokens * PER_TOKEN + pace.phase
-        self._joined[id] = position, gain, output_left
+        pace = paced(request, self, drafts, steps)
+        self._output_left[id] = output_left
         self.members[id] = request
-        self._enter(id, pace, position, output_left)
-        self.context += position + PER_TOKEN
-        self.stride += gain
+        self.mix[drafts] = self.mix.get(drafts, 0) + 1
+        self._blocks.join(id, pace, steps, output_left)
+        self.context += pace.position + PER_TOKEN
+        self.stride += pace.gain
         request.counter = counter
         request.joined_step = steps
         self.changed, self._needed = True, None
-        self.sequences += 1
-        finish = self._finish_step[id] = steps + pace.steps_for(output_left)
-        heappush(self._finishes, (finish, id))
-        first = self._first_finish
-        self._first_finish = finish if finish < first else first
-
-    def _enter(self, id: int, pace: Pace, position: int, output_left: int) -> None:
-        """Reckon with the blocks that a request will take."""
-        gain = pace.gain
-        lane = self._lanes.get(gain)
-        if lane is None:
-            lane = self._lanes[gain] = Lane(gain, self.reach, self.lag, self._memory.block_tokens)
-        lane.join(position, self.counter.steps)
-        # as if it had taken part in the step before, which would have begun with memory for this
-        size = self._memory.block_tokens
-        begun = (position - (1 + self.lag) * gain) // PER_TOKEN + self.reach
-        owed = -(pace.base_tokens + pace.ahead_tokens) // size - -begun // size
-        if owed:
-            self._owed[id] = owed
-
-    def _exit(self, id: int, position: int, gain: int, joined_step: int) -> None:
-        """Reckon no longer with what a request would take."""
-        lane = self._lanes[gain]
-        lane.leave(position, joined_step)
-        if not lane.sequences:
-            del self._lanes[gain]
-        if self._owed:
-            self._owed.pop(id, None)
+        self._finishes.add(id, steps + pace.steps_for(output_left))
 
     def leave(self, request: Request, in_vain: int = 0) -> int:
-        steps, id = self.counter.steps, request.id
-        position, gain, output_left = self._joined.pop(id)
+        steps, id, pace = self.counter.steps, request.id, request.pace
+        assert pace is not None
         del self.members[id]
+        self._blocks.leave(id, pace, steps)
         since = steps - request.joined_step
-        self._exit(id, position, gain, request.joined_step)
-        self.context -= position + since * gain + PER_TOKEN
-        self.stride -= gain
+        self.context -= pace.position + since * pace.gain + PER_TOKEN
+        self.stride -= pace.gain
+        left = self.mix[pace.drafts] - 1
+        if left:
+            self.mix[pace.drafts] = left
+        else:
+            del self.mix[pace.drafts]
         self.changed, self._needed = True, None
-        self.sequences -= 1
-        emitted = stopped(request, since, output_left, in_vain)
-        if self._finish_step.pop(id) == self._first_finish:
-            self._first_finish = next_finish(self._finishes, self._finish_step)
+        emitted = stopped(request, pace, since, self._output_left.pop(id), in_vain)
+        self._finishes.remove(id)
         return emitted
 
     @property
     def blocks_needed(self) -> int:
         if self._needed is None:
-            self._needed = self.blocks_within(1)
+            self._needed = self._blocks.within(1, self.counter.steps)
         return self._needed
 
     def blocks_within(self, steps: int) -> int:
-        if not steps:
-            return 0
-        now, blocks = self.counter.steps, sum(self._owed.values()) if self._owed else 0
-        for lane in self._lanes.values():
-            blocks += lane.blocks_within(steps, now)
-        return blocks
+        return self._blocks.within(steps, self.counter.steps)
 
     def steps_ahead(self, free_blocks: int) -> int:
-        steps = self._first_finish - self.counter.steps
-        most = self.sequences + sum(self._owed.values()) + steps * self.stride // self._cycle
-        if most <= free_blocks or self.blocks_within(steps) <= free_blocks:
-            return steps
-        fit, beyond = 0, steps
-        while beyond - fit > 1:
-            half = (fit + beyond) // 2
-            if self.blocks_within(half) <= free_blocks:
-                fit = half
-            else:
-                beyond = half
-        return fit
+        now = self.counter.steps
+        return self._blocks.steps_within(free_blocks, self._finishes.first - now, now, self.stride)
 
     def advance(self, steps: int) -> Sequence[int]:
         blocks = self.blocks_needed if steps == 1 else self.blocks_within(steps)
         if blocks:
             self._memory.take(blocks)
         self._needed = None
-        if self._owed:
-            self._owed.clear()
+        self._blocks.stepped()
         self.context += steps * self.stride
         now = self.counter.steps = self.counter.steps + steps
-        if now < self._first_finish:
-            return ()
-        done: list[int] = []
-        while self._finishes and self._finishes[0][0] <= now:
-            step, id = heappop(self._finishes)
-            if self._finish_step.get(id) == step and (not done or done[-1] != id):
-                done.append(id)
-        return done
+        return () if now < self._finishes.first else self._finishes.by(now)
 
 
-def paced(request: Request, batch: SpeculatingBatch, steps: int) -> Pace:
-    """Let a request that joins a batch after so many steps go on at the pace that its drafts give it there."""
+def paced(request: Request, batch: SpeculatingBatch, drafts: int, steps: int) -> Pace:
+    """Let a request that joins a batch after so many steps go on at the pace that so many drafts give it there."""
     base_tokens, drawn = request.prompt_tokens + request.emitted_before - 1, batch.draws
-    gain = request.acceptance[batch.drafts]
+    gain, (reach, lag, _) = request.acceptance[drafts], batch.reservation
     memory = base_tokens, request.ahead_tokens, request.behind_tokens
     if drawn is None:
-        request.pace = Pace(gain, request.phase, batch.reach, batch.lag, steps, *memory)
+        request.pace = Pace(drafts, gain, request.phase, reach, lag, steps, *memory)
     else:
-        pace = DrawnPace(gain, 0, batch.reach, batch.lag, steps, *memory)
+        pace = DrawnPace(drafts, gain, 0, reach, lag, steps, *memory)
         request.pace = pace.of(drawn(request.id), request.phase)
     return request.pace
 
 
-def stopped(request: Request, steps: int, output_left: int, in_vain: int) -> int:
+def stopped(request: Request, pace: Pace, steps: int, output_left: int, in_vain: int) -> int:
     """Let a request that leaves be as it is after so many steps; return how many tokens it has emitted in them.
 
     The last `in_vain` of them have yielded nothing.
     """
-    pace = request.pace
-    assert pace is not None
     emitted = min(pace.tokens(steps - in_vain), output_left) if steps > in_vain else 0
     request.emitted_before += emitted
     request.counter = None

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from llmsim.engine.loop import Loop
 from llmsim.engine.request_states import RequestStates
-from llmsim.engine.speculation.states import Reservation, Speculating
+from llmsim.engine.speculation.blocks import Reservation
+from llmsim.engine.speculation.rule import Speculation
+from llmsim.engine.speculation.states import Speculating
 from llmsim.engine.view import View
+from llmsim.latency.contract import Chunk
 from llmsim.request import RequestView
+from llmsim.scheduler import NO_CHUNKS
 
 
 class SpeculatingView(View):
     """What a scheduler sees of such states; whether they are ahead of the GPU or not."""
 
     _reservation: Reservation  #: and not the states: the truth could be reached from there
+    _rule: Speculation
 
     def updated(self, states: RequestStates) -> View:
         """Read the states at a step boundary."""
         assert isinstance(states, Speculating)
-        self._reservation = states.reservation
+        self._reservation, self._rule = states.batch.reservation, states.rule
         self.query_tokens = 1 + states.drafts
         super().updated(states)
         if states.held:
             self.decode_blocks = states.batch.blocks_needed + sum(map(self.blocks_to_decode, states.held.values()))
         return self
+
+    def step_time_s(
+        self,
+        prefill: Sequence[Chunk],
+        decoding: int,
+        context_tokens: int,
+        drafts: Mapping[int, int] = NO_CHUNKS,
+    ) -> float:
+        """Seconds that a step takes in which so many sequences draft so many tokens."""
+        return self._rule.step_times(drafts).step_time_s(prefill, decoding, context_tokens)
 
     def blocks_held(self, request: RequestView) -> int:
         """KV blocks that a request holds, alone or with others."""

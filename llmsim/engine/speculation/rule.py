@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from llmsim.latency.contract import LatencyModel
 
@@ -17,6 +17,20 @@ class Speculation:
     by_batch: tuple[tuple[int, int], ...]
     lookahead: int  #: tokens beyond the drafted ones that each has memory for, as vLLM has for drafters with a KV cache
     latency: Mapping[int, LatencyModel]  #: step times by drafted tokens
+    #: step times where sequences draft different numbers: of how many that draft how many; None: they never do
+    mixed: Callable[[Mapping[int, int]], LatencyModel] | None = field(default=None, kw_only=True)
+
+    def step_times(self, mix: Mapping[int, int], otherwise: int = 0) -> LatencyModel:
+        """Step times where so many sequences draft so many (tokens -> sequences); of none as with `otherwise`."""
+        if len(mix) > 1:
+            assert self.mixed is not None
+            return self.mixed(mix)
+        return self.latency[next(iter(mix), otherwise)]
+
+    @property
+    def most(self) -> int:
+        """The most tokens that a sequence drafts in a step."""
+        return max(drafts for _, drafts in self.by_batch)
 
     def drafts(self, sequences: int, context_tokens: float) -> int:
         """Tokens that each of so many sequences, with these contexts in all, drafts in a step."""
@@ -27,15 +41,15 @@ class Speculation:
 
     @property
     def changes(self) -> bool:
-        """Whether the number of drafted tokens changes in a run."""
-        return len(self.by_batch) > 1
+        """Whether the number of drafted tokens changes in a run: by the batch, or as a scheduler decides."""
+        return len(self.by_batch) > 1 or self.mixed is not None
 
     def reach(self, lag: int) -> int:
         """Tokens, beyond those in memory, that each sequence has memory for in a step: for the most it may draft.
 
         With `lag` = 1 for those of the step before as well, of which it is not known what is accepted.
         """
-        return (1 + lag) * (1 + max(drafts for _, drafts in self.by_batch)) + self.lookahead
+        return (1 + lag) * (1 + self.most) + self.lookahead
 
 
 @dataclass(frozen=True)

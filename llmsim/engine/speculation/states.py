@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
 from math import isnan
-from typing import NamedTuple
 
 from llmsim.acceptance import PER_TOKEN
+from llmsim.engine.decision_types import is_whole
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.speculation.batch import SpeculatingBatch
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import NOT_YET_S, Request
-
-
-class Reservation(NamedTuple):
-    """What requests that speculate have memory for, as far as it is no secret."""
-
-    reach: int  #: tokens, beyond those in memory, that each has memory for in a step
-    lag: int  #: 1: steps are decided while the ones before them run
-    drawn: bool  #: whether what steps yield is drawn at random
-
-    def next_tokens(self, request: Request, drafts: int) -> int:
-        """Tokens that a decoding request has memory for once its next step has begun."""
-        pace = request.pace
-        if request.counter is not None and pace is not None:
-            return pace.reserved_tokens(request.counter.steps - request.joined_step + 1)
-        if self.drawn:
-            return request.prefilled_tokens + self.reach
-        position = PER_TOKEN * request.prefilled_tokens + request.phase
-        return (position - self.lag * request.acceptance[drafts]) // PER_TOKEN + self.reach
 
 
 class Speculating(RequestStates):
@@ -50,15 +32,31 @@ class Speculating(RequestStates):
             return
         drafts = self.rule.drafts(batch.sequences, batch.context / PER_TOKEN)
         if drafts != batch.drafts:
-            decoding = [request for request in self.running.values() if request.counter is not None]
-            for request in decoding:
-                self._leave_batch(request)
             batch.drafts = drafts
-            for request in decoding:
-                batch.join(request, self.output_tokens[request.id] - request.emitted_before)
+            self._set_drafts({request.id: drafts for request in self.running.values() if request.counter is not None})
             batch.changed = False
-        self.latency = self.rule.latency[drafts]
+        self.latency = self.rule.step_times(batch.mix, drafts)
         self.stays = not self.rule.changes
+
+    def _draft(self, drafts_of: Mapping[int, int]) -> None:
+        most = self.rule.most
+        if self.rule.mixed is None:
+            raise self.wrong("decided drafts, which only a policy does that declares `chooses_drafts`")
+        for id, drafts in drafts_of.items():
+            request = self._known(id, "to draft")
+            if request.counter is None:
+                raise self.wrong(f"request {id} is to draft, but is not decoding")
+            if not (is_whole(drafts) and 0 <= drafts <= most):
+                raise self.wrong(f"request {id} is to draft {drafts!r} tokens, expected from 0 to {most}")
+        self._set_drafts(drafts_of)
+
+    def _set_drafts(self, drafts_of: Mapping[int, int]) -> None:
+        """Have those that draft another number leave the batch, and join it anew."""
+        for id, drafts in drafts_of.items():
+            request = self.running[id]
+            if request.pace is not None and request.pace.drafts != drafts:
+                self._leave_batch(request)
+                self.batch.draft(request, self.output_tokens[id] - request.emitted_before, drafts)
 
     def _leave_batch(self, request: Request, in_vain: int = 0) -> None:
         self.line = None
@@ -118,16 +116,10 @@ class Speculating(RequestStates):
 
     def _next_reserved(self, request: Request) -> int:
         """Tokens that a request has memory for once its next step has begun."""
-        return self.reservation.next_tokens(request, self.batch.drafts)
-
-    @cached_property
-    def reservation(self) -> Reservation:
-        """What requests have memory for."""
-        batch = self.batch
-        return Reservation(batch.reach, batch.lag, drawn=batch.draws is not None)
+        return self.batch.reservation.next_tokens(request, self.batch.drafts)
 
     @property
     def drafts(self) -> int:
-        """Tokens that each decoding request drafts in the next step."""
+        """Tokens that each decoding request drafts in the next step of which nothing else is decided."""
         self.settle()
         return self.batch.drafts

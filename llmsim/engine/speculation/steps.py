@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmsim.acceptance import PER_TOKEN
+from llmsim.engine.speculation.batch import SpeculatingBatch
 from llmsim.engine.speculation.states import Speculating
 from llmsim.engine.speculation.stretch import SpeculativeStretch, at_stride
 from llmsim.engine.step_times import StepTimes
@@ -34,7 +35,7 @@ class SpeculativeStepTimes(StepTimes):
         first_s, growth_s, steps = at_stride(told, sequences, stride)
         taken = most if most < steps else steps
         stretch = SpeculativeStretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context // PER_TOKEN)
-        return stretch.of(context, stride, batch.drafts)
+        return stretch.of(context, stride, drafted(batch))
 
     def alone_s(self, stretch: Stretch) -> float:
         """Seconds of the first of these steps, asked for by itself."""
@@ -45,11 +46,16 @@ class SpeculativeStepTimes(StepTimes):
         """Return one step that prefills, and in which the decoding requests may verify what they have drafted."""
         prefill, chunks, tokens = self._states.admit(decision)
         batch = self._states.batch
-        sequences, context, stride = 0, 0, 0
+        sequences, context, stride, drafts = 0, 0, 0, 0
         if decision.decode and batch.sequences:
-            sequences, context, stride = batch.sequences, batch.context, batch.stride
+            sequences, context, stride, drafts = batch.sequences, batch.context, batch.stride, drafted(batch)
             if batch.blocks_needed > self._states.memory.free_blocks:
                 raise self._too_little_memory()
         step_s = self._states.latency.step_time_s(chunks, sequences, context / PER_TOKEN)
         stretch = SpeculativeStretch(start_s, step_s, 0.0, 1, 0, 1, sequences, context // PER_TOKEN, prefill, tokens)
-        return stretch.of(context, stride, batch.drafts)
+        return stretch.of(context, stride, drafts)
+
+
+def drafted(batch: SpeculatingBatch) -> int:
+    """Tokens that all sequences draft in a step."""
+    return sum([drafts * sequences for drafts, sequences in batch.mix.items()])

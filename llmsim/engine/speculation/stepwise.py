@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from llmsim.acceptance import PER_TOKEN, Draws
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.speculation.batch import DrawsOf, paced, stopped
+from llmsim.engine.speculation.blocks import Reservation
 from llmsim.engine.speculation.steps import SpeculativeStepTimes
 from llmsim.engine.stepwise import SingleSteps
 from llmsim.request import Request, StepCounter
@@ -13,10 +16,11 @@ from llmsim.request import Request, StepCounter
 class Member:
     """A decoding sequence that is counted on its own."""
 
-    def __init__(self, request: Request, gain: int, lag: int, output_left: int, draws: Draws | None) -> None:
+    def __init__(self, request: Request, drafts: int, lag: int, output_left: int, draws: Draws | None) -> None:
         self.request = request
+        self.drafts = drafts
         self.lag = lag
-        self.gain = gain
+        self.gain = request.acceptance[drafts]
         self.output_left = output_left
         self.computed_tokens = request.prefilled_tokens
         self.reserved_tokens = request.prefilled_tokens + request.ahead_tokens
@@ -48,7 +52,7 @@ class Member:
 
     def copy(self) -> Member:
         """Return one that can be tried out."""
-        twin = Member(self.request, self.gain, self.lag, self.output_left, self.draws)
+        twin = Member(self.request, self.drafts, self.lag, self.output_left, self.draws)
         twin.begun_with, twin.verified = self.begun_with, self.verified
         twin.computed_tokens, twin.reserved_tokens = self.computed_tokens, self.reserved_tokens
         twin.fraction, twin.position = self.fraction, self.position
@@ -58,11 +62,10 @@ class Member:
 class SpeculativeListBatch:
     """Decoding sequences as a list (`decode_batch.Batch`), with what `SpeculativeBatch` tells more."""
 
-    def __init__(self, memory: KVMemory, reach: int, lag: int = 0, draws: DrawsOf | None = None) -> None:
+    def __init__(self, memory: KVMemory, reservation: Reservation, draws: DrawsOf | None = None) -> None:
+        self.reservation = reservation
         self.draws = draws
         self.counter = StepCounter()
-        self.reach = reach
-        self.lag = lag
         self.drafts = 0
         self.changed = True
         self.members: dict[int, Request] = {}
@@ -72,6 +75,10 @@ class SpeculativeListBatch:
     @property
     def sequences(self) -> int:
         return len(self._counted)
+
+    @property
+    def mix(self) -> Counter[int]:
+        return Counter(each.drafts for each in self._counted.values())
 
     @property
     def context(self) -> int:
@@ -86,11 +93,13 @@ class SpeculativeListBatch:
         return sum(each.gain for each in self._counted.values())
 
     def join(self, request: Request, output_left: int) -> None:
-        pace = paced(request, self, self.counter.steps)
+        self.draft(request, output_left, self.drafts)
+
+    def draft(self, request: Request, output_left: int, drafts: int) -> None:
+        paced(request, self, drafts, self.counter.steps)
         self.members[request.id] = request
-        self._counted[request.id] = Member(
-            request, pace.gain, self.lag, output_left, None if self.draws is None else self.draws(request.id)
-        )
+        own = None if self.draws is None else self.draws(request.id)
+        self._counted[request.id] = Member(request, drafts, self.reservation.lag, output_left, own)
         request.counter = self.counter
         request.joined_step = self.counter.steps
         self.changed = True
@@ -99,12 +108,13 @@ class SpeculativeListBatch:
         self.changed = True
         member = self._counted.pop(request.id)
         del self.members[request.id]
-        assert request.pace is not None
-        steps, joined_with = self.counter.steps - request.joined_step, request.pace.base_tokens
+        pace = request.pace
+        assert pace is not None
+        steps, joined_with = self.counter.steps - request.joined_step, pace.base_tokens
         output_left = member.output_left + member.computed_tokens - joined_with
         assert member.computed_tokens == request.computed_tokens, "tokens counted one by one differ from the formula"
         assert member.reserved_tokens == request.reserved_tokens, "memory counted step by step differs from the formula"
-        return stopped(request, steps, output_left, in_vain)
+        return stopped(request, pace, steps, output_left, in_vain)
 
     @property
     def blocks_needed(self) -> int:
@@ -115,7 +125,7 @@ class SpeculativeListBatch:
         for each in self._counted.values():
             later = each.copy()
             for _ in range(steps):
-                later.step(self.reach)
+                later.step(self.reservation.reach)
             taken += blocks(later.reserved_tokens) - blocks(each.reserved_tokens)
         return taken
 
@@ -124,7 +134,7 @@ class SpeculativeListBatch:
         while all(each.output_left > 0 for each in left) and self.blocks_within(steps + 1) <= free_blocks:
             steps += 1
             for each in left:
-                each.step(self.reach)
+                each.step(self.reservation.reach)
         return steps
 
     def advance(self, steps: int) -> list[int]:
@@ -133,7 +143,7 @@ class SpeculativeListBatch:
         left = {id: each.output_left for id, each in self._counted.items()}
         for each in self._counted.values():
             for _ in range(steps):
-                each.step(self.reach)
+                each.step(self.reservation.reach)
         return sorted(id for id, each in self._counted.items() if each.output_left <= 0 < left[id])
 
 

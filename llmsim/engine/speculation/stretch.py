@@ -14,21 +14,21 @@ from llmsim.latency.contract import Line
 class SpeculativeStretch(Stretch):
     """Steps under way in which sequences speculate."""
 
-    __slots__ = ("context", "drafts", "stride")
+    __slots__ = ("context", "drafted", "stride")
 
     context: int  #: sum of the contexts that the first of the steps attends to, hundredths of a token
     stride: int  #: by how much it grows in each step
-    drafts: int  #: tokens that each sequence drafts in each step
+    drafted: int  #: tokens that all sequences together draft in each step
 
-    def of(self, context: int, stride: int, drafts: int) -> SpeculativeStretch:
+    def of(self, context: int, stride: int, drafted: int) -> SpeculativeStretch:
         """Note what sequences do in these steps."""
-        self.context, self.stride, self.drafts = context, stride, drafts
+        self.context, self.stride, self.drafted = context, stride, drafted
         return self
 
     @property
     def decode_tokens(self) -> int:
         """Tokens that decoding sequences compute in each step: drafted ones, and the one before them."""
-        return self.decoding * (1 + self.drafts)
+        return self.decoding + self.drafted
 
     def continues(self, now_s: float, context: int, stride: int) -> bool:
         """Whether the next step is one further on the same line; where sequences join or leave, it ends."""
@@ -45,7 +45,7 @@ class SpeculativeStretch(Stretch):
         line = self.anchor_s, self.first_s, self.growth_s, self.line_steps
         steps = min(most, self.line_steps - offset)
         following = SpeculativeStretch(*line, offset, steps, self.decoding, context // PER_TOKEN)
-        return following.of(context, self.stride, self.drafts)
+        return following.of(context, self.stride, self.drafted)
 
 
 def at_stride(line: Line, sequences: int, stride: int) -> Line:

@@ -45,6 +45,6 @@ class Constant(LatencyModel):
         """Seconds of decode steps in a row, as the contract says."""
         return self.step_time_s((), decoding, context_tokens), 0.0, UNBOUNDED
 
-    def speculating(self, query_tokens: int) -> Constant:
+    def speculating(self, query_tokens: float) -> Constant:
         """As the contract says: each token of a sequence takes as long as one does."""
         return Constant(self.step_s, self.prefill_token_s, self.decode_seq_s * query_tokens)

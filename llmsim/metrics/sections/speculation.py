@@ -33,7 +33,7 @@ class Speculation(OfRun):
         """Count."""
         steps, segments = run.record.steps, run.record.segments
         verified = steps["steps"] * steps["decoding"]
-        drafted = int((verified * steps["num_speculative_tokens"]).sum())
+        drafted = int((steps["steps"] * steps["drafted_tokens"]).sum())
         yielded, verifications = int(segments["tokens"].sum()), int(verified.sum())
         accepted = yielded - int(segments["steps"].sum())
         length = number(yielded / verifications) if verifications else None

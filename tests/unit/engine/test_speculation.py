@@ -10,8 +10,9 @@ import pytest
 from llmsim.acceptance import PER_TOKEN, DrawnPace, Draws, Pace
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.speculation.batch import SpeculativeBatch
+from llmsim.engine.speculation.blocks import Reservation
 from llmsim.engine.speculation.rule import Speculation
-from llmsim.errors import InputError
+from llmsim.errors import InputError, PolicyError
 from llmsim.request import Request
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.sglang import Sglang
@@ -22,7 +23,7 @@ from tests.properties.asynchronous import declared
 
 
 def pace(gain, phase, reach=1):
-    return Pace(gain, phase, reach, 0, 0, 16, 0, 0)
+    return Pace(3, gain, phase, reach, 0, 0, 16, 0, 0)
 
 
 def accepting(requests, *lengths, phase=0):
@@ -82,7 +83,7 @@ def test_steps_until_so_many_tokens_are_drawn(rates, steps):
     """Of 2,000 requests, or 200: means are within 4 standard errors of what is exact."""
     for tokens, exact in steps.items():
         found = [
-            DrawnPace(0, 0, 1, 0, 0, 1, 0, 0)
+            DrawnPace(3, 0, 0, 1, 0, 0, 1, 0, 0)
             .of(Draws(np.random.default_rng(seed), np.array(rates)), 0)
             .steps_for(tokens)
             for seed in range(2_000 if tokens < 100 else 200)
@@ -116,7 +117,7 @@ def test_one_request_whose_last_step_yields_more_than_it_asks_for():
 
 
 def test_the_sum_of_contexts_grows_by_acceptance_lengths():
-    batch = SpeculativeBatch(KVMemory(1000), reach=4)
+    batch = SpeculativeBatch(KVMemory(1000), Reservation(4))
     batch.drafts = 1
     for id in range(15):
         request = Request(id, 0.0, 100)
@@ -132,7 +133,7 @@ def test_the_sum_of_contexts_grows_by_acceptance_lengths():
 def test_a_step_has_memory_for_its_token_the_drafted_ones_and_the_look_ahead():
     """15 tokens are in memory; with 3 drafts and 3 of look-ahead the first step needs room for 15 + 7 of them."""
     memory = KVMemory(1000)
-    batch = SpeculativeBatch(memory, reach=7)
+    batch = SpeculativeBatch(memory, Reservation(7))
     request = Request(0, 0.0, 15)
     request.emitted_before, request.prefilled_tokens, request.acceptance = 1, 15, (360,)
     memory.take(1)
@@ -158,7 +159,7 @@ def test_drafting_nothing_equals_no_speculation(blocks, asynchronous):
     drafting = serve(accepting(requests, 100), ChunkedPrefill(), speculation=nothing, **options)
     paced = drafting.timelines().paces
     assert paced is not None
-    del drafting.steps["num_speculative_tokens"]
+    del drafting.steps["drafted_tokens"]
     for column in ("tokens", "gain", "phase"):
         del drafting.segments[column]
     assert same(plain, drafting)
@@ -198,3 +199,97 @@ def test_instances_that_cannot_speculate_say_so():
         serve(requests, ChunkedPrefill())
     with pytest.raises(InputError, match="need each other"):
         serve(workload((0.0, 16, 10)), ChunkedPrefill(), speculation=rule)
+
+
+class Deciding(ChunkedPrefill):
+    """Decides at each step how many tokens requests draft, by their ids."""
+
+    chooses_drafts = True
+    asks_every_step = True
+
+    def __init__(self, drafts_of):
+        super().__init__()
+        object.__setattr__(self, "drafts_of", drafts_of)
+
+    def schedule(self, view):
+        drafts = {request.id: self.drafts_of(request) for request in view.decoding}
+        return super().schedule(view)._replace(drafts=drafts)
+
+
+#: step times by drafted tokens, and of sequences that draft different numbers
+TIMES = {k: LinearSteps(0.01, 1e-4, 2e-4 * (1 + k), 1e-6) for k in range(5)}
+CURVE = (100, 170, 219, 253, 277)
+
+
+def deciding(mixed=lambda mix: TIMES[max(mix)]):
+    return Speculation(((1, 4),), 0, TIMES, mixed=mixed)
+
+
+def test_one_number_for_all_equals_speculation_with_that_number():
+    requests = accepting(drawn(np.random.default_rng(5), 60, 20.0), *CURVE)
+    one = serve(requests, ChunkedPrefill(), speculation=Speculation(((1, 2),), 0, TIMES))
+    decided = serve(requests, Deciding(lambda request: 2), speculation=deciding())
+    for id in range(60):
+        assert np.array_equal(one.timelines().token_times_s(id), decided.timelines().token_times_s(id))
+    total = [(record.steps["drafted_tokens"] * record.steps["steps"]).sum() for record in (one, decided)]
+    assert total[0] == total[1]
+
+
+def test_requests_draft_as_many_tokens_each_as_decided():
+    """Two requests, of 4 and of 1 drafts: 277 and 170 hundredths a step, in steps as long as four drafts take."""
+    requests = accepting(workload((0.0, 16, 12), (0.0, 16, 12)), *CURVE)
+    mixes = []
+
+    def mixed(mix):
+        mixes.append(dict(mix))
+        return LinearSteps(0.02, 0.0)
+
+    record = serve(requests, Deciding(lambda request: 4 - 3 * request.id), speculation=deciding(mixed))
+    times_s = [record.timelines().token_times_s(id) for id in (0, 1)]
+    first_s = times_s[0][0]
+    steps = [np.round((times - first_s) / 0.02).astype(int).tolist() for times in times_s]
+    # after 1, 2, ... steps: 2, 5, 8, 11 tokens of one, and 1, 3, 5, 6, 8, ... of the other
+    assert steps[0] == [0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
+    assert steps[1][:7] == [0, 1, 2, 2, 3, 3, 4]
+    assert mixes[0] == {4: 1, 1: 1}
+    assert record.steps["drafted_tokens"].tolist()[1:3] == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("drafts", "says"),
+    [
+        ({0: 5}, "request 0 is to draft 5 tokens, expected from 0 to 4"),
+        ({0: -1}, "request 0 is to draft -1 tokens, expected from 0 to 4"),
+        ({0: 1.5}, "request 0 is to draft 1.5 tokens"),
+        ({7: 1}, "request 7 is to draft, but is neither waiting nor running"),
+        ({1: 1}, "request 1 is to draft, but is not decoding"),
+        (3, "decided drafts = 3, expected a mapping of request ids to whole numbers of tokens"),
+    ],
+)
+def test_decisions_about_drafts_that_cannot_be_are_told(drafts, says):
+    class Wrong(Deciding):
+        def schedule(self, view):
+            return ChunkedPrefill.schedule(self, view)._replace(drafts=drafts if view.num_decoding else {})
+
+    requests = accepting(workload((0.0, 16, 12), (0.005, 16, 12)), *CURVE)
+    with pytest.raises(PolicyError, match=says):
+        serve(requests, Wrong(None), speculation=deciding())
+
+
+def test_policies_that_decide_drafts_need_speculation_and_others_do_not_decide_them():
+    requests = accepting(workload((0.0, 16, 12)), *CURVE)
+    with pytest.raises(InputError, match="Deciding decides how many tokens each request drafts: it needs speculation"):
+        serve(requests, Deciding(lambda request: 1), speculation=Speculation(((1, 4),), 0, TIMES))
+    with pytest.raises(InputError, match="it needs speculation"):
+        serve(workload((0.0, 16, 12)), Deciding(lambda request: 1))
+    steps = draw_steps(np.random.default_rng(0), [CURVE], np.zeros(1, np.int64), 4)
+    with pytest.raises(InputError, match="draws are of one number"):
+        serve(replace(requests, acceptance=steps), Deciding(lambda request: 1), speculation=deciding())
+
+    class Silent(Deciding):
+        chooses_drafts = False
+
+    with pytest.raises(PolicyError, match="decided drafts, which only a policy does that declares"):
+        serve(requests, Silent(lambda request: 1), speculation=Speculation(((1, 4),), 0, TIMES))
+    with pytest.raises(PolicyError, match="decided drafts of request 0, and nothing is drafted here"):
+        serve(workload((0.0, 16, 12)), Silent(lambda request: 1))

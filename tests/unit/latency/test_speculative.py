@@ -78,6 +78,39 @@ def test_a_drafter_passes_once_over_the_step_and_then_over_a_token_of_each():
     assert first_s + growth_s == pytest.approx(drafting.step_time_s((), 5, 905))
 
 
+class Verified(LinearSteps):
+    """Each token that a sequence computes takes as long."""
+
+    def speculating(self, query_tokens):
+        return Verified(self.step_s, self.prefill_token_s, self.sequence_s * query_tokens, self.context_token_s)
+
+
+def test_where_sequences_draft_different_numbers_each_pass_is_over_those_that_draft_so_many():
+    """Ten sequences with 0, 1, 3 and 4 drafts: the drafter passes over all at first, and then over 5, 5 and 3."""
+    model, drafter = Verified(0.01, 1e-4, 1e-4, 1e-6), Verified(0.001, 1e-5, 1e-5, 1e-7)
+    mixed = Drafting.mixed(model, drafter, {4: 3, 0: 2, 1: 3, 3: 2})
+    query_tokens = 10 + 3 * 4 + 3 + 2 * 3
+    step_s = 0.011 + 1.1e-4 * query_tokens + 1.1e-6 * 9000
+    for sequences in (5, 5, 3):
+        step_s += 0.001 + 1e-5 * sequences + 1e-7 * 9000 * sequences / 10
+    assert mixed.step_time_s((), 10, 9000) == pytest.approx(step_s)
+    first_s, growth_s, _ = mixed.decode_line(10, 9000)
+    assert first_s == mixed.step_time_s((), 10, 9000)
+    assert first_s + 7 * growth_s == pytest.approx(mixed.step_time_s((), 10, 9070))
+
+
+@pytest.mark.parametrize("name", ["table", "roofline"])
+def test_a_mix_of_one_number_is_that_number_to_the_bit(name):
+    plain = build_latency(name, H100, load_model("llama-3.1-8b"))
+    head, whole = plain.with_layers(1 / 32, 0.25), plain.with_layers(1 + 1 / 32, 1.25)
+    for one, mix in (
+        (Drafting.of(plain, head, 3), Drafting.mixed(plain, head, {3: 17})),
+        (Drafting.with_head(plain, 1 / 32, 0.25, 3), Drafting.of_layers(whole, head, {3: 17})),
+    ):
+        assert one.decode_line(17, 9000.5) == mix.decode_line(17, 9000.5)
+        assert one.step_time_s([(0, 300)], 17, 9000) == mix.step_time_s([(0, 300)], 17, 9000)
+
+
 @pytest.mark.parametrize("name", ["table", "roofline"])
 def test_a_head_is_a_drafter_of_so_many_layers(name):
     plain = build_latency(name, H100, load_model("llama-3.1-8b"))
