@@ -102,11 +102,15 @@ def compare(
     decision_limit_s: choose.DecisionLimit = None,
     as_json: choose.AsJson = False,
 ) -> int:
-    """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for which requests."""
+    """Run two or more scenarios, or schedulers, on the same requests and say what differs, and for which requests.
+
+    A comparison that was killed goes on from the runs that it had.
+    """
     from llmsim import experiment
     from llmsim.experiment.seal import folder_for
     from llmsim.studies import compare as comparing
     from llmsim.studies.compare.comparison_folder import question_of
+    from llmsim.studies.kept_runs import going_on
 
     formats = choose.formats(pictures)
     conditions = [comparing.parse_condition(text) for text in fail_if or []]
@@ -116,12 +120,13 @@ def compare(
     folder = folder_for(out, default, question_of(sides), comparing.COMPARISON_FILE, force=force)
     executors = _executors(min(jobs, seeds * len(sides)))
     with ExitStack() as stack:
+        kept = stack.enter_context(going_on(folder))
         scratch_files = for_ci.opened(stack)
         at = stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
         expect(seeds * requests_of(*(side.scenario for side in sides)), seeds * len(sides), jobs)
         progress = stack.enter_context(ProgressBar("requests served"))
         comparison = comparing.compare(
-            sides, seeds=seeds, conditions=conditions, force=force, executors=executors, progress=progress
+            sides, seeds=seeds, conditions=conditions, force=force, executors=executors, progress=progress, kept=kept
         )
         scratch_files.write(comparison, force=force)
         names = [] if at is None else _kept(comparison, at, formats, force=force)

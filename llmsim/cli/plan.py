@@ -54,21 +54,22 @@ def plan(
     from llmsim.experiment.seal import folder_for
     from llmsim.studies import plan as planning
     from llmsim.studies.executors import executors_of
+    from llmsim.studies.kept_runs import going_on
     from llmsim.studies.plan.plan_folder import question_of, to_dict
 
     formats, executors = choose.formats(pictures), executors_of(jobs, dask)
-    files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s)
+    files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s, dask)
     question = planning.read_plan(scenario, changes or [], files, named=named)
     default = None if as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
     folder = folder_for(out, default, question_of(question), planning.PLAN_FILE, force=force)
     with ExitStack() as stack:
+        kept = stack.enter_context(going_on(folder))
         scratch = stack.enter_context(experiment.staged(folder, planning.PLAN_FILE)) if folder is not None else None
         executor = stack.enter_context(executors())
         runs = planning.EXPECTED_EVALUATIONS * question.table.least_seeds * len(question.candidates)
         expect(runs * requests_of(question.scenario), runs, jobs or 1)
         progress = stack.enter_context(ProgressBar("clusters tried"))
-        runs_kept = None if folder is None else folder.with_name(f".{folder.name}.runs")
-        planned = planning.make_plan(question, executor, progress, runs_kept)
+        planned = planning.make_plan(question, executor, progress, kept)
         if scratch is not None:
             from llmsim.library.plan import keep_plan
 

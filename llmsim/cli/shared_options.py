@@ -92,8 +92,9 @@ def own_files(
     scheduler_file: Path | None,
     latency_file: Path | None,
     decision_limit_s: float | None = None,
+    dask: str | None = None,
 ) -> OwnFiles:
-    """Gather the Python files given; InputError where a name is given, too."""
+    """Gather the Python files given; InputError where a name is given, too, and for a limit on Dask's threads."""
     from llmsim.experiment.own_files import OwnFiles
 
     given = [change.split("=")[0].strip() for change in changes]
@@ -104,6 +105,8 @@ def own_files(
     for option, file, keys in named:
         if file is not None and (both := next((key for key in given if key in keys), None)) is not None:
             raise InputError(f"{option} and --set {both}=… exclude each other; give one of them")
+    if dask is not None and decision_limit_s is not None:
+        raise InputError("--decision-limit-s needs the main thread of a process, and Dask's workers run others")
     return OwnFiles(scheduler_file, latency_file, decision_limit_s)
 
 

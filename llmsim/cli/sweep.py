@@ -68,11 +68,9 @@ def sweep(
     from llmsim.studies import sweep as sweeping
 
     formats = choose.formats(pictures)
-    files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s)
+    files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s, dask)
     if dask is not None and jobs is not None:
         raise InputError("--jobs and --dask exclude each other; give one of them")
-    if dask is not None and decision_limit_s is not None:
-        raise InputError("--decision-limit-s needs the main thread of a process, and Dask's workers run others")
     asked = sweeping.read_sweep(scenario, changes or [], axes or [], seeds, files)
     folder = out or RESULTS / f"{folder_name(asked.name)}-sweep"
     executors, in_flight = _executors(dask, jobs or _cores(), len(asked.points))

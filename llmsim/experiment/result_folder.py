@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from llmsim.errors import InputError
+from llmsim.experiment.holding import CAN_HOLD, held, in_turn
 from llmsim.experiment.pools import pool_of_instances
-from llmsim.experiment.seal import SEAL_FILE, SEALED, in_turn, question, seal, unsealed
+from llmsim.experiment.seal import SEAL_FILE, SEALED, question, seal, unsealed
 from llmsim.metrics import ranges
 from llmsim.metrics.score import Score
 from llmsim.reading import parse_json
@@ -59,6 +61,8 @@ NEEDED_COLUMNS = {
     "segments": tuple(SEGMENT_COLUMNS),
     "step_ends": ("instance", "end_s"),
 }
+#: ends the name of a folder that is being filled
+SCRATCH = ".part"
 #: columns of requests.parquet that follow from the record and the delivery policy
 NO_WORD = -1  #: in place of the number of a word: there is none
 DELIVERED_COLUMNS = ("delivered_tokens", "first_token_delivered_s", "last_token_delivered_s")
@@ -232,24 +236,39 @@ def staged(folder: Path, mark: str = SCENARIO_FILE) -> Iterator[Path]:
 
     A new folder appears in one move. In the folder of an earlier result each file is replaced in one move, between the
     removal of the old seal and the arrival of the new one; files that llmsim did not write stay. Folders that had to be
-    made for it go again if nothing comes to lie there.
+    made for it go again if nothing comes to lie there, and scratch folders of processes that were killed go first.
     """
     check_folder(folder, mark)
     made = [each for each in folder.parents if not each.exists()]
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
-    try:
-        yield scratch
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            scratch = stack.enter_context(_scratch(folder))
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
+        try:
+            yield scratch
+            with in_turn(folder.parent):
+                _move(scratch, folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            for each in made:
+                with suppress(OSError):  # something lies there
+                    each.rmdir()
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Make a scratch folder beside a folder, and hold it; remove those that no process holds any more."""
+    with ExitStack() as stack:
         with in_turn(folder.parent):
-            _move(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        for each in made:
-            with suppress(OSError):  # something lies there
-                each.rmdir()
+            for left in folder.parent.glob(f".{glob.escape(folder.name)}-*{SCRATCH}"):
+                with suppress(OSError), held(left) as abandoned:
+                    if abandoned and CAN_HOLD:
+                        shutil.rmtree(left)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=SCRATCH, dir=folder.parent))
+            stack.enter_context(held(scratch))
+        yield scratch
 
 
 def _move(scratch: Path, folder: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,24 +114,6 @@ def holds_another(folder: Path, of: str) -> bool:
         return bool(read_seal(folder)["question"] != of)
     except InputError:
         return True
-
-
-@contextmanager
-def in_turn(folder: Path) -> Iterator[None]:
-    """Let one process at a time move files into a folder: others wait for the moments that takes."""
-    import os
-
-    try:
-        import fcntl
-    except ImportError:  # a system without such locks
-        yield
-        return
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _canonical(values: Any) -> bytes:

@@ -16,6 +16,7 @@ from llmsim.library.shown import Shown, kept
 from llmsim.studies import compare as comparing
 from llmsim.studies.compare import Comparison
 from llmsim.studies.compare.comparison_folder import question_of
+from llmsim.studies.kept_runs import going_on
 from llmsim.studies.processes import process_pool
 
 
@@ -81,9 +82,11 @@ def compare(
         folder_for(Path(out), None, question_of(sides), comparing.COMPARISON_FILE, force=force)
     jobs = min(jobs, seeds * len(sides))
     executors = None if jobs == 1 else partial(process_pool, jobs)
-    result = CompareResult(comparing.compare(sides, seeds=seeds, conditions=conditions, executors=executors))
-    if out is not None:
-        result.save(out, force=force)
+    with going_on(None if out is None else Path(out)) as kept:
+        done = comparing.compare(sides, seeds=seeds, conditions=conditions, executors=executors, kept=kept)
+        result = CompareResult(done)
+        if out is not None:
+            result.save(out, force=force)
     return result
 
 

@@ -14,6 +14,7 @@ from llmsim.experiment.seal import folder_for
 from llmsim.library.shown import Shown, kept
 from llmsim.studies import plan as planning
 from llmsim.studies.executors import in_processes
+from llmsim.studies.kept_runs import going_on
 from llmsim.studies.plan import AnsweredPlan
 from llmsim.studies.plan.plan_folder import question_of
 
@@ -68,10 +69,13 @@ def plan(
     question = planning.read_plan(str(scenario), overrides, files, named=named)
     if out is not None:
         folder_for(Path(out), None, question_of(question), planning.PLAN_FILE, force=force)
-    with in_processes(jobs)() as executor:
-        result = PlanResult(planning.make_plan(question, executor))
-    if out is not None:
-        result.save(out, force=force)
+    with (
+        going_on(None if out is None else Path(out)) as kept,
+        in_processes(jobs)() as executor,
+    ):
+        result = PlanResult(planning.make_plan(question, executor, kept=kept))
+        if out is not None:
+            result.save(out, force=force)
     return result
 
 

@@ -85,14 +85,22 @@ def _of_section(section: type[Section]) -> Iterator[Kpi]:
 
 def kpi_of(key: str) -> Kpi:
     """Return the KPI of a key of a score, such as ``"ttft_s.p99"``; InputError, with the nearest right one, if none."""
+    found = find_kpi(key)
+    if found is None:
+        raise InputError(f"unknown metric {key}{nearest(key, kpis())}")
+    return found
+
+
+def find_kpi(key: str) -> Kpi | None:
+    """Return the KPI of a key of a score; None if there is none."""
     known = kpis()
     parts = key.split(".")
     if parts[0] == "classes" and len(parts) > 2:  # classes have KPIs of the whole
-        return kpi_of(".".join(parts[2:]))
+        return find_kpi(".".join(parts[2:]))
     for candidate in (key, *(".".join([*parts[:i], "*", *parts[i + 1 :]]) for i in range(len(parts)))):
         if candidate in known:
             return known[candidate]
-    raise InputError(f"unknown metric {key}{nearest(key, known)}")
+    return None
 
 
 def select(*keys: str) -> tuple[Kpi, ...]:

@@ -18,6 +18,7 @@ from llmsim.studies.compare.differences import Difference, differences, metrics
 from llmsim.studies.compare.request_pairs import Group, Pair, groups, most_changed, pair
 from llmsim.studies.compare.side_runs import Executors, Progress, Run, run_all
 from llmsim.studies.compare.sides import Side
+from llmsim.studies.kept_runs import KeptRuns
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,19 +75,21 @@ def compare(
     force: bool = False,
     executors: Executors | None = None,
     progress: Progress | None = None,
+    kept: KeptRuns | None = None,
     level: float = LEVEL,
 ) -> Comparison:
     """Run the sides with `seeds` seeds each, counted from their own, and compare each with the first.
 
-    `force` lets conditions rest on P99s of runs that are not steady. The same result whatever the executor. Raises
-    InputError for fewer than one seed, an unknown metric in a condition, and a window without requests.
+    `force` lets conditions rest on P99s of runs that are not steady. The same result whatever the executor, and whether
+    runs are `kept` from before or made. Raises InputError for fewer than one seed, an unknown metric in a condition,
+    and a window without requests.
     """
     if seeds < 1:
         raise InputError(f"{seeds} seeds: expected at least 1")
     check_known(conditions, known_metrics(sides[0].scenario))
     start = sides[0].scenario.seed
     numbers = tuple(range(start, start + seeds))
-    runs = run_all(sides, numbers, executors=executors, progress=progress)
+    runs = run_all(sides, numbers, executors=executors, progress=progress, kept=kept)
     notes = list(_notes(sides, runs))
     if seeds > 1 and all(_all_the_same(of_side) for of_side in runs):
         notes.append(f"{seeds} seeds give the same run: nothing here is random, so that one seed is shown")

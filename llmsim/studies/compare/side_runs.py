@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from llmsim.record import Floats, Timelines
 from llmsim.scenario import Scenario, SyntheticWorkload
 from llmsim.statistics import STEADY
 from llmsim.studies.compare.sides import Side
+from llmsim.studies.compare.timeline_arrays import from_arrays, to_arrays
+from llmsim.studies.kept_runs import Arrays, Damaged, KeptRuns
+from llmsim.studies.sweep.point_keys import key_of
+from llmsim.studies.sweep.point_run import PointResult
 
 #: gives an executor for as long as it works
 Executors = Callable[[], AbstractContextManager[Executor]]
@@ -39,6 +44,18 @@ class Run:
     delivered: Timelines
     first_scheduled_s: Floats  #: (N,) NaN for never
     distributions: Distributions
+
+    def to_kept(self) -> tuple[dict[str, Any], Arrays]:
+        """JSON values and arrays, as `from_kept` reads them."""
+        point = PointResult(self.score, self.distributions)
+        return point.to_dict(), {**to_arrays(self.delivered), "first_scheduled_s": self.first_scheduled_s}
+
+    @classmethod
+    def from_kept(cls, task: Task, values: Mapping[str, Any], arrays: Arrays) -> Self:
+        """Read what `to_kept` gave; KeyError, TypeError, AttributeError or ValueError for anything else."""
+        point = PointResult.from_dict(values)
+        times, scenario = from_arrays(arrays), Scenario.model_validate_json(task.scenario)
+        return cls(scenario, point.score, times, arrays["first_scheduled_s"], point.distributions)
 
     @property
     def end_s(self) -> float:
@@ -80,6 +97,11 @@ class Task:
     scenario: str  #: JSON
     files: OwnFiles
 
+    @property
+    def key(self) -> str:
+        """The hash of all that its numbers depend on."""
+        return key_of(Scenario.model_validate_json(self.scenario), self.files)
+
 
 def run_all(
     sides: Sequence[Side],
@@ -87,18 +109,30 @@ def run_all(
     *,
     executors: Executors | None = None,
     progress: Progress | None = None,
+    kept: KeptRuns | None = None,
 ) -> list[list[Run]]:
     """Run every side with every seed: a list of runs, one a seed, for each side; in this process without executors.
 
     The result does not depend on the executor. Readers whose request was dropped are charged until the latest end of
-    all runs, so that no side gains by ending earlier. Raises LlmsimError if a worker process was lost.
+    all runs, so that no side gains by ending earlier. Runs that are `kept` are not made again, and others are kept as
+    they are made. Raises LlmsimError if a worker process was lost.
     """
     tasks = [
         Task(side.scenario.model_copy(update={"seed": seed}).model_dump_json(), side.files)
         for side in sides
         for seed in seeds
     ]
-    runs = _here(tasks, progress) if executors is None else _spread(tasks, executors, progress)
+    known = {} if kept is None else {task: run for task in tasks if (run := _kept(task, kept)) is not None}
+    left = [task for task in dict.fromkeys(tasks) if task not in known]
+    begun = _here(left, progress, len(known), len(tasks)) if executors is None else _spread(left, executors)
+    with closing(begun):  # else processes would go on beside an error
+        for task, run in begun:
+            known[task] = run
+            if kept is not None:
+                kept.keep(task.key, *run.to_kept())
+            if progress is not None:
+                progress(len(known) * len(run.delivered), len(tasks) * len(run.delivered))
+    runs = [known[task] for task in tasks]
     end_s = max(run.end_s for run in runs)
     charged = [charged_until(run, end_s) for run in runs]
     return [charged[i * len(seeds) : (i + 1) * len(seeds)] for i in range(len(sides))]
@@ -120,14 +154,21 @@ def charged_until(run: Run, end_s: float) -> Run:
     return replace(run, score=run.score.having(Reading.of(requests), choices))
 
 
-def _here(tasks: Sequence[Task], progress: Progress | None) -> list[Run]:
-    runs = []
-    for i, task in enumerate(tasks):
-        runs.append(run_task(task, _part(progress, i, len(tasks))))
-        if progress is not None:
-            requests = len(runs[-1].delivered)
-            progress((i + 1) * requests, len(tasks) * requests)
-    return runs
+def _kept(task: Task, kept: KeptRuns) -> Run | None:
+    """Read what is kept of a task's run; None where that is nothing, or damaged."""
+    try:
+        found = kept.find(task.key)
+        return None if found is None else Run.from_kept(task, found, kept.arrays(task.key, found))
+    except (Damaged, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _here(
+    tasks: Sequence[Task], progress: Progress | None, done: int, of: int
+) -> Generator[tuple[Task, Run], None, None]:
+    """Run tasks one after another; so many others are done already, of so many in all."""
+    for i, task in enumerate(tasks, start=done):
+        yield task, run_task(task, _part(progress, i, of))
 
 
 def _part(progress: Progress | None, i: int, runs: int) -> Progress | None:
@@ -137,15 +178,12 @@ def _part(progress: Progress | None, i: int, runs: int) -> Progress | None:
     return lambda done, of: progress(i * of + done, runs * of)
 
 
-def _spread(tasks: Sequence[Task], executors: Executors, progress: Progress | None) -> list[Run]:
+def _spread(tasks: Sequence[Task], executors: Executors) -> Generator[tuple[Task, Run], None, None]:
     try:
         with executors() as executor:
-            futures = [executor.submit(run_task, task) for task in tasks]
-            for done, future in enumerate(_completed(futures), start=1):
-                if progress is not None:
-                    requests = len(future.result().delivered)
-                    progress(done * requests, len(tasks) * requests)
-            return [future.result() for future in futures]
+            futures = {executor.submit(run_task, task): task for task in tasks}
+            for future in _completed(list(futures)):
+                yield futures[future], future.result()
     except BrokenExecutor:
         raise LlmsimError("a worker process died, out of memory or killed; try --jobs 1, or fewer requests") from None
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from llmsim.errors import LlmsimError
 from llmsim.latency.residuals import kind_of
 from llmsim.scenario import Scenario
+from llmsim.studies.kept_runs import KeptRuns
 from llmsim.studies.plan.binding import Binding, what_binds
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.certainty import ModelCertainty, model_certainty
@@ -111,17 +111,13 @@ class AnsweredPlan:
 
 
 def make_plan(
-    question: Question, executor: Executor, progress: Progress | None = None, runs: Path | None = None
+    question: Question, executor: Executor, progress: Progress | None = None, kept: KeptRuns | None = None
 ) -> AnsweredPlan:
     """Answer for every candidate; runs go to `executor`, and the answer does not depend on which that is.
 
-    With a folder for `runs` they are kept there as they are made, and not made again, until the plan is whole.
+    Runs that are `kept` are not made again, and others are kept as they are made.
     """
-    store = RunStore(runs, question.targets, question.files)
-    planner = Planner(question, executor, store, progress)
-    planned = planner.plan()
-    store.remove()
-    return planned
+    return Planner(question, executor, RunStore(kept, question.targets, question.files), progress).plan()
 
 
 @dataclass

@@ -1,40 +1,30 @@
-"""Runs that a plan has made: each is made once, whichever clusters ask for it, and kept until the plan is whole."""
+"""Runs that a plan has made: each is made once, whichever clusters ask for it."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
-from pathlib import Path
 from typing import Any
 
-from llmsim.errors import InputError
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
-from llmsim.experiment.seal import is_signed, signed
-from llmsim.reading import parse_json, read_text
 from llmsim.scenario import Scenario
 from llmsim.statistics.shares import Clusters
+from llmsim.studies.kept_runs import Damaged, KeptRuns
 from llmsim.studies.plan.measured_runs import Measure, MeasuredPoint
 from llmsim.studies.sweep.point_keys import key_of
-from llmsim.studies.sweep.sweep_folder import replaced
 
 
 class RunStore:
-    """Measured runs by the hash of all that they depend on, in memory and, with a folder, on disk.
+    """Measured runs by the hash of all that they depend on, in memory and, where runs are kept, on disk.
 
     A plan that was killed finds there what it had, and goes on.
     """
 
-    def __init__(self, folder: Path | None, targets: Sequence[object], files: OwnFiles = NO_FILES) -> None:
-        """Keep runs for these targets; runs kept for others have other names."""
-        self._folder, self._targets, self._files = folder, "\n".join(map(str, targets)), files
+    def __init__(self, kept: KeptRuns | None, targets: Sequence[object], files: OwnFiles = NO_FILES) -> None:
+        """Keep runs for these targets; those kept for others are made anew."""
+        self._kept, self._targets, self._files = kept, "\n".join(map(str, targets)), files
         self._known: dict[str, MeasuredPoint] = {}
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
 
     def through(self, measure: Measure, step_time_factor: float = 1.0) -> Measure:
         """Measure only what is not known yet; runs with other step times have other names."""
@@ -50,29 +40,19 @@ class RunStore:
         return measured
 
     def _find(self, key: str) -> MeasuredPoint | None:
-        if key not in self._known and self._folder is not None:
+        if key not in self._known and self._kept is not None:
             try:
-                file = self._folder / f"{key}.json"
-                kept = parse_json(read_text(file), str(file))
-                if kept["targets"] == self._targets and kept["key"] == key and is_signed(kept):
+                kept = self._kept.find(key)
+                if kept is not None and kept["targets"] == self._targets:
                     self._known[key] = _read(kept["point"])
-            except (OSError, ValueError, KeyError, TypeError, InputError):  # absent, or damaged: it is made anew
+            except (Damaged, ValueError, KeyError, TypeError):  # it is made anew
                 return None
         return self._known.get(key)
 
     def _keep(self, key: str, point: MeasuredPoint) -> None:
         self._known[key] = point
-        if self._folder is not None:
-            with replaced(self._folder / f"{key}.json") as scratch:
-                values = {"key": key, "targets": self._targets, "point": _plain(point)}
-                scratch.write_text(json.dumps(signed(values)), encoding="utf-8")
-
-    def remove(self) -> None:
-        """Take away what lies on disk: the plan is whole, and has all of it in its tables."""
-        if self._folder is not None:
-            for file in self._folder.glob("*.json"):
-                file.unlink(missing_ok=True)
-            self._folder.rmdir()
+        if self._kept is not None:
+            self._kept.keep(key, {"targets": self._targets, "point": _plain(point)})
 
 
 def _plain(point: MeasuredPoint) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from llmsim import experiment
 from llmsim.errors import InputError
@@ -29,6 +31,15 @@ class PointResult:
 
     score: Score
     distributions: Distributions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, as `from_dict` reads them."""
+        return {"score": self.score.to_dict(), "distributions": self.distributions.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; KeyError, TypeError, AttributeError or ValueError for anything else."""
+        return cls(Score.from_dict(values["score"]), Distributions.from_dict(values["distributions"]))
 
 
 def task_of(point: Point, files: OwnFiles) -> Task:

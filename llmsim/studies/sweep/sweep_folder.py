@@ -1,13 +1,12 @@
 """The folder of a sweep: a file for each point, there whole or not at all, and one table of them all.
 
-``points/KEY.json`` is written beside and renamed, so that a sweep that was killed at any moment finds what it had. Its
-key says all that its numbers depend on: a file of another definition has another name, is left and never read.
+``points/KEY.json`` is kept as in `studies.kept_runs`: a sweep that was killed at any moment finds what it had. Its key
+says all that its numbers depend on: a file of another definition has another name, is left and never read.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from typing import Any
 import llmsim
 from llmsim.errors import InputError
 from llmsim.experiment import check_folder
-from llmsim.experiment.seal import SEAL_FILE, is_signed, question, seal, signed, unsealed
+from llmsim.experiment.holding import held
+from llmsim.experiment.seal import SEAL_FILE, is_signed, question, seal, unsealed
 from llmsim.metrics.distributions import Distributions
-from llmsim.metrics.score import Score
 from llmsim.reading import parse_json, read_text
+from llmsim.studies.kept_runs import Damaged, KeptRuns, replaced
 from llmsim.studies.sweep.point_keys import code_hash
 from llmsim.studies.sweep.point_run import PointResult
 from llmsim.studies.sweep.sweep_definition import Point, Sweep
@@ -39,10 +39,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    def file_of(self, key: str) -> Path:
-        """Where a point's file is, or would be."""
-        return self.folder / POINTS / f"{key}.json"
+        self._points = KeptRuns(folder / POINTS)
 
     def load(self, points: Sequence[Point]) -> tuple[dict[str, PointResult], list[str]]:
         """Return the results that are there, by key, and the names of damaged files, which are as good as absent."""
@@ -50,15 +47,11 @@ class Store:
         damaged = []
         for key in {point.key: None for point in points}:
             try:
-                kept = parse_json(read_text(self.file_of(key)), str(self.file_of(key)))
-                if kept["key"] != key or not is_signed(kept):
-                    raise ValueError
-                score, distributions = Score.from_dict(kept["score"]), Distributions.from_dict(kept["distributions"])
-                found[key] = PointResult(score, distributions)
-            except FileNotFoundError:
-                continue
-            except (ValueError, KeyError, TypeError, AttributeError, InputError):
-                damaged.append(self.file_of(key).name)
+                kept = self._points.find(key)
+                if kept is not None:
+                    found[key] = PointResult.from_dict(kept)
+            except (Damaged, ValueError, KeyError, TypeError, AttributeError):
+                damaged.append(self._points.file_of(key).name)
         return found, damaged
 
     def others(self, points: Sequence[Point]) -> int:
@@ -68,15 +61,12 @@ class Store:
     def keep(self, point: Point, result: PointResult) -> None:
         """Keep a point's result. InputError if the disk is full or the like; then the file is not there at all."""
         values = {
-            "key": point.key,
             "llmsim": llmsim.__version__,
             "code": code_hash(),
             "scenario": point.scenario.model_dump(mode="json"),
-            "score": result.score.to_dict(),
-            "distributions": result.distributions.to_dict(),
+            **result.to_dict(),
         }
-        with replaced(self.file_of(point.key)) as scratch:
-            scratch.write_text(json.dumps(signed(values), allow_nan=False) + "\n", encoding="utf-8")
+        self._points.keep(point.key, values)
 
     def seal(self, table: str) -> None:
         """Write the seal of the folder: of its definition and this table."""
@@ -155,48 +145,20 @@ def opened(folder: Path) -> Iterator[Store]:
         check_folder(folder, SWEEP_FILE)
     try:
         (folder / POINTS).mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        (folder / LOCK).touch()
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
-    try:
-        _take(lock, folder)
+    with held(folder / LOCK) as mine:
+        if not mine:
+            raise InputError(f"{folder}: another sweep is writing there; wait for it, or give another --out")
         for scratch in [*folder.glob(".*.part"), *(folder / POINTS).glob(".*.part")]:
             scratch.unlink(missing_ok=True)  # of a sweep that was killed
         yield Store(folder)
-    finally:
-        os.close(lock)
 
 
 def _just_begun(folder: Path) -> bool:
     """Whether a sweep was killed here before it could write its mark."""
     return folder.is_dir() and {file.name for file in folder.iterdir()} <= {LOCK, POINTS, f".{SWEEP_FILE}.part"}
-
-
-def _take(lock: int, folder: Path) -> None:
-    """Hold the lock until the process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # a system without them: two sweeps in one folder only do some work twice
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InputError(f"{folder}: another sweep is writing there; wait for it, or give another --out") from None
-
-
-@contextmanager
-def replaced(file: Path) -> Iterator[Path]:
-    """Give a scratch file that takes `file`'s place in one move, once it is on the disk; it vanishes on errors."""
-    scratch = file.with_name(f".{file.name}.part")
-    try:
-        yield scratch
-        with scratch.open("rb+") as written:
-            os.fsync(written.fileno())
-        scratch.replace(file)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror or error}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmsim.errors import InputError
 from llmsim.experiment import reported
 from llmsim.metrics import catalogue
 from llmsim.metrics.distributions import Distributions, interval
@@ -73,8 +72,8 @@ def _column(name: str, values: Sequence[Any]) -> pa.Array:
     import pyarrow as pa
 
     kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float} and (whole := _is_whole(name)) is not None:
-        return pa.array(values, pa.int64() if whole else pa.float64())
+    if kinds <= {int, float} and (kpi := catalogue.find_kpi(name)) is not None:
+        return pa.array(values, pa.int64() if kpi.whole else pa.float64())
     if not kinds:
         return pa.array(values, pa.float64())
     if kinds <= {int, float}:
@@ -82,11 +81,3 @@ def _column(name: str, values: Sequence[Any]) -> pa.Array:
     if kinds in ({str}, {bool}):
         return pa.array(values)
     return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
-
-
-def _is_whole(name: str) -> bool | None:
-    """Whether a KPI's values are whole numbers; None for what is no KPI."""
-    try:
-        return catalogue.kpi_of(name).whole
-    except InputError:
-        return None

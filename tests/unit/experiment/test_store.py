@@ -221,3 +221,19 @@ def test_folders_made_for_nothing_go_again(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), staged(tmp_path / "a" / "b" / "out"):
         1 / 0  # noqa: B018
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_run_clears_up_for_one_that_was_killed_and_for_no_other(tmp_path: Path) -> None:
+    def beside() -> set[str]:
+        return {path.name for path in tmp_path.iterdir()}
+
+    (tmp_path / ".out-mine").mkdir()  # a person's
+    (tmp_path / ".out-abcdefgh.part").mkdir()
+    (tmp_path / ".out-abcdefgh.part" / "steps.parquet").touch()
+    with staged(tmp_path / "out") as scratch:
+        assert beside() == {".out-mine", scratch.name}
+        with staged(tmp_path / "out") as other:
+            (other / "scenario.json").touch()
+            assert beside() == {".out-mine", scratch.name, other.name}, "that process lives"
+        (scratch / "scenario.json").touch()
+    assert beside() == {".out-mine", "out"}

@@ -11,6 +11,7 @@ import pytest
 from llmsim.errors import InputError
 from llmsim.scenario import Scenario, load_scenario
 from llmsim.statistics.shares import Clusters
+from llmsim.studies.kept_runs import KeptRuns
 from llmsim.studies.plan.loads import RATE, USERS, load_of, phase_rates, with_load
 from llmsim.studies.plan.measured_runs import MeasuredPoint
 from llmsim.studies.plan.run_store import RunStore
@@ -87,19 +88,17 @@ def point(scenario: Scenario) -> MeasuredPoint:
 
 def test_a_plan_that_was_killed_goes_on_from_the_runs_that_it_had(tmp_path: Path) -> None:
     scenarios = [load_scenario("quickstart", [f"seed={seed}"]) for seed in range(4)]
-    killed = RunStore(tmp_path / "runs", ["a target"]).through(Counting(2))
+    killed = RunStore(KeptRuns(tmp_path), ["a target"]).through(Counting(2))
     killed(scenarios[:1])
     killed(scenarios[1:2])
     with pytest.raises(KeyboardInterrupt):
         killed(scenarios[2:3])
-    again, store = Counting(99), RunStore(tmp_path / "runs", ["a target"])
-    found = store.through(again)([*scenarios, scenarios[0]])
+    again = Counting(99)
+    found = RunStore(KeptRuns(tmp_path), ["a target"]).through(again)([*scenarios, scenarios[0]])
 
     assert again.measured == 2
     assert found == [point(scenario) for scenario in [*scenarios, scenarios[0]]]
     other = Counting(99)
-    RunStore(tmp_path / "runs", ["another"]).through(other)(scenarios[:1])
+    RunStore(KeptRuns(tmp_path), ["another"]).through(other)(scenarios[:1])
     assert other.measured == 1, "runs kept for other targets lack what these need"
-    store.remove()
-    assert not (tmp_path / "runs").exists()
     assert np.isinf(found[0].values["ttft_s.p99"])

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from llmsim.scenario import load_scenario
+from llmsim.studies.kept_runs import KeptRuns
 from llmsim.studies.plan.measured_runs import MeasuredPoint
 from llmsim.studies.plan.run_store import RunStore
 
@@ -19,7 +20,7 @@ def test_a_kept_run_is_read_again_and_a_changed_one_is_made_anew(tmp_path: Path)
         return [POINT for _ in asked]
 
     def again() -> list[MeasuredPoint]:
-        return RunStore(tmp_path, ["ttft_s.p90 <= 1"]).through(measure)(scenarios)
+        return RunStore(KeptRuns(tmp_path), ["ttft_s.p90 <= 1"]).through(measure)(scenarios)
 
     assert again() == again() == [POINT]
     assert made == [1, 0]
