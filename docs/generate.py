@@ -52,6 +52,7 @@ SAID = {
     "turn": "its place in the conversation, from 0",
     "turns": "how many turns the conversation has",
     "predicted_output_tokens": "the length that policies are told, if [prediction] says anything",
+    "quality": "what the answer is worth, if [quality] says how good models are; 0: not answered",
     "queued_s": "when it enters an instance's queue: its sending, or later behind a gateway; NaN: never",
     "admitted_s": "when the gateway lets it through, if it has a limit; NaN: never",
     "state": "starting, ready or draining",
@@ -76,7 +77,7 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 MORE_COLUMNS = {
     "requests.parquet": (
         *("id", "arrival_s", "sent_s", "admitted_s", "queued_s", "prompt_tokens", "output_tokens"),
-        *(*DELIVERED_COLUMNS, "class", "pool", "predicted_output_tokens"),
+        *(*DELIVERED_COLUMNS, "class", "pool", "predicted_output_tokens", "quality"),
         *("request", "attempt", "conversation", "turn", "turns"),
     ),
     "step_ends.parquet": ("instance", "end_s"),
@@ -89,7 +90,10 @@ OWN = {
     ("step_yields.parquet", "tokens"): "that the step has yielded of the segment's request",
     ("steps.parquet", "end_s"): "when it ends",
     ("instances.parquet", "end_s"): "when it ends",
-    ("requests.parquet", "request"): "the request that this row is an attempt at, where users retry or converse",
+    (
+        "requests.parquet",
+        "request",
+    ): "the request that this row is an attempt at, where users retry or converse, or models pass it on",
 }
 
 

@@ -5,6 +5,7 @@ The true output length lives with the instance (engine/request_states.py), out o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Literal, Protocol
 
@@ -72,6 +73,14 @@ class RequestView(Protocol):
         """What its client declares that it needs: the SLO of its class; None where nothing is declared."""
 
     @property
+    def predicted_quality(self) -> Mapping[str, float] | None:
+        """What a predictor says of how good each pool's answer would be; None where there is no predictor."""
+
+    @property
+    def attempt(self) -> int:
+        """How many models have answered it in vain, where a router has answers judged."""
+
+    @property
     def emitted_tokens(self) -> int:
         """Output tokens that have left the GPU so far."""
 
@@ -112,6 +121,7 @@ class Request:
         "admission",
         "ahead_tokens",
         "arrival_s",
+        "attempt",
         "behind_tokens",
         "cached_tokens",
         "counter",
@@ -131,6 +141,7 @@ class Request:
         "pace",
         "phase",
         "predicted_output_tokens",
+        "predicted_quality",
         "preemptions",
         "prefill_gpu_s",
         "prefilled_tokens",
@@ -154,6 +165,8 @@ class Request:
         self.priority = 0
         self.tenant = ""
         self.slo: Slo | None = None
+        self.predicted_quality: Mapping[str, float] | None = None
+        self.attempt = 0
         self.first_scheduled_s = NOT_YET_S
         self.first_token_s = NOT_YET_S
         self.admission = 0  #: place among the running requests of its instance: they are in ascending order of it

@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.errors import InputError
 from llmsim.request import RequestView
 
 
@@ -23,6 +24,16 @@ class Benchmark:
 
 
 BENCHMARK = Benchmark()
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What looks at the answers of a cascade, and sends the request to the next pool where one fails."""
+
+    pools: Sequence[str]  #: in the order in which they are asked; the last one's answers are not judged
+    accept: float  #: least quality of an answer that passes
+    error: float  #: probability of saying the opposite
+    takes_s: float  #: from an answer's last token to the verdict
 
 
 class FleetView(Protocol):
@@ -93,6 +104,12 @@ class FleetView(Protocol):
         """The run's own stream of random numbers for routing."""
 
 
+def check_pools(pools: Sequence[str]) -> None:
+    """Raise InputError for pools from which there is nothing to choose; none at all are left alone."""
+    if pools and (len(pools) < 2 or len(set(pools)) < len(pools)):
+        raise InputError(f"pools = {list(pools)}, expected two or more, each once, the cheapest first")
+
+
 class Router(ABC):
     """One policy: one file in llmsim/routers/, named after the policy, with one subclass of this."""
 
@@ -104,10 +121,25 @@ class Router(ABC):
     #: True: asks schedulers what they would accept: at least one of them must decline requests
     needs_declining: ClassVar[bool] = False
 
+    #: True: goes by how good the answers of models are: the scenario must say so
+    needs_quality: ClassVar[bool] = False
+
     def pools_named(self) -> Mapping[str, Sequence[str]]:
         """Return the names of pools that its options hold, by option: the scenario must have them."""
         return {}
 
+    def judge(self) -> Judge | None:
+        """Return what judges answers, so that requests come again (`RequestView.attempt`); None: all answers pass."""
+        return None
+
     @abstractmethod
     def route(self, request: RequestView, fleet: FleetView) -> int:
         """Return the number of the instance that serves this request."""
+
+
+def least_outstanding(fleet: FleetView, pool: str | None) -> int:
+    """Return the instance of a pool, or of all, with the fewest outstanding requests; of several the lowest number."""
+    if pool is None:
+        return int(fleet.outstanding.argmin())
+    numbers = fleet.pools[pool]
+    return int(numbers[fleet.outstanding[numbers].argmin()])

@@ -64,7 +64,7 @@ def build_cluster(
     """Make the parts of a run. Raises `InputError` if they do not go together, or no request arrives."""
     requests = _arriving(workload, options.until_s)
     _check(workload, specs, options)
-    users = Users(requests, workload.sessions, options.retries)
+    users = Users(requests, workload.sessions, options.retries, options.escalation)
     base = _Base.of(workload.repeated(requests, users.attempts), users, specs, rng, options, on_progress)
     clients = _clients(base)
     way_out = _way_out(base, clients)
@@ -114,6 +114,8 @@ def _check(workload: Workload, specs: Sequence[InstanceSpec], options: RunOption
         _check_drafts(spec, workload)
         if spec.speculation is not None and spec.async_scheduling and spec.speculation.changes:
             raise InputError("asynchronous scheduling goes with one number of drafted tokens, not with several")
+    if options.escalation is not None and (options.retries is not None or options.until_s is not None):
+        raise InputError("answers that are judged exclude retries and until_s: each request is answered to the end")
     if options.disaggregation is not None:
         if options.autoscaling is not None:
             raise InputError("autoscaling is for instances that are all alike, not for prefill and decode")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from llmsim.engine.instance import Instance
 from llmsim.engine.recorder import Recorder
 from llmsim.errors import PolicyError
 from llmsim.record import Floats, Record
+from llmsim.request import Outcome
 from llmsim.workload.contract import Workload
 
 
@@ -57,7 +59,11 @@ class Cluster:
             raise PolicyError(f"{policy}: {waiting} requests wait for ever, and no instance has anything to do")
         times = {"sent_s": self.clients.sent_s, "queued_s": self.queued_s, **self.path.entrance.columns()}
         columns = times | self._request_of_attempts() | self.attempts.told(len(self.attempts))
-        record = self.recorder.finish(columns)
+        quality = self.attempts.quality
+        worth = {} if quality is None else {_worth(pool): quality.in_pool(pool) for pool in self.fleet.pools}
+        record = self.recorder.finish(columns | worth)
+        if quality is not None:
+            self._keep_quality(record.requests)
         if self.autoscaler is None:
             return record
         return replace(record, instance_states=self.autoscaler.finish(record.end_s))
@@ -73,6 +79,15 @@ class Cluster:
             columns |= {name: getattr(sessions, name)[request] for name in ("conversation", "turn", "turns")}
         return columns
 
+    def _keep_quality(self, requests: dict[str, NDArray[Any]]) -> None:
+        """Keep what each answer is worth, by the pool that gave it, 0 where there is none; no column for each pool."""
+        worth = np.zeros(len(requests["instance"]))
+        finished = requests["outcome"] == Outcome.FINISHED
+        for pool, numbers in self.fleet.pools.items():
+            mine = finished & np.isin(requests["instance"], numbers)
+            worth[mine] = requests.pop(_worth(pool))[mine]
+        requests["quality"] = worth
+
     def _close(self, until_s: float) -> None:
         """End the run: the requests that are still somewhere are unfinished."""
         never_sent = self.clients.close()
@@ -82,6 +97,11 @@ class Cluster:
         for instance in self.instances:
             instance.close(until_s)
         self.path.close(until_s, [*never_admitted, *never_sent])
+
+
+def _worth(pool: str) -> str:
+    """Name of the column with the worth of a pool's answers, while a record is made."""
+    return f"quality in {pool}"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from llmsim.latency.contract import LatencyModel
 from llmsim.request import Role
 from llmsim.scheduler import Scheduler
 from llmsim.workload.patience import Patience
+from llmsim.workload.quality import Escalation
 from llmsim.workload.retries import Retries
 
 
@@ -46,6 +47,7 @@ class RunOptions:
     until_s: float | None = None  #: the end: later arrivals take no part, those still in the system are unfinished
     patience: Patience | None = None  #: after which users leave, counted from when they send
     retries: Retries | None = None  #: of users that were not served
+    escalation: Escalation | None = None  #: which answers are sent on to another model; excludes retries
     max_in_flight: int | None = None  #: requests that clients have under way at once
     api: ApiPath = DIRECT  #: the way between clients and engines
     admission: Admission | None = None  #: what is refused at its door; None: nothing

@@ -6,6 +6,7 @@ import numpy as np
 
 from llmsim.record import Ints
 from llmsim.request import Outcome
+from llmsim.workload.quality import Escalation
 from llmsim.workload.retries import Retries
 from llmsim.workload.sessions import NO_REQUEST, Sessions
 
@@ -17,8 +18,12 @@ class Users:
     and its prefix are those of the request. So the numbers of a user that never tries again do not depend on others'.
     """
 
-    def __init__(self, requests: int, sessions: Sessions | None, retries: Retries | None) -> None:
-        self.attempts = 1 if retries is None else retries.attempts
+    def __init__(
+        self, requests: int, sessions: Sessions | None, retries: Retries | None, escalation: Escalation | None = None
+    ) -> None:
+        self.attempts = max(each.attempts if each else 1 for each in (retries, escalation))
+        self._fails = [] if escalation is None else escalation.fails[:requests].tolist()
+        self._judge_s = 0.0 if escalation is None else escalation.judge_s
         self._on = frozenset[Outcome]() if retries is None else retries.on
         self._backoff_s = [] if retries is None else retries.backoff_s[:requests].tolist()
         self._following: list[int] = []
@@ -37,9 +42,15 @@ class Users:
         return bool(self._following) or self.attempts > 1
 
     def follows(self, id: int, outcome: Outcome) -> tuple[int, float] | None:
-        """Return `(id, delay_s)` of the request that this one's outcome triggers (retry or next turn), or None."""
+        """Return `(id, delay_s)` of the request that this one's outcome triggers, or None.
+
+        That is the same at the next model of a cascade, a retry, or the next turn.
+        """
         request, attempt = divmod(id, self.attempts)
-        if outcome in self._on and attempt + 1 < self.attempts:
+        more = attempt + 1 < self.attempts
+        if more and self._fails and outcome == Outcome.FINISHED and self._fails[request][attempt]:
+            return id + 1, self._judge_s
+        if more and outcome in self._on:
             return id + 1, self._backoff_s[request][attempt]
         if not self._following:
             return None

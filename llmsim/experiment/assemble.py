@@ -32,12 +32,17 @@ from llmsim.workload.patience import INFINITE_S, Patience, draw_patience
 from llmsim.workload.retries import Retries, draw_backoffs
 
 
-def make_model(scenario: Scenario) -> hardware.Model:
-    """The model that all instances serve, with keys and values of the type that the scenario says."""
-    with blaming(scenario, "cluster", "model"):
-        model = hardware.load_model(scenario.cluster.model)
-    with blaming(scenario, "cluster", "routing"):
-        return model.with_kv_cache(scenario.cluster.kv_cache_dtype).with_routing(scenario.cluster.routing)
+def make_model(scenario: Scenario, pool: int = 0) -> hardware.Model:
+    """The model that the instances of a pool serve, by its number, with keys and values of the type that it says."""
+    own, cluster = scenario.pools[pool]
+
+    def keys(name: str) -> tuple[str, ...]:
+        return ("cluster", name) if getattr(own, name, None) is None else ("pool", str(pool), name)
+
+    with blaming(scenario, *keys("model")):
+        model = hardware.load_model(cluster.model)
+    with blaming(scenario, *keys("routing")):
+        return model.with_kv_cache(cluster.kv_cache_dtype).with_routing(cluster.routing)
 
 
 def make_host(scenario: Scenario, pool: int | None = None) -> hardware.HostTimes:

@@ -20,6 +20,7 @@ from llmsim.experiment.assemble import (
 )
 from llmsim.experiment.autoscaling import make_autoscaling
 from llmsim.experiment.instances import make_instances
+from llmsim.experiment.quality import make_escalation, make_quality, quality_in_trace
 from llmsim.experiment.requests import make_workload
 from llmsim.experiment.routing import check_declining, make_disaggregation, make_reports, make_router
 from llmsim.experiment.speculation import make_acceptance
@@ -104,7 +105,10 @@ def assemble(
     if workload is None:
         workload = make_workload(scenario, draws)
     workload = replace(workload, acceptance=make_acceptance(scenario, draws.speculation, workload))
-    options = make_options(scenario, draws, len(workload))
+    of_answers, of_judges = draws.quality.spawn(2)
+    workload = replace(workload, quality=make_quality(scenario, router, of_answers, workload))
+    escalation = make_escalation(scenario, router, of_judges, workload.quality)
+    options = replace(make_options(scenario, draws, len(workload)), escalation=escalation)
     if decision_limit_s is not None:
         limited = (TimeLimited.around(spec.scheduler, decision_limit_s) for spec in instances)
         instances = [replace(spec, scheduler=each) for spec, each in zip(instances, limited, strict=True)]
@@ -138,7 +142,8 @@ def check(
     decision_limit_s: float | None = None,
 ) -> None:
     """Assemble all that a run consists of but its requests: InputError for what cannot be had."""
-    assemble(scenario, scheduler=scheduler, latency=latency, workload=ONE_REQUEST, decision_limit_s=decision_limit_s)
+    one = replace(ONE_REQUEST, quality=quality_in_trace(scenario))
+    assemble(scenario, scheduler=scheduler, latency=latency, workload=one, decision_limit_s=decision_limit_s)
 
 
 def _slowed(instance: InstanceSpec, factor: float) -> InstanceSpec:

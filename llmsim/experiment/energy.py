@@ -21,10 +21,10 @@ def energy_of(record: Record, scenario: Scenario, output_tokens: int) -> Energy 
     if not Energy.applies(scenario) or not record.end_s:
         return None
     gpus = [load_gpu(cluster.gpu) for _, cluster in scenario.pools]
-    model, first, joules, count = make_model(scenario), 0, 0.0, 0
-    for gpu, (_, cluster) in zip(gpus, scenario.pools, strict=True):
+    first, joules, count = 0, 0.0, 0
+    for pool, (gpu, (_, cluster)) in enumerate(zip(gpus, scenario.pools, strict=True)):
         numbers = range(first, first + cluster.instances)
-        joules += _joules(record, gpu, model, numbers, cluster.tensor_parallel_size)
+        joules += _joules(record, gpu, make_model(scenario, pool), numbers, cluster.tensor_parallel_size)
         count += cluster.instances * cluster.tensor_parallel_size
         first += cluster.instances
     each_token = joules / output_tokens if output_tokens else None

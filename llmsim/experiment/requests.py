@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -159,10 +160,10 @@ def _joined(questions: Workload, parts: list[tuple[classes.Ints, Workload]]) -> 
 
 
 def _whole_requests(scenario: Scenario, streams: Streams) -> Workload:
-    chosen = scenario.workload
+    chosen, quality = scenario.workload, {} if scenario.quality is None else scenario.quality.columns
     if isinstance(chosen, TraceWorkload):
         with blaming(scenario, "workload", "trace"):
-            return _read_requests(chosen, streams)
+            return _read_requests(chosen, streams, quality)
     if isinstance(chosen, ServeGenWorkload):
         from llmsim.workload.servegen import draw_clients  # loads pandas and pyarrow
 
@@ -174,10 +175,10 @@ def _whole_requests(scenario: Scenario, streams: Streams) -> Workload:
         return make_conversations(chosen, chosen.sessions, streams)
 
 
-def _read_requests(chosen: TraceWorkload, streams: Streams) -> Workload:
+def _read_requests(chosen: TraceWorkload, streams: Streams, quality: Mapping[str, str]) -> Workload:
     from llmsim.workload.traces import read_trace  # loads pandas and pyarrow
 
-    options = chosen.model_dump(exclude={"trace", "classes", "arrivals"})
+    options = chosen.model_dump(exclude={"trace", "classes", "arrivals"}) | {"quality": quality}
     if chosen.arrivals is None:
         return read_trace(chosen.trace, timeless=False, rng=streams.arrivals, **options)
     process = arrival_process(chosen.arrivals.process, **chosen.arrivals.options)

@@ -21,6 +21,7 @@ from llmsim.experiment.energy import energy_of
 from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.extrapolated import extrapolated
 from llmsim.experiment.pools import pool_scores
+from llmsim.experiment.quality import quality_of
 from llmsim.experiment.routing import router_choice
 from llmsim.experiment.utilisation import utilisation_of
 from llmsim.experiment.verdict import arrivals_of, reported, verdict
@@ -116,7 +117,8 @@ def run(
         made.append(used)
     scored = score_delivered(received, record, scenario, slo=assembly.slo, user=assembly.user, window=window)
     rules = engine_rules(scenario, assembly.instances)
-    beside = [f"not modelled: {words}" for words in make_model(scenario).not_modelled]
+    models = [make_model(scenario, pool) for pool in range(len(scenario.pools))]
+    beside = dict.fromkeys(f"not modelled: {words}" for model in models for words in model.not_modelled)
     step_times = "; ".join([assembly.step_times, *extrapolated(record, assembly.instances), *beside])
     made.append(replace(scored.section(Choices), engine=rules, step_times=step_times))
     made.append(Duration(record.end_s, time.perf_counter() - started_s))
@@ -167,6 +169,8 @@ def score_delivered(
     )
     made = [choices, *_made_sections(delivered, record, scenario)]
     classes = classes_of(record, scenario, last)
+    if answered := quality_of(whole, record, scenario, last, classes, slo):
+        made.append(answered)
     made += class_sections(whole, classes, window=window, first_scheduled_s=scheduled_s, end_s=end_s)
     return Score.of({**scored.sections, **sections_of_run(Run(record, scenario))}).having(*made)
 

@@ -27,11 +27,13 @@ def utilisation_of(record: Record, scenario: Scenario, specs: Sequence[InstanceS
     start_s, stop_s = float(arrival_s.min()), float(arrival_s.max())
     if not Utilisation.applies(scenario) or stop_s <= start_s:
         return None
-    gpus = [load_gpu(cluster.gpu) for _, cluster in scenario.pools for _ in range(cluster.instances)]
-    model = None if scenario.speculates else make_model(scenario)  # sequences that speculate read more than once
+    gpus = [load_gpu(cluster.gpu) for _, cluster in scenario.pools]
+    # sequences that speculate read more than once
+    models = [None if scenario.speculates else make_model(scenario, pool) for pool in range(len(gpus))]
+    of = [pool for pool, (_, cluster) in enumerate(scenario.pools) for _ in range(cluster.instances)]
     shares = [
-        _shares(SingleSteps.of(record, number), spec, gpu, model, start_s, stop_s)
-        for number, (spec, gpu) in enumerate(zip(specs, gpus, strict=True))
+        _shares(SingleSteps.of(record, number), spec, gpus[pool], models[pool], start_s, stop_s)
+        for number, (spec, pool) in enumerate(zip(specs, of, strict=True))
     ]
     means = np.array(shares).sum(axis=0) / len(shares)
     busy, seats, kv_tokens, batch_tokens, bandwidth, flop = (None if np.isnan(mean) else float(mean) for mean in means)

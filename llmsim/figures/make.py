@@ -18,6 +18,7 @@ from llmsim.figures import (
     output_delay,
     ranking,
     readers,
+    routing,
     slos_serve,
     speculation,
     tenants,
@@ -43,12 +44,13 @@ FIGURES: dict[str, PaperFigure] = {
         tenants,
         how_long,
         speculation,
+        routing,
         mixtures,
         kv_memory,
         ranking,
     )
 }
-RELATED = ("slos_serve", "tenants", "how_long", "speculation")
+RELATED = ("slos_serve", "tenants", "how_long", "speculation", "routing")
 #: figures that are made together; without a name those of the paper are
 PAPER = "paper"
 MODELS = ("mixtures", "kv_memory")

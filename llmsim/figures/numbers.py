@@ -14,6 +14,7 @@ from llmsim.metrics.fluidity import fluidity_index
 from llmsim.metrics.goodput import aegaeon_attainment, tokens_on_time
 from llmsim.metrics.qoe import qoe
 from llmsim.metrics.score import Score, score
+from llmsim.metrics.sections.answer_quality import AnswerQuality
 from llmsim.metrics.sections.fairness import Fairness
 from llmsim.metrics.sections.together import Together
 from llmsim.metrics.slo import GRACE_S, Slo
@@ -39,7 +40,7 @@ def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0, forms: boo
     slo, window = experiment.make_slo(scenario), experiment.make_window(scenario)
     emitted = result.record.timelines()
     out = _numbers(result.score, emitted, window, max(result.record.end_s, end_s))
-    out |= _of_classes(result.score)
+    out |= _of_classes(result.score) | _of_answers(result.score)
     if forms:
         out |= _forms(emitted, slo, window)
     if len(result.record.transfers["request"]):
@@ -98,6 +99,15 @@ def _of_classes(values: Score) -> dict[str, float]:
     if fairness is not None:
         out |= {"gap_tokens": fairness.largest_gap_tokens, "jain": _number(fairness.jain_index)}
     return out
+
+
+def _of_answers(values: Score) -> dict[str, float]:
+    """Of a run with several models: what answers are worth, and how many each pool gives for each request."""
+    found = values.find(AnswerQuality)
+    if found is None:
+        return {}
+    out = {"quality": found.mean, "quality_in_slo": found.within_slo, "gpu_s": found.gpu_s_per_request}
+    return out | {f"answers_{pool}": share for pool, share in found.answers_of.items()}
 
 
 def _handovers(record: Record, timelines: Timelines, end_s: float) -> dict[str, float]:

@@ -25,7 +25,14 @@ SETTINGS = {
 DISAGGREGATED = {"disaggregated_qwen": 2.5, "disaggregated_llama": 6.0}
 #: under scenarios/related/: the same for the settings of other papers; of those with SLOs, near which first come, first
 #: served begins to miss them
-RELATED = {"tight_decode": 2.2, "tight_prefill": 1.9, "loose": 5.7, "tenants": 7.0, "speculation_llama": 8.0}
+RELATED = {
+    "tight_decode": 2.2,
+    "tight_prefill": 1.9,
+    "loose": 5.7,
+    "tenants": 7.0,
+    "speculation_llama": 8.0,
+    "routing": 12.0,
+}
 #: offered load as a multiple of that rate; close together where curves peak
 LOADS = (0.3, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.4)
 QUICK_LOADS = (0.3, 0.75, 0.9, 1.0, 1.1, 1.2, 1.35, 1.8)

@@ -228,7 +228,8 @@ def served_of(result: Result) -> Served:
         "" if outcome == Outcome.FINISHED else record.reasons[reason] or names[outcome]
         for outcome, reason in zip(requests["outcome"].tolist(), requests["reason"].tolist(), strict=True)
     ]
-    return Served(result.delivered, scenario.cluster.model, _load_of(scenario), errors, scenario.seed)
+    models = " and ".join(dict.fromkeys(cluster.model for _, cluster in scenario.pools))
+    return Served(result.delivered, models, _load_of(scenario), errors, scenario.seed)
 
 
 def _load_of(scenario: Scenario) -> Load:

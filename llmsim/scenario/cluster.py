@@ -26,7 +26,7 @@ from llmsim.scenario.table import Table
 #: how many instances there are, or may be
 Instances = Annotated[int, Field(ge=1, le=100_000)]
 #: keys of [cluster] that hold for all pools
-OF_THE_WHOLE = ("engine", "model", "kv_cache_dtype", "routing", "router")
+OF_THE_WHOLE = ("engine", "router")
 
 
 def _one_stage(size: int) -> int:
@@ -232,7 +232,7 @@ else:
 
 
 class PoolTable(MayDiffer):
-    """Identical instances, one ``[[pool]]`` of several behind the same router. All serve the same model."""
+    """Identical instances, one ``[[pool]]`` of several behind the same router."""
 
     name: Annotated[str, Field(min_length=1)]
     role: Role = "mixed"

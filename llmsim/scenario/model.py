@@ -21,6 +21,7 @@ from llmsim.scenario.gateway import (
 )
 from llmsim.scenario.measuring import EnergyTable, SloTable, UserTable, WindowTable
 from llmsim.scenario.prediction import NoPrediction, PredictionTable
+from llmsim.scenario.quality import QualityTable
 from llmsim.scenario.speculation import SpeculationTable, checked_length
 from llmsim.scenario.table import Table
 from llmsim.scenario.users import PatienceTable, RetriesTable
@@ -40,6 +41,8 @@ class Scenario(Table):
     until_s: Positive | None = None
     workload: WorkloadTable = SyntheticWorkload()
     prediction: PredictionTable = NoPrediction()
+    #: left out: answers are as good as each other
+    quality: QualityTable | None = None
     clients: ClientsTable = ClientsTable()
     cluster: ClusterTable = ClusterTable()
     router: RouterChoice = RouterChoice()
@@ -107,6 +110,13 @@ class Scenario(Table):
         for role in ("prefill", "decode"):
             if role not in roles:
                 raise ValueError(f"no pool has role = '{role}'; prefill and decode pools need each other")
+        models = {(c.model, c.kv_cache_dtype): p.name for p, c in self.pools if p.role != "mixed"}
+        if len(models) > 1:
+            (one, first), (two, second) = list(models.items())[:2]
+            raise ValueError(
+                f"pool '{first}' serves {' '.join(one)} and pool '{second}' {' '.join(two)}: prompts are handed over "
+                "between instances of one model; expected the same model and kv_cache_dtype"
+            )
         if self.kv_transfer is None:
             raise ValueError("pools for prefill and decode need [kv_transfer] with bandwidth_gb_per_s")
         return self

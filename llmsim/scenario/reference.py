@@ -69,6 +69,7 @@ MEANINGS = {
     "workload.servegen": "folder or archive of a ServeGen client population",
     "gpu": "GPU: a name of `llmsim list gpus`, or a .toml file",
     "model": "model: a name of `llmsim list models`, or a .toml file",
+    "pool.routing": "which experts tokens go to, where that is not as in [cluster]",
     "kv_cache_dtype": "type of the keys and values that are kept",
     "instances": "engine instances behind the router",
     "tensor_parallel_size": "GPUs of each instance",

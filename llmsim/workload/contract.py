@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from llmsim.workload.acceptance import Acceptance
 from llmsim.workload.asked import Asked
 from llmsim.workload.classes import Classes
 from llmsim.workload.prefixes import Prefixes
+from llmsim.workload.quality import Quality
 from llmsim.workload.sessions import NO_REQUEST, Sessions
 
 
@@ -35,7 +37,7 @@ class Workload:
     asked: Asked | None = None  #: what clients declare of the output; None: nothing
     slo: Slo | None = None  #: what clients declare of latencies, where they have no classes; None: nothing
     acceptance: Acceptance | None = None  #: of what is drafted for them; None: nothing is
-
+    quality: Quality | None = None  #: of the answers of several models; None: not known
     user: NDArray[np.int64] | None = None  #: number of the user, or of the conversation; None: not known
 
     def __post_init__(self) -> None:
@@ -44,7 +46,8 @@ class Workload:
             raise InputError(f"{self.source}: no requests")
         if not len(self.prompt_tokens) == len(self.output_tokens) == n:
             raise InputError(f"{self.source}: columns differ in length")
-        beside = {"users": self.user, "prefixes": self.prefixes, "acceptance": self.acceptance}
+        beside: dict[str, Sized | None] = {"users": self.user, "prefixes": self.prefixes, "quality": self.quality}
+        beside["acceptance"] = self.acceptance
         for name, told in beside.items():
             if told is not None and len(told) != n:
                 raise InputError(f"{self.source}: {name} of {len(told)} requests, expected {n}")
@@ -80,8 +83,8 @@ class Workload:
     @property
     def tells(self) -> bool:
         """Whether `tell` has anything to tell."""
-        told = (self.predicted_output_tokens, self.classes, self.user, self.asked, self.slo, self.acceptance)
-        return any(x is not None for x in told)
+        told = (self.predicted_output_tokens, self.classes, self.user, self.asked, self.slo)
+        return any(x is not None for x in (*told, self.acceptance, self.quality))
 
     def tell(self, request: Request) -> None:
         """Put on a request what its cluster knows of it beside the prompt: prediction, class, user, what it asks."""
@@ -98,6 +101,8 @@ class Workload:
             request.ignore_eos = bool(self.asked.ignore_eos[request.id])
         if self.acceptance is not None:
             self.acceptance.tell(request)
+        if self.quality is not None:
+            self.quality.tell(request)
 
     def told(self, requests: int) -> dict[str, NDArray[np.int64]]:
         """Return the same as columns of the first so many requests; `class` holds numbers of `classes.names`."""
@@ -129,4 +134,5 @@ class Workload:
             slo=self.slo,
             user=user,
             acceptance=acceptance,
+            quality=None if self.quality is None else self.quality.take(index),
         )

@@ -26,6 +26,7 @@ class Streams:
     sessions: np.random.Generator  #: turns, think times, tool gaps
     retries: np.random.Generator  #: backoffs
     speculation: np.random.Generator  #: where each request is in the rhythm of what it accepts
+    quality: np.random.Generator  #: how good answers are, what is predicted of that, and errors of judges
 
 
 def streams(seed: int) -> Streams:

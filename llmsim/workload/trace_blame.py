@@ -51,6 +51,8 @@ def _problems(row: Mapping[str, object], layout: Layout, clock: TraceClock) -> I
         yield layout.arrival, _arrival_problem(row[layout.arrival], layout, clock)
     yield layout.prompt, _tokens_problem(row[layout.prompt], layout, 1)
     yield layout.output, _tokens_problem(row[layout.output], layout, 0)
+    for column in layout.quality:
+        yield column, None if 0 <= _number(row[column], layout) <= 1 else "what an answer is worth, from 0 to 1"
     if layout.hashes is not None and layout.lines == "jsonl":
         yield layout.hashes, _hashes_problem(row.get(layout.hashes), row[layout.prompt], layout)
     if delayed:

@@ -52,6 +52,7 @@ class TraceOptions:
     turns: Turns = "whole"
     tokens_per_character: float | None = None  #: of texts; None: their tokens are not counted so
     tokenizer: str | None = None  #: the file of one, for texts
+    quality: Mapping[str, str] = field(default_factory=dict)  #: model -> column with what its answers are worth
 
     def __post_init__(self) -> None:
         for key in self.columns:
@@ -86,11 +87,12 @@ class Layout:
     marks: tuple[str, ...]
     delimiter: str = ","  #: of CSV
     timeless: bool = False  #: whether the file has no times of arrival
+    quality: tuple[str, ...] = ()  #: columns with what the answers of models are worth
 
     @property
-    def columns(self) -> tuple[str, str, str]:
+    def columns(self) -> tuple[str, ...]:
         """The columns that must be there."""
-        return self.arrival, self.prompt, self.output
+        return self.arrival, self.prompt, self.output, *self.quality
 
     def of_file(self, present: list[str], delimiter: str) -> Layout:
         """Leave out the optional columns that the file lacks; a JSON row may have them although the first does not."""
@@ -115,6 +117,7 @@ def layout_of(form: TraceFormat, options: TraceOptions) -> Layout:
         arrival_mapped="arrival" in named,
         hashed_tokens=options.hash_block_tokens or form.hashed_tokens or DEFAULT_HASHED_TOKENS,
         marks=form.marks,
+        quality=tuple(options.quality.values()),
     )
 
 

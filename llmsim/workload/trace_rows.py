@@ -36,6 +36,8 @@ class Rows:
     prefixes: Prefixes | None = None  #: None where the file has no hashes
     session: NDArray[np.int64] | None = None  #: number of the conversation; None where the file has none
     delay_s: NDArray[np.float64] | None = None  #: from the end of the turn before; NaN: not told
+    models: tuple[str, ...] = ()  #: of which `quality` tells what answers are worth
+    quality: NDArray[np.float64] | None = None  #: (rows, models); None: not asked for
     notes: tuple[str, ...] = ()  #: what the reader took for granted
     timeless: bool = False  #: whether the file has no times, so that all are 0
 
@@ -52,6 +54,7 @@ class Rows:
             prefixes=None if self.prefixes is None else self.prefixes.take(np.arange(len(self))[index]),
             session=None if self.session is None else self.session[index],
             delay_s=None if self.delay_s is None else self.delay_s[index],
+            quality=None if self.quality is None else self.quality[index],
         )
 
 
@@ -79,6 +82,7 @@ class _Part:
     hashes: tuple[NDArray[Any], NDArray[np.int64]] | None  #: of all rows in a line, and how many each has
     session: list[Any] | None
     delay: NDArray[np.float64] | None
+    quality: NDArray[np.float64] | None = None  #: (rows, models)
 
 
 class _Enough:
@@ -122,7 +126,7 @@ def read_rows(path: Path, options: TraceOptions, need: Need) -> Rows:
     if sum(len(part.arrival) for part in parts) == 0:
         raise InputError(f"{path}: no requests after the header")
     rows = _joined(path, layout, clock, parts)
-    return replace(rows, notes=(*lines.notes, *rows.notes))
+    return replace(rows, notes=(*lines.notes, *rows.notes), models=tuple(options.quality))
 
 
 def _open(path: Path, options: TraceOptions, source: Iterator[Block]) -> tuple[Layout, list[str], Iterator[Block]]:
@@ -240,7 +244,17 @@ def _part(layout: Layout, clock: TraceClock, table: Any) -> _Part:
     hashes = _hashes(table, tokens[0], layout)
     named = layout.session is not None and table[layout.session].null_count < table.num_rows
     session = table[layout.session].to_pylist() if named else None
-    return _Part(arrival, tokens[0], tokens[1], hashes, session, delay)
+    return _Part(arrival, tokens[0], tokens[1], hashes, session, delay, _quality(layout, table))
+
+
+def _quality(layout: Layout, table: Any) -> NDArray[np.float64] | None:
+    """What the answers of models are worth, (rows, models); ValueError if one is not between 0 and 1."""
+    if not layout.quality:
+        return None
+    worth = np.column_stack([table[column].to_numpy() for column in layout.quality])
+    if not ((worth >= 0) & (worth <= 1)).all():
+        raise ValueError("what answers are worth is out of range")
+    return worth
 
 
 def _no_times(column: Any) -> NDArray[np.float64]:
@@ -298,8 +312,11 @@ def _joined(path: Path, layout: Layout, clock: TraceClock, parts: list[_Part]) -
         _prefixes(layout, parts, prompt_tokens),
         session,
         delay_s,
-        tuple(note for note in notes if note),
-        layout.timeless,
+        quality=np.concatenate([part.quality for part in parts if part.quality is not None])
+        if layout.quality
+        else None,
+        notes=tuple(note for note in notes if note),
+        timeless=layout.timeless,
     )
 
 

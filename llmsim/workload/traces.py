@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from llmsim.errors import InputError
 from llmsim.workload.arguments import not_negative, positive, whole
 from llmsim.workload.contract import Workload
+from llmsim.workload.quality import Quality
 from llmsim.workload.superposed import superposed
 from llmsim.workload.trace_layout import TraceOptions
 from llmsim.workload.trace_rows import Need, Rows, read_rows
@@ -69,7 +70,7 @@ def read_trace(
     """Read a trace, plain or gzipped, and return the requests of a window of it in order of arrival.
 
     `options` are the fields of `TraceOptions`: `format`, `columns`, `time_unit`, `hash_block_tokens`, `turns`,
-    `tokens_per_character`, `tokenizer`. `start_s` and `duration_s` choose start_s <= arrival < start_s +
+    `tokens_per_character`, `tokenizer`, `quality`. `start_s` and `duration_s` choose start_s <= arrival < start_s +
     duration_s on the trace's own clock (dates and times since 1970: seconds from the earliest one), `limit` the first
     so many of these. Of conversations, those that begin in the window are chosen, whole. Time 0 of the workload is
     start_s; then all times are divided by `rate_scale`: 2.0 means twice the rate. `superpose` is how many times as many
@@ -121,6 +122,7 @@ def _workload(path: Path, chosen: Rows, window: TraceWindow, superpose: float, r
         prefixes=kept.prefixes,
         sessions=sessions,
         user=kept.session,
+        quality=None if kept.quality is None else Quality.of(kept.quality, kept.quality, kept.models, {}),
     )
 
 

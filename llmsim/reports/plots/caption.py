@@ -16,7 +16,7 @@ def caption(scenario: Scenario, *, seeds: int = 1, varied: Collection[str] = ())
     first = scenario.seed
     parts = {
         "cluster.gpu": _gpus(scenario, numbers="cluster.instances" not in varied),
-        "cluster.model": scenario.cluster.model,
+        "cluster.model": " and ".join(dict.fromkeys(cluster.model for _, cluster in scenario.pools)),
         "workload.": load(scenario),
         "seed": f"seed {first}" if seeds == 1 else f"seeds {first} to {first + seeds - 1}",
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from llmsim.metrics.catalogue import summaries
 from llmsim.metrics.score import Score
+from llmsim.metrics.sections.answer_quality import AnswerQuality
 from llmsim.metrics.sections.attainment import Attainment
 from llmsim.metrics.sections.attempt_counts import AttemptCounts
 from llmsim.metrics.sections.choices import Choices, ChosenWindow
@@ -43,6 +44,7 @@ def outcome_rows(score: Score) -> list[Row]:
         ("throughput", _rate(served.output_tokens_per_s, served.requests_per_s)),
         *_energy(score.find(Energy)),
         *_speculation(score.find(Speculation)),
+        *_quality(score.find(AnswerQuality)),
         *_marked([*_slo(score), *_reader(score)], score.find(RunVerdict)),
         *_window(score.section(Choices)),
         *_further(score),
@@ -68,6 +70,16 @@ def _speculation(found: Speculation | None) -> Iterator[Row]:
             else ""
         )
         yield "speculation", f"{number_text(found.acceptance_length)} tokens a step of each request{vain}; whole run"
+
+
+def _quality(found: AnswerQuality | None) -> Iterator[Row]:
+    if found is not None:
+        again = f", {number_text(found.passed_on)} passed on" if found.passed_on else ""
+        answers = ", ".join(f"{pool} {number_text(share)}" for pool, share in found.answers_of.items())
+        yield "quality", f"{found.mean:.3f}, {found.within_slo:.3f} within the SLO; whole run"
+        yield "  answers", f"{answers} a request{again}"
+        busy, paid = number_text(found.gpu_s_per_request), number_text(found.paid_gpu_s_per_request)
+        yield "  its cost", f"{busy} GPU s a request in steps, {paid} paid"
 
 
 def _outcomes(requests: Outcomes) -> str:

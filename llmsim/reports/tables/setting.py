@@ -21,8 +21,12 @@ def setting(scenario: Scenario) -> str:
     beside = [", ".join(unusual)] if unusual else []
     if not scenario.pool:
         return "\n".join((f"{_scaled(scenario)}{_gpus(scenario.cluster)}, {scenario.cluster.model}, {behind}", *beside))
-    pools = (f"{pool.name}: {_gpus(cluster)}{_own_scheduler(pool)}" for pool, cluster in scenario.pools)
-    return "\n".join((f"{scenario.cluster.model}, {behind}", *pools, *beside))
+    models = list(dict.fromkeys(cluster.model for _, cluster in scenario.pools))
+    pools = (
+        f"{pool.name}: {_gpus(cluster)}{f', {cluster.model}' if len(models) > 1 else ''}{_own_scheduler(pool)}"
+        for pool, cluster in scenario.pools
+    )
+    return "\n".join((f"{' and '.join(models)}, {behind}", *pools, *beside))
 
 
 def _unusual(scenario: Scenario, name: str) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 
 from llmsim import experiment
 from llmsim.errors import InputError
-from llmsim.figures import how_long, make, ranking, slos_serve, tenants
+from llmsim.figures import how_long, make, ranking, routing, slos_serve, tenants
 from llmsim.figures import plan as plans
 from llmsim.figures.numbers import measure
 from llmsim.figures.plan import Sweep
@@ -26,7 +26,7 @@ def test_their_settings_are_shipped_scenarios():
 
 
 def test_groups_are_figures_and_the_papers_own_are_made_without_a_name():
-    assert make.GROUPS["related"] == ("slos_serve", "tenants", "how_long", "speculation")
+    assert make.GROUPS["related"] == ("slos_serve", "tenants", "how_long", "speculation", "routing")
     assert set().union(*make.GROUPS.values(), make.ALONE) == set(make.FIGURES)
     assert sum(map(len, make.GROUPS.values())) + len(make.ALONE) == len(make.FIGURES)
     with pytest.raises(InputError, match="unknown figure 'relatd'; did you mean 'related'"):
@@ -126,3 +126,30 @@ def test_forms_of_other_papers_in_a_run():
         "form_stages", "form_jitserve", "form_aegaeon", "form_qoe", "form_fluidity"
     }  # fmt: skip
     assert 0 <= found["form_stages"] <= 1
+
+
+def answered(change, good):
+    """What a made-up router of two models has: small 0.6, large 0.9, all others 0.72 but for a cascade."""
+    if "cascade" in change:
+        quality = 0.72 if "judge_error=0.5" in change else good
+        return {"quality": quality, "late": 0.3, "answers_small": 1.0, "answers_large": 0.4}
+    large = 0.0 if "{small=1.0}" in change else 1.0 if "{large=1.0}" in change else 0.4
+    quality = {0.0: 0.6, 1.0: 0.9}.get(large, 0.72)
+    return {"quality": quality, "late": 0.0, "answers_small": 1.0 - large, "answers_large": large}
+
+
+@pytest.mark.parametrize(("good", "passed"), [(0.80, True), (0.70, False)])
+def test_a_cascade_is_held_against_a_random_mix_of_its_cost(good, passed):
+    """By hand: models cost 0.1 and 1.0; at the cascade's cost of 0.5 a random mix of them is right in 0.733."""
+    found = {}
+    for plan in routing.plans(True):
+        values = answered(plan.changes[0], good)
+        crowded = 0.4 * values["answers_large"] * (np.array(plan.loads) > 1)
+        values |= {"quality_in_slo": values["quality"] - values.pop("late") - crowded}
+        values |= {"gpu_s": 0.1 if values["answers_large"] == 0 else 1.0, "attainment": 1.0, "ttft_s_mean": 1.0}
+        shape = (len(plan.loads), plan.seeds)
+        found[plan] = Sweep(
+            plan, {n: np.broadcast_to(np.transpose([v * np.ones(shape[0])]), shape) for n, v in values.items()}
+        )
+
+    assert routing.make(found, True).claim.passed is passed

@@ -66,7 +66,7 @@ def test_every_key_of_every_shipped_scenario_is_listed(file) -> None:  # type: i
     said = tomllib.loads(file.read_text())
     axes = set(said.pop("sweep", {})) - {"seeds"}
     listed = {each.path for each in KEYS} | {"workload.requests"}  # alias of `limit`, for a trace
-    free = ("plan.price_usd_per_hour", "plan.schedulers")  # what is in them are names
+    free = ("plan.price_usd_per_hour", "plan.schedulers", "quality.skill")  # what is in them are names
 
     assert {path for path in paths_of(said) | axes if not path.startswith(free)} <= listed
 
