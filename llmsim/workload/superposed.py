@@ -77,6 +77,7 @@ def _joined(copies: list[Rows]) -> Rows:
     sessions = [copy.session for copy in copies if copy.session is not None]
     step = max((int(session.max()) + 1 for session in sessions), default=0)
     delays = [copy.delay_s for copy in copies if copy.delay_s is not None]
+    quality = [copy.quality for copy in copies if copy.quality is not None]
     return replace(
         first,
         arrival_s=np.concatenate([copy.arrival_s for copy in copies]),
@@ -85,4 +86,5 @@ def _joined(copies: list[Rows]) -> Rows:
         prefixes=joined(groups) if groups else None,
         session=np.concatenate([s + i * step for i, s in enumerate(sessions)]) if sessions else None,
         delay_s=np.concatenate(delays) if delays else None,
+        quality=np.concatenate(quality) if quality else None,
     )

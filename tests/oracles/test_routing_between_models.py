@@ -89,6 +89,8 @@ def test_quality_may_be_columns_of_the_trace(tmp_path):
     assert result.record.requests["quality"].tolist() == [0.75, 1.0]
     assert result.score["quality"]["mean"] == 0.875
     experiment.check(load_scenario("related/routing", changes))
+    twice = experiment.run(load_scenario("related/routing", [*changes, "workload.superpose=2"]))
+    assert sorted(twice.record.requests["quality"]) == [0.75, 0.75, 1.0, 1.0]
 
     trace.write_text("arrival_s,prompt_tokens,output_tokens,a,b\n0.0,10,2,0.25,1.75\n")
     with pytest.raises(InputError, match=r"line 2: b is '1.75', expected what an answer is worth, from 0 to 1"):
