@@ -118,7 +118,8 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
 
 def _in_slo(sweep: Sweep) -> Floats:
     """Quality within the SLO at the light load, by seed."""
-    return sweep.values["quality_in_slo"][0]
+    light: Floats = sweep.values["quality_in_slo"][0]
+    return light
 
 
 def _costs(sweep: Sweep, price: Floats) -> Floats:
