@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, Self
 
@@ -55,6 +55,14 @@ class Distributions:
     def effective_logs(self) -> float:
         """The same, of the logarithms."""
         return min((sample.effective_logs for sample in self.latencies.values()), default=0.0)
+
+    def largest_of_the_worst(self, names: Iterable[str]) -> int:
+        """The largest cluster of the worst 1 % of requests by these latencies; 1 without any.
+
+        So large a cluster of requests that miss a bound may be, though no run has seen it.
+        """
+        known = (self.latencies[name].beyond[max(TAILS)].largest for name in names if name in self.latencies)
+        return max(known, default=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, as `from_dict` reads them."""

@@ -7,7 +7,7 @@ arrivals: a request that was rejected, abandoned, cancelled or left unfinished m
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -21,6 +21,13 @@ __all__ = ["GRACE_S", "Slo", "attainment", "joint", "meets", "meets_each"]
 
 #: Bounds are inclusive. A nanosecond of grace keeps the rounding of time differences from deciding.
 GRACE_S = 1e-9
+#: bound -> the number of a request that it bounds; a token's deadline is none, each token has its own
+BOUNDED_S: Mapping[str, Callable[[Timelines], Floats]] = {
+    "ttft_s": request_latency.ttft_s,
+    "tbt_s": ranges.largest_gap_s,
+    "tpot_s": request_latency.tpot_s,
+    "e2e_s": request_latency.e2e_s,
+}
 
 
 def meets_each(timelines: Timelines, slo: Slo) -> dict[str, Bools]:
@@ -28,25 +35,26 @@ def meets_each(timelines: Timelines, slo: Slo) -> dict[str, Bools]:
 
     A request of one token has no gap and no TPOT: both count as 0.
     """
-    rows = ranges.layout(timelines)
-    measured = {
-        "ttft_s": request_latency.ttft_s,
-        "tbt_s": ranges.largest_gap_s,
-        "tpot_s": request_latency.tpot_s,
-        "e2e_s": request_latency.e2e_s,
-    }
-    finished = (timelines.outcome == Outcome.FINISHED) & (rows.n_tokens > 0)
+    finished = _finished(timelines)
     out = {}
-    for field in fields(slo):
-        bound_s: float | None = getattr(slo, field.name)
-        if bound_s is None:
-            continue
-        if field.name == "token_deadline_s":
-            out[field.name] = finished & (_past_deadline_s(timelines, slo, bound_s) <= GRACE_S)
-            continue
-        value_s = measured[field.name](timelines)
-        out[field.name] = finished & (np.nan_to_num(value_s, nan=0.0) <= bound_s + GRACE_S)
+    for name, bound_s in slo.given().items():
+        if name == "token_deadline_s":
+            out[name] = finished & (_past_deadline_s(timelines, slo, bound_s) <= GRACE_S)
+        else:
+            out[name] = finished & (np.nan_to_num(BOUNDED_S[name](timelines), nan=0.0) <= bound_s + GRACE_S)
     return out
+
+
+def values_s(timelines: Timelines, names: Iterable[str]) -> dict[str, Floats]:
+    """What the bounds of these names bound, (N,), seconds: inf for a request that did not finish and keeps none."""
+    finished = _finished(timelines)
+    found = {name: np.nan_to_num(BOUNDED_S[name](timelines), nan=0.0) for name in names}
+    return {name: np.where(finished, value_s, np.inf) for name, value_s in found.items()}
+
+
+def _finished(timelines: Timelines) -> Bools:
+    finished: Bools = (timelines.outcome == Outcome.FINISHED) & (ranges.layout(timelines).n_tokens > 0)
+    return finished
 
 
 def _past_deadline_s(timelines: Timelines, slo: Slo, token_s: float) -> Floats:

@@ -119,22 +119,43 @@ def effective_clusters(runs: Sequence[Clusters]) -> float:
     return min(events**2 / sum(run.squares for run in runs), events / differ)
 
 
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """The clusters of several runs together: all that says how probable a share is."""
+
+    of: int  #: requests
+    events: int
+    squares: float
+    largest: int
+    effective: float  #: clusters of equal size that would be as uncertain
+
+
+def pooled(runs: Sequence[Clusters]) -> Pooled:
+    """Put the clusters of runs together."""
+    return Pooled(
+        sum(run.of for run in runs),
+        sum(run.events for run in runs),
+        sum(run.squares for run in runs),
+        max(1, *(run.largest for run in runs)),
+        effective_clusters(runs),
+    )
+
+
 def probability_at_most(runs: Sequence[Clusters], bound: float) -> tuple[float, float]:
     """How probable it is that a share is at most `bound`: at least, and at most, as Fay & Feuer's two ends say.
 
     Holds for few events and for none, where `rare` gives no interval: `largest` of the runs then says how large a
-    cluster may be that was not seen, such as that of the worst requests that were.
+    cluster may be that was not seen, such as that of the worst requests that were. reports/page/what_if.js has the
+    same, to work it out anew in a browser.
     """
-    of, events = sum(run.of for run in runs), sum(run.events for run in runs)
-    share_of_all = events / of
     if bound >= 1:
         return 1.0, 1.0
-    largest = max(1, *(run.largest for run in runs))
-    few = effective_clusters(runs) < LEAST_CLUSTERS
-    squares = sum(run.squares for run in runs)
-    squares = max(squares, events * largest) if few else squares
-    at_least = _gamma_cdf(events + largest, (squares + largest**2) * (1 - share_of_all), bound * of)
-    at_most = _gamma_cdf(events, squares * (1 - share_of_all), bound * of) if events else 1.0
+    all_runs = pooled(runs)
+    of, events, largest = all_runs.of, all_runs.events, all_runs.largest
+    few = all_runs.effective < LEAST_CLUSTERS
+    squares = max(all_runs.squares, events * largest) if few else all_runs.squares
+    at_least = _gamma_cdf(events + largest, (squares + largest**2) * (1 - events / of), bound * of)
+    at_most = _gamma_cdf(events, squares * (1 - events / of), bound * of) if events else 1.0
     return at_least, max(at_least, at_most)
 
 

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from llmsim.errors import InputError
 from llmsim.experiment import SCENARIO_FILE
+from llmsim.reports.page.plan_page import plan_page
 from llmsim.reports.page.run_page import run_page
 from llmsim.reports.page.sweep_page import sweep_page
+from llmsim.studies.plan import PLAN_FILE
 from llmsim.studies.sweep import SWEEP_FILE
 
-__all__ = ["page"]
+__all__ = ["COMMANDS", "page"]
+
+#: the file whose presence makes a folder a result -> its page
+PAGES: Mapping[str, Callable[[Path], str]] = {
+    SWEEP_FILE: sweep_page,
+    PLAN_FILE: plan_page,
+    SCENARIO_FILE: run_page,
+}
+COMMANDS = "llmsim run, sweep or plan"
 
 
 def page(folder: Path) -> str:
-    """Return the page of a folder that `llmsim run` or `llmsim sweep` has written; the same folder, the same bytes.
+    """Return the page of a folder that a command has written; the same folder, the same bytes.
 
     Raises InputError for any other place, and for a result that cannot be read.
     """
-    if (folder / SWEEP_FILE).is_file():
-        return sweep_page(folder)
-    if (folder / SCENARIO_FILE).is_file():
-        return run_page(folder)
+    for mark, page_of in PAGES.items():
+        if (folder / mark).is_file():
+            return page_of(folder)
     what = "no such folder" if not folder.exists() else "holds no result"
-    raise InputError(f"{folder}: {what}; expected a folder that llmsim run or llmsim sweep has written")
+    raise InputError(f"{folder}: {what}; expected a folder that {COMMANDS} has written")

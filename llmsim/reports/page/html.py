@@ -148,6 +148,11 @@ figure { margin: 1rem 0; }
 .timeline canvas { display: block; margin: 0.4rem 0; }
 .timeline input { width: min(40rem, 100%); vertical-align: middle; }
 .timeline output { display: block; font-size: 0.9rem; font-variant-numeric: tabular-nums; min-height: 1.4em; }
+.knobs { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 0.5rem 1.6rem; }
+.knobs label { display: grid; grid-template-columns: 1fr auto; gap: 0 0.6rem; font-size: 0.92rem; }
+.knobs input { grid-row: 2; grid-column: 1 / 3; width: 100%; margin: 0.1rem 0; }
+.knobs output { font-variant-numeric: tabular-nums; text-align: right; }
+tr.chosen td { background: var(--good-box); color: var(--good); font-weight: 600; }
 th[tabindex] { cursor: pointer; }
 th[data-down="1"]::after { content: " ▾"; } th[data-down="0"]::after { content: " ▴"; }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px; }

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmsim.experiment import ANSWERS, P99S_MARKED
+from llmsim.latency.hardware import load_gpu
+from llmsim.metrics.moved_bounds import pooled_bounds
 from llmsim.reports.format import value_text
-from llmsim.reports.page import html
+from llmsim.reports.page import html, what_if
 from llmsim.reports.page.html import Html, element
 from llmsim.reports.page.run_page import VERDICT_CLASS, scenario_table
 from llmsim.reports.page.timeline import SCRIPT
+from llmsim.reports.page.what_if import Option, Target, WhatIf
 from llmsim.reports.tables import sweep_tables
+from llmsim.scenario import Scenario
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED
 from llmsim.studies.sweep import CURVES, HEAT_MAPS, Kept, read_kept
+from llmsim.studies.sweep.cheapest import CONFIDENCE, MET, gpus_of
+from llmsim.studies.sweep.sweep_folder import Beside
 
 PICTURES = {
     CURVES: "Each metric along an axis: means over seeds, with 95 % intervals.",
     HEAT_MAPS: "Each metric over both axes: means over seeds, ± half of the 95 % interval.",
 }
+NO_SLIDERS = "the scenario has no SLO, or an earlier version of llmsim has kept nothing to judge another by"
 #: a longer table is for the file
 MOST_ROWS = 200
 
@@ -35,12 +43,13 @@ def sweep_page(folder: Path) -> str:
         element("p", f"A sweep over {_axes_in_words(said)}."),
         _verdict(kept),
         html.section("What was found", *_table(kept)),
+        html.section("Another SLO, confidence or price", *_what_if(kept)),
         html.section("Pictures", *_pictures(folder, finished=kept.finished)),
         html.section("The axes", html.pairs(_axes(said))),
         html.section("The scenario, at the first point", scenario_table(said["first_scenario"])),
         html.section("Could these numbers be gamed?", element("p", NO_AUDIT_NOTE)),
         html.section("Run it again", *_again(folder, said)),
-        script=SCRIPT,
+        script=f"{SCRIPT}\n{what_if.SCRIPT}",
     )
 
 
@@ -82,7 +91,7 @@ def _table(kept: Kept) -> Iterator[Html]:
     cells = [
         (*map(value_text, values.values()), *sweep_tables.interval_cells(intervals, words), words)
         for values, intervals, words in sweep_tables.points_of(
-            kept.rows, kept.distributions, fields, len(said["seeds"])
+            kept.rows, [one.distributions for one in kept.beside], fields, len(said["seeds"])
         )
     ]
     yield html.table(heads, cells[:MOST_ROWS], words=len(fields))
@@ -90,6 +99,39 @@ def _table(kept: Kept) -> Iterator[Html]:
         yield element("p", f"And {len(cells) - MOST_ROWS:,} more rows in sweep.parquet.", class_="quiet")
     if len(said["seeds"]) > 1:
         yield element("p", f"{len(said['seeds'])} seeds; {sweep_tables.OVER_SEEDS}.", class_="quiet")
+
+
+def _what_if(kept: Kept) -> Iterator[Html]:
+    """Which point to take, by sliders: each point's runs together."""
+    seeds = len(kept.said["seeds"])
+    points = [kept.beside[i : i + seeds] for i in range(0, len(kept.beside), seeds)]
+    first = [point[0].scenario for point in points]
+    if not points or any(one.moved is None or one.scenario is None for point in points for one in point):
+        yield element("p", f"None: {NO_SLIDERS if kept.finished else 'the sweep has not ended'}.", class_="quiet")
+        return
+    scenarios = [Scenario.model_validate_json(json.dumps(one)) for one in first]
+    targets = (Target("slo.attainment", True, MET, 1 - MET, of_slo=True),)
+    fields = [field for axis in kept.said["axes"] for field in axis["fields"]]
+    options = [
+        _option(kept.rows[i * seeds : (i + 1) * seeds], points[i], scenario, fields)
+        for i, scenario in enumerate(scenarios)
+    ]
+    gpus = {cluster.gpu for scenario in scenarios for _, cluster in scenario.pools}
+    prices = {load_gpu(gpu).name: load_gpu(gpu).price_usd_per_hour for gpu in sorted(gpus)}
+    command = kept.said["command"] or f"llmsim sweep {kept.said['source']}"
+    yield from what_if.section(
+        WhatIf("sweep", tuple(map(html.breakable, fields)), targets, tuple(options), prices, CONFIDENCE, command)
+    )
+
+
+def _option(
+    rows: Sequence[Mapping[str, Any]], point: Sequence[Beside], scenario: Scenario, fields: Sequence[str]
+) -> Option:
+    values = [value_text(rows[0][field]) for field in fields]
+    name = ", ".join(f"{field}={value}" for field, value in zip(fields, values, strict=True))
+    doubts = {row["verdict.answer"] for row in rows} - {STEADY}
+    found = pooled_bounds([one.moved for one in point if one.moved is not None])
+    return Option(name, name, tuple(values), gpus_of(scenario), (found,), min(doubts, default=None))
 
 
 def _pictures(folder: Path, *, finished: bool) -> Iterator[Html]:

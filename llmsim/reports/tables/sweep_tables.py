@@ -15,11 +15,12 @@ from llmsim.experiment import P99S_MARKED
 from llmsim.metrics.catalogue import kpi_of, select
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.kpi import Kpi
-from llmsim.reports.format import broken, interval_text, share_text, short_fields, value_text
+from llmsim.reports.format import broken, interval_text, short_fields, value_text
 from llmsim.reports.terminal import fits, plain_console, say, styled
 from llmsim.statistics import STEADY, Interval
+from llmsim.studies.plan.plan_sentences import probability_words
 from llmsim.studies.sweep import HEAT_MAPS, TABLE, FinishedSweep
-from llmsim.studies.sweep.cheapest import MET, Cheapest, cheapest
+from llmsim.studies.sweep.cheapest import CONFIDENCE, MET, Cheapest, cheapest
 from llmsim.studies.sweep.sweep_table import over_seeds
 
 #: KPIs of the columns
@@ -88,16 +89,16 @@ def _show_notes(console: Console, swept: FinishedSweep, *, steady: bool, force: 
         console.print("P99s only of points whose runs are all steady; --force shows the others", style="dim")
     if not steady:
         console.print("SLO and smooth goodput of points that are not steady are of runs of this length", style="dim")
-    say(console, cheapest_text(cheapest(swept.sweep.points, swept.rows, len(swept.sweep.seeds))))
+    say(console, cheapest_text(cheapest(swept.sweep.points, swept.rows, swept.moved, len(swept.sweep.seeds))))
 
 
 def cheapest_text(found: Cheapest | None) -> str:
     """The sentence that a sweep ends with: which point to take."""
-    met = f"{100 * MET:g} % of requests within the SLO in every run"
+    met = f"P(slo.attainment >= {MET:g}) >= {CONFIDENCE:g}"
     if found is None:
         return f"no point is steady with {met}"
     axes = ", ".join(f"{name}={value_text(value)}" for name, value in found.axes.items())
-    return f"cheapest with {met}: {axes}, at {found.usd_per_hour:,.2f} USD/h ({share_text(found.attainment)} or more)"
+    return f"cheapest with {met}: {axes}, at {found.usd_per_hour:,.2f} USD/h (P {probability_words(found.probability)})"
 
 
 def in_points(runs: int, seeds: int) -> str:

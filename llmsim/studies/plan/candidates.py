@@ -37,6 +37,10 @@ class Candidate:
         """GPUs of one instance, or unit of pools."""
         return sum(self._counts().values())
 
+    def gpus(self, instances: int) -> dict[str, int]:
+        """GPUs of so many instances, or units of pools, by kind."""
+        return {load_gpu(gpu).name: instances * count for gpu, count in self._counts().items()}
+
     def _counts(self) -> dict[str, int]:
         """GPUs of one instance, or unit of pools, by kind."""
         cluster = self.scenario.cluster

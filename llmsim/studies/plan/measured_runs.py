@@ -11,13 +11,15 @@ from llmsim import experiment
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.experiment.run_scenario import asked_requests, score_delivered
 from llmsim.metrics import ranges
+from llmsim.metrics.distributions import Distributions
+from llmsim.metrics.moved_bounds import MovedBounds
 from llmsim.metrics.sections.paid_instances import PaidInstances
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import Window, resolve
 from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY, TOO_SHORT
 from llmsim.statistics.shares import Clusters
-from llmsim.studies.plan.targets import STAGES, Target, missed_by, value
+from llmsim.studies.plan.targets import STAGES, Target, missed_at_other_bounds, missed_by, value
 
 #: numbers of every steady run, beside those that the targets name
 PAID_USD_PER_HOUR = "autoscaling.usd_per_hour"  #: of instances that come and go
@@ -35,6 +37,7 @@ class MeasuredPoint:
     values: Mapping[str, float]  #: metric -> number; empty unless steady
     evidence: Mapping[str, float | int | None]
     missed: Mapping[str, Clusters] = field(default_factory=dict)  #: by the target, in words: requests that miss it
+    moved: Mapping[str, MovedBounds] = field(default_factory=dict)  #: likewise, if its bounds were others
 
 
 #: runs experiments, in any order, and returns what they showed, in theirs
@@ -61,7 +64,8 @@ def measure(
         return point
     window = experiment.make_window(scenario) if finite else steady_window(scenario, result, verdict.evidence)
     asked = asked_requests(result, window)
-    missed = {str(target): events for target in targets if (events := missed_by(target, asked)) is not None}
+    kept = Distributions.of(asked)
+    missed = {str(target): events for target in targets if (events := missed_by(target, asked, kept)) is not None}
     metrics = [target.metric for target in targets if target.metric != STAGES]
     values = _values(result, window, [*metrics, *ALWAYS_MEASURED])
     for target in targets:
@@ -69,7 +73,11 @@ def measure(
             values[STAGES] = 1 - missed[str(target)].events / missed[str(target)].of
     if (paid := result.score.find(PaidInstances)) is not None:
         values[PAID_USD_PER_HOUR] = 3600 * paid.usd / result.record.end_s
-    return replace(point, values=values, missed=missed)
+    if step_time_factor != 1:
+        return replace(point, values=values, missed=missed)
+    others = {str(target): missed_at_other_bounds(target, asked, kept) for target in targets}
+    moved = {name: bounds for name, bounds in others.items() if bounds is not None}
+    return replace(point, values=values, missed=missed, moved=moved)
 
 
 def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mapping[str, Any]) -> Window:

@@ -194,12 +194,12 @@ class Planner:
                 words = f"{candidate.hardware}, {candidate.scheduler}"
                 self.pruned.append(f"{words}: at least {needed}, for {usd:,.2f} USD/h, more than the cheapest found")
                 return None
-        return self._searched(candidate, _by_instances(self.question, candidate, most), None)
+        return self._searched(candidate, _by_instances(self.question, candidate, most), None, more=table.more_sizes)
 
-    def _searched(self, candidate: Candidate, search: Search, size: int | None, amount: float | None = None) -> Answer:
-        """Search for a size at the load asked for, or with a size for a load."""
+    def _searched(self, candidate: Candidate, search: Search, size: int | None, *, more: int = 0) -> Answer:
+        """Search for a size at the load asked for, and look at `more` beyond it; or with a size for a load."""
         found: dict[float, Evaluation] = {}
-        asked = self.question.load.amount if amount is None else amount
+        asked = self.question.load.amount
         evaluate = self._evaluator()
 
         def holds(x: float) -> bool:
@@ -213,6 +213,9 @@ class Planner:
             return found[x].answer == CARRIES
 
         good, bad = search(holds)
+        for further in range(int(good or 0) + 1, min(int(good or 0) + more, self.question.table.most_instances) + 1):
+            if good is not None and further not in found:
+                holds(float(further))
         carries, neighbour = (found[x] if x is not None else None for x in (good, bad))
         all_found = tuple(found[x] for x in sorted(found))
         answer = Answer(self.question.table.find, candidate, carries, neighbour, all_found, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 from llmsim.experiment.result_folder import write_json
 from llmsim.experiment.seal import question, seal
 from llmsim.studies.plan.evaluate import Evaluation
+from llmsim.studies.plan.other_bounds import other_bounds
 from llmsim.studies.plan.plan_answers import Answer, AnsweredPlan
 from llmsim.studies.plan.plan_question import Question
 from llmsim.studies.plan.plan_sentences import sentence
 
 #: the file whose presence makes a folder a plan
 PLAN_FILE = "plan.json"
+#: what its runs say of other SLOs, for the page's sliders
+OTHER_BOUNDS = "other_bounds.json"
 
 
 def to_dict(planned: AnsweredPlan) -> dict[str, Any]:
@@ -27,6 +31,7 @@ def to_dict(planned: AnsweredPlan) -> dict[str, Any]:
         "targets": [str(target) for target in question.targets],
         "confidence": question.table.confidence,
         "answer": sentence(planned),
+        "command": question.command,
         "best": None if best is None else planned.answers.index(best),
         "load": question.load.stated,
         "left_out": [*question.left_out, *planned.pruned],
@@ -129,6 +134,7 @@ def write(planned: AnsweredPlan, folder: Path) -> None:
 
     pd.DataFrame(list(evaluation_rows(planned))).to_parquet(folder / "evaluations.parquet", index=False)
     pd.DataFrame(list(run_rows(planned))).to_parquet(folder / "runs.parquet", index=False)
+    (folder / OTHER_BOUNDS).write_text(json.dumps(other_bounds(planned), allow_nan=False) + "\n", encoding="utf-8")
     write_json(folder / PLAN_FILE, to_dict(planned))
     seal(folder, question_of(planned.question))
 

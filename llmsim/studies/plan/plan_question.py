@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -67,6 +68,8 @@ class PlanTable(Table):
     #: any other key of the scenario -> values to choose from, such as "scheduler.max_num_batched_tokens"
     vary: dict[str, list[Any]] = Field(default_factory=dict)
     most_instances: Annotated[int, Field(ge=1, le=10_000)] = 256
+    #: sizes beyond each answer that are looked at, too: of the page's sliders, for a stricter SLO
+    more_sizes: Annotated[int, Field(ge=0, le=100)] = 0
     #: requests of the longest run
     most_requests: Count = 100_000
     least_seeds: Annotated[int, Field(ge=2, le=1000)] = 4
@@ -102,6 +105,7 @@ class Question:
     autoscaled: Candidate | None = None  #: the scenario with its rule for instances that come and go
     about: str = ""  #: whose definition of capacity this is
     files: OwnFiles = NO_FILES
+    command: str = ""  #: that asks for it
 
 
 def read_plan(
@@ -137,7 +141,20 @@ def read_plan(
     scaled = None
     if scenario.autoscaling is not None:
         scaled = Candidate(scenario, _price(scenario.cluster.gpu, table), files, load)
-    return Question(scenario, table, targets, candidates, load, left_out, scaled, about, files)
+    command = _command(path, overrides, files, named)
+    return Question(scenario, table, targets, candidates, load, left_out, scaled, about, files, command)
+
+
+def _command(path: str, overrides: Sequence[str], files: OwnFiles, named: str | None) -> str:
+    words = ["llmsim", "plan", path]
+    for option, value in (
+        *(("--set", text) for text in overrides),
+        ("--scheduler-file", files.scheduler),
+        ("--latency-file", files.latency),
+        ("--as", named),
+    ):
+        words += [] if value is None else [option, str(value)]
+    return shlex.join(words)
 
 
 def _check(scenario: Scenario, table: PlanTable, load: Load) -> None:

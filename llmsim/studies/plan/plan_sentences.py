@@ -27,7 +27,7 @@ def in_words(answer: Answer, targets: tuple[object, ...]) -> str:
     if answer.candidate.load.given:  # nothing is drawn, so that nothing is probable
         said += f"{met} ({answer.carries.reason}, of the {answer.carries.runs[0].requests:,} requests given)"
     else:
-        said += f"P({met}) {_is(answer.carries.probability)}"
+        said += f"P({met}) {probability_words(answer.carries.probability)}"
     if answer.neighbour is None:
         return f"{said}{'' if answer.find == 'load' else '; one is the least'}"
     return f"{said}; {_neighbour(answer, answer.neighbour)}"
@@ -41,7 +41,7 @@ def _neighbour(answer: Answer, neighbour: Evaluation) -> str:
         else answer.candidate.load.text(neighbour.amount)
     )
     if neighbour.answer != FAILS:
-        known = "" if neighbour.probability is None else f"P({what}) {_is(neighbour.probability)}, "
+        known = "" if neighbour.probability is None else f"P({what}) {probability_words(neighbour.probability)}, "
         whether = (
             f"whether {what}" if by_instances else f"whether {'it' if one else 'they'} {_carry(answer, neighbour)}"
         )
@@ -51,7 +51,7 @@ def _neighbour(answer: Answer, neighbour: Evaluation) -> str:
         return overloaded if by_instances else f"{what} overloads {'it' if one else 'them'}"
     if answer.candidate.load.given:
         return f"{what} {'does' if one and by_instances else 'do'} not: {neighbour.reason}"
-    return f"P({what}) {_is(neighbour.probability)}"
+    return f"P({what}) {probability_words(neighbour.probability)}"
 
 
 def _refusal(answer: Answer) -> str:
@@ -59,7 +59,7 @@ def _refusal(answer: Answer) -> str:
     assert tried is not None
     cluster = f"{_cluster(answer, tried)} ({answer.candidate.scheduler})"
     if tried.answer == FAILS:
-        known = "" if tried.reason.startswith("overloaded") else f" with P {_is(tried.probability)}"
+        known = "" if tried.reason.startswith("overloaded") else f" with P {probability_words(tried.probability)}"
         return f"{cluster} {_carry(answer, tried)}{known or ' not at all'}: {tried.reason}"
     return f"whether {cluster} {_carry(answer, tried)} could not be told: {tried.reason}{_remedy(tried)}"
 
@@ -77,7 +77,8 @@ def _carry(answer: Answer, evaluation: Evaluation) -> str:
     return f"{verb} {answer.candidate.load.text(evaluation.amount)}"
 
 
-def _is(probability: float | None) -> str:
+def probability_words(probability: float | None) -> str:
+    """A probability as what follows P: "= 0.982", or no more digits than a handful of runs can say."""
     if probability is None:
         return "unknown"
     if probability > MOST_SAID:

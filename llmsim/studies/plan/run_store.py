@@ -8,6 +8,7 @@ from dataclasses import astuple, replace
 from typing import Any
 
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
+from llmsim.metrics.moved_bounds import MovedBounds
 from llmsim.scenario import Scenario
 from llmsim.statistics.shares import Clusters
 from llmsim.studies.kept_runs import Damaged, KeptRuns
@@ -58,10 +59,12 @@ class RunStore:
 def _plain(point: MeasuredPoint) -> dict[str, Any]:
     values = {name: None if math.isinf(value) else value for name, value in point.values.items()}
     missed = {name: list(astuple(clusters)) for name, clusters in point.missed.items()}
+    moved = {name: bounds.to_dict() for name, bounds in point.moved.items()}
     names = ("seed", "requests", "answer", "reason")
     return {name: getattr(point, name) for name in names} | {
         "values": values,
         "missed": missed,
+        "moved": moved,
         "evidence": dict(point.evidence),
     }
 
@@ -70,4 +73,5 @@ def _read(kept: Mapping[str, Any]) -> MeasuredPoint:
     values = {name: math.inf if value is None else float(value) for name, value in kept["values"].items()}
     missed = {name: Clusters(*counts) for name, counts in kept["missed"].items()}
     point = MeasuredPoint(kept["seed"], kept["requests"], kept["answer"], kept["reason"], values, kept["evidence"])
-    return replace(point, missed=missed)
+    moved = {name: MovedBounds.from_dict(bounds) for name, bounds in kept["moved"].items()}
+    return replace(point, missed=missed, moved=moved)

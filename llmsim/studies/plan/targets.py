@@ -16,6 +16,7 @@ from llmsim.metrics.catalogue import of_section, sections, summaries
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.gaps import Gaps
 from llmsim.metrics.kpi import MORE, OfRequests
+from llmsim.metrics.moved_bounds import MovedBounds, of_slo
 from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
 from llmsim.metrics.sections.latencies import Latencies
@@ -44,8 +45,6 @@ def number_keys() -> tuple[str, ...]:
     return (*(kpi.key for kpi in kpis if kpi.kind in ("share", "rate") and kpi.better == MORE), STAGES)
 
 
-#: quantile beyond which the worst requests lie
-WORST = 0.99
 _TARGET = re.compile(r"^\s*([\w.]+)\s*(<=|>=)\s*(\S+)\s*$")
 _PERCENTILE = re.compile(r"^p(\d{1,2}(?:\.\d+)?)$")
 
@@ -135,8 +134,11 @@ def _percentile(number: str) -> float | None:
     return float(found[1]) if found and 0 < float(found[1]) < 100 else None
 
 
-def missed_by(target: Target, asked: Requests) -> Clusters | None:
-    """The requests that miss a target, in clusters by their arrival; None for one that is not of single requests."""
+def missed_by(target: Target, asked: Requests, kept: Distributions) -> Clusters | None:
+    """The requests that miss a target, in clusters by their arrival; None for one that is not of single requests.
+
+    `kept` are the distributions of their latencies.
+    """
     if target.most_missing is None:
         return None
     timelines = asked.counted
@@ -146,23 +148,39 @@ def missed_by(target: Target, asked: Requests) -> Clusters | None:
         met = meets_stages(timelines, asked.slo)
     elif table == "slo":
         assert asked.slo is not None
-        kept = meets_each(timelines, asked.slo)
+        each = meets_each(timelines, asked.slo)
         bound = number.partition(".")[2]
-        met = kept[bound] if bound else joint(kept)
+        met = each[bound] if bound else joint(each)
     else:
-        waits_s = latencies_s(table, timelines, asked.first_scheduled_s)
-        met = waits_s <= target.bound + GRACE_S  # what never came is no number, and misses
-        met |= np.isnan(waits_s) & (table == "tpot_s")  # but one token has no time per token
+        met = _waits_s(table, asked) <= target.bound + GRACE_S
     found = clusters_of(~met[np.argsort(timelines.arrival_s, kind="stable")])
-    return replace(found, largest=max(found.largest, _largest_of_the_worst(table, asked)))
+    names = {table} if table in latency_keys() or asked.slo is None else {"ttft_s", *asked.slo.given()}
+    return replace(found, largest=max(found.largest, kept.largest_of_the_worst(names)))
 
 
-def _largest_of_the_worst(table: str, asked: Requests) -> int:
-    """The largest cluster of the worst 1 % of requests: so large may one be that misses, and that no run has seen."""
-    kept = Distributions.of(asked).latencies
-    bounds = None if table in latency_keys() else asked.slo
-    names = {table} if bounds is None else {"ttft_s", *(key for key in kept if getattr(bounds, key, None) is not None)}
-    return max((kept[name].beyond[WORST].largest for name in names if name in kept), default=1)
+def missed_at_other_bounds(target: Target, asked: Requests, kept: Distributions) -> MovedBounds | None:
+    """The requests that would miss a target of other bounds: of the SLO for an attainment, of the target for a latency.
+
+    None for a target that is not of single requests, and where there is nothing to move.
+    """
+    if target.metric == STAGES:  # by a rule of its own, for these bounds
+        return MovedBounds({}, (missed_by(target, asked, kept),))
+    if target.most_missing is None:
+        return None
+    table, _, number = target.metric.partition(".")
+    if table == "slo":
+        return of_slo(asked, kept, number.partition(".")[2] or None)
+    if target.bound <= 0:
+        return None
+    order = np.argsort(asked.counted.arrival_s, kind="stable")
+    waits_s, unseen = _waits_s(table, asked)[order], kept.largest_of_the_worst({table})
+    return MovedBounds.of({target.metric: waits_s}, {target.metric: target.bound}, unseen)
+
+
+def _waits_s(table: str, asked: Requests) -> Floats:
+    """A latency of each request, (N,): inf for what never came, and misses; but one token has no time per token."""
+    waits_s = latencies_s(table, asked.counted, asked.first_scheduled_s)
+    return np.nan_to_num(waits_s, nan=0.0 if table == "tpot_s" else np.inf, posinf=np.inf)
 
 
 def latencies_s(table: str, timelines: Timelines, first_scheduled_s: Floats | None) -> Floats:

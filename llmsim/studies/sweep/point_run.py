@@ -9,7 +9,9 @@ from typing import Any, Self
 from llmsim import experiment
 from llmsim.errors import InputError
 from llmsim.experiment.own_files import OwnFiles
+from llmsim.experiment.run_scenario import asked_requests
 from llmsim.metrics.distributions import Distributions
+from llmsim.metrics.moved_bounds import MovedBounds, of_slo
 from llmsim.metrics.score import Score
 from llmsim.scenario import Scenario
 from llmsim.studies.sweep.point_keys import key_of
@@ -31,15 +33,22 @@ class PointResult:
 
     score: Score
     distributions: Distributions
+    moved: MovedBounds | None = None  #: requests that would miss another SLO; None where there is nothing to move
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, as `from_dict` reads them."""
-        return {"score": self.score.to_dict(), "distributions": self.distributions.to_dict()}
+        moved = None if self.moved is None else self.moved.to_dict()
+        return {"score": self.score.to_dict(), "distributions": self.distributions.to_dict(), "moved": moved}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote; KeyError, TypeError, AttributeError or ValueError for anything else."""
-        return cls(Score.from_dict(values["score"]), Distributions.from_dict(values["distributions"]))
+        moved = values.get("moved")  # an earlier version has not kept it
+        return cls(
+            Score.from_dict(values["score"]),
+            Distributions.from_dict(values["distributions"]),
+            None if moved is None else MovedBounds.from_dict(moved),
+        )
 
 
 def task_of(point: Point, files: OwnFiles) -> Task:
@@ -48,7 +57,7 @@ def task_of(point: Point, files: OwnFiles) -> Task:
 
 
 def run_task(task: Task) -> PointResult:
-    """Run a point and return its score and distributions.
+    """Run a point and return its score, its distributions, and what other SLOs would make of it.
 
     Raises InputError where this process has other code or files than the one that made the key: another version of
     llmsim on a cluster's node, or a trace that was changed meanwhile.
@@ -64,4 +73,6 @@ def run_task(task: Task) -> PointResult:
             "the worker's llmsim, trace, profile, or file of a policy is not the one that the sweep began with"
         )
     result = experiment.run(scenario, **classes)
-    return PointResult(result.score, result.distributions)
+    asked = asked_requests(result, experiment.make_window(scenario))
+    kept = Distributions.of(asked)
+    return PointResult(result.score, kept, of_slo(asked, kept))

@@ -19,6 +19,7 @@ from llmsim.experiment import check_folder
 from llmsim.experiment.holding import held
 from llmsim.experiment.seal import SEAL_FILE, is_signed, question, seal, unsealed
 from llmsim.metrics.distributions import Distributions
+from llmsim.metrics.moved_bounds import MovedBounds
 from llmsim.reading import parse_json, read_text
 from llmsim.studies.kept_runs import Damaged, KeptRuns, replaced
 from llmsim.studies.sweep.point_keys import code_hash
@@ -101,12 +102,21 @@ def described(sweep: Sweep, command: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What is kept of a point beside its score; None where an earlier version, or nothing, has kept it."""
+
+    distributions: Distributions | None = None
+    moved: MovedBounds | None = None  #: None also without an SLO
+    scenario: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Kept:
     """A sweep as it lies in a folder."""
 
     said: dict[str, Any]  #: as of `described`
     rows: list[dict[str, Any]]
-    distributions: list[Distributions | None]  #: of each row; None where an earlier version, or nothing, has kept them
+    beside: list[Beside]  #: of each row
     finished: bool
 
 
@@ -126,16 +136,18 @@ def read_kept(folder: Path) -> Kept:
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
     there = said["points"] if file.name == TABLE else []
-    return Kept(said, rows, [_distributions(folder, key) for key in there], finished=file.name == TABLE)
+    return Kept(said, rows, [_beside(folder, key) for key in there], finished=file.name == TABLE)
 
 
-def _distributions(folder: Path, key: str) -> Distributions | None:
-    """What is kept of a point beside its score."""
+def _beside(folder: Path, key: str) -> Beside:
     said = _read(folder / POINTS / f"{key}.json")
     try:
-        return None if said is None or not is_signed(said) else Distributions.from_dict(said["distributions"])
+        if said is None or not is_signed(said):
+            return Beside()
+        found = PointResult.from_dict(said)
+        return Beside(found.distributions, found.moved, said["scenario"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+        return Beside()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 from llmsim.errors import InputError, Interrupted, LlmsimError
 from llmsim.metrics.distributions import Distributions
+from llmsim.metrics.moved_bounds import MovedBounds
 from llmsim.studies.executors import Executors, in_this_process
 from llmsim.studies.kept_runs import replaced
 from llmsim.studies.sweep.drive import Drive, Failure
@@ -32,6 +33,7 @@ class FinishedSweep:
     sweep: Sweep
     rows: list[dict[str, Any]]  #: one a point, in the order of the points
     distributions: list[Distributions | None]  #: likewise
+    moved: list[MovedBounds | None]  #: likewise, the requests that miss the SLO, or would miss another
     ran: int  #: points that were run now; the others were there
     others: int  #: files of points that this sweep does not ask for, left where they are
 
@@ -70,8 +72,9 @@ def run_sweep(
             write_table(rows, folder / TABLE)
             store.seal(TABLE)
         (folder / TABLE_SO_FAR).unlink(missing_ok=True)
-        kept: list[Distributions | None] = [results[point.key].distributions for point in sweep.points]
-        return FinishedSweep(sweep, rows, kept, bench.ran, others)
+        each = [results[point.key] for point in sweep.points]
+        distributions: list[Distributions | None] = [one.distributions for one in each]
+        return FinishedSweep(sweep, rows, distributions, [one.moved for one in each], bench.ran, others)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_a_plan_is_printed_and_kept(file, tmp_path, capsys):
     (candidate,) = kept["candidates"]
 
     assert sorted(path.name for path in folder.iterdir()) == [
-        "evaluations.parquet", "pareto.png", "plan.json", "runs.parquet", "seal.json",
+        "evaluations.parquet", "other_bounds.json", "pareto.png", "plan.json", "runs.parquet", "seal.json",
     ]  # fmt: skip
     assert printed.count(kept["answer"]) == 1
     assert candidate["settled"]

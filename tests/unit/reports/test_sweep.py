@@ -181,7 +181,7 @@ def made_up(scenario: str, axes: list[str], answers: list[str]) -> FinishedSweep
         | {"ttft_s.p99": 10 + i % 3, "slo.attainment": 0.9 - i % 3 / 100, "smooth_goodput_tokens_per_s": 9000 + 99 * i}
         for i, point in enumerate(sweep.points)
     ]
-    return FinishedSweep(sweep, rows, [None] * len(rows), 0, 0)
+    return FinishedSweep(sweep, rows, [None] * len(rows), [None] * len(rows), 0, 0)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
