@@ -29,6 +29,10 @@ class Outcome(IntEnum):
     REJECTED = 4  #: can never be served; never entered a queue
 
 
+#: for what concerns every request: to look up a member of an enumeration takes Python 3.11 as long as ten other names
+UNFINISHED, FINISHED = Outcome.UNFINISHED, Outcome.FINISHED
+
+
 class RequestView(Protocol):
     """What a policy may read of a request. The true output length is not here, nor reachable from here."""
 
@@ -183,7 +187,7 @@ class Request:
         self.counter: StepCounter | None = None  #: its instance's, while it decodes
         self.last_token_s = NOT_YET_S  #: when its latest token was emitted, as of when it last joined or left the batch
         self.left_s = NOT_YET_S  #: when its user left
-        self.ended_as = Outcome.UNFINISHED  #: so far
+        self.ended_as = UNFINISHED  #: so far
         self.head_s = NOT_YET_S  #: when the token that its latest prefill yielded was emitted
         #: where requests speculate: its acceptance lengths in hundredths, by the number of drafted tokens
         self.acceptance: tuple[int, ...] = PLAIN

@@ -54,6 +54,12 @@ class Decision(NamedTuple):
 
 #: nothing special: all running requests decode
 DECODE = Decision()
+_NOTHING_ELSE = DECODE[1:]
+
+
+def to_prefill(prefill: Mapping[int, int]) -> Decision:
+    """Return ``Decision(prefill)`` at a third of its cost."""
+    return tuple.__new__(Decision, (prefill, *_NOTHING_ELSE))
 
 
 Schedule = TypeVar("Schedule", bound=Callable[..., Decision])

@@ -85,9 +85,8 @@ class RequestPath:
         self, clock: Clock, attempts: Workload, recorder: Recorder, on_progress: Callable[[int], None] | None
     ) -> None:
         self._clock = clock
-        self._attempts = attempts
         self._prompt_tokens = np.asarray(attempts.prompt_tokens, dtype=np.int64).data  # gives plain ints
-        self._tells = attempts.tells
+        self._tell = attempts.teller
         self._recorder = recorder
         self._on_progress = on_progress
         self._on_end: Sequence[Callable[[int, Request], None]] = ()
@@ -118,8 +117,8 @@ class RequestPath:
 
     def send(self, request: Request) -> None:
         """Take a request from a client to an instance, through the gateway's door and limit, if there are any."""
-        if self._tells:
-            self._attempts.tell(request)
+        if self._tell is not None:
+            self._tell(request)
         refused = self.door.refuse(request)
         if refused is not None:
             self.turn_away(request, Outcome.REJECTED, refused)
@@ -136,8 +135,8 @@ class RequestPath:
 
     def admit(self, request: Request) -> None:
         """Take a request to the instance that the router picks."""
-        if self._tells:
-            self._attempts.tell(request)
+        if self._tell is not None:
+            self._tell(request)
         fleet, chosen = self._fleet, self._pick(request)
         fleet.sent(chosen, request.prompt_tokens)
         instance = fleet.instances[chosen]

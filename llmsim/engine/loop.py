@@ -24,10 +24,12 @@ from llmsim.engine.stretch import Stretch
 from llmsim.engine.view import View
 from llmsim.errors import PolicyError
 from llmsim.request import Outcome, Request, RequestView
-from llmsim.scheduler import Decision, Scheduler
+from llmsim.scheduler import DECODE, Decision, Scheduler
 
 #: decisions in a row after which nothing has come of any: a policy goes round in circles
 MOST_DECISIONS_IN_VAIN = 100_000
+#: of a decision: all but whether to prefill and to decode, which nearly always is as in `DECODE`
+PLAIN = slice(2, None)
 
 
 class Loop:
@@ -126,11 +128,7 @@ class Loop:
         if decision.__class__ is not Decision and not isinstance(decision, Decision):
             raise states.wrong(f"decided {shortened(decision)}, expected a Decision")
         try:
-            if decision.notes is not None:
-                self._view.notes = decision.notes
-            if decision.looked_up:
-                states.look_up(decision)
-            if decision.abandon or decision.preempt or decision.hold or states.held or decision.drafts:
+            if decision[PLAIN] != DECODE[PLAIN] or states.held:
                 decision = self._carry_out(decision)
             self._compute(decision)
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
@@ -146,9 +144,14 @@ class Loop:
         )
 
     def _carry_out(self, decision: Decision) -> Decision:
-        """Move requests as decided, before any time passes."""
+        """Note what is decided beside prefill and decoding, and move requests, before any time passes."""
         states = self.states
-        states.carry_out(decision)
+        if decision.notes is not None:
+            self._view.notes = decision.notes
+        if decision.looked_up:
+            states.look_up(decision)
+        if decision.abandon or decision.preempt or decision.hold or states.held or decision.drafts:
+            states.carry_out(decision)
         if decision.preempt and states.cache is not None:  # victims that share blocks may need less than they gave
             return decision._replace(review_at_s=states.now_s)
         return decision
@@ -160,7 +163,7 @@ class Loop:
         if stretch is None:
             self.due_s = self._review_s(decision)
             return
-        if decision is not None and decision.review_at_s is not None:
+        if stretch.steps > 1 and decision is not None and decision.review_at_s is not None:
             stretch.cut(min(stretch.ended_before(decision.review_at_s) + 1, stretch.steps))
         self.due_s = stretch.end_s
 

@@ -23,7 +23,7 @@ from llmsim.engine.memory import CachingMemory, KVMemory
 from llmsim.engine.stretch import Stretch
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk
-from llmsim.request import NOT_YET_S, Outcome, Request
+from llmsim.request import FINISHED, NOT_YET_S, Outcome, Request
 from llmsim.scheduler import Decision
 from llmsim.waiting import WaitingQueue
 
@@ -267,10 +267,11 @@ class RequestStates:
 
     def finish_in_order(self, done: Sequence[int]) -> None:
         """Finish requests that have emitted their last tokens, in order of admission."""
-        if len(done) > 1:
-            running = self.running
-            done = sorted(done, key=lambda id: running[id].admission)
-        for id in done:
+        if len(done) == 1:
+            self.finish(done[0])
+            return
+        running = self.running
+        for id in sorted(done, key=lambda id: running[id].admission):
             self.finish(id)
 
     def complete_chunk(self, request: Request, tokens: int, token_gpu_s: float, sends: bool) -> bool:
@@ -342,7 +343,7 @@ class RequestStates:
         request = self.running.pop(id)
         self._leave_batch(request)
         self._give_back(request)
-        self.end(request, Outcome.FINISHED, self.now_s)
+        self.end(request, FINISHED, self.now_s)
 
     def withdraw(self, request: Request) -> None:
         """Take a request out of the queue or of the running ones, whatever its state, and take its memory back."""
@@ -388,7 +389,7 @@ class RequestStates:
 
     def end(self, request: Request, outcome: Outcome, end_s: float, reason: str = "") -> None:
         """Note that a request has ended. If its user left before, it counts as cancelled, however it ended here."""
-        if outcome == Outcome.FINISHED and request.emitted_before != self.output_tokens[request.id]:
+        if outcome is FINISHED and request.emitted_before != self.output_tokens[request.id]:
             emitted, output = request.emitted_before, self.output_tokens[request.id]
             raise self.wrong(f"request {request.id} ends with {emitted} tokens of {output}: {CHANGED}")
         self.decisions_in_vain = 0

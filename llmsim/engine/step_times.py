@@ -58,11 +58,11 @@ class StepTimes:
             taken = most if most < steps else steps
             stretch = Stretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
             # steps that get no shorter, as nearly always, are above 0 if the first one is
-            positive = first_s > 0 and (growth_s >= 0 or first_s + (taken - 1) * growth_s > 0) and stretch.end_s < inf
+            last_s = first_s if growth_s >= 0 else first_s + (taken - 1) * growth_s
+            if first_s > 0 < last_s and taken >= 1 and stretch.end_s < inf:
+                return stretch
         except BaseException as error:
             raise guests.blamed(error, self._place(), PolicyError) from error
-        if positive and taken >= 1:
-            return stretch
         given = f"a line of {steps} decode steps of {first_s} s, {growth_s} s more each"
         raise PolicyError(f"{self._place()} has {given}; expected at least 1, with times above 0")
 

@@ -25,6 +25,7 @@ from llmsim.scheduler import (
     latest_to_preempt,
     positive,
     share,
+    to_prefill,
 )
 from llmsim.waiting import Key
 
@@ -99,7 +100,7 @@ class ChunkedPrefill(Scheduler):
             return self._make_room(view, prefill, blocks)
         if view.num_waiting:
             self._admit(view, prefill, grant, budget, free)
-        return Decision(prefill)
+        return to_prefill(prefill)
 
     def _make_room(self, view: InstanceView, prefill: dict[int, int], blocks: dict[int, int]) -> Decision:
         """Preempt until the step fits; `blocks`: request id -> what its chunk of `prefill` takes."""
@@ -119,7 +120,8 @@ class ChunkedPrefill(Scheduler):
         for request in view.waiting:
             to_prefill = request.tokens_to_prefill
             cached, in_use = admission.found(request)
-            tokens = grant(request, min(to_prefill - cached, most), budget)
+            wanted = to_prefill - cached
+            tokens = grant(request, wanted if wanted < most else most, budget)
             if tokens <= 0 or seats <= 0 or -(-to_prefill // size) - in_use + reserve > free:
                 return
             admission.add(request, tokens)
@@ -132,7 +134,12 @@ class ChunkedPrefill(Scheduler):
     def _grant(self, view: InstanceView) -> Grant:
         """Say what prompts get of a step: all that decoding requests leave."""
         decoding = view.num_decoding * view.query_tokens
-        return lambda _, wanted, left: min(wanted, left - decoding)
+
+        def grant(_: RequestView, wanted: int, left: int) -> int:
+            left -= decoding
+            return wanted if wanted < left else left  # a call of min takes ten times as long
+
+        return grant
 
     def _victims_key(self) -> Key | None:
         """Say which requests are preempted where memory runs short: of the greatest key; None: the latest admitted."""
