@@ -19,6 +19,7 @@ from llmsim.latency.smoothing import ascending, isotonic, rounded, without_outli
 MOST_SEQUENCES = 1024  #: largest batch of decode attention that is kept
 SMALLEST_CONTEXT, LARGEST_CONTEXT = 64, 131072  #: below the smallest, decode attention is all launch
 MANY_PROMPTS_TOKENS = 8192  #: batch whose average gives the time of one more prompt
+MANY_KV_TOKENS = 0.5  #: share of the most KV tokens that a row has to reach to tell what one more takes
 FASTER_THAN_PEAK = 1.05  #: a prompt's attention that beats the data sheet by more than this was not measured in full
 
 
@@ -91,17 +92,20 @@ def decode_times(operators: Operators, model: Architecture, gpus: int) -> tuple[
     full, inside, window = layers_with_window(model)
     contexts = [2**power for power in range(LARGEST_CONTEXT.bit_length()) if 2**power >= SMALLEST_CONTEXT]
     table, notes = _cleaned(_decode_table(operators, model, gpus))
-    sequences = list(map(int, table.columns))
-    grid = full * _grid(table, sequences, contexts)
+    grid = full * attention_grid(table, contexts)
     if inside:
-        table, more = _cleaned(operators.decode_attention_s(heads_of(model, gpus, windowed=True)))
-        grid = grid + inside * _grid(table, sequences, contexts, grows=False)
+        windowed, more = _cleaned(operators.decode_attention_s(heads_of(model, gpus, windowed=True)), grows=False)
+        grid = grid + inside * attention_grid(windowed, contexts, grows=False)
         notes += [f"{note} (window {window})" for note in more]
+    sequences = list(map(int, table.columns))
     grid = grid + _products(operators, model, gpus, sequences)[:, None]
     # beyond the largest number of sequences a table goes on as it grew: also there, more context must not be faster
     grid[-1] = grid[-2] + isotonic(grid[-1] - grid[-2])
     times = DecodeTimes(
-        sequences=tuple(sequences), context_tokens=tuple(contexts), time_s=tuple(rounded(row) for row in grid)
+        sequences=tuple(sequences),
+        context_tokens=tuple(contexts),
+        time_s=tuple(rounded(row) for row in grid),
+        measured_context_tokens=tuple(int(table[n].last_valid_index()) for n in sequences),
     )
     return times, notes
 
@@ -128,28 +132,45 @@ def heads_of(model: Architecture, gpus: int, *, windowed: bool = False) -> Heads
     return Heads(query, kv, model.head_dim, model.kv_cache_dtype, window)
 
 
-def _cleaned(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _cleaned(table: pd.DataFrame, *, grows: bool = True) -> tuple[pd.DataFrame, list[str]]:
     """Contexts × sequences without outliers, ascending in both; and the outliers in words."""
-    sequences, contexts = [n for n in map(int, table.columns) if n <= MOST_SEQUENCES], list(map(int, table.index))
-    measured = np.array([_row(table[n].dropna(), contexts) for n in sequences])
-    grid, found = without_outliers(measured)
+    table = table[[n for n in table.columns if n <= MOST_SEQUENCES]]
+    sequences, contexts = list(map(int, table.columns)), list(map(int, table.index))
+    grid, found = without_outliers(_rows(table, contexts, grows=grows))
     notes = [
         f"decode attention of {sequences[row]} x {contexts[column]} left out: {factor:.1f} x what its neighbours say"
         for row, column, factor in found
     ]
-    known = table[sequences].notna()
-    return pd.DataFrame(ascending(grid).T, index=table.index, columns=sequences).where(known), notes
+    return pd.DataFrame(ascending(grid).T, index=table.index, columns=sequences).where(table.notna()), notes
 
 
-def _grid(table: pd.DataFrame, sequences: Sequence[int], contexts: Sequence[int], *, grows: bool = True) -> Floats:
-    """Sequences × contexts, read from a cleaned table."""
-    rows = [_row(table[n].dropna(), contexts, grows=grows) for n in sequences]
-    # beyond the largest contexts, which are shorter for more sequences, a row may end below the one before
-    return np.asarray(np.maximum.accumulate(np.array(rows), axis=0))
+def attention_grid(table: pd.DataFrame, contexts: Sequence[int], *, grows: bool = True) -> Floats:
+    """Seconds, sequences × contexts, from measured contexts × sequences (NaN: not measured).
+
+    Linear between measured contexts. More sequences were measured up to shorter contexts; beyond its largest a row goes
+    on by what one more KV token takes where most of them were measured (`_kv_token_s`), or not at all, unless it
+    `grows`.
+    """
+    # beyond the largest contexts a row may end below the one before
+    return np.asarray(np.maximum.accumulate(_rows(table, contexts, grows=grows), axis=0))
 
 
-def _row(measured: pd.Series[float], contexts: Sequence[int], *, grows: bool = True) -> Floats:
-    """Linear between measured contexts; above the largest, in proportion, if it grows."""
-    between = np.interp(contexts, measured.index, measured)
-    beyond = np.maximum(1.0, np.array(contexts) / float(measured.index[-1]))
-    return np.asarray(between * beyond if grows else between)
+def _rows(table: pd.DataFrame, contexts: Sequence[int], *, grows: bool) -> Floats:
+    token_s = _kv_token_s(table) if grows else 0.0
+    return np.array([_row(table[n].dropna(), contexts, n * token_s) for n in table.columns])
+
+
+def _row(measured: pd.Series[float], contexts: Sequence[int], slope_s: float) -> Floats:
+    beyond = np.maximum(0, np.array(contexts) - int(measured.index[-1]))
+    return np.asarray(np.interp(contexts, measured.index, measured) + slope_s * beyond)
+
+
+def _kv_token_s(table: pd.DataFrame) -> float:
+    """Seconds that one more KV token takes, all of them read from memory: the median of the rows' last intervals.
+
+    Only rows that reach `MANY_KV_TOKENS` of the most: in a shorter one launches and caches hide what a token takes.
+    """
+    rows = [row[-2:] for _, column in table.items() if len(row := column.dropna()) > 1]
+    ends = np.array([row.name * row.index.to_numpy() for row in rows])  # KV tokens of each row's last two cells
+    slopes_s = np.diff([row.to_numpy() for row in rows])[:, 0] / np.diff(ends)[:, 0]
+    return max(0.0, float(np.median(slopes_s[ends[:, 1] >= MANY_KV_TOKENS * ends.max()])))

@@ -259,7 +259,7 @@ def _provenance(one: _Composition) -> StepProvenance:
     notes = [
         "element-wise work: bytes / (0.8 x memory bandwidth) + 3 us a call",
         "noise that makes more work faster is averaged out (isotonic regression)",
-        "decode attention beyond the largest measured context: in proportion to the context",
+        "decode attention beyond the largest measured context: by what a KV token takes where most were measured",
         *one.notes,
     ]
     operators, model = one.operators, one.model

@@ -297,16 +297,13 @@ def _columns(table: pd.DataFrame, heads: float, kv_heads: int) -> pd.DataFrame:
 
 
 def _at_more_sequences(table: pd.DataFrame, times: float) -> pd.DataFrame:
-    """The table read at so many times its numbers of sequences; beyond what was measured in proportion."""
+    """The table read at so many times its numbers of sequences, as far as they were measured."""
     found = pd.DataFrame(index=table.index, columns=table.columns, dtype=float)
+    at = times * table.columns.to_numpy(np.float64)
     for context, row in table.iterrows():
         known = row.dropna()
-        at = times * table.columns.to_numpy(np.float64)
-        largest = float(known.index[-1])
-        inside = np.interp(at, known.index.to_numpy(np.float64), known.to_numpy(np.float64))
-        # one step beyond the largest: what lies further was too large to be measured, or nearly so
-        found.loc[context] = np.where(at <= times * largest, inside * np.maximum(1.0, at / largest), np.nan)
-    return found
+        found.loc[context] = np.interp(at, known.index.to_numpy(np.float64), known, right=np.nan)
+    return found.dropna(axis="columns", how="all")
 
 
 def _around(measured: pd.Index | list[int], x: float) -> tuple[int, int, float]:

@@ -71,6 +71,8 @@ class DecodeTimes(Profile):
     sequences: Ascending
     context_tokens: Ascending  #: of each sequence
     time_s: tuple[Seconds, ...]
+    #: of each row: the largest context that was measured; beyond it the row was continued. Empty: not told
+    measured_context_tokens: tuple[int, ...] = ()
 
 
 class MixedDecodeTimes(Profile):
@@ -110,6 +112,8 @@ class StepProfile(Profile):
         _check_curve("head", self.head.sequences, self.head.time_s)
         _check_curve("prefill_attention.alone_s", prefill.prompt_tokens, prefill.alone_s)
         _check_curve("prefill_attention.added_s", prefill.prompt_tokens, prefill.added_s)
+        if len(decode.measured_context_tokens) not in (0, len(decode.sequences)):
+            raise ValueError("decode_attention.measured_context_tokens: expected one for each number of sequences")
         for row in decode.time_s:
             _check_curve("decode_attention", decode.context_tokens, row)
         for column in zip(*decode.time_s, strict=True):

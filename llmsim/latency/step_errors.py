@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,13 @@ class Reference:
         key = (self.gpu.name if self.gpu else "", self.model, self.tensor_parallel_size)
         return key in list_profiles()
 
+    def within(self, profile: StepProfile) -> Reference:
+        """The steps whose decode attention was measured; beyond, the reference goes on in proportion to the context."""
+        decode = profile.decode_attention
+        row = np.minimum(np.searchsorted(decode.sequences, self.points.decode_bs), len(decode.sequences) - 1)
+        largest = np.array(decode.measured_context_tokens or decode.context_tokens[-1:] * len(decode.sequences))[row]
+        return replace(self, points=self.points[(self.points.decode_bs == 0) | (self.points.context <= largest)])
+
 
 def step_errors(data_dir: Path | str) -> list[StepError]:
     """Compare `Table` and `Roofline` with the reference steps in `data_dir`, for every GPU and model we know.
@@ -65,7 +72,8 @@ def step_errors(data_dir: Path | str) -> list[StepError]:
         if gpu is None or reference.model not in list_models():
             continue
         if reference.shipped:
-            rows += _errors("table", summed(load_profile(gpu.name, reference.model, size)), gpu, reference)
+            profile = load_profile(gpu.name, reference.model, size)
+            rows += _errors("table", summed(profile), gpu, reference.within(profile))
         rows += _errors("roofline", Roofline(gpu, load_model(reference.model), size), gpu, reference)
     return rows
 
@@ -81,7 +89,7 @@ def stated_error(profile: StepProfile, data_dir: Path | str) -> StatedError | No
         gpu, size = reference.gpu, reference.tensor_parallel_size
         wanted = (profile.gpu, profile.model, profile.tensor_parallel_size)
         if gpu is not None and (gpu.name, reference.model, size) == wanted:
-            row = _errors("table", summed(profile), gpu, reference)[-1]
+            row = _errors("table", summed(profile), gpu, reference.within(profile))[-1]
             return StatedError(
                 against=f"shared/data/{REFERENCE}",
                 points=row.points,

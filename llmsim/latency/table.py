@@ -1,7 +1,8 @@
 """Step times interpolated from measurements.
 
 A step takes linear(tokens) + head(sequences that get a token) + prefill attention + decode attention. All are
-piecewise linear between measured points, constant below the first, and keep the last slope beyond the last.
+piecewise linear between measured points, constant below the first, and keep the last slope beyond the last; but for
+prefill attention, each token of which attends to all before it: beyond the last it goes on as b n + c n².
 
 * Decode attention of n sequences is read at their mean context, linear between the two measured numbers of
   sequences around n. For one n it is therefore piecewise linear in the sum of contexts: `StepTable` builds that
@@ -27,6 +28,8 @@ from llmsim.latency.curve import Curve
 from llmsim.latency.profile import HeadTimes, LinearTimes, MixedDecodeTimes, PrefillTimes, StepProfile
 
 KEPT = 100_000  #: step sizes whose time is remembered
+LONGEST_PROMPT_TOKENS = 1 << 20  #: up to which prefill attention grows as a square
+KNOT_RATIO = 1.125  #: of one point of that square to the one before
 
 
 class StepTable(LatencyModel):
@@ -39,8 +42,8 @@ class StepTable(LatencyModel):
         self._linear = Curve.through(profile.linear.tokens, profile.linear.time_s)
         self._head = Curve.through(profile.head.sequences, profile.head.time_s)
         self._launch_s = prefill.alone_s[0]
-        self._work = Curve.through(prefill.prompt_tokens, [t - self._launch_s for t in prefill.alone_s])
-        self._added = Curve.through(prefill.prompt_tokens, prefill.added_s)
+        self._work = prompts_curve(prefill.prompt_tokens, [t - self._launch_s for t in prefill.alone_s])
+        self._added = prompts_curve(prefill.prompt_tokens, prefill.added_s)
         columns = zip(*decode.time_s, strict=True)
         self._by_context = [Curve.through(decode.sequences, column) for column in columns]
         self._attention: dict[int, Curve] = {}  # by number of sequences, against the sum of their contexts
@@ -151,6 +154,23 @@ class StepTable(LatencyModel):
         knots = [context * decoding for context in self.profile.decode_attention.context_tokens]
         curve = self._attention[decoding] = Curve.through(knots, times_s)
         return curve
+
+
+def prompts_curve(tokens: Sequence[int], work_s: Sequence[float]) -> Curve:
+    """Attention of whole prompts through the measured points; beyond the last as b n + c n², through it and its half.
+
+    Layers with a window, and products that go with latent attention, are the part in proportion.
+    """
+    measured = Curve.through(tokens, work_s)
+    last, last_s = tokens[-1], work_s[-1]
+    squared_s = min(max(0.0, 2 * (last_s - 2 * measured(last / 2))), last_s)  # c n² of the last prompt
+    if not squared_s:
+        return measured
+    knots = list(tokens)
+    while knots[-1] < LONGEST_PROMPT_TOKENS:
+        knots.append(int(KNOT_RATIO * knots[-1]) + 1)
+    shares = [knot / last for knot in knots[len(tokens) :]]
+    return Curve.through(knots, [*work_s, *((last_s - squared_s) * x + squared_s * x**2 for x in shares)])
 
 
 def _beside_prompts(mixed: MixedDecodeTimes | None) -> tuple[float, float]:

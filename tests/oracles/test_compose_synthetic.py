@@ -147,11 +147,13 @@ def test_decode(ops, sequences, context):
     assert time_s == pytest.approx(expected, rel=2e-3)
 
 
-def test_decode_beyond_the_measured_context_is_in_proportion(ops):
+def test_decode_beyond_the_measured_context_takes_more_by_what_a_kv_token_takes(ops):
     attention = compose(ops, GPU, MODEL).decode_attention
     column = attention.context_tokens.index(131_072)
 
-    assert attention.time_s[0][column] == pytest.approx(3 * decode_ms(1, 4096, 4) * 1e-3 * 131_072 / 4096, rel=1e-4)
+    assert attention.measured_context_tokens == (4096, 4096, 4096)
+    for sequences, row in zip(attention.sequences, attention.time_s, strict=True):
+        assert row[column] == pytest.approx(3 * decode_ms(sequences, 131_072, 4) * 1e-3, rel=1e-4)
 
 
 def test_mixed_step(ops):
@@ -189,7 +191,7 @@ def test_more_kv_heads_than_measured_are_fewer_of_more_sequences(ops):
 
     assert table.loc[64, 1] == pytest.approx(1e-3 * decode_ms(2, 64, 4))
     assert table.loc[64, 2] == pytest.approx(1e-3 * decode_ms(4, 64, 4))
-    assert table.loc[4096, 64] == pytest.approx(1e-3 * 2 * decode_ms(64, 4096, 4))  # beyond the largest: in proportion
+    assert list(table.columns) == [1, 2]  # 128 sequences were not measured
 
 
 def test_heads_that_prompts_were_not_measured_with_are_named(ops):

@@ -55,7 +55,7 @@ def test_compose_gives_the_shipped_profile(operators: Path, tmp_path: Path, caps
     composed, shipped = read_profile(out), load_profile("a100-sxm4-80gb", "llama-3.1-8b")
     assert composed.linear == shipped.linear
     assert composed.error == shipped.error
-    assert said["error"]["points"] == 46
+    assert said["error"]["points"] == 42  # of 46 steps: the operators of the others were not measured
     assert main(["profile", "show", *THESE, "--profile", str(out)]) == 0
 
 

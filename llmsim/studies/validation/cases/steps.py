@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from llmsim.latency.profile import load_profile
+import numpy as np
+
+from llmsim.latency.profile import StepProfile, load_profile
 from llmsim.latency.step_errors import (
     Reference,
     StepError,
@@ -62,9 +64,30 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
             NO_TARGET,
             SUMMED,
             BY_KIND,
+            _beyond(shipped),
             f"Without operator tables, so not compared with the table: {left_out}.",
         ),
     )
+
+
+def _beyond(shipped: list[Reference]) -> str:
+    """How many reference steps are not compared since nothing was measured there, and how they differ."""
+    errors = []
+    for reference in shipped:
+        profile = _profile(reference)
+        beyond = reference.points.drop(reference.within(profile).points.index)
+        errors += relative_errors(summed(profile), beyond).tolist()
+    low, middle, high = np.percentile(errors, [5, 50, 95]) * 100
+    return (
+        f"Not compared, {len(errors)} of {sum(len(r.points) for r in shipped)} reference steps: their decode attention "
+        "lies beyond the largest context measured with so many sequences. The reference goes on there in proportion to "
+        f"the context, we by what a KV token takes: {middle:+.1f} % (5th to 95th percentile {low:+.1f} to {high:+.1f})."
+    )
+
+
+def _profile(reference: Reference) -> StepProfile:
+    assert reference.gpu is not None
+    return load_profile(reference.gpu.name, reference.model, reference.tensor_parallel_size)
 
 
 def _checks(row: StepError) -> list[Check]:
@@ -78,9 +101,8 @@ def _checks(row: StepError) -> list[Check]:
 
 
 def _points(reference: Reference) -> list[Point]:
-    assert reference.gpu is not None
-    table = summed(load_profile(reference.gpu.name, reference.model, reference.tensor_parallel_size))
-    steps = reference.points
+    profile = _profile(reference)
+    table, steps = summed(profile), reference.within(profile).points
     errors = relative_errors(table, steps).tolist()
     columns = (steps[name].tolist() for name in ("kind", "prefill_tokens", "decode_bs", "context", "iter_ms"))
     return [
