@@ -67,13 +67,14 @@ def step_errors(data_dir: Path | str) -> list[StepError]:
     `not_compared` names what is left out. Raises InputError without the reference file.
     """
     rows: list[StepError] = []
-    for reference in references(data_dir):
-        gpu, size = reference.gpu, reference.tensor_parallel_size
+    for whole in references(data_dir):
+        reference, gpu, size = whole, whole.gpu, whole.tensor_parallel_size
         if gpu is None or reference.model not in list_models():
             continue
         if reference.shipped:
             profile = load_profile(gpu.name, reference.model, size)
-            rows += _errors("table", summed(profile), gpu, reference.within(profile))
+            reference = reference.within(profile)
+            rows += _errors("table", summed(profile), gpu, reference)
         rows += _errors("roofline", Roofline(gpu, load_model(reference.model), size), gpu, reference)
     return rows
 
