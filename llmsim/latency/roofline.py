@@ -2,7 +2,7 @@
 
 Williams, Waterman, Patterson, "Roofline", CACM 2009. The efficiencies are fractions of the peak rates:
 rounded figures for large operators, the same for every GPU and fitted to none. Against the reference
-steps (`step_errors`) the median error is 3 to 15 % and the 90th percentile 8 to 24 %, by GPU and model.
+steps (`step_errors`) the median error is 3 to 16 % and the 90th percentile 9 to 24 %, by GPU and model.
 
 Experts: those that n tokens wake (`Experts.awake`, uniform routing) are read, and k times n tokens are computed.
 Layers with a window read and compute no more than that. Latent attention reads one compressed vector a token.

@@ -20,7 +20,7 @@ from llmsim.latency.table import StepTable
 SIZES = (1, 2, 4, 8)  #: GPUs of one node
 BLOCK_TOKENS = 16
 #: median absolute errors of the roofline against composed steps, by GPU and model (`llmsim validate steps`)
-ROOFLINE_ERROR = "3 to 15 % against composed steps of dense models"
+ROOFLINE_ERROR = "3 to 16 % against composed steps of dense models"
 
 
 class Found(Profile):
