@@ -105,7 +105,7 @@ def decode_times(operators: Operators, model: Architecture, gpus: int) -> tuple[
         sequences=tuple(sequences),
         context_tokens=tuple(contexts),
         time_s=tuple(rounded(row) for row in grid),
-        measured_context_tokens=tuple(int(table[n].last_valid_index()) for n in sequences),
+        measured_context_tokens=tuple(int(table[n].dropna().index[-1]) for n in sequences),
     )
     return times, notes
 
@@ -134,14 +134,14 @@ def heads_of(model: Architecture, gpus: int, *, windowed: bool = False) -> Heads
 
 def _cleaned(table: pd.DataFrame, *, grows: bool = True) -> tuple[pd.DataFrame, list[str]]:
     """Contexts × sequences without outliers, ascending in both; and the outliers in words."""
-    table = table[[n for n in table.columns if n <= MOST_SEQUENCES]]
-    sequences, contexts = list(map(int, table.columns)), list(map(int, table.index))
-    grid, found = without_outliers(_rows(table, contexts, grows=grows))
+    sequences, contexts = [n for n in map(int, table.columns) if n <= MOST_SEQUENCES], list(map(int, table.index))
+    grid, found = without_outliers(_rows(table[sequences], contexts, grows=grows))
     notes = [
         f"decode attention of {sequences[row]} x {contexts[column]} left out: {factor:.1f} x what its neighbours say"
         for row, column, factor in found
     ]
-    return pd.DataFrame(ascending(grid).T, index=table.index, columns=sequences).where(table.notna()), notes
+    known = table[sequences].notna()
+    return pd.DataFrame(ascending(grid).T, index=table.index, columns=sequences).where(known), notes
 
 
 def attention_grid(table: pd.DataFrame, contexts: Sequence[int], *, grows: bool = True) -> Floats:
@@ -157,7 +157,7 @@ def attention_grid(table: pd.DataFrame, contexts: Sequence[int], *, grows: bool 
 
 def _rows(table: pd.DataFrame, contexts: Sequence[int], *, grows: bool) -> Floats:
     token_s = _kv_token_s(table) if grows else 0.0
-    return np.array([_row(table[n].dropna(), contexts, n * token_s) for n in table.columns])
+    return np.array([_row(table[n].dropna(), contexts, n * token_s) for n in map(int, table.columns)])
 
 
 def _row(measured: pd.Series[float], contexts: Sequence[int], slope_s: float) -> Floats:
