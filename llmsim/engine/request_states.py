@@ -120,10 +120,10 @@ class RequestStates:
     def _change_held(self, hold: Set[int]) -> None:
         """Hold these requests and no others."""
         held, batch = self.held, self.batch
-        for id in sorted([id for id in held if id not in hold]):
+        for id in sorted(held.keys() - hold):
             request = held.take(id)
             batch.join(request, self.output_tokens[id] - request.emitted_before)
-        for id in sorted([id for id in hold if id not in held]):
+        for id in sorted(hold - held.keys()):
             self._hold(id)
 
     def _preempt_in_turn(self, decision: Decision, cache: CachingMemory) -> None:
@@ -189,8 +189,9 @@ class RequestStates:
         request.prefilled_tokens = 0
 
     def _hold(self, id: int) -> None:
-        request = self._known(id, "held")
-        if request.counter is None:
+        request = self.batch.members.get(id)
+        if request is None:
+            self._known(id, "held")
             raise self.wrong(f"request {id} is held, but is not decoding")
         self._leave_batch(request)
         self.held.put(request)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 
 from llmsim.request import RequestView
-from llmsim.scheduler import Decision, InstanceView, positive
+from llmsim.scheduler import DECODE, Decision, InstanceView, positive
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 
 
@@ -37,7 +37,9 @@ class TokenDelay(ChunkedPrefill):
         """
         decision = super().schedule(view)
         now_s, noted, held, preempted = view.now_s, view.notes or (), view.held, decision.preempt
-        resumes = [each for each in noted[bisect_right(noted, (now_s, inf)) :] if each[1] in held]
+        resumes = list(noted[bisect_right(noted, (now_s, inf)) :])
+        if len(noted) != len(held):  # some have left
+            resumes = [each for each in resumes if each[1] in held]
         for request in view.decoding:
             resume_s = self._resume_s(request)
             if now_s < resume_s:
@@ -46,8 +48,10 @@ class TokenDelay(ChunkedPrefill):
             resumes = [each for each in resumes if each[1] not in preempted]
         if not resumes:
             return decision._replace(notes=()) if noted else decision
-        hold = frozenset([id for _, id in resumes])
-        return decision._replace(hold=hold, review_at_s=resumes[0][0], notes=tuple(resumes))
+        hold, review_s, notes = frozenset([id for _, id in resumes]), resumes[0][0], tuple(resumes)
+        if decision is DECODE:
+            return Decision(hold=hold, review_at_s=review_s, notes=notes)  # at half the cost of the same below
+        return decision._replace(hold=hold, review_at_s=review_s, notes=notes)
 
     def _resume_s(self, request: RequestView) -> float:
         """When the reader is down to `lead_tokens` unread tokens."""
