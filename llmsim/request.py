@@ -5,7 +5,7 @@ The true output length lives with the instance (engine/request_states.py), out o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Literal, Protocol
 
@@ -83,6 +83,13 @@ class RequestView(Protocol):
     @property
     def attempt(self) -> int:
         """How many models have answered it in vain, where a router has answers judged."""
+
+    @property
+    def acceptance(self) -> Sequence[int]:
+        """Mean tokens that a step yields of requests of its class, in hundredths, by the number of drafted ones from 0.
+
+        As an engine learns it from what is accepted; only (100,) where nothing is drafted.
+        """
 
     @property
     def emitted_tokens(self) -> int:

@@ -149,6 +149,7 @@ def check(
 def _slowed(instance: InstanceSpec, factor: float) -> InstanceSpec:
     speculation = instance.speculation
     if speculation is not None:
-        times = {drafts: Scaled(latency, factor) for drafts, latency in speculation.latency.items()}
-        speculation = replace(speculation, latency=times)
+        times, mixed = {k: Scaled(latency, factor) for k, latency in speculation.latency.items()}, speculation.mixed
+        slower = None if mixed is None else lambda mix: Scaled(mixed(mix), factor)
+        speculation = replace(speculation, latency=times, mixed=slower)
     return replace(instance, latency=Scaled(instance.latency, factor), speculation=speculation)

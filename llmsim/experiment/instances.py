@@ -229,6 +229,11 @@ def _scheduler(
         )
     options = _by_engine(scenario, number, policy, options) | dict(options)
     made = make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
+    if made.chooses_drafts and not scenario.speculates:
+        raise InputError(
+            f"{scenario.where(*prefix, 'name')}{name} decides how many tokens each request drafts; expected "
+            "[speculation] with num_speculative_tokens of at least 1"
+        )
     if made.needs_slo:
         _check_slos(scenario, name, (*prefix, "name"))
     if made.needs_tenants:

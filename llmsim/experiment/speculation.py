@@ -128,9 +128,17 @@ def _lengths_of_classes(scenario: Scenario, table: SpeculationTable) -> list[Seq
 def _check(scenario: Scenario, scheduler: Scheduler, table: SpeculationTable, *, asynchronous: bool) -> None:
     where, name = scenario.where("speculation"), type(scheduler).__name__
     if not scheduler.honours_speculation:
-        raise InputError(f"{where}{name} does not count drafted tokens; expected chunked_prefill, priority or static")
+        raise InputError(
+            f"{where}{name} does not count drafted tokens; expected adaserve, chunked_prefill, priority or static"
+        )
+    named = "adapt" if table.adapt is not None else "num_speculative_tokens_per_batch_size"
+    if scheduler.chooses_drafts:
+        if table.changes or table.acceptance_kind == "random":
+            named = named if table.changes else "acceptance_kind = 'random'"
+            raise InputError(f"{where}{name} decides itself how many tokens each request drafts; leave {named} out")
+        if asynchronous:
+            raise InputError(f"{where}{name} goes with scheduler.async_scheduling = false")
     if asynchronous and (table.method == "ngram" or table.changes):
-        named = "adapt" if table.adapt is not None else "num_speculative_tokens_per_batch_size"
         named = "method = 'ngram'" if table.method == "ngram" else named
         raise InputError(f"{where}{named} goes with scheduler.async_scheduling = false")
     if scenario.kv_transfer is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from llmsim.errors import InputError, nearest
 from llmsim.figures import (
     abandonment,
+    adaserve,
     alpha,
     chunked_prefill,
     disaggregation,
@@ -44,13 +45,14 @@ FIGURES: dict[str, PaperFigure] = {
         tenants,
         how_long,
         speculation,
+        adaserve,
         routing,
         mixtures,
         kv_memory,
         ranking,
     )
 }
-RELATED = ("slos_serve", "tenants", "how_long", "speculation", "routing")
+RELATED = ("slos_serve", "tenants", "how_long", "speculation", "adaserve", "routing")
 #: figures that are made together; without a name those of the paper are
 PAPER = "paper"
 MODELS = ("mixtures", "kv_memory")

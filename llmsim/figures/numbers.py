@@ -16,6 +16,7 @@ from llmsim.metrics.qoe import qoe
 from llmsim.metrics.score import Score, score
 from llmsim.metrics.sections.answer_quality import AnswerQuality
 from llmsim.metrics.sections.fairness import Fairness
+from llmsim.metrics.sections.speculation import Speculation
 from llmsim.metrics.sections.together import Together
 from llmsim.metrics.slo import GRACE_S, Slo
 from llmsim.metrics.smooth_goodput import User, idle_latency_s
@@ -40,7 +41,7 @@ def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0, forms: boo
     slo, window = experiment.make_slo(scenario), experiment.make_window(scenario)
     emitted = result.record.timelines()
     out = _numbers(result.score, emitted, window, max(result.record.end_s, end_s))
-    out |= _of_classes(result.score) | _of_answers(result.score)
+    out |= _of_classes(result.score) | _of_answers(result.score) | _of_speculation(result.score)
     if forms:
         out |= _forms(emitted, slo, window)
     if len(result.record.transfers["request"]):
@@ -108,6 +109,12 @@ def _of_answers(values: Score) -> dict[str, float]:
         return {}
     out = {"quality": found.mean, "quality_in_slo": found.within_slo, "gpu_s": found.gpu_s_per_request}
     return out | {f"answers_{pool}": share for pool, share in found.answers_of.items()}
+
+
+def _of_speculation(values: Score) -> dict[str, float]:
+    """Of a run in which requests speculate: tokens that a step yields of one."""
+    drafts = values.find(Speculation)
+    return {} if drafts is None else {"acceptance_length": _number(drafts.acceptance_length)}
 
 
 def _handovers(record: Record, timelines: Timelines, end_s: float) -> dict[str, float]:

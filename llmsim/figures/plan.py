@@ -32,6 +32,7 @@ RELATED = {
     "tenants": 7.0,
     "speculation_llama": 8.0,
     "routing": 12.0,
+    "adaserve": 1.0,
 }
 #: offered load as a multiple of that rate; close together where curves peak
 LOADS = (0.3, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.4)

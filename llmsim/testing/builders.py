@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from llmsim.cluster.cluster import Cluster
 from llmsim.engine.memory import CachingMemory
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
+from llmsim.latency.speculative import mean_query_tokens
 from llmsim.record import Record
 from llmsim.request import Role
 from llmsim.router import Router
@@ -20,6 +21,7 @@ from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Scheduler
 from llmsim.slo import Slo
 from llmsim.testing.records import check_gateway, check_in_flight, check_record
+from llmsim.workload.acceptance import draw
 from llmsim.workload.asked import Asked
 from llmsim.workload.classes import Classes
 from llmsim.workload.contract import Workload
@@ -125,6 +127,22 @@ def drawn(rng: np.random.Generator, n: int, rate_per_s: float) -> Workload:
     arrival_s = np.cumsum(rng.exponential(1 / rate_per_s, n))
     prompts, outputs = rng.integers(1, 300, n), rng.integers(1, 120, n)
     return with_guesses(Workload(arrival_s, prompts, outputs, "check"))
+
+
+def drafting(latency: LinearSteps, most: int = 4) -> Speculation:
+    """Let requests draft up to so many tokens, each as many as a policy says; each takes as long as one sequence."""
+
+    def times(mix: Mapping[int, int]) -> LinearSteps:
+        return replace(latency, sequence_s=latency.sequence_s * mean_query_tokens(mix))
+
+    return Speculation(((1, most),), 0, {k: times({k: 1}) for k in range(most + 1)}, mixed=times)
+
+
+def accepting(requests: Workload, rng: np.random.Generator, most: int) -> Workload:
+    """Have drafts of requests accepted with probability 0.8, or 0.4, each after those before it."""
+    rates = np.array([0.8, 0.4])[:, None] ** np.arange(1, most + 1)
+    lengths = [[100, *row] for row in (100 + np.cumsum(np.round(100 * rates), axis=1)).astype(int).tolist()]
+    return replace(requests, acceptance=draw(rng, lengths, rng.integers(0, 2, len(requests)), most))
 
 
 def with_guesses(requests: Workload, seed: int = 0) -> Workload:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from llmsim.request import Outcome, RequestView
 from llmsim.router import FleetView, Router
 from llmsim.scheduler import Around, Decision, InstanceView, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
-from llmsim.testing.builders import LinearSteps, drawn, serve
+from llmsim.testing.builders import LinearSteps, accepting, drafting, drawn, serve
 from llmsim.testing.made import check_made
 from llmsim.testing.records import same
 from llmsim.time_limit import TimeLimited, can_be_limited
@@ -81,13 +82,14 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
     check_made(scheduler)
     rng = np.random.default_rng(seed)
     latency = LinearSteps(sequence_s=0.0001, context_token_s=1e-6)
+    speculation = drafting(latency) if scheduler.chooses_drafts else None
     for rate_per_s, blocks in ((2.0, 1000), (40.0, 1000), (40.0, 60), (1e6, 200)):
         requests = drawn(rng, 60, rate_per_s)
-        records = [
-            serve(requests, _checked(scheduler), latency=latency, num_gpu_blocks=blocks, stretches=stretches)
-            for stretches in (True, False)
-        ]
-        records.append(serve(requests, scheduler, latency=latency, num_gpu_blocks=blocks))  # without a checker between
+        if speculation is not None:
+            requests = accepting(requests, rng, speculation.most)
+        options: dict[str, Any] = {"latency": latency, "num_gpu_blocks": blocks, "speculation": speculation}
+        records = [serve(requests, _checked(scheduler), stretches=stretches, **options) for stretches in (True, False)]
+        records.append(serve(requests, scheduler, **options))  # without a checker between
         outcome = records[0].requests["outcome"]
         allowed = (Outcome.FINISHED, Outcome.REJECTED, Outcome.ABANDONED)
         assert np.isin(outcome, allowed).all(), "a request was neither served nor rejected"

@@ -26,7 +26,7 @@ def test_their_settings_are_shipped_scenarios():
 
 
 def test_groups_are_figures_and_the_papers_own_are_made_without_a_name():
-    assert make.GROUPS["related"] == ("slos_serve", "tenants", "how_long", "speculation", "routing")
+    assert make.GROUPS["related"] == ("slos_serve", "tenants", "how_long", "speculation", "adaserve", "routing")
     assert set().union(*make.GROUPS.values(), make.ALONE) == set(make.FIGURES)
     assert sum(map(len, make.GROUPS.values())) + len(make.ALONE) == len(make.FIGURES)
     with pytest.raises(InputError, match="unknown figure 'relatd'; did you mean 'related'"):
