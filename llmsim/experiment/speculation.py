@@ -114,7 +114,7 @@ def _mean_lengths(scenario: Scenario, table: SpeculationTable) -> Sequence[float
         return _lengths(table)
     weights = np.array([each.weight or 1.0 for each in classes])
     each: NDArray[np.float64] = np.array(_lengths_of_classes(scenario, table))
-    return [float(length) for length in weights @ each / weights.sum()]
+    return [float(length) for length in (weights[:, None] * each).sum(axis=0) / weights.sum()]
 
 
 def _lengths_of_classes(scenario: Scenario, table: SpeculationTable) -> list[Sequence[float]]:

@@ -49,7 +49,7 @@ def _shares(
     within = lasts_s / span_s
 
     def share(used: np.ndarray, limit: float | None) -> float:
-        return float(np.dot(within, used)) / limit if limit else np.nan
+        return float((within * used).sum()) / limit if limit else np.nan
 
     decoding = steps.decoding.astype(float)
     busy, seats = float(lasts_s.sum()) / span_s, share(decoding, spec.scheduler.most_running)

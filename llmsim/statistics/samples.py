@@ -85,7 +85,7 @@ def effective_size(series: Floats) -> float:
     n, centred = len(series), series - series.mean()
     power = np.abs(np.fft.rfft(centred, 1 << (2 * n - 1).bit_length())) ** 2
     covariance = np.fft.irfft(power)[: 2 * (n // 4)]
-    if not len(covariance) or covariance[0] <= ROUNDING * float(series @ series):
+    if not len(covariance) or covariance[0] <= ROUNDING * float((series * series).sum()):
         return float(n)
     pairs = (covariance / covariance[0]).reshape(-1, 2).sum(axis=1)
     ends = np.flatnonzero(pairs <= 0)

@@ -75,10 +75,11 @@ def independent_batches(means: Floats) -> float:
     """
     b = len(means)
     centred = means - means.mean()
-    square = float(centred @ centred)
-    if square <= 1e-24 * max(float(means @ means), 1e-300):
+    square = float((centred * centred).sum())
+    if square <= 1e-24 * max(float((means * means).sum()), 1e-300):
         return float(b)
-    r = float(centred[1:] @ centred[:-1]) / square + 1 / b  # the estimate is too low by 1 / b, even without correlation
+    # the estimate is too low by 1 / b, even without correlation
+    r = float((centred[1:] * centred[:-1]).sum()) / square + 1 / b
     r = min(max(r, 0.0), 1 - 1 / b)
     return b * (1 - r) / (1 + r)
 

@@ -48,7 +48,7 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     for name, number, words in (
         ("inputs", 1000, "bad inputs over all commands, each in a process with limits"),
-        ("kills", 200, "commands killed at a random moment, then run again"),
+        ("kills", 200, "commands killed at a random moment, or their workers, or on a full disk; then run again"),
         ("configurations", 10_000, "random configurations, each run three ways"),
         ("vllm", 500, "random workloads, against a naive engine by vLLM's rules"),
         ("seed", 0, "of everything drawn"),
@@ -91,15 +91,12 @@ def tried(
 
 
 def _kills(folder: Path, seed: int, count: int) -> dict[str, Any]:
-    started_s, found = time.monotonic(), []
-
-    def told(one: kills.Killed) -> None:
-        for fault in one.faults:
-            found.append(_told(f"{one.kind}, {one.signal} at {one.at_share:.2f} (code {one.code}): {fault}"))
-
-    done = kills.kills(folder, count, seed, told)
-    by_kind = Counter(f"{one.kind}, {one.signal}, code {one.code}" for one in done)
-    return {"tried": count, "faults": found, "by_kind": by_kind, "took_s": round(time.monotonic() - started_s)}
+    started_s, found, by_kind = time.monotonic(), [], Counter[str]()
+    for one in kills.kills(folder, count, seed):
+        by_kind[f"{one.kind}, {one.how}, code {one.code}"] += 1
+        found += [_told(f"{one.kind}, {one.how} at {one.share:.2f} (code {one.code}): {fault}") for fault in one.faults]
+    took_s = round(time.monotonic() - started_s)
+    return {"tried": by_kind.total(), "faults": found, "by_kind": dict(sorted(by_kind.items())), "took_s": took_s}
 
 
 def _configurations(seed: int, count: int) -> dict[str, Any]:

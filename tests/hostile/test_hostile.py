@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmsim.scenario import load_scenario
-from tests.hostile import configurations, inputs, limited
+from tests.hostile import configurations, inputs, kills, limited
 
 INPUTS, CONFIGURATIONS, OF_VLLM = 7, 4, 2
 SEED = 0 if os.environ.get("CI") else random.randrange(1000)
@@ -83,3 +83,20 @@ def test_the_harness_ends_what_does_not_end(tmp_path: Path, monkeypatch: pytest.
         return 0
 
     assert limited.limited(sleep, tmp_path).faults() == ["ended by signal 9 after 0.0 s of CPU"]
+
+
+def test_the_harness_sees_what_a_kill_must_not_leave(tmp_path: Path) -> None:
+    expected, found = tmp_path / "expected", tmp_path / "found"
+    for place in (expected, found):
+        (place / "out").mkdir(parents=True)
+        (place / "out" / "score.json").write_text(f'{{"wall_s": {len(place.name)}}}')  # times may differ
+        (place / "out" / "steps.parquet").write_bytes(b"one")
+    assert kills.differences(expected, found) == []
+    (found / "out" / "steps.parquet").write_bytes(b"two")
+    (found / ".out-abcdefgh.part").mkdir()
+    (expected / "out" / "requests.parquet").touch()
+    assert kills.differences(expected, found) == [
+        "out/requests.parquet is missing",
+        ".out-abcdefgh.part is too many",
+        "out/steps.parquet has other bytes",
+    ]

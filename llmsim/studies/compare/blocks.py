@@ -116,7 +116,7 @@ def resampled_means(values: Floats) -> Floats:
     """Means of values (n,), each request as often as its block was drawn; (resamples,)."""
     drawn, block = _drawn(len(values)), _block_of(len(values))
     sums, sizes = np.bincount(block, values, BLOCKS), np.bincount(block, minlength=BLOCKS)
-    return np.asarray((drawn @ sums) / (drawn @ sizes))
+    return np.asarray((drawn * sums).sum(axis=1) / (drawn * sizes).sum(axis=1))
 
 
 def resampled_quantiles(values: Floats, shares: Sequence[float]) -> Floats:

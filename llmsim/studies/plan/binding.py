@@ -104,7 +104,8 @@ def _host_s(steps: dict[str, NDArray[Any]], latency: LatencyModel) -> float:
     """
     if not isinstance(latency, Host):
         return 0.0
-    return float(np.dot(steps["steps"], [_added_s(latency, n) if n else 0.0 for n in steps["decoding"].tolist()]))
+    added_s = [_added_s(latency, n) if n else 0.0 for n in steps["decoding"].tolist()]
+    return float((steps["steps"] * np.array(added_s)).sum())
 
 
 def _added_s(host: Host, decoding: int) -> float:
