@@ -56,6 +56,8 @@ FINE_BATCHES, COARSE_BATCHES = 20, 5
 FALSE_ALARM = 1e-3
 #: standard deviation / mean up to which the number in service is level, so that only the queue can grow
 LEVEL_CV = 0.1
+#: no more than this is said of how much longer a run should be
+MOST_TIMES_AS_LONG = 100.0
 BINS = 800  #: for the warm-up; 160 of MSER-5's means of five
 ROUNDING = 1e-9  #: of a number of periods
 #: chance of finding a period in arrivals that have none
@@ -131,6 +133,7 @@ def judge(
         "waiting_at_last_arrival": int(number_at(arrival_s, waiting_until_s, np.array([stop_s]))[0]),
         "drain_s": max(0.0, float(end_s.max()) - float(arrival_s.max())),
     }
+    evidence["times_as_long"] = _times_as_long(run, growth, evidence)
     return _verdict(run, growth, evidence)
 
 
@@ -255,6 +258,23 @@ def _independence(run: _Run) -> tuple[float, float]:
     serving = present - waiting
     level = serving.std() <= LEVEL_CV * serving.mean()
     return warm_up_s, independent_batches(waiting if level else present)
+
+
+def _times_as_long(run: _Run, growth: _Growth, evidence: Mapping[str, float | int | None]) -> float:
+    """So many times as long a run would have what a steady one needs, if it went on like this; 1: it has it already.
+
+    A queue that seems to grow has few independent batches however long it is watched: twice as long shows whether.
+    """
+    warm_up_s = float(evidence["warm_up_s"] or 0)
+    has = [int((run.counted(warm_up_s) & run.served).sum()) / LEAST_REQUESTS]
+    grows = growth.batches > 0 and growth.per_s > growth.error_per_s
+    independent = float(evidence["independent_batches"] or 0) / LEAST_INDEPENDENT
+    has.append(max(independent, 0.5) if grows else independent)
+    if run.met_service_s > 0:
+        has.append((run.length_s - warm_up_s) / run.met_service_s / LEAST_SERVICE_TIMES)
+    if (periods := run.periods(warm_up_s)) is not None:
+        has.append(periods / LEAST_INDEPENDENT)
+    return min(MOST_TIMES_AS_LONG, max(1.0, 1 / max(min(has), 1e-9)))
 
 
 def _verdict(run: _Run, growth: _Growth, evidence: dict[str, float | int | None]) -> Verdict:

@@ -64,12 +64,17 @@ def what_binds(scenario: Scenario, files: OwnFiles) -> Binding:
     return binding_of(result.record, instance.latency, instance.num_gpu_blocks, instance.scheduler.most_running)
 
 
-def binding_of(record: Record, latency: LatencyModel, num_gpu_blocks: int, seats: int | None) -> Binding:
-    """See what a run had least of, from its steps; `seats` is the most that its scheduler lets run."""
+def binding_of(
+    record: Record, latency: LatencyModel, num_gpu_blocks: int, seats: int | None, *, until_s: float | None = None
+) -> Binding:
+    """See what a run had least of, from its steps until the last arrival, or a given time.
+
+    `seats` is the most that its scheduler lets run.
+    """
     came_s = np.fmax(
         record.requests["arrival_s"], record.requests.get("sent_s", record.requests["arrival_s"])
     )  # of a closed loop, the sending
-    keep = record.steps["start_s"] <= came_s.max()
+    keep = record.steps["start_s"] <= (came_s.max() if until_s is None else until_s)
     steps = {name: column[keep] for name, column in record.steps.items()}
     took_s = steps["end_s"] - steps["start_s"]
     busy_s = max(float(took_s.sum()), 1e-300)

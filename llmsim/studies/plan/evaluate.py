@@ -14,9 +14,15 @@ from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, mean
 from llmsim.studies.plan.measured_runs import Measure, MeasuredPoint
 from llmsim.studies.plan.targets import Target
 
+#: runs of a cluster at a load, at the least
+FEWEST = 2
 CARRIES, FAILS, UNDECIDED = "carries", "fails", "undecided"
-#: a run that was too short is followed by one so many times longer
-LENGTH_FACTOR = 4
+#: runs that cannot tell are followed by runs so many times longer
+LENGTH_FACTOR = 4.0
+#: runs that are too short by those that have what these lack, and a share more; so many times longer, at the least and at the most
+SPARE, LEAST_FACTOR, MOST_FACTOR = 1.15, 1.5, 8.0
+#: half the seeds are enough where they leave this share of the doubt that is asked for
+CLEAR = 0.1
 
 #: (requests, seed) -> the experiment
 ExperimentOf = Callable[[int, int], Scenario]
@@ -33,13 +39,24 @@ class Rules:
     most_requests: int  #: of the longest run
     given: bool = False  #: the requests are those of a trace: one run says all there is to say of them
 
-    def lengths(self) -> Iterator[int]:
-        """Requests of a run, from the first to the longest."""
-        requests = min(self.first_requests, self.most_requests)
-        while requests < self.most_requests:
-            yield requests
-            requests *= LENGTH_FACTOR
-        yield self.most_requests
+    def longer(self, runs: Sequence[MeasuredPoint], requests: int) -> int | None:
+        """Requests of the runs that follow those that cannot tell, by what these lack; None: they were the longest."""
+        if requests >= self.most_requests:
+            return None
+        lacks = [run.evidence.get("times_as_long") for run in runs if run.answer == TOO_SHORT and not run.values]
+        known = [SPARE * times for times in lacks if times is not None]
+        factor = min(MOST_FACTOR, max(LEAST_FACTOR, *known)) if known else LENGTH_FACTOR
+        return min(self.most_requests, round(requests * factor))
+
+    def seeds(self) -> Iterator[int]:
+        """Runs after which the targets are judged: half of the fewest, the fewest, and twice as many again and again."""
+        if (half := self.least_seeds // 2) >= FEWEST:
+            yield half
+        seeds = self.least_seeds
+        while seeds < self.most_seeds:
+            yield seeds
+            seeds *= 2
+        yield self.most_seeds
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class Evaluation:
     probability: float | None  #: that all targets are kept; None where the runs cannot tell
     reason: str
     runs: tuple[MeasuredPoint, ...]
+    crowded: bool = False  #: told by what one instance finishes that never lacks work, without a run of its own
 
     @property
     def steady(self) -> bool:
@@ -76,10 +94,10 @@ class Evaluator:
 
     def __call__(self, instances: int, amount: float, experiment_of: ExperimentOf) -> Evaluation:
         """Answer; every length starts with one run, because overload and too short runs need no more."""
-        for requests in self.rules.lengths():
+        requests: int | None = min(self.rules.first_requests, self.rules.most_requests)
+        while requests is not None:
             answer, probability, reason, runs = self._at_length(partial(experiment_of, requests))
-            if answer != UNDECIDED:
-                break
+            requests = None if answer != UNDECIDED else self.rules.longer(runs, requests)
         return Evaluation(instances, amount, answer, probability, reason, tuple(runs))
 
     def _at_length(
@@ -94,27 +112,30 @@ class Evaluator:
             if runs[-1].answer == runs[0].answer:
                 return FAILS, 0.0, f"{runs[0].answer}: {runs[0].reason}", runs
             return UNDECIDED, None, _too_short(runs), runs
-        seeds = self.rules.least_seeds
-        while True:
+        for seeds in self.rules.seeds():
             self._add(runs, seeds, experiment_of)
             if not all(run.values for run in runs):
                 return UNDECIDED, None, _too_short(runs), runs
-            answer, probability = self._judge(runs)
-            if answer != UNDECIDED or seeds >= self.rules.most_seeds:
-                return answer, probability, self._in_words(runs), runs
-            seeds = min(2 * seeds, self.rules.most_seeds)
+            answer, probability = self._judge(runs, CLEAR if seeds < self.rules.least_seeds else 1.0)
+            if answer != UNDECIDED:
+                break
+        return answer, probability, self._in_words(runs), runs
 
     def _add(self, runs: list[MeasuredPoint], up_to: int, experiment_of: Callable[[int], Scenario]) -> None:
         seeds = range(self.first_seed + len(runs), self.first_seed + up_to)
         runs.extend(self.measure([experiment_of(seed) for seed in seeds]))
 
-    def _judge(self, runs: Sequence[MeasuredPoint]) -> tuple[str, float]:
-        """For several targets: at least 1 - the sum of what each may fail by, at most the least (Bonferroni)."""
+    def _judge(self, runs: Sequence[MeasuredPoint], doubt: float) -> tuple[str, float]:
+        """Decide if no more than this share of the doubt that is asked for is left.
+
+        For several targets: at least 1 - the sum of what each may fail by, at most the least (Bonferroni).
+        """
         each = [self._probability(target, runs) for target in self.targets]
         at_least, at_most = max(0.0, 1 - sum(1 - low for low, _ in each)), min(high for _, high in each)
-        if at_least >= self.rules.confidence:
+        may_err = doubt * (1 - self.rules.confidence)
+        if at_least >= 1 - may_err:
             return CARRIES, at_least
-        return (FAILS, at_most) if at_most <= 1 - self.rules.confidence else (UNDECIDED, at_least)
+        return (FAILS, at_most) if at_most <= may_err else (UNDECIDED, at_least)
 
     def _probability(self, target: Target, runs: Sequence[MeasuredPoint]) -> tuple[float, float]:
         """How probable it is that a target is kept; a given load, such as a trace, keeps it or does not."""

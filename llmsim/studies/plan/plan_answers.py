@@ -17,7 +17,7 @@ from llmsim.studies.plan.binding import Binding, what_binds
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.certainty import ModelCertainty, model_certainty
 from llmsim.studies.plan.evaluate import CARRIES, FAILS, Evaluation, Evaluator, Rules
-from llmsim.studies.plan.guess import likely_instances, most_per_instance, too_few
+from llmsim.studies.plan.guess import Most, likely_instances, most_per_instance, too_few
 from llmsim.studies.plan.loads import USERS, load_of, phase_rates, steady_at
 from llmsim.studies.plan.measured_runs import PAID_USD_PER_HOUR, MeasuredPoint, measure
 from llmsim.studies.plan.plan_question import Question
@@ -129,7 +129,7 @@ class Planner:
     store: RunStore
     progress: Progress | None
     pruned: list[str] = field(default_factory=list)
-    most: dict[str, float | None] = field(default_factory=dict)  #: by the scenario without its load
+    most: dict[str, Most | None] = field(default_factory=dict)  #: by the scenario without its load
     done: int = 0
     left: int = 0
 
@@ -188,37 +188,48 @@ class Planner:
         if table.find == "load":
             size = 1 if candidate.scenario.pool else candidate.scenario.cluster.instances
             return self._searched(candidate, _by_load(self.question, size, most), size)
-        if most is not None and (needed := too_few(load.amount, most) + 1) > 1:
+        if most is not None and (needed := too_few(load.amount, most.rate_per_s) + 1) > 1:
             usd = candidate.usd_per_hour(needed)
             if usd > least_usd:
                 words = f"{candidate.hardware}, {candidate.scheduler}"
                 self.pruned.append(f"{words}: at least {needed}, for {usd:,.2f} USD/h, more than the cheapest found")
                 return None
-        return self._searched(candidate, _by_instances(self.question, candidate, most), None, more=table.more_sizes)
+        return self._searched(candidate, _by_instances(self.question, candidate, most), None)
 
-    def _searched(self, candidate: Candidate, search: Search, size: int | None, *, more: int = 0) -> Answer:
-        """Search for a size at the load asked for, and look at `more` beyond it; or with a size for a load."""
+    def _searched(self, candidate: Candidate, search: Search, size: int | None, amount: float | None = None) -> Answer:
+        """Search for a size at the load asked for, or with a size for a load."""
         found: dict[float, Evaluation] = {}
-        asked = self.question.load.amount
-        evaluate = self._evaluator()
+        asked = self.question.load.amount if amount is None else amount
 
         def holds(x: float) -> bool:
-            instances, amount = (int(x), asked) if size is None else (size, x)
-            found[x] = evaluate(
-                instances,
-                amount,
-                lambda requests, seed: candidate.at(instances=instances, amount=amount, requests=requests, seed=seed),
-            )
+            found[x] = self._evaluation(candidate, *((int(x), asked) if size is None else (size, x)))
             self._evaluated()
             return found[x].answer == CARRIES
 
         good, bad = search(holds)
-        for further in range(int(good or 0) + 1, min(int(good or 0) + more, self.question.table.most_instances) + 1):
-            if good is not None and further not in found:
-                holds(float(further))
         carries, neighbour = (found[x] if x is not None else None for x in (good, bad))
         all_found = tuple(found[x] for x in sorted(found))
-        answer = Answer(self.question.table.find, candidate, carries, neighbour, all_found, None)
+        return self._with_binding(
+            Answer(self.question.table.find, candidate, carries, neighbour, all_found, None), candidate
+        )
+
+    def _evaluation(self, candidate: Candidate, instances: int, amount: float) -> Evaluation:
+        """Whether so many carry so much; what they cannot even finish needs no run of its own."""
+        most = None if candidate.scenario.autoscaling else self._most(candidate)
+        if most is not None and most.overloads(instances, amount):
+            shown = most.evidence(instances, amount)
+            return Evaluation(instances, amount, FAILS, 0.0, f"{shown.answer}: {shown.reason}", (shown,), crowded=True)
+        return self._evaluator()(
+            instances,
+            amount,
+            lambda requests, seed: candidate.at(instances=instances, amount=amount, requests=requests, seed=seed),
+        )
+
+    def _with_binding(self, answer: Answer, candidate: Candidate) -> Answer:
+        """Say what binds, from a run anew: the evaluations kept numbers alone."""
+        most = self._most(candidate)
+        if answer.bound is not None and answer.bound.crowded and most is not None:
+            return replace(answer, binding=most.binding)
         shown = answer.binding_scenario()
         return replace(answer, binding=None if shown is None else what_binds(shown, candidate.files))
 
@@ -273,7 +284,7 @@ class Planner:
 
         return model_certainty(kind, carries.probability or 0.0, carried, safe)
 
-    def _most(self, candidate: Candidate) -> float | None:
+    def _most(self, candidate: Candidate) -> Most | None:
         """What an instance can do at most, measured once for the same instance."""
         key = candidate.scenario.model_copy(update={"workload": Scenario().workload}).model_dump_json()
         if key not in self.most:
@@ -284,17 +295,18 @@ class Planner:
 Search = Callable[[Callable[[float], bool]], tuple[float | None, float | None]]
 
 
-def _by_instances(question: Question, candidate: Candidate, most: float | None) -> Search:
-    largest = question.table.most_instances
+def _by_instances(question: Question, candidate: Candidate, most: Most | None) -> Search:
+    largest, least = question.table.most_instances, 1
     start = 1 if candidate.scenario.pool else question.scenario.cluster.instances
     if most is not None:
-        start = likely_instances(question.load.amount, most)
+        start = likely_instances(question.load.amount, most.rate_per_s)
+        least = max(1, min(too_few(question.load.amount, most.rate_per_s), start))
     steps = _Steps()
     return partial(
         boundary,
         start=float(min(start, largest)),
         easier=lambda n: min(n + steps.next(), largest) if n < largest else None,
-        harder=lambda n: max(n - steps.next(), 1.0) if n > 1 else None,
+        harder=lambda n: max(n - steps.next(), least) if n > least else None,
         between=lambda good, bad: float((good + bad) // 2) if good - bad > 1 else None,
     )
 
@@ -310,9 +322,9 @@ class _Steps:
         return size
 
 
-def _by_load(question: Question, size: int, most: float | None) -> Search:
+def _by_load(question: Question, size: int, most: Most | None) -> Search:
     load, near = question.load, 1 + question.table.resolution
-    start = load.amount if most is None else _rounded(0.85 * size * most)
+    start = load.amount if most is None else _rounded(0.85 * size * most.rate_per_s)
     users, steps = load.key == USERS, _Steps()
 
     def further(amount: float, sign: int) -> float | None:
