@@ -28,6 +28,10 @@ As = Annotated[
         help="Find the largest load as a paper defines it: distserve, sarathi, vidur, mooncake or slos-serve.",
     ),
 ]
+Tornado = Annotated[
+    bool,
+    typer.Option("--tornado", help="Say which assumption moves the answer, with a picture: plan.tornado (minutes)."),
+]
 
 
 @with_shortcuts(OF_PLAN)
@@ -42,6 +46,7 @@ def plan(
     force: Replace = False,
     pictures: choose.Pictures = "png",
     named: As = None,
+    tornado: Tornado = False,
     decision_limit_s: choose.DecisionLimit = None,
     as_json: choose.AsJson = False,
 ) -> None:
@@ -59,7 +64,8 @@ def plan(
 
     formats, executors = choose.formats(pictures), executors_of(jobs, dask)
     files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s, dask)
-    question = planning.read_plan(scenario, changes or [], files, named=named)
+    asked = [*(changes or []), *(["plan.tornado=true"] if tornado else [])]
+    question = planning.read_plan(scenario, asked, files, named=named)
     default = None if as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
     folder = folder_for(out, default, question_of(question), planning.PLAN_FILE, force=force)
     with ExitStack() as stack:

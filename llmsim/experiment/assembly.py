@@ -68,6 +68,10 @@ class Assembly:
         """Return the same parts, but every step takes `factor` times as long."""
         return replace(self, instances=tuple(_slowed(instance, factor) for instance in self.instances))
 
+    def with_outputs(self, factor: float) -> Assembly:
+        """Return the same parts, but every output is `factor` times as long; InputError for conversations."""
+        return replace(self, workload=self.workload.with_outputs(factor))
+
     def simulate(self, *, stepwise: bool = False, progress: Progress | None = None) -> Record:
         """Serve the requests; `stepwise` takes every step on its own, with the same result."""
         requests = len(self.workload)

@@ -96,18 +96,22 @@ def run(
     stepwise: bool = False,
     progress: Progress | None = None,
     step_time_factor: float = 1.0,
+    output_factor: float = 1.0,
     decision_limit_s: float | None = None,
 ) -> Result:
     """Run a scenario; `scheduler` and `latency` take the place of those it names, with the options it gives.
 
     `stepwise` takes every step on its own instead of in stretches: slower, with identical results. With
-    `step_time_factor` every step takes so many times as long. Raises InputError for what the scenario asks and cannot
-    have, and `PolicyError` for what a policy does wrong, or takes longer than `decision_limit_s` to decide.
+    `step_time_factor` every step takes so many times as long, with `output_factor` every output is so many times as
+    long. Raises InputError for what the scenario asks and cannot have, and `PolicyError` for what a policy does wrong,
+    or takes longer than `decision_limit_s` to decide.
     """
     started_s = time.perf_counter()
     assembly = assemble(scenario, scheduler=scheduler, latency=latency, decision_limit_s=decision_limit_s)
     if step_time_factor != 1:
         assembly = assembly.with_step_times(step_time_factor)
+    if output_factor != 1:
+        assembly = assembly.with_outputs(output_factor)
     record = assembly.simulate(stepwise=stepwise, progress=progress)
     blocks, window = assembly.num_gpu_blocks, assembly.window
     received = delivered(scenario, record)

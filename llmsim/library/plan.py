@@ -90,3 +90,5 @@ def keep_plan(planned: AnsweredPlan, scratch: Path, formats: Sequence[str] = ("p
     plots.save(
         plots.pareto_figure(rows, find=planned.question.table.find, caption=told), scratch / "pareto.png", formats
     )
+    if planned.tornado is not None:
+        plots.save(plots.tornado_figure(planned.tornado.to_dict(), caption=told), scratch / "tornado.png", formats)

@@ -117,6 +117,21 @@ class Workload:
         }
         return {name: column[:requests] for name, column in columns.items() if column is not None}
 
+    def with_outputs(self, factor: float) -> Workload:
+        """Return the same requests with outputs `factor` times as long, and what is told of them likewise.
+
+        InputError for conversations, whose later prompts repeat their outputs.
+        """
+        if self.sessions is not None:
+            raise InputError(f"{self.source}: prompts of conversations repeat outputs, whose lengths are those given")
+        asked, predicted = self.asked, self.predicted_output_tokens
+        return replace(
+            self,
+            output_tokens=_scaled(self.output_tokens, factor),
+            predicted_output_tokens=None if predicted is None else _scaled(predicted, factor),
+            asked=None if asked is None else replace(asked, max_tokens=_scaled(asked.max_tokens, factor)),
+        )
+
     def repeated(self, requests: int, times: int) -> Workload:
         """Return the first `requests`, each `times` times in a row, as if all of them came by themselves."""
         if times == 1 and requests == len(self) and self.sessions is None:
@@ -141,3 +156,8 @@ class Workload:
             acceptance=acceptance,
             quality=None if self.quality is None else self.quality.take(index),
         )
+
+
+def _scaled(tokens: NDArray[np.int64], factor: float) -> NDArray[np.int64]:
+    scaled: NDArray[np.int64] = np.maximum(1, np.rint(factor * tokens)).astype(np.int64)
+    return scaled

@@ -11,6 +11,7 @@ from llmsim.reports.plots.run_plots import draw, run_instances, run_latencies, r
 from llmsim.reports.plots.step_times import MeasuredStep, step_times_figure
 from llmsim.reports.plots.style import save
 from llmsim.reports.plots.timelines_plot import spread, timelines_figure
+from llmsim.reports.plots.tornado_plot import tornado_figure
 from llmsim.reports.plots.trace_plot import fit_figure, trace_figure
 from llmsim.reports.plots.validation_plot import validation_figure
 
@@ -31,6 +32,7 @@ __all__ = [
     "spread",
     "step_times_figure",
     "timelines_figure",
+    "tornado_figure",
     "trace_figure",
     "validation_figure",
 ]

@@ -14,8 +14,11 @@ from llmsim.statistics import OVERLOADED, TOO_SHORT, UNSERVED
 from llmsim.studies.plan import AnsweredPlan
 from llmsim.studies.plan.evaluate import Evaluation
 from llmsim.studies.plan.loads import RATE, USERS
+from llmsim.studies.plan.measured_runs import NEARLY_FULL
 from llmsim.studies.plan.plan_answers import Answer
 from llmsim.studies.plan.plan_sentences import in_words
+from llmsim.studies.plan.tornado import Tornado
+from llmsim.studies.sensitivity import OFTEN
 
 LOAD_HEADS = {RATE: "rate/s", USERS: "users"}
 
@@ -42,10 +45,17 @@ def show_plan(planned: AnsweredPlan, folder: Path | None, console: Console | Non
         say(console, f"{refused}{in_words(answer, planned.question.targets)}")
         if answer is planned.best and planned.certainty is not None:
             say(console, str(planned.certainty))
+        if answer.carries is not None and (full := answer.carries.mean(NEARLY_FULL) or 0.0) >= OFTEN:
+            say(
+                console,
+                f"seats are nearly full {100 * full:.0f} % of the time: there a small error of the step times counts",
+            )
         if answer.binding is not None and answer.bound is not None:
             say(console, f"{_of_which(answer, answer.bound)} bound by {answer.binding}")
         console.print(_table(answer))
     _show_changing(console, planned)
+    if planned.tornado is not None:
+        _show_tornado(console, planned, planned.tornado)
     say(
         console,
         "cost by list prices of hardware_profiles or plan.price_usd_per_hour, for output tokens; user tok/s: the "
@@ -76,6 +86,29 @@ def _show_changing(console: Console, planned: AnsweredPlan) -> None:
         shown = " ".join("?" if count is None else str(count) for count in needed)
         rates = " ".join(f"{rate:g}" for rate, _ in planned.phases)
         say(console, styled(("\nfewest instances by phase", "bold"), f": {shown}{mean}; at requests/s: {rates}"))
+
+
+def _show_tornado(console: Console, planned: AnsweredPlan, tornado: Tornado) -> None:
+    """Show which assumption moves the answer, the one that moves it most first."""
+    assert planned.best is not None
+    load, best = planned.best.candidate.load, planned.best
+    assert best.carries is not None
+    said = f"{best.carries.instances} x {best.candidate.hardware} carry {load.text(tornado.amount)} at most"
+    say(
+        console,
+        styled(("\nwhat moves the answer", "bold"), f": {said}, {tornado.usd_per_hour:,.2f} USD/h for what is asked"),
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    for head in ("assumption", "low", "high", f"largest {LOAD_HEADS[load.key]}", "USD/h"):
+        table.add_column(head, justify="right" if head not in ("assumption",) else "left", no_wrap=True)
+    for bar in tornado.bars:
+        ends = (bar.low, bar.high)
+        amounts = " – ".join("none" if end.amount is None else f"{end.amount:.4g}" for end in ends)
+        costs = " – ".join("none" if end.usd_per_hour is None else f"{end.usd_per_hour:,.2f}" for end in ends)
+        table.add_row(bar.assumption, bar.low.said, bar.high.said, amounts, costs)
+    console.print(table)
+    for name, why in tornado.not_varied.items():
+        say(console, f"not varied: {name} ({why})", style="dim")
 
 
 def _name(answer: Answer) -> str:

@@ -19,7 +19,7 @@ FEWEST = 2
 CARRIES, FAILS, UNDECIDED = "carries", "fails", "undecided"
 #: runs that cannot tell are followed by runs so many times longer
 LENGTH_FACTOR = 4.0
-#: runs that are too short by those that have what these lack, and a share more; so many times longer, at the least and at the most
+#: runs that are too short by runs that have what these lack, and a share more; so many times longer at least, at most
 SPARE, LEAST_FACTOR, MOST_FACTOR = 1.15, 1.5, 8.0
 #: half the seeds are enough where they leave this share of the doubt that is asked for
 CLEAR = 0.1
@@ -49,7 +49,7 @@ class Rules:
         return min(self.most_requests, round(requests * factor))
 
     def seeds(self) -> Iterator[int]:
-        """Runs after which the targets are judged: half of the fewest, the fewest, and twice as many again and again."""
+        """Runs after which the targets are judged: half of the fewest, the fewest, then twice as many each time."""
         if (half := self.least_seeds // 2) >= FEWEST:
             yield half
         seeds = self.least_seeds

@@ -57,8 +57,8 @@ class Most:
         return replace(self.point, reason=f"{said}, and {amount:.4g}/s come")
 
 
-def most_per_instance(candidate: Candidate) -> Most | None:
-    """Serve many requests that all come at once.
+def most_per_instance(candidate: Candidate, output_factor: float = 1.0) -> Most | None:
+    """Serve many requests that all come at once, with outputs so many times as long.
 
     None where that is not to be had: users that wait for their answers, conversations, traces.
     """
@@ -71,7 +71,7 @@ def most_per_instance(candidate: Candidate) -> Most | None:
         scenario = crowded.at(
             instances=1, amount=load.amount * CROWDED, requests=requests, seed=candidate.scenario.seed
         ).model_copy(update={"autoscaling": None})
-        record = experiment.run(scenario, **candidate.files.load()).record
+        record = experiment.run(scenario, **candidate.files.load(), output_factor=output_factor).record
         last, requests = requests, min(MOST_GUESSED, max(requests, TURNS * _at_once(record)))
     return _most(scenario, record, candidate)
 
@@ -98,7 +98,7 @@ def _most(scenario: Scenario, record: Record, candidate: Candidate) -> Most | No
     took_s = np.diff(turns_s)
     rate_per_s = turn / float(took_s.mean())
     bounded = len(took_s) >= FEWEST_TURNS and _in_order(record) and not _shares_prefixes(scenario)
-    least_s = took_s.mean() - student_t(1 - CHANCE, len(took_s) - 1) * standard_error(took_s) if bounded else 0.0
+    least_s = float(took_s.mean()) - student_t(1 - CHANCE, len(took_s) - 1) * standard_error(took_s) if bounded else 0.0
     instance = instances_of(scenario, candidate.files)[0]
     binding = binding_of(
         record, instance.latency, instance.num_gpu_blocks, instance.scheduler.most_running, until_s=until_s

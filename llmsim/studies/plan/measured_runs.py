@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from llmsim import experiment
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.experiment.run_scenario import asked_requests, score_delivered
@@ -20,9 +22,12 @@ from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY, TOO_SHORT
 from llmsim.statistics.shares import Clusters
 from llmsim.studies.plan.targets import STAGES, Target, missed_at_other_bounds, missed_by, value
+from llmsim.studies.sensitivity import nearly_full
 
 #: numbers of every steady run, beside those that the targets name
 PAID_USD_PER_HOUR = "autoscaling.usd_per_hour"  #: of instances that come and go
+#: share of the busy time in which a tenth of the seats or less is free
+NEARLY_FULL = "seats_nearly_full"
 ALWAYS_MEASURED = ("output_tokens_per_s", "tpot_s.p50", "ttft_s.p50", "ttft_s.p99")
 
 
@@ -40,6 +45,22 @@ class MeasuredPoint:
     moved: Mapping[str, MovedBounds] = field(default_factory=dict)  #: likewise, if its bounds were others
 
 
+@dataclass(frozen=True, slots=True)
+class Altered:
+    """What is otherwise in a run than its scenario says: all steps, and all outputs, so many times as long."""
+
+    step_times: float = 1.0
+    outputs: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """For the runs' names; "" where nothing is."""
+        steps = "" if self.step_times == 1 else f"-{self.step_times:g}"
+        return steps if self.outputs == 1 else f"{steps}-outputs-{self.outputs:g}"
+
+
+AS_IT_IS = Altered()
+
 #: runs experiments, in any order, and returns what they showed, in theirs
 Measure = Callable[[Sequence[Scenario]], Sequence[MeasuredPoint]]
 
@@ -50,30 +71,40 @@ def measure(
     files: OwnFiles = NO_FILES,
     *,
     finite: bool = False,
-    step_time_factor: float = 1.0,
+    late: bool = False,
+    altered: Altered = AS_IT_IS,
 ) -> MeasuredPoint:
     """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain.
 
-    A `finite` one, a trace or days, is scored whole, unless its queue grows all the time.
+    A `finite` one, a trace or days, is scored whole, unless its queue grows all the time; one that is judged `late` by
+    its later half, likewise.
     """
-    result = experiment.run(scenario, **files.load(), step_time_factor=step_time_factor)
+    result = experiment.run(
+        scenario, **files.load(), step_time_factor=altered.step_times, output_factor=altered.outputs
+    )
     verdict = result.score.section(RunVerdict)
     count = len(result.record.requests["arrival_s"])
     point = MeasuredPoint(scenario.seed, count, verdict.answer, verdict.reason, {}, verdict.evidence)
-    if verdict.answer != STEADY and not (finite and verdict.answer == TOO_SHORT):
+    if verdict.answer != STEADY and not ((finite or late) and verdict.answer == TOO_SHORT):
         return point
-    window = experiment.make_window(scenario) if finite else steady_window(scenario, result, verdict.evidence)
+    window = experiment.make_window(scenario)
+    if late and window == Window():
+        arrival_s = result.delivered.arrival_s
+        window = Window(start_s=float(np.median(arrival_s)), end_s=float(arrival_s.max()))
+    elif not (finite or late):
+        window = steady_window(scenario, result, verdict.evidence)
     asked = asked_requests(result, window)
     kept = Distributions.of(asked)
     missed = {str(target): events for target in targets if (events := missed_by(target, asked, kept)) is not None}
     metrics = [target.metric for target in targets if target.metric != STAGES]
     values = _values(result, window, [*metrics, *ALWAYS_MEASURED])
+    values[NEARLY_FULL] = nearly_full(result, files.load())
     for target in targets:
         if target.metric == STAGES:
             values[STAGES] = 1 - missed[str(target)].events / missed[str(target)].of
     if (paid := result.score.find(PaidInstances)) is not None:
         values[PAID_USD_PER_HOUR] = 3600 * paid.usd / result.record.end_s
-    if step_time_factor != 1:
+    if late or altered != AS_IT_IS:
         return replace(point, values=values, missed=missed)
     others = {str(target): missed_at_other_bounds(target, asked, kept) for target in targets}
     moved = {name: bounds for name, bounds in others.items() if bounds is not None}

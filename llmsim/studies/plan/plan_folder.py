@@ -48,6 +48,8 @@ def _beside(planned: AnsweredPlan) -> dict[str, Any]:
     found: dict[str, Any] = {} if not planned.question.about else {"capacity": planned.question.about}
     if planned.certainty is not None:
         found["with_model_error"] = planned.certainty.to_dict()
+    if planned.tornado is not None:
+        found["tornado"] = planned.tornado.to_dict()
     if planned.autoscaled is not None:
         found["autoscaled"] = _evaluation(planned.autoscaled, planned.autoscaled.evaluations[0])
     if planned.phases:

@@ -82,6 +82,8 @@ class PlanTable(Table):
     phases: Annotated[int, Field(ge=2, le=96)] | None = None
     #: whether to say how sure the best answer is of the step times, too: some more evaluations
     model_error: bool = True
+    #: whether to say which assumption moves the best answer (step times, host, lengths, burstiness …): minutes
+    tornado: bool = False
     #: GPU -> USD for an hour of one, in place of its profile's
     price_usd_per_hour: dict[str, NotNegative] = Field(default_factory=dict)
 

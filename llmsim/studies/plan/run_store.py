@@ -27,9 +27,8 @@ class RunStore:
         self._kept, self._targets, self._files = kept, "\n".join(map(str, targets)), files
         self._known: dict[str, MeasuredPoint] = {}
 
-    def through(self, measure: Measure, step_time_factor: float = 1.0) -> Measure:
-        """Measure only what is not known yet; runs with other step times have other names."""
-        other = "" if step_time_factor == 1 else f"-{step_time_factor:g}"
+    def through(self, measure: Measure, other: str = "") -> Measure:
+        """Measure only what is not known yet; runs of something `other` than the scenario have that name, too."""
 
         def measured(scenarios: Sequence[Scenario]) -> list[MeasuredPoint]:
             keys = [f"{key_of(scenario, self._files)}{other}" for scenario in scenarios]

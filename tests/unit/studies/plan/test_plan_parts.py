@@ -89,11 +89,33 @@ def evaluated(answer_of, value_of=lambda seed: 1.0, targets=(TARGET,), rules=RUL
     return Evaluator(rules, targets, measure)(4, 10.0, lambda n, seed: (n, seed)), asked
 
 
-def test_clear_cases_take_the_least_seeds_and_the_first_length():
+def test_clear_cases_take_half_the_least_seeds_and_the_first_length():
     found, asked = evaluated(lambda n, s: "steady")
 
     assert (found.answer, found.probability) == (CARRIES, pytest.approx(1.0))
+    assert asked == [(1000, 0), (1000, 1)]
+
+
+def test_half_the_seeds_are_not_enough_where_they_leave_more_than_a_tenth_of_the_doubt():
+    """98 % of 2,000 requests and of 4,000: P = 1 - exp(-2000 x 0.002) = 0.98, clear enough only with all four runs."""
+    target = Target("slo.attainment", at_least=True, bound=0.998)
+    found, asked = evaluated(lambda n, s: "steady", targets=(target,))
+
+    assert found.answer == CARRIES
+    assert found.probability == pytest.approx(1 - math.exp(-8), abs=1e-6)
     assert asked == [(1000, seed) for seed in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("times", "requests"),
+    [(1.0, 1_500), (3.0, 3_450), (50.0, 8_000), (None, 4_000)],
+)
+def test_runs_that_are_too_short_say_how_long_the_next_ones_are(times, requests):
+    short = MeasuredPoint(0, 1_000, "too short", "why", {}, {"times_as_long": times})
+
+    assert RULES.longer([short], 1_000) == requests
+    assert RULES.longer([short], 15_000) == 20_000, "no longer than the longest"
+    assert RULES.longer([short], 20_000) is None
 
 
 def test_runs_in_which_all_requests_meet_are_no_surer_than_their_number():

@@ -1,0 +1,258 @@
+"""Answer a question of capacity for every candidate, and say what binds, how sure it is, and what would move it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from llmsim.errors import LlmsimError
+from llmsim.latency.residuals import Kind, kind_of
+from llmsim.scenario import Scenario
+from llmsim.studies.kept_runs import KeptRuns
+from llmsim.studies.plan.binding import what_binds
+from llmsim.studies.plan.candidates import Candidate
+from llmsim.studies.plan.certainty import ModelCertainty, model_certainty
+from llmsim.studies.plan.evaluate import CARRIES, FAILS, Evaluation, Evaluator, Rules
+from llmsim.studies.plan.guess import Most, most_per_instance, too_few
+from llmsim.studies.plan.loads import load_of, phase_rates, steady_at
+from llmsim.studies.plan.measured_runs import AS_IT_IS, Altered, MeasuredPoint, measure
+from llmsim.studies.plan.plan_answers import Answer, AnsweredPlan
+from llmsim.studies.plan.plan_question import Question
+from llmsim.studies.plan.run_store import RunStore
+from llmsim.studies.plan.search import boundary
+from llmsim.studies.plan.searches import Search, by_instances, by_load
+from llmsim.studies.plan.tornado import Tornado, tornado
+
+#: (evaluations done, about how many there will be)
+Progress = Callable[[int, int], None]
+#: a first guess of the evaluations that a candidate takes
+EXPECTED_EVALUATIONS = 6
+#: runs that end at a given time, until_s, are made so many times longer at the most
+UNTIL_LONGER = 16
+#: sizes from the fewest that may bear the error of step times, or a share of those, among which one that does is looked
+#: for
+MORE, MORE_SHARE = 3, 4
+#: requests of one run that answers alone, at the most: what is asked of it moves far more than longer ones would tell
+MOST_OF_ONE = 16_000
+
+
+def make_plan(
+    question: Question, executor: Executor, progress: Progress | None = None, kept: KeptRuns | None = None
+) -> AnsweredPlan:
+    """Answer for every candidate; runs go to `executor`, and the answer does not depend on which that is.
+
+    Runs that are `kept` are not made again, and others are kept as they are made.
+    """
+    return Planner(question, executor, RunStore(kept, question.targets, question.files), progress).plan()
+
+
+@dataclass
+class Planner:
+    """A question on its way to its answers."""
+
+    question: Question
+    executor: Executor
+    store: RunStore
+    progress: Progress | None
+    pruned: list[str] = field(default_factory=list)
+    most: dict[str, Most | None] = field(default_factory=dict)  #: by the scenario without its load
+    done: int = 0
+    left: int = 0
+
+    def plan(self) -> AnsweredPlan:
+        """Answer for every candidate that may be the cheapest, then for the scenario's own rule, and for phases."""
+        answers: list[Answer] = []
+        for i, candidate in enumerate(self.question.candidates):
+            self.left = len(self.question.candidates) - i - 1
+            answer = self._answer(candidate, self._least_usd(answers))
+            if answer is not None:
+                answers.append(answer)
+        found = AnsweredPlan(self.question, tuple(answers), tuple(self.pruned))
+        phases = tuple(self._phases(found.best))
+        return replace(
+            found,
+            autoscaled=self._autoscaled(),
+            phases=phases,
+            certainty=self._certainty(found.best),
+            tornado=self._tornado(found.best),
+        )
+
+    def _least_usd(self, answers: Sequence[Answer]) -> float:
+        costs = [answer.usd_per_hour(answer.carries) for answer in answers if answer.carries]
+        return min(costs, default=math.inf) if self.question.table.find == "instances" else math.inf
+
+    def _rules(self) -> Rules:
+        question, table = self.question, self.question.table
+        first = getattr(question.scenario.workload, "requests", table.most_requests)
+        most = first * UNTIL_LONGER if question.scenario.until_s is not None else table.most_requests
+        if question.load.given:
+            return Rules(table.confidence, 1, 1, first, first, given=True)
+        return Rules(
+            table.confidence, table.least_seeds, table.most_seeds, first, first if question.load.whole else most
+        )
+
+    def _evaluator(self, rules: Rules, altered: Altered = AS_IT_IS, *, late: bool = False) -> Evaluator:
+        question = self.question
+
+        def measure_all(scenarios: Any) -> list[MeasuredPoint]:
+            task = partial(
+                measure,
+                targets=question.targets,
+                files=question.files,
+                finite=question.load.finite,
+                late=late,
+                altered=altered,
+            )
+            try:
+                return list(self.executor.map(task, scenarios))
+            except (BrokenExecutor, CancelledError):
+                raise LlmsimError("a worker process died: out of memory, or killed; try --jobs 1") from None
+
+        name = f"{altered.name}{'-late' if late else ''}"
+        return Evaluator(rules, question.targets, self.store.through(measure_all, name), question.scenario.seed)
+
+    def _keeps(self, candidate: Candidate, altered: Altered, instances: int, amount: float, requests: int) -> bool:
+        """Whether one run keeps every target, as a whole or in its later half: of what moves more than seeds do."""
+        self._evaluated()
+        most = None if candidate.scenario.pool else self._most(candidate, altered.outputs)
+        if most is not None and most.overloads(instances, amount * altered.step_times):
+            return False
+        once = Rules(self.question.table.confidence, 1, 1, requests, requests, given=True)
+        at = partial(candidate.at, instances=instances, amount=amount)
+        evaluate = self._evaluator(once, altered, late=not self.question.load.finite)
+        return evaluate(instances, amount, lambda requests, seed: at(requests=requests, seed=seed)).answer == CARRIES
+
+    def _evaluated(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, max(self.done + 1, EXPECTED_EVALUATIONS) + EXPECTED_EVALUATIONS * self.left)
+
+    def _answer(self, candidate: Candidate, least_usd: float) -> Answer | None:
+        """Answer for a candidate; None for one that would cost more than another that carries."""
+        table, load = self.question.table, self.question.load
+        most = self._most(candidate)
+        if table.find == "load":
+            size = 1 if candidate.scenario.pool else candidate.scenario.cluster.instances
+            return self._searched(candidate, by_load(self.question, size, most), size)
+        if most is not None and (needed := too_few(load.amount, most.rate_per_s) + 1) > 1:
+            usd = candidate.usd_per_hour(needed)
+            if usd > least_usd:
+                words = f"{candidate.hardware}, {candidate.scheduler}"
+                self.pruned.append(f"{words}: at least {needed}, for {usd:,.2f} USD/h, more than the cheapest found")
+                return None
+        return self._searched(candidate, by_instances(self.question, candidate, most), None, more=table.more_sizes)
+
+    def _searched(self, candidate: Candidate, search: Search, size: int | None, *, more: int = 0) -> Answer:
+        """Search for a size at the load asked for, and look at `more` beyond it; or with a size for a load."""
+        found: dict[float, Evaluation] = {}
+        asked = self.question.load.amount
+
+        def holds(x: float) -> bool:
+            found[x] = self._evaluation(candidate, *((int(x), asked) if size is None else (size, x)))
+            self._evaluated()
+            return found[x].answer == CARRIES
+
+        good, bad = search(holds)
+        for further in range(int(good or 0) + 1, min(int(good or 0) + more, self.question.table.most_instances) + 1):
+            if good is not None and further not in found:
+                holds(float(further))
+        carries, neighbour = (found[x] if x is not None else None for x in (good, bad))
+        all_found = tuple(found[x] for x in sorted(found))
+        return self._with_binding(
+            Answer(self.question.table.find, candidate, carries, neighbour, all_found, None), candidate
+        )
+
+    def _evaluation(self, candidate: Candidate, instances: int, amount: float) -> Evaluation:
+        """Whether so many carry so much; what they cannot even finish needs no run of its own."""
+        most = None if candidate.scenario.autoscaling else self._most(candidate)
+        if most is not None and most.overloads(instances, amount):
+            shown = most.evidence(instances, amount)
+            return Evaluation(instances, amount, FAILS, 0.0, f"{shown.answer}: {shown.reason}", (shown,), crowded=True)
+        return self._evaluator(self._rules())(
+            instances,
+            amount,
+            lambda requests, seed: candidate.at(instances=instances, amount=amount, requests=requests, seed=seed),
+        )
+
+    def _with_binding(self, answer: Answer, candidate: Candidate) -> Answer:
+        """Say what binds, from a run anew: the evaluations kept numbers alone."""
+        most = self._most(candidate)
+        if answer.bound is not None and answer.bound.crowded and most is not None:
+            return replace(answer, binding=most.binding)
+        shown = answer.binding_scenario()
+        return replace(answer, binding=None if shown is None else what_binds(shown, candidate.files))
+
+    def _autoscaled(self) -> Answer | None:
+        """See whether the scenario's rule for instances that come and go carries the load, and what it costs."""
+        candidate = self.question.autoscaled
+        if candidate is None:
+            return None
+        start = candidate.scenario.cluster.instances
+        ends: dict[str, Any] = {"easier": lambda n: None, "harder": lambda n: None, "between": lambda good, bad: None}
+        return self._searched(candidate, partial(boundary, start=float(start), **ends), None)
+
+    def _phases(self, best: Answer | None) -> list[tuple[float, Answer]]:
+        """The fewest instances for the rate of each phase, as if it stayed for ever."""
+        if self.question.table.phases is None or best is None:
+            return []
+        known: dict[float, Answer] = {}
+        rates = phase_rates(self.question.scenario, self.question.load, self.question.table.phases)
+        for rate_per_s in rates:
+            if rate_per_s not in known and rate_per_s > 0:
+                asked = steady_at(best.candidate.scenario, rate_per_s)
+                steady = replace(best.candidate, scenario=asked, load=load_of(asked))
+                question = replace(self.question, load=steady.load, candidates=(steady,))
+                phase = replace(self, question=question, left=0)
+                known[rate_per_s] = phase._searched(steady, by_instances(question, steady, self._most(steady)), None)
+                self.done = phase.done
+        return [(rate_per_s, known[rate_per_s]) for rate_per_s in rates if rate_per_s > 0]
+
+    def _certainty(self, best: Answer | None) -> ModelCertainty | None:
+        """How sure the best answer is of its step times, too; None where their error is not known, or not asked for."""
+        kind = None if best is None or not self.question.table.model_error else step_times_of(best)
+        if best is None or best.carries is None or kind is None:
+            return None
+        carries, most, requests = best.carries, self._most(best.candidate), self._requests_of_one(best.carries)
+
+        def carried(factor: float, instances: int = carries.instances) -> bool:
+            return self._keeps(best.candidate, Altered(factor), instances, carries.amount, requests)
+
+        def safe(factor: float) -> int | None:
+            fewest = carries.instances + 1
+            if most is not None and not best.candidate.scenario.pool:
+                fewest = max(fewest, math.ceil(factor * carries.amount / most.upper_per_s))
+            more = range(fewest, fewest + max(MORE, fewest // MORE_SHARE))
+            return None if best.find == "load" else next((n for n in more if carried(factor, n)), None)
+
+        return model_certainty(kind, carries.probability or 0.0, carried, safe)
+
+    def _requests_of_one(self, carries: Evaluation) -> int:
+        longest = max(run.requests for run in carries.runs)
+        return longest if self.question.load.whole else min(longest, MOST_OF_ONE)
+
+    def _tornado(self, best: Answer | None) -> Tornado | None:
+        """Which assumptions move the best answer; None where there is none, or it was not asked for."""
+        if best is None or best.carries is None or not self.question.table.tornado:
+            return None
+        carries = best.carries
+        keeps = partial(self._keeps, instances=carries.instances, requests=self._requests_of_one(carries))
+        usd = best.usd_per_hour(carries)
+        return tornado(best.candidate, step_times_of(best), carries.amount, usd, keeps, find=best.find)
+
+    def _most(self, candidate: Candidate, output_factor: float = 1.0) -> Most | None:
+        """What an instance can do at most, measured once for the same instance."""
+        alone = candidate.scenario.model_copy(update={"workload": Scenario().workload}).model_dump_json()
+        key = f"{alone} {output_factor:g}"
+        if key not in self.most:
+            self.most[key] = most_per_instance(candidate, output_factor)
+        return self.most[key]
+
+
+def step_times_of(answer: Answer) -> Kind | None:
+    """What kind of step times an answer rests on; None for one whose error was not measured."""
+    full = answer.binding is not None and answer.binding.name in ("seats", "memory")
+    return kind_of(answer.candidate.instances()[0].latency, full=full)

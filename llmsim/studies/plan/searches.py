@@ -1,0 +1,87 @@
+"""Along which sizes, or loads, a plan searches, and where it begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from llmsim.studies.plan.candidates import Candidate
+from llmsim.studies.plan.guess import Most, likely_instances, too_few
+from llmsim.studies.plan.loads import USERS
+from llmsim.studies.plan.plan_question import Question
+from llmsim.studies.plan.search import boundary
+
+#: the rate is bracketed in steps that begin with this factor and double, and no further than this many of them
+RATE_STEP, RATE_STEPS = 1.1, 8
+#: share of what instances can do at most at which the largest load is looked for first
+STARTS = 0.85
+
+#: asks whether one size or load after the other holds; returns neighbours (holds there, does not)
+Search = Callable[[Callable[[float], bool]], tuple[float | None, float | None]]
+
+
+def by_instances(question: Question, candidate: Candidate, most: Most | None) -> Search:
+    """The fewest instances that carry the question's load: from what one can do at most, if that is known."""
+    largest, least = question.table.most_instances, 1
+    start = 1 if candidate.scenario.pool else question.scenario.cluster.instances
+    if most is not None:
+        start = likely_instances(question.load.amount, most.rate_per_s)
+        least = max(1, min(too_few(question.load.amount, most.rate_per_s), start))
+    steps = _Steps()
+    return partial(
+        boundary,
+        start=float(min(start, largest)),
+        easier=lambda n: min(n + steps.next(), largest) if n < largest else None,
+        harder=lambda n: max(n - steps.next(), least) if n > least else None,
+        between=lambda good, bad: float((good + bad) // 2) if good - bad > 1 else None,
+    )
+
+
+@dataclass
+class _Steps:
+    """1, 2, 4, …: a search that begins near its end takes a step or two."""
+
+    size: int = 1
+
+    def next(self) -> int:
+        size, self.size = self.size, 2 * self.size
+        return size
+
+
+def by_load(question: Question, size: int, most: Most | None) -> Search:
+    """The largest load of so many instances: from what one can do at most, if that is known."""
+    load = question.load
+    start = load.amount if most is None else rounded(STARTS * size * most.rate_per_s)
+    return along_loads(start, users=load.key == USERS, near=1 + question.table.resolution)
+
+
+def along_loads(start: float, *, users: bool, near: float, step: float = RATE_STEP) -> Search:
+    """The largest load, up to the factor `near`: bracketed in growing steps, then bisected; of users, whole ones."""
+    steps = _Steps()
+
+    def further(amount: float, sign: int) -> float | None:
+        if steps.size >= 2**RATE_STEPS:
+            return None
+        factor = step ** (sign * steps.next())
+        if not users:
+            return rounded(amount * factor)
+        moved = max(1.0, math.floor(amount * factor) if sign < 0 else math.ceil(amount * factor))
+        return None if moved == amount else moved
+
+    def between(good: float, bad: float) -> float | None:
+        if bad / good <= near:
+            return None
+        if users:
+            return float((good + bad) // 2) if bad - good > 1 else None
+        return rounded(math.sqrt(good * bad))
+
+    return partial(
+        boundary, start=start, easier=lambda x: further(x, -1), harder=lambda x: further(x, 1), between=between
+    )
+
+
+def rounded(rate_per_s: float) -> float:
+    """Four digits: a rate that a person can ask for again, still inside a bracket of the finest resolution."""
+    return float(f"{rate_per_s:.4g}")
