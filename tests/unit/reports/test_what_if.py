@@ -32,7 +32,7 @@ num_gpu_blocks = 4000
 ttft_s = 1.0
 tbt_s = 1.0
 [plan]
-targets = ["slo.attainment >= 0.9", "ttft_s.p95 <= 2.0"]
+targets = ["slo.attainment >= 0.91", "ttft_s.p95 <= 2.0"]
 most_requests = 1200
 most_seeds = 4
 model_error = false
