@@ -80,9 +80,9 @@ def read_run(data_dir: Path, name: str) -> TenantsRun:
     table = {key: np.array([float(row[key]) for row in rows]) for key in COLUMNS}
     order = np.argsort(table["arrival_s"], kind="stable")
     was_served = order[table["ttft_s"][order] > 0]
-    whole = {key: table[key][was_served].astype(np.int64) for key in ("client", "prompt_tokens", "output_tokens")}
-    times = {key: table[key][was_served] for key in ("arrival_s", "ttft_s", "e2e_s")}
-    return TenantsRun(name, **whole, **times, refused=len(rows) - len(was_served))
+    client, arrival_s, prompt, output, ttft_s, e2e_s = (table[key][was_served] for key in COLUMNS)
+    whole = [column.astype(np.int64) for column in (client, prompt, output)]
+    return TenantsRun(name, whole[0], arrival_s, whole[1], whole[2], ttft_s, e2e_s, refused=len(rows) - len(was_served))
 
 
 SAME_STEP_S = 0.05  #: first tokens no further apart than this are of one prefill step

@@ -217,9 +217,21 @@ def _notes(pairs: Sequence[Pair], latency: Fitted, rms_s: float) -> tuple[str, .
             f"{', '.join(f'{gap:,.0f}' for gap in _jittered(pair, latency))}; measured {pair.gaps[0]:,.0f}."
             for pair in missed
         ),
+        *(
+            f"{pair.setup.name}: if it charged known outputs in advance, our gap would be {_foreseen(pair, latency):,.0f}."
+            for pair in missed
+            if pair.setup.weights
+        ),
         "Requests that were refused (LShare_rpm) are left out as they were refused: the artifact's windows are not the "
         "token buckets of gateway.limits, and are not replayed. Errors of predictions (pred_50) are drawn anew.",
     )
+
+
+def _foreseen(pair: Pair, latency: Fitted) -> float:
+    """Our gap where outputs are charged with prompts."""
+    assert pair.setup.charges is not None
+    setup = replace(pair.setup, charges=replace(pair.setup.charges, predicted=True))
+    return replayed(pair.measured, setup, latency).largest_gap_tokens(setup.weights)
 
 
 def _jittered(pair: Pair, latency: Fitted) -> list[float]:
