@@ -218,7 +218,7 @@ def _notes(pairs: Sequence[Pair], latency: Fitted, rms_s: float) -> tuple[str, .
             for pair in missed
         ),
         *(
-            f"{pair.setup.name}: if it charged known outputs in advance, our gap would be {_foreseen(pair, latency):,.0f}."
+            f"{pair.setup.name}: with known outputs charged in advance our gap is {_foreseen(pair, latency):,.0f}."
             for pair in missed
             if pair.setup.weights
         ),
