@@ -12,33 +12,12 @@ from llmsim.figures.intervals import interval
 from llmsim.figures.plan import AS_IT_IS, Plan, Sweep
 from llmsim.record import Floats
 from llmsim.reports.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from llmsim.studies.validation.ways_to_draft import CHUNKED, FIRST, FIXED, KINDS, OURS
 
 SETTING = "adaserve"
 #: requests/s: those of the paper's workloads, and beyond, where this instance fails its SLOs at last
 RATES, QUICK_RATES = (2.4, 3.0, 3.6, 4.2, 4.8, 5.4, 6.0), (2.4, 3.6, 4.8, 5.4, 6.0)
 TOP_OF_PAPER = 4.8
-OURS, CHUNKED, FIRST = "AdaServe", "chunked prefill", "prefill first"
-#: of every draft that follows on accepted ones, this share is accepted, as in the scenario
-ACCEPTED = 0.7
-
-
-def fixed(drafts: int) -> tuple[str, ...]:
-    """The scenario with so many drafts for all, under vLLM's scheduler."""
-    rates = [round(ACCEPTED**k, 3) for k in range(1, drafts + 1)]
-    return (
-        "scheduler={name='chunked_prefill', max_num_batched_tokens=2048, max_num_seqs=128}",
-        f"speculation.num_speculative_tokens={drafts}",
-        f"speculation.acceptance_rates={rates}",
-    )
-
-
-FIXED = {f"{drafts} drafts": fixed(drafts) for drafts in (4, 6, 8)}
-KINDS: dict[str, tuple[str, ...]] = {
-    OURS: (),
-    **FIXED,
-    CHUNKED: ("scheduler={name='chunked_prefill', max_num_batched_tokens=512, max_num_seqs=256}", "speculation=null"),
-    FIRST: ("scheduler={name='fcfs'}", "speculation=null"),
-}
 LOOKS = dict(
     zip(KINDS, ((RED, "D"), (BLUE, "o"), (PURPLE, "v"), (ORANGE, "s"), (GREEN, "^"), (GREY, "x")), strict=True)
 )
