@@ -18,6 +18,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 
 from llmsim.engine.block_copies import Copies
+from llmsim.engine.block_growth import Growth
 from llmsim.engine.block_paths import BlockPaths, Path
 from llmsim.engine.cache_nodes import Holding, Node, Run
 from llmsim.engine.free_queue import FreeQueue
@@ -35,15 +36,14 @@ class BlockCache(KVMemory):
     __slots__ = (
         "_copies",
         "_growing",
+        "_growth",
         "_holdings",
         "_nodes",
         "_order",
         "_paths",
         "_queue",
         "_reserved",
-        "_steps_until_more",
         "_undo",
-        "_unknown",
     )
 
     def __init__(self, total_blocks: int, block_tokens: int, paths: BlockPaths) -> None:
@@ -58,8 +58,7 @@ class BlockCache(KVMemory):
         self._order = 0
         self._growing = 0  # requests that decode and make more known
         self._reserved = 0  # of the free blocks: as good as handed out, and in the queue no more
-        self._steps_until_more: int | None = None  # since a scheduler was last asked
-        self._unknown: Callable[[Request, int], int] | None = None  # tokens of a request that are counted ahead
+        self._growth = Growth(block_tokens)
 
     # Looking -----------------------------------------------------------------------------------------------
 
@@ -74,7 +73,7 @@ class BlockCache(KVMemory):
         at = bisect_left(nodes, True, key=lambda number: number not in known) - 1
         found = min(known[nodes[at]].known, stops[at], most) if at >= 0 else 0
         if found < most and growing:
-            self._note_growth(growing, ahead)
+            self._growth.note(growing, ahead)
         return found
 
     def blocks_in_use(self, id: int, blocks: int) -> int:
@@ -298,51 +297,16 @@ class BlockCache(KVMemory):
             if node is None:
                 break
             growing += node.growing
-        size = self.block_tokens
         if len(growing) == 1:
-            (holding,) = growing
-            self._extend(holding, min(self._tokens(holding, ahead) // size, holding.path.stops[-1]))
+            self._extend(growing[0], self._growth.places(growing[0], ahead))
         else:
-            self._extend_in_order(growing, ahead)
+            for holding, place in self._growth.in_order(growing, ahead):  # the first one's copy is the oldest
+                self._extend(holding, place)
         return [holding for holding in growing if holding.grows is not None]
-
-    def _extend_in_order(self, growing: list[Holding], ahead: int) -> None:
-        """Let requests hold what they have filled, block by block: the first one's copy is the oldest."""
-        size = self.block_tokens
-        filled = []
-        for holding in growing:
-            tokens = self._tokens(holding, ahead)
-            for place in range(holding.places + 1, min(tokens // size, holding.path.stops[-1]) + 1):
-                filled.append((holding.filled_at(place, size, tokens), holding.order, place, holding))
-        for _, _, place, holding in sorted(filled):
-            self._extend(holding, place)
-
-    def _tokens(self, holding: Holding, ahead: int) -> int:
-        """Tokens of a decoding request that are computed, and known, once `ahead` steps more are."""
-        if holding.gave_back_at >= 0:
-            return holding.gave_back_at
-        tokens = holding.tokens(ahead)
-        if self._unknown is None:
-            return tokens
-        assert holding.grows is not None
-        return tokens - self._unknown(holding.grows, ahead)
 
     def count_ahead(self, unknown: Callable[[Request, int], int]) -> None:
         """Have tokens of decoding requests counted that are not known yet, though their place in memory is taken."""
-        self._unknown = unknown
-
-    def _note_growth(self, growing: list[Holding], ahead: int) -> None:
-        """Note when one of these requests fills its next block."""
-        size = self.block_tokens
-        steps = min(self._steps_to(holding, (holding.places + 1) * size, ahead) for holding in growing)
-        self._steps_until_more = min(steps, self._steps_until_more or steps)
-
-    def _steps_to(self, holding: Holding, tokens: int, ahead: int) -> int:
-        """Steps until so many tokens of a decoding request are known, beyond `ahead`."""
-        request = holding.grows
-        if request is None or request.pace is None or request.counter is None:
-            return tokens - self._tokens(holding, ahead)
-        return request.pace.step_that_knows(tokens) - request.counter.steps - ahead
+        self._growth.count_ahead(unknown)
 
     # Blocks ------------------------------------------------------------------------------------------------
 

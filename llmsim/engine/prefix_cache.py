@@ -31,11 +31,11 @@ class PrefixCache(BlockCache, CachingMemory):
 
     def ask(self) -> None:
         """Forget what there was to wait for when the scheduler was last asked."""
-        self._steps_until_more = None
+        self._growth.steps_until_more = None
 
     def steps_until_more(self) -> int | None:
         """Decode steps until a request that was looked up may find more: one that decodes fills a block."""
-        return self._steps_until_more
+        return self._growth.steps_until_more
 
     def admission(self, chunks: Sequence[Portion], decode_blocks: int, decode: bool) -> Admission:
         """Ask what waiting requests find, admitted one after another in one step."""

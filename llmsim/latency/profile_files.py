@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -89,6 +90,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not TOML ({error})") from None
 
 
+@cache
 def profiles_dir() -> Path:
     """Folder hardware_profiles: inside an installed wheel, else beside the package in a checkout."""
     package = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ from llmsim.studies.compare.differences import differences, relative_difference
 from llmsim.studies.compare.side_runs import run_all
 
 REQUESTS, LOAD, LONGER = 40, 0.2, 1.02
-REPETITIONS, SEEDS = 100, 3
+REPETITIONS, SEEDS = 60, 3
 ONE_SEAT = """\
 [workload]
 requests = {requests}
