@@ -1,4 +1,4 @@
-"""Where tests find this checkout, what it ships, and the evidence that does not belong into it."""
+"""Where tests find this checkout, what it ships, the evidence that does not belong into it; and how long they look."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ HARDWARE_PROFILES = ROOT / "hardware_profiles"
 #: public traces, operator measurements and measured runs; far too large to ship
 DATA = Path(os.environ.get("LLMSIM_DATA", ROOT.parent / "shared" / "data"))
 
+#: with LLMSIM_LONG=1 random cases are ten times as many as those that fit into minutes
+LONG = os.environ.get("LLMSIM_LONG", "0") != "0"
+
 #: small inputs that once went wrong, each with a README; beside the data
 CASES = DATA.parent / "cases"
+
+
+def cases(count: int) -> int:
+    """How many random cases a test has: `count`, and ten times as many in the long form."""
+    return 10 * count if LONG else count
 
 
 def case(name: str) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -97,9 +98,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("a policy or plug-in ended the program (sys.exit); nothing was written", BAD_INPUT)
 
 
+@cache
+def _command() -> Callable[..., Any]:
+    """What Typer makes of all verbs: it takes as long as a small run, so that a process does it once."""
+    return typer.main.get_command(app)
+
+
 def _main(arguments: Sequence[str] | None) -> int:
     try:
-        code = app(args=arguments, prog_name="llmsim", standalone_mode=False)
+        code = _command()(args=arguments, prog_name="llmsim", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(NOTHING_WRITTEN, INTERRUPTED)
     except BrokenPipeError:

@@ -23,7 +23,7 @@ from llmsim.workload.patience import Patience
 from tests.oracles import async_naive
 from tests.oracles.vllm_naive import Engine
 from tests.oracles.vllm_workloads import drawn
-from tests.places import DATA, needs
+from tests.places import DATA, cases, needs
 
 FOLDER = DATA / "peers" / "vllm"
 
@@ -52,7 +52,7 @@ def test_every_request_fares_as_under_vllms_own_scheduler(stretches):
 
 @pytest.mark.parametrize("caching", [False, True])
 @pytest.mark.parametrize("policy", ["fcfs", "priority"])
-@pytest.mark.parametrize("seed", [53, 58, 154, 207, 297, *range(60, 90)])
+@pytest.mark.parametrize("seed", [53, 58, 154, 207, 297, *range(60, 60 + cases(14))])
 def test_random_workloads_fare_as_with_a_naive_engine(seed, policy, caching):
     settings, times, requests = drawn(seed, prefix_caching=caching, policy=policy)
     engine = Engine(settings, times, requests).run(2)
@@ -79,7 +79,7 @@ def loads(draw):
     return requests, known, np.inf if patience is None else patience * TICK_S
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(
     load=loads(),
     times=st.sampled_from(TIMES),

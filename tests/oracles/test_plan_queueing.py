@@ -70,8 +70,8 @@ def queue(servers, rate_per_s, requests, seed):
     )
 
 
-def planner(target):
-    rules = Rules(confidence=0.95, least_seeds=3, most_seeds=12, first_requests=2000, most_requests=30_000)
+def planner(target, most_seeds=12, most_requests=30_000):
+    rules = Rules(0.95, least_seeds=3, most_seeds=most_seeds, first_requests=2000, most_requests=most_requests)
     return Evaluator(rules, [target], lambda runs: [queue(*run) for run in runs])
 
 
@@ -115,7 +115,7 @@ def test_a_plan_finds_the_servers_that_erlang_c_gives(load, metric, theory, boun
 
 def test_waits_of_the_queue_are_those_of_the_formula():
     """The oracle itself: what the plan measures is M/M/k, within three standard errors and a step."""
-    runs = [queue(6, 4.0 / MEAN_S, 20_000, seed) for seed in range(4)]
+    runs = [queue(6, 4.0 / MEAN_S, 10_000, seed) for seed in range(4)]
     for metric, theory in (("queueing_s.mean", mean_wait_s), ("queueing_s.p90", p90_wait_s)):
         values = np.array([run.values[metric] for run in runs])
         error = values.std(ddof=1) / math.sqrt(len(values))
@@ -125,7 +125,7 @@ def test_waits_of_the_queue_are_those_of_the_formula():
 
 
 def test_fewer_servers_than_erlangs_are_never_said_to_carry():
-    evaluate = planner(Target("queueing_s.mean", at_least=False, bound=1e6))
+    evaluate = planner(Target("queueing_s.mean", at_least=False, bound=1e6), most_seeds=4, most_requests=10_000)
     rate_per_s = 4.0 / MEAN_S
     answers = {k: evaluate(k, rate_per_s, lambda n, seed, k=k: (k, rate_per_s, n, seed)).answer for k in (3, 4, 5)}
 

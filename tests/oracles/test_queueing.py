@@ -85,7 +85,7 @@ def test_mm1_waits(policy, load):
 
 @pytest.mark.parametrize(("policy", "load"), [("fcfs", 0.3), ("fcfs", 0.6), ("chunked_prefill", 0.6)])
 def test_md1_waits(policy, load):
-    _, wait_s = waits_s(constant_work(load, 30_000), ONE_SEAT[policy])
+    _, wait_s = waits_s(constant_work(load, 20_000), ONE_SEAT[policy])
 
     assert_mean(wait_s, md1_s(load))
 
@@ -130,7 +130,7 @@ def test_poisson_split_at_random_is_poisson():
 def test_looking_at_more_queues_shortens_waits():
     """Join the shortest queue < power of two choices < random, by many standard errors of replications."""
     load, servers, seeds = 0.9, 8, range(5)
-    runs = [exponential_work(load, 2_000, seed, servers) for seed in seeds]
+    runs = [exponential_work(load, 1_500, seed, servers) for seed in seeds]
     means = {
         router: np.array([waits_s(r, ONE_SEAT["fcfs"], instances=servers, router=router)[1].mean() for r in runs])
         for router in (LeastOutstanding(), PowerOfTwo(), Random())
@@ -147,7 +147,7 @@ def test_power_of_two_meets_the_supermarket_model():
 
     The formula is the limit of many servers; 100 of them stay about half a per cent longer at this load.
     """
-    load, servers, n = 0.8, 100, 30_000
+    load, servers, n = 0.8, 100, 20_000
     requests = exponential_work(load, n, servers=servers)
     record, _ = waits_s(requests, ONE_SEAT["fcfs"], instances=servers, router=PowerOfTwo())
     stay_s = (record.requests["end_s"] - record.requests["arrival_s"])[n // 8 :]  # it starts empty

@@ -105,7 +105,7 @@ def test_two_classes_wait_as_cobham_says():
 
 def test_a_worse_prediction_waits_longer_until_it_is_no_better_than_none():
     """The same requests and the same errors, scaled: paired. A prediction of other requests is none at all."""
-    runs = [drawn(0.75, 2_000, seed) for seed in range(5)]
+    runs = [drawn(0.75, 1_500, seed) for seed in range(4)]
     dial = [0.0, 0.5, 1.0, 2.0, 4.0]
     sjf = ShortestPredictedFirst(max_num_seqs=1)
     means_s = np.array(

@@ -11,7 +11,7 @@ from llmsim.studies.validation.sglang_runs import Batch, SglangRun, Step, worklo
 from tests.oracles.sglang_naive import Naive, Settings
 from tests.oracles.sglang_peers import WORKLOADS, peers
 from tests.oracles.sglang_workloads import drawn
-from tests.places import DATA, needs
+from tests.places import DATA, cases, needs
 
 RATIO = 12  # place of new_token_ratio in a step
 
@@ -72,12 +72,12 @@ def compared(seed, **fixed):
     )
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(cases(16)))
 @pytest.mark.parametrize("policy", ["fcfs", "lpm"])
 def test_random_workloads_with_the_radix_cache(seed, policy):
     assert compared(seed, radix_cache=True, schedule_policy=policy).first is None
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(cases(16)))
 def test_random_workloads_without_it(seed):
     assert compared(seed, radix_cache=False).first is None

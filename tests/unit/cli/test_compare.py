@@ -22,6 +22,7 @@ latency = "roofline"
 """
 
 
+@pytest.mark.draws
 @pytest.fixture
 def little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)

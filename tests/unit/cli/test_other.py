@@ -36,6 +36,7 @@ def test_list_names_what_there_is(kind: str, some: str, capsys: pytest.CaptureFi
     assert set(names) <= set(plain)
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize(
     "kind", ["schedulers", "routers", "latencies", "arrivals", "lengths", "traces", "scenarios", "engines"]
 )

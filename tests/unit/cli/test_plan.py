@@ -75,6 +75,7 @@ def planned(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.draws
 def test_a_plan_is_printed_and_kept(file, tmp_path, capsys):
     assert main(["plan", file]) == 0
     printed = capsys.readouterr().out

@@ -20,6 +20,7 @@ def operators() -> Path:
     return evidence("profiles/ops")
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("latency", ["table", "roofline"])
 def test_show_prints_step_times_and_draws(latency: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "steps.png"
@@ -40,6 +41,7 @@ def test_every_panel_says_what_its_dots_are() -> None:
     assert figure.axes[1].get_legend().get_texts()[0].get_text() == "1 sequence"
 
 
+@pytest.mark.draws
 def test_show_draws_reference_steps(operators: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = str(tmp_path / "steps.png")
 

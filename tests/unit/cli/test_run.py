@@ -144,6 +144,7 @@ def test_a_trace_is_run_whole_and_in_part(small: str, capsys: pytest.CaptureFixt
     assert part["requests"]["total"] == 2
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("change", ["cluster.max_model_len=10", "workload.requests=1", "until_s=0.8"])
 def test_a_run_with_little_to_show_shows_it(small: str, change: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", small, "--set", change]) == 0

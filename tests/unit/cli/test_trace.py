@@ -71,6 +71,7 @@ def test_cases_that_must_ask(file, message):
     assert message in str(llmsim("show", case(file)).exception)
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize(
     ("file", "options", "expected"),
     [

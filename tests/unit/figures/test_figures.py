@@ -74,6 +74,7 @@ def test_settings_are_shipped_scenarios() -> None:
     assert {f"paper/{name}" for name in plans.SETTINGS | plans.DISAGGREGATED} <= scenario_names().keys()
 
 
+@pytest.mark.draws
 def test_every_figure_can_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """On little data, and as PNG alone: what it says is not looked at here."""

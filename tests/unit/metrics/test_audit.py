@@ -173,7 +173,15 @@ def test_table_picture_and_a_comparison_of_results(
     assert "by delaying  by dropping" in out
     assert "share of the gain that fcfs would show if manipulated so" in out
     assert "tokens/s" not in out.partition("claims over")[2]
+    assert Path("audit.png").is_file()
+
+
+@pytest.mark.draws
+def test_its_picture_is_drawn(overloaded: str, run_cli: Callable[..., str]) -> None:
+    run_cli("audit", overloaded, "--picture", "audit.png")
+
     assert Path("audit.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("audit.png").stat().st_size > 10_000
 
 
 def test_measured_timelines_are_audited(overloaded: str, run_cli: Callable[..., str]) -> None:

@@ -20,6 +20,8 @@ from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
 from llmsim.workload.contract import Workload
 
+pytestmark = pytest.mark.draws
+
 
 def labels(axes: Axes) -> list[str]:
     legend = axes.get_legend()

@@ -126,6 +126,7 @@ def test_unreadable_heat_maps_are_not_drawn_which_is_told(
     assert not (tmp_path / "x" / "heat_maps.png").exists()
 
 
+@pytest.mark.draws
 def test_pictures_are_the_same_bytes_every_time(file: Path, tmp_path: Path) -> None:
     for name in ("one", "other"):
         assert main(["sweep", str(file), "--out", str(tmp_path / name), "--jobs", "1"]) == 0

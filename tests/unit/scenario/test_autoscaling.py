@@ -87,6 +87,7 @@ def test_single_steps_score_the_same(file):
     assert scores[0] == scores[1]
 
 
+@pytest.mark.draws
 def test_a_result_is_printed_drawn_kept_and_read_back(file, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["run", str(file), "--out", str(out)]) == 0

@@ -83,6 +83,7 @@ def test_kv_tokens_of_a_run_are_counted_from_its_times(made_up: Path) -> None:
     assert prompts.max() < run.most_kv_tokens() < everything.max()
 
 
+@pytest.mark.draws
 def test_validate_writes_a_picture_and_every_point(made_up: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = made_up / "out"
 
