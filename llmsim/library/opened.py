@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmsim.metrics.window import Window
     from llmsim.record import Floats, Record, Timelines
     from llmsim.scenario import Scenario
+    from llmsim.scheduler import Scheduler
     from llmsim.statistics import Verdict
 
 #: schedulers that serve first come, first served; the first one in place of those that do not
@@ -153,34 +154,64 @@ def run_scenario(
 ) -> LoadedResult:
     """Run a scenario, and open what happened; and what would have, had the server given up on requests that miss."""
     from llmsim import experiment
-    from llmsim.metrics.audit import ABANDONED
+    from llmsim.metrics.audit import ABANDONED, UNDRAFTED
     from llmsim.scenario import load_scenario
 
     scenario = load_scenario(name, changes)
     opened = _of_run(name, scenario, experiment.run(scenario, progress=progress).record, choices)
     if scenario.scheduler.name not in FIRST_COME and scenario.cluster.engine is None and not scenario.pool:
         opened = replace(opened, first_come=_first_come(name, scenario, changes, progress))
-    bounded = scenario.slo.ttft_s or scenario.slo.e2e_s
-    if not bounded or scenario.abandonment.policy != "never":
-        return opened
-    giving_up = load_scenario(name, [*changes, "abandonment.policy=missed"])
-    other = experiment.run(giving_up, progress=progress)
-    others = {ABANDONED: experiment.as_asked(other.delivered, other.record, giving_up)[0]}
+    others: dict[str, Timelines] = {}
+    if (scenario.slo.ttft_s or scenario.slo.e2e_s) and scenario.abandonment.policy == "never":
+        giving_up = load_scenario(name, [*changes, "abandonment.policy=missed"])
+        others[ABANDONED] = _delivered(giving_up, progress)
+    if scenario.speculates:
+        others[UNDRAFTED] = _delivered(_without_drafts(scenario), progress)
     return replace(opened, others=others)
+
+
+def _delivered(scenario: Scenario, progress: Callable[[int, int], None] | None) -> Timelines:
+    from llmsim import experiment
+
+    other = experiment.run(scenario, progress=progress)
+    return experiment.as_asked(other.delivered, other.record, scenario)[0]
+
+
+def _without_drafts(scenario: Scenario) -> Scenario:
+    """The same without speculation; under vLLM's scheduler if its own decides what is drafted."""
+    from llmsim.scenario import SchedulerChoice
+
+    plain = scenario.model_copy(update={"speculation": None})
+    if not _policy(scenario).chooses_drafts:
+        return plain
+    chosen = {"name": FIRST_COME[0], **_seats_and_budget(scenario)}
+    return plain.model_copy(update={"scheduler": SchedulerChoice.model_validate(chosen)})
+
+
+def _policy(scenario: Scenario) -> type[Scheduler]:
+    from llmsim import discovery
+    from llmsim.scheduler import Scheduler
+
+    return discovery.find("llmsim.schedulers", scenario.scheduler.name, Scheduler)
+
+
+def _seats_and_budget(scenario: Scenario) -> dict[str, Any]:
+    """What another scheduler must have of these: what is given, and that which speculation was checked against."""
+    policy, given = _policy(scenario), scenario.scheduler.options
+    defaults = {key: getattr(policy, key) for key in SEATS_AND_BUDGET} if policy.chooses_drafts else {}
+    return defaults | {key: value for key, value in given.items() if key in SEATS_AND_BUDGET}
 
 
 def _first_come(
     name: str, scenario: Scenario, changes: Sequence[str], progress: Callable[[int, int], None] | None
 ) -> Timelines:
     """Serve the same requests first come, first served, with the seats and the token budget that the policy has."""
-    from llmsim import experiment
     from llmsim.scenario import load_scenario
 
-    kept = {key: value for key, value in scenario.scheduler.options.items() if key in SEATS_AND_BUDGET}
+    kept = _seats_and_budget(scenario)
     options = "".join(f", {key} = {value}" for key, value in kept.items())
     plain = load_scenario(name, [*changes, f'scheduler={{name = "{FIRST_COME[0]}"{options}}}'])
-    other = experiment.run(plain, progress=progress)
-    return experiment.as_asked(other.delivered, other.record, plain)[0]
+    return _delivered(plain, progress)
 
 
 def _opened_run(folder: Path, choices: Choices) -> LoadedResult:

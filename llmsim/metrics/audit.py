@@ -37,7 +37,7 @@ from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve, r
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 
-PACED, DROPPED, ABANDONED = "paced", "dropped", "abandoned"
+PACED, DROPPED, ABANDONED, UNDRAFTED = "paced", "dropped", "abandoned", "undrafted"
 #: relative change below which a metric is unchanged: it would not show in four digits
 MARGIN = 5e-4
 

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit, Change, Row
+from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, UNDRAFTED, Audit, Change, Row
 from llmsim.metrics.class_audit import ClassChange
 from llmsim.reports.terminal import plain_console, say, styled
 
-MANIPULATION_HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned"}
-MANIPULATION_VERBS = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up"}
+MANIPULATION_HEADS = {PACED: "delayed", DROPPED: "dropped", ABANDONED: "abandoned", UNDRAFTED: "plain"}
+MANIPULATION_VERBS = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving up", UNDRAFTED: "no drafts"}
 METRICS_NOTE = (
     "completed: over requests that finished; all: over every request, those cut short as censored. goodput: tokens of "
     "requests within the SLO; wasted: of all others. Smooth goodput: hardened is charged for drops and counts from the "
@@ -87,6 +87,8 @@ def findings(audit: Audit) -> list[str]:
     """Say what the audit found, a sentence or two for each manipulation."""
     out = []
     for key, users in audit.users.items():
+        if key == UNDRAFTED:
+            continue
         gamed = [row for row in audit.rows if row.after[key].gameable]
         smooth = audit.rows[-1].after[key].direction
         changes = f"{users.better:,} users are better off, {users.worse:,} worse, {users.same:,} the same"
@@ -106,7 +108,29 @@ def findings(audit: Audit) -> list[str]:
     honest = [row.metric.name for row in audit.rows if row.metric.name not in gameable]
     if gameable:
         out.append(f"Not fooled here: {_list(honest)}.")
-    return [*out, *_of_classes(audit.classes)]
+    return [*out, *_of_drafts(audit), *_of_classes(audit.classes)]
+
+
+def _of_drafts(audit: Audit) -> list[str]:
+    """Say what drafts do, against none, and where they make times per token shorter and gaps of streams longer."""
+    users = audit.users.get(UNDRAFTED)
+    if users is None:
+        return []
+    said = f"Without drafts (simulated), {users.better:,} users are better off, and {users.worse:,} worse."
+    rows = {row.metric.key: row for row in audit.rows}
+    tpot, gaps = rows["tpot_mean"], rows["tbt_p99"]
+    if (tpot.after[UNDRAFTED].direction, gaps.after[UNDRAFTED].direction) != ("up", "down"):
+        return [f"{said} Mean TPOT and ITL p99 agree about drafts here."]
+    return [
+        f"{said} Mean TPOT and ITL p99 disagree about drafts, which make {_change(tpot)} shorter and {_change(gaps)} "
+        "longer: tokens of a step come together, and the gap after them counts once, not for each of them."
+    ]
+
+
+def _change(row: Row) -> str:
+    """A metric without drafts, and with them."""
+    plain, drafted = (audit_number(v, row.metric.shown_unit) for v in (row.after[UNDRAFTED].value, row.as_is))
+    return f"{row.metric.name} (from {plain} to {drafted} {row.metric.shown_unit})"
 
 
 def _of_classes(classes: Sequence[ClassChange]) -> list[str]:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from llmsim.cli import main
-from llmsim.metrics.audit import audit, manipulable_share
+from llmsim.metrics.audit import UNDRAFTED, audit, manipulable_share
 from llmsim.metrics.manipulate import drop_those_that_miss, first_missed_s
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.record import Timelines
 from llmsim.reports.plots import audit_figure
-from llmsim.reports.tables.audit_tables import audit_number
+from llmsim.reports.tables.audit_tables import audit_number, findings
 from llmsim.request import Outcome
 
 #: vector C of the design notes: its stall of 0.5 s is the 15th gap
@@ -216,3 +216,25 @@ def test_bad_audits_are_one_line(
     captured = capsys.readouterr()
     assert says in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_tpot_and_the_tail_of_the_gaps_disagree_about_drafts(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--set", "workload.requests=60", "--set", "workload.arrivals.rate_per_s=1")
+    assert main(["audit", "speculation", *few, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    of = {row["metric"]: row for row in found["metrics"]}
+    assert [of[key]["undrafted"]["direction"] for key in ("tpot_mean", "tbt_p99")] == ["up", "down"]
+    assert any("Mean TPOT and ITL p99 disagree about drafts, which make" in line for line in found["words"])
+
+
+def test_where_drafts_make_both_shorter_tpot_and_the_gaps_agree() -> None:
+    slower = Timelines.from_token_times([0.0, 0.0], [2 * C, 2 * LATE])
+    made = audit(two_requests(), slo=SLO, user=User(), others={UNDRAFTED: slower})
+    assert "Mean TPOT and ITL p99 agree about drafts here." in findings(made)[-1]
+
+
+def test_an_audit_of_a_scheduler_that_decides_drafts_has_plain_runs_with_its_seats(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["audit", "related/adaserve", "--set", "workload.requests=20", "--json"]) == 0
+    assert {"undrafted", "abandoned"} <= json.loads(capsys.readouterr().out)["users"].keys()
