@@ -13,7 +13,7 @@ import typer
 from llmsim.cli import complete
 from llmsim.cli import shared_options as choose
 from llmsim.cli.option_groups import with_group
-from llmsim.cli.output import ProgressBar, expect, print_json, replacing, requests_of
+from llmsim.cli.output import ProgressBar, expect, print_json, replacing
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.cli.shortcuts import with_shortcuts
 
@@ -123,7 +123,7 @@ def compare(
         kept = stack.enter_context(going_on(folder))
         scratch_files = for_ci.opened(stack)
         at = stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
-        expect(seeds * requests_of(*(side.scenario for side in sides)), seeds * len(sides), jobs)
+        expect(*(side.scenario for side in sides), times=seeds, jobs=jobs)
         progress = stack.enter_context(ProgressBar("requests served"))
         comparison = comparing.compare(
             sides, seeds=seeds, conditions=conditions, force=force, executors=executors, progress=progress, kept=kept

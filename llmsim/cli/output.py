@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 1.0  #: before a bar shows
 #: off a terminal the first line comes after so long, and each after so many times the time of the one before
 FIRST_LINE_S, LINE_FACTOR = 5.0, 2.0
-#: of one process: half of what llmsim bench measures for ordinary scenarios; some take ten times as long
-REQUESTS_PER_S = 20_000
 LONG_S = 20.0  #: shorter work is not announced
+MUCH = 0.5  #: share of the free memory that is worth a word
 _VERBOSE: ContextVar[bool] = ContextVar("verbose", default=False)
 
 
@@ -116,17 +115,27 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def expect(requests: int, runs: int = 1, jobs: int = 1) -> None:
-    """Say on stderr how long work that is not short will take, roughly: requests of all runs together."""
-    seconds = requests / REQUESTS_PER_S / min(jobs, max(runs, 1))
-    if seconds >= LONG_S:
-        of = f"{runs:,} runs of {requests // runs:,} requests" if runs > 1 else f"{requests:,} requests"
-        print(f"{of}: roughly {duration(seconds)}, at {REQUESTS_PER_S:,} requests/s a process", file=sys.stderr)
+def expect(*scenarios: Scenario, times: int = 1, jobs: int = 1) -> None:
+    """Say on stderr how long runs that are not short will take, and how much memory where that is much.
 
+    InputError for what cannot fit into the memory that is free.
+    """
+    from llmsim.experiment.sizes import REQUESTS_PER_S, Size, available_bytes, check_fits, in_gb
 
-def requests_of(*scenarios: Scenario) -> int:
-    """Requests that scenarios draw, all together; those of a trace are not known before it is read."""
-    return sum(getattr(one.workload, "requests", 0) for one in scenarios)
+    for scenario in scenarios:
+        check_fits(scenario)
+    size = Size.of(scenarios, times)
+    at_once = min(jobs, size.runs)
+    seconds, free = size.seconds / at_once, available_bytes()
+    much = free is not None and at_once * size.bytes > MUCH * free
+    if seconds < LONG_S and not much:
+        return
+    of = f"{size.requests:,} requests"
+    if size.runs > 1:
+        of = f"{size.runs:,} runs of {size.requests // size.runs:,} requests"
+    rest = f", and up to {in_gb(at_once * size.bytes)} of memory ({in_gb(free)} are free)" if much and free else ""
+    speed = f"at {REQUESTS_PER_S:,} requests/s a process"
+    print(f"{of}: roughly {duration(seconds)}, {speed}{rest}", file=sys.stderr, flush=True)
 
 
 @contextmanager

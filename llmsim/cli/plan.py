@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from llmsim.cli import shared_options as choose
-from llmsim.cli.output import ProgressBar, expect, print_json, requests_of
+from llmsim.cli.output import ProgressBar, expect, print_json
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.cli.shortcuts import OF_PLAN, with_shortcuts
 
@@ -73,7 +73,7 @@ def plan(
         scratch = stack.enter_context(experiment.staged(folder, planning.PLAN_FILE)) if folder is not None else None
         executor = stack.enter_context(executors())
         runs = planning.EXPECTED_EVALUATIONS * question.table.least_seeds * len(question.candidates)
-        expect(runs * requests_of(question.scenario), runs, jobs or 1)
+        expect(question.scenario, times=runs, jobs=jobs or 1)
         progress = stack.enter_context(ProgressBar("clusters tried"))
         planned = planning.make_plan(question, executor, progress, kept)
         if scratch is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmsim.cli import shared_options as choose
-from llmsim.cli.output import ProgressBar, expect, print_json, replacing, requests_of, told
+from llmsim.cli.output import ProgressBar, expect, print_json, replacing, told
 from llmsim.cli.shortcuts import SCHEDULER, SEED, with_shortcuts
 from llmsim.errors import InputError, LlmsimError
 
@@ -89,7 +89,7 @@ def run(
         saved = _to_save(save_as or [], stack)
         trace = _trace_file(perfetto, stack)
         scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None
-        expect(requests_of(described))
+        expect(described)
         progress = stack.enter_context(ProgressBar("requests served"))
         with told("simulated and scored"):
             result = experiment.run(described, **classes, stepwise=stepwise, progress=progress)

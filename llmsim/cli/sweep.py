@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmsim.cli import shared_options as choose
-from llmsim.cli.output import ProgressBar, expect, print_json, requests_of
+from llmsim.cli.output import LONG_S, ProgressBar, duration, expect, print_json
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.cli.shortcuts import SCHEDULER, with_shortcuts
 from llmsim.errors import InputError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: points that wait for a process while another is computed
 AHEAD = 2
+CHECK_S = 0.0015  #: of a point, before anything runs
 #: a cluster gets many at once: its own scheduler deals them out
 AT_ONCE = 1000
 
@@ -71,11 +72,11 @@ def sweep(
     files = choose.own_files(changes or [], scheduler_file, latency_file, decision_limit_s, dask)
     if dask is not None and jobs is not None:
         raise InputError("--jobs and --dask exclude each other; give one of them")
-    asked = sweeping.read_sweep(scenario, changes or [], axes or [], seeds, files)
+    asked = sweeping.read_sweep(scenario, changes or [], axes or [], seeds, files, said=_many)
     folder = out or RESULTS / f"{folder_name(asked.name)}-sweep"
     executors, in_flight = _executors(dask, jobs or _cores(), len(asked.points))
     words = _command(scenario, changes or [], axes or [], seeds, files, folder, force)
-    expect(requests_of(*(point.scenario for point in asked.points)), len(asked.points), jobs or _cores())
+    expect(*(point.scenario for point in asked.points), jobs=jobs or _cores())
     with ProgressBar("runs") as progress:
         swept = sweeping.run_sweep(
             asked,
@@ -107,6 +108,12 @@ def _executors(address: str | None, jobs: int, points: int) -> tuple[Executors, 
     if jobs == 1:
         return sweeping.in_this_process, 1
     return lambda: process_pool(jobs), AHEAD * jobs
+
+
+def _many(points: int) -> None:
+    """Say how long it takes before anything runs, where points are many."""
+    if (seconds := points * CHECK_S) >= LONG_S:
+        print(f"{points:,} runs: checking them takes roughly {duration(seconds)}", file=sys.stderr, flush=True)
 
 
 def _cores() -> int:

@@ -23,6 +23,7 @@ from llmsim.experiment.instances import make_instances
 from llmsim.experiment.quality import make_escalation, make_quality, quality_in_trace
 from llmsim.experiment.requests import make_workload
 from llmsim.experiment.routing import check_declining, make_disaggregation, make_reports, make_router
+from llmsim.experiment.sizes import check_fits
 from llmsim.experiment.speculation import make_acceptance
 from llmsim.latency.contract import LatencySource
 from llmsim.latency.scaled import Scaled
@@ -101,6 +102,7 @@ def assemble(
     `decision_limit_s` to decide, by the clock on the wall, is refused as `PolicyError`. Raises InputError with place
     and key for what the scenario asks and cannot have.
     """
+    check_fits(scenario)
     router = make_router(scenario)
     slo, user, window = make_slo(scenario), make_user(scenario), make_window(scenario)
     instances = make_instances(scenario, scheduler, latency)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +18,7 @@ R = TypeVar("R")
 #: gives an executor for as long as it works; entered again when its workers were lost
 Executors = Callable[[], AbstractContextManager[Executor]]
 DASK_ANSWERS_WITHIN_S = 10
+DASK_LOGGERS = ("distributed", "tornado", "asyncio")
 
 
 class InThisProcess(Executor):
@@ -41,7 +43,8 @@ def in_this_process() -> Iterator[Executor]:
 def dask(address: str) -> Executors:
     """Return executors of the Dask cluster whose scheduler is at `address`, such as ``tcp://host:8786``.
 
-    Dask itself gives the tasks of a lost worker to others. InputError if dask.distributed is not installed.
+    Dask itself gives the tasks of a lost worker to others. What it logs of a lost scheduler, tracebacks, is not shown:
+    the error says it. InputError if dask.distributed is not installed.
     """
     try:
         import distributed
@@ -57,6 +60,7 @@ def dask(address: str) -> Executors:
         except (OSError, ValueError, TimeoutError) as error:
             raise InputError(f"--dask {address}: no Dask scheduler answers there ({_first_line(error)})") from None
         executor: Executor = client.get_executor(pure=False)
+        _silence_dask()
         try:
             yield executor
         except distributed.KilledWorker as error:
@@ -66,6 +70,13 @@ def dask(address: str) -> Executors:
             client.close()
 
     return connected
+
+
+def _silence_dask() -> None:
+    """For good: it goes on to log while this process ends."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in DASK_LOGGERS:
+            logging.getLogger(name).disabled = True
 
 
 def in_processes(jobs: int) -> Executors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,12 +66,15 @@ def read_sweep(
     axes: Sequence[str] = (),
     seeds: int | None = None,
     files: OwnFiles = NO_FILES,
+    *,
+    said: Callable[[int], None] | None = None,
 ) -> Sweep:
     """Read a scenario's file and what the command line adds; InputError unless every point can be run.
 
     `changes` are ``key=value`` as of ``--set``, `axes` are ``key=values`` and take the place of the file's axis of that
-    name, `files` are those of ``--scheduler-file`` and ``--latency-file``. `seeds` counts
-    from the scenario's own. Raises InputError with the place of what is wrong.
+    name, `files` are those of ``--scheduler-file`` and ``--latency-file``. `seeds` counts from the scenario's own.
+    `said` is told how many runs there will be, before they are checked one by one. Raises InputError with the place of
+    what is wrong.
     """
     source = read_source(path)
     given = [parse_change(text) for text in changes]
@@ -83,6 +86,8 @@ def read_sweep(
     count = math.prod(len(axis.values) for axis in chosen) * len(numbers)
     if count > MOST_POINTS:
         raise InputError(f"{source.file}: {count:,} runs; expected at most {MOST_POINTS:,}")
+    if said is not None:
+        said(count)
     files = files.resolved()
     points = tuple(_points(source, given, chosen, numbers, classes, files))
     return Sweep(points[0].scenario.name, source.file, chosen, numbers, points, files)

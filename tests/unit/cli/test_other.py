@@ -11,6 +11,8 @@ import pytest
 import llmsim
 from llmsim.cli import complete, main
 from llmsim.cli.output import ProgressBar, expect
+from llmsim.experiment import sizes
+from llmsim.scenario import load_scenario
 
 TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,10,3\n0.5,20,4\n120.0,30,5\n"
 
@@ -178,10 +180,46 @@ def test_off_a_terminal_lines_come_at_ever_longer_intervals(capsys, monkeypatch)
 
 
 def test_long_work_is_announced_and_short_work_is_not(capsys):
-    expect(100_000)
-    expect(8_000_000, runs=40, jobs=2)
+    def of(requests):
+        return load_scenario("quickstart", [f"workload.requests={requests}"])
 
+    expect(of(100_000))
+    assert capsys.readouterr().err == ""
+    expect(of(200_000), times=40, jobs=2)
     assert capsys.readouterr().err == "40 runs of 200,000 requests: roughly 3 min, at 20,000 requests/s a process\n"
+
+
+def test_what_may_not_fit_is_announced_and_what_cannot_fit_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr(sizes, "available_bytes", lambda: 1_000_000_000)
+    large = load_scenario("quickstart", ["workload.requests=300_000"])
+    expect(large)
+    assert "roughly 15 s, at 20,000 requests/s a process, and up to 1.1 GB of memory (1.0 GB are free)" in (
+        capsys.readouterr().err
+    )
+    for words in (["run"], ["sweep", "--axis", "cluster.instances=1,2"], ["compare", "--schedulers", "fcfs,static"]):
+        verb, *others = words
+        assert main([verb, "quickstart", *others, "--set", "workload.requests=2_000_001", "--json"]) == 2
+        assert capsys.readouterr().err == (
+            "error: command line: workload.requests: 2,000,001 requests take at least 1.0 GB of memory, 1.0 GB are "
+            "free here: expected at most 2,000,000\n"
+        )
+
+
+def test_memory_that_the_system_does_not_tell_refuses_nothing(monkeypatch):
+    monkeypatch.setattr(sizes, "_lines", lambda _: [])
+    monkeypatch.setattr(sizes, "_limit_of_process", lambda: [])
+    assert sizes.available_bytes() is None
+    sizes.check_fits(load_scenario("quickstart", ["workload.requests=50_000_000"]))
+
+
+def test_memory_is_the_least_that_machine_group_and_process_leave(monkeypatch):
+    told = {"/proc/meminfo": ["MemTotal: 9 kB", "MemAvailable: 4 kB"], "/sys/fs/cgroup/memory.max": ["5000"]}
+    told["/sys/fs/cgroup/memory.current"] = ["2000"]
+    monkeypatch.setattr(sizes, "_limit_of_process", lambda: [10_000])
+    monkeypatch.setattr(sizes, "_lines", lambda file: told[file])
+    assert sizes.available_bytes() == 3000
+    told["/sys/fs/cgroup/memory.max"] = ["max"]
+    assert sizes.available_bytes() == 4096
 
 
 def test_verbose_tells_how_long_parts_take_and_where_an_error_comes_from(tmp_path, monkeypatch, capsys):

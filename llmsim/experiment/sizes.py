@@ -1,0 +1,110 @@
+"""How long a run takes and how much memory, roughly and before it begins; and what cannot fit is refused.
+
+Measured on quickstart with `resource.getrusage`: 530 bytes a request of one output token, 1,500 to 4,200 a request of
+440, most of them for steps that are looked at one by one; 0.3 ms an instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmsim.errors import InputError
+from llmsim.scenario import Scenario
+
+#: of one process: half of what llmsim bench measures for ordinary scenarios; some take ten times as long
+REQUESTS_PER_S = 20_000
+RUN_S = 0.01  #: of a run of few requests
+INSTANCE_S = 3e-4
+#: steps that a long prompt is cut into are taken one by one
+STEP_S, STEP_TOKENS = 2e-5, 8192
+#: no run has been seen that takes less a request
+LEAST_BYTES = 500
+SMALL_BYTES = 100_000_000  #: fits anywhere: nothing is asked
+TOKEN_BYTES = 8  #: an output token more, where few requests share a step
+OUTPUT_TOKENS = 400  #: of requests whose lengths have no mean of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What runs take, one after another."""
+
+    runs: int
+    requests: int  #: of all runs together; those of a trace are not known before it is read
+    seconds: float
+    bytes: float  #: of the largest run, at most
+
+    @classmethod
+    def of(cls, scenarios: Iterable[Scenario], times: int = 1) -> Size:
+        """Add up runs of scenarios, each so many times."""
+        sizes = [_of(scenario) for scenario in scenarios]
+        return cls(
+            times * len(sizes),
+            times * sum(size.requests for size in sizes),
+            times * sum(size.seconds for size in sizes),
+            max((size.bytes for size in sizes), default=0.0),
+        )
+
+
+def _of(scenario: Scenario) -> Size:
+    requests = getattr(scenario.workload, "requests", 0)
+    lengths = getattr(scenario.workload, "lengths", None)
+    said = {} if lengths is None else lengths.options
+    prompt_tokens = said.get("prompt_tokens", said.get("prompt_mean_tokens", 0))
+    output_tokens = said.get("output_tokens", said.get("output_mean_tokens", OUTPUT_TOKENS))
+    instances = sum(cluster.instances for _, cluster in scenario.pools)
+    steps = requests * (prompt_tokens // STEP_TOKENS)
+    seconds = RUN_S + requests / REQUESTS_PER_S + INSTANCE_S * instances + STEP_S * steps
+    return Size(1, requests, seconds, requests * (LEAST_BYTES + TOKEN_BYTES * output_tokens))
+
+
+def check_fits(scenario: Scenario) -> None:
+    """Refuse more requests than the memory at hand can hold, whatever they do; InputError with both numbers."""
+    requests = getattr(scenario.workload, "requests", 0)
+    if LEAST_BYTES * requests < SMALL_BYTES:
+        return
+    available = available_bytes()
+    if available is not None and LEAST_BYTES * requests > available:
+        raise InputError(
+            f"{scenario.where('workload', 'requests')}{requests:,} requests take at least "
+            f"{in_gb(LEAST_BYTES * requests)} of memory, {in_gb(available)} are free here: expected at most "
+            f"{available // LEAST_BYTES:,}"
+        )
+
+
+def in_gb(size: float) -> str:
+    """Write bytes for a message."""
+    return f"{size / 1e9:.1f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
+
+
+def available_bytes() -> int | None:
+    """Memory that a process may take here; None where the system does not say."""
+    return min([*_limit_of_process(), *_free_of_machine(), *_free_of_group()], default=None)
+
+
+def _limit_of_process() -> list[int]:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return [] if limit == resource.RLIM_INFINITY else [limit]
+
+
+def _free_of_machine() -> list[int]:
+    lines = _lines("/proc/meminfo")
+    return [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+
+
+def _free_of_group() -> list[int]:
+    """What the control group, version 2, of a container leaves."""
+    most, taken = _lines("/sys/fs/cgroup/memory.max"), _lines("/sys/fs/cgroup/memory.current")
+    return [int(most[0]) - int(taken[0])] if most and taken and most[0].isdigit() else []
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        return Path(file).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []
