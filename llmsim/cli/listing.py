@@ -33,6 +33,7 @@ class Kind(StrEnum):
     LENGTHS = "lengths"
     TRACES = "traces"
     SCENARIOS = "scenarios"
+    METRICS = "metrics"
     KEYS = "keys"
 
 
@@ -50,7 +51,7 @@ PACKAGES = {
 def show(
     kind: Annotated[
         Kind,
-        typer.Argument(metavar="KIND", help="A plural: gpus, schedulers, latencies, …, or keys."),
+        typer.Argument(metavar="KIND", help="A plural: gpus, schedulers, metrics, …, or keys."),
     ],
     table: Annotated[
         str | None, typer.Argument(metavar="[TABLE]", help="With keys: one table, such as workload.arrivals.")
@@ -95,6 +96,11 @@ def _words(kind: Kind) -> dict[str, str]:
         from llmsim.scenario.engines import ENGINES
 
         return {name: f"{engine.rules()}; scheduler {engine.scheduler}" for name, engine in ENGINES.items()}
+    if kind is Kind.METRICS:
+        from llmsim.metrics import catalogue
+
+        found = {key: catalogue.kpi_of(key) for key in catalogue.compared()}
+        return {key: f"{kpi.name}{f', {kpi.shown_unit}' if kpi.shown_unit else ''}" for key, kpi in found.items()}
     if kind not in PACKAGES:
         return {}
     folder = Path(llmsim.__file__).parent.joinpath(*PACKAGES[kind].split(".")[1:])
@@ -144,6 +150,10 @@ def _names(kind: Kind) -> list[str]:
         from llmsim.scenario.engines import ENGINES
 
         return list(ENGINES)
+    if kind is Kind.METRICS:
+        from llmsim.metrics import catalogue
+
+        return list(catalogue.compared())
     if kind in PACKAGES:
         from llmsim import discovery
 

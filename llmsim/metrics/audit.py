@@ -38,14 +38,12 @@ from llmsim.record import Timelines
 from llmsim.request import Outcome
 
 PACED, DROPPED, ABANDONED, UNDRAFTED = "paced", "dropped", "abandoned", "undrafted"
-#: relative change below which a metric is unchanged: it would not show in four digits
-MARGIN = 5e-4
 
 
 def _as(key: str, of: str, population: str = "") -> Kpi:
     """A KPI of the score under the name that the audit has for it, over requests that it may select otherwise."""
     kpi = kpi_of(of)
-    return replace(kpi, key=key, name=f"{kpi.name} {population}".rstrip(), margin=MARGIN)
+    return replace(kpi, key=key, name=f"{kpi.name} {population}".rstrip())
 
 
 METRICS = (
@@ -56,15 +54,15 @@ METRICS = (
     _as("tpot_mean", "tpot_s.mean"),
     _as("tbt_p50", "tbt_s.p50"),
     _as("tbt_p99", "tbt_s.p99"),
-    Kpi("gap over 0.5 s", "share", "share", LESS, "%", margin=MARGIN, key="stalls"),
+    Kpi("gap over 0.5 s", "share", "share", LESS, "%", key="stalls"),
     _as("e2e_p99", "e2e_s.p99", "(completed)"),
     replace(_as("attainment_tbt", "slo.attainment"), name="ITL attainment"),
     _as("attainment", "slo.attainment", "(all)"),
     _as("attainment_completed", "slo.attainment", "(completed)"),
     _as("goodput", "slo.goodput_tokens_per_s"),
-    Kpi("wasted tokens", "tokens/s", "rate", LESS, margin=MARGIN, key="waste"),
-    Kpi("Andes QoE", "", "ratio", MORE, margin=MARGIN, key="qoe"),
-    Kpi("Etalon fluidity", "", "ratio", MORE, margin=MARGIN, key="fluidity"),
+    Kpi("wasted tokens", "tokens/s", "rate", LESS, key="waste"),
+    Kpi("Andes QoE", "", "ratio", MORE, key="qoe"),
+    Kpi("Etalon fluidity", "", "ratio", MORE, key="fluidity"),
     replace(_as("smooth_uncharged", "smooth_goodput_tokens_per_s"), name="uncharged smooth goodput"),
     replace(_as("smooth_first_token", "smooth_goodput_tokens_per_s"), name="1st-token smooth goodput"),
     replace(_as("smooth", "smooth_goodput_tokens_per_s"), name="hardened smooth goodput"),

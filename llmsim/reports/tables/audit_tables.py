@@ -19,7 +19,8 @@ MANIPULATION_VERBS = {PACED: "delaying", DROPPED: "dropping", ABANDONED: "giving
 METRICS_NOTE = (
     "completed: over requests that finished; all: over every request, those cut short as censored. goodput: tokens of "
     "requests within the SLO; wasted: of all others. Smooth goodput: hardened is charged for drops and counts from the "
-    "arrival; uncharged is not; 1st-token counts from the first token. gameable: better, while users together are not."
+    "arrival; uncharged is not; 1st-token counts from the first token. gameable: better, while users together are not. "
+    "=: changed by no more than 1 %."
 )
 #: terminals of fewer columns get signs for words
 WIDE_COLUMNS = 110

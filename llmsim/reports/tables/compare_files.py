@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from llmsim.reports.format import digits_text
-from llmsim.reports.tables.compare_tables import relative_text, shown_rows, verdict_text
+from llmsim.reports.tables.compare_tables import relative_text, shown_name, shown_rows, value_text, verdict_text
 from llmsim.studies.compare import Against, Comparison, withheld
 from llmsim.studies.compare.conditions import Answer
 
@@ -45,11 +44,11 @@ def junit(comparison: Comparison) -> str:
 def _rows(one: Against, force: bool) -> Iterator[str]:
     for row in shown_rows(one):
         if withheld(row, force=force):
-            yield f"| {row.metric} | – | – | – | |"
+            yield f"| {shown_name(row.metric)} | – | – | – | |"
             continue
-        values = ("–" if value is None else digits_text(value) for value in (row.first, row.other))
+        values = (value_text(row, side) for side in (row.first, row.other))
         word = str(verdict_text(row))
-        yield f"| {row.metric} | {' | '.join(values)} | {relative_text(row.relative)} | {word} |"
+        yield f"| {shown_name(row.metric)} | {' | '.join(values)} | {relative_text(row.relative)} | {word} |"
 
 
 def _plain(text: str) -> str:

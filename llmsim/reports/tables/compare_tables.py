@@ -13,14 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD
-from llmsim.metrics.catalogue import select
+from llmsim.metrics.catalogue import kpi_of, select
 from llmsim.metrics.kpi import LESS
-from llmsim.reports.format import digits_text, interval_text
+from llmsim.reports.format import NOTHING, digits_text, interval_text
 from llmsim.reports.terminal import plain_console, say, styled
 from llmsim.statistics import Interval
 from llmsim.studies.compare import Against, Comparison, Difference, Group, Run, withheld
 
-#: KPIs of the table on the screen, by the names that --fail-if takes; the folder has all
+#: KPIs of the table on the screen, by the keys that --fail-if takes (llmsim list metrics); the folder has all
 TABLE_KEYS = (
     *("ttft_s.mean", "ttft_s.p50", "ttft_s.p99", "tpot_s.mean", "tbt_s.p99", "e2e_s.mean", "e2e_s.p99"),
     *("client_queueing_s.mean", "slo.attainment", "slo.goodput_tokens_per_s", "smooth_goodput_tokens_per_s"),
@@ -108,19 +108,30 @@ def _differences(rows: Sequence[Difference], first: str, other: str, force: bool
         table.add_column(head, justify="right" if head else "left", no_wrap=True)
     for row in rows:
         if withheld(row, force=force):
-            table.add_row(row.metric, *["–"] * 4, "")
+            table.add_row(shown_name(row.metric), *["–"] * 4, "")
             continue
-        mark = "*" if row.caution else ""
-        values = (f"{_number_text(row.first)}{mark}", f"{_number_text(row.other)}{mark}")
-        change = "–" if row.interval is None else digits_text(row.interval.estimate, signed=True)
-        table.add_row(row.metric, *values, change, relative_text(row.relative), verdict_text(row))
+        mark, factor = "*" if row.caution else "", kpi_of(row.metric).factor
+        values = (f"{value_text(row, side)}{mark}" for side in (row.first, row.other))
+        change = "–" if row.interval is None else digits_text(factor * row.interval.estimate, signed=True)
+        table.add_row(shown_name(row.metric), *values, change, relative_text(row.relative), verdict_text(row))
     return table
+
+
+def shown_name(metric: str) -> str:
+    """The name of a metric in tables, with its unit."""
+    kpi = kpi_of(metric)
+    return f"{kpi.name}, {kpi.shown_unit}" if kpi.shown_unit else kpi.name
+
+
+def value_text(row: Difference, value: float | None) -> str:
+    """A value of a difference in the unit that tables show, if there is one."""
+    return NOTHING if value is None else digits_text(kpi_of(row.metric).factor * value)
 
 
 def _groups(groups: Sequence[Group]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False)
     table.add_column("requests", no_wrap=True)
-    for head in ("n", "gain", "pay", "TTFT, s", "E2E, s"):
+    for head in ("n", "gain", "pay", "TTFT, ms", "E2E, ms"):
         table.add_column(head, justify="right", no_wrap=True)
     for group in groups:
         table.add_row(
@@ -128,9 +139,13 @@ def _groups(groups: Sequence[Group]) -> Table:
             f"{group.requests:,}",
             f"{100 * group.gain:.0f} %",
             f"{100 * group.pay:.0f} %",
-            *(interval_text(change, signed=True) for change in (group.ttft_change_s, group.e2e_change_s)),
+            *(_in_ms(change) for change in (group.ttft_change_s, group.e2e_change_s)),
         )
     return table
+
+
+def _in_ms(change_s: Interval | None) -> str:
+    return interval_text(None if change_s is None else change_s.times(1e3), signed=True)
 
 
 def verdict_text(row: Difference) -> str | Text:
@@ -153,11 +168,6 @@ def relative_text(interval: Interval | None) -> str:
         return f"x {interval_text(factor)}"
     estimate, low, high = (100 * value for value in (interval.estimate, interval.low, interval.high))
     return f"{interval_text(replace(interval, estimate=estimate, low=low, high=high), signed=True)} %"
-
-
-def _number_text(value: float | None) -> str:
-    """A metric's value, if there is one."""
-    return "–" if value is None else digits_text(value)
 
 
 def _verdicts(runs: Sequence[Run]) -> str:

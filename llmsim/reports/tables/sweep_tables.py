@@ -20,11 +20,12 @@ from llmsim.reports.terminal import fits, plain_console, say, styled
 from llmsim.statistics import STEADY, Interval
 from llmsim.studies.plan.plan_sentences import probability_words
 from llmsim.studies.sweep import HEAT_MAPS, TABLE, FinishedSweep
-from llmsim.studies.sweep.cheapest import CONFIDENCE, MET, Cheapest, cheapest
+from llmsim.studies.sweep.cheapest import CONFIDENCE, MET, Cheapest, cheapest, usd_per_hour
 from llmsim.studies.sweep.sweep_table import over_seeds
 
-#: KPIs of the columns
-TABLE_KEYS = ("ttft_s.p99", "slo.attainment", "smooth_goodput_tokens_per_s")
+#: KPIs of the columns, and those for which a terminal must be wide enough
+TABLE_KEYS = ("ttft_s.p99", "tbt_s.p99", "tpot_s.mean", "slo.attainment", "smooth_goodput_tokens_per_s")
+WIDE_KEYS = ("tbt_s.p99", "tpot_s.mean")
 #: a longer table is for the file
 MOST_ROWS = 40
 OVER_SEEDS = (
@@ -43,10 +44,8 @@ def show_sweep(
     runs = f"{in_points(len(sweep.points), len(sweep.seeds))}, {swept.ran:,} of them now"
     console.print(styled("\n", (sweep.name, "bold"), f": {runs}"))
     rows = list(points_of(swept.rows, swept.distributions, sweep.fields, len(sweep.seeds)))
-    table = _table(sweep.fields, rows[:MOST_ROWS], folded=False)
-    if not fits(console, table):
-        table = _table(sweep.fields, rows[:MOST_ROWS], folded=True)
-    console.print(table)
+    usd = [usd_per_hour(point.scenario) for point in sweep.points[:: len(sweep.seeds)]]
+    _print_table(console, sweep.fields, rows[:MOST_ROWS], usd)
     if len(rows) > MOST_ROWS:
         console.print(f"and {len(rows) - MOST_ROWS:,} more rows")
     _show_notes(console, swept, steady=all(said == STEADY for _, _, said in rows), force=force)
@@ -58,20 +57,35 @@ def show_sweep(
         console.print(f"  {file}", soft_wrap=True)
 
 
-def _table(
-    fields: Sequence[str], rows: Sequence[tuple[dict[str, Any], dict[str, Interval | None], str]], *, folded: bool
-) -> Table:
+Rows = Sequence[tuple[dict[str, Any], dict[str, Interval | None], str]]
+
+
+def _print_table(console: Console, fields: Sequence[str], rows: Rows, usd: Sequence[float]) -> None:
+    """Print the widest table that has room: all columns, long words of the axes broken, or fewer columns."""
+    fewer = [key for key in TABLE_KEYS if key not in WIDE_KEYS]
+    for keys, folded in ((TABLE_KEYS, False), (TABLE_KEYS, True), (fewer, False), (fewer, True)):
+        table = _table(fields, rows, usd, keys, folded=folded)
+        if fits(console, table):
+            break
+    console.print(table)
+    if keys == fewer:
+        console.print("ITL, TPOT and USD on a wider terminal, and in the folder", style="dim")
+
+
+def _table(fields: Sequence[str], rows: Rows, usd: Sequence[float], keys: Sequence[str], *, folded: bool) -> Table:
     """A row for each point; `folded` breaks long words of the axes where they may be broken."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False, pad_edge=False)
     for head in short_fields(fields):
         table.add_column(broken(head), justify="right", overflow="fold")
-    for head in kpi_heads():
+    priced = len(keys) == len(TABLE_KEYS)
+    for head in [*kpi_heads(keys), *(["USD/h"] if priced else [])]:
         table.add_column(head.replace(" ", "\n", 1), justify="right", no_wrap=True, overflow="fold")
     table.add_column("verdict", overflow="fold")
-    for of_point, intervals, said in rows:
+    for (of_point, intervals, said), cost in zip(rows, usd, strict=False):
         words = map(value_text, of_point.values())
         values = (broken(word) if folded else word for word in words)
-        table.add_row(*values, *interval_cells(intervals, said), said.replace(", ", ",\n"))
+        shown = interval_cells({key: intervals[key] for key in keys}, said)
+        table.add_row(*values, *shown, *([f"{cost:,.2f}"] if priced else []), said.replace(", ", ",\n"))
     return table
 
 
@@ -109,9 +123,9 @@ def in_points(runs: int, seeds: int) -> str:
     return f"{points} x {each}: {all_of_them}"
 
 
-def kpi_heads() -> list[str]:
+def kpi_heads(keys: Sequence[str] = TABLE_KEYS) -> list[str]:
     """Names of the KPIs of the columns, with their units."""
-    return [f"{kpi.short_name}, {_unit(kpi)}" for kpi in select(*TABLE_KEYS)]
+    return [f"{kpi.short_name}, {_unit(kpi)}" for kpi in select(*keys)]
 
 
 def _unit(kpi: Kpi) -> str:

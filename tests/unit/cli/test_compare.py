@@ -78,7 +78,7 @@ def test_what_a_pull_request_and_a_ci_read(little: str, tmp_path: Path) -> None:
     suite = ElementTree.parse(tmp_path / "said.xml").getroot()
 
     assert "### B (static) against A (fcfs)" in said
-    assert "| e2e_s.mean | " in said
+    assert "| mean E2E, ms | " in said
     assert [line[4:10] for line in said.splitlines() if line.startswith("* **")] == ["FAILED", "passed", "could "]
     assert {name: suite.get(name) for name in ("tests", "failures", "errors")} == {
         "tests": "3", "failures": "1", "errors": "1",

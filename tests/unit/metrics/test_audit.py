@@ -56,6 +56,15 @@ def test_the_first_missed_deadline(slo: Slo, missed_s: list[float]) -> None:
     assert first_missed_s(two_requests(), slo) == pytest.approx(np.array(missed_s))
 
 
+@pytest.mark.parametrize(("gap_s", "direction"), [(0.0999, "unchanged"), (0.098, "up")])
+def test_a_change_within_the_margin_of_its_metric_is_no_finding(gap_s: float, direction: str) -> None:
+    """Tokens are delayed to 100 ms apart: by 0.1 %, which tables would show as the same number, or by 2 %."""
+    timelines = Timelines.from_token_times([0.0], [0.2 + gap_s * np.arange(50)])
+    row = next(one for one in audit(timelines, slo=SLO, user=User()).rows if one.metric.key == "tbt_p50")
+
+    assert row.after["paced"].direction == direction
+
+
 def test_a_dropped_request_keeps_what_it_had() -> None:
     dropped = drop_those_that_miss(two_requests(), SLO)
 
