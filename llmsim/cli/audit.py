@@ -15,6 +15,7 @@ from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.library.opened import LoadedResult
+    from llmsim.metrics.audit import Audit
 
 Pair = 2
 
@@ -31,6 +32,9 @@ def audit(
     judging: choose.Judging = choose.AS_IT_IS,
     pace_s: Annotated[float | None, typer.Option(help="Gap to delay tokens to.", show_default="the TBT bound")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the (first) audit here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for audit.json and a picture, for llmsim report.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Compare a result with itself after tokens were delayed, and after requests that miss were dropped."""
@@ -51,13 +55,26 @@ def audit(
         from llmsim.reports import plots
 
         plots.save(plots.audit_figure(audits[0]), picture)
+    said = _as_json(names, [one.to_dict() | {"words": audit_tables.findings(one)} for one in audits], shares)
+    if out is not None:
+        _keep(said, audits[0], out)
     if as_json:
-        print_json(_as_json(names, [one.to_dict() | {"words": audit_tables.findings(one)} for one in audits], shares))
+        print_json(said)
         return
     for name, one in zip(names, audits, strict=True):
         audit_tables.show_audit(name, one)
     if shares is not None:
         audit_tables.show_difference(names, shares)
+
+
+def _keep(said: dict[str, Any], first: Audit, out: Path) -> None:
+    from llmsim.experiment import staged
+    from llmsim.reports import plots
+    from llmsim.studies import audit_folder
+
+    with staged(out, audit_folder.AUDIT_FILE) as scratch:
+        plots.save(plots.audit_figure(first), scratch / "audit.png")
+        audit_folder.write(said, scratch)
 
 
 def _as_json(names: list[str], audits: list[dict[str, Any]], shares: list[dict[str, Any]] | None) -> dict[str, Any]:

@@ -53,6 +53,16 @@ Allow = Annotated[
 ]
 
 
+Baseline = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="RESULT",
+        help="Side A from a folder that llmsim run has written, once; one scenario is enough beside it. Repeatable: "
+        "other seeds.",
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class CiFiles:
     """Files for a pull request and for a CI."""
@@ -98,6 +108,7 @@ def compare(
     fail_if: FailIf = None,
     for_ci: CiFiles = NO_CI_FILES,
     allow: Allow = None,
+    baseline: Baseline = None,
     force: choose.ForceAndReplace = False,
     decision_limit_s: choose.DecisionLimit = None,
     as_json: choose.AsJson = False,
@@ -115,18 +126,27 @@ def compare(
     formats = choose.formats(pictures)
     conditions = [comparing.parse_condition(text) for text in fail_if or []]
     files = choose.own_files(changes or [], None, latency_file, decision_limit_s)
-    sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [], files)
+    first, stored = (None, ()) if not baseline else comparing.read_baseline(baseline)
+    sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [], files, first)
     default = None if as_json else RESULTS / f"{folder_name(sides[0].scenario.name)}-compare"
     folder = folder_for(out, default, question_of(sides), comparing.COMPARISON_FILE, force=force)
-    executors = _executors(min(jobs, seeds * len(sides)))
+    runs = max(seeds, len(stored)) * len(sides)
+    executors = _executors(min(jobs, runs))
     with ExitStack() as stack:
         kept = stack.enter_context(going_on(folder))
         scratch_files = for_ci.opened(stack)
         at = stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
-        expect(*(side.scenario for side in sides), times=seeds, jobs=jobs)
+        expect(*(side.scenario for side in sides), times=runs // len(sides), jobs=jobs)
         progress = stack.enter_context(ProgressBar("requests served"))
         comparison = comparing.compare(
-            sides, seeds=seeds, conditions=conditions, force=force, executors=executors, progress=progress, kept=kept
+            sides,
+            seeds=seeds,
+            conditions=conditions,
+            force=force,
+            executors=executors,
+            progress=progress,
+            kept=kept,
+            baseline=stored,
         )
         scratch_files.write(comparison, force=force)
         names = [] if at is None else _kept(comparison, at, formats, force=force)

@@ -13,7 +13,10 @@ NAME = "report.html"
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What llmsim run, sweep or plan has written.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="What llmsim run, sweep, plan, compare, audit or validate has written."),
+    ],
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The file.", show_default=f"DIR/{NAME}")] = None,
 ) -> None:
     """Write one HTML file to read, send and keep: verdict, tables, pictures, warnings, how to run it again."""

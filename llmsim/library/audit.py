@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmsim.experiment.result_folder import write_json
 from llmsim.library.bounds import choices_of
 from llmsim.library.convention import one_process, unchanged
 from llmsim.library.opened import audited, open_result, run_scenario
 from llmsim.library.shown import Shown, kept
 from llmsim.metrics.audit import Audit
 from llmsim.metrics.window import Window
+from llmsim.studies import audit_folder
 
 if TYPE_CHECKING:
     from llmsim.library.bounds import Reader, SloBounds
-
-AUDIT_FILE = "audit.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +41,13 @@ class AuditResult(Shown):
 
     def save(self, folder: str | Path) -> Path:
         """Write audit.json and a picture."""
-        return kept(folder, AUDIT_FILE, self._write)
+        return kept(folder, audit_folder.AUDIT_FILE, self._write)
 
     def _write(self, scratch: Path) -> None:
         from llmsim.reports import plots
 
-        write_json(scratch / AUDIT_FILE, self.score)
         plots.save(plots.audit_figure(self.audit), scratch / "audit.png")
+        audit_folder.write(self.score, scratch)
 
 
 def audit(

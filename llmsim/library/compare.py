@@ -64,6 +64,7 @@ def compare(
     seeds: int = 1,
     fail_if: Sequence[str] = (),
     allow: Sequence[str] = (),
+    baseline: Sequence[str | Path] = (),
     jobs: int = 1,
     decision_limit_s: float | None = None,
     out: str | Path | None = None,
@@ -71,19 +72,23 @@ def compare(
 ) -> CompareResult:
     """Run scenarios, or one under several `schedulers`, on the same requests, as ``llmsim compare`` does.
 
-    A scheduler that takes longer than `decision_limit_s` to decide is stopped. InputError, before anything runs, for an
-    `out` that holds another comparison, unless by `force`.
+    `baseline` are folders of ``llmsim run``, a seed each, in place of the first side. A scheduler that takes longer
+    than `decision_limit_s` to decide is stopped. InputError, before anything runs, for an `out` that holds another
+    comparison, unless by `force`.
     """
     paths = [scenario] if isinstance(scenario, str | Path) else list(scenario)
     conditions = [comparing.parse_condition(text) for text in fail_if]
     files = OwnFiles(latency=latency_file, decision_limit_s=decision_limit_s)
-    sides = comparing.read_sides(paths, schedulers, overrides, allow, files)
+    first, stored = comparing.read_baseline([Path(one) for one in baseline]) if baseline else (None, ())
+    sides = comparing.read_sides(paths, schedulers, overrides, allow, files, first)
     if out is not None:
         folder_for(Path(out), None, question_of(sides), comparing.COMPARISON_FILE, force=force)
-    jobs = min(jobs, seeds * len(sides))
+    jobs = min(jobs, max(seeds, len(stored)) * len(sides))
     executors = None if jobs == 1 else partial(process_pool, jobs)
     with going_on(None if out is None else Path(out)) as kept:
-        done = comparing.compare(sides, seeds=seeds, conditions=conditions, executors=executors, kept=kept)
+        done = comparing.compare(
+            sides, seeds=seeds, conditions=conditions, executors=executors, kept=kept, baseline=stored
+        )
         result = CompareResult(done)
         if out is not None:
             result.save(out, force=force)

@@ -8,9 +8,9 @@ distributions; it is loaded when the first interval is asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,6 +67,13 @@ class Interval:
         """Plain numbers for JSON; None for an end that is not bounded."""
         ends = {name: _number(getattr(self, name)) for name in ("estimate", "low", "high")}
         return {**ends, "level": self.level, "n": self.n}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; KeyError for anything else."""
+        low = -math.inf if values["low"] is None else values["low"]
+        high = math.inf if values["high"] is None else values["high"]
+        return cls(values["estimate"], low, high, values["level"], values["n"])
 
     def __str__(self) -> str:
         return f"{self.estimate:.4g} ({self.low:.4g} to {self.high:.4g})"

@@ -7,11 +7,17 @@ from pathlib import Path
 
 from llmsim.errors import InputError
 from llmsim.experiment import SCENARIO_FILE
+from llmsim.reports.page.audit_page import audit_page
+from llmsim.reports.page.compare_page import compare_page
 from llmsim.reports.page.plan_page import plan_page
 from llmsim.reports.page.run_page import run_page
 from llmsim.reports.page.sweep_page import sweep_page
+from llmsim.reports.page.validation_page import validation_page
+from llmsim.studies.audit_folder import AUDIT_FILE
+from llmsim.studies.compare import COMPARISON_FILE
 from llmsim.studies.plan import PLAN_FILE
 from llmsim.studies.sweep import SWEEP_FILE
+from llmsim.studies.validation.report_folder import REPORT_FILE
 
 __all__ = ["COMMANDS", "page"]
 
@@ -19,9 +25,12 @@ __all__ = ["COMMANDS", "page"]
 PAGES: Mapping[str, Callable[[Path], str]] = {
     SWEEP_FILE: sweep_page,
     PLAN_FILE: plan_page,
+    COMPARISON_FILE: compare_page,
+    AUDIT_FILE: audit_page,
+    REPORT_FILE: validation_page,
     SCENARIO_FILE: run_page,
 }
-COMMANDS = "llmsim run, sweep or plan"
+COMMANDS = "llmsim run, sweep, plan, compare, audit --out or validate --out"
 
 
 def page(folder: Path) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmsim.errors import InputError
@@ -68,6 +68,11 @@ def picture(file: Path, words: str) -> Html:
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     shown = element("div", element("img", src=source, alt=words), class_="wide", tabindex="0")
     return element("figure", shown, element("figcaption", words))
+
+
+def pictures(folder: Path, known: Mapping[str, str]) -> Iterator[Html]:
+    """Yield those of the known pictures that a folder has."""
+    return (picture(folder / name, words) for name, words in known.items() if (folder / name).is_file())
 
 
 def section(title: str, *content: object) -> Html:

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmsim.errors import InputError
-from llmsim.experiment.seal import unsealed
 from llmsim.metrics.catalogue import kpi_of
-from llmsim.reading import parse_json
 from llmsim.reports.format import number_text, value_text
 from llmsim.reports.page import html, what_if
 from llmsim.reports.page.html import Html, element
 from llmsim.reports.page.run_page import scenario_table
+from llmsim.reports.page.stored import stored
 from llmsim.reports.page.timeline import SCRIPT
 from llmsim.reports.page.what_if import Option, Target, WhatIf
 from llmsim.statistics import OVERLOADED, TOO_SHORT, UNSERVED
@@ -32,18 +30,17 @@ HEADS = ("GPUs of an instance", "scheduler", "inst.", "load", "found", "P", "run
 
 def plan_page(folder: Path) -> str:
     """Return the page of a folder that `llmsim plan` has written; InputError if it is none."""
-    plan = _read(folder / PLAN_FILE)
-    sliders = what_if.section(_what_if(plan, _read(folder / OTHER_BOUNDS)))
+    plan = stored(folder / PLAN_FILE)
+    sliders = what_if.section(_what_if(plan, stored(folder / OTHER_BOUNDS)))
     sections = [
         html.section("Another SLO, confidence or price", *sliders),
         html.section("What was looked at", *_looked_at(plan)),
         html.section("What binds", *_bound(plan)),
-        html.section("Pictures", *(html.picture(folder / name, words) for name, words in PICTURES.items()
-                                   if (folder / name).is_file())),
+        html.section("Pictures", *html.pictures(folder, PICTURES)),
         html.section("The scenario", scenario_table(plan["scenario"])),
         html.section("The plan", html.pairs((key, value_text(value)) for key, value in plan["plan"].items())),
         html.section("Ask again", html.command(plan["command"])),
-    ]  # fmt: skip
+    ]
     return html.document(
         f"{plan['name']}: a plan",
         element("h1", plan["name"]),
@@ -52,13 +49,6 @@ def plan_page(folder: Path) -> str:
         *sections,
         script=f"{SCRIPT}\n{what_if.SCRIPT}",
     )
-
-
-def _read(file: Path) -> dict[str, Any]:
-    values = parse_json(unsealed(file).decode(), str(file))
-    if not isinstance(values, dict):
-        raise InputError(f"{file}: expected what llmsim plan has written")
-    return values
 
 
 def _question(plan: Mapping[str, Any]) -> str:
@@ -122,11 +112,11 @@ def _bound(plan: Mapping[str, Any]) -> Iterator[Html]:
     yield html.pairs(rows)
 
 
-def _what_if(plan: Mapping[str, Any], stored: Mapping[str, Any]) -> WhatIf:
+def _what_if(plan: Mapping[str, Any], beside: Mapping[str, Any]) -> WhatIf:
     """What the sliders choose among: each cluster that was looked at."""
-    targets = tuple(Target(**target) for target in stored["targets"])
+    targets = tuple(Target(**target) for target in beside["targets"])
     groups = {words: i for i, words in enumerate(dict.fromkeys(map(_group, plan["evaluations"])))}
-    pairs = zip(plan["evaluations"], stored["clusters"], strict=True)
+    pairs = zip(plan["evaluations"], beside["clusters"], strict=True)
     options = tuple(_option(plan, one, cluster, groups) for one, cluster in pairs)
     rates = [t.metric for t in targets if t.of_slo and (t.metric == STAGES or kpi_of(t.metric).unit != "share")]
     return WhatIf(
@@ -137,7 +127,7 @@ def _what_if(plan: Mapping[str, Any], stored: Mapping[str, Any]) -> WhatIf:
         _prices(plan),
         plan["confidence"],
         plan["command"],
-        stored["given"],
+        beside["given"],
         f"{rates[0]} depends on them, and was not kept for others" if rates else "",
     )
 

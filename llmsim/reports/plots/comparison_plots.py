@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llmsim.metrics.catalogue import kpi_of
 from llmsim.reports.format import interval_text
 from llmsim.reports.plots.caption import caption
 from llmsim.reports.plots.style import (
@@ -76,7 +77,7 @@ def differences_figure(comparison: Comparison, *, force: bool = False) -> Figure
         if max(map(abs, axes.get_xlim())) > LOGARITHMIC_FROM_PERCENT:
             axes.set_xscale("symlog", linthresh=10.0)
         axes.margins(x=0.08)  # after the scale, which it depends on
-        axes.set_yticks(range(len(DRAWN_KEYS)), list(reversed(DRAWN_KEYS)), fontsize="small")
+        axes.set_yticks(range(len(DRAWN_KEYS)), [kpi_of(key).name for key in reversed(DRAWN_KEYS)], fontsize="small")
         axes.set_ylim(-0.6, len(DRAWN_KEYS) - 0.4)
         tidy(axes, x="difference, %", y="", title=f"{one.side} against {comparison.first}")
     return figure

@@ -44,7 +44,7 @@ def show_audit(name: str, audit: Audit, console: Console | None = None) -> None:
     for row in audit.rows:
         unit = row.metric.shown_unit
         cells = [cell for key in audit.users for cell in _cells(row.after[key], unit, short)]
-        table.add_row(_with_unit(row.metric.name, unit), audit_number(row.as_is, unit), *cells)
+        table.add_row(with_unit(row.metric.name, unit), audit_number(row.as_is, unit), *cells)
     console.print(table)
     say(console, f"{SIGNS_NOTE if short else ''}{METRICS_NOTE}", style="dim")
     for line in findings(audit):
@@ -69,7 +69,7 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
     for row in shares:
         cells = (f"{100 * share:.0f} %" for share in row["share"].values())
         values = (audit_number(row[side], row["unit"]) for side in ("baseline", "claimed"))
-        table.add_row(_with_unit(row["words"], row["unit"]), *values, *cells)
+        table.add_row(with_unit(row["words"], row["unit"]), *values, *cells)
     console.print(table)
     caption = f"by …: share of the gain that {names[0]} would show if manipulated so, 100 % at most"
     say(console, caption, style="dim")
@@ -82,6 +82,11 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         )
     else:
         console.print("Hardly any of these gains can be had by manipulation alone.")
+
+
+def audit_heads(keys: Sequence[str]) -> list[str]:
+    """Heads of the columns of manipulations."""
+    return [MANIPULATION_HEADS.get(key, key) for key in keys]
 
 
 def findings(audit: Audit) -> list[str]:
@@ -161,7 +166,7 @@ def _gain(row: Row, key: str) -> str:
     return f"{row.metric.name} from {before} to {after}{unit}"
 
 
-def _with_unit(words: str, unit: str) -> str:
+def with_unit(words: str, unit: str) -> str:
     """A metric with its unit, abbreviated."""
     return f"{words}, {unit.replace('tokens', 'tok')}" if unit else words
 

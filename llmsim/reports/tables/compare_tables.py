@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,8 +93,13 @@ def _show_against(console: Console, comparison: Comparison, one: Against, force:
 
 def shown_rows(one: Against) -> Iterator[Difference]:
     """Differences of the table; requests that came to a bad end only where a side has some."""
+    return chosen(one.differences)
+
+
+def chosen(differences: Mapping[str, Difference]) -> Iterator[Difference]:
+    """The same, by metric."""
     for kpi in select(*TABLE_KEYS):
-        difference = one.differences.get(kpi.key)
+        difference = differences.get(kpi.key)
         rare = kpi.kind == "count" and kpi.better == LESS and kpi.key.startswith("requests.")
         if difference is not None and not (rare and not (difference.first or difference.other)):
             yield difference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmsim.studies.compare.baseline import read_baseline
 from llmsim.studies.compare.comparison import Against, Comparison, compare, known_metrics
 from llmsim.studies.compare.comparison_folder import COMPARISON_FILE, as_json, withheld, write
 from llmsim.studies.compare.conditions import Answer, Condition, parse_condition
@@ -25,6 +26,7 @@ __all__ = [
     "compare",
     "known_metrics",
     "parse_condition",
+    "read_baseline",
     "read_sides",
     "withheld",
     "write",

@@ -76,20 +76,25 @@ def compare(
     executors: Executors | None = None,
     progress: Progress | None = None,
     kept: KeptRuns | None = None,
+    baseline: Sequence[Run] = (),
     level: float = LEVEL,
 ) -> Comparison:
     """Run the sides with `seeds` seeds each, counted from their own, and compare each with the first.
 
     `force` lets conditions rest on P99s of runs that are not steady. The same result whatever the executor, and whether
-    runs are `kept` from before or made. Raises InputError for fewer than one seed, an unknown metric in a condition,
+    runs are `kept` from before or made. With a `baseline`, the runs of the first side, the others run with its seeds.
+    Raises InputError for fewer than one seed, an unknown metric in a condition,
     and a window without requests.
     """
     if seeds < 1:
         raise InputError(f"{seeds} seeds: expected at least 1")
     check_known(conditions, known_metrics(sides[0].scenario))
+    if baseline and seeds not in (1, len(baseline)):
+        raise InputError(f"{seeds} seeds: the baseline has {len(baseline)}; leave them out, or give more runs of it")
     start = sides[0].scenario.seed
-    numbers = tuple(range(start, start + seeds))
-    runs = run_all(sides, numbers, executors=executors, progress=progress, kept=kept)
+    numbers = tuple(run.scenario.seed for run in baseline) or tuple(range(start, start + seeds))
+    seeds, to_run = len(numbers), sides[1:] if baseline else sides
+    runs = run_all(to_run, numbers, executors=executors, progress=progress, kept=kept, stored=baseline)
     notes = list(_notes(sides, runs))
     if seeds > 1 and all(_all_the_same(of_side) for of_side in runs):
         notes.append(f"{seeds} seeds give the same run: nothing here is random, so that one seed is shown")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -74,6 +74,16 @@ class Difference:
             "covers": self.covers,
             "caution": self.caution or None,
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; KeyError for anything else."""
+        interval, relative = (
+            None if values[name] is None else Interval.from_dict(values[name]) for name in ("interval", "relative")
+        )
+        better, caution = {"more": 1, "less": -1, None: 0}[values["better"]], values["caution"] or ""
+        numbers = values["first"], values["other"]
+        return cls(values["metric"], better, *numbers, interval, relative, values["covers"], caution)
 
 
 def differences(first: Sequence[Run], other: Sequence[Run], *, paired: bool, level: float = LEVEL) -> list[Difference]:

@@ -110,8 +110,11 @@ def run_all(
     executors: Executors | None = None,
     progress: Progress | None = None,
     kept: KeptRuns | None = None,
+    stored: Sequence[Run] = (),
 ) -> list[list[Run]]:
     """Run every side with every seed: a list of runs, one a seed, for each side; in this process without executors.
+
+    `stored` are runs of a side before them, one a seed.
 
     The result does not depend on the executor. Readers whose request was dropped are charged until the latest end of
     all runs, so that no side gains by ending earlier. Runs that are `kept` are not made again, and others are kept as
@@ -132,10 +135,10 @@ def run_all(
                 kept.keep(task.key, *run.to_kept())
             if progress is not None:
                 progress(len(known) * len(run.delivered), len(tasks) * len(run.delivered))
-    runs = [known[task] for task in tasks]
+    runs = [*stored, *(known[task] for task in tasks)]
     end_s = max(run.end_s for run in runs)
     charged = [charged_until(run, end_s) for run in runs]
-    return [charged[i * len(seeds) : (i + 1) * len(seeds)] for i in range(len(sides))]
+    return [charged[i : i + len(seeds)] for i in range(0, len(charged), len(seeds))]
 
 
 def run_task(task: Task, progress: Progress | None = None) -> Run:

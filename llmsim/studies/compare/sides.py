@@ -41,38 +41,48 @@ def read_sides(
     changes: Sequence[str] = (),
     allowed: Sequence[str] = (),
     files: OwnFiles = NO_FILES,
+    baseline: Side | None = None,
 ) -> tuple[Side, ...]:
     """Read two or more scenarios, or one for each of the schedulers (names, or Python files that end in .py).
 
     `changes` are ``key=value`` as of ``--set``, for every side, as are `files`, which name no scheduler. The first side
-    is the one that others are held against. Raises InputError unless every side can be run, and for sides that
-    differ in what `ALIKE_KEYS` names, keys or tables in `allowed` excepted.
+    is the one that others are held against; a `baseline`, which has been run, takes its place, and one other is enough.
+    Raises InputError unless every side can be run, and for sides that differ in what `ALIKE_KEYS` names, keys or tables
+    in `allowed` excepted.
     """
     if schedulers and len(paths) != 1:
         raise InputError(f"--schedulers goes with one scenario, {len(paths)} are given")
     given = [*(parse_change(text) for text in changes), *files.changes()]
-    count = len(schedulers or paths)
+    stored = () if baseline is None else (baseline,)
+    if baseline is not None:
+        given.append(Change(("seed",), baseline.scenario.seed))
+    count = len(stored) + len(schedulers or paths)
     if not LEAST_SIDES <= count <= MOST_SIDES:
         raise InputError(
-            f"{count} to compare: expected 2 to {MOST_SIDES} scenarios, or one with --schedulers NAME,NAME"
+            f"{count} to compare: expected 2 to {MOST_SIDES} scenarios, or one with --schedulers NAME,NAME, "
+            "or --baseline RESULT"
         )
-    sides = tuple(_of_schedulers(paths[0], schedulers, given, files) if schedulers else _of_files(paths, given, files))
+    labels = ascii_uppercase[len(stored) :]
+    if schedulers:
+        sides = tuple(_of_schedulers(labels, paths[0], schedulers, given, files))
+    else:
+        sides = tuple(_of_files(labels, paths, given, files))
     for side in sides:
         experiment.check(side.scenario, **side.files.load())
-    _check_alike(sides, allowed)
-    return sides
+    _check_alike((*stored, *sides), allowed)
+    return (*stored, *sides)
 
 
-def _of_files(paths: Sequence[str | Path], given: Sequence[Change], files: OwnFiles) -> Iterator[Side]:
-    for label, path in zip(ascii_uppercase, paths, strict=False):
+def _of_files(labels: str, paths: Sequence[str | Path], given: Sequence[Change], files: OwnFiles) -> Iterator[Side]:
+    for label, path in zip(labels, paths, strict=False):
         yield Side(label, str(path), read_source(path).scenario(given), files.resolved())
 
 
 def _of_schedulers(
-    path: str | Path, schedulers: Sequence[str], given: Sequence[Change], files: OwnFiles
+    labels: str, path: str | Path, schedulers: Sequence[str], given: Sequence[Change], files: OwnFiles
 ) -> Iterator[Side]:
     source = read_source(path)
-    for label, name in zip(ascii_uppercase, schedulers, strict=False):
+    for label, name in zip(labels, schedulers, strict=False):
         file = Path(name) if name.endswith(".py") else None
         said = name if file is None else file.stem
         scenario = source.scenario([*given, Change(("scheduler", "name"), said)])

@@ -86,6 +86,27 @@ def test_what_a_pull_request_and_a_ci_read(little: str, tmp_path: Path) -> None:
     assert [[child.tag for child in case] for case in suite] == [["failure"], ["system-out"], ["error"]]
 
 
+def test_a_baseline_is_run_once_and_says_the_same(little: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two stored runs as the first side, in any order, and both sides run anew: the same differences."""
+    for seed in ("1", "0"):
+        stored = ["run", little, "--scheduler", "fcfs", "--set", f"seed={seed}", "--out", f"base{seed}", "--force"]
+        assert main(stored) == 0
+    capsys.readouterr()
+    asked = ["compare", little, "--schedulers", "static", "--baseline", "base1", "--baseline", "base0"]
+    assert main([*asked, "--force", "--json"]) == 0
+    held = json.loads(capsys.readouterr().out)
+    assert main(["compare", little, "--schedulers", "fcfs,static", "--seeds", "2", "--force", "--json"]) == 0
+    anew = json.loads(capsys.readouterr().out)
+
+    assert held["against"] == anew["against"]
+    assert held["sides"][0]["runs"] == anew["sides"][0]["runs"]
+    assert held["seeds"] == [0, 1]
+    assert main(["compare", little, "--baseline", "base0", "--set", "workload.requests=50", "--json"]) == 2
+    assert "a comparison needs the same requests" in capsys.readouterr().err
+    assert main(["compare", little, "--baseline", "base0", "--baseline", "base0", "--json"]) == 2
+    assert "a second run of seed 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("ends", "equal"), [((-0.0002, -0.0001), True), ((0.002, 0.02), False), ((-0.02, 0.0), False)])
 def test_a_sure_difference_below_the_margin_is_none(ends: tuple[float, float], equal: bool) -> None:
     """Of every KPI without a margin of its own, 1 % is noise."""
