@@ -62,9 +62,9 @@ def _rows(said: Mapping[str, Any]) -> Iterator[Html]:
         return
     words = [key for key in rows[0] if isinstance(rows[0][key], str)]
     keys = [*words, *(key for key in rows[0] if key not in words)]
-    yield html.table(
-        tuple(key.replace("_", " ") for key in keys), (_cells(row, keys) for row in rows), words=len(words)
-    )
+    heads = tuple(key.replace("_", " ") for key in keys)
+    table = html.table(heads, (_cells(row, keys) for row in rows), words=len(words))
+    yield table if len(rows) <= FEW_ROWS else html.folded(f"{len(rows)} rows", table)
 
 
 def _cells(row: Mapping[str, Any], keys: list[str]) -> tuple[object, ...]:

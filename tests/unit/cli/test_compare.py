@@ -22,7 +22,6 @@ latency = "roofline"
 """
 
 
-@pytest.mark.draws
 @pytest.fixture
 def little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
@@ -30,6 +29,7 @@ def little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "little.toml"
 
 
+@pytest.mark.draws
 def test_compare_prints_tables_and_keeps_files(little: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", little, "--schedulers", "fcfs,static", "--seeds", "3"]) == 0
     out = capsys.readouterr().out
