@@ -19,6 +19,7 @@ from llmsim.schedulers.fcfs import Fcfs
 from llmsim.testing import LinearSteps, RouterPurityChecker, same, serve
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from tests.places import cases
 
 BLOCKS, MOST = 40, 5
 #: round numbers, so that looks, arrivals and step ends coincide; and others, so that sums round
@@ -60,7 +61,7 @@ def served(requests, autoscaling, **options):
     return serve(requests, num_gpu_blocks=BLOCKS, instances=MOST, autoscaling=autoscaling, **options)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=cases(60), deadline=None)
 @given(
     requests=workloads(),
     autoscaling=rules(),
@@ -124,7 +125,7 @@ def assert_between_least_and_most(record, autoscaling):
             assert states["end_s"][row] == states["start_s"][row] + autoscaling.cold_start_s
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=cases(50), deadline=None)
 @given(requests=workloads(), autoscaling=rules(metrics=["outstanding"]), latency=st.sampled_from(LATENCIES))
 def test_every_decision_follows_from_the_record(requests, autoscaling, latency):
     """Requests by their times, the rule written down anew: how many instances start or are ready after each look."""

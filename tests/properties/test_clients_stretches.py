@@ -20,6 +20,7 @@ from llmsim.schedulers.static import Static
 from llmsim.testing import LinearSteps, same, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from tests.places import cases
 from tests.properties.asynchronous import ASYNC, declared
 
 
@@ -64,7 +65,7 @@ def workloads(draw):
     return Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(120), deadline=None)
 @given(
     requests=workloads(),
     scheduler=st.sampled_from(SCHEDULERS),

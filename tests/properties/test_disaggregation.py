@@ -18,6 +18,7 @@ from llmsim.schedulers.fcfs import Fcfs
 from llmsim.testing import LinearSteps, same, serve, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from tests.places import cases
 from tests.properties.asynchronous import ASYNC, declared
 
 KV_BYTES = 1000
@@ -38,7 +39,7 @@ def workloads(draw):
     return Workload(np.cumsum(np.array(gaps) * gap_s), np.array(prompts), np.array(outputs), "hypothesis")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(120), deadline=None)
 @given(
     requests=workloads(),
     scheduler=st.sampled_from(SCHEDULERS),

@@ -14,6 +14,7 @@ from llmsim.errors import InputError, MemoryOverrun
 from llmsim.workload.prefixes import Prefixes
 from tests.oracles.vllm_naive import Pool
 from tests.oracles.vllm_naive import Request as NaiveRequest
+from tests.places import cases
 
 SIZE = 4
 MOST = 80  # tokens of a request
@@ -108,7 +109,9 @@ class Both:
                 assert self.cache.blocks_in_use(id, len(found)) == sum(block.users > 0 for block in found)
 
 
-@pytest.mark.parametrize("seeds", [range(n, n + 100) for n in range(0, 1000, 100)], ids=lambda seeds: f"{seeds[0]}")
+@pytest.mark.parametrize(
+    "seeds", [range(n, n + 100) for n in range(0, cases(400), 100)], ids=lambda seeds: f"{seeds[0]}"
+)
 def test_it_is_what_a_pool_of_blocks_is(seeds):
     copies = 0
     for seed in seeds:

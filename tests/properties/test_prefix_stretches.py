@@ -21,6 +21,7 @@ from llmsim.testing import LinearSteps, same, serve, serve_both_ways
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
 from llmsim.workload.prefixes import Prefixes, chained
+from tests.places import cases
 from tests.properties.asynchronous import ASYNC, declared
 
 SCHEDULERS = [
@@ -59,7 +60,7 @@ def workloads(draw):
     return texts_of(Workload(arrival_s, np.array(prompts), np.array(outputs), "hypothesis"), texts)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=cases(50), deadline=None)
 @given(
     requests=workloads(),
     scheduler=st.sampled_from(SCHEDULERS),

@@ -21,6 +21,7 @@ from llmsim.cli.shared_options import Choices
 from llmsim.errors import InputError
 from llmsim.library.opened import open_results
 from tests import result_files as files
+from tests.places import cases
 
 REQUESTS = files.asked(8, failed=1)
 TEXTS = files.of_every_kind(REQUESTS)
@@ -104,7 +105,7 @@ def test_changed_values(name, tmp_path):
     original = parsed(name)
     everywhere = places(original)
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=cases(50), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.sampled_from(everywhere), st.sampled_from(("drop", "twice", "set", "set")), st.sampled_from(ODD))
     def check(path, how, new):
         assert_honest(scored(tmp_path / name, written(name, changed(original, path, how, new))), tmp_path / name)
@@ -116,7 +117,7 @@ def test_changed_values(name, tmp_path):
 def test_cut_and_scrambled_text(name, tmp_path):
     text = TEXTS[name]
 
-    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=cases(25), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(
         st.integers(0, len(text)),
         st.integers(0, 40),
@@ -140,7 +141,7 @@ def test_totals_are_those_of_a_naive_reader(name, tmp_path):
     original = parsed(name)
     run = original[0] if isinstance(original, list) else original
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=cases(40), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.data())
     def check(data):
         mine = copy.deepcopy(run)
@@ -165,7 +166,7 @@ def test_what_is_left_out_is_counted(name, tmp_path):
     """An odd value in some requests: those read and those said to be left out are all that there are."""
     original = parsed(name)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=cases(30), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.sets(st.integers(0, 6), min_size=1, max_size=5))
     def check(odd):
         value = copy.deepcopy(original)

@@ -16,6 +16,7 @@ from llmsim.schedulers.sglang import Sglang
 from llmsim.testing import LinearSteps, same, serve, serve_both_ways, with_guesses
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from tests.places import cases
 from tests.properties.test_prefix_stretches import texts_of
 from tests.properties.test_unseen import Looking
 
@@ -40,7 +41,7 @@ def workloads(draw):
     return with_guesses(drawn, draw(st.integers(0, 3)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(80), deadline=None)
 @given(
     requests=workloads(),
     scheduler=st.sampled_from(SCHEDULERS),
@@ -100,7 +101,7 @@ def test_the_property_is_tried_under_memory_pressure(scheduler, caching, overlap
     assert (records[0].requests["cached_tokens"].sum() > 0) == caching
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=cases(40), deadline=None)
 @given(
     requests=workloads(),
     scheduler=st.sampled_from(SCHEDULERS),

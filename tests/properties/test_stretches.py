@@ -29,6 +29,7 @@ from llmsim.schedulers.vtc_predicted import VtcPredicted
 from llmsim.testing import LinearSteps, same, serve_both_ways, with_guesses
 from llmsim.workload.contract import Workload
 from llmsim.workload.patience import Patience
+from tests.places import cases
 from tests.properties.asynchronous import ASYNC, declared
 
 
@@ -121,7 +122,7 @@ def workloads(draw):
     return with_guesses(requests, draw(st.integers(0, 3)))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(160), deadline=None)
 @given(
     requests=workloads(),
     scheduler=st.sampled_from(SCHEDULERS),

@@ -23,6 +23,7 @@ from llmsim.workload.patience import Patience
 from llmsim.workload.prefixes import Prefixes
 from llmsim.workload.retries import FAILURES, Retries
 from llmsim.workload.sessions import NO_REQUEST, Sessions
+from tests.places import cases
 from tests.properties.asynchronous import ASYNC, declared
 
 #: constant step times make the boundaries of all instances, and what follows on them, coincide all the time
@@ -85,7 +86,7 @@ def retrying(drawn, requests):
     return Retries(np.tile(backoff_s, (len(requests), 1)), on)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(160), deadline=None)
 @given(
     requests=workloads(),
     again=st.none() | retries(),
