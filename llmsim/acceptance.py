@@ -14,13 +14,17 @@ simulating see the same draws, whatever else happens.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsim.errors import PolicyError
+
 #: acceptance lengths and phases are in this fraction of a token
 PER_TOKEN = 100
 DRAWN_AT_ONCE = 64  #: steps of a request
+TO_COME = "asks what steps to come will yield, which is not known before they end"
 
 
 class Pace:
@@ -126,17 +130,20 @@ class Draws:
         return through
 
 
-class DrawnPace(Pace):
-    """A pace whose steps yield what is drawn; its phase is the number of steps that the request has had before."""
+class SeenPace(Pace):
+    """A pace whose steps yield what is drawn, as policies may see it: what steps have yielded, and no more.
 
-    __slots__ = ("draws", "start")
+    Its phase is the number of steps that the request has had before.
+    """
 
-    draws: Draws
+    __slots__ = ("_yielded", "start")
+
+    _yielded: Callable[[int], int]
     start: int
 
-    def of(self, draws: Draws, start: int) -> DrawnPace:
-        """Go on with these draws after so many steps."""
-        self.draws, self.start = draws, start
+    def of(self, yielded: Callable[[int], int], start: int) -> SeenPace:
+        """Go on after so many steps with what further ones have yielded."""
+        self._yielded, self.start = yielded, start
         return self
 
     @property
@@ -145,19 +152,57 @@ class DrawnPace(Pace):
         return self.start
 
     def tokens(self, steps: int) -> int:
+        """How many tokens so many steps yield; none before the first. `PolicyError` for steps to come."""
+        return self._yielded(steps) if steps > 0 else 0
+
+    def steps_for(self, tokens: int) -> int:
+        """Raise `PolicyError`: that is not known."""
+        raise PolicyError(TO_COME)
+
+    def phase_after(self, steps: int) -> int:
+        """How many steps the request has had after so many."""
+        return self.start + steps
+
+    def foreseen(self, draws: Draws) -> DrawnPace:
+        """Return the same pace as the engine knows it."""
+        memory = self.joined_step, self.base_tokens, self.ahead_tokens, self.behind_tokens
+        return DrawnPace(self.drafts, self.gain, self.phase, self.reach, self.lag, *memory).drawn(draws, self.start)
+
+
+class DrawnPace(SeenPace):
+    """The same as the engine knows it: with what steps will yield."""
+
+    __slots__ = ("_draws",)
+
+    _draws: Draws
+
+    def drawn(self, draws: Draws, start: int) -> DrawnPace:
+        """Go on with these draws after so many steps."""
+        self._draws, self.start = draws, start
+        return self
+
+    def tokens(self, steps: int) -> int:
         """How many tokens so many steps yield; none before the first."""
         if steps <= 0:
             return 0
-        through = self.draws.upto(self.start + steps)
+        through = self._draws.upto(self.start + steps)
         return through[self.start + steps] - through[self.start]
 
     def steps_for(self, tokens: int) -> int:
         """How many steps it takes to yield so many tokens: each yields one at least."""
         if tokens <= 0:
             return 0
-        through = self.draws.upto(self.start + tokens)
+        through = self._draws.upto(self.start + tokens)
         return bisect_left(through, through[self.start] + tokens, self.start) - self.start
 
-    def phase_after(self, steps: int) -> int:
-        """How many steps the request has had after so many."""
-        return self.start + steps
+    def seen(self, now: Callable[[], int]) -> SeenPace:
+        """Return the same without what is to come; `now` tells the steps that its instance has had."""
+        tokens, joined_step = self.tokens, self.joined_step
+
+        def yielded(steps: int) -> int:
+            if joined_step + steps > now():
+                raise PolicyError(TO_COME)
+            return tokens(steps)
+
+        memory = joined_step, self.base_tokens, self.ahead_tokens, self.behind_tokens
+        return SeenPace(self.drafts, self.gain, self.phase, self.reach, self.lag, *memory).of(yielded, self.start)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable
 
+from llmsim.acceptance import Pace
 from llmsim.engine.block_copies import Copies
 from llmsim.engine.block_growth import Growth
 from llmsim.engine.block_paths import BlockPaths, Path
@@ -307,6 +308,10 @@ class BlockCache(KVMemory):
     def count_ahead(self, unknown: Callable[[Request, int], int]) -> None:
         """Have tokens of decoding requests counted that are not known yet, though their place in memory is taken."""
         self._growth.count_ahead(unknown)
+
+    def foresee(self, pace_of: Callable[[Request], Pace | None]) -> None:
+        """Ask this for the pace of a decoding request."""
+        self._growth.pace_of = pace_of
 
     # Blocks ------------------------------------------------------------------------------------------------
 

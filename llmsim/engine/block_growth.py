@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from llmsim.acceptance import Pace
 from llmsim.engine.cache_nodes import Holding
 from llmsim.request import Request
 
@@ -11,11 +12,12 @@ from llmsim.request import Request
 class Growth:
     """Reckons what requests that decode have filled of their paths."""
 
-    __slots__ = ("_block_tokens", "_unknown", "steps_until_more")
+    __slots__ = ("_block_tokens", "_unknown", "pace_of", "steps_until_more")
 
     def __init__(self, block_tokens: int) -> None:
         self._block_tokens = block_tokens
         self._unknown: Callable[[Request, int], int] | None = None
+        self.pace_of: Callable[[Request], Pace | None] = _own_pace  #: of a decoding request
         #: decode steps until a request that was looked up may find more, since a scheduler was last asked
         self.steps_until_more: int | None = None
 
@@ -34,7 +36,7 @@ class Growth:
         for holding in growing:
             tokens = self._tokens(holding, ahead)
             for place in range(holding.places + 1, min(tokens // size, holding.path.stops[-1]) + 1):
-                filled.append((holding.filled_at(place, size, tokens), holding.order, place, holding))
+                filled.append((self._filled_at(holding, place, tokens), holding.order, place, holding))
         return [(holding, place) for _, _, place, holding in sorted(filled)]
 
     def note(self, growing: Sequence[Holding], ahead: int) -> None:
@@ -56,6 +58,16 @@ class Growth:
     def _steps_to(self, holding: Holding, tokens: int, ahead: int) -> int:
         """Steps until so many tokens of a decoding request are known, beyond `ahead`."""
         request = holding.grows
-        if request is None or request.pace is None or request.counter is None:
+        pace = None if request is None else self.pace_of(request)
+        if request is None or pace is None or request.counter is None:
             return tokens - self._tokens(holding, ahead)
-        return request.pace.step_that_knows(tokens) - request.counter.steps - ahead
+        return pace.step_that_knows(tokens) - request.counter.steps - ahead
+
+    def _filled_at(self, holding: Holding, place: int, tokens: int) -> int:
+        """When a block became full, to compare with others: in steps from any one of the instance."""
+        pace, size = None if holding.grows is None else self.pace_of(holding.grows), self._block_tokens
+        return place * size - tokens if pace is None else pace.step_that_knows(place * size)
+
+
+def _own_pace(request: Request) -> Pace | None:
+    return request.pace

@@ -120,8 +120,3 @@ class Holding:
         request = self.grows
         assert request is not None
         return request.known_tokens(ahead)
-
-    def filled_at(self, place: int, size: int, tokens: int) -> int:
-        """When a block became full, to compare with others: in steps from any one of the instance."""
-        pace = None if self.grows is None else self.grows.pace
-        return place * size - tokens if pace is None else pace.step_that_knows(place * size)

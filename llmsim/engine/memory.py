@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
+from llmsim.acceptance import Pace
 from llmsim.errors import MemoryOverrun
 from llmsim.request import Request, RequestView
 from llmsim.scheduler import Admission, Beginnings, Decision
@@ -80,6 +81,9 @@ class CachingMemory(KVMemory, ABC):
 
         `unknown` says how many of a request when so many steps are decided beyond those that are counted.
         """
+
+    def foresee(self, pace_of: Callable[[Request], Pace | None]) -> None:
+        """Ask this for the pace of a decoding request, where what its steps will yield is not to be seen of itself."""
 
     @abstractmethod
     def cached_blocks(self, request: int, tokens: int, ahead: int = 0) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
-from llmsim.acceptance import PER_TOKEN, DrawnPace, Draws, Pace
+from llmsim.acceptance import PER_TOKEN, DrawnPace, Draws, Pace, SeenPace
 from llmsim.engine.decode_batch import NO_STEP, Batch, next_finish
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.speculation.blocks import Blocks, DrawnBlocks, LaneBlocks, Reservation
@@ -194,9 +194,21 @@ def paced(request: Request, batch: SpeculatingBatch, drafts: int, steps: int) ->
     if drawn is None:
         request.pace = Pace(drafts, gain, request.phase, reach, lag, steps, *memory)
     else:
-        pace = DrawnPace(drafts, gain, 0, reach, lag, steps, *memory)
-        request.pace = pace.of(drawn(request.id), request.phase)
+        counter = batch.counter
+        pace = DrawnPace(drafts, gain, 0, reach, lag, steps, *memory).drawn(drawn(request.id), request.phase)
+        request.pace = pace.seen(lambda: counter.steps)
+        return pace
     return request.pace
+
+
+def foreseeing(draws: DrawsOf) -> Callable[[Request], Pace | None]:
+    """Return what tells the pace of a request with what it will yield; a function, so that no view leads there."""
+
+    def pace_of(request: Request) -> Pace | None:
+        pace = request.pace
+        return pace.foreseen(draws(request.id)) if isinstance(pace, SeenPace) else pace
+
+    return pace_of
 
 
 def stopped(request: Request, pace: Pace, steps: int, output_left: int, in_vain: int) -> int:

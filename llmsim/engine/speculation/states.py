@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan
 
 from llmsim.acceptance import PER_TOKEN
 from llmsim.engine.decision_types import is_whole
+from llmsim.engine.journal import Journal
+from llmsim.engine.memory import KVMemory
 from llmsim.engine.request_states import RequestStates
-from llmsim.engine.speculation.batch import SpeculatingBatch
+from llmsim.engine.speculation.batch import SpeculatingBatch, foreseeing
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.latency.contract import LatencyModel
 from llmsim.request import NOT_YET_S, Request
+from llmsim.waiting import WaitingQueue
 
 
 class Speculating(RequestStates):
@@ -21,6 +24,19 @@ class Speculating(RequestStates):
     rule: Speculation  #: how many tokens are drafted
     stays: bool = False  #: whether the number of drafted tokens is known for good
     latency: LatencyModel  #: of steps in which as many are drafted as at present
+
+    def __init__(
+        self,
+        waiting: WaitingQueue,
+        memory: KVMemory,
+        batch: SpeculatingBatch,
+        journal: Journal,
+        output_tokens: Sequence[int],
+        policy: str,
+    ) -> None:
+        super().__init__(waiting, memory, batch, journal, output_tokens, policy)
+        if self.cache is not None and batch.draws is not None:
+            self.cache.foresee(foreseeing(batch.draws))
 
     def settle(self) -> None:
         """Let all draft as many tokens as the rule says, if requests have joined or left since it was asked."""

@@ -84,7 +84,7 @@ def test_steps_until_so_many_tokens_are_drawn(rates, steps):
     for tokens, exact in steps.items():
         found = [
             DrawnPace(3, 0, 0, 1, 0, 0, 1, 0, 0)
-            .of(Draws(np.random.default_rng(seed), np.array(rates)), 0)
+            .drawn(Draws(np.random.default_rng(seed), np.array(rates)), 0)
             .steps_for(tokens)
             for seed in range(2_000 if tokens < 100 else 200)
         ]
@@ -293,3 +293,24 @@ def test_policies_that_decide_drafts_need_speculation_and_others_do_not_decide_t
         serve(requests, Silent(lambda request: 1), speculation=Speculation(((1, 4),), 0, TIMES))
     with pytest.raises(PolicyError, match="decided drafts of request 0, and nothing is drafted here"):
         serve(workload((0.0, 16, 12)), Silent(lambda request: 1))
+
+
+def test_policies_see_what_drawn_steps_have_yielded_and_nothing_of_those_to_come():
+    asked = []
+
+    class Curious(ChunkedPrefill):
+        def schedule(self, view):
+            for request in view.decoding:
+                steps = view.decode_steps - request.joined_step
+                asked.append((request.pace.tokens(steps), request.emitted_tokens - request.emitted_before))
+                for ahead in (request.pace.tokens, request.pace.steps_for):
+                    with pytest.raises(PolicyError, match="asks what steps to come will yield"):
+                        ahead(steps + 1)
+            return super().schedule(view)
+
+    requests = workload(*((0.02 * k, 16, 60) for k in range(5)))
+    requests = replace(requests, acceptance=draw_steps(np.random.default_rng(0), [CURVE], np.zeros(5, np.int64), 4))
+    serve(requests, Curious(), speculation=Speculation(((1, 4),), 0, TIMES))
+    assert len(asked) > 5
+    assert all(one == other for one, other in asked)
+    assert max(one for one, _ in asked) > 3

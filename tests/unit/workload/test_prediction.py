@@ -19,7 +19,7 @@ from llmsim.scheduler import Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
 from llmsim.testing import LinearSteps, serve, with_guesses, workload
-from llmsim.workload.acceptance import draw
+from llmsim.workload.acceptance import draw, draw_steps
 from llmsim.workload.prediction import predict, representatives
 
 SMALL = ["workload.requests=60", "cluster.num_gpu_blocks=4000"]
@@ -149,7 +149,7 @@ def test_a_scheduler_that_needs_predictions_does_not_run_without():
 
 
 #: types from which the truth can be reached
-TRUTHFUL = ("Instance", "Loop", "RequestStates", "Workload", "Recorder", "Cluster", "ndarray")
+TRUTHFUL = ("Instance", "Loop", "RequestStates", "Workload", "Recorder", "Cluster", "ndarray", "Draws", "Generator")
 
 
 class Curious(Scheduler):
@@ -186,7 +186,7 @@ def reachable(root):
                 open_.append(inner)
 
 
-@pytest.mark.parametrize("speculates", [False, True])
+@pytest.mark.parametrize("speculates", [None, draw, draw_steps])
 @pytest.mark.parametrize("async_scheduling", [False, True])
 @pytest.mark.parametrize("stretches", [True, False])
 def test_no_path_leads_from_a_view_to_the_truth(stretches, async_scheduling, speculates):
@@ -198,7 +198,9 @@ def test_no_path_leads_from_a_view_to_the_truth(stretches, async_scheduling, spe
     if speculates:
         options["speculation"] = Speculation(((1, 3),), 0, {3: LinearSteps()})
         lengths = [[100, 150, 190, 220]]
-        requests = replace(requests, acceptance=draw(np.random.default_rng(0), lengths, np.zeros(20, np.int64), 3))
+        requests = replace(
+            requests, acceptance=speculates(np.random.default_rng(0), lengths, np.zeros(20, np.int64), 3)
+        )
     policy = Curious(secret)
     serve(requests, policy, num_gpu_blocks=100_000, max_model_len=2_000_000, until_s=0.5, **options)
 
