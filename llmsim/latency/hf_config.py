@@ -14,7 +14,7 @@ from llmsim.latency.families import FAMILIES, WRAPPERS, Family
 from llmsim.latency.hf_keys import OUTER, check_all_are_understood, refuse_what_is_not_modelled
 from llmsim.latency.model import Model
 from llmsim.latency.profile_files import read_json, read_record
-from llmsim.latency.quantization_config import read_quantization
+from llmsim.latency.quantization_config import read_kv_cache, read_quantization
 
 GATED = ("silu", "swish", "swiglu")  #: activations that, without a model_type, say that the MLP is gated
 UNGATED = ("relu", "relu2", "gelu", "gelu_new", "gelu_fast")
@@ -66,7 +66,7 @@ def read_hf_config(path: Path | str, name: str | None = None) -> Model:
     family = _family(inner, where)
     config = _Config(inner, family, where)
     known = _sizes(config) | {"not_modelled": left_out + _approximations(config)}
-    known["quantization"] = _quantization(config, outer, str(path))
+    known |= _quantization(config, outer, str(path))
     known["other_parameters"] = _other_parameters(config, known)
     check_all_are_understood(inner, config.used, where)
     called = name or _name(outer, Path(path))
@@ -217,11 +217,13 @@ def _approximations(config: _Config) -> tuple[str, ...]:
     return (f"attention in chunks of {chunk} tokens counts as a window of {chunk}",) if chunk else ()
 
 
-def _quantization(config: _Config, outer: Mapping[str, Any], where: str) -> Any:
+def _quantization(config: _Config, outer: Mapping[str, Any], where: str) -> dict[str, Any]:
     stated = config.get("quantization_config", "compression_config") or outer.get("quantization_config")
     if not stated:
-        return None
-    return read_quantization(stated, config.count("num_hidden_layers"), f"{where}: quantization_config")
+        return {}
+    place = f"{where}: quantization_config"
+    weights = read_quantization(stated, config.count("num_hidden_layers"), place)
+    return {"quantization": weights, "kv_cache_dtype": read_kv_cache(stated, place)}
 
 
 def _other_parameters(config: _Config, sizes: Mapping[str, Any]) -> int:

@@ -92,6 +92,9 @@ class Architecture(Profile):
             raise ValueError(f"experts.num_experts_per_tok = {experts.num_experts_per_tok} exceeds num_experts")
         if experts is not None and experts.num_dense_layers >= layers:
             raise ValueError(f"experts.num_dense_layers = {experts.num_dense_layers} leaves no layer with experts")
+        heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
+        if self.latent_attention is None and heads % kv_heads:
+            raise ValueError(f"num_key_value_heads = {kv_heads} does not divide num_attention_heads = {heads}")
         if window is not None and window.layers > layers:
             raise ValueError(f"sliding_window.layers = {window.layers} exceeds num_hidden_layers = {layers}")
         return self

@@ -41,6 +41,23 @@ def read_quantization(config: Mapping[str, Any], layers: int, where: str) -> Qua
     return Quantization.model_validate({"dtype": dtype, "bits": bits, "parts": kept})
 
 
+def read_kv_cache(config: Mapping[str, Any], where: str) -> str | None:
+    """The type that the checkpoint's keys and values were scaled for, which engines take unless told otherwise.
+
+    None: it says nothing of them.
+    """
+    algorithm, scheme = config.get("kv_cache_quant_algo"), config.get("kv_cache_scheme")
+    if algorithm not in (None, "FP8"):
+        raise InputError(f"{where}.kv_cache_quant_algo = {algorithm!r}, expected 'FP8' or none")
+    if isinstance(scheme, Mapping):
+        kind = (scheme.get("type"), scheme.get("num_bits"))
+        if kind != ("float", FP8_BITS):
+            raise InputError(
+                f"{where}.kv_cache_scheme: type = {kind[0]!r} with num_bits = {kind[1]!r}, expected float, 8"
+            )
+    return "fp8" if algorithm or scheme else None
+
+
 def _fp8(config: Mapping[str, Any], where: str) -> tuple[str, float]:
     return ("fp8_block" if config.get("weight_block_size") else "fp8"), FP8_BITS
 

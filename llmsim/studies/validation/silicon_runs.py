@@ -1,4 +1,9 @@
-"""Reads aiconfigurator's closed-loop measurements: one row a run, models whose operators were measured."""
+"""Reads aiconfigurator's closed-loop measurements: one row a run, models whose operators were measured.
+
+Rows come from aiconfigurator's own runs, of whose settings nothing more is known, and from InferenceMAX, whose scripts
+are public (github.com/SemiAnalysisAI/InferenceX, benchmarks/*.sh): what these say of lengths, scheduling and the KV
+cache is taken from there.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +45,15 @@ WEIGHTS = ("", "fp8")
 #: of a mixture: GPT-OSS is called nvfp4; MiniMax and DeepSeek were also measured in nvfp4, which is another checkpoint
 MIXTURE_WEIGHTS = {"openai/gpt-oss-120b": ("nvfp4",)}
 FP8 = Quantization(dtype="fp8", bits=8)
+#: GPUs on which InferenceMAX's scripts ask for a KV cache in fp8; MiniMax's do in some versions
+FP8_KV_CACHE = {
+    "llama-3.1-70b": ("h100-sxm-80gb", "h200-sxm", "b200-sxm"),
+    "gpt-oss-120b": ("b200-sxm",),
+    "deepseek-r1": ("b200-sxm",),
+}
+SHORTEST = 0.8  #: of the stated lengths: InferenceMAX draws from this share up, its random-range-ratio
 ROUNDS = 5  #: requests of each client
+OWN_RUNS = "aic-auto-gap-analysis"  #: what sources of aiconfigurator's own runs name
 COLUMNS = ("isl", "osl", "batch_size", "tp_size", "silicon_tpot_ms", "silicon_ttft_ms")
 
 
@@ -60,6 +73,7 @@ class Run:
     output_tokens: int
     tpot_s: float
     ttft_s: float
+    inferencemax: bool = False  #: whether it is of InferenceMAX
 
     @property
     def group(self) -> str:
@@ -90,12 +104,17 @@ class Run:
         model = hardware.load_model(self.model)
         if self.weights == "fp8":
             model = model.model_copy(update={"quantization": FP8})
+        if self.inferencemax and self.gpu in FP8_KV_CACHE.get(self.model, ()):
+            model = model.with_kv_cache("fp8")
         return hardware.load_gpu(self.gpu), model
 
     @property
     def is_asynchronous(self) -> bool:
-        """Whether the engine prepares its next step while the GPU computes: vLLM since 0.14, SGLang since 0.4."""
-        return self.since({"vllm": (0, 14), "sglang": (0, 4), "trtllm": (1, 0)})
+        """Whether the engine prepares its next step while the GPU computes: vLLM since 0.14, SGLang since 0.4.
+
+        InferenceMAX asks earlier vLLM for it; TensorRT-LLM does it unless told not to.
+        """
+        return self.inferencemax or self.since({"vllm": (0, 14), "sglang": (0, 4), "trtllm": (1, 0)})
 
     @property
     def launches_fp8_blocks(self) -> bool:
@@ -109,16 +128,22 @@ class Run:
         return bool(number and first and (int(number[1]), int(number[2])) >= first)
 
     def workload(self) -> Workload:
-        """All requests, ready at time 0."""
-        each = np.ones(ROUNDS * self.concurrency, dtype=np.int64)
-        return Workload(np.zeros(len(each)), each * self.prompt_tokens, each * self.output_tokens, self.label)
+        """All requests, ready at time 0; of InferenceMAX with lengths as it draws them."""
+        draw, count = np.random.default_rng(self.concurrency), ROUNDS * self.concurrency
+        prompts, outputs = (
+            draw.integers(int(SHORTEST * most) if self.inferencemax else most, most, size=count, endpoint=True)
+            for most in (self.prompt_tokens, self.output_tokens)
+        )
+        return Workload(np.zeros(count), prompts, outputs, self.label)
 
 
 def read_runs(data_dir: Path) -> list[Run]:
     """Read the aggregated (not disaggregated) runs of `DENSE` and `MIXTURES` on `GPUS` in known types, each once."""
     table = pd.concat([_read(data_dir / FOLDER / name) for name in FILES], ignore_index=True)
     table = table[(table["mode"] == "agg") & table.system.isin(list(GPUS))]
+    origin = table.get("silicon_data_source", pd.Series(OWN_RUNS, table.index)).fillna(OWN_RUNS)
     table = table.assign(
+        inferencemax=~origin.str.contains(OWN_RUNS),
         gemm_quant_mode=table.gemm_quant_mode.astype(object).fillna(""),
         backend_version=table.backend_version.astype(object).fillna(""),
         moe_ep_size=table.get("moe_ep_size", pd.Series(1.0, table.index)).fillna(1).clip(lower=1),
@@ -127,13 +152,12 @@ def read_runs(data_dir: Path) -> list[Run]:
     )
     table = table[_dense(table) | _mixture(table)]
     key = ["system", "backend", "backend_version", "model_path", "gemm_quant_mode", "moe_ep_size", *COLUMNS]
-    rows = table.drop_duplicates(key).sort_values(key, kind="stable")[key].to_dict("records")
+    rows = table.drop_duplicates(key).sort_values(key, kind="stable")[[*key, "inferencemax"]].to_dict("records")
     return [_run(row) for row in rows]
 
 
 def _dense(table: pd.DataFrame) -> Any:
-    known = table.model_path.isin(list(DENSE)) & table.gemm_quant_mode.isin(WEIGHTS)
-    return known & table.system.isin(["h100_sxm", "h200_sxm"])
+    return table.model_path.isin(list(DENSE)) & table.gemm_quant_mode.isin(WEIGHTS)
 
 
 def _mixture(table: pd.DataFrame) -> Any:
@@ -161,6 +185,7 @@ def _run(row: dict[str, Any]) -> Run:
         output_tokens=int(row["osl"]),
         tpot_s=1e-3 * row["silicon_tpot_ms"],
         ttft_s=1e-3 * row["silicon_ttft_ms"],
+        inferencemax=bool(row["inferencemax"]),
     )
 
 

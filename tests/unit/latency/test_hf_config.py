@@ -104,6 +104,13 @@ def test_what_is_no_config(tmp_path, text, message):
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quant_method = 'bitsandbytes'", "fp8"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 8}}, "bits = 8", "expected 4"),
         ({"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}, "quant_algo = 'NVFP4'", "FP8"),
+        ({"quantization_config": FP8 | {"kv_cache_quant_algo": "NVFP4"}}, "kv_cache_quant_algo = 'NVFP4'", "FP8"),
+        (
+            {"quantization_config": FP8 | {"kv_cache_scheme": {"type": "int", "num_bits": 8}}},
+            "kv_cache_scheme",
+            "float",
+        ),
+        ({"num_attention_heads": 6, "num_key_value_heads": 4}, "num_key_value_heads = 4", "does not divide"),
     ],
 )
 def test_what_is_not_understood_is_refused_by_its_key(tmp_path, changes, key, words):
@@ -230,6 +237,20 @@ def test_types_of_weights(tmp_path, quantization, dtype, bits):
 )
 def test_modules_that_stay_as_they_are(tmp_path, ignored, parts):
     assert read(tmp_path, quantization_config=FP8 | {"modules_to_not_convert": ignored}).quantization.parts == parts
+
+
+@pytest.mark.parametrize(
+    ("said", "dtype"),
+    [
+        ({}, "bfloat16"),
+        ({"kv_cache_quant_algo": None, "kv_cache_scheme": None}, "bfloat16"),
+        ({"kv_cache_quant_algo": "FP8"}, "fp8"),
+        ({"kv_cache_scheme": {"type": "float", "num_bits": 8}}, "fp8"),
+    ],
+)
+def test_keys_and_values_have_the_type_that_the_checkpoint_was_scaled_for(tmp_path, said, dtype):
+    modelopt = {"quant_method": "modelopt", "quant_algo": "FP8"}
+    assert read(tmp_path, quantization_config=modelopt | said).kv_cache_dtype == dtype
 
 
 def test_quantization_leaves_embeddings_and_norms_alone(tmp_path):

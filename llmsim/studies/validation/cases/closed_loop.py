@@ -35,13 +35,16 @@ PROMISED = (
     "H200 sglang 0.5.9 deepseek-r1",
 )
 HOST_NAMES = ("step_s", "sequence_s", "eager_step_s")
-HOST = "vllm-0.11.0-h100"
+HOST, ASYNCHRONOUS_HOST = "vllm-0.11.0-h100", "vllm-0.15.1"
+#: runs whose own numbers contradict each other: told, not compared
+CONTRADICTORY = ("H100 vllm 0.11.2 gpt-oss-120b",)
 MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS = 8192, 1024
 MEDIAN_PERCENT = 10.0  #: target for each group: our own, as nobody states one
 
 ABOUT = (
     "Closed loop: so many clients, fixed prompt and output lengths, mean TPOT. Our chunked_prefill (8192 tokens a "
-    f"step) over step times composed from vLLM's operators, host times of {HOST}, bf16 KV cache; nothing tuned. Errors "
+    f"step) over step times composed from vLLM's operators, host times of {HOST}, none where the engine overlaps them; "
+    "lengths, scheduling and KV cache of InferenceMAX's runs as its scripts have them; nothing tuned. Errors "
     "by GPU, engine, model and type of weights; of mixtures of experts, those that are promised have a target."
 )
 
@@ -49,13 +52,17 @@ ABOUT = (
 def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
     """Predict every run."""
     host, step_times = hardware.load_host(HOST), StepTimes(data_dir)
-    runs, refused = _composed(read_runs(data_dir), step_times)
-    bare, seen = [], []
+    everything = read_runs(data_dir)
+    runs, refused = _composed([run for run in everything if run.group not in CONTRADICTORY], step_times)
+    bare, seen, automatic = [], [], []
     for done, run in enumerate(runs, start=1):
         gpu, blocks = step_times.of(run)
         bare.append(_served(run, gpu, blocks).mean("tpot_s"))
-        hidden = not run.weights and (run.is_asynchronous or run.launches_fp8_blocks)
+        overlapped = (run.inferencemax or not run.weights) and run.is_asynchronous
+        hidden = overlapped or (not run.weights and run.launches_fp8_blocks)
         seen.append(_served(run, gpu if hidden else _with_host(gpu, host), blocks))
+        if overlapped and run.backend == "vllm":
+            automatic.append((run, _served(run, _with_what_is_left(gpu), blocks).mean("tpot_s")))
         progress(done, len(runs))
     points = [
         Point(run.group, run.label, "s", run.tpot_s, one.mean("tpot_s")) for run, one in zip(runs, seen, strict=True)
@@ -73,7 +80,7 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
         ),
         rows=tuple(rows),
         fitted=tuple(Constant(f"host {name}", getattr(host, name), "s", source) for name in HOST_NAMES),
-        notes=(*_notes(runs, seen), *_not_composed(refused)),
+        notes=(*_notes(runs, seen), _with_host_auto(automatic), *_contradictory(everything), *_not_composed(refused)),
     )
 
 
@@ -86,9 +93,11 @@ def _notes(runs: Sequence[Run], seen: Sequence[Latencies]) -> tuple[str, ...]:
         "median without host time.",
         "qwen3-32b: its MLP is wider than most measured matrix products, so that its times rest on a wide "
         "interpolation (±10 %, says the data's description); vLLM's are too fast at every concurrency alike.",
-        "fp8: NVIDIA's checkpoints, and TensorRT-LLM with them, can keep keys and values in fp8, too, which halves "
-        "what decoding reads; the data do not say, ours are in bf16.",
-        "Lengths are taken as stated; some of the sources vary them around it.",
+        "InferenceMAX's scripts (github.com/SemiAnalysisAI/InferenceX) draw lengths from 80 to 100 % of those stated, "
+        "ask vLLM for asynchronous scheduling, and keep keys and values of Llama-3.1-70B, and on B200 of GPT-OSS and "
+        "DeepSeek-R1, in fp8. Before this was known, with bf16 and stated lengths, Llama-3.1-70B was at 6.0 % on H100 "
+        "and 4.0 % on H200 (vLLM; host times on top), 21.3 % on H200 (TensorRT-LLM).",
+        "aiconfigurator's own runs say nothing of it: lengths as stated, keys and values in bf16.",
         "Mixtures of experts, by version of the engine: operators are of vLLM 0.24.0 and SGLang 0.5.9 (H200) or "
         "0.5.14. vLLM since 0.14 and SGLang prepare the next step while the GPU computes: no host time.",
         "qwen3-235b-a22b-fp8 on vLLM 0.12: its TPOT is the same for 4 sequences as for 20. It takes matrix products "
@@ -99,8 +108,8 @@ def _notes(runs: Sequence[Run], seen: Sequence[Latencies]) -> tuple[str, ...]:
         "deepseek-r1 on B200: SGLang 0.5.14's tables of experts that all GPUs share beat the memory's bandwidth, and "
         "are refused; composed of experts dealt out whole, which these runs' were not.",
         "Mixtures without a target: blocks of fp8 on vLLM 0.16 to 0.19, slower than the operators' kernels, less so "
-        "from version to version; GPT-OSS on vLLM 0.15 and B200, with other kernels; vLLM 0.11.2, whose rows are "
-        "broken; experts dealt out to GPUs whole (EP).",
+        "from version to version; GPT-OSS on vLLM 0.15 and B200, with other kernels (activations in mxfp8); "
+        "experts dealt out to GPUs whole (EP).",
     ]
     if waits:
         notes.append(
@@ -116,6 +125,32 @@ def _notes(runs: Sequence[Run], seen: Sequence[Latencies]) -> tuple[str, ...]:
             "prediction without it can fit."
         )
     return tuple(notes)
+
+
+def _with_host_auto(found: Sequence[tuple[Run, float]]) -> str:
+    """What `host.profile = "auto"` gives for asynchronous vLLM, by group."""
+    errors: dict[str, list[float]] = {}
+    for run, tpot_s in found:
+        errors.setdefault(run.group, []).append(100 * (tpot_s / run.tpot_s - 1))
+    by_group = "; ".join(f"{name} {np.median(np.abs(e)):.1f} ({np.median(e):+.1f})" for name, e in errors.items())
+    return (
+        f"Asynchronous vLLM with what {ASYNCHRONOUS_HOST} says that nothing overlaps, as host.profile = auto has it, "
+        f"in place of no host time; median error and bias in percent: {by_group or 'no such runs'}."
+    )
+
+
+def _contradictory(runs: Sequence[Run]) -> list[str]:
+    """Of each group that contradicts itself, how: the share of TTFT in the times of its requests."""
+    notes = []
+    for group in CONTRADICTORY:
+        shares = [100 * run.ttft_s * run.requests_per_s() / run.concurrency for run in runs if run.group == group]
+        if shares:
+            notes.append(
+                f"not compared: {group}: TTFT is {min(shares):.0f} to {max(shares):.0f} % of the time of a request in "
+                f"all {len(shares)} runs, whatever their lengths and GPUs (vLLM 0.18: up to 5 %); on 8 GPUs TPOT would "
+                "be 3.6 ms with 512 clients (1,024 + 8,192 tokens), half of the 7.1 ms of vLLM 0.18 with 64."
+            )
+    return notes
 
 
 def _not_composed(refused: Mapping[str, str]) -> tuple[str, ...]:
@@ -135,7 +170,7 @@ class StepTimes:
         if key not in self._known:
             gpu, model = run.hardware()
             size = run.tensor_parallel_size
-            folder = DENSE_OPERATORS if run.weights else MIXTURE_OPERATORS
+            folder = DENSE_OPERATORS if run.weights and run.gpu != "b200-sxm" else MIXTURE_OPERATORS
             profile = compose(self._data_dir / folder, gpu, model, size, _choices(run, model))
             blocks = hardware.kv_blocks(gpu, model, tensor_parallel_size=size)
             self._known[key] = StepTable(profile), blocks
@@ -145,7 +180,7 @@ class StepTimes:
 def _choices(run: Run, model: hardware.Model) -> Choices:
     """Whose operators: of dense models the only ones; of mixtures those of the engine, in the version next to it."""
     if run.weights:
-        return Choices()
+        return Choices(VLLM) if run.gpu == "b200-sxm" else Choices()
     if run.backend == "sglang":
         return Choices(SGLANG_OLD) if run.gpu == "h200-sxm" else Choices(SGLANG, expert_parallel=True)
     if run.launches_fp8_blocks:
@@ -173,6 +208,12 @@ def _named(run: Run) -> str:
 
 def _with_host(gpu: LatencyModel, host: hardware.HostTimes) -> Host:
     return Host(gpu, host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size)
+
+
+def _with_what_is_left(gpu: LatencyModel) -> Host:
+    """With what asynchronous scheduling cannot overlap, as fitted to other people's runs."""
+    host = hardware.load_host(ASYNCHRONOUS_HOST)
+    return Host(gpu, serial_step_s=host.serial_step_s, serial_sequence_s=host.serial_sequence_s, overlapped=True)
 
 
 def _served(run: Run, latency: LatencyModel, blocks: int) -> Latencies:

@@ -124,7 +124,7 @@ def write_rows(data: Path, rows: list[dict]) -> None:
 
 
 def test_closed_loop_runs_are_read_once_and_only_those_that_can_be_predicted(tmp_path: Path) -> None:
-    others = [{"mode": "disagg"}, {"model_path": "moe"}, {"system": "b200_sxm"}, {"gemm_quant_mode": "nvfp4"}]
+    others = [{"mode": "disagg"}, {"model_path": "moe"}, {"system": "gb200"}, {"gemm_quant_mode": "nvfp4"}]
     write_rows(tmp_path, [ROW, ROW | {"gemm_quant_mode": "fp8"}, *(ROW | other for other in others)])
     runs = read_runs(tmp_path)
 
@@ -132,6 +132,23 @@ def test_closed_loop_runs_are_read_once_and_only_those_that_can_be_predicted(tmp
     assert runs[0].requests_per_s() == pytest.approx(8 / (0.090 + 9 * 0.010))
     assert runs[1].hardware()[1].quantization.dtype == "fp8"
     assert not runs[0].workload().arrival_s.any()
+    assert set(runs[0].workload().prompt_tokens) == {100}
+
+
+def test_runs_of_inferencemax_have_the_settings_of_its_scripts(tmp_path: Path) -> None:
+    llama = {"model_path": "meta-llama/Llama-3.1-70B", "gemm_quant_mode": "fp8", "isl": 1000}
+    sources = ("source_file=2026-04-06.csv", "source_file=/data/aic-auto-gap-analysis/x.csv")
+    write_rows(
+        tmp_path, [ROW | llama | {"silicon_data_source": name, "tp_size": n} for n, name in enumerate(sources, 1)]
+    )
+    theirs, own = read_runs(tmp_path)
+
+    assert (theirs.hardware()[1].kv_cache_dtype, own.hardware()[1].kv_cache_dtype) == ("fp8", "bfloat16")
+    assert (theirs.is_asynchronous, own.is_asynchronous) == (True, False)
+    drawn = theirs.workload().prompt_tokens
+    assert 800 <= drawn.min() < 850
+    assert 950 < drawn.max() <= 1000
+    assert set(own.workload().prompt_tokens) == {1000}
 
 
 def test_errors_by_group_are_medians_of_absolute_errors(tmp_path: Path) -> None:
