@@ -48,6 +48,9 @@ WORDS = {
     "tight_decode": "code and summaries",
     "tight_prefill": "questions and agents",
     "loose": "code and summaries, all loose",
+    "reasoning": "reasoning",
+    "long_context": "long conversations",
+    "agents": "agents",
 }
 #: policy -> colour, marker: told apart by the colour-blind, and in grey
 LOOKS = {

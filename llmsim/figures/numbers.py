@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,14 +21,19 @@ from llmsim.metrics.sections.fairness import Fairness
 from llmsim.metrics.sections.speculation import Speculation
 from llmsim.metrics.sections.together import Together
 from llmsim.metrics.slo import GRACE_S, Slo
-from llmsim.metrics.smooth_goodput import User, idle_latency_s
+from llmsim.metrics.smooth_goodput import Anchor, Penalty, User, idle_latency_s, penalty_tokens
 from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.window import Window, per_second, resolve, run_end_s
 from llmsim.record import Record, Timelines
+from llmsim.request import Outcome
 from llmsim.scenario import Scenario
 
 #: readers, tokens/s: of a chat, of version 1 of the paper, and a fast one
 READERS = (5.0, 20.0, 30.0)
+#: tokens that a second of waiting costs, forms of f, and where waiting begins: choices of smooth goodput
+ALPHAS = (1.0, 2.5, 10.0)
+PENALTIES: tuple[Penalty, ...] = ("linear", "tokens", "quadratic", "clipped", "saturating")
+ANCHORS: tuple[Anchor, ...] = ("arrival", "first_token")
 
 
 def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0, forms: bool = False) -> dict[str, float]:
@@ -44,6 +51,7 @@ def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0, forms: boo
     out |= _of_classes(result.score) | _of_answers(result.score) | _of_speculation(result.score)
     if forms:
         out |= _forms(emitted, slo, window)
+        out |= {choice.key: value for choice, value in _by_choice(emitted, window, result.record.end_s)}
     if len(result.record.transfers["request"]):
         out |= _handovers(result.record, emitted, max(result.record.end_s, end_s))
     if delayed and slo.tbt_s is not None:
@@ -91,6 +99,37 @@ def _forms(timelines: Timelines, slo: Slo, window: Window) -> dict[str, float]:
         "form_qoe": float(qoe(counted, ttft_s=first_s, tokens_per_s=READERS[0]).mean()),
         "form_fluidity": float(fluidity_index(counted, prefill_s=first_s, decode_s=next_s).mean()),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the paper leaves open of smooth goodput: the reader's speed, alpha, the form of f, where waiting begins."""
+
+    tokens_per_s: float = READERS[0]
+    alpha: float = ALPHAS[1]
+    penalty: Penalty = "linear"
+    anchor: Anchor = "arrival"
+
+    @property
+    def key(self) -> str:
+        """Name among the numbers of a run."""
+        return f"smooth_{self.tokens_per_s:g}_{self.alpha:g}_{self.penalty}_{self.anchor}"
+
+
+CHOICES = tuple(Choice(*values) for values in product(READERS, ALPHAS, PENALTIES, ANCHORS))
+
+
+def _by_choice(timelines: Timelines, window: Window, end_s: float) -> Iterator[tuple[Choice, float]]:
+    """Smooth goodput, tokens/s, by every choice."""
+    span = resolve(window, timelines)
+    rows, finished = ranges.layout(timelines), timelines.outcome == Outcome.FINISHED
+    for speed, anchor in product(READERS, ANCHORS):
+        idle_s = idle_latency_s(timelines, User(tokens_per_s=speed, anchor=anchor), end_s=end_s)
+        for alpha, penalty in product(ALPHAS, PENALTIES):
+            user = User(tokens_per_s=speed, anchor=anchor, alpha=alpha, penalty=penalty)
+            benefit = rows.n_tokens - penalty_tokens(idle_s, rows.n_tokens, finished, user)
+            choice = Choice(speed, alpha, penalty, anchor)
+            yield choice, per_second(float(benefit[span.counted].sum()), span)
 
 
 def _of_classes(values: Score) -> dict[str, float]:

@@ -32,8 +32,13 @@ RELATED = {
     "tenants": 7.0,
     "speculation_llama": 8.0,
     "routing": 12.0,
+    "reasoning": 2.0,
+    "long_context": 0.42,
+    "agents": 2.1,
     "adaserve": 1.0,
 }
+#: requests for each arrival, where one is that of an agent
+CALLS = {"agents": 4}
 #: offered load as a multiple of that rate; close together where curves peak
 LOADS = (0.3, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.4)
 QUICK_LOADS = (0.3, 0.75, 0.9, 1.0, 1.1, 1.2, 1.35, 1.8)
@@ -107,7 +112,7 @@ class Plan:
             *self.changes,
             f"seed={seed}",
             f"workload.arrivals.rate_per_s={rate_per_s}",
-            f"workload.requests={round(rate_per_s * self.horizon_s)}",
+            f"workload.requests={round(rate_per_s * self.horizon_s) * CALLS.get(self.setting, 1)}",
         ]
 
 

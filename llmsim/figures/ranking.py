@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +13,8 @@ from matplotlib.patches import Patch
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import WORDS, finish, panels
-from llmsim.figures.intervals import interval
+from llmsim.figures.intervals import Interval, interval
+from llmsim.figures.numbers import CHOICES, Choice
 from llmsim.figures.plan import Plan, Sweep
 from llmsim.record import Floats
 from llmsim.reports.plots.style import COLOURS
@@ -26,7 +28,8 @@ POLICIES = (
     "earliest deadline",
     "SLOs-Serve",
 )
-SETTINGS = ("sharegpt_llama", "documents_llama", "azure_llama")
+SETTINGS = ("sharegpt_llama", "documents_llama", "azure_llama", "reasoning", "long_context", "agents")
+QUICK_SETTINGS = ("sharegpt_llama", "long_context")
 #: light, at capacity, overloaded
 LOADS = (0.6, 1.0, 1.5)
 #: what users feel: how long their worst token was late, less is better
@@ -46,13 +49,17 @@ METRICS: Mapping[str, tuple[str, int]] = {
     "smooth goodput": ("", 1),
     STALL: ("idle_5_arrivals", -1),
 }
-#: readers and alphas by which smooth goodput is asked again
-READERS, ALPHAS = (5.0, 20.0, 30.0), (1.0, 2.5, 10.0)
+#: what the paper leaves open of smooth goodput, in words -> the field of `Choice`
+OPEN = {"V": "tokens_per_s", "alpha": "alpha", "f": "penalty", "the anchor": "anchor"}
+#: two metrics whose flips are written out: what operators watch, and what users have
+TOLD = ("goodput", "smooth goodput")
+#: flipped pairs that the evidence names
+NAMED = 3
 
 
 def plans(quick: bool) -> tuple[Plan, ...]:
     """Each setting under every policy, at three loads."""
-    settings, seeds = (SETTINGS[:2], 3) if quick else (SETTINGS, 10)
+    settings, seeds = (QUICK_SETTINGS, 3) if quick else (SETTINGS, 8)
     return tuple(Plan(setting, policy, LOADS, seeds, forms=True) for setting in settings for policy in POLICIES)
 
 
@@ -64,8 +71,7 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
     flips = {pair: _flips(signs[pair[0]], signs[pair[1]]) for pair in combinations(METRICS, 2)}
     worst = sorted(flips, key=lambda pair: -_share(flips[pair]))[:4]
     against = {metric: _flips(signs[metric], signs[STALL]) for metric in METRICS if metric != STALL}
-    smooth = [tuple(_best(one, at, _smooth(one, v, a)) for one in settings for at in range(len(LOADS)))
-              for v in READERS for a in ALPHAS]  # fmt: skip
+    pairs = _flipped(settings, *TOLD)
     claim = Claim(
         claim=15,
         statement="Which of two schedulers is better depends on the metric: pairs that both of two metrics tell apart "
@@ -74,20 +80,22 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
         evidence=(
             *(f"{one} against {two}: {_of(flips[one, two])} pairs flip" for one, two in worst),
             "against users' stall time: " + "; ".join(f"{metric} {_of(count)}" for metric, count in against.items()),
+            f"most told of those that flip between {' and '.join(TOLD)}: "
+            + "; ".join(each.words for each in pairs[:NAMED]),
             *(
                 f"best by {metric}: {_winners(settings, metric)}"
                 for metric in ("throughput", "goodput", "smooth goodput")
             ),
         ),
         limits=(
-            f"V of {READERS[0]:g} to {READERS[-1]:g} tokens/s and alpha of {ALPHAS[0]:g} to {ALPHAS[-1]:g}: "
-            f"{len(set(smooth))} different rows of winners in {len(smooth)} choices; f and anchor are not varied.",
+            _dependence(settings),
             "A pair counts where the 95 % intervals of both differences, over seeds with the same requests, exclude 0. "
             "Smooth goodput is made of tokens and stall time, and so is no judge from outside.",
             "Arrivals last 300 s: beyond capacity all of this depends on that (figure how_long).",
         ),
     )
-    return Made(claim, {"ranking": _draw(settings)}, {"ranking": _table(settings)})
+    tables = {"ranking": _table(settings), "ranking_flips": _table_of_flips(pairs)}
+    return Made(claim, {"ranking": _draw(settings), "ranking_flips": _draw_flips(flips)}, tables)
 
 
 def _values(sweep: Sweep, metric: str) -> Floats:
@@ -98,7 +106,10 @@ def _values(sweep: Sweep, metric: str) -> Floats:
 
 def _signs(sweeps: list[Sweep], metric: str) -> Floats:
     """For each pair of policies and each load: 1 if the first is better, -1 if the second, 0 if it is not clear."""
-    values = [_values(sweep, metric) for sweep in sweeps]
+    return _order([_values(sweep, metric) for sweep in sweeps])
+
+
+def _order(values: list[Floats]) -> Floats:
     out = []
     for one, two in combinations(values, 2):
         for row in one - two:
@@ -125,8 +136,64 @@ def _agrees_most(against: Mapping[str, tuple[int, int]]) -> bool:
     return _share(against["smooth goodput"]) <= least + 0.05
 
 
-def _smooth(sweeps: list[Sweep], tokens_per_s: float, alpha: float) -> list[Floats]:
-    return [sweep.smooth_goodput(tokens_per_s, alpha) for sweep in sweeps]
+@dataclass(frozen=True, slots=True)
+class Flipped:
+    """Two policies in one place, of which one metric prefers the first, and another the second."""
+
+    setting: str
+    load: float
+    policies: tuple[str, str]
+    metrics: tuple[str, str]
+    differences: tuple[Interval, Interval]  #: of the metrics, first policy less second; the sign says which is better
+
+    @property
+    def words(self) -> str:
+        """In a line."""
+        (one, two), (by, against) = self.differences, self.metrics
+        first, second = self.policies if one.positive else self.policies[::-1]
+        place = f"{WORDS[self.setting]} at {self.load:g}"
+        return f"{place}: {first} above {second} by {by} ({one}), below by {against} ({two})"
+
+    @property
+    def sureness(self) -> float:
+        """How many half-widths the less sure of both differences is from 0."""
+        return min(abs(each.mean) / max(each.half_width, 1e-12) for each in self.differences)
+
+
+def _flipped(settings: list[list[Sweep]], *metrics: str) -> list[Flipped]:
+    """All pairs whose order flips between two metrics, the surest first."""
+    found = []
+    for sweeps in settings:
+        for one, two in combinations(sweeps, 2):
+            by = [_values(one, metric) - _values(two, metric) for metric in metrics]
+            for at, load in enumerate(LOADS):
+                first, second = (interval(values[at]) for values in by)
+                if (first.positive and second.negative) or (first.negative and second.positive):
+                    names, judged = (one.plan.policy, two.plan.policy), (metrics[0], metrics[1])
+                    found.append(Flipped(one.plan.setting, load, names, judged, (first, second)))
+    return sorted(found, key=lambda each: -each.sureness)
+
+
+def _dependence(settings: list[list[Sweep]]) -> str:
+    """How many pairs flip if one choice of smooth goodput is another than the paper's second version has it."""
+    usual = Choice()
+    base = _signs_by(settings, usual)
+    told = []
+    for name, field in OPEN.items():
+        values = dict.fromkeys(getattr(choice, field) for choice in CHOICES)
+        others = {value: replace(usual, **{field: value}) for value in values if value != getattr(usual, field)}
+        counts = [f"{value} {_of(_flips(base, _signs_by(settings, other)))}" for value, other in others.items()]
+        told.append(f"{name} ({getattr(usual, field)}): {', '.join(counts)}")
+    winners = {tuple(_best(one, at, [s.values[c.key] for s in one]) for one in settings for at in range(len(LOADS)))
+               for c in CHOICES}  # fmt: skip
+    return (
+        f"Pairs that flip where smooth goodput is taken with another value of: {'; '.join(told)}. All {len(CHOICES)} "
+        f"choices together give {len(winners)} different rows of winners."
+    )
+
+
+def _signs_by(settings: list[list[Sweep]], choice: Choice) -> Floats:
+    return np.concatenate([_order([sweep.values[choice.key] for sweep in one]) for one in settings])
 
 
 def _best(sweeps: list[Sweep], at: int, values: list[Floats]) -> str:
@@ -145,13 +212,14 @@ def _winners(settings: list[list[Sweep]], metric: str) -> str:
 
 def _draw(settings: list[list[Sweep]]) -> Any:
     """A cell for each metric and place: the colour is the best policy, pale where the second is as good."""
-    figure, axes = panels(1, len(settings), 3.4)
-    for panel, one in zip(axes, settings, strict=True):
+    columns = min(len(settings), 3)
+    figure, axes = panels(-(-len(settings) // columns), columns, 3.0 * -(-len(settings) // columns))
+    for place, (panel, one) in enumerate(zip(axes, settings, strict=True)):
         cells = np.array([[_cell([_values(sweep, metric)[at] for sweep in one]) for at in range(len(LOADS))]
                           for metric in METRICS])  # fmt: skip
         panel.imshow(cells, aspect="auto")
         panel.set_xticks(range(len(LOADS)), [f"{load:g}" for load in LOADS])
-        panel.set_yticks(range(len(METRICS)), list(METRICS) if panel is axes[0] else [""] * len(METRICS))
+        panel.set_yticks(range(len(METRICS)), [""] * len(METRICS) if place % columns else list(METRICS))
         finish(panel, x="load ÷ saturation", y="", title=WORDS[one[0].plan.setting])
         panel.grid(visible=False)
     handles = [Patch(color=colour, label=policy) for colour, policy in zip(COLOURS, POLICIES, strict=False)]
@@ -164,6 +232,35 @@ def _cell(values: list[Floats]) -> tuple[float, float, float, float]:
     first, second = np.argsort([-float(each.mean()) for each in values])[:2]
     sure = interval(values[first] - values[second]).positive
     return to_rgba(COLOURS[int(first)], 1.0 if sure else 0.35)
+
+
+def _draw_flips(flips: Mapping[tuple[str, str], tuple[int, int]]) -> Any:
+    """A cell for each pair of metrics: the share of the pairs told apart by both that stand in opposite orders."""
+    figure, (panel,) = panels(1, 1, 4.2)
+    names = list(METRICS)
+    shares = np.full((len(names), len(names)), np.nan)
+    for (one, two), count in flips.items():
+        i, j = names.index(one), names.index(two)
+        shares[i, j] = shares[j, i] = 100 * _share(count)
+        for x, y in ((i, j), (j, i)):
+            colour = "white" if shares[i, j] > 50 else "black"
+            panel.text(x, y, f"{shares[i, j]:.0f}", ha="center", va="center", color=colour)
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    panel.set_yticks(range(len(names)), names)
+    finish(panel, x="", y="", title="pairs of schedulers in opposite orders (%)")
+    panel.grid(visible=False)
+    return figure
+
+
+def _table_of_flips(pairs: list[Flipped]) -> dict[str, list[Any]]:
+    rows = [
+        (each.setting, each.load, *each.policies, metric, found.mean, found.half_width)
+        for each in pairs
+        for metric, found in zip(each.metrics, each.differences, strict=True)
+    ]
+    heads = ("setting", "load", "policy", "against", "metric", "difference", "half_width_95")
+    return {head: [row[place] for row in rows] for place, head in enumerate(heads)}
 
 
 def _table(settings: list[list[Sweep]]) -> dict[str, list[Any]]:

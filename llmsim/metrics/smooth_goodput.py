@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -34,8 +34,10 @@ from llmsim.metrics.window import ARRIVALS, Window, per_second, resolve, run_end
 from llmsim.record import Floats, Ints, Timelines
 from llmsim.request import Outcome
 
-ANCHORS = ("arrival", "first_token")
-PENALTIES = ("linear", "tokens", "quadratic", "clipped", "saturating", "indicator")
+Anchor = Literal["arrival", "first_token"]
+Penalty = Literal["linear", "tokens", "quadratic", "clipped", "saturating", "indicator"]
+ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
+PENALTIES: tuple[Penalty, ...] = get_args(Penalty)
 CHARGES = ("until_drop", "until_patience", "until_run_end")
 
 
@@ -50,10 +52,10 @@ class User:
 
     tokens_per_s: float = 5.0
     alpha: float = 2.5
-    anchor: Literal["arrival", "first_token"] = "arrival"
+    anchor: Anchor = "arrival"
     offset_s: float = 0.0  #: response delay that the user tolerates
     index_base: Literal[0, 1] = 1  #: d_1 is one V after the anchor (1) or at the anchor (0)
-    penalty: Literal["linear", "tokens", "quadratic", "clipped", "saturating", "indicator"] = "linear"
+    penalty: Penalty = "linear"
     charge: Literal["until_drop", "until_patience", "until_run_end"] = "until_run_end"
     patience_s: float | None = None  #: wait since the latest token (or the arrival), for `until_patience`
 

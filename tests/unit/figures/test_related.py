@@ -7,10 +7,11 @@ import pytest
 
 from llmsim import experiment
 from llmsim.errors import InputError
-from llmsim.figures import how_long, make, ranking, routing, slos_serve, tenants
+from llmsim.figures import how_long, make, numbers, ranking, routing, slos_serve, tenants
 from llmsim.figures import plan as plans
 from llmsim.figures.numbers import measure
 from llmsim.figures.plan import Sweep
+from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
 from llmsim.scenario import load_scenario, scenario_names
 
 
@@ -105,17 +106,33 @@ def test_pairs_flip_where_two_metrics_order_them_oppositely():
         place = ranking.POLICIES.index(plan.policy)
         values = {
             name: (lambda rates, place=place: np.full_like(rates, 1.0 + place))
-            for name in (*(name for name, _ in ranking.METRICS.values()), "idle_20_arrivals", "idle_30_arrivals")
+            for name in (name for name, _ in ranking.METRICS.values())
         }
+        values |= {
+            choice.key: (lambda rates, place=place: np.full_like(rates, 9.0 - place)) for choice in numbers.CHOICES
+        }
+        if plan.policy == "SLOs-Serve":  # the last of all, but by readers of 30 tokens/s the first
+            values["smooth_30_2.5_linear_arrival"] = lambda rates: np.full_like(rates, 99.0)
         found[plan] = fake(plan, **values, tokens_arrivals=lambda rates, place=place: np.full_like(rates, 9.0 - place))
     claim = ranking.make(found, True).claim
     pairs = 21 * len(ranking.LOADS) * 2
 
     assert f"against users' stall time: throughput {pairs} of {pairs}" in claim.evidence[4]
     assert f"smooth goodput 0 of {pairs}" in claim.evidence[4]
-    assert "best by throughput: ShareGPT, Llama-3.1-8B SLOs-Serve at 0.6" in claim.evidence[5]
-    assert "best by smooth goodput: ShareGPT, Llama-3.1-8B prefill first at 0.6" in claim.evidence[7]
+    assert "best by throughput: ShareGPT, Llama-3.1-8B SLOs-Serve at 0.6" in claim.evidence[6]
+    assert "best by smooth goodput: ShareGPT, Llama-3.1-8B prefill first at 0.6" in claim.evidence[8]
+    assert f"V (5.0): 20.0 0 of {pairs}, 30.0 {6 * len(ranking.LOADS) * 2} of {pairs}; alpha" in claim.limits[0]
+    assert "give 2 different rows of winners" in claim.limits[0]
     assert claim.passed
+
+
+def test_a_choice_of_smooth_goodput_is_the_metrics_own():
+    scenario = load_scenario("paper/sharegpt_llama", ["workload.requests=60", "window={}"])
+    found, delivered = measure(scenario, delayed=False, forms=True), experiment.run(scenario).delivered
+
+    for choice in numbers.CHOICES[::7]:
+        user = User(choice.tokens_per_s, choice.alpha, choice.anchor, penalty=choice.penalty)
+        assert found[choice.key] == pytest.approx(smooth_goodput_tokens_per_s(delivered, user))
 
 
 def test_forms_of_other_papers_in_a_run():
