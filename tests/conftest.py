@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import tempfile
 from collections.abc import Callable
 
 import pytest
@@ -12,18 +10,10 @@ import pytest
 from llmsim.cli import main
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Ctrl-C is heard also where a shell started the tests in the background, which makes it be ignored.
-
-    Where Python is told to keep no bytecode, processes that tests start keep it in a folder that goes away with the
-    tests: each of them would compile all of llmsim.
-    """
+def pytest_configure() -> None:
+    """Ctrl-C is heard also where a shell started the tests in the background, which makes it be ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
-        bytecode = tempfile.TemporaryDirectory(prefix="llmsim-tests-bytecode-", ignore_cleanup_errors=True)
-        os.environ["PYTHONPYCACHEPREFIX"] = bytecode.name
-        config.add_cleanup(bytecode.cleanup)
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ def test_an_unloaded_instance_is_as_much_slower_as_its_steps() -> None:
 
 
 def test_near_its_seats_a_run_hangs_on_step_times(capsys: pytest.CaptureFixture[str]) -> None:
-    changes = ["--set", "workload.requests=20000", "--set", "scheduler.max_num_seqs=32"]
+    changes = ["--set", "workload.requests=8000", "--set", "scheduler.max_num_seqs=32"]
     assert main(["run", "quickstart", *changes, "--sensitivity", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["sensitivity"]
     assert found["hangs_on_step_times"]

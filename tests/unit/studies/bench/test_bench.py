@@ -31,11 +31,11 @@ def quietly(ended: int, total: int) -> None:
 
 
 def test_bench_prints_the_agreed_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "fixed", "fcfs", "--json", "--requests", "100", "--repeat", "1"]) == 0
+    assert main(["bench", "fixed", "--json", "--requests", "100", "--repeat", "1"]) == 0
     out = json.loads(capsys.readouterr().out)
 
     assert out.keys() == {"simpy_timeouts_per_s", "workloads"}
-    assert out["workloads"].keys() == {"fixed", "fcfs"}
+    assert out["workloads"].keys() == {"fixed"}
     fixed = out["workloads"]["fixed"]
     assert fixed.keys() >= KEYS
     assert fixed["requests"] == 100
