@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import llmsim
 from llmsim.cli import shared_options as choose
 from llmsim.cli.option_groups import with_group
 from llmsim.cli.output import ProgressBar, check_picture, print_json
@@ -30,7 +31,7 @@ def audit(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of a scenario. Repeatable.")
     ] = None,
     judging: choose.Judging = choose.AS_IT_IS,
-    pace_s: Annotated[float | None, typer.Option(help="Gap to delay tokens to.", show_default="the TBT bound")] = None,
+    pace_s: Annotated[float | None, typer.Option(help="Gap to delay tokens to.", show_default="the ITL bound")] = None,
     picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the (first) audit here.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for audit.json and a picture, for llmsim report.")
@@ -54,7 +55,7 @@ def audit(
     if picture is not None:
         from llmsim.reports import plots
 
-        plots.save(plots.audit_figure(audits[0]), picture)
+        plots.save(plots.audit_figure(audits[0], caption=f"{names[0]} · llmsim {llmsim.__version__}"), picture)
     said = _as_json(names, [one.to_dict() | {"words": audit_tables.findings(one)} for one in audits], shares)
     if out is not None:
         _keep(said, audits[0], out)
@@ -73,7 +74,8 @@ def _keep(said: dict[str, Any], first: Audit, out: Path) -> None:
     from llmsim.studies import audit_folder
 
     with staged(out, audit_folder.AUDIT_FILE) as scratch:
-        plots.save(plots.audit_figure(first), scratch / "audit.png")
+        named = f"{audit_folder.audits_of(said)[0]['name']} · llmsim {llmsim.__version__}"
+        plots.save(plots.audit_figure(first, caption=named), scratch / "audit.png")
         audit_folder.write(said, scratch)
 
 

@@ -82,4 +82,4 @@ def _draw(sweeps: list[Sweep]) -> Any:
     return figure
 
 
-FIGURE = PaperFigure("alpha", "figure 11", plans, make)
+FIGURE = PaperFigure("alpha", "figure 11", plans, make, {"alpha": "11"})

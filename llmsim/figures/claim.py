@@ -51,3 +51,9 @@ class PaperFigure:
     shows: str
     plans: Callable[[bool], tuple[Plan, ...]]
     make: Callable[[Sweeps, bool], Made]
+    numbers: Mapping[str, str] = field(default_factory=dict)  #: picture -> its number in the paper, of two digits
+
+    def file_name(self, picture: str) -> str:
+        """The name of a picture's file: with the number that it has in the paper."""
+        number = self.numbers.get(picture)
+        return picture if number is None else f"figure_{number}_{picture}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
+from llmsim import __version__
 from llmsim.errors import InputError, nearest
 from llmsim.figures import (
     abandonment,
@@ -25,9 +28,10 @@ from llmsim.figures import (
     tenants,
     timelines,
 )
-from llmsim.figures.claim import Claim, PaperFigure
+from llmsim.figures.claim import Claim, Made, PaperFigure
 from llmsim.figures.draw import save_all, style
 from llmsim.figures.plan import run_plans
+from llmsim.reports.plots.style import footer
 from llmsim.studies.executors import Executors, in_processes
 
 FIGURES: dict[str, PaperFigure] = {
@@ -71,6 +75,13 @@ def figure_names() -> list[str]:
     return list(FIGURES)
 
 
+def footed(figure: PaperFigure, made: Made, picture: Figure) -> Figure:
+    """A picture that says below what it shows: of which paper, which claim, and how to make it again."""
+    shows = f"arXiv 2410.14257, {figure.shows}" if figure.numbers else figure.shows
+    words = (shows, f"claim {made.claim.claim}", f"llmsim figures {figure.name}", f"llmsim {__version__}")
+    return footer(picture, " · ".join(words))
+
+
 def make_figures(
     names: Sequence[str] = (),
     *,
@@ -96,6 +107,7 @@ def make_figures(
         claims = [one.claim for one in made]
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            for one in made:
-                files += save_all(out, one.pictures, one.tables)
+            for figure, one in zip(chosen, made, strict=True):
+                pictures = {figure.file_name(n): footed(figure, one, drawn) for n, drawn in one.pictures.items()}
+                files += save_all(out, pictures, {figure.file_name(name): table for name, table in one.tables.items()})
     return claims, files

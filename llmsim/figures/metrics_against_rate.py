@@ -151,4 +151,5 @@ def _table(sweeps: list[Sweep]) -> dict[str, list[Any]]:
     return columns
 
 
-FIGURE = PaperFigure("metrics_against_rate", "figures 5 and 6", plans, make)
+NUMBERS = {"metrics_against_rate": "05", "smooth_goodput_against_rate": "06"}
+FIGURE = PaperFigure("metrics_against_rate", "figures 5 and 6", plans, make, NUMBERS)

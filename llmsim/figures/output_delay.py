@@ -106,4 +106,4 @@ def _table(sweeps: list[Sweep]) -> dict[str, list[Any]]:
     return out
 
 
-FIGURE = PaperFigure("output_delay", "figure 9", plans, make)
+FIGURE = PaperFigure("output_delay", "figure 9", plans, make, {"output_delay": "09"})

@@ -103,4 +103,4 @@ def _delivery(axes: Axes, since_s: Floats, reader: float, policy: str) -> float:
     return max(0.0, float(np.max(since_s - start_s - np.arange(n) / reader)))
 
 
-FIGURE = PaperFigure("readers", "figure 10", plans, make)
+FIGURE = PaperFigure("readers", "figure 10", plans, make, {"readers": "10"})

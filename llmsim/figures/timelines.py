@@ -67,4 +67,4 @@ def _draw(axes: Axes, times_s: Floats, title: str) -> None:
     finish(axes, x="time since arrival (s)", y="tokens", title=title, legend="lower right")
 
 
-FIGURE = PaperFigure("timelines", "figures 1 and 2", plans, make)
+FIGURE = PaperFigure("timelines", "figures 1 and 2", plans, make, {"timelines": "01_02"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import llmsim
 from llmsim.library.bounds import choices_of
 from llmsim.library.convention import one_process, unchanged
 from llmsim.library.opened import audited, open_result, run_scenario
@@ -46,7 +47,8 @@ class AuditResult(Shown):
     def _write(self, scratch: Path) -> None:
         from llmsim.reports import plots
 
-        plots.save(plots.audit_figure(self.audit), scratch / "audit.png")
+        named = f"{self.name} · llmsim {llmsim.__version__}"
+        plots.save(plots.audit_figure(self.audit, caption=named), scratch / "audit.png")
         audit_folder.write(self.score, scratch)
 
 

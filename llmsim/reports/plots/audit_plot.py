@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, Audit
-from llmsim.reports.plots.style import GREY, LEGEND, ORANGE, RED, new_figure, tidy
+from llmsim.reports.plots.style import GREY, LEGEND, ORANGE, RED, footer, new_figure, tidy
 
 TITLES = {
-    PACED: "tokens delayed to the TBT bound",
+    PACED: "tokens delayed to the ITL bound",
     DROPPED: "requests that miss dropped",
     ABANDONED: "requests that miss abandoned",
 }
@@ -17,7 +17,7 @@ TITLES = {
 EDGE_PERCENT = 100.0
 
 
-def audit_figure(audit: Audit) -> Figure:
+def audit_figure(audit: Audit, *, caption: str = "") -> Figure:
     """Draw by how many per cent each metric gets better (right) or worse (left); gameable ones stand out."""
     keys = list(audit.users)
     figure = new_figure(2.2 + 3.2 * len(keys), 0.24 * len(audit.rows) + 0.9)
@@ -60,8 +60,8 @@ def audit_figure(audit: Audit) -> Figure:
         tidy(axes, x="worse   ←   change (%)   →   better", y="", title=title)
     for label, colour, hatch in (("gameable", RED, "///"), ("worse", GREY, "")):
         panels[0].bar(0, 0, color=colour, hatch=hatch, edgecolor="white", label=label)
-    panels[0].legend(loc="lower right", **LEGEND)
-    return figure
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, **LEGEND)
+    return footer(figure, caption)
 
 
 def _label(gain: float) -> str:

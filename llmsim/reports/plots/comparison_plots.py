@@ -93,7 +93,7 @@ def who_pays_figure(comparison: Comparison, others: Sequence[Against]) -> Figure
             _shares(axes, [group for group in one.groups if group.kind == kind], said)
         row[0].set_ylabel(f"{one.side.label} against {comparison.first.label}\n% of requests")
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, **LEGEND)
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, **LEGEND)
     return figure
 
 

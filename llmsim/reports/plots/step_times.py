@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from llmsim import __version__
 from llmsim.latency.contract import LatencyModel
-from llmsim.reports.plots.style import COLOURS, LEGEND, new_figure, tidy
+from llmsim.reports.plots.style import COLOURS, footer, legend_below, new_figure, tidy
 
 CONTEXTS = (512, 1024, 4096)
 BATCHES = (1, 8, 64, 256)
@@ -50,8 +51,8 @@ def step_times_figure(latency: LatencyModel, title: str, measured: Sequence[Meas
     tidy(by_context, x="context of each (tokens)", y="step time (ms)", title=f"decode{dotted}")
     tidy(by_prompt, x="prompt (tokens)", y="step time (ms)", title=f"prefill{dotted}")
     for axes in figure.axes:
-        axes.legend(loc="upper left", **LEGEND)
-    return figure
+        legend_below(axes, ncols=2)
+    return footer(figure, f"{title} · llmsim {__version__}")
 
 
 def _line(

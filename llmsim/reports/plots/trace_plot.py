@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from llmsim.reports.plots.style import BLUE, GREEN, LEGEND, ORANGE, log_ticks, new_figure, tidy
+from llmsim import __version__
+from llmsim.reports.plots.style import BLUE, GREEN, ORANGE, footer, legend_beside, log_ticks, new_figure, tidy
 from llmsim.workload.contract import Workload
 
 POINTS = 1000  #: of a line, as many as a picture can show
@@ -37,7 +38,7 @@ def trace_figure(workload: Workload, *, bin_s: float = 60.0) -> Figure:
         for value, style in ((p50, "--"), (p99, ":")):
             axes.axvline(value, color="black", linewidth=1, linestyle=style)
         tidy(axes, x=f"{name} tokens", y="requests", title=f"{name}: p50 {p50:,.0f}, p99 {p99:,.0f}")
-    return figure
+    return footer(figure, f"{workload.source} · llmsim {__version__}")
 
 
 def fit_figure(trace: Workload, drawn: Workload, *, bin_s: float = 60.0) -> Figure:
@@ -51,7 +52,7 @@ def fit_figure(trace: Workload, drawn: Workload, *, bin_s: float = 60.0) -> Figu
         counts = np.bincount((since_s // bin_s).astype(np.int64)) / bin_s
         rates.stairs(counts, np.arange(len(counts) + 1) * bin_s / 60.0, color=colour, label=label, alpha=0.8)
     tidy(rates, x="time (min)", y="requests per second", title=f"{len(trace):,} requests, over {bin_s:g} s")
-    rates.legend(**LEGEND)
+    legend_beside(rates)
     for column, x in enumerate(("gaps between arrivals (s)", "prompt tokens", "output tokens")):
         axes = figure.add_subplot(grid[1, column])
         for workload, label, colour in both:
@@ -63,4 +64,4 @@ def fit_figure(trace: Workload, drawn: Workload, *, bin_s: float = 60.0) -> Figu
             axes.plot(values[kept], shares[kept], color=colour, label=label)
         axes.set_xscale("log")
         tidy(axes, x=x, y="share at most this long" if column == 0 else "")
-    return figure
+    return footer(figure, f"{trace.source}, and requests drawn to resemble it · llmsim {__version__}")

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llmsim.reports.plots.style import COLOURS, GREY, LEGEND, MARKERS, new_figure, tidy
+from llmsim import __version__
+from llmsim.reports.plots.style import COLOURS, GREY, LEGEND, MARKERS, footer, new_figure, tidy
 from llmsim.studies.validation import Point, Report
 
 
@@ -27,12 +28,12 @@ def validation_figure(report: Report) -> Figure:
     _number_worst(errors, [point for point in report.worst() if point.unit == unit], points)
     scatter.legend(loc="upper left", **LEGEND)
     if errors.get_legend_handles_labels()[1]:
-        figure.legend(*errors.get_legend_handles_labels(), loc="outside lower center", **LEGEND)
+        figure.legend(*errors.get_legend_handles_labels(), loc="outside upper center", **LEGEND)
     named = f"{report.case}{_left_out(report, unit)}"
     tidy(scatter, x=f"measured ({unit})", y=f"predicted ({unit})", title=f"{named}: predicted against measured")
     grey = f"; grey: ±{band_percent:g} %" if band_percent else ""
     tidy(errors, x=f"measured ({unit})", y="error (%)", title=f"Error{grey}")
-    return figure
+    return footer(figure, f"llmsim validate {report.case} · llmsim {__version__}")
 
 
 def _left_out(report: Report, unit: str) -> str:
