@@ -57,8 +57,11 @@ class StepEnds:
             return self._at(places, self.rows(places))
         lo, hi, every = places.indices(self.size)
         assert every == 1
-        parts = [self._between(at, min(at + AT_ONCE, hi)) for at in range(lo, hi, AT_ONCE)]
-        return np.concatenate([np.empty(0), *parts])
+        ends_s = np.empty(max(hi - lo, 0))
+        for at in range(lo, hi, AT_ONCE):
+            upto = min(at + AT_ONCE, hi)
+            ends_s[at - lo : upto - lo] = self._between(at, upto)
+        return ends_s
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Every end."""
@@ -96,11 +99,22 @@ class StepEnds:
 Times: TypeAlias = "Floats | StepEnds"
 
 
+def spelled_out(parts: Sequence[StepEnds]) -> tuple[Floats, ...]:
+    """All of the ends, as parts of one array, so that `joined` need not copy them."""
+    last = np.cumsum([len(part) for part in parts])
+    every_s = np.empty(int(last[-1]))
+    own = tuple(np.split(every_s, last[:-1]))
+    for ends_s, part in zip(own, parts, strict=True):
+        ends_s[:] = part[:]
+    return own
+
+
 def joined(parts: Sequence[Times]) -> Times:
-    """Ends of steps, one part after another."""
+    """Ends of steps, one part after another; without a copy of those that are one array (`spelled_out`)."""
     compact = [part for part in parts if isinstance(part, StepEnds)]
-    if not compact or len(compact) < len(parts):
-        return np.concatenate([np.empty(0), *parts])
+    if len(compact) < len(parts):
+        whole = _whole([part for part in parts if isinstance(part, np.ndarray)])
+        return np.concatenate([np.empty(0), *parts]) if whole is None or compact else whole
     before = np.cumsum([0, *(part.size for part in compact)])
     return StepEnds(
         _column(part.begin + so_many for part, so_many in zip(compact, before, strict=False)),
@@ -110,6 +124,19 @@ def joined(parts: Sequence[Times]) -> Times:
         _column(part.offset for part in compact),
         int(before[-1]),
     )
+
+
+def _whole(parts: Sequence[Floats]) -> Floats | None:
+    """The array that these are the parts of, in order; None where there is none."""
+    whole = parts[0].base
+    if not isinstance(whole, np.ndarray) or whole.shape != (sum(map(len, parts)),):
+        return None
+    place = whole.ctypes.data
+    for part in parts:
+        if part.base is not whole or (len(part) and part.ctypes.data != place):
+            return None
+        place += part.nbytes
+    return whole
 
 
 def _column(parts: Iterable[NDArray[Any]]) -> NDArray[Any]:

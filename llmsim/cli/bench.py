@@ -21,7 +21,8 @@ Names = Annotated[
     typer.Argument(
         metavar="[NAME]...",
         help="fixed, azure-conv, overload, fcfs, mooncake; scale: a million requests, 1,000 instances; "
-        "stretches: against single steps; traces: reading three million rows.",
+        "stretches: against single steps; traces: reading three million rows; shipped: each shipped scenario beside "
+        "the fast path; peers: AISimulate beside llmsim.",
         show_default="the first five",
     ),
 ]
@@ -50,6 +51,12 @@ def bench(
         ),
     ] = None,
     against: Against = None,
+    peer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="peers: AISimulate's command.", show_default="aisimulate, as a shell finds it"
+        ),
+    ] = None,
 ) -> None:
     """Measure requests, steps and tokens per second, and memory, against SimPy's plain timeouts per second.
 
@@ -59,8 +66,10 @@ def bench(
     from llmsim.studies.bench import suites
 
     chosen = suites.known(names or [])
-    if chosen == [suites.TRACES]:
-        _traces(requests, as_json)
+    if peer is not None and chosen != [suites.PEERS]:
+        raise InputError("--peer: only for bench peers")
+    if chosen[0] in suites.ALONE:
+        _alone(chosen[0], requests, trace, peer, suites.REPEAT if repeat is None else repeat, as_json)
         return
     if against is not None:
         _against(against, chosen, trace, requests, suites.REPEAT if repeat is None else repeat, as_json, bool(names))
@@ -116,6 +125,48 @@ def _print(
     console.print(f"SimPy alone, here and now: {timeouts_per_s:,.0f} plain timeouts/s")
 
 
+def _alone(name: str, requests: int | None, trace: Path | None, peer: Path | None, repeat: int, as_json: bool) -> None:
+    """Print what has a table of its own."""
+    from llmsim.studies.bench import suites
+
+    if name == suites.TRACES:
+        _traces(requests, as_json)
+    elif name == suites.SHIPPED:
+        _shipped(requests, as_json)
+    else:
+        _peers(requests, trace, peer, repeat, as_json)
+
+
+def _shipped(requests: int | None, as_json: bool) -> None:
+    """Print how far from the fast path shipped scenarios are."""
+    from llmsim.studies.bench import shipped, speed_tables
+
+    found, skipped = shipped.measure_shipped(
+        requests=shipped.REQUESTS if requests is None else requests, watch=ProgressBar
+    )
+    if as_json:
+        print_json({"shipped": speed_tables.shipped_json(found), "skipped": skipped})
+        return
+    from llmsim.reports.terminal import plain_console
+
+    plain_console().print(speed_tables.shipped_table(found, skipped))
+
+
+def _peers(requests: int | None, trace: Path | None, peer: Path | None, repeat: int, as_json: bool) -> None:
+    """Print how AISimulate does on the same work."""
+    from llmsim.studies.bench import peers, speed_tables
+
+    names = peers.WORKLOADS[:1] if trace is None else peers.WORKLOADS
+    size = peers.REQUESTS if requests is None else requests
+    found = peers.beside(peers.Peer.at(peer), names, requests=size, trace=trace, repeat=repeat, watch=ProgressBar)
+    if as_json:
+        print_json({"peers": speed_tables.peers_json(found)})
+        return
+    from llmsim.reports.terminal import plain_console
+
+    plain_console().print(speed_tables.peers_table(found, trace is None))
+
+
 def _traces(rows: int | None, as_json: bool) -> None:
     """Print how fast a trace is read."""
     from llmsim.studies.bench import reading, speed_tables
@@ -137,7 +188,7 @@ def _against(
     from llmsim.studies.bench.against import Version, against
 
     for name in chosen:
-        if name in (suites.SCALE, suites.STRETCHES, suites.TRACES):
+        if name not in suites.WORKLOADS:
             raise InputError(f"--against: '{name}' is no workload; expected one of {', '.join(suites.WORKLOADS)}")
     other = Version.at(path)
     scenarios, skipped = suites.scenarios(chosen, trace, requests, skip=not named)

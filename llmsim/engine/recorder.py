@@ -25,7 +25,7 @@ from llmsim.record import (
     Record,
 )
 from llmsim.request import Request
-from llmsim.step_ends import StepEnds, Times, step_ends_s
+from llmsim.step_ends import StepEnds, Times, spelled_out, step_ends_s
 
 ROWS_AT_ONCE = 4096
 #: steps to a stretch from which on their ends stay formulas: these take the memory of five steps, and some more time
@@ -228,25 +228,29 @@ def _steps(
 
     Uses up `stretches`: there are several for each request.
     """
-    start_s, end_s = _starts_and_ends_s(stretches)
+    _add_starts_and_ends(stretches)
     by_instance = np.argsort(stretches["instance"], kind="stable")
-    decode = by_instance[stretches["decoding"][by_instance] > 0]
-    bounds = np.searchsorted(stretches["instance"][decode], np.arange(1, instances))
-    ends = [_ends(stretches, own) for own in np.split(decode, bounds)]
-    few = sum(len(own) for own in ends) < LONG * len(decode)
-    ends_s = tuple(own[:] if few else own for own in ends)
-    rows = by_instance[np.argsort(end_s[by_instance], kind="stable")]
-    stretches |= {"start_s": start_s, "end_s": end_s}
-    del start_s, end_s
+    ends = _ends_by_instance(stretches, by_instance, instances)
     for name in FORMULA_COLUMNS:
         del stretches[name]
-    return {name: stretches.pop(name)[rows] for name in names}, ends_s
+    rows = by_instance[np.argsort(stretches["end_s"][by_instance], kind="stable")]
+    del by_instance
+    steps = {name: stretches.pop(name)[rows] for name in names}
+    return steps, spelled_out(ends) if sum(map(len, ends)) < LONG * sum(len(own.begin) for own in ends) else tuple(ends)
 
 
-def _starts_and_ends_s(stretches: dict[str, NDArray[Any]]) -> tuple[Floats, Floats]:
+def _add_starts_and_ends(stretches: dict[str, NDArray[Any]]) -> None:
     anchor_s, first_s, growth_s, offset = (stretches[name] for name in ("anchor_s", "first_s", "growth_s", "offset"))
-    start_s = step_ends_s(anchor_s, first_s, growth_s, offset)
-    return start_s, step_ends_s(anchor_s, first_s, growth_s, offset + stretches["steps"])
+    stretches["start_s"] = step_ends_s(anchor_s, first_s, growth_s, offset)
+    stretches["end_s"] = step_ends_s(anchor_s, first_s, growth_s, offset + stretches["steps"])
+
+
+def _ends_by_instance(
+    stretches: dict[str, NDArray[Any]], by_instance: NDArray[np.intp], instances: int
+) -> list[StepEnds]:
+    decode = by_instance[stretches["decoding"][by_instance] > 0]
+    bounds = np.searchsorted(stretches["instance"][decode], np.arange(1, instances))
+    return [_ends(stretches, own) for own in np.split(decode, bounds)]
 
 
 def _ends(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> StepEnds:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmsim import guests
-from llmsim.cluster import InstanceSpec, RunOptions, simulate
+from llmsim.cluster import InstanceSpec, RunOptions, build_cluster, simulate
 from llmsim.experiment.assemble import (
     make_admission,
     make_api,
@@ -59,6 +59,12 @@ class Assembly:
     def num_gpu_blocks(self) -> tuple[int, ...]:
         """KV blocks of each instance."""
         return tuple(instance.num_gpu_blocks for instance in self.instances)
+
+    @property
+    def lazy(self) -> bool:
+        """Whether instances make no events of their own, since nothing reads them between arrivals."""
+        cluster = build_cluster(self.workload, self.instances, self.router, self.streams.routing, self.options)
+        return not cluster.fleet.eager
 
     @property
     def step_times(self) -> str:

@@ -19,7 +19,7 @@ from llmsim.metrics.smooth_goodput import User
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 from llmsim.statistics.percentiles import percentiles_of, weighted_percentile
-from llmsim.step_ends import StepEnds, joined
+from llmsim.step_ends import StepEnds, joined, spelled_out
 
 FEW = settings(max_examples=60, deadline=None)
 PERCENTILES = (0.0, 33.3, 50.0, 90.0, 99.0, 100.0)
@@ -76,7 +76,7 @@ def random_timelines(seed: int) -> Timelines:
     )
 
 
-def spelled_out(timelines: Timelines) -> Timelines:
+def in_full(timelines: Timelines) -> Timelines:
     return replace(timelines, times_s=timelines.times_s[:])
 
 
@@ -87,7 +87,7 @@ seeds = st.integers(0, 2**32 - 1)
 @given(seeds)
 def test_largest_gap_and_distance_over_a_line(seed: int) -> None:
     compact = random_timelines(seed)
-    full = spelled_out(compact)
+    full = in_full(compact)
 
     np.testing.assert_array_equal(ranges.largest_gap_s(compact), ranges.largest_gap_s(full))
     for slope_s in (0.0, 0.01, 0.0200001, 0.2):
@@ -100,7 +100,7 @@ def test_largest_gap_and_distance_over_a_line(seed: int) -> None:
 def test_percentiles_of_gaps(seed: int) -> None:
     compact = random_timelines(seed)
     for changed in (compact, shifted(compact, 0.0371)):
-        gaps, every = Gaps(changed), Gaps(spelled_out(changed))
+        gaps, every = Gaps(changed), Gaps(in_full(changed))
         for few in (0, 50):
             with patch("llmsim.statistics.arithmetic_series.FEW", few):
                 found = percentiles_of(gaps.population, PERCENTILES)
@@ -116,7 +116,7 @@ def test_scores(seed: int) -> None:
     for changed in (compact, shifted(compact, 0.0371), until_left(compact, left_s)):
         found, expected = (
             score(times, slo=Slo(ttft_s=0.5, tbt_s=0.02), user=User()).to_dict()
-            for times in (changed, spelled_out(changed))
+            for times in (changed, in_full(changed))
         )
         np.testing.assert_equal(found, expected)
 
@@ -156,3 +156,16 @@ def test_few_steps_are_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
         costs.append(looked_at)
 
     assert costs[1] < 1.5 * costs[0] < 150 * n
+
+
+def test_ends_in_full_are_joined_without_a_copy() -> None:
+    parts = [random_ends(np.random.default_rng(seed), 3) for seed in range(3)]
+    full = spelled_out(parts)
+    expected = np.concatenate([part[:] for part in parts])
+    whole = joined(full)
+
+    assert np.array_equal(whole, expected)
+    assert all(np.shares_memory(whole, part) for part in full)
+    for others in (full[1:], full[::-1], [*full[:2], full[2].copy()], [parts[0], *full[1:]]):
+        assert np.array_equal(joined(others), np.concatenate([part[:] for part in others]))
+    assert len(joined([np.empty(0)])) == 0

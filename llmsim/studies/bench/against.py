@@ -102,19 +102,20 @@ def against(
     with watch("both versions") as progress:
         done, total = 0, processes * RUNS_IN_A_PROCESS * len(names)
         for _ in range(processes):
-            with _worker(versions[0], requests, trace) as ours, _worker(versions[1], requests, trace) as theirs:
+            with worker(versions[0], requests, trace) as ours, worker(versions[1], requests, trace) as theirs:
                 for name in [name for name in names for _ in range(RUNS_IN_A_PROCESS)]:
                     versus = found[name]
                     if not versus.error:
-                        versus.this.add(_ask(ours, name))
-                        versus.other.add(_ask(theirs, name))
+                        versus.this.add(ask(ours, name))
+                        versus.other.add(ask(theirs, name))
                     done += 1
                     progress(done, total)
     return found
 
 
 @contextmanager
-def _worker(version: Version, requests: int | None, trace: Path | None) -> Iterator[subprocess.Popen[str]]:
+def worker(version: Version, requests: int | None, trace: Path | None) -> Iterator[subprocess.Popen[str]]:
+    """Start a process of a version that runs workloads as it is asked (against_worker.py)."""
     source = Path(against_worker.__file__).read_text()
     arguments = [version.folder, "" if requests is None else str(requests), "" if trace is None else str(trace)]
     # isolated: neither this folder nor PYTHONPATH decides which version it is
@@ -127,7 +128,8 @@ def _worker(version: Version, requests: int | None, trace: Path | None) -> Itera
         worker.communicate()
 
 
-def _ask(worker: subprocess.Popen[str], name: str) -> dict[str, Any]:
+def ask(worker: subprocess.Popen[str], name: str) -> dict[str, Any]:
+    """Let a process run a workload; return what it cost and did, or why there is none. LlmsimError if it dies."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     assert worker.stderr is not None

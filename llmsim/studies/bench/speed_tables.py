@@ -11,7 +11,9 @@ from rich import box
 from rich.table import Table
 
 from llmsim.studies.bench.against import Versus
+from llmsim.studies.bench.peers import Beside
 from llmsim.studies.bench.reading import Reading
+from llmsim.studies.bench.shipped import Shipped
 from llmsim.studies.bench.speed import Comparison, Measurement
 from llmsim.studies.bench.suites import Scale
 
@@ -85,6 +87,37 @@ def against_table(found: Mapping[str, Versus], skipped: Mapping[str, str]) -> Ta
         same = "yes" if each.same_work else "NO"
         table.add_row(name, f"{requests:,}", f"{requests / min(each.this.cpu_s):,.0f}", *rates, same)
     table.caption = "\n".join(notes) or None
+    return table
+
+
+def shipped_json(found: Mapping[str, Shipped]) -> dict[str, Any]:
+    """What each shipped scenario cost, and how far from the fast path that is."""
+    return {name: _numbers(each.run) | {"lazy": each.lazy, "share": each.share} for name, each in found.items()}
+
+
+def shipped_table(found: Mapping[str, Shipped], skipped: Mapping[str, str]) -> Table:
+    """Show shipped scenarios, the slowest first."""
+    table = _table("scenario", "requests", "requests/s", "of fast path", "events", "wall")
+    for name, each in sorted(found.items(), key=lambda item: item[1].share):
+        requests, rate, share, *_, wall = _speed_cells(each.run, f"{100 * each.share:.0f} %")
+        table.add_row(name, requests, rate, share, "none" if each.lazy else "steps", wall)
+    table.caption = "\n".join(f"{name}: {why}" for name, why in skipped.items()) or None
+    return table
+
+
+def peers_json(found: Mapping[str, Beside]) -> dict[str, Any]:
+    """Requests per second of CPU time of both simulators by workload."""
+    fields = ("requests", "requests_per_s", "peer_requests_per_s", "times_faster")
+    return {name: {field: getattr(each, field) for field in fields} for name, each in found.items()}
+
+
+def peers_table(found: Mapping[str, Beside], without_trace: bool) -> Table:
+    """Show both simulators by workload."""
+    table = _table("workload", "requests", "llmsim", "AISimulate", "times faster")
+    for name, each in found.items():
+        rates = (f"{each.requests_per_s:,.0f}/s", f"{each.peer_requests_per_s:,.0f}/s", f"{each.times_faster:.1f}")
+        table.add_row(name, f"{each.requests:,}", *rates)
+    table.caption = "requests per second of CPU time" + ("; Mooncake's: with --trace FILE" if without_trace else "")
     return table
 
 

@@ -25,8 +25,14 @@ from llmsim.studies.bench.workloads import AZURE_CONV_CAPACITY_PER_S, DRAWN, TRA
 WORKLOADS = (*DRAWN, *TRACED)
 #: what is run if nothing is named: the fast path, and what is close to it
 USUAL = ("fixed", "azure-conv", "overload", "fcfs", "sessions", "sessions-128-turns", *TRACED)
-ALL, SCALE, STRETCHES, TRACES = "all", "scale", "stretches", "traces"
-NAMES = (*WORKLOADS, ALL, SCALE, STRETCHES, TRACES)
+ALL, SCALE, STRETCHES, TRACES, SHIPPED, PEERS = "all", "scale", "stretches", "traces", "shipped", "peers"
+#: what is run by itself, and why
+ALONE = {
+    TRACES: "measures reading, not simulating",
+    SHIPPED: "has a table of its own",
+    PEERS: "runs another simulator beside this one",
+}
+NAMES = (*WORKLOADS, ALL, SCALE, STRETCHES, *ALONE)
 
 NO_TRACE = "needs --trace FILE: the conversation trace of Mooncake (FAST '25)"
 SCALE_REQUESTS = 1_000_000
@@ -45,8 +51,8 @@ def known(names: list[str]) -> list[str]:
     for name in names:
         if name not in NAMES:
             raise InputError(f"bench: unknown workload '{name}'{nearest(name, NAMES)}")
-        if name == TRACES and len(set(names)) > 1:
-            raise InputError("bench traces: measures reading, not simulating; run it by itself")
+        if name in ALONE and len(set(names)) > 1:
+            raise InputError(f"bench {name}: {ALONE[name]}; run it by itself")
     spelled = chain.from_iterable(WORKLOADS if name == ALL else (name,) for name in names)
     return list(dict.fromkeys(spelled)) or list(USUAL)
 

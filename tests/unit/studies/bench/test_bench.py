@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from llmsim.cli import main
 from llmsim.errors import LlmsimError
 from llmsim.experiment import run
-from llmsim.studies.bench import reading, speed_tables, suites
+from llmsim.studies.bench import reading, shipped, speed_tables, suites
 from llmsim.studies.bench.speed import (
     Comparison,
     Measurement,
@@ -72,6 +74,9 @@ def test_mooncake_is_skipped_with_a_reason_unless_asked_for() -> None:
         (["stretches", "--repeat", "9"], "--repeat: stretches are compared once"),
         (["fixd"], "unknown workload 'fixd'; did you mean 'fixed'?"),
         (["--repeat", "0"], "repeat"),
+        (["peers", "fixed"], "bench peers: runs another simulator beside this one; run it by itself"),
+        (["peers", "--peer", "nothing"], "bench peers: needs AISimulate, and nothing is no command: pip install --pre"),
+        (["fixed", "--peer", "aisimulate"], "--peer: only for bench peers"),
     ],
 )
 def test_bad_input_of_bench_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,3 +216,27 @@ def test_reading_is_measured_of_a_file_of_our_own(tmp_path: Path) -> None:
 def test_reading_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "traces", "fixed"]) == 2
     assert "run it by itself" in capsys.readouterr().err
+
+
+def test_shipped_scenarios_are_measured_beside_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = {"fixed": measurement(1.0, 1e6, requests=100), "quickstart": measurement(4.0, 1e6, requests=100)}
+    runs["staleness"] = measurement(2.0, 0.5e6, requests=100)
+    monkeypatch.setattr(shipped, "speed", lambda scenarios, **_: {name: runs[name] for name in scenarios})
+    names = ["quickstart", "staleness", "mooncake_conversation"]
+    found, skipped = shipped.measure_shipped(names, 100, watch=lambda _: nullcontext(quietly))
+
+    assert {name: (each.share, each.lazy) for name, each in found.items()} == {
+        "quickstart": (0.25, True),
+        "staleness": (1.0, False),
+    }
+    assert skipped == {"mooncake_conversation": "missing; give the file with --set workload.trace=PATH"}
+
+
+def test_every_shipped_scenario_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {*shipped.scenario_names()} >= {"autoscaling", "quickstart", "sglang", "speculation"}
+    monkeypatch.setattr(shipped, "speed", lambda scenarios, **_: dict.fromkeys(scenarios, measurement(1.0, 1e6)))
+    monkeypatch.setattr(shipped, "assemble", lambda _: SimpleNamespace(lazy=True))
+    found, skipped = shipped.measure_shipped(requests=10, watch=lambda _: nullcontext(quietly))
+
+    assert {*found, *skipped} == {*shipped.scenario_names()}
+    assert list(skipped) == ["mooncake_conversation"]
