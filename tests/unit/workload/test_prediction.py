@@ -186,7 +186,7 @@ def reachable(root):
                 open_.append(inner)
 
 
-@pytest.mark.parametrize("speculates", [None, draw, draw_steps])
+@pytest.mark.parametrize("speculates", [None, draw])
 @pytest.mark.parametrize("async_scheduling", [False, True])
 @pytest.mark.parametrize("stretches", [True, False])
 def test_no_path_leads_from_a_view_to_the_truth(stretches, async_scheduling, speculates):
@@ -205,6 +205,16 @@ def test_no_path_leads_from_a_view_to_the_truth(stretches, async_scheduling, spe
     serve(requests, policy, num_gpu_blocks=100_000, max_model_len=2_000_000, until_s=0.5, **options)
 
     assert policy.found == []
+    assert policy.seen > 1000
+
+
+def test_no_path_leads_from_a_view_to_what_steps_will_yield():
+    requests = with_guesses(workload(*((0.01 * k, 20, 60) for k in range(20))))
+    steps = draw_steps(np.random.default_rng(0), [[100, 150, 190, 220]], np.zeros(20, np.int64), 3)
+    policy = Curious(set())
+    options = {"speculation": Speculation(((1, 3),), 0, {3: LinearSteps()}), "prefix_caching": True}
+    serve(replace(requests, acceptance=steps), policy, until_s=0.5, **options)
+    assert {type(thing).__name__ for thing in policy.found} <= {"ndarray"}  # prefixes of prompts
     assert policy.seen > 1000
 
 
