@@ -24,6 +24,9 @@ PLACES = re.compile(
     r"models?|configs?|hf|checkpoints?|weights|data|tmp|home|main|snapshots|[0-9a-f]{40}|\.*", re.IGNORECASE
 )
 
+#: types of weights that count as bf16, as engines load them
+CAST_TO_BF16 = ("bfloat16", "float16", "float32", "auto")
+
 
 class _Config:
     """The keys of one config.json, and which of them were used."""
@@ -44,7 +47,7 @@ class _Config:
     def count(self, *keys: str) -> int:
         """The first of these as a whole number; 0 without any."""
         value = self.get(*keys)
-        if value is None or (isinstance(value, int) and value >= 0):
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
             return int(value or 0)
         key = next(key for key in keys if key in self.data)
         raise InputError(f"{self.where}: {key} = {value!r}, expected a whole number, not negative")
@@ -126,7 +129,11 @@ def _sizes(config: _Config) -> dict[str, Any]:
     if latent is not None:
         head_dim = config.count("qk_nope_head_dim") + config.count("qk_rope_head_dim")
     elif head_dim is None and isinstance(heads, int) and heads > 0 and isinstance(hidden, int):
-        head_dim = hidden // heads
+        head_dim, rest = divmod(hidden, heads)
+        if rest:
+            raise InputError(
+                f"{config.where}: hidden_size = {hidden} is no multiple of num_attention_heads = {heads}; add head_dim"
+            )
     kv_heads = config.get("num_key_value_heads")
     inner = config.get("intermediate_size_mlp", "intermediate_size")
     if experts is not None and not experts["num_dense_layers"]:
@@ -192,6 +199,8 @@ def _sliding_window(config: _Config) -> dict[str, int] | None:
     kinds = Counter(config.get("layer_types") or ())
     windowed = config.get("use_sliding_window")
     chunked, no_rope = config.get("attention_chunk_size"), config.get("no_rope_layers")
+    if kinds and kinds.total() != layers:
+        raise InputError(f"{config.where}: layer_types has {kinds.total()} layers, num_hidden_layers = {layers}")
     if kinds:
         inside = layers - kinds["full_attention"]
     elif config.family.window_always:
@@ -219,9 +228,17 @@ def _approximations(config: _Config) -> tuple[str, ...]:
 
 def _quantization(config: _Config, outer: Mapping[str, Any], where: str) -> dict[str, Any]:
     stated = config.get("quantization_config", "compression_config") or outer.get("quantization_config")
+    dtype = config.get("torch_dtype", "dtype")
+    if not stated and dtype not in (None, *CAST_TO_BF16):
+        raise InputError(
+            f"{config.where}: torch_dtype = {dtype!r}, expected one of {', '.join(CAST_TO_BF16)}, or a "
+            "quantization_config that says how weights are scaled"
+        )
     if not stated:
         return {}
     place = f"{where}: quantization_config"
+    if not isinstance(stated, Mapping):
+        raise InputError(f"{place} = {stated!r}, expected a table with quant_method")
     weights = read_quantization(stated, config.count("num_hidden_layers"), place)
     return {"quantization": weights, "kv_cache_dtype": read_kv_cache(stated, place)}
 

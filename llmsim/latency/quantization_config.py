@@ -49,8 +49,8 @@ def read_kv_cache(config: Mapping[str, Any], where: str) -> str | None:
     algorithm, scheme = config.get("kv_cache_quant_algo"), config.get("kv_cache_scheme")
     if algorithm not in (None, "FP8"):
         raise InputError(f"{where}.kv_cache_quant_algo = {algorithm!r}, expected 'FP8' or none")
-    if isinstance(scheme, Mapping):
-        kind = (scheme.get("type"), scheme.get("num_bits"))
+    if scheme:
+        kind = (scheme.get("type"), scheme.get("num_bits")) if isinstance(scheme, Mapping) else (scheme, None)
         if kind != ("float", FP8_BITS):
             raise InputError(
                 f"{where}.kv_cache_scheme: type = {kind[0]!r} with num_bits = {kind[1]!r}, expected float, 8"

@@ -67,7 +67,7 @@ class StepTable(LatencyModel):
         profile, decode = self.profile, self.profile.decode_attention
         return Measured(
             decode.sequences[-1],
-            decode.context_tokens[-1],
+            max(decode.measured_context_tokens, default=decode.context_tokens[-1]),
             profile.prefill_attention.prompt_tokens[-1],
             profile.linear.tokens[-1],
         )

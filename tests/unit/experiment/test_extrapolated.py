@@ -18,7 +18,7 @@ def test_prompts_and_contexts_beyond_the_tables_are_said(tmp_path):
     said = step_times(tmp_path / "long.csv", 300_000)
 
     assert "extrapolated for prompts of 300,000 tokens (measured to 16,384)" in said
-    assert "(to 131,072)" in said  # the mean context of the two that decode: more than half of the longer one
+    assert "(to 32,768)" in said  # the mean context of the two that decode: more than half of the longer one
     assert "sequences" not in said
 
 

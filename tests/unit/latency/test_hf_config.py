@@ -110,7 +110,16 @@ def test_what_is_no_config(tmp_path, text, message):
             "kv_cache_scheme",
             "float",
         ),
-        ({"num_attention_heads": 6, "num_key_value_heads": 4}, "num_key_value_heads = 4", "does not divide"),
+        ({"quantization_config": "fp8"}, "quantization_config = 'fp8'", "quant_method"),
+        ({"torch_dtype": "float8_e4m3fn"}, "torch_dtype = 'float8_e4m3fn'", "quantization_config"),
+        ({"num_hidden_layers": True}, "num_hidden_layers = True", "whole number"),
+        ({"layer_types": ["full_attention"]}, "layer_types has 1 layers", "num_hidden_layers = 2"),
+        ({"head_dim": None, "hidden_size": 1001}, "hidden_size = 1001", "add head_dim"),
+        (
+            {"num_attention_heads": 6, "num_key_value_heads": 4, "head_dim": 8},
+            "num_key_value_heads = 4",
+            "does not divide",
+        ),
     ],
 )
 def test_what_is_not_understood_is_refused_by_its_key(tmp_path, changes, key, words):
