@@ -14,11 +14,12 @@ from llmsim.cli import shared_options as choose
 from llmsim.cli.output import LONG_S, ProgressBar, duration, expect, print_json
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.cli.shortcuts import SCHEDULER, with_shortcuts
-from llmsim.errors import InputError
+from llmsim.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
     from llmsim.experiment.own_files import OwnFiles
     from llmsim.studies.executors import Executors
+    from llmsim.studies.sweep import FinishedSweep
 
 #: points that wait for a process while another is computed
 AHEAD = 2
@@ -88,14 +89,23 @@ def sweep(
             progress=progress,
             said=lambda line: print(line, file=sys.stderr),
         )
-    from llmsim.reports.plots.sweep_plots import draw_sweep
-    from llmsim.reports.tables.sweep_tables import show_sweep
-
-    drawn = draw_sweep(swept, folder, formats)
+    drawn = _drawn(swept, folder, formats)
     if as_json:
         print_json({"folder": str(folder), "ran": swept.ran, "rows": swept.rows})
     else:
+        from llmsim.reports.tables.sweep_tables import show_sweep
+
         show_sweep(swept, folder, drawn, force=force)
+
+
+def _drawn(swept: FinishedSweep, folder: Path, formats: tuple[str, ...]) -> list[Path]:
+    """Draw; `Interrupted` for Ctrl-C says that the table is there."""
+    try:
+        from llmsim.reports.plots.sweep_plots import draw_sweep
+
+        return draw_sweep(swept, folder, formats)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted while drawing; the runs and their table are in {folder}") from None
 
 
 def _executors(address: str | None, jobs: int, points: int) -> tuple[Executors, int]:

@@ -6,6 +6,7 @@ Measured on quickstart with `resource.getrusage`: 530 bytes a request of one out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ RUN_S = 0.01  #: of a run of few requests
 INSTANCE_S = 3e-4
 #: steps that a long prompt is cut into are taken one by one
 STEP_S, STEP_TOKENS = 2e-5, 8192
+TICK_S = 1e-5  #: of an autoscaler's look
 #: no run has been seen that takes less a request
 LEAST_BYTES = 500
 SMALL_BYTES = 100_000_000  #: fits anywhere: nothing is asked
@@ -55,8 +57,18 @@ def _of(scenario: Scenario) -> Size:
     output_tokens = said.get("output_tokens", said.get("output_mean_tokens", OUTPUT_TOKENS))
     instances = sum(cluster.instances for _, cluster in scenario.pools)
     steps = requests * (prompt_tokens // STEP_TOKENS)
-    seconds = RUN_S + requests / REQUESTS_PER_S + INSTANCE_S * instances + STEP_S * steps
+    seconds = RUN_S + requests / REQUESTS_PER_S + INSTANCE_S * instances + STEP_S * steps + TICK_S * _ticks(scenario)
     return Size(1, requests, seconds, requests * (LEAST_BYTES + TOKEN_BYTES * output_tokens))
+
+
+def _ticks(scenario: Scenario) -> float:
+    """Looks of an autoscaler at its cluster, one every `interval_s`, over arrivals of a stated rate."""
+    arrivals = getattr(scenario.workload, "arrivals", None)
+    rate_per_s = None if arrivals is None else arrivals.options.get("rate_per_s")
+    if scenario.autoscaling is None or not rate_per_s:
+        return 0.0
+    lasts_s = min(getattr(scenario.workload, "requests", 0) / rate_per_s, scenario.until_s or math.inf)
+    return float(lasts_s / scenario.autoscaling.interval_s)
 
 
 def check_fits(scenario: Scenario) -> None:

@@ -17,6 +17,7 @@ from llmsim.metrics.single_steps import SingleSteps
 from llmsim.metrics.summary import TAIL_STATISTICS
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Record
+from llmsim.request import Outcome
 from llmsim.scenario import Scenario, SyntheticWorkload
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, Arrivals, Verdict, judge
 from llmsim.statistics.steady import UNKNOWN
@@ -24,6 +25,8 @@ from llmsim.workload.synthetic import arrival_process
 
 #: what a verdict answers, in words
 ANSWERS = {STEADY: "steady", OVERLOADED: "overloaded", TOO_SHORT: "too short to say", UNSERVED: UNSERVED}
+#: how requests end that nothing came of
+GIVEN_UP = (Outcome.ABANDONED, Outcome.CANCELLED, Outcome.REJECTED)
 P99S_WITHHELD = "P99s withheld, --force shows them"
 P99S_MARKED = "P99s marked * are not to be relied on"
 
@@ -59,6 +62,7 @@ def verdict(
         span_s=(start_s, stop_s),
         utilisation=utilisation(record, start_s, stop_s),
         arrivals=arrivals,
+        given_up=bool(np.isin(requests["outcome"], GIVEN_UP).all()),
     )
 
 

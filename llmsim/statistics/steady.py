@@ -1,6 +1,6 @@
 """May a run speak of a steady state? Three answers, `steady`, `overloaded`, `too short`, and the evidence.
 
-A fourth, `nothing served`, is of runs in which no request was worked on.
+A fourth, `nothing served`, is of runs in which no request was worked on, or every one was turned away.
 
 The hard case is a load near capacity. There the number waiting does a random walk that cannot go below 0 (Kingman 1962:
 reflected Brownian motion), growing without bound just above capacity and wandering for very long just below it. Both
@@ -103,18 +103,21 @@ def judge(
     span_s: tuple[float, float] | None = None,
     utilisation: float | None = None,
     arrivals: Arrivals = UNKNOWN,
+    given_up: bool = False,
 ) -> Verdict:
     """Judge a run by its requests, (N,) each; O(N log N).
 
     `scheduled_s` is when a request was first worked on, NaN for never; `end_s` when it left the system. `span_s` is the
     time looked at (left out: first to last arrival); `utilisation` the busy share of the instances in it; `arrivals`
-    what is known of them beforehand.
+    what is known of them beforehand; `given_up` whether each of them ended without being finished.
     """
     served = ~np.isnan(scheduled_s)
     waiting_until_s = np.where(served, scheduled_s, end_s)
     start_s, stop_s = span_s or _span(arrival_s)
     if len(served) and not served.any():
         return Verdict(UNSERVED, f"not one of {len(served):,} requests was worked on", {})
+    if given_up:
+        return Verdict(UNSERVED, f"not one of {len(served):,} requests was finished: all were given up", {})
     period_s = arrivals.period_s if arrivals.known or arrivals.closed else period_of(arrival_s, start_s, stop_s)
     times = _service_times(end_s - waiting_until_s)
     run = _Run(arrival_s, waiting_until_s, end_s, served, start_s, stop_s, *times, period_s, arrivals.closed)

@@ -11,13 +11,14 @@ import io
 import itertools
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for `places`, as pytest has it
 
@@ -27,6 +28,7 @@ from tests.hostile import configurations, good_files, inputs, kills, limited
 def main() -> int:
     """Run what is asked for; print a line for each fault, and the sums as JSON."""
     asked = _asked()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     limited.preload()
     with tempfile.TemporaryDirectory(prefix="llmsim-hostile-") as place:
         folder = Path(place)
@@ -67,13 +69,13 @@ def _inputs(folder: Path, seed: int, first: int, count: int) -> dict[str, Any]:
         stored.mkdir()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             good_files.write_stored(stored)
-        for number, case, ended in tried(folder, stored, seed, first, count):
+        for number, case, ended in _until_ctrl_c(tried(folder, stored, seed, first, count)):
             codes[str(ended.code)] += 1
             most_bytes, most_s = max(most_bytes, ended.bytes), max(most_s, ended.cpu_s)
             for fault in ended.faults():
                 found.append(_told(f"input {number} ({case.about}): llmsim {' '.join(case.words)[:200]}: {fault}"))
     return {
-        **{"tried": count, "faults": found, "exit_codes": codes, "most_mib": int(most_bytes) >> 20},
+        **{"tried": codes.total(), "faults": found, "exit_codes": codes, "most_mib": int(most_bytes) >> 20},
         **{"most_cpu_s": round(most_s, 2), "took_s": round(time.monotonic() - started_s)},
     }
 
@@ -92,7 +94,7 @@ def tried(
 
 def _kills(folder: Path, seed: int, count: int) -> dict[str, Any]:
     started_s, found, by_kind = time.monotonic(), [], Counter[str]()
-    for one in kills.kills(folder, count, seed):
+    for one in _until_ctrl_c(kills.kills(folder, count, seed)):
         by_kind[f"{one.kind}, {one.how}, code {one.code}"] += 1
         found += [_told(f"{one.kind}, {one.how} at {one.share:.2f} (code {one.code}): {fault}") for fault in one.faults]
     took_s = round(time.monotonic() - started_s)
@@ -100,15 +102,21 @@ def _kills(folder: Path, seed: int, count: int) -> dict[str, Any]:
 
 
 def _configurations(seed: int, count: int) -> dict[str, Any]:
-    started_s, found = time.monotonic(), []
-    drawn = configurations.configurations(1_000_000 * seed)
-    for number, scenario in itertools.islice(drawn, count):
+    started_s, found, done = time.monotonic(), [], 0
+    for number, wrong in _until_ctrl_c(_judged(seed, count)):
+        done += 1
+        found += [_told(f"configuration {number}: {fault[:300]}") for fault in wrong]
+    return {"tried": done, "faults": found, "took_s": round(time.monotonic() - started_s)}
+
+
+def _judged(seed: int, count: int) -> Iterator[tuple[int, list[str]]]:
+    """Run configurations of a seed in every way; yield the number of each, and what is wrong."""
+    for number, scenario in itertools.islice(configurations.configurations(1_000_000 * seed), count):
         try:
             wrong = configurations.disagreements(scenario)
         except Exception as error:
             wrong = [f"{type(error).__name__}: {error}"]
-        found += [_told(f"configuration {number}: {fault[:300]}") for fault in wrong]
-    return {"tried": count, "faults": found, "took_s": round(time.monotonic() - started_s)}
+        yield number, wrong
 
 
 def _vllm(seed: int, count: int) -> dict[str, Any]:
@@ -116,6 +124,17 @@ def _vllm(seed: int, count: int) -> dict[str, Any]:
     for number in range(1_000_000 * seed, 1_000_000 * seed + count):
         found += [_told(fault[:300]) for fault in configurations.disagreements_with_vllm(number)]
     return {"tried": count, "faults": found, "took_s": round(time.monotonic() - started_s)}
+
+
+T = TypeVar("T")
+
+
+def _until_ctrl_c(each: Iterator[T]) -> Iterator[T]:
+    """Pass them on; Ctrl-C ends a part, whose report is of what was tried until then."""
+    try:
+        yield from each
+    except KeyboardInterrupt:
+        _told("interrupted: the report is of what was tried so far")
 
 
 def _told(line: str) -> str:

@@ -212,7 +212,8 @@ def _of_the_end(kind: Kind, killed: Running, out: Path) -> list[str]:
     found = [f"process {pid} goes on" for pid in killed.left_behind()]
     if "Traceback" in killed.said:
         found.append(f"a traceback: {killed.said[-300:]}")
-    if killed.code not in (0, 2, 130, -signal.SIGKILL, -signal.SIGTERM):
+    # Python ends itself by SIGINT, 130 to a shell, where that came while a class was being made
+    if killed.code not in (0, 2, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
         found.append(f"exit code {killed.code}: {killed.said[-200:]}")
     if killed.code == 2 and not any(line.startswith("error: ") for line in killed.said.splitlines()[-1:]):
         found.append(f"says no error: {killed.said[-200:]}")

@@ -187,6 +187,13 @@ def test_long_work_is_announced_and_short_work_is_not(capsys):
     assert capsys.readouterr().err == ""
     expect(of(200_000), times=40, jobs=2)
     assert capsys.readouterr().err == "40 runs of 200,000 requests: roughly 3 min, at 20,000 requests/s a process\n"
+    for change in (
+        "cluster.instances=100_000",
+        "workload.lengths={source='fixed', prompt_tokens=20_000_000, output_tokens=1}",
+        "autoscaling={target=3.0, max_instances=4, interval_s=0.001, cold_start_s=2.0}",
+    ):
+        expect(load_scenario("quickstart", [change, "workload.requests=1000", "workload.arrivals.rate_per_s=0.1"]))
+        assert capsys.readouterr().err.startswith("1,000 requests: roughly "), change
 
 
 def test_what_may_not_fit_is_announced_and_what_cannot_fit_is_refused(capsys, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 from llmsim import experiment
 from llmsim.cli import main
 from llmsim.experiment.verdict import utilisation
+from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.fcfs import Fcfs
 from llmsim.testing import serve, workload
@@ -96,3 +97,24 @@ def test_utilisation_by_hand():
     assert utilisation(record, 0.0, 2.0) == pytest.approx(busy_s / 2)
     assert utilisation(record, 1.0, 1.0 + busy_s / 2) == pytest.approx(1.0)
     assert utilisation(record, 1.0, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["patience={next_token={mean_s=0.000001}}"],
+        [
+            "pool=[{name='p', role='prefill', instances=1}, {name='d', role='decode', instances=1, num_gpu_blocks=2}]",
+            "kv_transfer={bandwidth_gb_per_s=20.0}",
+        ],
+    ],
+    ids=["every user leaves after the first token", "no request fits where it would decode"],
+)
+def test_a_run_of_which_nothing_comes_is_not_steady(changes: list[str]) -> None:
+    """They were worked on, and the queue does not grow."""
+    lengths = "workload.lengths={source='fixed', prompt_tokens=200, output_tokens=20}"
+    scenario = load_scenario("quickstart", ["workload.requests=400", "cluster.latency=roofline", lengths, *changes])
+    found = experiment.run(scenario).score.section(RunVerdict)
+
+    assert found.answer == "nothing served"
+    assert found.reason == "not one of 400 requests was finished: all were given up"
