@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmsim.studies.validation.sends import Assumed
 
 
-#: cases that need no data: queues whose truth is known
+#: cases that need no data: queues whose truth is known, and a scenario
 OF_QUEUES = ("coverage", "verdicts")
 REPETITIONS = 20
 
@@ -28,7 +28,8 @@ Case = Annotated[
     typer.Argument(
         metavar="CASE|RESULT",
         help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop, mlenergy, "
-        "step-residuals, vllm-0151, vllm-decisions, sglang-decisions or vtc with --data; coverage or verdicts, our own "
+        "step-residuals, capacity, vllm-0151, vllm-decisions, sglang-decisions or vtc with --data; coverage or "
+        "verdicts, our own "
         "intervals and verdicts on queues whose truth is known; or with --scenario a measured result: a "
         "benchmark's file with details, timelines, or a "
         "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",

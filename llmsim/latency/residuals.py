@@ -6,6 +6,7 @@ tokens of ML.ENERGY's runs (vLLM 0.11.1), one value for each model on each kind 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from llmsim.latency.host import Host
 from llmsim.latency.roofline import Roofline
 from llmsim.latency.scaled import Scaled
 from llmsim.latency.table import StepTable
+from llmsim.statistics.intervals import student_t
 
 SOURCE = "ML.ENERGY's runs of vLLM 0.11.1 (llmsim validate step-residuals)"
 #: sequences in a step from which seats count as full
@@ -36,23 +38,28 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """Logarithms of measured over predicted step times: their median, and half of what lies between 16 and 84 %."""
+    """Logarithms of measured over predicted step times, one for each model on each kind of GPU."""
 
-    median: float
-    spread: float
+    mean: float
+    deviation: float  #: standard deviation
     groups: int  #: models on GPUs that this rests on
+
+    def quantile(self, probability: float) -> float:
+        """The logarithm that a further group does not exceed with this probability: Student's t prediction."""
+        wider = self.deviation * math.sqrt(1 + 1 / self.groups)
+        return self.mean + wider * student_t(probability, self.groups - 1)
 
 
 #: kind -> residual
 RESIDUALS: Mapping[Kind, Residual] = {
-    Kind(COMPOSED, host=True, full=False): Residual(0.06, 0.26, 17),
-    Kind(COMPOSED, host=True, full=True): Residual(0.20, 0.30, 17),
-    Kind(COMPOSED, host=False, full=False): Residual(0.15, 0.23, 17),
-    Kind(COMPOSED, host=False, full=True): Residual(0.39, 0.30, 17),
-    Kind(ROOFLINE, host=True, full=False): Residual(0.14, 0.28, 17),
-    Kind(ROOFLINE, host=True, full=True): Residual(0.31, 0.26, 17),
-    Kind(ROOFLINE, host=False, full=False): Residual(0.33, 0.29, 17),
-    Kind(ROOFLINE, host=False, full=True): Residual(0.40, 0.31, 17),
+    Kind(COMPOSED, host=True, full=False): Residual(0.14, 0.26, 17),
+    Kind(COMPOSED, host=True, full=True): Residual(0.22, 0.27, 17),
+    Kind(COMPOSED, host=False, full=False): Residual(0.25, 0.25, 17),
+    Kind(COMPOSED, host=False, full=True): Residual(0.36, 0.28, 17),
+    Kind(ROOFLINE, host=True, full=False): Residual(0.25, 0.28, 17),
+    Kind(ROOFLINE, host=True, full=True): Residual(0.32, 0.26, 17),
+    Kind(ROOFLINE, host=False, full=False): Residual(0.38, 0.29, 17),
+    Kind(ROOFLINE, host=False, full=True): Residual(0.48, 0.29, 17),
 }
 
 

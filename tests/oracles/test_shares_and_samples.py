@@ -97,7 +97,7 @@ def test_the_queues_of_the_table_agree_with_pollaczek_and_khinchine(exponential,
 
 def test_intervals_cover_or_are_not_given():
     """Small: `llmsim validate coverage` has more. No P99 at 0.9 of capacity; what is given covers about as it says."""
-    rows = coverage(10, requests=(1000,))
+    rows = coverage(10, requests=(1000,), pool=12)
     given = [row for row in rows if row.answered >= 0.8 * row.repetitions]
     covered = sum(row.covering for row in given) / sum(row.answered for row in given)
 

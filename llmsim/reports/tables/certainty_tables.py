@@ -38,9 +38,13 @@ def show_coverage(rows: Sequence[Covered], console: Console | None = None) -> No
         table.add_column(head.replace(" ", "\n"), justify="right" if head != "queue" else "left", overflow="fold")
     for place in dict.fromkeys((row.queue, row.load, row.requests, row.seeds) for row in rows):
         cells = [_cell(row) for row in rows if (row.queue, row.load, row.requests, row.seeds) == place]
-        table.add_row(place[0], f"{place[1]:g}", f"{place[2]:,}", str(place[3]), *cells)
+        table.add_row(place[0], _load(place[1]), f"{place[2]:,}", str(place[3]), *cells)
     console.print(table)
     say(console, f"{rows[0].repetitions} repetitions; {COVERAGE_NOTE.format(seldom=100 * SELDOM)}", style="dim")
+
+
+def _load(share: float | None) -> str:
+    return "its own" if share is None else f"{share:g}"
 
 
 def _cell(row: Covered) -> str:

@@ -1,7 +1,8 @@
 """How sure an answer is of the model: until what error of the step times it holds, and how probable less than that is.
 
-The error is one factor for all steps of a run, log-normal, with the median and the spread of what was measured for this
-kind of step times (`llmsim.latency.residuals`). The answer's cluster runs again with factors at quantiles of that.
+The error is one factor for all steps of a run. Its logarithm has the quantiles that Student's t predicts for one more
+model and GPU from those that were measured for this kind of step times (`llmsim.latency.residuals`). The answer's
+cluster runs again with factors at quantiles of that.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 from llmsim.latency.residuals import RESIDUALS, SOURCE, Kind, Residual
@@ -33,7 +33,7 @@ class ModelCertainty:
 
     def __str__(self) -> str:
         residual = RESIDUALS[self.kind]
-        slower = f"{100 * (math.exp(residual.median) - 1):+.0f} % in the median, spread {100 * residual.spread:.0f} %"
+        slower = f"{100 * (math.exp(residual.mean) - 1):+.0f} % in the mean, deviation {100 * residual.deviation:.0f} %"
         held = (
             f"it holds with step times up to x {self.factor:.2f}"
             if self.holds is not None
@@ -50,8 +50,8 @@ class ModelCertainty:
         return {
             "step_times": str(self.kind),
             "source": SOURCE,
-            "error_median": residual.median,
-            "error_spread": residual.spread,
+            "error_mean": residual.mean,
+            "error_deviation": residual.deviation,
             "holds_up_to_quantile": self.holds,
             "step_time_factor": self.factor,
             "probability": self.probability,
@@ -62,7 +62,7 @@ class ModelCertainty:
 
 def factor_at(residual: Residual, quantile: float) -> float:
     """The factor on step times that the error does not exceed with this probability, to three digits."""
-    return float(f"{math.exp(residual.median + residual.spread * NormalDist().inv_cdf(quantile)):.3g}")
+    return float(f"{math.exp(residual.quantile(quantile)):.3g}")
 
 
 def model_certainty(

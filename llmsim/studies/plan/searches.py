@@ -13,8 +13,9 @@ from llmsim.studies.plan.loads import USERS
 from llmsim.studies.plan.plan_question import Question
 from llmsim.studies.plan.search import boundary
 
-#: the rate is bracketed in steps that begin with this factor and double, and no further than this many of them
-RATE_STEP, RATE_STEPS = 1.1, 8
+#: the load is bracketed in steps that begin with this factor and double, and no further than this many of them; down to
+#: a four-hundredth, where servers are idle, and an unloaded one that misses its targets misses them at any load
+RATE_STEP, RATE_STEPS, STEPS_DOWN = 1.1, 8, 6
 #: share of what instances can do at most at which the largest load is looked for first
 STARTS = 0.85
 
@@ -62,7 +63,7 @@ def along_loads(start: float, *, users: bool, near: float, step: float = RATE_ST
     steps = _Steps()
 
     def further(amount: float, sign: int) -> float | None:
-        if steps.size >= 2**RATE_STEPS:
+        if steps.size >= 2 ** (RATE_STEPS if sign > 0 else STEPS_DOWN):
             return None
         factor = step ** (sign * steps.next())
         if not users:

@@ -1,17 +1,19 @@
-"""How often intervals cover: queues whose truth is known, simulated again and again."""
+"""How often intervals cover: queues whose truth is known, and a scenario, simulated again and again."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
 
+from llmsim import experiment
 from llmsim.metrics.distributions import Distributions, interval
 from llmsim.record import Floats
+from llmsim.scenario import load_scenario
 from llmsim.statistics.samples import sample_of
 from llmsim.statistics.shares import share_of
 
@@ -21,6 +23,13 @@ ATTAINMENTS = {"attainment 0.99": 0.99, "attainment 0.999": 0.999}
 #: a reader's patience in service times, and benefit lost for each beyond it
 PATIENCE_S, ALPHA = 2.0, 0.1
 ROUNDING = 1e-12
+#: requests that are simulated at once, side by side
+MOST_AT_ONCE = 2_000_000
+#: the scenario, and its runs of each length
+SCENARIO, POOL = "quickstart", 100
+
+#: values of a run's numbers, and what it keeps for their intervals
+Kept = tuple[dict[str, float], dict[str, Distributions]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ class Covered:
     """How often the interval of one number covered, and how often there was one."""
 
     queue: str
-    load: float
+    load: float | None  #: share of its capacity; None: of the scenario, as it is
     requests: int
     seeds: int
     number: str
@@ -109,38 +118,103 @@ class Covered:
 
 
 def coverage(
-    repetitions: int, *, requests: Sequence[int] = REQUESTS, progress: Callable[[int, int], None] | None = None
+    repetitions: int,
+    *,
+    requests: Sequence[int] = REQUESTS,
+    pool: int = POOL,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Covered]:
-    """Simulate each queue so often with each number of requests and seeds, and count. A row for every number."""
+    """Simulate each queue so often with each number of requests and seeds, and count. A row for every number.
+
+    `pool` is how many runs of each length the scenario has, from which its repetitions are drawn.
+    """
     queues = [Queue(name, name == "M/M/1", load) for name in ("M/M/1", "M/D/1") for load in LOADS]
     rows: list[Covered] = []
     for i, queue in enumerate(queues):
         for n in requests:
-            rows += _cell(queue, n, repetitions)
+            rows += _of_queue(queue, n, repetitions)
         if progress is not None:
-            progress(i + 1, len(queues))
+            progress(i + 1, len(queues) + 1)
+    rows += of_scenario(repetitions, requests, pool)
+    if progress is not None:
+        progress(len(queues) + 1, len(queues) + 1)
     return rows
 
 
-def _cell(queue: Queue, requests: int, repetitions: int) -> Iterator[Covered]:
+def _of_queue(queue: Queue, requests: int, repetitions: int) -> Iterator[Covered]:
     """Both numbers of seeds: the fewer are the first of the more."""
     rng = np.random.default_rng([int(10 * queue.load), requests, queue.exponential])
     truths = _truths(queue)
-    counts = {(seeds, name): [0, 0] for seeds in SEEDS for name in truths}
+    counts = Counts(queue.name, queue.load, requests, truths)
     bounds_s = {name: queue.quantile_s(share) for name, share in ATTAINMENTS.items()}
-    for _ in range(repetitions):
-        arrivals_s, sojourns_s = queue.sojourns_s(rng, requests, max(SEEDS))
-        runs = [_kept(a, s, bounds_s, queue) for a, s in zip(arrivals_s, sojourns_s, strict=True)]
-        for (seeds, name), count in counts.items():
+    at_once = max(1, MOST_AT_ONCE // (max(SEEDS) * requests))
+    for done in range(0, repetitions, at_once):
+        some = min(at_once, repetitions - done)
+        arrivals_s, sojourns_s = queue.sojourns_s(rng, requests, some * max(SEEDS))
+        runs = [kept_of(a, s, bounds_s, queue.load) for a, s in zip(arrivals_s, sojourns_s, strict=True)]
+        for first in range(0, len(runs), max(SEEDS)):
+            counts.add(runs[first : first + max(SEEDS)])
+    yield from counts.rows()
+
+
+class Counts:
+    """How often the intervals of one queue and length cover what is true."""
+
+    def __init__(self, queue: str, load: float | None, requests: int, truths: Mapping[str, float]) -> None:
+        """Begin with none."""
+        self._place, self._truths = (queue, load, requests), truths
+        self._counts = {(seeds, name): [0, 0] for seeds in SEEDS for name in truths}
+        self._repetitions = 0
+
+    def add(self, runs: Sequence[Kept]) -> None:
+        """Take the intervals of as many runs as `SEEDS` asks for at the most, and of the first of them."""
+        self._repetitions += 1
+        for (seeds, name), count in self._counts.items():
             key = "slo.attainment" if name in ATTAINMENTS else name
-            found = interval(
-                key, [values[name] for values, _ in runs[:seeds]], [kept[name] for _, kept in runs[:seeds]]
-            )
+            values, kept = [run[0][name] for run in runs[:seeds]], [run[1][name] for run in runs[:seeds]]
+            found = interval(key, values, kept)
             bounded = math.isfinite(found.half_width)
             count[0] += bounded
-            count[1] += bounded and found.low - ROUNDING <= truths[name] <= found.high + ROUNDING
-    for (seeds, name), (answered, covering) in counts.items():
-        yield Covered(queue.name, queue.load, requests, seeds, name, repetitions, answered, covering)
+            count[1] += bounded and found.low - ROUNDING <= self._truths[name] <= found.high + ROUNDING
+
+    def rows(self) -> Iterator[Covered]:
+        """A row for every number."""
+        for (seeds, name), (answered, covering) in self._counts.items():
+            yield Covered(*self._place, seeds, name, self._repetitions, answered, covering)
+
+
+def of_scenario(repetitions: int, requests: Sequence[int], pool: int) -> Iterator[Covered]:
+    """A scenario, whose truth is that of all its longest runs together, without the first tenth of each.
+
+    Repetitions draw their runs from the pool, so that they are not independent of each other.
+    """
+    pools = {n: [_served(seed, n) for seed in range(pool)] for n in sorted(requests)}
+    longest = pools[max(requests)]
+    late = np.concatenate([times_s[len(times_s) // 10 :] for _, times_s in longest])
+    rate_per_s = float(np.mean([(len(times_s) - 1) / np.ptp(arrival_s) for arrival_s, times_s in longest]))
+    unit_s = float(late.mean()) / PATIENCE_S
+    bounds_s = {name: float(np.quantile(late, share)) for name, share in ATTAINMENTS.items()}
+    truths = {
+        "e2e_s.mean": float(late.mean()),
+        "e2e_s.p50": float(np.median(late)),
+        "e2e_s.p99": float(np.quantile(late, 0.99)),
+        **ATTAINMENTS,
+        "goodput": rate_per_s * ATTAINMENTS["attainment 0.99"],
+        "smooth goodput": rate_per_s * float(_benefit(late, unit_s).mean()),
+    }
+    for n, served in pools.items():
+        runs = [kept_of(arrival_s, times_s, bounds_s, unit_s) for arrival_s, times_s in served]
+        counts, rng = Counts(SCENARIO, None, n, truths), np.random.default_rng(n)
+        for _ in range(repetitions):
+            counts.add([runs[i] for i in rng.choice(pool, max(SEEDS), replace=False)])
+        yield from counts.rows()
+
+
+def _served(seed: int, requests: int) -> tuple[Floats, Floats]:
+    """Arrivals and E2E times of one run of the scenario, (requests,) each."""
+    record = experiment.run(load_scenario(SCENARIO, [f"seed={seed}", f"workload.requests={requests}"])).record
+    arrival_s: Floats = record.requests["arrival_s"]
+    return arrival_s, record.requests["end_s"] - arrival_s
 
 
 def _truths(queue: Queue) -> dict[str, float]:
@@ -154,23 +228,25 @@ def _truths(queue: Queue) -> dict[str, float]:
     }
 
 
-def _kept(
-    arrivals_s: Floats, sojourns_s: Floats, bounds_s: dict[str, float], queue: Queue
-) -> tuple[dict[str, float], dict[str, Distributions]]:
+def _benefit(sojourns_s: Floats, unit_s: float) -> Floats:
+    found: Floats = 1 - ALPHA * np.maximum(sojourns_s / unit_s - PATIENCE_S, 0.0)
+    return found
+
+
+def kept_of(arrivals_s: Floats, sojourns_s: Floats, bounds_s: Mapping[str, float], unit_s: float) -> Kept:
     """Values of a run's numbers, and what it keeps for their intervals; each attainment has a bound of its own."""
     sample = sample_of(sojourns_s)
     assert sample is not None
     met = {name: sojourns_s <= bound_s for name, bound_s in bounds_s.items()}
     plain = Distributions({"e2e_s": sample}, None)
     duration_s = float(arrivals_s[-1] - arrivals_s[0])
-    benefit = 1 - ALPHA * np.maximum(sojourns_s / queue.load - PATIENCE_S, 0.0)
     values = {
         "e2e_s.mean": float(sojourns_s.mean()),
         "e2e_s.p50": float(np.median(sojourns_s)),
         "e2e_s.p99": float(np.quantile(sojourns_s, 0.99)),
         **{name: float(good.mean()) for name, good in met.items()},
         "goodput": float(met["attainment 0.99"].sum()) / duration_s,
-        "smooth goodput": float(benefit.sum()) / duration_s,
+        "smooth goodput": float(_benefit(sojourns_s, unit_s).sum()) / duration_s,
     }
     of_share = {name: Distributions({"e2e_s": sample}, share_of(good)) for name, good in met.items()}
     return values, {name: of_share.get(name, plain) for name in values}

@@ -53,16 +53,14 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
     """Predict every run."""
     host, step_times = hardware.load_host(HOST), StepTimes(data_dir)
     everything = read_runs(data_dir)
-    runs, refused = _composed([run for run in everything if run.group not in CONTRADICTORY], step_times)
+    runs, refused = composed([run for run in everything if run.group not in CONTRADICTORY], step_times)
     bare, seen, automatic = [], [], []
     for done, run in enumerate(runs, start=1):
         gpu, blocks = step_times.of(run)
-        bare.append(_served(run, gpu, blocks).mean("tpot_s"))
-        overlapped = (run.inferencemax or not run.weights) and run.is_asynchronous
-        hidden = overlapped or (not run.weights and run.launches_fp8_blocks)
-        seen.append(_served(run, gpu if hidden else _with_host(gpu, host), blocks))
-        if overlapped and run.backend == "vllm":
-            automatic.append((run, _served(run, _with_what_is_left(gpu), blocks).mean("tpot_s")))
+        bare.append(served(run, gpu, blocks).mean("tpot_s"))
+        seen.append(served(run, gpu if hides_host(run) else with_host(gpu, host), blocks))
+        if overlaps(run) and run.backend == "vllm":
+            automatic.append((run, served(run, _with_what_is_left(gpu), blocks).mean("tpot_s")))
         progress(done, len(runs))
     points = [
         Point(run.group, run.label, "s", run.tpot_s, one.mean("tpot_s")) for run, one in zip(runs, seen, strict=True)
@@ -189,7 +187,17 @@ def _choices(run: Run, model: hardware.Model) -> Choices:
     return Choices(VLLM, gemm, expert_parallel=run.expert_parallel)
 
 
-def _composed(runs: Sequence[Run], step_times: StepTimes) -> tuple[list[Run], dict[str, str]]:
+def overlaps(run: Run) -> bool:
+    """Whether its engine prepares the next step while the GPU computes, as far as we know."""
+    return (run.inferencemax or not run.weights) and run.is_asynchronous
+
+
+def hides_host(run: Run) -> bool:
+    """Whether its engine's host has no time of its own in our prediction."""
+    return overlaps(run) or (not run.weights and run.launches_fp8_blocks)
+
+
+def composed(runs: Sequence[Run], step_times: StepTimes) -> tuple[list[Run], dict[str, str]]:
     """The runs whose step times compose and whose model fits, and of each group that does not, why."""
     refused: dict[str, str] = {}
     for run in {_named(run): run for run in runs}.values():
@@ -206,7 +214,8 @@ def _named(run: Run) -> str:
     return f"{run.group} TP{run.tensor_parallel_size}"
 
 
-def _with_host(gpu: LatencyModel, host: hardware.HostTimes) -> Host:
+def with_host(gpu: LatencyModel, host: hardware.HostTimes) -> Host:
+    """Step times with the engine's host."""
     return Host(gpu, host.step_s, host.sequence_s, host.eager_step_s, host.max_cudagraph_capture_size)
 
 
@@ -216,7 +225,8 @@ def _with_what_is_left(gpu: LatencyModel) -> Host:
     return Host(gpu, serial_step_s=host.serial_step_s, serial_sequence_s=host.serial_sequence_s, overlapped=True)
 
 
-def _served(run: Run, latency: LatencyModel, blocks: int) -> Latencies:
+def served(run: Run, latency: LatencyModel, blocks: int) -> Latencies:
+    """Predict a run."""
     scheduler = ChunkedPrefill(MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS)
     spec = InstanceSpec(scheduler, latency, blocks, run.prompt_tokens + run.output_tokens)
     return replay(run.workload(), spec, max_in_flight=run.concurrency)
