@@ -52,8 +52,9 @@ class _Pool:
         self._scheduler = scheduler
         self._asynchronous = async_scheduling(scenario, number, scheduler)
         self._gpu = self._load_gpu()
+        model = make_model(scenario, number)
         with self._blaming("expert_parallel_size"):
-            self._model = make_model(scenario, number).over(self._gpus, self._cluster.expert_parallel_size)
+            self._model = model.over(self._gpus, self._cluster.expert_parallel_size)
         of_host = {field.name for field in dataclasses.fields(Host)}
         self._host_times = make_host(scenario, number).model_dump(include=of_host)
 
