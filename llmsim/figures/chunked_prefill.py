@@ -1,4 +1,4 @@
-"""Chunked prefill against prefill first: where smooth goodput peaks, and when a better tail TBT does users no good."""
+"""Chunked prefill against prefill first: where smooth goodput peaks, and when a better tail ITL does users no good."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
     claim = Claim(
         claim=4,
         statement=f"For a reader of {FAST:g} tokens/s, fast enough to notice generation stalls, chunked prefill moves "
-        "the peak of smooth goodput to a higher rate than prefill first; and yet better tail TBT by chunking does not "
+        "the peak of smooth goodput to a higher rate than prefill first; and yet better tail ITL by chunking does not "
         "always raise smooth goodput",
         passed=moved[0] and judged[0][0],
         evidence=(*shifts[:4], judged[0][1]),
@@ -72,7 +72,7 @@ def _shifts(trio: list[Sweep]) -> list[str]:
 
 
 def _regimes(trio: list[Sweep]) -> tuple[bool, str]:
-    """Small chunks lower tail TBT at every rate; smooth goodput rises for some readers and rates, falls for others."""
+    """Small chunks lower tail ITL at every rate; smooth goodput rises for some readers and rates, falls for others."""
     first, _, small = trio
     rates = small.rates_per_s
     tail_ms = 1e3 * (small.values["tbt_s_p99"] - first.values["tbt_s_p99"]).mean(axis=1)
@@ -83,7 +83,7 @@ def _regimes(trio: list[Sweep]) -> tuple[bool, str]:
     where = "at every rate" if (tail_ms < 0).all() else f"at {int((tail_ms < 0).sum())} of {len(rates)} rates"
     gain, loss = better[FAST].mean(axis=1).max(), -better[SLOW].mean(axis=1).min()
     text = (
-        f"{first.plan.setting}, chunks of 512 against prefill first: P99 TBT is lower {where} (by up to "
+        f"{first.plan.setting}, chunks of 512 against prefill first: P99 ITL is lower {where} (by up to "
         f"{-tail_ms.min():.0f} ms); smooth goodput rises for {FAST:g} tokens/s at {_span(up)} (by up to {gain:.0f} "
         f"tokens/s) and falls for {SLOW:g} tokens/s at {_span(down)} (by up to {loss:.0f}); gain and loss meet at "
         f"{_at(meet[FAST])} for {FAST:g} and {_at(meet[SLOW])} for {SLOW:g} tokens/s"
@@ -109,7 +109,7 @@ def _draw(trio: list[Sweep]) -> Any:
         if sweep is not first:
             for panel, reader in ((axes[2], FAST), (axes[3], SLOW)):
                 policy_band(panel, rates, sweep.smooth_goodput(reader) - first.smooth_goodput(reader), policy)
-    finish(axes[0], x="requests/s", y="P99 TBT (ms)")
+    finish(axes[0], x="requests/s", y="P99 ITL (ms)")
     axes[1].set_ylim(bottom=0)
     finish(axes[1], x="requests/s", y="smooth goodput\n(tokens/s)", title=f"reader: {FAST:g} tokens/s")
     for panel, reader in ((axes[2], FAST), (axes[3], SLOW)):

@@ -99,7 +99,7 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
             *(f"{'also seen' if _exposed(pair) else 'not seen'}: {_text(pair)}" for pair in others),
             f"What no throughput tells: sending requests back when decode is full mends it. {_text(mended)}",
             "Per-request metrics are not blind to it: the median TPOT rises too. Throughput looks fine, and TTFT, "
-            "which the prefill side decides; P99 TBT only where a request has hundreds of gaps and loses one.",
+            "which the prefill side decides; P99 ITL only where a request has hundreds of gaps and loses one.",
             "Requests are preempted in bursts, when users wait for memory too: not all their wait is the preemption.",
             "An answer of some 200 tokens is worth 200, a second's wait alpha: with 2.5 only long waits show.",
         ),
@@ -123,7 +123,7 @@ def _text(pair: Pair) -> str:
     }
     return (
         f"{pair.label}: throughput changes by {changes['throughput']}, requests/s by {changes['requests_per_s']}, mean "
-        f"TTFT by {changes['ttft_s_mean']}, P99 TBT by {interval(tail_ms)} ms; smooth goodput by "
+        f"TTFT by {changes['ttft_s_mean']}, P99 ITL by {interval(tail_ms)} ms; smooth goodput by "
         f"{interval(pair.smooth_percent())} % (alpha 10: {interval(pair.smooth_percent(alpha=10.0))} %), median TPOT "
         f"by {changes['tpot_s_p50']}"
     )

@@ -19,8 +19,8 @@ LATENCIES = {
     "ttft_s_mean": ("mean TTFT (s)", 1.0),
     "tpot_s_mean": ("mean TPOT (ms)", 1e3),
     "tpot_s_p50": ("median TPOT (ms)", 1e3),
-    "tbt_s_p50": ("median TBT (ms)", 1e3),
-    "tbt_s_p99": ("P99 TBT (ms)", 1e3),
+    "tbt_s_p50": ("median ITL (ms)", 1e3),
+    "tbt_s_p99": ("P99 ITL (ms)", 1e3),
     "queueing_s_mean": ("mean queueing (s)", 1.0),
 }
 #: a throughput that stays within this of its best up to the highest rate has no best rate of its own
@@ -38,7 +38,7 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
     main, others = found[: len(POLICIES)], found[len(POLICIES) :]
     claim = Claim(
         claim=2,
-        statement="Throughput, TTFT, TPOT, TBT and queueing are best at an end of the range of rates and name no "
+        statement="Throughput, TTFT, TPOT, ITL and queueing are best at an end of the range of rates and name no "
         "operating point; smooth goodput (5 tokens/s, alpha 2.5) rises, peaks at a middle rate and falls",
         passed=all(held for held, _, _ in main),
         evidence=tuple(text for _, text, _ in main),

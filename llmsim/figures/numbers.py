@@ -41,7 +41,7 @@ def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0, forms: boo
 
     With `forms` also those by the rules of other papers, their names led by ``form_``.
 
-    With `delayed` also those under output delay to the scenario's TBT bound, their names led by ``paced_``. Users
+    With `delayed` also those under output delay to the scenario's ITL bound, their names led by ``paced_``. Users
     whose requests were dropped wait until the run ends, or until `end_s` if that is later.
     """
     result = experiment.run(scenario)

@@ -1,4 +1,4 @@
-"""Figure 9 of the paper: delaying tokens to the TBT bound makes TBT look better, and no user better off."""
+"""Figure 9 of the paper: delaying tokens to the ITL bound makes ITL look better, and no user better off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmsim.figures.plan import Plan, Sweep, grid
 from llmsim.reports.plots.style import BLUE, ORANGE
 
 MAIN = "sharegpt_llama"
-#: loads at which the delay is expected to help TBT: below saturation, where tokens are ahead and can be held
+#: loads at which the delay is expected to help ITL: below saturation, where tokens are ahead and can be held
 BELOW = 1.0
 
 
@@ -33,13 +33,13 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
     (held, text), others = judged[0], judged[1:]
     claim = Claim(
         claim=5,
-        statement="Output delay to the TBT bound lowers tail TBT and raises TBT attainment, no token arrives earlier, "
+        statement="Output delay to the ITL bound lowers tail ITL and raises ITL attainment, no token arrives earlier, "
         "and smooth goodput does not rise",
         passed=held,
         evidence=(text,),
         limits=(
             *(f"{'also holds' if also else 'does not hold'}: {words}" for also, words in others),
-            "The gain in TBT is judged up to saturation. Beyond it tokens come about as slowly as the bound allows, "
+            "The gain in ITL is judged up to saturation. Beyond it tokens come about as slowly as the bound allows, "
             "none are ahead to hold, and the gain fades. That no token is earlier and smooth goodput does not rise "
             "holds at every rate.",
         ),
@@ -62,7 +62,7 @@ def _judge(sweep: Sweep) -> tuple[bool, str]:
     label = ", ".join((sweep.plan.setting, sweep.plan.policy, *sweep.plan.changes))
     losses = ", ".join(f"{interval(x[at])} (reader of {v:g})" for v, x in change.items())
     text = (
-        f"{label}, at {sweep.rates_per_s[at]:.2f} requests/s: P99 TBT falls by {interval(1e3 * tail[at])} ms, TBT "
+        f"{label}, at {sweep.rates_per_s[at]:.2f} requests/s: P99 ITL falls by {interval(1e3 * tail[at])} ms, ITL "
         f"attainment rises by {interval(100 * share[at])} points; smooth goodput changes by {losses} tokens/s; at all "
         f"rates {earlier} tokens arrive earlier and the largest rise of smooth goodput is {rises:.2g} tokens/s"
     )
@@ -81,8 +81,8 @@ def _draw(sweep: Sweep) -> Any:
             band(panel, rates, sweep.smooth_goodput(speed, paced=bool(prefix)), **look)
     axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(0, 102)
-    finish(axes[0], x="requests/s", y="P99 TBT (ms)")
-    finish(axes[1], x="requests/s", y="requests within\nTBT bound of 100 ms (%)")
+    finish(axes[0], x="requests/s", y="P99 ITL (ms)")
+    finish(axes[1], x="requests/s", y="requests within\nITL bound of 100 ms (%)")
     for panel, speed in ((axes[2], 5), (axes[3], 30)):
         panel.set_ylim(bottom=0)
         finish(panel, x="requests/s", y="smooth goodput\n(tokens/s)", title=f"reader: {speed} tokens/s")

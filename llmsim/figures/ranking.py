@@ -38,7 +38,7 @@ STALL = "users' stall time"
 METRICS: Mapping[str, tuple[str, int]] = {
     "throughput": ("throughput", 1),
     "mean TTFT": ("ttft_s_mean", -1),
-    "P99 TBT": ("tbt_s_p99", -1),
+    "P99 ITL": ("tbt_s_p99", -1),
     "SLO attainment": ("attainment", 1),
     "goodput": ("goodput", 1),
     "SLOs-Serve attainment": ("form_stages", 1),

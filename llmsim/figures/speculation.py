@@ -179,7 +179,7 @@ def _draw(of: dict[str, Sweep], experts: Floats) -> Any:
     axes[3].plot(SEQUENCES, experts, color=BLUE, marker="o")
     axes[3].set_xscale("log", base=2)
     finish(axes[0], x="requests/s", y="mean TPOT:\ntimes shorter")
-    finish(axes[1], x="requests/s", y="P99 TBT:\ntimes as long")
+    finish(axes[1], x="requests/s", y="P99 ITL:\ntimes as long")
     finish(axes[2], x="requests/s", y="throughput (tokens/s)", title="dashed: no drafts")
     finish(axes[3], x="sequences", y="tokens: times faster", title=EXPERTS)
     legend_above(figure, axes[0])

@@ -1,4 +1,4 @@
-"""Figures 1 and 2 of the paper: two timelines that TTFT, TBT and TPOT cannot tell apart, and a reader can."""
+"""Figures 1 and 2 of the paper: two timelines that TTFT, ITL and TPOT cannot tell apart, and a reader can."""
 
 from __future__ import annotations
 

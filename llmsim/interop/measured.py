@@ -80,16 +80,16 @@ def of_answers(
         said.append(f"{len(at_once)} of {len(answers)} answers came in one piece, at their end")
     if at_once and len(at_once) == sum(one.tokens > 0 for one in answers):
         unknown = (*OF_GAPS, *OF_FIRST_TOKEN)
-        said.append("no token has a time of its own: no TTFT, TPOT, TBT, smooth goodput")
+        said.append("no token has a time of its own: no TTFT, TPOT, ITL, smooth goodput")
     elif any(one.spread for one in answers):
         unknown = OF_GAPS
-        said.append("gaps between tokens are not in the file: no TBT, no smooth goodput")
+        said.append("gaps between tokens are not in the file: no ITL, no smooth goodput")
     if not dated:
         said.append("send times are not in the file")
         duration_s = math.nan if duration_s is None else duration_s
     many = sum(len(one.chunks_s) != one.tokens for one in answers if not (one.spread or one.at_once))
     if chunks is not None and many:
-        said.append(f"chunks are not tokens in {many} of {len(answers)} requests: TBT is between chunks")
+        said.append(f"chunks are not tokens in {many} of {len(answers)} requests: ITL is between chunks")
     failed = [one for one in answers if one.outcome != Outcome.FINISHED]
     if failed:
         said.append(_failures(failed))

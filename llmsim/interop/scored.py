@@ -17,7 +17,7 @@ SAME_SHARE = 5e-4  #: relative; numbers that differ by less do not differ in thr
 
 
 def with_what_is_known(score: Score, measured: MeasuredResult, window: Window) -> Score:
-    """A score of the run's timelines without what is unknown, TBT between chunks, `notes`, and what was `printed`."""
+    """A score of the run's timelines without what is unknown, ITL between chunks, `notes`, and what was `printed`."""
     if measured.chunks is not None and measured.timelines is not None:
         counted = resolve(window, measured.timelines).counted
         tbt_s = request_latency.summarise_tbt(ranges.select(measured.chunks, counted))

@@ -125,7 +125,7 @@ def test_a_place_that_cannot_be_written_is_one_line(
     [
         ("run", "results/NAME"),
         ("score", "2.5"),
-        ("audit", "the TBT bound"),
+        ("audit", "the ITL bound"),
         ("bench", "20,000"),
         ("figures", "results/figures"),
         ("sweep", "at every point of its sweep table;"),

@@ -134,7 +134,7 @@ def test_several_tokens_a_chunk(tmp_path):
     assert_latencies(found, requests)  # TBT is between chunks, as the tool has it
     assert found["output_tokens"] == sum(one.tokens for one in requests)
     assert not any("why" in one for one in found["printed"].values())
-    assert found["notes"] == ["chunks are not tokens in 30 of 30 requests: TBT is between chunks"]
+    assert found["notes"] == ["chunks are not tokens in 30 of 30 requests: ITL is between chunks"]
 
 
 @pytest.mark.parametrize("last", [False, True])
