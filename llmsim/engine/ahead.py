@@ -179,7 +179,8 @@ class StatesAhead(RequestStates):
             request.head_s = NOT_YET_S
         super()._take_out(request)
 
-    def _rests(self, id: int) -> bool:
+    def rests(self, id: int) -> bool:
+        """Whether a running request, not held, takes no part in the next step: its last token is in flight."""
         return self.in_flight.rests(id)
 
     def _hold(self, id: int) -> None:

@@ -65,10 +65,13 @@ class Kinds(NamedTuple):
     between_steps: type[BetweenSteps]
 
 
-SYNCHRONOUS = Kinds(RequestStates, View, Loop, BetweenSteps)
-ASYNCHRONOUS = Kinds(StatesAhead, ViewAhead, AsyncLoop, BetweenStepsAhead)
-SPECULATING = Kinds(Speculating, SpeculatingView, SpeculativeLoop, BetweenSteps)
-SPECULATING_AHEAD = Kinds(SpeculatingStatesAhead, SpeculatingViewAhead, SpeculativeAsyncLoop, BetweenStepsAhead)
+#: whether steps are scheduled asynchronously, and whether requests speculate
+KINDS = {
+    (False, False): Kinds(RequestStates, View, Loop, BetweenSteps),
+    (True, False): Kinds(StatesAhead, ViewAhead, AsyncLoop, BetweenStepsAhead),
+    (False, True): Kinds(Speculating, SpeculatingView, SpeculativeLoop, BetweenSteps),
+    (True, True): Kinds(SpeculatingStatesAhead, SpeculatingViewAhead, SpeculativeAsyncLoop, BetweenStepsAhead),
+}
 
 
 class Instance:
@@ -115,13 +118,9 @@ class Instance:
         lag = int(async_scheduling)
         self._reach = 1 if speculation is None else speculation.reach(lag)
         asks_every_step = stepwise or scheduler.asks_every_step
-        kinds = ASYNCHRONOUS if async_scheduling else SYNCHRONOUS
-        if speculation is not None:
-            kinds = SPECULATING_AHEAD if async_scheduling else SPECULATING
-        batch = _batch(memory, speculation, lag, draws, stepwise)
-        self.states = kinds.states(
-            _queue_of(scheduler), memory, batch, self.journal, output_tokens, type(scheduler).__name__
-        )
+        kinds = KINDS[async_scheduling, speculation is not None]
+        batch, name = _batch(memory, speculation, lag, draws, stepwise), type(scheduler).__name__
+        self.states = kinds.states(_queue_of(scheduler), memory, batch, self.journal, output_tokens, name)
         if speculation is not None:
             assert isinstance(self.states, Speculating)
             self.states.rule = speculation

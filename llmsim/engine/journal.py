@@ -35,7 +35,17 @@ def one_token_less(times: TokenTimes) -> TokenTimes:
 class Journal:
     """Collects what one instance does, and passes it on."""
 
-    __slots__ = ("_ends", "_most", "_number", "_on_end", "_recorder", "eager", "segments", "stretches")
+    __slots__ = (
+        "_ends",
+        "_most",
+        "_number",
+        "_on_end",
+        "_recorder",
+        "decisions_in_vain",
+        "eager",
+        "segments",
+        "stretches",
+    )
 
     def __init__(self, number: int, recorder: Recorder, on_end: Callable[[int, Request], None]) -> None:
         self.eager = True  # see `begin`
@@ -46,6 +56,7 @@ class Journal:
         self._recorder = recorder
         self._on_end = on_end
         self._ends: list[tuple[Request, float, str]] = []  # when and why
+        self.decisions_in_vain = 0  #: decisions since a token, an end or prefill that was never computed before
 
     def begin(self, *, eager: bool) -> None:
         """Pass ends on at once, or (not `eager`) when the instance has caught up."""
@@ -54,6 +65,7 @@ class Journal:
 
     def end(self, request: Request, end_s: float, reason: str) -> None:
         """Note that a request has ended: `request.ended_as` says how."""
+        self.decisions_in_vain = 0
         self._ends.append((request, end_s, reason))
         if reason or len(self.stretches) > self._most:  # reasons are numbered as they come up
             self.write()

@@ -72,7 +72,7 @@ class Loop:
         self.stretch = None  # a router that is asked because a request finishes sees these steps as taken
         if stretch.decoding:
             states.line = stretch
-            states.decisions_in_vain = 0
+            self.journal.decisions_in_vain = 0
             states.last_decode_s = stretch.end_s
             done = states.batch.advance(stretch.steps)
             if done:
@@ -118,8 +118,9 @@ class Loop:
         if not (states.waiting or states.running):
             self._compute(None)
             return
-        states.decisions_in_vain += 1
-        if states.decisions_in_vain > MOST_DECISIONS_IN_VAIN:
+        journal = self.journal
+        journal.decisions_in_vain += 1
+        if journal.decisions_in_vain > MOST_DECISIONS_IN_VAIN:
             raise self._goes_round_in_circles()
         try:
             decision = self.scheduler.schedule(self._view.updated(states))

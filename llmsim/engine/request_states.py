@@ -10,7 +10,6 @@ ones are kept as a batch (`decode_batch`), which advances by whole stretches of 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from math import isnan
 
@@ -20,6 +19,7 @@ from llmsim.engine.decode_batch import Batch
 from llmsim.engine.held import Held
 from llmsim.engine.journal import Journal
 from llmsim.engine.memory import CachingMemory, KVMemory
+from llmsim.engine.preempt_in_turn import preempt_in_turn
 from llmsim.engine.stretch import Stretch
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk
@@ -39,7 +39,6 @@ class RequestStates:
         "_policy",
         "batch",
         "cache",
-        "decisions_in_vain",
         "held",
         "last_decode_s",
         "line",
@@ -72,7 +71,6 @@ class RequestStates:
         self.cache = memory if isinstance(memory, CachingMemory) else None
         self.line: Stretch | None = None  #: the latest decode steps, if the next ones may go on on their line
         self.last_decode_s = NOT_YET_S  #: when the latest decode step ended
-        self.decisions_in_vain = 0  #: decisions since a token, an end or prefill that was never computed before
         self._admissions = 0  # and changes of order: how many so far
         self._journal = journal
         self.output_tokens = output_tokens  #: true lengths by request id, out of reach of every policy
@@ -102,10 +100,10 @@ class RequestStates:
         for id in sorted(decision.abandon):
             self.drop(self._known(id, "abandoned"), Outcome.ABANDONED)
         if decision.preempt and self.cache is not None and self.cache.in_turn:
-            self._preempt_in_turn(decision, self.cache)
+            preempt_in_turn(self, decision, self.cache)
         else:
             for id in decision.preempt:
-                self._preempt(id)
+                self.preempt(id)
         for id in decision.order:
             self._run(self.running.pop(id))
         if decision.hold or self.held:
@@ -126,27 +124,7 @@ class RequestStates:
         for id in sorted(hold - held.keys()):
             self._hold(id)
 
-    def _preempt_in_turn(self, decision: Decision, cache: CachingMemory) -> None:
-        """Preempt when the memory is needed: requests take their blocks in order of admission, and so evict others'."""
-        victims = deque(decision.preempt)
-        granted: dict[int, int] = {}  # tokens of this step, by request
-        needed = 0  # blocks
-        for id, request in list(self.running.items()):
-            if id not in self.running or id in decision.hold or self._rests(id):
-                continue
-            tokens = decision.prefill.get(id, 0) if id in self.prefilling else int(decision.decode)
-            blocks = self._blocks_of_step(request, tokens)
-            while needed + blocks > cache.free_blocks and victims and id in self.running:
-                victim = victims.popleft()
-                needed -= self._preempt(victim, granted.get(victim, 0))
-            if id in self.running:
-                granted[id] = tokens
-                needed += blocks
-                cache.evict_ahead(min(needed, cache.free_blocks))
-        for victim in victims:
-            self._preempt(victim)
-
-    def _preempt(self, id: int, granted: int = 0) -> int:
+    def preempt(self, id: int, granted: int = 0) -> int:
         """Preempt a request that has memory for `granted` further tokens already; return the blocks for these."""
         request = self.running.get(id)
         if request is None:
@@ -170,7 +148,7 @@ class RequestStates:
         memory.retract(request.id, tokens + granted - unknown, len(self.running))
         return blocks
 
-    def _blocks_of_step(self, request: Request, tokens: int) -> int:
+    def blocks_of_step(self, request: Request, tokens: int) -> int:
         """Blocks that a running request takes for so many tokens in the next step."""
         computed, memory = request.computed_tokens, self.memory
         return memory.blocks_for(computed + tokens) - memory.blocks_for(computed)
@@ -179,7 +157,7 @@ class RequestStates:
         """How many tokens of a request, `granted` ones for the next step among them, have memory and are not known."""
         return 0
 
-    def _rests(self, id: int) -> bool:
+    def rests(self, id: int) -> bool:
         """Whether a running request, not held, takes no part in the next step."""
         return False
 
@@ -195,18 +173,6 @@ class RequestStates:
             raise self.wrong(f"request {id} is held, but is not decoding")
         self._leave_batch(request)
         self.held.put(request)
-
-    def begin_step(self, decision: Decision, cache: CachingMemory) -> None:
-        """Let a cache know what is decided for the next step."""
-        prefilling, waiting = self.prefilling, self.waiting
-        chunks, admitted = [], []
-        for id, tokens in decision.prefill.items():
-            running = prefilling.get(id)
-            if running is not None:
-                chunks.append((running, tokens))
-            elif (request := waiting.get(id)) is not None:
-                admitted.append((request, tokens))
-        cache.begin_step(decision, chunks, admitted, self.batch.blocks_needed)
 
     def admit(self, decision: Decision) -> tuple[Sequence[tuple[Request, int]], Sequence[Chunk], int]:
         """Admit requests, and take memory for the chunks of a step.
@@ -288,7 +254,7 @@ class RequestStates:
             request.recomputed_tokens += again
             request.recomputed_gpu_s += again * token_gpu_s
         if end > request.most_computed_tokens:
-            self.decisions_in_vain = 0
+            self._journal.decisions_in_vain = 0
         id, cache = request.id, self.cache
         if end < request.prompt_tokens + emitted:
             if cache is not None:
@@ -393,7 +359,6 @@ class RequestStates:
         if outcome is FINISHED and request.emitted_before != self.output_tokens[request.id]:
             emitted, output = request.emitted_before, self.output_tokens[request.id]
             raise self.wrong(f"request {request.id} ends with {emitted} tokens of {output}: {CHANGED}")
-        self.decisions_in_vain = 0
         if not isnan(request.left_s):
             outcome = Outcome.CANCELLED
         if self.cache is not None:

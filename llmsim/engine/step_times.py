@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from llmsim import guests
+from llmsim.engine.memory import CachingMemory
 from llmsim.engine.request_states import RequestStates
 from llmsim.engine.stretch import Stretch
 from llmsim.errors import PolicyError
@@ -31,7 +32,7 @@ class StepTimes:
         states = self._states
         cache = states.cache
         if cache is not None:
-            states.begin_step(decision, cache)
+            self._begin_step(decision, cache)
         if decision.prefill:
             return self._prefill(decision, start_s)
         batch, free_blocks = states.batch, states.memory.free_blocks
@@ -86,6 +87,17 @@ class StepTimes:
         if not positive:
             raise PolicyError(f"{self._place()}: a step of {tokens} tokens takes {step_s} s, expected more than 0")
         return Stretch(start_s, step_s, 0.0, 1, 0, 1, sequences, context_tokens, prefill, tokens)
+
+    def _begin_step(self, decision: Decision, cache: CachingMemory) -> None:
+        """Let a cache know what is decided for the next step."""
+        states = self._states
+        chunks, admitted = [], []
+        for id, tokens in decision.prefill.items():
+            if (running := states.prefilling.get(id)) is not None:
+                chunks.append((running, tokens))
+            elif (request := states.waiting.get(id)) is not None:
+                admitted.append((request, tokens))
+        cache.begin_step(decision, chunks, admitted, states.batch.blocks_needed)
 
     def _place(self) -> str:
         return f"{type(self.latency).__name__} at t={self._states.now_s:.6f} s"

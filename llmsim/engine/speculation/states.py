@@ -120,9 +120,10 @@ class Speculating(RequestStates):
         super().forget_computed(request)
         request.ahead_tokens = request.behind_tokens = 0
 
-    def _blocks_of_step(self, request: Request, tokens: int) -> int:
+    def blocks_of_step(self, request: Request, tokens: int) -> int:
+        """Blocks that a running request takes for so many tokens in the next step, with what it drafts."""
         if request.tokens_to_prefill or not tokens:
-            return super()._blocks_of_step(request, tokens)
+            return super().blocks_of_step(request, tokens)
         return self.blocks_to_decode(request)
 
     def blocks_to_decode(self, request: Request) -> int:
