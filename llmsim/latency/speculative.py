@@ -58,7 +58,7 @@ class Drafting(LatencyModel):
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""
-        if not prefill and (curve := self._curve(decoding)):
+        if not prefill and (curve := self._curves.get(decoding) or self._curve(decoding)):
             return curve(context_tokens)
         step_s = sum([part.step_time_s(prefill, decoding, context_tokens) for part in self.whole])
         for times, share in self.passes if decoding else ():
@@ -67,7 +67,7 @@ class Drafting(LatencyModel):
 
     def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
-        if curve := self._curve(decoding):
+        if curve := self._curves.get(decoding) or self._curve(decoding):
             return curve.line(context_tokens, decoding)
         growth_s, steps = 0.0, UNBOUNDED
         for part, times, share in self._parts():
@@ -80,9 +80,7 @@ class Drafting(LatencyModel):
         return [*((part, 1, 1.0) for part in self.whole), *((self.further, *each) for each in self.passes)]
 
     def _curve(self, decoding: int) -> Curve | None:
-        curve = self._curves.get(decoding)
-        if curve is not None:
-            return curve
+        curve = None
         for part, times, share in self._parts():
             if not isinstance(part, StepTable) or share != 1:
                 return None

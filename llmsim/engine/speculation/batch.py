@@ -34,6 +34,10 @@ class SpeculatingBatch(Batch, Protocol):
         """How many sequences draft how many tokens in a step: tokens -> sequences."""
 
     @property
+    def drafted(self) -> int:
+        """Tokens that all sequences draft in a step."""
+
+    @property
     def context(self) -> int:
         """Sum of the tokens that the next step attends to, without what it drafts; hundredths of a token."""
 
@@ -51,23 +55,25 @@ class SpeculatingBatch(Batch, Protocol):
 class Finishes:
     """When sequences are done, in steps of their batch."""
 
-    __slots__ = ("_heap", "_step", "first")
+    __slots__ = ("_heap", "_output_left", "_step", "first")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int]] = []  # (step, id); some are stale
         self._step: dict[int, int] = {}
+        self._output_left: dict[int, int] = {}
         self.first = NO_STEP  #: when the next one is done
 
-    def add(self, id: int, step: int) -> None:
-        """Note when one is done."""
-        self._step[id] = step
+    def add(self, id: int, step: int, output_left: int) -> None:
+        """Note when one is done, which will have emitted so many tokens then."""
+        self._step[id], self._output_left[id] = step, output_left
         heappush(self._heap, (step, id))
         self.first = min(self.first, step)
 
-    def remove(self, id: int) -> None:
-        """Forget one that leaves."""
+    def remove(self, id: int) -> int:
+        """Forget one that leaves; return the tokens that it would have emitted."""
         if self._step.pop(id) == self.first:
             self.first = next_finish(self._heap, self._step)
+        return self._output_left.pop(id)
 
     def by(self, now: int) -> Sequence[int]:
         """Ids of those that are done after so many steps, in order."""
@@ -88,10 +94,10 @@ class SpeculativeBatch:
         "_finishes",
         "_memory",
         "_needed",
-        "_output_left",
         "changed",
         "context",
         "counter",
+        "drafted",
         "drafts",
         "draws",
         "members",
@@ -103,7 +109,7 @@ class SpeculativeBatch:
     def __init__(self, memory: KVMemory, reservation: Reservation, draws: DrawsOf | None = None) -> None:
         self.reservation = reservation
         self.draws = draws
-        self.drafts = 0
+        self.drafts = self.drafted = 0
         self.counter = StepCounter()
         self.changed = True
         self.members: dict[int, Request] = {}
@@ -114,7 +120,6 @@ class SpeculativeBatch:
         kind = LaneBlocks if draws is None else DrawnBlocks
         self._blocks: Blocks = kind(memory.block_tokens, reservation)
         self._needed: int | None = None  # blocks for the next step, once they are counted
-        self._output_left: dict[int, int] = {}  # tokens that each might still emit when it joined
         self._finishes = Finishes()
 
     @property
@@ -133,16 +138,16 @@ class SpeculativeBatch:
         counter, id = self.counter, request.id
         steps = counter.steps
         pace = paced(request, self, drafts, steps)
-        self._output_left[id] = output_left
         self.members[id] = request
         self.mix[drafts] = self.mix.get(drafts, 0) + 1
+        self.drafted += drafts
         self._blocks.join(id, pace, steps, output_left)
         self.context += pace.position + PER_TOKEN
         self.stride += pace.gain
         request.counter = counter
         request.joined_step = steps
         self.changed, self._needed = True, None
-        self._finishes.add(id, steps + pace.steps_for(output_left))
+        self._finishes.add(id, steps + pace.steps_for(output_left), output_left)
 
     def leave(self, request: Request, in_vain: int = 0) -> int:
         steps, id, pace = self.counter.steps, request.id, request.pace
@@ -152,15 +157,14 @@ class SpeculativeBatch:
         since = steps - request.joined_step
         self.context -= pace.position + since * pace.gain + PER_TOKEN
         self.stride -= pace.gain
+        self.drafted -= pace.drafts
         left = self.mix[pace.drafts] - 1
         if left:
             self.mix[pace.drafts] = left
         else:
             del self.mix[pace.drafts]
         self.changed, self._needed = True, None
-        emitted = stopped(request, pace, since, self._output_left.pop(id), in_vain)
-        self._finishes.remove(id)
-        return emitted
+        return stopped(request, pace, since, self._finishes.remove(id), in_vain)
 
     @property
     def blocks_needed(self) -> int:
@@ -173,17 +177,19 @@ class SpeculativeBatch:
 
     def steps_ahead(self, free_blocks: int) -> int:
         now = self.counter.steps
-        return self._blocks.steps_within(free_blocks, self._finishes.first - now, now, self.stride)
+        return self._blocks.steps_within(free_blocks, self._finishes.first - now, now, len(self.members), self.stride)
 
     def advance(self, steps: int) -> Sequence[int]:
-        blocks = self.blocks_needed if steps == 1 else self.blocks_within(steps)
+        counter = self.counter
+        now = counter.steps
+        blocks = self._blocks.take(steps, now)
         if blocks:
             self._memory.take(blocks)
         self._needed = None
-        self._blocks.stepped()
         self.context += steps * self.stride
-        now = self.counter.steps = self.counter.steps + steps
-        return () if now < self._finishes.first else self._finishes.by(now)
+        now = counter.steps = now + steps
+        finishes = self._finishes
+        return () if now < finishes.first else finishes.by(now)
 
 
 def paced(request: Request, batch: SpeculatingBatch, drafts: int, steps: int) -> Pace:

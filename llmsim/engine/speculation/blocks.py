@@ -45,11 +45,11 @@ class Blocks(Protocol):
     def within(self, steps: int, now: int) -> int:
         """Blocks that so many steps take."""
 
-    def steps_within(self, free_blocks: int, most: int, now: int, stride: int) -> int:
-        """Steps that take no more than so many blocks, up to `most`; `stride` as `SpeculatingBatch` has it."""
+    def take(self, steps: int, now: int) -> int:
+        """The same, and these steps are taken."""
 
-    def stepped(self) -> None:
-        """Note that a step has been taken."""
+    def steps_within(self, free_blocks: int, most: int, now: int, sequences: int, stride: int) -> int:
+        """Steps that take no more than so many blocks, up to `most`; `stride` as `SpeculatingBatch` has it."""
 
 
 class Lane:
@@ -126,9 +126,19 @@ class LaneBlocks:
             blocks += lane.within(steps, now)
         return blocks
 
-    def steps_within(self, free_blocks: int, most: int, now: int, stride: int) -> int:
-        sequences = sum([len(lane.places) for lane in self._lanes.values()])
-        at_most = sequences + sum(self._owed.values()) + most * stride // (self._block_tokens * PER_TOKEN)
+    def take(self, steps: int, now: int) -> int:
+        blocks = 0
+        if self._owed:
+            blocks = sum(self._owed.values())
+            self._owed.clear()
+        for lane in self._lanes.values():
+            blocks += lane.within(steps, now)
+        return blocks
+
+    def steps_within(self, free_blocks: int, most: int, now: int, sequences: int, stride: int) -> int:
+        at_most = sequences + most * stride // (self._block_tokens * PER_TOKEN)
+        if self._owed:
+            at_most += sum(self._owed.values())
         if at_most <= free_blocks or self.within(most, now) <= free_blocks:
             return most
         fit, beyond = 0, most
@@ -139,10 +149,6 @@ class LaneBlocks:
             else:
                 beyond = half
         return fit
-
-    def stepped(self) -> None:
-        if self._owed:
-            self._owed.clear()
 
 
 class DrawnBlocks:
@@ -174,11 +180,11 @@ class DrawnBlocks:
         takes = self._takes
         return sum(takes[step] for step in range(now + 1, now + steps + 1))
 
-    def steps_within(self, free_blocks: int, most: int, now: int, stride: int) -> int:
+    def take(self, steps: int, now: int) -> int:
+        return self.within(steps, now)
+
+    def steps_within(self, free_blocks: int, most: int, now: int, sequences: int, stride: int) -> int:
         takes, steps = self._takes, 0
         while steps < most and (free_blocks := free_blocks - takes[now + steps + 1]) >= 0:
             steps += 1
         return steps
-
-    def stepped(self) -> None:
-        pass

@@ -81,6 +81,10 @@ class SpeculativeListBatch:
         return Counter(each.drafts for each in self._counted.values())
 
     @property
+    def drafted(self) -> int:
+        return sum(each.drafts for each in self._counted.values())
+
+    @property
     def context(self) -> int:
         return sum(each.position + PER_TOKEN for each in self._counted.values())
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from llmsim.acceptance import PER_TOKEN
 from llmsim.engine.stretch import Stretch
-from llmsim.latency.contract import Line
 
 
 class SpeculativeStretch(Stretch):
@@ -19,11 +18,6 @@ class SpeculativeStretch(Stretch):
     context: int  #: sum of the contexts that the first of the steps attends to, hundredths of a token
     stride: int  #: by how much it grows in each step
     drafted: int  #: tokens that all sequences together draft in each step
-
-    def of(self, context: int, stride: int, drafted: int) -> SpeculativeStretch:
-        """Note what sequences do in these steps."""
-        self.context, self.stride, self.drafted = context, stride, drafted
-        return self
 
     @property
     def decode_tokens(self) -> int:
@@ -45,14 +39,5 @@ class SpeculativeStretch(Stretch):
         line = self.anchor_s, self.first_s, self.growth_s, self.line_steps
         steps = min(most, self.line_steps - offset)
         following = SpeculativeStretch(*line, offset, steps, self.decoding, context // PER_TOKEN)
-        return following.of(context, self.stride, self.drafted)
-
-
-def at_stride(line: Line, sequences: int, stride: int) -> Line:
-    """Turn a line for contexts that grow by a token of each sequence into one for `stride` hundredths in all.
-
-    It is left where the last of its steps was, or before.
-    """
-    first_s, growth_s, steps = line
-    plain = sequences * PER_TOKEN
-    return first_s, growth_s * (stride / plain), 1 + (int(steps) - 1) * plain // stride
+        following.context, following.stride, following.drafted = context, self.stride, self.drafted
+        return following
