@@ -129,7 +129,8 @@ class Loop:
         if decision.__class__ is not Decision and not isinstance(decision, Decision):
             raise states.wrong(f"decided {shortened(decision)}, expected a Decision")
         try:
-            if decision[PLAIN] != DECODE[PLAIN] or states.held:
+            # notes may be anything, things that cannot be compared among them
+            if decision.notes is not None or decision[PLAIN] != DECODE[PLAIN] or states.held:
                 decision = self._carry_out(decision)
             self._compute(decision)
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:

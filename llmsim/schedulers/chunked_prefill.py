@@ -99,7 +99,7 @@ class ChunkedPrefill(Scheduler):
         if free < 0:
             return self._make_room(view, prefill, blocks)
         if view.num_waiting:
-            self._admit(view, prefill, grant, budget, free)
+            self._admit(view, prefill, grant, most, budget, free)
         return to_prefill(prefill)
 
     def _make_room(self, view: InstanceView, prefill: dict[int, int], blocks: dict[int, int]) -> Decision:
@@ -109,14 +109,16 @@ class ChunkedPrefill(Scheduler):
         # the next step may have room for a request smaller than these, if the queue puts it first
         return Decision(kept, preempt=victims, review_at_s=view.now_s)
 
-    def _admit(self, view: InstanceView, prefill: dict[int, int], grant: Grant, budget: int, free: int) -> None:
+    def _admit(
+        self, view: InstanceView, prefill: dict[int, int], grant: Grant, most: int, budget: int, free: int
+    ) -> None:
         seats = self.max_num_seqs - view.num_running
         if seats <= 0:
             return
         # vLLM counts its null block, which no request can have, as one of all
         watermark, size = int(self.watermark * (view.total_blocks + 1)), view.block_tokens
         reserve = watermark if view.num_running else 0
-        admission, most = view.admission(prefill), self._most_of_one(view)
+        admission = view.admission(prefill)
         for request in view.waiting:
             to_prefill = request.tokens_to_prefill
             cached, in_use = admission.found(request)

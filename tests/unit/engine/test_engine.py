@@ -251,3 +251,16 @@ def test_held_request_keeps_its_memory_and_resumes():
     assert tokens_s(record, 1) == pytest.approx(one)
     assert tokens_s(record, 0) == pytest.approx([*one[:4], *(one[3] + 0.050 + STEP * np.arange(1, 6))])
     assert np.isnan(record.timelines().head_s).tolist() == [False, True, False]
+
+
+class NotesAnArray(ChunkedPrefill):
+    def schedule(self, view):
+        times_s = np.append(np.array([]) if view.notes is None else view.notes, view.now_s)
+        return super().schedule(view)._replace(notes=times_s)
+
+
+def test_notes_may_be_what_cannot_be_compared():
+    requests = workload((0.0, 100, 5), (0.5, 100, 5))
+
+    plain, noting = serve(requests, ChunkedPrefill()), serve(requests, NotesAnArray())
+    assert np.array_equal(noting.requests["end_s"], plain.requests["end_s"])
