@@ -12,7 +12,14 @@ from places import ROOT
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-NAMES = ["1_first_run", "2_two_paradoxes", "3_paper_figures", "4_write_a_scheduler", "5_capacity_planning"]
+NAMES = [
+    "1_first_run",
+    "2_two_paradoxes",
+    "3_paper_figures",
+    "4_write_a_scheduler",
+    "5_capacity_planning",
+    "6_speculation",
+]
 MOST_BYTES = 400_000
 
 
@@ -23,7 +30,7 @@ def check(file):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_there_are_five():
+def test_there_are_six():
     if not FOLDER.is_dir():
         pytest.skip("no notebooks beside these tests")
 
