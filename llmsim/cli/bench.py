@@ -26,6 +26,18 @@ Names = Annotated[
         show_default="the first five",
     ),
 ]
+Repeat = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="How often to run each workload; the fastest counts. A million requests, and stretches, run once.",
+        show_default="3",
+    ),
+]
+Peer = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="peers: AISimulate's command.", show_default="aisimulate, as a shell finds it"),
+]
 Against = Annotated[
     Path | None,
     typer.Option(
@@ -42,21 +54,9 @@ def bench(
         int | None, typer.Option(min=10, max=10**9, help="Requests of each run.", show_default="20,000 of most")
     ] = None,
     trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Mooncake's conversation trace.")] = None,
-    repeat: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="How often to run each workload; the fastest counts. A million requests, and stretches, run once.",
-            show_default="3",
-        ),
-    ] = None,
+    repeat: Repeat = None,
     against: Against = None,
-    peer: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH", help="peers: AISimulate's command.", show_default="aisimulate, as a shell finds it"
-        ),
-    ] = None,
+    peer: Peer = None,
 ) -> None:
     """Measure requests, steps and tokens per second, and memory, against SimPy's plain timeouts per second.
 

@@ -33,6 +33,10 @@ Scenarios = Annotated[
         autocompletion=complete.scenarios,
     ),
 ]
+Schedulers = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,NAME", help="Compare schedulers on one scenario: names, or Python files (.py)."),
+]
 FailIf = Annotated[
     list[str] | None,
     typer.Option(
@@ -95,10 +99,7 @@ NO_CI_FILES = CiFiles()
 @with_group(CiFiles)
 def compare(
     scenarios: Scenarios,
-    schedulers: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,NAME", help="Compare schedulers on one scenario: names, or Python files (.py)."),
-    ] = None,
+    schedulers: Schedulers = None,
     changes: choose.Changes = None,
     latency_file: choose.LatencyFile = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs of each side, with the same N seeds.")] = 1,
@@ -117,7 +118,6 @@ def compare(
 
     A comparison that was killed goes on from the runs that it had.
     """
-    from llmsim import experiment
     from llmsim.experiment.seal import folder_for
     from llmsim.studies import compare as comparing
     from llmsim.studies.compare.comparison_folder import question_of
@@ -130,33 +130,20 @@ def compare(
     sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [], files, first)
     default = None if as_json else RESULTS / f"{folder_name(sides[0].scenario.name)}-compare"
     folder = folder_for(out, default, question_of(sides), comparing.COMPARISON_FILE, force=force)
-    runs = max(seeds, len(stored)) * len(sides)
-    executors = _executors(min(jobs, runs))
+    times = max(seeds, len(stored))  # runs of each side
+    run = partial(comparing.compare, sides, seeds=seeds, conditions=conditions, force=force, baseline=stored)
     with ExitStack() as stack:
         kept = stack.enter_context(going_on(folder))
-        scratch_files = for_ci.opened(stack)
-        at = stack.enter_context(experiment.staged(folder, comparing.COMPARISON_FILE)) if folder is not None else None
-        expect(*(side.scenario for side in sides), times=runs // len(sides), jobs=jobs)
+        files_for_ci, scratch = for_ci.opened(stack), _scratch(folder, stack)
+        expect(*(side.scenario for side in sides), times=times, jobs=jobs)
         progress = stack.enter_context(ProgressBar("requests served"))
-        comparison = comparing.compare(
-            sides,
-            seeds=seeds,
-            conditions=conditions,
-            force=force,
-            executors=executors,
-            progress=progress,
-            kept=kept,
-            baseline=stored,
-        )
-        scratch_files.write(comparison, force=force)
-        names = [] if at is None else _kept(comparison, at, formats, force=force)
+        comparison = run(executors=_executors(min(jobs, times * len(sides))), progress=progress, kept=kept)
+        files_for_ci.write(comparison, force=force)
+        names = [] if scratch is None else _kept(comparison, scratch, formats, force=force)
     if as_json:
         print_json(comparing.as_json(comparison, force=force))
     else:
-        from llmsim.reports.tables.compare_tables import show_comparison
-
-        drawn = [] if folder is None else [folder / name for name in names]
-        show_comparison(comparison, folder, drawn, force=force)
+        _show(comparison, folder, names, force=force)
     return FAILED if comparison.failed else COULD_NOT_TELL if comparison.untold else 0
 
 
@@ -165,6 +152,21 @@ def _kept(comparison: Comparison, scratch: Path, formats: tuple[str, ...], *, fo
     from llmsim.library.compare import keep_comparison
 
     return [file.name for file in keep_comparison(comparison, scratch, force=force, formats=formats)]
+
+
+def _show(comparison: Comparison, folder: Path | None, names: list[str], *, force: bool) -> None:
+    """Print tables, and where pictures lie."""
+    from llmsim.reports.tables.compare_tables import show_comparison
+
+    show_comparison(comparison, folder, [] if folder is None else [folder / name for name in names], force=force)
+
+
+def _scratch(folder: Path | None, stack: ExitStack) -> Path | None:
+    """A folder to write into, which takes the place of this one when all is well."""
+    from llmsim import experiment
+    from llmsim.studies.compare import COMPARISON_FILE
+
+    return None if folder is None else stack.enter_context(experiment.staged(folder, COMPARISON_FILE))
 
 
 def _names(schedulers: str | None) -> list[str]:

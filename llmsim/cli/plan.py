@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from llmsim.cli import shared_options as choose
 from llmsim.cli.output import ProgressBar, expect, print_json
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.cli.shortcuts import OF_PLAN, with_shortcuts
+
+if TYPE_CHECKING:
+    from llmsim.studies.executors import Executors
+    from llmsim.studies.plan import AnsweredPlan, Question
 
 Out = Annotated[
     Path | None,
@@ -55,11 +59,9 @@ def plan(
     Runs are added and lengthened until the answer is as sure as asked, or refused with the reason. A plan that was
     killed goes on from the runs that it had. The exit code is 0 either way: a refusal is a result.
     """
-    from llmsim import experiment
     from llmsim.experiment.seal import folder_for
     from llmsim.studies import plan as planning
     from llmsim.studies.executors import executors_of
-    from llmsim.studies.kept_runs import going_on
     from llmsim.studies.plan.plan_folder import question_of, to_dict
 
     formats, executors = choose.formats(pictures), executors_of(jobs, dask)
@@ -68,21 +70,33 @@ def plan(
     question = planning.read_plan(scenario, asked, files, named=named)
     default = None if as_json else RESULTS / f"{folder_name(question.scenario.name)}-plan"
     folder = folder_for(out, default, question_of(question), planning.PLAN_FILE, force=force)
-    with ExitStack() as stack:
-        kept = stack.enter_context(going_on(folder))
-        scratch = stack.enter_context(experiment.staged(folder, planning.PLAN_FILE)) if folder is not None else None
-        executor = stack.enter_context(executors())
-        runs = planning.EXPECTED_EVALUATIONS * question.table.least_seeds * len(question.candidates)
-        expect(question.scenario, times=runs, jobs=jobs or 1)
-        progress = stack.enter_context(ProgressBar("clusters tried"))
-        planned = planning.make_plan(question, executor, progress, kept)
-        if scratch is not None:
-            from llmsim.library.plan import keep_plan
-
-            keep_plan(planned, scratch, formats)
+    planned = _answered(question, executors, folder, formats, jobs or 1)
     if as_json:
         print_json(to_dict(planned))
     else:
         from llmsim.reports.tables.plan_tables import show_plan
 
         show_plan(planned, folder)
+
+
+def _answered(
+    question: Question, executors: Executors, folder: Path | None, formats: tuple[str, ...], jobs: int
+) -> AnsweredPlan:
+    """Answer a question, and keep the answer in a folder, if there is one."""
+    from llmsim import experiment
+    from llmsim.studies import plan as planning
+    from llmsim.studies.kept_runs import going_on
+
+    with ExitStack() as stack:
+        kept = stack.enter_context(going_on(folder))
+        scratch = stack.enter_context(experiment.staged(folder, planning.PLAN_FILE)) if folder is not None else None
+        executor = stack.enter_context(executors())
+        runs = planning.EXPECTED_EVALUATIONS * question.table.least_seeds * len(question.candidates)
+        expect(question.scenario, times=runs, jobs=jobs)
+        progress = stack.enter_context(ProgressBar("clusters tried"))
+        planned = planning.make_plan(question, executor, progress, kept)
+        if scratch is not None:
+            from llmsim.library.plan import keep_plan
+
+            keep_plan(planned, scratch, formats)
+    return planned
