@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, Any
 
@@ -84,13 +87,15 @@ app.add_typer(trace.app, name="trace")
 BAD_INPUT = 2
 INTERRUPTED = 130
 OUT_OF_MEMORY = "out of memory, ask for fewer requests or instances"
+SOON_S = 0.05
 NOTHING_WRITTEN = "interrupted; nothing was written"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 and one line for bad input, 130 for Ctrl-C."""
     try:
-        return _main(arguments)
+        with _ctrl_c_is_heard():
+            return _main(arguments)
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # click's word for it
             return _nothing_left_to_tell()
@@ -102,6 +107,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command() -> Callable[..., Any]:
     """What Typer makes of all verbs: it takes as long as a small run, so that a process does it once."""
     return typer.main.get_command(app)
+
+
+@contextmanager
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Raise again a Ctrl-C that came where Python can only forget it, such as while an object is cleared away."""
+    before = sys.unraisablehook
+
+    def told(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            again = threading.Timer(SOON_S, _thread.interrupt_main)  # here it would be forgotten, too
+            again.daemon = True
+            again.start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = told
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _main(arguments: Sequence[str] | None) -> int:

@@ -28,6 +28,14 @@ PLACES = re.compile(
 CAST_TO_BF16 = ("bfloat16", "float16", "float32", "auto")
 
 
+WORDS = ("model_type", "hidden_act", "hidden_activation", "torch_dtype", "dtype")
+LISTS = ("layer_types", "mlp_only_layers", "no_rope_layers")
+NUMBERS = (
+    *("hidden_size", "intermediate_size", "intermediate_size_mlp", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings"),
+)
+
+
 class _Config:
     """The keys of one config.json, and which of them were used."""
 
@@ -66,6 +74,7 @@ def read_hf_config(path: Path | str, name: str | None = None) -> Model:
     """
     outer = read_json(Path(path))
     inner, where, left_out = _text_config(outer, str(path))
+    _check_kinds(inner, where)
     family = _family(inner, where)
     config = _Config(inner, family, where)
     known = _sizes(config) | {"not_modelled": left_out + _approximations(config)}
@@ -94,6 +103,17 @@ def _text_config(outer: dict[str, Any], where: str) -> tuple[dict[str, Any], str
     beside = {key: value for key, value in outer.items() if not OUTER.fullmatch(key)}
     check_all_are_understood(beside, {"text_config", "quantization_config", "tie_word_embeddings", "vocab_size"}, where)
     return inner, f"{where}: text_config", (NO_IMAGES,)
+
+
+def _check_kinds(config: Mapping[str, Any], where: str) -> None:
+    """Refuse values of another kind than all files have; which numbers will do is checked where they are taken."""
+    for keys, kind, words in ((WORDS, str, "a word"), (LISTS, list, "a list"), (NUMBERS, int, "a whole number")):
+        for key in keys:
+            if not isinstance(config.get(key), kind | None):
+                raise InputError(f"{where}: {key} = {config[key]!r}, expected {words}")
+    for kind in config.get("layer_types") or ():
+        if not isinstance(kind, str):
+            raise InputError(f"{where}: layer_types has {kind!r}, expected words")
 
 
 def _family(config: Mapping[str, Any], where: str) -> Family:

@@ -211,7 +211,7 @@ def _of_the_end(kind: Kind, killed: Running, out: Path) -> list[str]:
     """Say what must not be once a command was disturbed."""
     found = [f"process {pid} goes on" for pid in killed.left_behind()]
     if "Traceback" in killed.said:
-        found.append(f"a traceback: {killed.said[-300:]}")
+        found.append(f"a traceback: {killed.said[killed.said.index('Traceback') :][:1500]}")
     # Python ends itself by SIGINT, 130 to a shell, where that came while a class was being made
     if killed.code not in (0, 2, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
         found.append(f"exit code {killed.code}: {killed.said[-200:]}")

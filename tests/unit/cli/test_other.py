@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,24 @@ def test_memory_is_the_least_that_machine_group_and_process_leave(monkeypatch):
     assert sizes.available_bytes() == 3000
     told["/sys/fs/cgroup/memory.max"] = ["max"]
     assert sizes.available_bytes() == 4096
+
+
+def test_ctrl_c_that_python_would_forget_is_heard(capsys, monkeypatch):
+    """It comes while an object is cleared away."""
+
+    class Cleared:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    def clear(_):
+        Cleared()
+        time.sleep(10)
+
+    monkeypatch.setattr("llmsim.cli.output.be_verbose", clear)
+    before = sys.unraisablehook
+    assert main(["list", "gpus"]) == 130
+    assert capsys.readouterr().err == "error: interrupted; nothing was written\n"
+    assert sys.unraisablehook is before
 
 
 def test_verbose_tells_how_long_parts_take_and_where_an_error_comes_from(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """config.json of Hugging Face: understood wholly, or refused with the key that is not."""
 
+import contextlib
 import json
 
 import pytest
@@ -307,3 +308,16 @@ def test_a_name_that_is_given_stands(tmp_path):
 def test_the_type_says_whether_the_mlp_is_gated(tmp_path, kind, matrices):
     model = read(tmp_path, model_type=kind, hidden_act="gelu_pytorch_tanh")
     assert model.layer_parameters()["mlp"] == 2 * matrices * 64 * 128
+
+
+@pytest.mark.parametrize("junk", [{}, {"a": 1}, [], [[]], [None], [{}], "x", "", True, -1, 1.5, 1e308, 10**19])
+def test_whatever_stands_at_a_key_is_taken_or_refused(tmp_path, junk):
+    keys = [*CONFIG, "model_type", "layer_types", "mlp_only_layers", "no_rope_layers", "quantization_config"]
+    keys += ["head_dim"]
+    keys += ["num_experts", "sliding_window", "kv_lora_rank", "torch_dtype", "text_config", "attention_bias"]
+    path = tmp_path / "config.json"
+    for key in keys:
+        for others in (CONFIG, {"text_config": CONFIG, "model_type": "gemma3"}):
+            path.write_text(json.dumps(others | {key: junk}))
+            with contextlib.suppress(InputError):
+                assert read_hf_config(path).parameters
