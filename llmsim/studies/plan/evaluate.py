@@ -38,25 +38,36 @@ class Rules:
     first_requests: int  #: of the first run
     most_requests: int  #: of the longest run
     given: bool = False  #: the requests are those of a trace: one run says all there is to say of them
+    #: requests that all seeds of one length may have, beyond the fewest seeds: a search for the largest load comes as
+    #: near the edge as is asked, where no number of them may tell; None: as many as there are seeds for
+    budget: int | None = None
 
     def longer(self, runs: Sequence[MeasuredPoint], requests: int) -> int | None:
         """Requests of the runs that follow those that cannot tell, by what these lack; None: they were the longest."""
         if requests >= self.most_requests:
+            return None
+        if self.budget is not None and all(run.values for run in runs) and self._seeds(requests) < self.most_seeds:
             return None
         lacks = [run.evidence.get("times_as_long") for run in runs if run.answer == TOO_SHORT and not run.values]
         known = [SPARE * times for times in lacks if times is not None]
         factor = min(MOST_FACTOR, max(LEAST_FACTOR, *known)) if known else LENGTH_FACTOR
         return min(self.most_requests, round(requests * factor))
 
-    def seeds(self) -> Iterator[int]:
+    def _seeds(self, requests: int) -> int:
+        """The most seeds of runs of this length."""
+        if self.budget is None:
+            return self.most_seeds
+        return max(self.least_seeds, min(self.most_seeds, self.budget // requests))
+
+    def seeds(self, requests: int) -> Iterator[int]:
         """Runs after which the targets are judged: half of the fewest, the fewest, then twice as many each time."""
         if (half := self.least_seeds // 2) >= FEWEST:
             yield half
-        seeds = self.least_seeds
-        while seeds < self.most_seeds:
+        seeds, most = self.least_seeds, self._seeds(requests)
+        while seeds < most:
             yield seeds
             seeds *= 2
-        yield self.most_seeds
+        yield most
 
 
 @dataclass(frozen=True)
@@ -96,12 +107,12 @@ class Evaluator:
         """Answer; every length starts with one run, because overload and too short runs need no more."""
         requests: int | None = min(self.rules.first_requests, self.rules.most_requests)
         while requests is not None:
-            answer, probability, reason, runs = self._at_length(partial(experiment_of, requests))
+            answer, probability, reason, runs = self._at_length(partial(experiment_of, requests), requests)
             requests = None if answer != UNDECIDED else self.rules.longer(runs, requests)
         return Evaluation(instances, amount, answer, probability, reason, tuple(runs))
 
     def _at_length(
-        self, experiment_of: Callable[[int], Scenario]
+        self, experiment_of: Callable[[int], Scenario], requests: int
     ) -> tuple[str, float | None, str, list[MeasuredPoint]]:
         runs: list[MeasuredPoint] = []
         self._add(runs, 1, experiment_of)
@@ -112,7 +123,7 @@ class Evaluator:
             if runs[-1].answer == runs[0].answer:
                 return FAILS, 0.0, f"{runs[0].answer}: {runs[0].reason}", runs
             return UNDECIDED, None, _too_short(runs), runs
-        for seeds in self.rules.seeds():
+        for seeds in self.rules.seeds(requests):
             self._add(runs, seeds, experiment_of)
             if not all(run.values for run in runs):
                 return UNDECIDED, None, _too_short(runs), runs

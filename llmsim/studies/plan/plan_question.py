@@ -70,7 +70,7 @@ class PlanTable(Table):
     most_instances: Annotated[int, Field(ge=1, le=10_000)] = 256
     #: sizes beyond each answer that are looked at, too: of the page's sliders, for a stricter SLO
     more_sizes: Annotated[int, Field(ge=0, le=100)] = 0
-    #: requests of the longest run
+    #: requests of the longest run; of the largest load also of all runs of one length that try to tell it
     most_requests: Count = 100_000
     least_seeds: Annotated[int, Field(ge=2, le=1000)] = 4
     most_seeds: Annotated[int, Field(ge=2, le=1000)] = 16

@@ -45,7 +45,7 @@ def _neighbour(answer: Answer, neighbour: Evaluation) -> str:
         whether = (
             f"whether {what}" if by_instances else f"whether {'it' if one else 'they'} {_carry(answer, neighbour)}"
         )
-        return f"{known}{whether} could not be told: {neighbour.reason}{_remedy(neighbour)}"
+        return f"{known}{whether} could not be told: {neighbour.reason}{_remedy(neighbour, answer.find)}"
     if neighbour.reason.startswith("overloaded"):
         overloaded = f"{neighbour.instances} {'is' if one else 'are'} overloaded"
         return overloaded if by_instances else f"{what} overloads {'it' if one else 'them'}"
@@ -61,11 +61,12 @@ def _refusal(answer: Answer) -> str:
     if tried.answer == FAILS:
         known = "" if tried.reason.startswith("overloaded") else f" with P {probability_words(tried.probability)}"
         return f"{cluster} {_carry(answer, tried)}{known or ' not at all'}: {tried.reason}"
-    return f"whether {cluster} {_carry(answer, tried)} could not be told: {tried.reason}{_remedy(tried)}"
+    return f"whether {cluster} {_carry(answer, tried)} could not be told: {tried.reason}{_remedy(tried, answer.find)}"
 
 
-def _remedy(evaluation: Evaluation) -> str:
-    return "; raise plan.most_requests" if evaluation.probability is None else "; raise plan.most_seeds"
+def _remedy(evaluation: Evaluation, find: str) -> str:
+    by_length = evaluation.probability is None or find == "load"
+    return f"; raise plan.{'most_requests' if by_length else 'most_seeds'}"
 
 
 def _cluster(answer: Answer, evaluation: Evaluation) -> str:

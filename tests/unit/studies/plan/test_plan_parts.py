@@ -106,6 +106,15 @@ def test_half_the_seeds_are_not_enough_where_they_leave_more_than_a_tenth_of_the
     assert asked == [(1000, seed) for seed in range(4)]
 
 
+def test_a_budget_ends_what_more_seeds_and_longer_runs_could_not_tell():
+    """16 runs of 1,000 are within 20,000 requests; of 4,000 four are, the fewest, and after them nothing is."""
+    rules = Rules(0.95, 4, 16, first_requests=1000, most_requests=20_000, budget=20_000)
+    found, asked = evaluated(lambda n, s: "steady", lambda seed: 0.99, rules=rules)
+
+    assert found.answer == UNDECIDED
+    assert {n: sum(1 for m, _ in asked if m == n) for n, _ in asked} == {1000: 16, 4000: 5}
+
+
 @pytest.mark.parametrize(
     ("times", "requests"),
     [(1.0, 1_500), (3.0, 3_450), (50.0, 8_000), (None, 4_000)],
