@@ -127,6 +127,19 @@ def long_outputs(requests: int = 2_000) -> Scenario:
     )
 
 
+def outputs(requests: int = 1_000, *, tokens: int) -> Scenario:
+    """Answers of so many tokens each at a tenth of the load of `fixed`: a score's cost should not grow with them."""
+    return _changed(
+        fixed(requests),
+        f"outputs-{tokens // 1000}k",
+        workload={
+            "lengths": {"source": "fixed", "prompt_tokens": 1024, "output_tokens": tokens},
+            "arrivals": {"process": "poisson", "rate_per_s": 2.0 * 256 / tokens},
+        },
+        cluster={"instances": 8, "max_model_len": 131_072},
+    )
+
+
 def token_delay(requests: int = 1_000) -> Scenario:
     """Tokens held back for their readers: every token is a decision."""
     return _changed(azure_conv(requests, scheduler="token_delay"), "token-delay")
@@ -183,6 +196,7 @@ DRAWN: Mapping[str, Callable[..., Scenario]] = {
     "prefix-aware": prefix_aware,
     "lognormal-one": lognormal_one,
     "long-outputs": long_outputs,
+    **{f"outputs-{n}k": partial(outputs, tokens=1000 * n) for n in (1, 10, 100)},
     "token-delay": token_delay,
     "earliest-deadline-deep": earliest_deadline_deep,
     "sed-1000": sed_1000,
