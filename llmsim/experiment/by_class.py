@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from llmsim.experiment.assemble import make_slo, make_user
+from llmsim.metrics import ranges
 from llmsim.metrics.ranges import Bools
 from llmsim.metrics.scored import OfClass
+from llmsim.metrics.sections.agents import Agents
 from llmsim.metrics.sections.prediction import Prediction
+from llmsim.metrics.slo import meets
 from llmsim.metrics.summary import number
-from llmsim.record import Record
+from llmsim.record import Record, Timelines
+from llmsim.request import Outcome
 from llmsim.scenario import Scenario
 
 
@@ -24,6 +28,17 @@ def classes_of(record: Record, scenario: Scenario, last: Bools) -> dict[str, OfC
         )
         for number, each in enumerate(scenario.workload.classes)
     }
+
+
+def agents_of(whole: Timelines, record: Record, last: Bools, classes: dict[str, OfClass]) -> Agents:
+    """Measure conversations by the SLOs of their stages; `whole` has a row for each request that `last` selects."""
+    in_time = np.zeros(len(whole), np.bool_)
+    for each in classes.values():
+        assert each.slo is not None
+        in_time[each.mine] = meets(ranges.select(whole, each.mine), each.slo)
+    conversation, turns = (record.requests[name][last] for name in ("conversation", "turns"))
+    served = whole.outcome == Outcome.FINISHED
+    return Agents.of(conversation, turns, whole.arrival_s, whole.end_s, served, in_time)
 
 
 def prediction_of(record: Record, scenario: Scenario) -> Prediction | None:

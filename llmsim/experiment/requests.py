@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from llmsim.errors import InputError
 from llmsim.experiment.assemble import blaming, make_slo
 from llmsim.scenario import (
     RequestClass,
@@ -64,7 +65,12 @@ def _requests(scenario: Scenario, streams: Streams) -> tuple[Workload, Classes |
 
 
 def classes_of(requests: Workload, tables: tuple[RequestClass, ...], streams: Streams) -> classes.Ints:
-    """The number of the class of each request, (requests,): by weights, or by prompts."""
+    """The number of the class of each request, (requests,): by stages, by weights, or by prompts."""
+    stages = [each.stage for each in tables if each.stage is not None]
+    if stages:
+        if requests.sessions is None:
+            raise InputError(f"{requests.source}: no conversations, of which classes could have stages")
+        return classes.by_stage(requests.sessions, stages)
     weights = [each.weight for each in tables if each.weight is not None]
     if weights:
         return classes.draw(streams.classes, len(requests), weights)

@@ -16,7 +16,7 @@ from llmsim.delivery import shifted, until_left
 from llmsim.experiment.assemble import make_api, make_delivery, make_model, make_slo, make_window
 from llmsim.experiment.assembly import Progress, assemble
 from llmsim.experiment.autoscaling import autoscaling_score
-from llmsim.experiment.by_class import classes_of, prediction_of
+from llmsim.experiment.by_class import agents_of, classes_of, prediction_of
 from llmsim.experiment.energy import energy_of
 from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.extrapolated import extrapolated
@@ -32,6 +32,7 @@ from llmsim.metrics.kpi import Section
 from llmsim.metrics.ranges import Bools
 from llmsim.metrics.score import Score, class_sections, score, sections_of_run
 from llmsim.metrics.scored import Requests, Run
+from llmsim.metrics.sections.agents import Agents
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.duration import Duration
 from llmsim.metrics.sections.engine_ttft import EngineTtft
@@ -173,6 +174,8 @@ def score_delivered(
     )
     made = [choices, *_made_sections(delivered, record, scenario)]
     classes = classes_of(record, scenario, last)
+    if Agents.applies(scenario):
+        made.append(agents_of(whole, record, last, classes))
     if answered := quality_of(whole, record, scenario, last, classes, slo):
         made.append(answered)
     made += class_sections(whole, classes, window=window, first_scheduled_s=scheduled_s, end_s=end_s)

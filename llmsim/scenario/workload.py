@@ -23,6 +23,7 @@ from llmsim.scenario.named import Named
 from llmsim.scenario.table import Table
 from llmsim.scenario.users import SessionsTable
 from llmsim.workload.arrival_process import ArrivalProcess
+from llmsim.workload.classes import Stage
 from llmsim.workload.length_source import LengthSource
 from llmsim.workload.synthetic import ARRIVALS, LENGTHS
 from llmsim.workload.trace_format import format_names
@@ -77,7 +78,7 @@ class SharedPrefixesTable(Table):
 
 
 class RequestClass(Table):
-    """Requests that are alike: chosen at random by `weight`, by their prompts' lengths, or with arrivals of its own."""
+    """Requests that are alike: chosen by `weight`, by their prompts or their stage, or with arrivals of their own."""
 
     name: Annotated[str, Field(min_length=1)]
     #: whose they are, where service is shared out between tenants; left out: the class is a tenant of its own
@@ -88,6 +89,8 @@ class RequestClass(Table):
     weight: Positive | None = None
     #: the longest prompt of this class, of those that no class before it takes; the last class has none
     max_prompt_tokens: Count | None = None
+    #: in place of a weight: the first request of each conversation, its last one, or the later ones (all others)
+    stage: Stage | None = None
     #: when its requests come, in place of a weight
     arrivals: ArrivalsTable | None = None
     #: how long its requests are; left out: as [workload] lengths has it
@@ -110,7 +113,8 @@ def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
     weights = [each.weight for each in classes if each.weight is not None]
     longest = [each.max_prompt_tokens for each in classes if each.max_prompt_tokens is not None]
     arrivals = [each.arrivals for each in classes if each.arrivals is not None]
-    kinds = {"weight": weights, "max_prompt_tokens": longest, "arrivals": arrivals}
+    stages = [each.stage for each in classes if each.stage is not None]
+    kinds = {"weight": weights, "max_prompt_tokens": longest, "arrivals": arrivals, "stage": stages}
     if len(given := [kind for kind, values in kinds.items() if values]) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other; give one of them to all classes")
     if arrivals and len(arrivals) < len(classes):
@@ -120,8 +124,11 @@ def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
     if longest:
         if [each.max_prompt_tokens for each in classes] != [*sorted(set(longest)), None]:
             raise ValueError("max_prompt_tokens must grow from class to class, and the last class have none")
+    elif stages:
+        if len(stages) != len(classes) or len(set(stages)) < len(stages) or "later" not in stages:
+            raise ValueError('each class needs a stage of its own ("first", "later", "last"), and one of them "later"')
     elif len(weights) != len(classes) and not arrivals:
-        raise ValueError("each class needs a weight, or arrivals, or each but the last max_prompt_tokens")
+        raise ValueError("each class needs a weight, or arrivals, or a stage, or each but the last max_prompt_tokens")
     return classes
 
 
@@ -157,6 +164,8 @@ class SyntheticWorkload(Table):
 
     @model_validator(mode="after")
     def _classes_fit(self) -> SyntheticWorkload:
+        if self.sessions is None and any(each.stage is not None for each in self.classes):
+            raise ValueError("stages of classes are those of conversations, and there is no workload.sessions")
         own = [key for key in DRAWN if any(getattr(each, key) is not None for each in self.classes)]
         if own and self.sessions is not None:
             raise ValueError(f"{own[0]} of classes exclude sessions: write such a mix as a trace")

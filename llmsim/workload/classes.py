@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from llmsim.errors import InputError
 from llmsim.request import Request
 from llmsim.slo import Slo
+from llmsim.workload.sessions import Sessions
 
 Ints = NDArray[np.int64]
+#: where a request is in its conversation; "later": neither, or what no class has
+Stage = Literal["first", "later", "last"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,3 +77,13 @@ def merged(times_s: Sequence[NDArray[np.float64]], requests: int) -> tuple[NDArr
 def by_prompt(prompt_tokens: NDArray[np.int64], longest: Sequence[int]) -> NDArray[np.int64]:
     """Tell classes by prompts: class k has those up to `longest[k]` tokens, ascending, and one class more the rest."""
     return np.searchsorted(np.asarray(longest), prompt_tokens, side="left")
+
+
+def by_stage(sessions: Sessions, stages: Sequence[Stage]) -> NDArray[np.int64]:
+    """Tell classes by the place of a request in its conversation; a lone request is the last one, if a class has it."""
+    number = np.full(len(sessions), stages.index("later"))
+    if "first" in stages:
+        number[sessions.turn == 0] = stages.index("first")
+    if "last" in stages:
+        number[sessions.turn + 1 == sessions.turns] = stages.index("last")
+    return number

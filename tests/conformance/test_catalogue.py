@@ -41,6 +41,7 @@ RUNS = {
     "prefix_caching": ("workload.requests=60", "energy.usd_per_kwh=0.1"),
     "sessions": ("workload.requests=100",),
     "speculation": ("workload.requests=60",),
+    "related/agents": ("workload.requests=60", "window={}"),
     "related/routing": ("workload.requests=60",),
     "azure_code": (f"workload={TRACE}", "cluster.prefix_caching=true"),
 }

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from llmsim.metrics.catalogue import kpi_of
 from llmsim.metrics.score import Score
+from llmsim.metrics.sections.agents import Agents
 from llmsim.metrics.sections.attainment import Attainment
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.class_scores import ClassScores
@@ -45,6 +46,9 @@ def show_classes(score: Score, console: Console) -> None:
             f"all, each by its own SLO and reader: {share_text(together.attainment)} within it, goodput "
             f"{number_text(goodput)} tokens/s, smooth goodput {number_text(smooth)} tokens/s",
         )
+    if (agents := score.find(Agents)) is not None and agents.attainment is not None:
+        whole = f"; E2E {number_text(agents.e2e_s.mean)} s on average" if agents.e2e_s.mean is not None else ""
+        say(console, f"agents: {share_text(agents.attainment)} with all stages in time{whole}; whole run")
     if (fairness := score.find(Fairness)) is not None:
         served = ", ".join(f"{name} {number_text(tokens)}" for name, tokens in fairness.service_tokens.items())
         index = "no time in which all wait" if fairness.jain_index is None else f"Jain {fairness.jain_index:.3f}"
