@@ -21,18 +21,25 @@ SHOWN = """new Promise((done) => {{
 
 
 def take(folder: Path) -> list[Path]:
-    """Write screenshots of the report of a run, and of `llmsim explore`, into a folder; return the files."""
+    """Write screenshots of reports, and of `llmsim explore`, into a folder; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     explorer = explorer_of("quickstart", [])
     threading.Thread(target=explorer.serve_forever, daemon=True).start()
     files = []
     with tempfile.TemporaryDirectory() as scratch, Browser(Path(scratch) / "profile") as browser:
         result = llmsim.run("quickstart").save(Path(scratch) / "run")
-        report = llmsim.report(result).save(Path(scratch) / "report.html")
+        llmsim.sweep("quickstart", axes=["cluster.instances=1,2"], seeds=2, out=Path(scratch) / "sweep")
+        llmsim.compare("quickstart", schedulers=["chunked_prefill", "fcfs"], out=Path(scratch) / "compare")
+        pages = {
+            "report": llmsim.report(result).save(Path(scratch) / "report.html"),
+            "sweep": llmsim.report(Path(scratch) / "sweep").save(Path(scratch) / "sweep.html"),
+            "compare": llmsim.report(Path(scratch) / "compare").save(Path(scratch) / "compare.html"),
+        }
         for size, (width, height) in SIZES.items():
-            browser.open(report.as_uri(), width, height)
-            files.append(folder / f"report-{size}.png")
-            browser.screenshot(files[-1])
+            for name, page in pages.items():
+                browser.open(page.as_uri(), width, height)
+                files.append(folder / f"{name}-{size}.png")
+                browser.screenshot(files[-1])
             browser.open(explorer.address, width, height)
             browser.run(SHOWN.format(1))
             files.append(folder / f"explore-{size}.png")
