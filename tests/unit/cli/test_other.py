@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from llmsim.cli import complete, main
 from llmsim.cli.output import ProgressBar, expect
 from llmsim.experiment import sizes
 from llmsim.scenario import load_scenario
+from llmsim.studies import executors
 
 TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,10,3\n0.5,20,4\n120.0,30,5\n"
 
@@ -246,6 +248,30 @@ def test_ctrl_c_that_python_would_forget_is_heard(capsys, monkeypatch):
     assert main(["list", "gpus"]) == 130
     assert capsys.readouterr().err == "error: interrupted; nothing was written\n"
     assert sys.unraisablehook is before
+
+
+def test_ctrl_c_while_a_sweep_is_drawn_says_that_its_table_is_there(tmp_path, capsys, monkeypatch):
+    def drawing(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llmsim.reports.plots.sweep_plots.draw_sweep", drawing)
+    words = ["sweep", "quickstart", "--set", "workload.requests=9", "--axis", "cluster.instances=1,2", "--jobs", "1"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == (
+        f"error: interrupted while drawing; the runs and their table are in {tmp_path / 'out'}\n"
+    )
+    assert (tmp_path / "out" / "sweep.parquet").is_file()
+
+
+def test_dask_does_not_log_beside_our_errors(monkeypatch):
+    """Its tracebacks of a lost scheduler; other loggers are left alone."""
+    for name in ("distributed.client", "tornado.application", "llmsim_of_a_person"):
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+    executors._silence_dask()
+
+    assert logging.getLogger("distributed.client").disabled
+    assert logging.getLogger("tornado.application").disabled
+    assert not logging.getLogger("llmsim_of_a_person").disabled
 
 
 def test_verbose_tells_how_long_parts_take_and_where_an_error_comes_from(tmp_path, monkeypatch, capsys):
