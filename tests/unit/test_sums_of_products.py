@@ -8,8 +8,8 @@ from pathlib import Path
 import llmsim
 
 BY_BLAS = {"dot", "vdot", "inner", "matmul", "einsum", "tensordot", "linalg"}
-#: fits of step times: what they find is written into a profile, to be read, and is no number of a run
-FITS = {"latency/fit.py", "studies/validation/host_fit.py"}
+#: fits of step times: what they find goes into a profile or a validation, to be read, and is no number of a run
+FITS = {"latency/fit.py", "studies/validation/host_fit.py", "studies/validation/vtc_runs.py"}
 
 
 def test_no_number_of_a_run_is_summed_by_blas() -> None:
