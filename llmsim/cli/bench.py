@@ -22,7 +22,7 @@ Names = Annotated[
         metavar="[NAME]...",
         help="fixed, azure-conv, overload, fcfs, mooncake; scale: a million requests, 1,000 instances; "
         "stretches: against single steps; traces: reading three million rows; shipped: each shipped scenario beside "
-        "the fast path; peers: AISimulate beside llmsim.",
+        "the fast path; decisions: schedulers call by call; peers: AISimulate beside llmsim.",
         show_default="the first five",
     ),
 ]
@@ -131,6 +131,8 @@ def _alone(name: str, requests: int | None, trace: Path | None, peer: Path | Non
 
     if name == suites.TRACES:
         _traces(requests, as_json)
+    elif name == suites.DECISIONS:
+        _decisions(requests, as_json)
     elif name == suites.SHIPPED:
         _shipped(requests, as_json)
     else:
@@ -165,6 +167,19 @@ def _peers(requests: int | None, trace: Path | None, peer: Path | None, repeat: 
     from llmsim.reports.terminal import plain_console
 
     plain_console().print(speed_tables.peers_table(found, trace is None))
+
+
+def _decisions(requests: int | None, as_json: bool) -> None:
+    """Print how long schedulers take to decide."""
+    from llmsim.studies.bench import decisions, speed_tables
+
+    found = decisions.decisions(decisions.REQUESTS if requests is None else requests, watch=ProgressBar)
+    if as_json:
+        print_json({"decisions": speed_tables.decisions_json(found)})
+        return
+    from llmsim.reports.terminal import plain_console
+
+    plain_console().print(speed_tables.decisions_table(found))
 
 
 def _traces(rows: int | None, as_json: bool) -> None:

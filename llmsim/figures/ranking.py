@@ -151,6 +151,8 @@ class Flipped:
         """In a line."""
         (one, two), (by, against) = self.differences, self.metrics
         first, second = self.policies if one.positive else self.policies[::-1]
+        if one.negative:
+            one, two = replace(one, mean=-one.mean), replace(two, mean=-two.mean)
         place = f"{WORDS[self.setting]} at {self.load:g}"
         return f"{place}: {first} above {second} by {by} ({one}), below by {against} ({two})"
 
@@ -220,7 +222,7 @@ def _draw(settings: list[list[Sweep]]) -> Any:
         panel.imshow(cells, aspect="auto")
         panel.set_xticks(range(len(LOADS)), [f"{load:g}" for load in LOADS])
         panel.set_yticks(range(len(METRICS)), [""] * len(METRICS) if place % columns else list(METRICS))
-        finish(panel, x="load ÷ saturation", y="", title=WORDS[one[0].plan.setting])
+        finish(panel, x="load ÷ saturation", y="", title=WORDS[one[0].plan.setting].partition(",")[0])
         panel.grid(visible=False)
     handles = [Patch(color=colour, label=policy) for colour, policy in zip(COLOURS, POLICIES, strict=False)]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import Any
@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from llmsim.studies.bench.against import Versus
+from llmsim.studies.bench.decisions import DecisionTimes
 from llmsim.studies.bench.peers import Beside
 from llmsim.studies.bench.reading import Reading
 from llmsim.studies.bench.shipped import Shipped
@@ -53,6 +54,21 @@ def reading_table(found: Mapping[str, Reading]) -> Table:
     for name, each in found.items():
         cost = (f"{each.peak_bytes / 1e6:,.0f} MB", f"{each.wall_s:.2f} s", f"{each.cpu_s:.2f} s")
         table.add_row(name, f"{each.rows:,}", f"{each.rows_per_s:,.0f}", *cost)
+    return table
+
+
+def decisions_json(found: Sequence[DecisionTimes]) -> list[dict[str, Any]]:
+    """Values for JSON."""
+    return [asdict(each) for each in found]
+
+
+def decisions_table(found: Sequence[DecisionTimes]) -> Table:
+    """CPU time of decisions, by scheduler and by how many requests there are."""
+    table = _table("scheduler", "requests", "decisions", "mean, ms", "P99, ms")
+    for each in found:
+        least, most = each.requests
+        times = (f"{1e3 * seconds:.3f}" for seconds in (each.mean_s, each.p99_s))
+        table.add_row(each.scheduler, f"{least} to {most - 1}", f"{each.decisions:,}", *times)
     return table
 
 

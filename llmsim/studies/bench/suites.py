@@ -26,10 +26,12 @@ WORKLOADS = (*DRAWN, *TRACED)
 #: what is run if nothing is named: the fast path, and what is close to it
 USUAL = ("fixed", "azure-conv", "overload", "fcfs", "sessions", "sessions-128-turns", *TRACED)
 ALL, SCALE, STRETCHES, TRACES, SHIPPED, PEERS = "all", "scale", "stretches", "traces", "shipped", "peers"
+DECISIONS = "decisions"
 #: what is run by itself, and why
 ALONE = {
     TRACES: "measures reading, not simulating",
     SHIPPED: "has a table of its own",
+    DECISIONS: "times schedulers call by call",
     PEERS: "runs another simulator beside this one",
 }
 NAMES = (*WORKLOADS, ALL, SCALE, STRETCHES, *ALONE)
