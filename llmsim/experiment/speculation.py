@@ -143,7 +143,8 @@ def _check(scenario: Scenario, scheduler: Scheduler, table: SpeculationTable, *,
         raise InputError(f"{where}{named} goes with scheduler.async_scheduling = false")
     if scenario.kv_transfer is not None:
         raise InputError(
-            f"{where}requests that decode elsewhere than their prompts were computed do not speculate here"
+            f"{where}pools that hand requests over do not speculate here; expected pools with role = 'mixed', or no "
+            "speculation"
         )
     if scenario.abandonment.policy == "must_miss":
         raise InputError(f"{where}abandonment.policy = 'must_miss' foresees a token a step; expected 'missed'")

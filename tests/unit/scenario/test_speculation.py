@@ -220,3 +220,11 @@ def test_a_result_is_read_back_with_the_same_token_times(kind, tmp_path):
     wrote, read = result.record.timelines(), result_folder.read_record(tmp_path).timelines()
     for id in range(60):
         assert np.array_equal(wrote.token_times_s(id), read.token_times_s(id))
+
+
+def test_pools_that_hand_requests_over_do_not_speculate_and_say_so():
+    drafts = "speculation={method = 'ngram', num_speculative_tokens = 3, acceptance_length = 2.0}"
+    with pytest.raises(
+        InputError, match="pools that hand requests over do not speculate here; expected pools with role"
+    ):
+        assemble(load_scenario("disaggregated", [drafts]))
