@@ -95,13 +95,14 @@ def quality_of(
         if each.slo is not None:
             on_time[each.mine] = meets(select(whole, each.mine), each.slo)
     gpus = Run(record, scenario).gpus
-    answered = record.requests["instance"][record.requests["outcome"] == Outcome.FINISHED]
-    of_pool = np.bincount(pool_of_instances(scenario)[answered], minlength=len(scenario.pools)) / requests
+    answered = record.requests["outcome"] == Outcome.FINISHED
+    pools = pool_of_instances(scenario)[record.requests["instance"][answered]]
+    of_pool = np.bincount(pools, minlength=len(scenario.pools)) / requests
     return AnswerQuality(
         mean=float(of_request.mean()),
         within_slo=float((of_request * on_time).mean()),
         answers_of={pool.name: float(share) for (pool, _), share in zip(scenario.pools, of_pool, strict=True)},
-        passed_on=float(len(worth) / requests - 1) if "attempt" in record.requests else 0.0,
+        passed_on=np.count_nonzero(answered & ~last) / requests,
         gpu_s_per_request=float(gpu_time.spent_gpu_s(record, gpus).sum()) / requests,
         paid_gpu_s_per_request=sum(gpus) * record.end_s / requests,
     )

@@ -111,9 +111,17 @@ def decode_times(operators: Operators, model: Architecture, gpus: int) -> tuple[
 
 
 def _decode_table(operators: Operators, model: Architecture, gpus: int) -> pd.DataFrame:
+    """Seconds of one layer, contexts × sequences; InputError where no row tells how it grows with the context."""
     if model.latent_attention is not None:
-        return operators.latent_decode_s(model.num_attention_heads // gpus, model.kv_cache_dtype)
-    return operators.decode_attention_s(heads_of(model, gpus))
+        table = operators.latent_decode_s(model.num_attention_heads // gpus, model.kv_cache_dtype)
+    else:
+        table = operators.decode_attention_s(heads_of(model, gpus))
+    if table.count().max() < 2:
+        raise InputError(
+            f"{operators.root}: decode attention was measured at one context for each number of sequences, expected "
+            f"two or more, which tell how it grows ({operators.kernels})"
+        )
+    return table
 
 
 def _products(operators: Operators, model: Architecture, gpus: int, sequences: list[int]) -> Floats:

@@ -17,7 +17,7 @@ class QualityTable(Table):
 
     #: model -> share of the requests that it answers right, where noise is 0: what it fails at, less skilled ones do
     skill: dict[str, Skill] = Field(default_factory=dict)
-    #: how much luck there is in who answers what: standard deviation, in units of skill
+    #: how much chance there is in which model answers what: standard deviation, in units of skill
     noise: NotNegative = 0.0
     #: model -> column of the trace with what its answers are worth
     columns: dict[str, str] = Field(default_factory=dict)

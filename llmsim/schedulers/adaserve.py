@@ -3,7 +3,7 @@
 Each step verifies at most `verify_tokens` of all decoding requests: one of each, and drafted ones. Requests that are
 behind the time per token that they declare are served first, the furthest behind before the others: each gets drafts
 until it is expected to have caught up with the end of the step. What is left goes to the drafts that are most likely
-to be accepted, whosever they are. How likely that is tells `RequestView.acceptance`, of the requests of a class alike:
+to be accepted, of any request. How likely that is tells `RequestView.acceptance`, of the requests of a class alike:
 the paper has it of each token from the drafter, and verifies trees; here drafts are chains, unless the acceptance that
 is given is that of trees. Prompts are computed beside that in chunks, as in chunked prefill.
 """

@@ -77,6 +77,14 @@ def test_what_is_passed_on_waits_for_both_answers_and_in_stretches_as_step_by_st
     assert result.score["requests"]["total"] <= 200
 
 
+def test_a_retry_of_what_was_turned_away_is_no_answer_passed_on():
+    crowd = ["workload.requests=60", "gateway={max_concurrency=4, max_queue=0}", "retries.max_attempts=3"]
+    result = run("{name='threshold', pools=['small','large']}", *crowd)
+
+    assert result.record.requests["attempt"].any()
+    assert result.score["quality"]["passed_on"] == 0
+
+
 def test_quality_may_be_columns_of_the_trace(tmp_path):
     """By hand: 8B is told 0.25 and 1, 70B 0.75 and 0.5; the threshold of 0.5 sends the first request to 70B."""
     trace = tmp_path / "two.csv"

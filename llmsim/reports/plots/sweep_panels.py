@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.latency.hardware import load_gpu
 from llmsim.metrics.catalogue import select
 from llmsim.metrics.kpi import LESS, NEITHER
 from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY, Interval
-from llmsim.studies.sweep import FinishedSweep
+from llmsim.studies.sweep import FinishedSweep, cheapest
 from llmsim.studies.sweep.sweep_table import over_seeds
 
 #: KPIs of the panels
@@ -85,10 +84,7 @@ def _bound(swept: FinishedSweep, key: str, factor: float) -> float | None:
 
 def usd_per_hour(scenario: Scenario) -> float | None:
     """Price of all GPUs by their profiles; None where instances come and go, or a GPU has no price."""
-    if scenario.autoscaling is not None:
-        return None
-    prices = [(cluster, load_gpu(cluster.gpu).price_usd_per_hour) for _, cluster in scenario.pools]
-    return sum(cluster.instances * cluster.tensor_parallel_size * usd for cluster, usd in prices) or None
+    return None if scenario.autoscaling is not None else cheapest.usd_per_hour(scenario) or None
 
 
 def _cost(hourly_usd: float | None, tokens_per_s: Interval | None) -> Interval | None:

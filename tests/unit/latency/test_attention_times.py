@@ -1,10 +1,14 @@
 """Attention beyond what was measured; numbers worked out by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from llmsim.latency.attention_times import attention_grid
+from llmsim.errors import InputError
+from llmsim.latency.attention_times import attention_grid, decode_times
+from llmsim.latency.hardware import load_model
 from llmsim.latency.table import prompts_curve
 
 NAN = np.nan
@@ -27,6 +31,13 @@ def test_within_what_was_measured_nothing_changes():
 
 def test_a_window_does_not_grow():
     assert attention_grid(TABLE, [1000], grows=False)[:, 0] == pytest.approx([21, 70, 80, 80])  # at least as the fewer
+
+
+def test_one_context_alone_does_not_tell_how_attention_grows():
+    measured = SimpleNamespace(root="tables", kernels="fa3", decode_attention_s=lambda heads: TABLE[:1])
+
+    with pytest.raises(InputError, match=r"tables: decode attention was measured at one context .*, expected two"):
+        decode_times(measured, load_model("llama-3.1-8b"), 1)
 
 
 @pytest.mark.parametrize(
