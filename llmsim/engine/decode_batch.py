@@ -139,15 +139,7 @@ class DecodeBatch:
             self._memory.take(blocks)
         now = counter.steps = counter.steps + steps
         self.context_tokens += steps * self.sequences
-        if now < self._first_finish:
-            return ()
-        finishes, finish_step = self._finishes, self._finish_step
-        done: list[int] = []
-        while finishes and finishes[0][0] <= now:
-            step, id = heappop(finishes)
-            if finish_step.get(id) == step and (not done or done[-1] != id):
-                done.append(id)
-        return done
+        return () if now < self._first_finish else finished(self._finishes, self._finish_step, now)
 
     def blocks_within(self, steps: int) -> int:
         """KV blocks that the next `steps` steps take."""
@@ -156,6 +148,16 @@ class DecodeBatch:
         end = now + steps % period
         blocks = sum(takers[now:end]) + steps // period * self.sequences
         return blocks if end <= period else blocks + sum(takers[: end - period])
+
+
+def finished(finishes: list[tuple[int, int]], finish_step: Mapping[int, int], now: int) -> Sequence[int]:
+    """Ids of sequences that are done after so many steps, in order: of such a heap as `next_finish` has."""
+    done: list[int] = []
+    while finishes and finishes[0][0] <= now:
+        step, id = heappop(finishes)
+        if finish_step.get(id) == step and (not done or done[-1] != id):
+            done.append(id)
+    return done
 
 
 def next_finish(finishes: list[tuple[int, int]], finish_step: Mapping[int, int]) -> int:

@@ -8,11 +8,11 @@ may draft different numbers of tokens: one that is to draft another number leave
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heappush
 from typing import Protocol
 
 from llmsim.acceptance import PER_TOKEN, DrawnPace, Draws, Pace, SeenPace
-from llmsim.engine.decode_batch import NO_STEP, Batch, next_finish
+from llmsim.engine.decode_batch import NO_STEP, Batch, finished, next_finish
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.speculation.blocks import Blocks, DrawnBlocks, LaneBlocks, Reservation
 from llmsim.request import Request, StepCounter
@@ -77,13 +77,7 @@ class Finishes:
 
     def by(self, now: int) -> Sequence[int]:
         """Ids of those that are done after so many steps, in order."""
-        heap, step_of = self._heap, self._step
-        done: list[int] = []
-        while heap and heap[0][0] <= now:
-            step, id = heappop(heap)
-            if step_of.get(id) == step and (not done or done[-1] != id):
-                done.append(id)
-        return done
+        return finished(self._heap, self._step, now)
 
 
 class SpeculativeBatch:
