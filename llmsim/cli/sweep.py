@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +16,6 @@ from llmsim.cli.shortcuts import SCHEDULER, with_shortcuts
 from llmsim.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
-    from llmsim.experiment.own_files import OwnFiles
     from llmsim.studies.executors import Executors
     from llmsim.studies.sweep import FinishedSweep
 
@@ -76,7 +74,7 @@ def sweep(
     asked = sweeping.read_sweep(scenario, changes or [], axes or [], seeds, files, said=_many)
     folder = out or RESULTS / f"{folder_name(asked.name)}-sweep"
     executors, in_flight = _executors(dask, jobs or _cores(), len(asked.points))
-    words = _command(scenario, changes or [], axes or [], seeds, files, folder, force)
+    words = sweeping.command_of(scenario, changes or [], axes or [], seeds, files, folder, force=force)
     expect(*(point.scenario for point in asked.points), jobs=jobs or _cores())
     with ProgressBar("runs") as progress:
         swept = sweeping.run_sweep(
@@ -129,23 +127,3 @@ def _many(points: int) -> None:
 def _cores() -> int:
     """Cores that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _command(
-    scenario: str,
-    changes: list[str],
-    axes: list[str],
-    seeds: int | None,
-    files: OwnFiles,
-    folder: Path,
-    force: bool,
-) -> str:
-    """The command that asks for these points; where they were run is no part of it."""
-    words = ["llmsim", "sweep", scenario]
-    for option, values in (("--set", changes), ("--axis", axes)):
-        words += [word for value in values for word in (option, value)]
-    words += ["--seeds", str(seeds)] if seeds is not None else []
-    for option, file in (("--scheduler-file", files.scheduler), ("--latency-file", files.latency)):
-        words += [option, str(file)] if file is not None else []
-    words += ["--force"] if force else []
-    return shlex.join([*words, "--out", str(folder)])

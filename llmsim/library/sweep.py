@@ -70,12 +70,13 @@ def sweep(
     run; without one, points are kept in a temporary folder, which is not removed. A scheduler that takes longer than
     `decision_limit_s` to decide is stopped.
     """
-    asked = sweeping.read_sweep(
-        scenario, overrides, axes, seeds, OwnFiles(scheduler_file, latency_file, decision_limit_s)
-    )
+    files = OwnFiles(scheduler_file, latency_file, decision_limit_s)
+    asked = sweeping.read_sweep(scenario, overrides, axes, seeds, files)
     folder = Path(tempfile.mkdtemp(prefix="llmsim-sweep-")) if out is None else Path(out)
     executors = sweeping.in_this_process if jobs == 1 else partial(process_pool, jobs)
-    swept = sweeping.run_sweep(asked, folder, executors=executors, in_flight=2 * jobs if jobs > 1 else 1)
+    words = sweeping.command_of(scenario, overrides, axes, seeds, files, folder)
+    in_flight = 2 * jobs if jobs > 1 else 1
+    swept = sweeping.run_sweep(asked, folder, executors=executors, in_flight=in_flight, command=words)
     result = SweepResult(swept, folder)
     if out is not None:
         result.draw(folder)

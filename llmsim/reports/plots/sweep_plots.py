@@ -158,8 +158,11 @@ def _ticks(axes_of: Axes, axis: Axis, x: Sequence[float]) -> None:
         if len(x) <= MOST_LINES:
             axes_of.set_xticks(x, _apart(x, _labels(axis)), fontsize="small")
             axes_of.xaxis.set_minor_formatter(NullFormatter())
-    elif all(value == int(value) for value in x):
-        axes_of.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:  # all panels alike, also where a metric has a single point
+        beside = 0.05 * (max(x) - min(x)) or 0.5
+        axes_of.set_xlim(min(x) - beside, max(x) + beside)
+        if all(value == int(value) for value in x):
+            axes_of.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _apart(x: Sequence[float], labels: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmsim.studies.executors import dask, in_this_process
 from llmsim.studies.sweep.axes import Axis
-from llmsim.studies.sweep.sweep_definition import Point, Sweep, read_sweep
+from llmsim.studies.sweep.sweep_definition import Point, Sweep, command_of, read_sweep
 from llmsim.studies.sweep.sweep_folder import CURVES, HEAT_MAPS, SWEEP_FILE, TABLE, Kept, read_kept
 from llmsim.studies.sweep.sweep_runs import FinishedSweep, run_sweep
 
@@ -18,6 +18,7 @@ __all__ = [
     "Kept",
     "Point",
     "Sweep",
+    "command_of",
     "dask",
     "in_this_process",
     "read_kept",

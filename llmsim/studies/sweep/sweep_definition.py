@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,27 @@ def read_sweep(
     files = files.resolved()
     points = tuple(_points(source, given, chosen, numbers, classes, files))
     return Sweep(points[0].scenario.name, source.file, chosen, numbers, points, files)
+
+
+def command_of(
+    scenario: str | Path,
+    changes: Sequence[str],
+    axes: Sequence[str],
+    seeds: int | None,
+    files: OwnFiles,
+    folder: Path,
+    *,
+    force: bool = False,
+) -> str:
+    """The command that asks for these points; where they were run is no part of it."""
+    words = ["llmsim", "sweep", str(scenario)]
+    for option, values in (("--set", changes), ("--axis", axes)):
+        words += [word for value in values for word in (option, value)]
+    words += ["--seeds", str(seeds)] if seeds is not None else []
+    for option, file in (("--scheduler-file", files.scheduler), ("--latency-file", files.latency)):
+        words += [option, str(file)] if file is not None else []
+    words += ["--force"] if force else []
+    return shlex.join([*words, "--out", str(folder)])
 
 
 def _as_written(value: Any) -> str:
