@@ -121,6 +121,10 @@ class Router(ABC):
     #: True: asks schedulers what they would accept: at least one of them must decline requests
     needs_declining: ClassVar[bool] = False
 
+    #: True: instances may serve requests of other kinds than their share of all: what one serves alone says nothing of
+    #: several (`studies.plan.guess`)
+    splits: ClassVar[bool] = False
+
     #: True: goes by how good the answers of models are: the scenario must say so
     needs_quality: ClassVar[bool] = False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ class LengthSplit(Router):
     single instance serves both. Within a side the fewest outstanding requests decide, ties go to the lowest number.
     """
 
+    splits: ClassVar[bool] = True
     threshold_tokens: int = 2048  #: the longest prompt that counts as short
     short: str | None = None  #: pool for short prompts
     long: str | None = None  #: pool for long prompts

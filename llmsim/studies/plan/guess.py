@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llmsim import experiment
+from llmsim.experiment.routing import make_router
 from llmsim.record import Record
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario, SyntheticWorkload
@@ -60,10 +61,13 @@ class Most:
 def most_per_instance(candidate: Candidate, output_factor: float = 1.0) -> Most | None:
     """Serve many requests that all come at once, with outputs so many times as long.
 
-    None where that is not to be had: users that wait for their answers, conversations, traces.
+    None where that is not to be had: users that wait for their answers, conversations, traces, and instances that a
+    router gives requests of different kinds.
     """
     workload, load = candidate.scenario.workload, candidate.load
     if load.key != RATE or not isinstance(workload, SyntheticWorkload) or workload.sessions is not None:
+        return None
+    if not candidate.scenario.pool and make_router(candidate.scenario).splits:
         return None
     crowded = replace(candidate, load=replace(load, period_s=None))
     requests, last = GUESS_REQUESTS, 0

@@ -68,3 +68,8 @@ def test_a_crowd_that_is_served_otherwise_bounds_nothing(changes: list[str]) -> 
 
 def test_users_who_wait_for_their_answers_are_no_crowd() -> None:
     assert most("workload.arrivals={process='closed', concurrency=4}") is None
+
+
+def test_one_instance_tells_nothing_of_several_that_are_split_by_length() -> None:
+    """Static batches of short requests alone last as long as these: two such instances carry more than two of all."""
+    assert most("router.name='length_split'") is None
