@@ -50,7 +50,8 @@ def _neighbour(answer: Answer, neighbour: Evaluation) -> str:
         overloaded = f"{neighbour.instances} {'is' if one else 'are'} overloaded"
         return overloaded if by_instances else f"{what} overloads {'it' if one else 'them'}"
     if answer.candidate.load.given:
-        return f"{what} {'does' if one and by_instances else 'do'} not: {neighbour.reason}"
+        fewer = str(neighbour.instances) if by_instances else what
+        return f"{fewer} {'does' if one and by_instances else 'do'} not: {neighbour.reason}"
     return f"P({what}) {probability_words(neighbour.probability)}"
 
 
