@@ -31,7 +31,7 @@ ONE_LAYER = DrafterTable(layers=1)
 
 @dataclass(frozen=True)
 class Drafts:
-    """Who drafts tokens for a model on so many GPUs, and how long steps take with that."""
+    """What drafts tokens for a model on so many GPUs, and how long steps take with that."""
 
     table: SpeculationTable
     gpu: Gpu

@@ -64,7 +64,7 @@ RESIDUALS: Mapping[Kind, Residual] = {
 
 
 def kind_of(latency: LatencyModel, *, full: bool) -> Kind | None:
-    """See what kind a model of step times is; None for one whose error nobody has measured, such as a plug-in."""
+    """See what kind a model of step times is; None for one whose error was not measured, such as a plug-in."""
     host = False
     while isinstance(latency, Host | Scaled):
         host = host or isinstance(latency, Host)

@@ -21,7 +21,7 @@ class Cascade(Router):
 
     needs_quality: ClassVar[bool] = True
     pools: Sequence[str] = ()  #: in the order in which they are asked
-    accept: float = 0.5  #: least quality that a judge who does not err lets pass
+    accept: float = 0.5  #: least quality that a judge without error lets pass
     judge_error: float = 0.0  #: share of the answers of which the judge says the opposite
     judge_s: float = 0.0  #: how long it takes, from the last token on
 

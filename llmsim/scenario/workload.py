@@ -106,7 +106,7 @@ class RequestClass(Table):
 
 
 def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
-    """Check that all classes have weights, or arrivals, or all but the last one longer and longer prompts."""
+    """Check that all classes have weights, arrivals or stages, or all but the last one longer and longer prompts."""
     names = [each.name for each in classes]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"two classes are called '{twice[0]}'; expected names that differ")

@@ -16,7 +16,7 @@ from llmsim.request import Request
 
 
 class Reservation(NamedTuple):
-    """What requests that speculate have memory for, as far as it is no secret."""
+    """What requests that speculate have memory for, as far as policies may know it."""
 
     reach: int  #: tokens, beyond those in memory, that each has memory for in a step
     lag: int = 0  #: 1: steps are decided while the ones before them run (`acceptance.Pace`)
@@ -94,7 +94,7 @@ class LaneBlocks:
         self._block_tokens = block_tokens
         self._reservation = reservation
         self._lanes: dict[int, Lane] = {}  # by acceptance length
-        self._owed: dict[int, int] = {}  # blocks that those who have just joined lack, or have too many of
+        self._owed: dict[int, int] = {}  # blocks that those just joined lack, or have too many of
 
     def join(self, id: int, pace: Pace, now: int, output_left: int) -> None:
         gain, size = pace.gain, self._block_tokens

@@ -10,6 +10,7 @@ from llmsim.engine.speculation.blocks import Reservation
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.engine.speculation.states import Speculating
 from llmsim.engine.view import View
+from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk
 from llmsim.request import RequestView
 from llmsim.scheduler import NO_CHUNKS
@@ -39,7 +40,13 @@ class SpeculatingView(View):
         drafts: Mapping[int, int] = NO_CHUNKS,
     ) -> float:
         """Seconds that a step takes in which so many sequences draft so many tokens."""
-        return self._rule.step_times(drafts).step_time_s(prefill, decoding, context_tokens)
+        if not any(drafts):
+            return super().step_time_s(prefill, decoding, context_tokens)
+        rule = self._rule
+        if drafts.keys() - rule.latency.keys() or (len(drafts) > 1 and rule.mixed is None):
+            known = ", ".join(map(str, sorted(rule.latency)))
+            raise PolicyError(f"asks for step times with drafts = {dict(drafts)}, expected one number, of {known}")
+        return rule.step_times(drafts).step_time_s(prefill, decoding, context_tokens)
 
     def blocks_held(self, request: RequestView) -> int:
         """KV blocks that a request holds, alone or with others."""

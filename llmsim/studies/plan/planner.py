@@ -196,7 +196,7 @@ class Planner:
         return self._searched(candidate, partial(boundary, start=float(start), **ends), None)
 
     def _phases(self, best: Answer | None) -> list[tuple[float, Answer]]:
-        """The fewest instances for the rate of each phase, as if it stayed for ever."""
+        """The fewest instances for the rate of each phase, as if it stayed."""
         if self.question.table.phases is None or best is None:
             return []
         known: dict[float, Answer] = {}

@@ -295,6 +295,21 @@ def test_policies_that_decide_drafts_need_speculation_and_others_do_not_decide_t
         serve(workload((0.0, 16, 12)), Silent(lambda request: 1))
 
 
+@pytest.mark.parametrize("drafts", [{3: 2}, {4: 1, 3: 1}])
+def test_policies_ask_for_step_times_without_drafts_and_with_the_number_that_is_drafted(drafts):
+    told, requests = [], accepting(workload((0.0, 16, 12)), *CURVE)
+
+    class Asking(ChunkedPrefill):
+        def schedule(self, view):
+            told.extend([view.step_time_s((), 2, 50), view.step_time_s((), 2, 50, {4: 2})])
+            view.step_time_s((), 2, 50, drafts)
+
+    with pytest.raises(PolicyError, match=r"asks for step times with drafts = .*, expected one number, of 4"):
+        serve(requests, Asking(), speculation=Speculation(((1, 4),), 0, {4: TIMES[4]}))
+    assert told[0] > 0
+    assert told[1] == TIMES[4].step_time_s((), 2, 50)
+
+
 def test_policies_see_what_drawn_steps_have_yielded_and_nothing_of_those_to_come():
     asked = []
 

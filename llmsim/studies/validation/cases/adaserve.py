@@ -1,4 +1,4 @@
-"""AdaServe on the workloads that its authors publish (arXiv 2501.12162): who attains how much, and in which order.
+"""AdaServe on the workloads that its authors publish (arXiv 2501.12162): how much each policy attains, and their order.
 
 Their engine ran Llama-3.1-70B with a draft model of 1 B parameters on four A100. Here it is the scenario
 related/adaserve, with their requests in place of drawn ones.

@@ -39,7 +39,7 @@ HOST, ASYNCHRONOUS_HOST = "vllm-0.11.0-h100", "vllm-0.15.1"
 #: runs whose own numbers contradict each other: told, not compared
 CONTRADICTORY = ("H100 vllm 0.11.2 gpt-oss-120b",)
 MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS = 8192, 1024
-MEDIAN_PERCENT = 10.0  #: target for each group: our own, as nobody states one
+MEDIAN_PERCENT = 10.0  #: target for each group: our own: none is published
 
 ABOUT = (
     "Closed loop: so many clients, fixed prompt and output lengths, mean TPOT. Our chunked_prefill (8192 tokens a "

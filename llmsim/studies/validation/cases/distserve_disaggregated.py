@@ -157,7 +157,7 @@ def _memory(run: Run, record: Record, capacity_tokens: int) -> str:
     )
     return (
         f"{run.name}: prefill had got {run.most_kv_tokens():,} tokens ready at once, the decode side holds "
-        f"{capacity_tokens:,}. Who waits in between, with few tokens to spread it over, makes the mean TPOT ({mean}; "
-        f"the worst request {most}); its median is {median}. Whom the decode side runs out of memory for is swapped "
-        f"out there and computed again here ({int(record.requests['preemptions'].sum())} times)."
+        f"{capacity_tokens:,}. Requests that wait in between, with few tokens to spread it over, make the mean TPOT "
+        f"({mean}; the worst request {most}); its median is {median}. Requests that the decode side lacks memory "
+        f"for are swapped out there and computed again here ({int(record.requests['preemptions'].sum())} times)."
     )
