@@ -130,7 +130,7 @@ def _products(operators: Operators, model: Architecture, gpus: int, sequences: l
         return np.zeros(len(sequences))
     dtype = "fp8" if model.dtype_of("attention").startswith("fp8") else "bfloat16"
     curve = operators.latent_products_s(model.num_attention_heads // gpus, dtype)
-    return model.num_hidden_layers * np.maximum.accumulate(np.interp(sequences, *curve))
+    return model.num_hidden_layers * isotonic(np.interp(sequences, *curve))
 
 
 def heads_of(model: Architecture, gpus: int, *, windowed: bool = False) -> Heads:

@@ -28,7 +28,7 @@ from llmsim.latency.mixed_attention import mixed_decode_times
 from llmsim.latency.model import Experts, Model, Part
 from llmsim.latency.operators import Curve, ExpertSizes, Floats, Kernels, Operators
 from llmsim.latency.profile import HeadTimes, LinearTimes, StepProfile, StepProvenance
-from llmsim.latency.smoothing import smooth, without_spikes
+from llmsim.latency.smoothing import isotonic, smooth, without_spikes
 
 ELEMENTWISE_BANDWIDTH = 0.8  #: of the peak
 ELEMENTWISE_LAUNCH_S = 3e-6
@@ -216,7 +216,7 @@ def _routed(one: _Composition, tokens: Floats, experts: Experts, *, fused: bool)
         f"experts at {measured[place]:g} tokens left out: {factor:.1f} x what its neighbours say"
         for place, factor in outliers
     ]
-    time_s = np.maximum.accumulate(time_s)
+    time_s = isotonic(time_s)
     read_at = evenly_dealt(experts, tokens, always=int(fused)) if uniform else tokens
     if one.choices.launched:
         read_at = np.maximum(read_at, experts.num_experts / experts.num_experts_per_tok)

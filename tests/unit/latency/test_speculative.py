@@ -21,7 +21,7 @@ DENSE = {
     3: (2.32, 2.35, 2.28, 1.89, 1.52),
     5: (2.56, 2.73, 2.21, 1.74, 1.36),
 }
-EXPERTS = {3: (1.91, 1.38, 1.50, 1.95), 1: (1.61, 1.32, 1.25, 1.42)}
+EXPERTS = {3: (1.91, 1.38, 1.50, 1.95, 2.39, 2.54), 1: (1.61, 1.32, 1.25, 1.42, 1.63, 1.73)}
 
 
 def speed_up(plain, drafting, drafts, sequences):
@@ -42,8 +42,8 @@ def test_speed_ups_of_a_dense_model_with_an_eagle_3_head(drafts):
 def test_verifying_wakes_experts(drafts):
     """A mixture of experts gains least where a few sequences wake most of them."""
     plain = build_latency("table", H100, load_model("gpt-oss-120b"))
-    found = [speed_up(plain, plain.speculating(1 + drafts), drafts, n) for n in (1, 4, 16, 32)]
-    assert found == pytest.approx(EXPERTS[drafts], rel=0.01)
+    found = [speed_up(plain, plain.speculating(1 + drafts), drafts, n) for n in (1, 4, 16, 32, 64, 128)]
+    assert found == pytest.approx(EXPERTS[drafts], rel=0.02)
 
 
 @pytest.mark.parametrize("name", ["table", "roofline"])
