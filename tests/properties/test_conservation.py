@@ -17,6 +17,7 @@ from llmsim.request import Outcome
 from llmsim.router import Router
 from llmsim.scheduler import Scheduler
 from llmsim.testing import LinearSteps, serve, with_guesses
+from llmsim.testing.builders import accepting, drafting
 from llmsim.workload.contract import Workload
 
 SCHEDULERS = discovery.names("llmsim.schedulers")
@@ -70,10 +71,16 @@ def test_nothing_is_lost_and_nothing_appears(name, requests, router, instances, 
     Watched.least_free = 0
     if until_s is not None and requests.arrival_s[0] >= until_s:
         until_s = None
+    latency, speculation = LinearSteps(0.01, 0.0001, 0.0003, 1e-6), None
+    scheduler = discovery.find("llmsim.schedulers", name, Scheduler)()
+    if scheduler.chooses_drafts:
+        speculation = drafting(latency)
+        requests = accepting(requests, np.random.default_rng(len(requests)), speculation.most)
     record = serve(
         requests,
-        discovery.find("llmsim.schedulers", name, Scheduler)(),
-        latency=LinearSteps(0.01, 0.0001, 0.0003, 1e-6),
+        scheduler,
+        latency=latency,
+        speculation=speculation,
         num_gpu_blocks=blocks,
         max_model_len=MAX_MODEL_LEN,
         instances=instances,
