@@ -110,6 +110,9 @@ def compare(
     for_ci: CiFiles = NO_CI_FILES,
     allow: Allow = None,
     baseline: Baseline = None,
+    forms: Annotated[
+        bool, typer.Option("--all", help="By the rules of other papers, too, as where a condition names one.")
+    ] = False,
     force: choose.ForceAndReplace = False,
     decision_limit_s: choose.DecisionLimit = None,
     as_json: choose.AsJson = False,
@@ -126,12 +129,14 @@ def compare(
     formats = choose.formats(pictures)
     conditions = [comparing.parse_condition(text) for text in fail_if or []]
     files = choose.own_files(changes or [], None, latency_file, decision_limit_s)
-    first, stored = (None, ()) if not baseline else comparing.read_baseline(baseline)
+    forms = forms or comparing.on_forms(conditions)
+    first, stored = (None, ()) if not baseline else comparing.read_baseline(baseline, forms=forms)
     sides = comparing.read_sides(scenarios, _names(schedulers), changes or [], allow or [], files, first)
     default = None if as_json else RESULTS / f"{folder_name(sides[0].scenario.name)}-compare"
     folder = folder_for(out, default, question_of(sides), comparing.COMPARISON_FILE, force=force)
     times = max(seeds, len(stored))  # runs of each side
-    run = partial(comparing.compare, sides, seeds=seeds, conditions=conditions, force=force, baseline=stored)
+    judged = partial(comparing.compare, conditions=conditions, force=force, forms=forms)
+    run = partial(judged, sides, seeds=seeds, baseline=stored)
     with ExitStack() as stack:
         kept = stack.enter_context(going_on(folder))
         files_for_ci, scratch = for_ci.opened(stack), _scratch(folder, stack)

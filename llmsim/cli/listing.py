@@ -99,7 +99,7 @@ def _words(kind: Kind) -> dict[str, str]:
     if kind is Kind.METRICS:
         from llmsim.metrics import catalogue
 
-        found = {key: catalogue.kpi_of(key) for key in catalogue.compared()}
+        found = {key: catalogue.kpi_of(key) for key in catalogue.compared(requested=True)}
         return {key: f"{kpi.name}{f', {kpi.shown_unit}' if kpi.shown_unit else ''}" for key, kpi in found.items()}
     if kind not in PACKAGES:
         return {}
@@ -153,7 +153,7 @@ def _names(kind: Kind) -> list[str]:
     if kind is Kind.METRICS:
         from llmsim.metrics import catalogue
 
-        return list(catalogue.compared())
+        return list(catalogue.compared(requested=True))
     if kind in PACKAGES:
         from llmsim import discovery
 

@@ -13,7 +13,7 @@ from llmsim import guests
 from llmsim.cluster.clients import DIRECT
 from llmsim.cluster.gateway import after_sender
 from llmsim.delivery import shifted, until_left
-from llmsim.experiment.assemble import make_api, make_delivery, make_model, make_slo, make_window
+from llmsim.experiment.assemble import make_api, make_delivery, make_model, make_slo, make_user, make_window
 from llmsim.experiment.assembly import Progress, assemble
 from llmsim.experiment.autoscaling import autoscaling_score
 from llmsim.experiment.by_class import agents_of, classes_of, prediction_of
@@ -37,6 +37,7 @@ from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.duration import Duration
 from llmsim.metrics.sections.engine_ttft import EngineTtft
 from llmsim.metrics.sections.memory import Memory
+from llmsim.metrics.sections.other_forms import OtherForms
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
@@ -140,6 +141,11 @@ def asked_requests(result: Result, window: Window) -> Requests:
     whole, last = as_asked(result.delivered, result.record, result.scenario)
     scheduled_s = result.record.requests["first_scheduled_s"][last]
     return Requests(whole, resolve(window, whole), make_slo(result.scenario), None, scheduled_s, result.record.end_s)
+
+
+def forms_of(result: Result, window: Window) -> OtherForms:
+    """Judge the requests of a run by the rules of other papers; costs time in proportion to all tokens."""
+    return OtherForms.of(replace(asked_requests(result, window), user=make_user(result.scenario)))
 
 
 def verdict_of(scenario: Scenario, record: Record, delivered: Timelines, window: Window) -> Verdict:

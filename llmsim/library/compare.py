@@ -65,6 +65,7 @@ def compare(
     fail_if: Sequence[str] = (),
     allow: Sequence[str] = (),
     baseline: Sequence[str | Path] = (),
+    forms: bool = False,
     jobs: int = 1,
     decision_limit_s: float | None = None,
     out: str | Path | None = None,
@@ -72,14 +73,17 @@ def compare(
 ) -> CompareResult:
     """Run scenarios, or one under several `schedulers`, on the same requests, as ``llmsim compare`` does.
 
-    `baseline` are folders of ``llmsim run``, a seed each, in place of the first side. A scheduler that takes longer
+    `baseline` are folders of ``llmsim run``, a seed each, in place of the first side. `forms` adds what other
+    papers measure, as ``--all`` and conditions on them do. A scheduler that takes longer
     than `decision_limit_s` to decide is stopped. InputError, before anything runs, for an `out` that holds another
     comparison, unless by `force`.
     """
     paths = [scenario] if isinstance(scenario, str | Path) else list(scenario)
     conditions = [comparing.parse_condition(text) for text in fail_if]
     files = OwnFiles(latency=latency_file, decision_limit_s=decision_limit_s)
-    first, stored = comparing.read_baseline([Path(one) for one in baseline]) if baseline else (None, ())
+    forms = forms or comparing.on_forms(conditions)
+    stored_in = [Path(one) for one in baseline]
+    first, stored = comparing.read_baseline(stored_in, forms=forms) if baseline else (None, ())
     sides = comparing.read_sides(paths, schedulers, overrides, allow, files, first)
     if out is not None:
         folder_for(Path(out), None, question_of(sides), comparing.COMPARISON_FILE, force=force)
@@ -87,7 +91,7 @@ def compare(
     executors = None if jobs == 1 else partial(process_pool, jobs)
     with going_on(None if out is None else Path(out)) as kept:
         done = comparing.compare(
-            sides, seeds=seeds, conditions=conditions, executors=executors, kept=kept, baseline=stored
+            sides, seeds=seeds, conditions=conditions, executors=executors, kept=kept, baseline=stored, forms=forms
         )
         result = CompareResult(done)
         if out is not None:

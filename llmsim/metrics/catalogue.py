@@ -119,12 +119,15 @@ def summaries() -> tuple[Kpi, ...]:
     )
 
 
-def compared(scenario: Scenario | None = None) -> tuple[str, ...]:
-    """Keys of the KPIs that `llmsim compare` shows, of a scenario's runs if one is given."""
+def compared(scenario: Scenario | None = None, *, requested: bool = False) -> tuple[str, ...]:
+    """Keys of the KPIs that `llmsim compare` has, of a scenario's runs if one is given.
+
+    `requested`: with those that are measured only where they are asked for.
+    """
     return tuple(
         one.key
         for section in sections()
-        if section.compared and (scenario is None or section.applies(scenario))
+        if (requested and section.on_request) or (section.compared and (scenario is None or section.applies(scenario)))
         for one in of_section(section)
         if one.kind != "basis" and (scenario is None or one.key not in _lacking(section, scenario))
     )

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from llmsim.scenario import Scenario
 
 #: `basis`: what other numbers rest on, such as how many values a mean has; no result, and not compared
-Kind = Literal["latency", "time", "rate", "share", "ratio", "count", "cost", "basis"]
+#: `test`: whether a rule holds of a run, 1 or 0
+Kind = Literal["latency", "time", "rate", "share", "ratio", "count", "cost", "test", "basis"]
 MORE, NEITHER, LESS = 1, 0, -1
 #: (unit of the value, unit shown) -> factor from one to the other
 FACTORS = {("s", "ms"): 1e3, ("share", "%"): 100.0}
@@ -130,6 +131,7 @@ class Section(Part):
     key: ClassVar[str] = ""  #: its name in the score; "": its fields stand in the score themselves
     always: ClassVar[bool] = False  #: null in JSON where it does not apply, instead of left out
     compared: ClassVar[bool] = True  #: `llmsim compare` shows its KPIs
+    on_request: ClassVar[bool] = False  #: measured, and compared, only where it is asked for
 
     @classmethod
     def applies(cls, scenario: Scenario) -> bool:

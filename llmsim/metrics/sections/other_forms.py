@@ -24,6 +24,12 @@ from llmsim.request import Outcome
 from llmsim.scenario import Scenario
 
 CAPACITY_SHARE = 0.9  #: of requests within their SLO, up to the capacity of DistServe and SLOs-Serve
+#: forms that cannot be had without a bound on the first token
+NEED_TTFT = frozenset({"jitserve_tokens_per_s", "aegaeon_attainment"})
+#: forms that cannot be had without a bound on the time per token
+NEED_PER_TOKEN = NEED_TTFT | {"sarathi_holds", "slos_serve_attainment", "slos_serve_holds"}
+#: forms that no bound of the SLO changes
+WITHOUT_SLO = frozenset({"vidur_holds", "normalised_latency_s", "interactivity_p90_tokens_per_s"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,16 +41,17 @@ class OtherForms(Section):
 
     key: ClassVar[str] = "forms"
     compared: ClassVar[bool] = False
+    on_request: ClassVar[bool] = True
 
-    distserve_holds: Annotated[float | None, Kpi("DistServe: 90 % within the SLO", "", "ratio", MORE)]
+    distserve_holds: Annotated[float | None, Kpi("DistServe: 90 % within the SLO", "", "test", MORE)]
     sarathi_holds: Annotated[
-        float | None, Kpi("Sarathi: P99 TBT within its bound, median queueing within 2 s", "", "ratio", MORE)
+        float | None, Kpi("Sarathi: P99 TBT within its bound, median queueing within 2 s", "", "test", MORE)
     ]
-    vidur_holds: Annotated[float | None, Kpi("Vidur: P99 queueing below 5 s", "", "ratio", MORE)]
+    vidur_holds: Annotated[float | None, Kpi("Vidur: P99 queueing below 5 s", "", "test", MORE)]
     slos_serve_attainment: Annotated[
         float | None, Kpi("SLOs-Serve: TTFT and every 10 tokens in time", "share", "share", MORE, shown_in="%")
     ]
-    slos_serve_holds: Annotated[float | None, Kpi("SLOs-Serve: 90 % of that", "", "ratio", MORE)]
+    slos_serve_holds: Annotated[float | None, Kpi("SLOs-Serve: 90 % of that", "", "test", MORE)]
     mooncake_effective_tokens_per_s: Annotated[
         float | None, Kpi("Mooncake: effective throughput", "tokens/s", "rate", MORE)
     ]
@@ -90,6 +97,21 @@ class OtherForms(Section):
             _mean(normalised_s),
             number(1 / float(np.percentile(normalised_s, 90))) if len(normalised_s) else None,
         )
+
+
+def is_form(key: str) -> bool:
+    """Whether a key of a score is of these forms."""
+    return key.startswith(f"{OtherForms.key}.")
+
+
+def lacking_bound(key: str, slo: Slo) -> str:
+    """Which bound a form needs that the SLO does not have, in words; "" where it has them all."""
+    name = key.removeprefix(f"{OtherForms.key}.")
+    if name in NEED_PER_TOKEN and slo.per_token_s is None:
+        return "[slo] bounds no time per token; give slo.tpot_s"
+    if name in NEED_TTFT and slo.ttft_s is None:
+        return "[slo] bounds no first token; give slo.ttft_s"
+    return ""
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmsim.metrics.catalogue import kpi_of
+from llmsim.metrics.sections.other_forms import is_form
 from llmsim.reports.format import number_text, value_text
 from llmsim.reports.page import html, what_if
 from llmsim.reports.page.html import Html, element
@@ -19,7 +20,6 @@ from llmsim.studies.plan import PLAN_FILE
 from llmsim.studies.plan.binding import Binding
 from llmsim.studies.plan.loads import RATE, USERS
 from llmsim.studies.plan.plan_folder import OTHER_BOUNDS
-from llmsim.studies.plan.targets import STAGES
 
 PICTURES = {
     "pareto.png": "Cost of a million output tokens against the speed that the median user sees, for what carries.",
@@ -118,7 +118,7 @@ def _what_if(plan: Mapping[str, Any], beside: Mapping[str, Any]) -> WhatIf:
     groups = {words: i for i, words in enumerate(dict.fromkeys(map(_group, plan["evaluations"])))}
     pairs = zip(plan["evaluations"], beside["clusters"], strict=True)
     options = tuple(_option(plan, one, cluster, groups) for one, cluster in pairs)
-    rates = [t.metric for t in targets if t.of_slo and (t.metric == STAGES or kpi_of(t.metric).unit != "share")]
+    rates = [t.metric for t in targets if t.of_slo and (is_form(t.metric) or kpi_of(t.metric).unit != "share")]
     return WhatIf(
         plan["find"],
         ("GPUs of an instance", "inst.", "load"),

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD
-from llmsim.metrics.catalogue import kpi_of, select
+from llmsim.metrics.catalogue import kpi_of, of_section, select
 from llmsim.metrics.kpi import LESS
+from llmsim.metrics.sections.other_forms import OtherForms, is_form
 from llmsim.reports.format import NOTHING, digits_text, interval_text
 from llmsim.reports.terminal import plain_console, say, styled
 from llmsim.statistics import Interval
@@ -97,11 +98,13 @@ def shown_rows(one: Against) -> Iterator[Difference]:
 
 
 def chosen(differences: Mapping[str, Difference]) -> Iterator[Difference]:
-    """The same, by metric."""
-    for kpi in select(*TABLE_KEYS):
+    """The same, by metric; forms of other papers where a side has them."""
+    for kpi in (*select(*TABLE_KEYS), *of_section(OtherForms)):
         difference = differences.get(kpi.key)
         rare = kpi.kind == "count" and kpi.better == LESS and kpi.key.startswith("requests.")
-        if difference is not None and not (rare and not (difference.first or difference.other)):
+        if difference is None or (is_form(kpi.key) and difference.first is None and difference.other is None):
+            continue
+        if not (rare and not (difference.first or difference.other)):
             yield difference
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmsim.metrics.catalogue import of_section
+from llmsim.metrics.kpi import Kpi
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.other_forms import OtherForms
@@ -24,7 +25,7 @@ def show_forms(score: Score, console: Console) -> None:
     table.add_column("", justify="right")
     for kpi in of_section(OtherForms):
         name = kpi.key.partition(".")[2]
-        table.add_row(kpi.name, _shown(name, forms[name], kpi.unit))
+        table.add_row(kpi.name, _shown(forms[name], kpi))
     console.print(table)
     slo, user = score.section(Choices).slo or {}, score.section(Choices).user or {}
     bounds = [f"{name} = {bound:g}" for name, bound in slo.items() if bound is not None]
@@ -32,9 +33,9 @@ def show_forms(score: Score, console: Console) -> None:
     say(console, f"with {', '.join([*bounds, *speed])}; P90 interactivity: exceeded by 90 % of requests", style="dim")
 
 
-def _shown(name: str, value: float | None, unit: str) -> str:
-    if value is not None and name.endswith("_holds"):
+def _shown(value: float | None, kpi: Kpi) -> str:
+    if value is not None and kpi.kind == "test":
         return "yes" if value else "no"
-    if unit == "share":
+    if kpi.unit == "share":
         return share_text(value)
-    return number_text(value) + (f" {unit}" if unit and value is not None else "")
+    return number_text(value) + (f" {kpi.unit}" if kpi.unit and value is not None else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmsim.studies.compare.baseline import read_baseline
 from llmsim.studies.compare.comparison import Against, Comparison, compare, known_metrics
 from llmsim.studies.compare.comparison_folder import COMPARISON_FILE, as_json, withheld, write
-from llmsim.studies.compare.conditions import Answer, Condition, parse_condition
+from llmsim.studies.compare.conditions import Answer, Condition, on_forms, parse_condition
 from llmsim.studies.compare.differences import Difference
 from llmsim.studies.compare.request_pairs import Group, Pair
 from llmsim.studies.compare.side_runs import Run
@@ -25,6 +25,7 @@ __all__ = [
     "as_json",
     "compare",
     "known_metrics",
+    "on_forms",
     "parse_condition",
     "read_baseline",
     "read_sides",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.errors import InputError
+from llmsim.experiment import make_slo
 from llmsim.metrics import catalogue
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario
@@ -78,23 +79,25 @@ def compare(
     kept: KeptRuns | None = None,
     baseline: Sequence[Run] = (),
     level: float = LEVEL,
+    forms: bool = False,
 ) -> Comparison:
     """Run the sides with `seeds` seeds each, counted from their own, and compare each with the first.
 
     `force` lets conditions rest on P99s of runs that are not steady. The same result whatever the executor, and whether
     runs are `kept` from before or made. With a `baseline`, the runs of the first side, the others run with its seeds.
-    Raises InputError for fewer than one seed, an unknown metric in a condition,
+    With `forms` runs are judged by the rules of other papers, too, as a `baseline` must be; conditions on these need
+    it. Raises InputError for fewer than one seed, an unknown metric in a condition,
     and a window without requests.
     """
     if seeds < 1:
         raise InputError(f"{seeds} seeds: expected at least 1")
-    check_known(conditions, known_metrics(sides[0].scenario))
+    check_known(conditions, known_metrics(sides[0].scenario, forms=forms), make_slo(sides[0].scenario))
     if baseline and seeds not in (1, len(baseline)):
         raise InputError(f"{seeds} seeds: the baseline has {len(baseline)}; leave them out, or give more runs of it")
     start = sides[0].scenario.seed
     numbers = tuple(run.scenario.seed for run in baseline) or tuple(range(start, start + seeds))
     seeds, to_run = len(numbers), sides[1:] if baseline else sides
-    runs = run_all(to_run, numbers, executors=executors, progress=progress, kept=kept, stored=baseline)
+    runs = run_all(to_run, numbers, executors=executors, progress=progress, kept=kept, stored=baseline, forms=forms)
     notes = list(_notes(sides, runs))
     if seeds > 1 and all(_all_the_same(of_side) for of_side in runs):
         notes.append(f"{seeds} seeds give the same run: nothing here is random, so that one seed is shown")
@@ -106,9 +109,9 @@ def compare(
     return Comparison(sides[0], runs[0], numbers, others, answers, notes)
 
 
-def known_metrics(scenario: Scenario) -> list[str]:
-    """The metrics that a comparison of such scenarios has, by name."""
-    return list(catalogue.compared(scenario))
+def known_metrics(scenario: Scenario, *, forms: bool = False) -> list[str]:
+    """The metrics that a comparison of such scenarios has, by name; with `forms` those of other papers, too."""
+    return list(catalogue.compared(scenario, requested=forms))
 
 
 def _against(side: Side, first: Sequence[Run], other: Sequence[Run], level: float) -> Against:

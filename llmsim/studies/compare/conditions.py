@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmsim.errors import InputError, nearest
+from llmsim.metrics.sections.other_forms import is_form, lacking_bound
+from llmsim.metrics.slo import Slo
 from llmsim.statistics import Interval
 from llmsim.studies.compare.differences import Difference
 
@@ -64,10 +66,17 @@ def parse_condition(text: str) -> Condition:
     return Condition(text.strip(), metric, sign == ">", float(bound) / (100 if percent else 1), bool(percent))
 
 
-def check_known(conditions: Iterable[Condition], metrics: Iterable[str]) -> None:
-    """Refuse a condition on a metric that no side has."""
+def on_forms(conditions: Iterable[Condition]) -> bool:
+    """Whether a condition is on a form of another paper, which runs are judged by only where it is asked for."""
+    return any(is_form(condition.metric) for condition in conditions)
+
+
+def check_known(conditions: Iterable[Condition], metrics: Iterable[str], slo: Slo) -> None:
+    """Refuse a condition on a metric that no side has, or on a form that needs another bound of the SLO."""
     known = list(metrics)
     for condition in conditions:
+        if is_form(condition.metric) and (why := lacking_bound(condition.metric, slo)):
+            raise InputError(f'--fail-if "{condition.text}": {condition.metric}: {why}')
         if condition.metric not in known:
             raise InputError(
                 f'--fail-if "{condition.text}": unknown metric {condition.metric}{nearest(condition.metric, known)}'

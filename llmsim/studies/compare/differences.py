@@ -108,10 +108,13 @@ def differences(first: Sequence[Run], other: Sequence[Run], *, paired: bool, lev
 def _known(
     name: str, pairs: Sequence[tuple[float | None, float | None]], first: Sequence[Run], other: Sequence[Run]
 ) -> bool:
-    """Whether runs tell how an attainment differs: not where both sides have hardly any misses, or hardly any hits.
+    """Whether runs tell how a share differs: not where both sides have hardly any misses, or hardly any hits.
 
-    Student's t takes a handful of misses for normal; other metrics, and attainments in the middle, are safe with it.
+    Nor how often a test of a run holds: a few runs that all hold look certain. Student's t takes a handful of misses
+    for normal; other metrics, and attainments in the middle, are safe with it.
     """
+    if catalogue.kpi_of(name).kind == "test":
+        return False
     if name != "slo.attainment":
         return True
     sides = [[value for pair in pairs if (value := pair[side]) is not None] for side in (0, 1)]
@@ -124,7 +127,7 @@ def _known(
 
 def metrics(score: Score) -> Iterator[tuple[str, float | None]]:
     """Yield the metrics of a score that are compared, by dotted name, such as ``("ttft_s.p99", 0.31)``."""
-    keys = set(catalogue.compared())
+    keys = set(catalogue.compared(requested=True))
     return ((key, value) for key, value in catalogue.leaves(score.to_dict()) if key in keys)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from llmsim import experiment
 from llmsim.errors import LlmsimError
 from llmsim.experiment.own_files import OwnFiles
+from llmsim.experiment.run_scenario import forms_of
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
@@ -96,11 +97,12 @@ class Task:
 
     scenario: str  #: JSON
     files: OwnFiles
+    forms: bool = False  #: is judged by the rules of other papers, too
 
     @property
     def key(self) -> str:
-        """The hash of all that its numbers depend on."""
-        return key_of(Scenario.model_validate_json(self.scenario), self.files)
+        """The hash of all that its numbers depend on, and whether it has the forms of other papers."""
+        return f"{key_of(Scenario.model_validate_json(self.scenario), self.files)}{'-forms' if self.forms else ''}"
 
 
 def run_all(
@@ -111,17 +113,18 @@ def run_all(
     progress: Progress | None = None,
     kept: KeptRuns | None = None,
     stored: Sequence[Run] = (),
+    forms: bool = False,
 ) -> list[list[Run]]:
     """Run every side with every seed: a list of runs, one a seed, for each side; in this process without executors.
 
-    `stored` are runs of a side before them, one a seed.
+    `stored` are runs of a side before them, one a seed. `forms`: scores have the rules of other papers, too.
 
     The result does not depend on the executor. Readers whose request was dropped are charged until the latest end of
     all runs, so that no side gains by ending earlier. Runs that are `kept` are not made again, and others are kept as
     they are made. Raises LlmsimError if a worker process was lost.
     """
     tasks = [
-        Task(side.scenario.model_copy(update={"seed": seed}).model_dump_json(), side.files)
+        Task(side.scenario.model_copy(update={"seed": seed}).model_dump_json(), side.files, forms)
         for side in sides
         for seed in seeds
     ]
@@ -145,8 +148,15 @@ def run_task(task: Task, progress: Progress | None = None) -> Run:
     """Run and score one task."""
     scenario = Scenario.model_validate_json(task.scenario)
     result = experiment.run(scenario, **task.files.load(), progress=progress)
+    return run_of(result, forms=task.forms)
+
+
+def run_of(result: experiment.Result, *, forms: bool = False) -> Run:
+    """What a comparison needs of a result; with `forms` judged by the rules of other papers, too."""
     scheduled_s = result.record.requests["first_scheduled_s"]
-    return Run(scenario, result.score, result.delivered, scheduled_s, result.distributions)
+    made = (forms_of(result, experiment.make_window(result.scenario)),) if forms else ()
+    score = result.score.having(*made)
+    return Run(result.scenario, score, result.delivered, scheduled_s, result.distributions)
 
 
 def charged_until(run: Run, end_s: float) -> Run:

@@ -11,10 +11,11 @@ import numpy as np
 
 from llmsim import experiment
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
-from llmsim.experiment.run_scenario import asked_requests, score_delivered
+from llmsim.experiment.run_scenario import asked_requests, forms_of, score_delivered
 from llmsim.metrics import ranges
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.moved_bounds import MovedBounds
+from llmsim.metrics.sections.other_forms import is_form
 from llmsim.metrics.sections.paid_instances import PaidInstances
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import Window, resolve
@@ -125,6 +126,8 @@ def _values(result: experiment.Result, window: Window, metrics: Sequence[str]) -
     scenario, scheduled_s = result.scenario, result.record.requests["first_scheduled_s"]
     slo, user = experiment.make_slo(scenario), experiment.make_user(scenario)
     score = score_delivered(result.delivered, result.record, scenario, slo=slo, user=user, window=window)
+    if any(map(is_form, metrics)):
+        score = score.having(forms_of(result, window))
     counted = resolve(window, result.delivered).counted
     delivered = ranges.select(result.delivered, counted)
     found = {metric: value(metric, score, delivered, scheduled_s[counted]) for metric in dict.fromkeys(metrics)}

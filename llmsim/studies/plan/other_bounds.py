@@ -10,7 +10,7 @@ from llmsim.metrics.moved_bounds import pooled_bounds
 from llmsim.studies.plan.evaluate import Evaluation
 from llmsim.studies.plan.measured_runs import MeasuredPoint
 from llmsim.studies.plan.plan_answers import Answer, AnsweredPlan
-from llmsim.studies.plan.targets import STAGES, Target
+from llmsim.studies.plan.targets import Target
 
 
 def other_bounds(planned: AnsweredPlan) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _target(target: Target) -> dict[str, Any]:
         "at_least": target.at_least,
         "bound": target.bound,
         "most_missing": target.most_missing,
-        "of_slo": target.metric.startswith(("slo.", STAGES)),
+        "of_slo": target.of_slo,
     }
 
 

@@ -12,14 +12,15 @@ import numpy as np
 
 from llmsim.errors import InputError, nearest
 from llmsim.metrics import request_latency
-from llmsim.metrics.catalogue import of_section, sections, summaries
+from llmsim.metrics.catalogue import find_kpi, kpi_of, of_section, sections, summaries
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.gaps import Gaps
-from llmsim.metrics.kpi import MORE, OfRequests
+from llmsim.metrics.kpi import MORE, Kpi, OfRequests
 from llmsim.metrics.moved_bounds import MovedBounds, of_slo
 from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
 from llmsim.metrics.sections.latencies import Latencies
+from llmsim.metrics.sections.other_forms import WITHOUT_SLO, OtherForms, is_form, lacking_bound
 from llmsim.metrics.slo import GRACE_S, Slo, joint, meets_each
 from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.summary import STATISTICS
@@ -28,7 +29,7 @@ from llmsim.statistics import probability_at_least
 from llmsim.statistics.percentiles import percentiles_of
 from llmsim.statistics.shares import Clusters, clusters_of, probability_at_most
 
-#: share of requests whose stages are all in time; no score has it unasked, so that it is measured with the misses
+#: share of requests whose stages are all in time; as it is of single requests, it is measured with the misses
 STAGES = "forms.slos_serve_attainment"
 
 
@@ -40,9 +41,10 @@ def latency_keys() -> frozenset[str]:
 
 @cache
 def number_keys() -> tuple[str, ...]:
-    """Shares and rates of requests, of which a target may ask."""
+    """Shares and rates of requests, and the forms of other papers, of which a target may ask."""
     kpis = (kpi for section in sections() if issubclass(section, OfRequests) for kpi in of_section(section))
-    return (*(kpi.key for kpi in kpis if kpi.kind in ("share", "rate") and kpi.better == MORE), STAGES)
+    rates = [kpi.key for kpi in kpis if kpi.kind in ("share", "rate") and kpi.better == MORE]
+    return (*rates, *(kpi.key for kpi in of_section(OtherForms) if kpi.kind != "test"))
 
 
 _TARGET = re.compile(r"^\s*([\w.]+)\s*(<=|>=)\s*(\S+)\s*$")
@@ -66,6 +68,12 @@ class Target:
         share = _percentile(number) if table in latency_keys() and table != "tbt_s" else None
         return None if share is None else 1 - share / 100
 
+    @property
+    def of_slo(self) -> bool:
+        """Whether it rests on the bounds of the SLO."""
+        table, _, number = self.metric.partition(".")
+        return table == "slo" or (is_form(self.metric) and number not in WITHOUT_SLO)
+
     def probability(self, values: Floats, missed: Sequence[Clusters]) -> tuple[float, float]:
         """How probable it is that the target is kept, at least and at most, from one value a run, (n,).
 
@@ -83,8 +91,8 @@ class Target:
         return by_runs, by_runs
 
     def kept(self, value: float) -> bool:
-        """Whether a value keeps the bound."""
-        return value >= self.bound if self.at_least else value <= self.bound
+        """Whether a value keeps the bound; what was not reached does not."""
+        return math.isfinite(value) and (value >= self.bound if self.at_least else value <= self.bound)
 
     def __str__(self) -> str:
         return f"{self.metric} {'>=' if self.at_least else '<='} {self.bound:g}"
@@ -100,13 +108,16 @@ def parse_target(text: str, where: str, slo: Slo) -> Target:
     if table in latency_keys():
         if number != "mean" and not _percentile(number):
             raise InputError(f"{where}{metric}: expected {table}.mean or a percentile such as {table}.p99")
+    elif find_kpi(metric) in _tests():
+        name = number.removesuffix("_holds").replace("_", "-")
+        raise InputError(f"{where}{metric}: holds of one run or not; expected the targets of plan --as {name}")
     elif metric not in number_keys():
         known = [*number_keys(), *(f"{name}.{part}" for name in sorted(latency_keys()) for part in STATISTICS)]
         raise InputError(f"{where}unknown metric {metric}{nearest(metric, known)}")
     elif table == "slo" and "by_bound" in metric and getattr(slo, metric.rpartition(".")[2]) is None:
         raise InputError(f"{where}{metric}: [slo] has no such bound")
-    elif metric == STAGES and slo.per_token_s is None:
-        raise InputError(f"{where}{metric}: [slo] bounds no time per token; give slo.tpot_s")
+    elif why := lacking_bound(metric, slo):
+        raise InputError(f"{where}{metric}: {why}")
     try:
         value = float(bound)
     except ValueError:
@@ -119,7 +130,7 @@ def parse_target(text: str, where: str, slo: Slo) -> Target:
 
 def _check_reach(text: str, where: str, target: Target) -> None:
     """Refuse what every cluster meets, or none: searches would run for minutes to say so."""
-    at_least = target.metric in number_keys()
+    at_least = target.metric in number_keys() and kpi_of(target.metric).better == MORE
     if target.at_least != at_least:
         better, sign = ("more", ">=") if at_least else ("less", "<=")
         raise InputError(f"{where}{text!r}: {better} of it is better; expected {target.metric} {sign} {target.bound:g}")
@@ -127,6 +138,15 @@ def _check_reach(text: str, where: str, target: Target) -> None:
         raise InputError(f"{where}{text!r}: {target.bound:g} is below 0; expected a bound from 0")
     if target.metric.startswith(("slo.attainment", STAGES)) and target.bound > 1:
         raise InputError(f"{where}{text!r}: an attainment is a share; expected a bound from 0 to 1, such as 0.99")
+    of_runs = is_form(target.metric) and target.most_missing is None
+    if of_runs and kpi_of(target.metric).kind in ("share", "ratio") and target.bound >= 1:
+        raise InputError(
+            f"{where}{text!r}: it is at most 1, which no number of runs shows of others; expected a bound below 1"
+        )
+
+
+def _tests() -> tuple[Kpi, ...]:
+    return tuple(kpi for kpi in of_section(OtherForms) if kpi.kind == "test")
 
 
 def _percentile(number: str) -> float | None:

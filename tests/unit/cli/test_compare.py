@@ -107,6 +107,45 @@ def test_a_baseline_is_run_once_and_says_the_same(little: str, capsys: pytest.Ca
     assert "a second run of seed 0" in capsys.readouterr().err
 
 
+def test_forms_of_other_papers_are_compared_where_they_are_asked_for(
+    little: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The numbers of `score --all`, of a stored side and of one that runs; other comparisons have none."""
+    bounds = ["--set", "slo.ttft_s=0.05", "--set", "slo.tbt_s=0.02"]
+    for name in ("fcfs", "static"):
+        assert main(["run", little, "--scheduler", name, *bounds, "--out", name]) == 0
+    capsys.readouterr()
+    assert main(["score", "fcfs", "static", "--all", "--json"]) == 0
+    scores = [one["forms"] for one in json.loads(capsys.readouterr().out)["results"]]
+    asked = ["compare", little, "--schedulers", "static", "--baseline", "fcfs", *bounds]
+    fails = ["--fail-if", "forms.aegaeon_attainment < 0"]
+    assert main([*asked, *fails, "--json"]) == 1
+    rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)["against"][0]["differences"]}
+
+    assert scores[0] != scores[1]
+    for name, values in zip(("first", "other"), scores, strict=True):
+        assert {key: rows[f"forms.{key}"][name] for key in values} == values
+    assert main(["compare", little, "--schedulers", "fcfs,static", "--all", *bounds]) == 0
+    assert "Andes: mean QoE, late tokens only" in capsys.readouterr().out
+    assert main([*asked, "--json"]) == 0
+    assert "forms." not in capsys.readouterr().out
+    lacking = ["--set", "slo.e2e_s=1", "--fail-if", "forms.jitserve_tokens_per_s < 0"]
+    assert main(["compare", little, "--schedulers", "fcfs,static", *lacking]) == 2
+    assert "forms.jitserve_tokens_per_s: [slo] bounds no time per token; give slo.tpot_s" in capsys.readouterr().err
+    assert main([*asked, "--fail-if", "forms.andes_qeo < 0"]) == 2
+    assert "did you mean 'forms.andes_qoe'?" in capsys.readouterr().err
+
+
+def test_few_runs_that_all_hold_a_test_are_not_sure(little: str, capsys: pytest.CaptureFixture[str]) -> None:
+    bounds = ["--set", "slo.ttft_s=0.1", "--set", "slo.tbt_s=0.02"]
+    assert main(["compare", little, "--schedulers", "fcfs,static", "--seeds", "2", "--all", "--json", *bounds]) == 0
+    rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)["against"][0]["differences"]}
+    held, share = rows["forms.slos_serve_holds"], rows["forms.slos_serve_attainment"]
+
+    assert (held["first"], held["other"], held["covers"]) == (1.0, 0.0, None)
+    assert share["covers"] == "seeds"
+
+
 @pytest.mark.parametrize(("ends", "equal"), [((-0.0002, -0.0001), True), ((0.002, 0.02), False), ((-0.02, 0.0), False)])
 def test_a_sure_difference_below_the_margin_is_none(ends: tuple[float, float], equal: bool) -> None:
     """Of every KPI without a margin of its own, 1 % is noise."""

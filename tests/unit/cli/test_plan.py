@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from llmsim.cli import main
 from llmsim.experiment import run
+from llmsim.metrics.fluidity import fluidity_index
+from llmsim.metrics.goodput import aegaeon_attainment
+from llmsim.metrics.qoe import qoe
+from llmsim.metrics.slo import meets
 from llmsim.metrics.stage_slo import meets_stages
 from llmsim.scenario import load_scenario
 from llmsim.slo import Slo
@@ -239,6 +245,46 @@ def test_the_stages_of_slos_serve_are_a_target(file):
 
     assert point.values[target.metric] == pytest.approx(meets_stages(timelines, slo).mean())
     assert point.missed[str(target)].of == 300
+
+
+def test_forms_of_other_papers_are_targets(file):
+    """As the library has each of them, from the run's token times."""
+    scenario = load_scenario(
+        file, ["slo.ttft_s=0.05", "slo.tbt_s=0.012", "workload.requests=300", "workload.arrivals.rate_per_s=4"]
+    )
+    slo = Slo(ttft_s=0.05, tbt_s=0.012)
+    texts = (
+        "aegaeon_attainment >= 0.9",
+        "mooncake_wasted_tokens_per_s <= 1",
+        "andes_qoe >= 0.5",
+        "fluidity_index >= 0.5",
+    )
+    targets = [parse_target(f"forms.{text}", "", slo) for text in texts]
+    point = measure(scenario, targets, finite=True)
+    timelines = run(scenario).record.timelines()
+    speed = scenario.user.tokens_per_s
+
+    assert 0 < point.values["forms.aegaeon_attainment"] < 1
+    assert [point.values[target.metric] for target in targets] == pytest.approx(
+        [
+            aegaeon_attainment(timelines, slo),
+            10 * (~meets(timelines, slo)).sum() / np.ptp(timelines.arrival_s),
+            qoe(timelines, ttft_s=0.05, tokens_per_s=speed).mean(),
+            fluidity_index(timelines, prefill_s=0.05, decode_s=0.012).mean(),
+        ]
+    )
+    assert not targets[1].kept(math.inf), "a form without a number"
+    assert not targets[0].kept(math.inf)
+    assert not any(name.startswith("forms.") for name in measure(scenario, [], finite=True).values)
+
+
+def test_a_plan_answers_by_a_form_of_another_paper(file, capsys):
+    found = planned(
+        capsys, file, "--set", "plan.targets=['forms.andes_qoe >= 0.9']", "--set", "plan.find=load",
+        "--set", "plan.resolution=0.5",
+    )  # fmt: skip
+
+    assert "P(forms.andes_qoe >= 0.9)" in found["answer"]
 
 
 @pytest.mark.parametrize(

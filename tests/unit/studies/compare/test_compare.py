@@ -18,6 +18,7 @@ from llmsim.reports.format import interval_text
 from llmsim.reports.plots.comparison_plots import differences_figure
 from llmsim.reports.tables.compare_tables import relative_text
 from llmsim.request import Outcome
+from llmsim.slo import Slo
 from llmsim.statistics import Interval
 from llmsim.studies.compare import (
     COMPARISON_FILE,
@@ -302,7 +303,7 @@ def test_other_conditions_are_refused_in_one_line(text: str) -> None:
 
 def test_an_unknown_metric_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"did you mean 'ttft_s\.p99'"):
-        check_known([parse_condition("tft_s.p99 > 5%")], ["ttft_s.p99", "e2e_s.p99"])
+        check_known([parse_condition("tft_s.p99 > 5%")], ["ttft_s.p99", "e2e_s.p99"], Slo(ttft_s=1.0))
 
 
 def a_difference(low: float, high: float, caution: str = "") -> Difference:

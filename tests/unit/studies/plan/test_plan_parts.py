@@ -220,6 +220,12 @@ def test_targets_are_read(text, target):
         ("slo.attainment >= 99", "from 0 to 1, such as 0.99"),
         ("slo.attainment_by_bound.ttft_s >= 1.01", "from 0 to 1"),
         ("slo.attainment_by_bound.tbt_s >= 1", r"\[slo\] has no such bound"),
+        ("forms.aegaeon_atainment >= 0.9", "did you mean 'forms.aegaeon_attainment'?"),
+        ("forms.jitserve_tokens_per_s >= 9", r"\[slo\] bounds no time per token; give slo.tpot_s"),
+        ("forms.slos_serve_holds >= 1", "holds of one run or not; expected the targets of plan --as slos-serve"),
+        ("forms.andes_qoe <= 0.9", "more of it is better; expected forms.andes_qoe >= 0.9"),
+        ("forms.normalised_latency_s >= 1", "less of it is better; expected forms.normalised_latency_s <= 1"),
+        ("forms.fluidity_index >= 1", "at most 1, which no number of runs shows of others"),
     ],
 )
 def test_targets_that_are_none_are_told(text, said):
