@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.scenario import Scenario
-from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED, mean
+from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED
+from llmsim.statistics.shares import Clusters
 from llmsim.studies.plan.measured_runs import Measure, MeasuredPoint
 from llmsim.studies.plan.targets import Target
 
@@ -153,23 +154,24 @@ class Evaluator:
         if self.rules.given:
             kept = all(target.kept(run.values[target.metric]) for run in runs)
             return float(kept), float(kept)
-        values = np.array([run.values[target.metric] for run in runs])
-        missed = [run.missed[str(target)] for run in runs if str(target) in run.missed]
-        return target.probability(values, missed)
+        return target.probability(*_of(target, runs))
 
     def _in_words(self, runs: Sequence[MeasuredPoint]) -> str:
-        parts = []
-        for target in self.targets:
-            values = np.array([run.values[target.metric] for run in runs])
-            parts.append(f"{target.metric} {_found(values)}")
-        return ", ".join(parts)
+        return ", ".join(f"{target.metric} {_found(target, runs)}" for target in self.targets)
 
 
-def _found(values: NDArray[np.float64]) -> str:
-    """Mean over runs, with its interval where they differ."""
+def _of(target: Target, runs: Sequence[MeasuredPoint]) -> tuple[NDArray[np.float64], list[Clusters]]:
+    """A target's value in each run, and the requests that miss it, where it is of single requests."""
+    values = np.array([run.values[target.metric] for run in runs])
+    return values, [run.missed[str(target)] for run in runs if str(target) in run.missed]
+
+
+def _found(target: Target, runs: Sequence[MeasuredPoint]) -> str:
+    """Mean over runs, with its interval where there is one."""
+    values, missed = _of(target, runs)
     if not np.isfinite(values).all():
         return "not reached by all runs"
-    interval = mean(values)
+    interval = target.interval(values, missed)
     spread = interval.bounded and interval.half_width > 0
     return str(interval) if spread else f"{interval.estimate:.4g}"
 

@@ -25,9 +25,10 @@ from llmsim.metrics.slo import GRACE_S, Slo, joint, meets_each
 from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.summary import STATISTICS
 from llmsim.record import Floats, Timelines
-from llmsim.statistics import probability_at_least
+from llmsim.statistics import Interval, mean, probability_at_least
+from llmsim.statistics.intervals import LEVEL
 from llmsim.statistics.percentiles import percentiles_of
-from llmsim.statistics.shares import Clusters, clusters_of, probability_at_most
+from llmsim.statistics.shares import Clusters, clusters_of, probability_at_most, rare
 
 #: share of requests whose stages are all in time; as it is of single requests, it is measured with the misses
 STAGES = "forms.slos_serve_attainment"
@@ -89,6 +90,18 @@ class Target:
         sign = 1.0 if self.at_least else -1.0
         by_runs = probability_at_least(sign * values, sign * self.bound)
         return by_runs, by_runs
+
+    def interval(self, values: Floats, missed: Sequence[Clusters]) -> Interval:
+        """The mean over runs, (n,), and how sure it is: of an attainment by its misses, as `probability` has them.
+
+        Not bounded where few requests miss, and for a percentile: how runs differ does not say how sure either is.
+        """
+        if self.most_missing is None or len(missed) != len(values):
+            return mean(values)
+        share = float(values.mean())
+        ends = rare(missed) if self.at_least and share > 0.5 else None
+        low, high = (1 - ends[1], 1 - ends[0]) if ends else (-math.inf, math.inf)
+        return Interval(share, low, high, LEVEL, len(values))
 
     def kept(self, value: float) -> bool:
         """Whether a value keeps the bound; what was not reached does not."""

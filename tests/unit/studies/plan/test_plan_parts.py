@@ -89,6 +89,19 @@ def evaluated(answer_of, value_of=lambda seed: 1.0, targets=(TARGET,), rules=RUL
     return Evaluator(rules, targets, measure)(4, 10.0, lambda n, seed: (n, seed)), asked
 
 
+def test_an_attainment_near_one_has_an_interval_within_its_bounds_or_none():
+    rare, often = [Clusters(1000, n, n, 1) for n in (0, 3, 2, 1)], [Clusters(1000, n, n, 1) for n in (9, 30, 20, 13)]
+    for missed, bounded in [(rare, False), (often, True)]:
+        values = np.array([1 - run.events / run.of for run in missed])
+        found = TARGET.interval(values, missed)
+        assert found.estimate == pytest.approx(values.mean())
+        assert found.bounded == bounded
+        if bounded:
+            assert 0.96 < found.low < found.estimate < found.high < 0.995
+    wild = np.array([1.0, 0.98, 1.0, 1.0])  # Student's interval ends above 1
+    assert TARGET.interval(wild, []).high > 1 > TARGET.interval(wild, rare).estimate
+
+
 def test_clear_cases_take_half_the_least_seeds_and_the_first_length():
     found, asked = evaluated(lambda n, s: "steady")
 
