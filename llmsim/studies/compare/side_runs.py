@@ -42,7 +42,7 @@ class Run:
 
     scenario: Scenario
     score: Score
-    delivered: Timelines
+    delivered: Timelines  #: as asked: one row for each of N requests, however often it was tried
     first_scheduled_s: Floats  #: (N,) NaN for never
     distributions: Distributions
 
@@ -153,10 +153,11 @@ def run_task(task: Task, progress: Progress | None = None) -> Run:
 
 def run_of(result: experiment.Result, *, forms: bool = False) -> Run:
     """What a comparison needs of a result; with `forms` judged by the rules of other papers, too."""
-    scheduled_s = result.record.requests["first_scheduled_s"]
+    whole, last = experiment.as_asked(result.delivered, result.record, result.scenario)
+    scheduled_s = result.record.requests["first_scheduled_s"][last]
     made = (forms_of(result, experiment.make_window(result.scenario)),) if forms else ()
     score = result.score.having(*made)
-    return Run(result.scenario, score, result.delivered, scheduled_s, result.distributions)
+    return Run(result.scenario, score, whole, scheduled_s, result.distributions)
 
 
 def charged_until(run: Run, end_s: float) -> Run:

@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmsim import experiment
 from llmsim.errors import InputError
 from llmsim.metrics import catalogue
+from llmsim.metrics.sections.reader import Reading
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
 from llmsim.reports.format import interval_text
 from llmsim.reports.plots.comparison_plots import differences_figure
 from llmsim.reports.tables.compare_tables import relative_text
 from llmsim.request import Outcome
+from llmsim.scenario import load_scenario
 from llmsim.slo import Slo
 from llmsim.statistics import Interval
 from llmsim.studies.compare import (
@@ -35,6 +38,7 @@ from llmsim.studies.compare import (
 from llmsim.studies.compare.conditions import check_known, judge
 from llmsim.studies.compare.differences import metrics
 from llmsim.studies.compare.request_pairs import groups, most_changed
+from llmsim.studies.compare.side_runs import charged_until, run_of
 from llmsim.studies.processes import process_pool
 
 FILE = """\
@@ -66,6 +70,15 @@ def schedulers(file: Path, *changes: str, seeds: int = 2) -> Comparison:
 
 
 # --- the same requests ----------------------------------------------------------------------------------------------
+
+
+def test_a_request_that_is_tried_again_counts_once_as_in_a_score(file):
+    crowded = load_scenario(file, [*CROWDED[:1], "patience.first_token.mean_s=0.05", "retries.max_attempts=3"])
+    result = experiment.run(crowded)
+    kept = run_of(result)
+    assert len(result.delivered) > len(kept.delivered) == len(kept.first_scheduled_s) == crowded.workload.requests
+    again = charged_until(kept, kept.end_s).score.section(Reading)
+    assert again == result.score.section(Reading)
 
 
 @pytest.mark.parametrize(
