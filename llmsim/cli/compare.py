@@ -66,6 +66,10 @@ Baseline = Annotated[
     ),
 ]
 
+Forms = Annotated[
+    bool, typer.Option("--all", help="By the rules of other papers, too, as where a condition names one.")
+]
+
 
 @dataclass(frozen=True, slots=True)
 class CiFiles:
@@ -110,9 +114,7 @@ def compare(
     for_ci: CiFiles = NO_CI_FILES,
     allow: Allow = None,
     baseline: Baseline = None,
-    forms: Annotated[
-        bool, typer.Option("--all", help="By the rules of other papers, too, as where a condition names one.")
-    ] = False,
+    forms: Forms = False,
     force: choose.ForceAndReplace = False,
     decision_limit_s: choose.DecisionLimit = None,
     as_json: choose.AsJson = False,
@@ -145,10 +147,7 @@ def compare(
         comparison = run(executors=_executors(min(jobs, times * len(sides))), progress=progress, kept=kept)
         files_for_ci.write(comparison, force=force)
         names = [] if scratch is None else _kept(comparison, scratch, formats, force=force)
-    if as_json:
-        print_json(comparing.as_json(comparison, force=force))
-    else:
-        _show(comparison, folder, names, force=force)
+    _show(comparison, folder, names, force=force, as_json=as_json)
     return FAILED if comparison.failed else COULD_NOT_TELL if comparison.untold else 0
 
 
@@ -159,10 +158,14 @@ def _kept(comparison: Comparison, scratch: Path, formats: tuple[str, ...], *, fo
     return [file.name for file in keep_comparison(comparison, scratch, force=force, formats=formats)]
 
 
-def _show(comparison: Comparison, folder: Path | None, names: list[str], *, force: bool) -> None:
-    """Print tables, and where pictures lie."""
+def _show(comparison: Comparison, folder: Path | None, names: list[str], *, force: bool, as_json: bool) -> None:
+    """Print tables, and where pictures lie; or JSON."""
     from llmsim.reports.tables.compare_tables import show_comparison
+    from llmsim.studies.compare import as_json as comparison_json
 
+    if as_json:
+        print_json(comparison_json(comparison, force=force))
+        return
     show_comparison(comparison, folder, [] if folder is None else [folder / name for name in names], force=force)
 
 
