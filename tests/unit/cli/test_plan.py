@@ -173,6 +173,11 @@ def test_a_plan_that_cannot_be_is_one_line(file, refused, change, said):
     assert said in refused("plan", file, "--set", change)
 
 
+def test_a_dask_scheduler_that_does_not_answer_is_told(file, refused):
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (extra dask)")
+    assert "no Dask scheduler answers" in refused("plan", file, "--dask", "127.0.0.1")
+
+
 def test_what_has_no_plan_is_told(file, tmp_path, refused):
     assert "no table [plan]" in refused("plan", "quickstart")
     trace = tmp_path / "trace.csv"
@@ -183,7 +188,6 @@ def test_what_has_no_plan_is_told(file, tmp_path, refused):
     assert "give slo.ttft_s and slo.tpot_s" in refused("plan", file, "--as", "slos-serve")
     assert "plan.trace_rates is of a trace" in refused("plan", file, "--set", "plan.trace_rates=superposed")
     assert "exclude each other" in refused("plan", file, "--jobs", "2", "--dask", "tcp://127.0.0.1:9")
-    assert "no Dask scheduler answers" in refused("plan", file, "--dask", "127.0.0.1")
     assert "give slo.tbt_s" in refused("plan", file, "--as", "sarathi", "--set", "slo.tbt_s=null")
     assert "needs one [[pool]] with role = 'prefill'" in refused("plan", file, "--set", 'plan.splits=["1P1D"]')
     assert "such as 1P3D" in refused("plan", file, "--set", 'plan.splits=["1D1P"]')
