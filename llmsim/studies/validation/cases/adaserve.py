@@ -39,8 +39,8 @@ ABOUT = (
     "AdaServe's published workloads: their arrivals, prompts, outputs of 256 tokens and bounds on the mean time per "
     "token; Llama-3.1-70B on four A100, step times composed of operators. Assumed: 2.9 ms of host a step, so that a "
     "lone request has their 30 ms a token; 2.5 ms for each step of the draft model; drafts accepted with 0.7 each, "
-    "evenly. AdaServe's budget of 192 tokens was chosen as the best of six on the workload of 4.8 requests/s. Measured "
-    "are the shares of their figure 14 alone; of figure 8 there is the order."
+    "evenly. AdaServe's budget of 192 tokens was chosen as the best of seven on the workload of 4.8 requests/s. "
+    "Measured are the shares of their figure 14 alone; of figure 8 there is the order."
 )
 
 
