@@ -143,9 +143,9 @@ def asked_requests(result: Result, window: Window) -> Requests:
     return Requests(whole, resolve(window, whole), make_slo(result.scenario), None, scheduled_s, result.record.end_s)
 
 
-def forms_of(result: Result, window: Window) -> OtherForms:
-    """Judge the requests of a run by the rules of other papers; costs time in proportion to all tokens."""
-    return OtherForms.of(replace(asked_requests(result, window), user=make_user(result.scenario)))
+def forms_of(asked: Requests, scenario: Scenario) -> OtherForms:
+    """Judge a run's requests, as they were asked, by the rules of other papers; costs time by all tokens."""
+    return OtherForms.of(replace(asked, user=make_user(scenario)))
 
 
 def verdict_of(scenario: Scenario, record: Record, delivered: Timelines, window: Window) -> Verdict:

@@ -10,7 +10,7 @@ import numpy as np
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import interval
-from llmsim.figures.plan import Plan, Sweep, can_abandon, grid
+from llmsim.figures.plan import Plan, Sweep, can_abandon, grid, means_by_rate
 from llmsim.reports.plots.style import BLUE, ORANGE
 
 STATEMENT = (
@@ -89,17 +89,16 @@ def _draw(served: Sweep, abandoning: Sweep) -> Any:
 
 
 def _table(pairs: list[tuple[Sweep, Sweep]]) -> dict[str, list[Any]]:
-    out: dict[str, list[Any]] = {"setting": [], "abandons": [], "rate_per_s": []}
-    for pair in pairs:
-        for abandons, sweep in enumerate(pair):
-            n = len(sweep.rates_per_s)
-            out["setting"] += [sweep.plan.setting] * n
-            out["abandons"] += [bool(abandons)] * n
-            out["rate_per_s"] += sweep.rates_per_s.tolist()
-            for name in ("attainment", "goodput"):
-                out.setdefault(name, []).extend(sweep.values[name].mean(axis=1).tolist())
-            out.setdefault("smooth_goodput", []).extend(sweep.smooth_goodput().mean(axis=1).tolist())
-    return out
+    return means_by_rate(
+        (
+            {"setting": sweep.plan.setting, "abandons": bool(abandons)},
+            sweep,
+            {name: sweep.values[name] for name in ("attainment", "goodput")}
+            | {"smooth_goodput": sweep.smooth_goodput()},
+        )
+        for pair in pairs
+        for abandons, sweep in enumerate(pair)
+    )
 
 
 FIGURE = PaperFigure("abandonment", "the second paradox", plans, make)

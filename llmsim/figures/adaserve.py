@@ -9,7 +9,7 @@ import numpy as np
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import interval
-from llmsim.figures.plan import AS_IT_IS, Plan, Sweep
+from llmsim.figures.plan import AS_IT_IS, Plan, Sweep, means_by_rate
 from llmsim.record import Floats
 from llmsim.reports.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from llmsim.studies.validation.ways_to_draft import CHUNKED, FIRST, FIXED, KINDS, OURS
@@ -137,14 +137,12 @@ def _draw(of: dict[str, Sweep]) -> Any:
 
 
 def _table(of: dict[str, Sweep]) -> dict[str, list[Any]]:
-    out: dict[str, list[Any]] = {"drafting": [], "rate_per_s": []}
-    for kind, sweep in of.items():
-        out["drafting"] += [kind] * len(sweep.rates_per_s)
-        out["rate_per_s"] += sweep.rates_per_s.tolist()
-        for name in ("own_attainment", "own_goodput_tokens_per_s", "acceptance_length"):
-            values = sweep.values.get(name, np.ones(sweep.values["own_attainment"].shape))
-            out.setdefault(name, []).extend(values.mean(axis=1).tolist())
-    return out
+    names = ("own_attainment", "own_goodput_tokens_per_s", "acceptance_length")
+    alone = {kind: np.ones(sweep.values["own_attainment"].shape) for kind, sweep in of.items()}  # nothing drafted
+    return means_by_rate(
+        ({"drafting": kind}, sweep, {name: sweep.values.get(name, alone[kind]) for name in names})
+        for kind, sweep in of.items()
+    )
 
 
 FIGURE = PaperFigure("adaserve", "AdaServe", plans, make)

@@ -9,7 +9,7 @@ import numpy as np
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import finish, legend_above, panels, policy_band
 from llmsim.figures.intervals import crossing, interval, peaks
-from llmsim.figures.plan import POLICIES, Plan, Sweep, grid
+from llmsim.figures.plan import POLICIES, Plan, Sweep, grid, means_by_rate
 from llmsim.record import Floats
 
 FIRST, LARGE, SMALL = POLICIES
@@ -121,16 +121,16 @@ def _draw(trio: list[Sweep]) -> Any:
 
 
 def _table(trios: list[list[Sweep]]) -> dict[str, list[Any]]:
-    out: dict[str, list[Any]] = {"setting": [], "policy": [], "rate_per_s": []}
-    for sweep in (sweep for trio in trios for sweep in trio):
-        out["setting"] += [sweep.plan.setting] * len(sweep.rates_per_s)
-        out["policy"] += [sweep.plan.policy] * len(sweep.rates_per_s)
-        out["rate_per_s"] += sweep.rates_per_s.tolist()
-        out.setdefault("tbt_s_p99", []).extend(sweep.values["tbt_s_p99"].mean(axis=1).tolist())
-        for reader in (SLOW, FAST):
-            smooth = sweep.smooth_goodput(reader).mean(axis=1)
-            out.setdefault(f"smooth_goodput_{reader:g}", []).extend(smooth.tolist())
-    return out
+    return means_by_rate(
+        (
+            {"setting": sweep.plan.setting, "policy": sweep.plan.policy},
+            sweep,
+            {"tbt_s_p99": sweep.values["tbt_s_p99"]}
+            | {f"smooth_goodput_{reader:g}": sweep.smooth_goodput(reader) for reader in (SLOW, FAST)},
+        )
+        for trio in trios
+        for sweep in trio
+    )
 
 
 FIGURE = PaperFigure("chunked_prefill", "claims of both versions", plans, make)

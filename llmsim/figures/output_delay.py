@@ -10,7 +10,8 @@ from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import interval
 from llmsim.figures.numbers import READERS
-from llmsim.figures.plan import Plan, Sweep, grid
+from llmsim.figures.plan import Plan, Sweep, grid, labels, means_by_rate
+from llmsim.record import Floats
 from llmsim.reports.plots.style import BLUE, ORANGE
 
 MAIN = "sharegpt_llama"
@@ -91,18 +92,16 @@ def _draw(sweep: Sweep) -> Any:
 
 
 def _table(sweeps: list[Sweep]) -> dict[str, list[Any]]:
-    out: dict[str, list[Any]] = {"setting": [], "policy": [], "changes": [], "rate_per_s": []}
-    for sweep in sweeps:
-        out["setting"] += [sweep.plan.setting] * len(sweep.rates_per_s)
-        out["policy"] += [sweep.plan.policy] * len(sweep.rates_per_s)
-        out["changes"] += [" ".join(sweep.plan.changes)] * len(sweep.rates_per_s)
-        out["rate_per_s"] += sweep.rates_per_s.tolist()
-        for prefix in ("", "paced_"):
-            for name in ("tbt_s_p50", "tbt_s_p99", "attainment_tbt_s"):
-                out.setdefault(prefix + name, []).extend(sweep.values[prefix + name].mean(axis=1).tolist())
-            for speed in READERS:
-                smooth = sweep.smooth_goodput(speed, paced=bool(prefix)).mean(axis=1)
-                out.setdefault(f"{prefix}smooth_goodput_{speed:g}", []).extend(smooth.tolist())
+    return means_by_rate((labels(sweep.plan), sweep, _columns(sweep)) for sweep in sweeps)
+
+
+def _columns(sweep: Sweep) -> dict[str, Floats]:
+    out: dict[str, Floats] = {}
+    for prefix in ("", "paced_"):
+        out |= {prefix + name: sweep.values[prefix + name] for name in ("tbt_s_p50", "tbt_s_p99", "attainment_tbt_s")}
+        out |= {
+            f"{prefix}smooth_goodput_{speed:g}": sweep.smooth_goodput(speed, paced=bool(prefix)) for speed in READERS
+        }
     return out
 
 

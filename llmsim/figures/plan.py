@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -135,6 +136,23 @@ class Sweep:
         prefix = "paced_" if paced else ""
         tokens = self.values[f"{prefix}tokens_{window}"]
         return np.asarray(tokens - alpha * self.values[f"{prefix}idle_{tokens_per_s:g}_{window}"])
+
+
+def labels(plan: Plan) -> dict[str, str]:
+    """What tells a plan from others, for tables."""
+    return {"setting": plan.setting, "policy": plan.policy, "changes": " ".join(plan.changes)}
+
+
+def means_by_rate(rows: Iterable[tuple[Mapping[str, object], Sweep, Mapping[str, Floats]]]) -> dict[str, list[Any]]:
+    """Columns of a table with a row for each rate of each sweep: its labels, the rate, means over seeds of (R, S)."""
+    out: dict[str, list[Any]] = {}
+    for labels, sweep, values in rows:
+        rates_per_s = sweep.rates_per_s.tolist()
+        columns = {name: [label] * len(rates_per_s) for name, label in labels.items()} | {"rate_per_s": rates_per_s}
+        columns |= {name: by_seed.mean(axis=1).tolist() for name, by_seed in values.items()}
+        for name, column in columns.items():
+            out.setdefault(name, []).extend(column)
+    return out
 
 
 def grid(quick: bool, *policies: str) -> tuple[Plan, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import WORDS, finish, legend_above, panels, policy_band
 from llmsim.figures.intervals import crossing, interval
-from llmsim.figures.plan import Plan, Sweep
+from llmsim.figures.plan import Plan, Sweep, labels, means_by_rate
 
 MIXED, LOOSE = ("tight_decode", "tight_prefill"), "loose"
 OTHERS = ("prefill first", "chunked, 2048", "chunked, 512")
@@ -136,16 +136,8 @@ def _draw(settings: list[list[Sweep]]) -> Any:
 
 
 def _table(sweeps: list[Sweep]) -> dict[str, list[Any]]:
-    out: dict[str, list[Any]] = {"setting": [], "policy": [], "changes": [], "rate_per_s": []}
-    for sweep in sweeps:
-        n = len(sweep.rates_per_s)
-        out["setting"] += [sweep.plan.setting] * n
-        out["policy"] += [sweep.plan.policy] * n
-        out["changes"] += [" ".join(sweep.plan.changes)] * n
-        out["rate_per_s"] += sweep.rates_per_s.tolist()
-        for name in ("own_attainment", "own_smooth_goodput_tokens_per_s", "throughput"):
-            out.setdefault(name, []).extend(sweep.values[name].mean(axis=1).tolist())
-    return out
+    names = ("own_attainment", "own_smooth_goodput_tokens_per_s", "throughput")
+    return means_by_rate((labels(sweep.plan), sweep, {name: sweep.values[name] for name in names}) for sweep in sweeps)
 
 
 FIGURE = PaperFigure("slos_serve", "SLOs-Serve", plans, make)

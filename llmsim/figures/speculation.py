@@ -13,7 +13,7 @@ import numpy as np
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import interval
-from llmsim.figures.plan import AS_IT_IS, Plan, Sweep
+from llmsim.figures.plan import AS_IT_IS, Plan, Sweep, means_by_rate
 from llmsim.latency.build import build_latency
 from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.record import Floats
@@ -187,13 +187,10 @@ def _draw(of: dict[str, Sweep], experts: Floats) -> Any:
 
 
 def _table(of: dict[str, Sweep]) -> dict[str, list[Any]]:
-    out: dict[str, list[Any]] = {"drafting": [], "rate_per_s": []}
-    for kind, sweep in of.items():
-        out["drafting"] += [kind] * len(sweep.rates_per_s)
-        out["rate_per_s"] += sweep.rates_per_s.tolist()
-        for name in ("tpot_s_mean", "tbt_s_p50", "tbt_s_p99", "throughput"):
-            out.setdefault(name, []).extend(sweep.values[name].mean(axis=1).tolist())
-    return out
+    names = ("tpot_s_mean", "tbt_s_p50", "tbt_s_p99", "throughput")
+    return means_by_rate(
+        ({"drafting": kind}, sweep, {name: sweep.values[name] for name in names}) for kind, sweep in of.items()
+    )
 
 
 FIGURE = PaperFigure("speculation", "speculative decoding", plans, make)

@@ -13,7 +13,7 @@ import numpy as np
 from llmsim import experiment
 from llmsim.errors import LlmsimError
 from llmsim.experiment.own_files import OwnFiles
-from llmsim.experiment.run_scenario import forms_of
+from llmsim.experiment.run_scenario import asked_requests, forms_of
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
@@ -153,11 +153,11 @@ def run_task(task: Task, progress: Progress | None = None) -> Run:
 
 def run_of(result: experiment.Result, *, forms: bool = False) -> Run:
     """What a comparison needs of a result; with `forms` judged by the rules of other papers, too."""
-    whole, last = experiment.as_asked(result.delivered, result.record, result.scenario)
-    scheduled_s = result.record.requests["first_scheduled_s"][last]
-    made = (forms_of(result, experiment.make_window(result.scenario)),) if forms else ()
+    asked = asked_requests(result, experiment.make_window(result.scenario))
+    made = (forms_of(asked, result.scenario),) if forms else ()
+    assert asked.all_scheduled_s is not None
     score = result.score.having(*made)
-    return Run(result.scenario, score, whole, scheduled_s, result.distributions)
+    return Run(result.scenario, score, asked.timelines, asked.all_scheduled_s, Distributions.of(asked))
 
 
 def charged_until(run: Run, end_s: float) -> Run:

@@ -12,13 +12,13 @@ import numpy as np
 from llmsim import experiment
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.experiment.run_scenario import asked_requests, forms_of, score_delivered
-from llmsim.metrics import ranges
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.moved_bounds import MovedBounds
+from llmsim.metrics.scored import Requests
 from llmsim.metrics.sections.other_forms import is_form
 from llmsim.metrics.sections.paid_instances import PaidInstances
 from llmsim.metrics.sections.verdict import RunVerdict
-from llmsim.metrics.window import Window, resolve
+from llmsim.metrics.window import Window
 from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY, TOO_SHORT
 from llmsim.statistics.shares import Clusters
@@ -98,7 +98,7 @@ def measure(
     kept = Distributions.of(asked)
     missed = {str(target): events for target in targets if (events := missed_by(target, asked, kept)) is not None}
     metrics = [target.metric for target in targets if target.metric != STAGES]
-    values = _values(result, window, [*metrics, *ALWAYS_MEASURED])
+    values = _values(result, asked, window, [*metrics, *ALWAYS_MEASURED])
     values[NEARLY_FULL] = nearly_full(result, files.load())
     for target in targets:
         if target.metric == STAGES:
@@ -122,13 +122,12 @@ def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mappi
     return Window(start_s=start_s, end_s=end_s - evidence["stay_in_service_s"])
 
 
-def _values(result: experiment.Result, window: Window, metrics: Sequence[str]) -> dict[str, float]:
-    scenario, scheduled_s = result.scenario, result.record.requests["first_scheduled_s"]
+def _values(result: experiment.Result, asked: Requests, window: Window, metrics: Sequence[str]) -> dict[str, float]:
+    scenario, scheduled_s = result.scenario, asked.first_scheduled_s
+    assert scheduled_s is not None
     slo, user = experiment.make_slo(scenario), experiment.make_user(scenario)
     score = score_delivered(result.delivered, result.record, scenario, slo=slo, user=user, window=window)
     if any(map(is_form, metrics)):
-        score = score.having(forms_of(result, window))
-    counted = resolve(window, result.delivered).counted
-    delivered = ranges.select(result.delivered, counted)
-    found = {metric: value(metric, score, delivered, scheduled_s[counted]) for metric in dict.fromkeys(metrics)}
+        score = score.having(forms_of(asked, scenario))
+    found = {metric: value(metric, score, asked.counted, scheduled_s) for metric in dict.fromkeys(metrics)}
     return {metric: math.inf if math.isnan(number) else number for metric, number in found.items()}
