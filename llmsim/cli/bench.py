@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,8 @@ from llmsim.cli.output import ProgressBar, print_json
 from llmsim.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from llmsim.studies.bench.speed import Comparison, Measurement
     from llmsim.studies.bench.suites import Scale
 
@@ -146,12 +148,11 @@ def _shipped(requests: int | None, as_json: bool) -> None:
     found, skipped = shipped.measure_shipped(
         requests=shipped.REQUESTS if requests is None else requests, watch=ProgressBar
     )
-    if as_json:
-        print_json({"shipped": speed_tables.shipped_json(found), "skipped": skipped})
-        return
-    from llmsim.reports.terminal import plain_console
-
-    plain_console().print(speed_tables.shipped_table(found, skipped))
+    _tell(
+        {"shipped": speed_tables.shipped_json(found), "skipped": skipped},
+        speed_tables.shipped_table(found, skipped),
+        as_json,
+    )
 
 
 def _peers(requests: int | None, trace: Path | None, peer: Path | None, repeat: int, as_json: bool) -> None:
@@ -161,12 +162,7 @@ def _peers(requests: int | None, trace: Path | None, peer: Path | None, repeat: 
     names = peers.WORKLOADS[:1] if trace is None else peers.WORKLOADS
     size = peers.REQUESTS if requests is None else requests
     found = peers.beside(peers.Peer.at(peer), names, requests=size, trace=trace, repeat=repeat, watch=ProgressBar)
-    if as_json:
-        print_json({"peers": speed_tables.peers_json(found)})
-        return
-    from llmsim.reports.terminal import plain_console
-
-    plain_console().print(speed_tables.peers_table(found, trace is None))
+    _tell({"peers": speed_tables.peers_json(found)}, speed_tables.peers_table(found, trace is None), as_json)
 
 
 def _decisions(requests: int | None, as_json: bool) -> None:
@@ -174,12 +170,7 @@ def _decisions(requests: int | None, as_json: bool) -> None:
     from llmsim.studies.bench import decisions, speed_tables
 
     found = decisions.decisions(decisions.REQUESTS if requests is None else requests, watch=ProgressBar)
-    if as_json:
-        print_json({"decisions": speed_tables.decisions_json(found)})
-        return
-    from llmsim.reports.terminal import plain_console
-
-    plain_console().print(speed_tables.decisions_table(found))
+    _tell({"decisions": speed_tables.decisions_json(found)}, speed_tables.decisions_table(found), as_json)
 
 
 def _traces(rows: int | None, as_json: bool) -> None:
@@ -187,12 +178,7 @@ def _traces(rows: int | None, as_json: bool) -> None:
     from llmsim.studies.bench import reading, speed_tables
 
     found = reading.reading(reading.ROWS if rows is None else rows, watch=ProgressBar)
-    if as_json:
-        print_json({"traces": speed_tables.reading_json(found)})
-        return
-    from llmsim.reports.terminal import plain_console
-
-    plain_console().print(speed_tables.reading_table(found))
+    _tell({"traces": speed_tables.reading_json(found)}, speed_tables.reading_table(found), as_json)
 
 
 def _against(
@@ -208,9 +194,18 @@ def _against(
     other = Version.at(path)
     scenarios, skipped = suites.scenarios(chosen, trace, requests, skip=not named)
     found = against(other, list(scenarios), requests=requests, trace=trace, processes=processes, watch=ProgressBar)
+    _tell(
+        {"workloads": speed_tables.against_json(found), "skipped": skipped},
+        speed_tables.against_table(found, skipped),
+        as_json,
+    )
+
+
+def _tell(found: dict[str, Any], table: RenderableType, as_json: bool) -> None:
+    """Print what was found, as JSON or as a table."""
     if as_json:
-        print_json({"workloads": speed_tables.against_json(found), "skipped": skipped})
+        print_json(found)
         return
     from llmsim.reports.terminal import plain_console
 
-    plain_console().print(speed_tables.against_table(found, skipped))
+    plain_console().print(table)

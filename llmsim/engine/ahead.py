@@ -8,7 +8,7 @@ the next batch; if it ends by an end-of-sequence token, it does, and one token i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf, isnan
 
 from llmsim.engine.decode_batch import Batch
@@ -106,7 +106,11 @@ class StatesAhead(RequestStates):
         super().__init__(waiting, memory, batch, journal, output_tokens, policy)
         self.in_flight = InFlight()
         if self.cache is not None:
-            self.cache.count_ahead(self.in_flight.unknown)
+            self.cache.count_ahead(self._not_known_yet())
+
+    def _not_known_yet(self) -> Callable[[Request, int], int]:
+        """What tells how many tokens of a request are counted ahead that its cache does not know yet."""
+        return self.in_flight.unknown
 
     def start(self, stretch: Stretch) -> None:
         """Let the last of these steps be in flight; all others have ended."""

@@ -7,34 +7,21 @@ token; else its next step is computed in vain if it has ended.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from llmsim.engine.ahead import StatesAhead, ViewAhead
 from llmsim.engine.async_loop import AsyncLoop
-from llmsim.engine.journal import Journal, TokenTimes
-from llmsim.engine.memory import KVMemory
-from llmsim.engine.speculation.batch import SpeculatingBatch
+from llmsim.engine.journal import TokenTimes
 from llmsim.engine.speculation.loop import SpeculatingView
 from llmsim.engine.speculation.states import Speculating
 from llmsim.request import Request, RequestView
-from llmsim.waiting import WaitingQueue
 
 
 class SpeculatingStatesAhead(StatesAhead, Speculating):
     """States of requests that speculate, and count tokens in flight as emitted."""
 
-    def __init__(
-        self,
-        waiting: WaitingQueue,
-        memory: KVMemory,
-        batch: SpeculatingBatch,
-        journal: Journal,
-        output_tokens: Sequence[int],
-        policy: str,
-    ) -> None:
-        super().__init__(waiting, memory, batch, journal, output_tokens, policy)
-        if self.cache is not None:
-            self.cache.count_ahead(lambda request, ahead: 0)  # paces tell what is known
+    def _not_known_yet(self) -> Callable[[Request, int], int]:
+        return lambda request, ahead: 0  # paces tell what is known
 
     def _surely_ends(self, request: Request) -> bool:
         counter, pace = request.counter, request.pace
