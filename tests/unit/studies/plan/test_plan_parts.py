@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmsim import experiment
 from llmsim.errors import InputError
+from llmsim.experiment.run_scenario import asked_requests
 from llmsim.latency.hardware import gpu_file
 from llmsim.latency.host import Host
 from llmsim.latency.sources.constant import Constant
@@ -21,12 +23,12 @@ from llmsim.metrics.slo import Slo
 from llmsim.metrics.summary import Summary
 from llmsim.record import Timelines
 from llmsim.reports.plots.plan_plot import frontier, pareto_figure
-from llmsim.scenario import Scenario
+from llmsim.scenario import Scenario, load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.statistics.shares import Clusters
 from llmsim.studies.plan import CARRIES, FAILS, UNDECIDED, Answer, Candidate, Evaluation, Evaluator, Rules, boundary
 from llmsim.studies.plan.binding import binding_of
-from llmsim.studies.plan.measured_runs import MeasuredPoint
+from llmsim.studies.plan.measured_runs import MeasuredPoint, measure
 from llmsim.studies.plan.plan_question import read_plan
 from llmsim.studies.plan.plan_sentences import in_words
 from llmsim.studies.plan.targets import Target, parse_target, value
@@ -54,6 +56,23 @@ def test_the_boundary_is_found_with_few_looks(threshold, start):
     assert len(looked) == len(set(looked)) <= 13
 
 
+CROWDED = """\
+name = "crowded"
+seed = 5
+[workload]
+requests = 80
+arrivals = { process = "poisson", rate_per_s = 200.0 }
+lengths = { source = "lognormal", prompt_mean_tokens = 200.0, output_mean_tokens = 20.0 }
+[cluster]
+latency = "roofline"
+[patience.first_token]
+mean_s = 0.5
+[retries]
+max_attempts = 3
+[slo]
+ttft_s = 0.2
+tbt_s = 0.1
+"""
 RULES = Rules(confidence=0.95, least_seeds=4, most_seeds=16, first_requests=1000, most_requests=20_000)
 TARGET = Target("slo.attainment", at_least=True, bound=0.99)
 
@@ -429,3 +448,17 @@ def test_a_gpu_of_ones_own_is_found_by_its_file_and_priced_by_any_of_its_names(t
     assert prices(**{file: 1.5, "h100-sxm-80gb": 2.5}) == {"mine": 1.5, "h100-sxm-80gb": 2.5}
     with pytest.raises(InputError, match="no candidate has h200"):
         prices(h200=1.0)
+
+
+def test_a_request_that_is_tried_again_counts_once_in_any_percentile(tmp_path):
+    path = tmp_path / "little.toml"
+    path.write_text(CROWDED)
+    scenario, target = load_scenario(path), Target("ttft_s.p70", at_least=False, bound=9.0)
+    result = experiment.run(scenario)
+    window = experiment.make_window(scenario)
+    asked = asked_requests(result, window)
+    assert len(result.delivered) > len(asked.counted) == 80
+    found = measure(scenario, [target], finite=True).values["ttft_s.p70"]
+    assert found == value("ttft_s.p70", result.score, asked.counted, asked.first_scheduled_s)
+    attempts = value("ttft_s.p70", result.score, result.delivered, result.record.requests["first_scheduled_s"])
+    assert found != attempts
