@@ -1,9 +1,35 @@
-"""`python -m llmsim` is `llmsim`."""
+"""`python -m llmsim`, and the command `llmsim`: Ctrl-C is heard before anything else is imported."""
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from llmsim.cli import main
+from llmsim.ctrl_c import heard
 
-sys.exit(main())
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the command line and return its exit code; one line for Ctrl-C while it is loaded, or as it ends."""
+    try:
+        with heard() as ctrl_c:
+            try:
+                from llmsim.cli import main as command
+
+                code = command()
+            except Exception:
+                if not ctrl_c.pressed:
+                    raise
+                raise KeyboardInterrupt from None
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done: Python's own end is not worth a traceback
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    exec("")  # if Ctrl-C came within an exec, handled or not, Python ends itself by a signal, unless another follows
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Annotated, Any
 
@@ -35,6 +32,7 @@ from llmsim.cli import (
     trace,
     validate,
 )
+from llmsim.ctrl_c import CtrlC, heard
 from llmsim.errors import Interrupted, LlmsimError
 
 app = typer.Typer(
@@ -87,20 +85,20 @@ app.add_typer(trace.app, name="trace")
 BAD_INPUT = 2
 INTERRUPTED = 130
 OUT_OF_MEMORY = "out of memory, ask for fewer requests or instances"
-SOON_S = 0.05
-NOTHING_WRITTEN = "interrupted; nothing was written"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 and one line for bad input, 130 for Ctrl-C."""
-    try:
-        with _ctrl_c_is_heard():
-            return _main(arguments)
-    except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # click's word for it
-            return _nothing_left_to_tell()
-        # of code that is not ours, somewhere where none was expected
-        return _fail("a policy or plug-in ended the program (sys.exit); nothing was written", BAD_INPUT)
+    with heard() as ctrl_c:
+        try:
+            return _main(arguments, ctrl_c)
+        except SystemExit as error:
+            if isinstance(error.__context__, BrokenPipeError):  # click's word for it
+                return _nothing_left_to_tell()
+            if ctrl_c.pressed:
+                return _interrupted()
+            # of code that is not ours, somewhere where none was expected
+            return _fail("a policy or plug-in ended the program (sys.exit); nothing is half-written", BAD_INPUT)
 
 
 @cache
@@ -109,46 +107,37 @@ def _command() -> Callable[..., Any]:
     return typer.main.get_command(app)
 
 
-@contextmanager
-def _ctrl_c_is_heard() -> Iterator[None]:
-    """Raise again a Ctrl-C that came where Python can only forget it, such as while an object is cleared away."""
-    before = sys.unraisablehook
-
-    def told(lost: sys.UnraisableHookArgs) -> None:
-        if issubclass(lost.exc_type, KeyboardInterrupt):
-            again = threading.Timer(SOON_S, _thread.interrupt_main)  # here it would be forgotten, too
-            again.daemon = True
-            again.start()
-        else:
-            before(lost)
-
-    sys.unraisablehook = told
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
-
-
-def _main(arguments: Sequence[str] | None) -> int:
+def _main(arguments: Sequence[str] | None, ctrl_c: CtrlC) -> int:
     try:
         code = _command()(args=arguments, prog_name="llmsim", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail(NOTHING_WRITTEN, INTERRUPTED)
+        sys.stdout.flush()  # a full disk, or a reader that has gone, is told here rather than by Python's end
     except BrokenPipeError:
         return _nothing_left_to_tell()
-    except (LlmsimError, MemoryError, OSError) as error:
-        if output.verbose():
-            traceback.print_exc()
-        return _fail(_in_words(error), INTERRUPTED if isinstance(error, Interrupted) else BAD_INPUT)
+    except Interrupted as error:
+        return _fail(str(error), INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
     except Exception as error:
-        usage = getattr(error, "format_message", None)  # click's; its home depends on Typer
-        interrupted = isinstance(error.__cause__, KeyboardInterrupt)  # while a class was being made
-        if usage is None and not interrupted:
-            raise
-        return _fail(usage(), BAD_INPUT) if usage else _fail(NOTHING_WRITTEN, INTERRUPTED)
+        return _interrupted() if ctrl_c.pressed else _told(error)
     if code == INTERRUPTED:  # newer Typer turns Ctrl-C into this code
-        return _fail(NOTHING_WRITTEN, INTERRUPTED)
+        return _interrupted()
     return code if isinstance(code, int) else 0
+
+
+def _interrupted() -> int:
+    return _fail("interrupted; nothing is half-written", INTERRUPTED)
+
+
+def _told(error: Exception) -> int:
+    """Tell bad input in one line; what is a bug of ours is raised again."""
+    if isinstance(error, LlmsimError | MemoryError | OSError):
+        if output.verbose():
+            traceback.print_exception(error)
+        return _fail(_in_words(error), BAD_INPUT)
+    usage = getattr(error, "format_message", None)  # click's; its home depends on Typer
+    if usage is None:
+        raise error
+    return _fail(usage(), BAD_INPUT)
 
 
 def _nothing_left_to_tell() -> int:

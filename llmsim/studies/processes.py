@@ -19,18 +19,19 @@ R = TypeVar("R")
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let Ctrl-C wait for the end of this: in the midst of it, it would be lost, or leave a process half started."""
-    heard = threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT))
-    if not heard:  # other threads never are told, and a process that ignores it goes on to
+    before = signal.getsignal(signal.SIGINT)
+    # other threads never are told, and a process that ignores it goes on to
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield
         return
     noted: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
     if noted:
-        raise KeyboardInterrupt
+        before(signal.SIGINT, None)
 
 
 class _Pool(ProcessPoolExecutor):

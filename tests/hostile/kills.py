@@ -116,7 +116,7 @@ class Kills:
             _lay_out(place)
             killed = self._started(kind, place, most)
             how = self._disturb(kind, killed, expected, share)
-            faults = _of_the_end(kind, killed, place / "out")
+            faults = _of_the_end(kind, killed, expected.place)
             if kind.victim == DISK:
                 victims.grow(place)
             again = self._started(kind.alone, place)
@@ -207,14 +207,19 @@ def _points(place: Path) -> int:
     return len(list((place / "out" / "points").glob("*.json")))
 
 
-def _of_the_end(kind: Kind, killed: Running, out: Path) -> list[str]:
+def _of_the_end(kind: Kind, killed: Running, expected: Path) -> list[str]:
     """Say what must not be once a command was disturbed."""
+    out = killed.place / "out"
     found = [f"process {pid} goes on" for pid in killed.left_behind()]
     if "Traceback" in killed.said:
         found.append(f"a traceback: {killed.said[killed.said.index('Traceback') :][:1500]}")
-    # Python ends itself by SIGINT, 130 to a shell, where that came while a class was being made
     if killed.code not in (0, 2, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):
         found.append(f"exit code {killed.code}: {killed.said[-200:]}")
+    # no signal is sent before our code runs; Python's own end, once all is done, is the one moment that is not ours
+    if killed.code == -signal.SIGINT and (unfinished := differences(expected, killed.place)):
+        found.append(f"ended by SIGINT before it was done: {unfinished[0]}; it said {killed.said[-200:]!r}")
+    if killed.code == 130 and not killed.said.rpartition("\n")[2].startswith("error: interrupted"):
+        found.append(f"says not that it was interrupted: {killed.said[-200:]}")
     if killed.code == 2 and not any(line.startswith("error: ") for line in killed.said.splitlines()[-1:]):
         found.append(f"says no error: {killed.said[-200:]}")
     if kind.words[0] != "sweep" and out.exists() and not (out / "seal.json").is_file():

@@ -36,6 +36,7 @@ class Running:
                 if fresh:
                     os.execve(sys.executable, [sys.executable, "-m", "llmsim", *words], ENVIRONMENT)
                 code = _main(words)
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
             except BaseException:
                 import traceback
 

@@ -246,7 +246,7 @@ def test_ctrl_c_that_python_would_forget_is_heard(capsys, monkeypatch):
     monkeypatch.setattr("llmsim.cli.output.be_verbose", clear)
     before = sys.unraisablehook
     assert main(["list", "gpus"]) == 130
-    assert capsys.readouterr().err == "error: interrupted; nothing was written\n"
+    assert capsys.readouterr().err == "error: interrupted; nothing is half-written\n"
     assert sys.unraisablehook is before
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from llmsim import experiment
 from llmsim.cli import main
 from llmsim.engine.recorder import Recorder
+from llmsim.errors import LlmsimError
 from llmsim.reports import plots
 from llmsim.request import Request
 
@@ -233,23 +235,26 @@ def test_a_run_too_large_for_the_machine_is_told_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
 
 
-@pytest.mark.parametrize("while_a_class_is_made", [False, True])
+@pytest.mark.parametrize("told_as", [KeyboardInterrupt, RuntimeError, LlmsimError, SystemExit])
 def test_ctrl_c_leaves_nothing_behind(
     small: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    while_a_class_is_made: bool,
+    told_as: type[BaseException],
 ) -> None:
+    """Also where a library, or Python while a class is made, turns it into an error of another kind."""
+
     def interrupted(*_: object, **__: object) -> None:
-        if while_a_class_is_made:  # as Python itself does
-            raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
-        raise KeyboardInterrupt
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise told_as("Error calling __set_name__") from None
 
     monkeypatch.setattr(experiment, "run", interrupted)
 
     assert main(["run", small, "--out", "out"]) == 130
-    assert capsys.readouterr().err.strip() == "error: interrupted; nothing was written"
+    assert capsys.readouterr().err.strip() == "error: interrupted; nothing is half-written"
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
 
 

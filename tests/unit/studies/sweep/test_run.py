@@ -83,7 +83,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "llmsim.cli", "sweep", *map(str, arguments)]
+    words = [sys.executable, "-m", "llmsim", "sweep", *map(str, arguments)]
     return subprocess.Popen(
         words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options
     )

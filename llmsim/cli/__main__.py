@@ -1,9 +1,0 @@
-"""`python -m llmsim.cli` is `llmsim`."""
-
-from __future__ import annotations
-
-import sys
-
-from llmsim.cli import main
-
-sys.exit(main())
