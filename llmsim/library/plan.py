@@ -33,7 +33,7 @@ class PlanResult(Shown):
     @property
     def table(self) -> pd.DataFrame:
         """One row for each cluster and load that was tried."""
-        return pd.DataFrame(list(planning.evaluation_rows(self.planned)))
+        return pd.DataFrame([row.to_dict() for row in planning.evaluation_rows(self.planned)])
 
     def show(self) -> None:
         """Print the answer of ``llmsim plan``."""
@@ -91,4 +91,4 @@ def keep_plan(planned: AnsweredPlan, scratch: Path, formats: Sequence[str] = ("p
         plots.pareto_figure(rows, find=planned.question.table.find, caption=told), scratch / "pareto.png", formats
     )
     if planned.tornado is not None:
-        plots.save(plots.tornado_figure(planned.tornado.to_dict(), caption=told), scratch / "tornado.png", formats)
+        plots.save(plots.tornado_figure(planned.tornado, caption=told), scratch / "tornado.png", formats)

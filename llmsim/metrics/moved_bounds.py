@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -100,19 +100,50 @@ def of_slo(asked: Requests, kept: Distributions, name: str | None = None) -> Mov
     return MovedBounds.of(values_s, bounds_s, unseen)
 
 
-def pooled_bounds(runs: Sequence[MovedBounds]) -> dict[str, Any]:
-    """All runs together, as plain values for JSON.
+@dataclass(frozen=True, slots=True)
+class PooledCell:
+    """Requests of all runs that miss one combination of bounds."""
 
-    At each combination of bounds: requests that miss, squared sizes of their clusters, the largest, how many of equal
-    size they are worth (`statistics.shares.Pooled`).
-    """
-    cells: list[list[float] | None] = []
-    for of_runs in zip(*(run.cells for run in runs), strict=True):
-        known = [one for one in of_runs if one is not None]
-        if len(known) < len(runs):
-            cells.append(None)
-            continue
-        one = pooled(known)
-        cells.append([one.events, int(one.squares), one.largest, round(one.effective, DIGITS)])
-    of = sum(next((one.of for one in run.cells if one is not None), 0) for run in runs)
-    return {"bounds": {name: list(steps) for name, steps in runs[0].bounds.items()}, "of": of, "cells": cells}
+    events: int
+    squares: int  #: sum of the squared sizes of their clusters
+    largest: int  #: cluster
+    effective: float  #: clusters of equal size that they are worth (`statistics.shares.Pooled`)
+
+
+@dataclass(frozen=True, slots=True)
+class PooledBounds:
+    """`MovedBounds` of all runs together."""
+
+    bounds: Mapping[str, tuple[float, ...]]
+    of: int  #: requests
+    cells: tuple[PooledCell | None, ...]  #: None: in some run more than `MOST_MISSING` miss
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[MovedBounds]) -> Self:
+        """Pool runs whose bounds have the same steps."""
+        cells = tuple(_pooled(cells) for cells in zip(*(run.cells for run in runs), strict=True))
+        of = sum(next((one.of for one in run.cells if one is not None), 0) for run in runs)
+        return cls(runs[0].bounds, of, cells)
+
+    def asked_only(self) -> Self:
+        """What is known at the bounds that were asked for."""
+        return replace(self, bounds={}, cells=(self.cells[len(self.cells) // 2],))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, as `from_dict` and ``what_if.js`` read them."""
+        cells = [None if one is None else list(astuple(one)) for one in self.cells]
+        return {"bounds": {name: list(steps) for name, steps in self.bounds.items()}, "of": self.of, "cells": cells}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        bounds = {name: tuple(steps) for name, steps in values["bounds"].items()}
+        return cls(bounds, values["of"], tuple(None if one is None else PooledCell(*one) for one in values["cells"]))
+
+
+def _pooled(of_runs: Sequence[Clusters | None]) -> PooledCell | None:
+    known = [one for one in of_runs if one is not None]
+    if len(known) < len(of_runs):
+        return None
+    one = pooled(known)
+    return PooledCell(one.events, int(one.squares), one.largest, round(one.effective, DIGITS))

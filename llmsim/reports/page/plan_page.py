@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from llmsim.reports.page.html import Html, element
 from llmsim.reports.page.run_page import scenario_table
 from llmsim.reports.page.stored import stored
 from llmsim.reports.page.timeline import SCRIPT
-from llmsim.reports.page.what_if import Option, Target, WhatIf
-from llmsim.statistics import OVERLOADED, TOO_SHORT, UNSERVED
+from llmsim.reports.page.what_if import Option, WhatIf
 from llmsim.studies.plan import PLAN_FILE
 from llmsim.studies.plan.binding import Binding
-from llmsim.studies.plan.loads import RATE, USERS
+from llmsim.studies.plan.other_bounds import JudgedCluster, OtherBounds
 from llmsim.studies.plan.plan_folder import OTHER_BOUNDS
+from llmsim.studies.plan.plan_rows import CandidateRow, EvaluationRow, LoadRow
 
 PICTURES = {
     "pareto.png": "Cost of a million output tokens against the speed that the median user sees, for what carries.",
@@ -31,11 +31,12 @@ HEADS = ("GPUs of an instance", "scheduler", "inst.", "load", "found", "P", "run
 def plan_page(folder: Path) -> str:
     """Return the page of a folder that `llmsim plan` has written; InputError if it is none."""
     plan = stored(folder / PLAN_FILE)
-    sliders = what_if.section(_what_if(plan, stored(folder / OTHER_BOUNDS)))
+    rows = [EvaluationRow.from_dict(one) for one in plan["evaluations"]]
+    sliders = what_if.section(_what_if(plan, rows, OtherBounds.from_dict(stored(folder / OTHER_BOUNDS))))
     sections = [
         html.section("Another SLO, confidence or price", *sliders),
-        html.section("What was looked at", *_looked_at(plan)),
-        html.section("What binds", *_bound(plan)),
+        html.section("What was looked at", *_looked_at(rows, plan["left_out"])),
+        html.section("What binds", *_bound(plan["candidates"])),
         html.section("Pictures", *html.pictures(folder, PICTURES)),
         html.section("The scenario", scenario_table(plan["scenario"])),
         html.section("The plan", html.pairs((key, value_text(value)) for key, value in plan["plan"].items())),
@@ -74,50 +75,36 @@ def _with_model_error(certainty: Mapping[str, Any] | None) -> str:
     )
 
 
-def _looked_at(plan: Mapping[str, Any]) -> Iterator[Html]:
-    yield html.table(HEADS, (_row(one) for one in plan["evaluations"]), words=2)
-    for words in plan["left_out"]:
+def _looked_at(rows: Iterable[EvaluationRow], left_out: Iterable[str]) -> Iterator[Html]:
+    yield html.table(HEADS, map(_row, rows), words=2)
+    for words in left_out:
         yield element("p", f"Left out: {words}", class_="quiet")
 
 
-def _row(one: Mapping[str, Any]) -> tuple[object, ...]:
-    probability = "–" if one["probability"] is None else f"{one['probability']:.3f}"
-    tokens = one["usd_per_million_tokens"]
-    counts = (f"{one['seeds']}", f"{one['requests']:,}", f"{one['usd_per_hour']:,.2f}", number_text(tokens))
-    return (_hardware(one), one["scheduler"], one["instances"], _load(one), _said(one), probability, *counts)
+def _row(row: EvaluationRow) -> tuple[object, ...]:
+    probability = "–" if row.probability is None else f"{row.probability:.3f}"
+    costs = (f"{row.usd_per_hour:,.2f}", number_text(row.usd_per_million_tokens))
+    counts = (f"{row.seeds}", f"{row.requests:,}")
+    cluster = (row.candidate.hardware, row.candidate.scheduler, row.instances)
+    return (*cluster, str(row.load), row.outcome, probability, *counts, *costs)
 
 
-def _said(one: Mapping[str, Any]) -> str:
-    """Overloaded, too short, or the answer."""
-    kind = str(one["reason"]).partition(":")[0]
-    return kind if kind in (OVERLOADED, TOO_SHORT, UNSERVED) else str(one["answer"])
-
-
-def _hardware(one: Mapping[str, Any]) -> str:
-    size = one["tensor_parallel_size"]
-    return str(one.get("unit") or f"{one['gpu']}{f' TP{size}' if size > 1 else ''}")
-
-
-def _load(one: Mapping[str, Any]) -> str:
-    return f"{one[RATE]:g}/s" if RATE in one else f"{one[USERS]:g} users"
-
-
-def _bound(plan: Mapping[str, Any]) -> Iterator[Html]:
+def _bound(candidates: Iterable[Mapping[str, Any]]) -> Iterator[Html]:
     """What each candidate has least of, at the size or load that shows it."""
     rows = []
-    for one in plan["candidates"]:
+    for one in candidates:
         if (binds := one["binds"]) is not None:
-            shares = Binding(**{name: binds[name] for name in Binding.__slots__})
-            rows.append((f"{_group(one)}: {binds['instances']} at {_load(binds)}", str(shares)))
+            where = f"{CandidateRow.from_dict(one).name}: {binds['instances']} at {LoadRow.from_dict(binds)}"
+            rows.append((where, str(Binding.from_dict(binds))))
     yield html.pairs(rows)
 
 
-def _what_if(plan: Mapping[str, Any], beside: Mapping[str, Any]) -> WhatIf:
+def _what_if(plan: Mapping[str, Any], rows: Sequence[EvaluationRow], beside: OtherBounds) -> WhatIf:
     """What the sliders choose among: each cluster that was looked at."""
-    targets = tuple(Target(**target) for target in beside["targets"])
-    groups = {words: i for i, words in enumerate(dict.fromkeys(map(_group, plan["evaluations"])))}
-    pairs = zip(plan["evaluations"], beside["clusters"], strict=True)
-    options = tuple(_option(plan, one, cluster, groups) for one, cluster in pairs)
+    targets, by_load = beside.targets, plan["find"] == "load"
+    groups = {words: i for i, words in enumerate(dict.fromkeys(row.candidate.name for row in rows))}
+    pairs = zip(rows, beside.clusters, strict=True)
+    options = tuple(_option(row, cluster, groups[row.candidate.name], by_load=by_load) for row, cluster in pairs)
     rates = [t.metric for t in targets if t.of_slo and (is_form(t.metric) or kpi_of(t.metric).unit != "share")]
     return WhatIf(
         plan["find"],
@@ -127,36 +114,26 @@ def _what_if(plan: Mapping[str, Any], beside: Mapping[str, Any]) -> WhatIf:
         _prices(plan),
         plan["confidence"],
         plan["command"],
-        beside["given"],
+        beside.given,
         f"{rates[0]} depends on them, and was not kept for others" if rates else "",
     )
 
 
-def _option(
-    plan: Mapping[str, Any], one: Mapping[str, Any], cluster: Mapping[str, Any], groups: Mapping[str, int]
-) -> Option:
-    by_load, n = plan["find"] == "load", one["instances"]
+def _option(row: EvaluationRow, cluster: JudgedCluster, group: int, *, by_load: bool) -> Option:
+    n, load = row.instances, str(row.load)
     carry = "carries" if n == 1 else "carry"
     return Option(
-        f"{n} x {_hardware(one)} {carry} {_load(one)}",
-        _load(one) if by_load else str(n),
-        (_group(one), n, _load(one)),
-        cluster["gpus"],
-        tuple(cluster["found"]),
-        None if cluster["steady"] else _said(one),
-        groups[_group(one)],
-        _amount(one) if by_load else n,
+        f"{n} x {row.candidate.hardware} {carry} {load}",
+        load if by_load else str(n),
+        (row.candidate.name, n, load),
+        cluster.gpus,
+        cluster.found,
+        None if cluster.steady else row.outcome,
+        group,
+        float(row.load.amount) if by_load else n,
         by_load,
-        cluster["output_tokens_per_s"],
+        cluster.output_tokens_per_s,
     )
-
-
-def _amount(one: Mapping[str, Any]) -> float:
-    return float(one[RATE] if RATE in one else one[USERS])
-
-
-def _group(one: Mapping[str, Any]) -> str:
-    return f"{_hardware(one)}, {one['scheduler']}"
 
 
 def _prices(plan: Mapping[str, Any]) -> dict[str, float]:

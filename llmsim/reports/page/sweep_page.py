@@ -10,16 +10,17 @@ from typing import Any
 
 from llmsim.experiment import ANSWERS, P99S_MARKED
 from llmsim.latency.hardware import load_gpu
-from llmsim.metrics.moved_bounds import pooled_bounds
+from llmsim.metrics.moved_bounds import PooledBounds
 from llmsim.reports.format import value_text
 from llmsim.reports.page import html, what_if
 from llmsim.reports.page.html import Html, element
 from llmsim.reports.page.run_page import VERDICT_CLASS, scenario_table
 from llmsim.reports.page.timeline import SCRIPT
-from llmsim.reports.page.what_if import Option, Target, WhatIf
+from llmsim.reports.page.what_if import Option, WhatIf
 from llmsim.reports.tables import sweep_tables
 from llmsim.scenario import Scenario
 from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED
+from llmsim.studies.plan.targets import Target
 from llmsim.studies.sweep import CURVES, HEAT_MAPS, Kept, read_kept
 from llmsim.studies.sweep.cheapest import CONFIDENCE, MET, gpus_of
 from llmsim.studies.sweep.sweep_folder import Beside
@@ -110,7 +111,7 @@ def _what_if(kept: Kept) -> Iterator[Html]:
         yield element("p", f"None: {NO_SLIDERS if kept.finished else 'the sweep has not ended'}.", class_="quiet")
         return
     scenarios = [Scenario.model_validate_json(json.dumps(one)) for one in first]
-    targets = (Target("slo.attainment", True, MET, 1 - MET, of_slo=True),)
+    targets = (Target("slo.attainment", True, MET),)
     fields = [field for axis in kept.said["axes"] for field in axis["fields"]]
     options = [
         _option(kept.rows[i * seeds : (i + 1) * seeds], points[i], scenario, fields)
@@ -130,7 +131,7 @@ def _option(
     values = [value_text(rows[0][field]) for field in fields]
     name = ", ".join(f"{field}={value}" for field, value in zip(fields, values, strict=True))
     doubts = {row["verdict.answer"] for row in rows} - {STEADY}
-    found = pooled_bounds([one.moved for one in point if one.moved is not None])
+    found = PooledBounds.of_runs([one.moved for one in point if one.moved is not None])
     return Option(name, name, tuple(values), gpus_of(scenario), (found,), min(doubts, default=None))
 
 

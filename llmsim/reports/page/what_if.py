@@ -11,6 +11,8 @@ from llmsim.metrics.catalogue import kpi_of
 from llmsim.reports.format import kpi_text, number_text
 from llmsim.reports.page.html import Html, element, in_script
 from llmsim.slo import bound_name
+from llmsim.studies.plan.other_bounds import OfTarget
+from llmsim.studies.plan.targets import Target
 
 SCRIPT = (Path(__file__).parent / "what_if.js").read_text(encoding="utf-8")
 CONFIDENCES = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -44,17 +46,6 @@ class Knob:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What a cluster must keep, and by which slider it moves."""
-
-    metric: str
-    at_least: bool
-    bound: float
-    most_missing: float | None
-    of_slo: bool
-
-
-@dataclass(frozen=True)
 class Option:
     """A cluster at a load, or a point of a sweep, and what its runs say of other bounds."""
 
@@ -62,7 +53,7 @@ class Option:
     short: str
     cells: tuple[object, ...]  #: of the table, before cost, probability and answer
     gpus: Mapping[str, int]
-    found: tuple[Mapping[str, Any], ...]  #: one a target
+    found: tuple[OfTarget, ...]  #: one a target
     why: str | None  #: why nothing can be judged: overloaded, too short
     group: int = 0
     size: float = 0.0  #: instances, or the load
@@ -119,29 +110,27 @@ def _with_one_grid(asked: WhatIf) -> WhatIf:
 def _alike(asked: WhatIf) -> bool:
     judged = [option.found for option in asked.options if option.found]
     return all(
-        len({str(found[place].get("bounds")) for found in judged}) <= 1
+        all(found[place].bounds == judged[0][place].bounds for found in judged)
         for place, target in enumerate(asked.targets)
         if target.of_slo
     )
 
 
-def _asked_only(target: Target, found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was found at the bounds that were asked for."""
-    if not target.of_slo or "cells" not in found:
-        return found
-    return {"bounds": {}, "of": found["of"], "cells": [found["cells"][len(found["cells"]) // 2]]}
+def _asked_only(target: Target, found: OfTarget) -> OfTarget:
+    """What was found at the bounds of the SLO that were asked for."""
+    return found.asked_only() if target.of_slo else found
 
 
 def _knobs(asked: WhatIf) -> Iterator[Knob]:
     """The sliders: bounds of the SLO, of the targets, confidence, prices."""
     seen = set()
     for place, target in enumerate(asked.targets):
-        found = next((option.found[place] for option in asked.options if option.found), {})
-        for name, steps in found.get("bounds", {}).items():
+        bounds = next((option.found[place].bounds for option in asked.options if option.found), {})
+        for name, steps in bounds.items():
             key = f"slo.{name}" if target.of_slo else name
             if key not in seen:
                 seen.add(key)
-                yield _of_bound(key, tuple(steps), target)
+                yield _of_bound(key, steps, target)
         if target.metric not in seen:
             seen.add(target.metric)
             yield _of_number(target)
@@ -215,8 +204,13 @@ def _data(asked: WhatIf, knobs: Sequence[Knob]) -> dict[str, Any]:
         "command": asked.command,
         "knobs": [{name: getattr(knob, name) for name in Knob.__slots__ if name != "label"} for knob in knobs],
         "targets": [
-            {**vars(target), "knob": target.metric, "prefix": "slo." if target.of_slo else ""}
+            {**target.to_dict(), "knob": target.metric, "prefix": "slo." if target.of_slo else ""}
             for target in asked.targets
         ],
-        "options": [{name: value for name, value in vars(o).items() if name != "cells"} for o in asked.options],
+        "options": [_option_data(option) for option in asked.options],
     }
+
+
+def _option_data(option: Option) -> dict[str, Any]:
+    values = {name: value for name, value in vars(option).items() if name != "cells"}
+    return {**values, "found": [one.to_dict() for one in option.found]}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from llmsim.reports.plots.style import COLOURS, MARKERS, footer, legend_below, new_figure, tidy
+
+if TYPE_CHECKING:
+    from llmsim.studies.plan import EvaluationRow
 
 Point = tuple[float, float]
 #: points: the first candidate's markers are the largest, so that one behind another's keeps a visible rim
@@ -22,33 +25,33 @@ LOGARITHMIC_COST_RATIO = 20.0
 LABEL_DISTANCE = 0.07
 
 
-def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str, caption: str = "") -> Figure:
-    """Draw a plan's evaluations (rows of evaluations.parquet) that were steady: cost against user speed.
+def pareto_figure(rows: Sequence[EvaluationRow], *, find: str, caption: str = "") -> Figure:
+    """Draw a plan's evaluations that were steady: cost against user speed.
 
     Filled: meets the targets. The line joins those that nothing beats in both. `find` chooses the label of a point:
     its instances, or its rate.
     """
     figure = new_figure(9.0, 5.2)
     axes = figure.subplots()
-    shown = [row for row in rows if row["usd_per_million_tokens"] is not None and row["user_tokens_per_s"] is not None]
-    speeds = [row["user_tokens_per_s"] for row in shown]
-    for place, name in enumerate(names := list(dict.fromkeys(map(_name, shown)))):
-        mine = [row for row in shown if _name(row) == name]
+    shown = list(_shown(rows))
+    speeds = [one.speed for one in shown]
+    for place, name in enumerate(names := list(dict.fromkeys(one.row.candidate.name for one in shown))):
+        mine = [one for one in shown if one.row.candidate.name == name]
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         size = SMALLEST_MARKER + MARKER_STEP * (len(names) - 1 - place)
-        for row in mine:
-            face = colour if _carries(row) else "none"
-            axes.plot(*_point(row), marker, markersize=size, color=colour, markerfacecolor=face)
-        for row in _labelled(mine, find, LABEL_DISTANCE * (max(speeds) - min(speeds))):
-            label = f"{row['instances']}" if find == "instances" else _load_text(row)
-            beside = (CARRIES_BESIDE if _carries(row) else FAILS_BESIDE)[place % 2]
-            align = "left" if _carries(row) else "center"
-            axes.annotate(label, _point(row), beside, textcoords="offset points", ha=align, fontsize=8, color=colour)
+        for one in mine:
+            face = colour if one.row.carries else "none"
+            axes.plot(one.speed, one.cost, marker, markersize=size, color=colour, markerfacecolor=face)
+        for one in _labelled(mine, find, LABEL_DISTANCE * (max(speeds) - min(speeds))):
+            label = f"{one.row.instances}" if find == "instances" else _load_text(one.row)
+            beside, align = (CARRIES_BESIDE, "left") if one.row.carries else (FAILS_BESIDE, "center")
+            at = (one.speed, one.cost)
+            axes.annotate(label, at, beside[place % 2], textcoords="offset points", ha=align, fontsize=8, color=colour)
         axes.plot([], [], marker, color=colour, label=name)
-    best = frontier([_point(row) for row in shown if _carries(row)])
+    best = frontier([(one.speed, one.cost) for one in shown if one.row.carries])
     if best:
         axes.plot(*zip(*best, strict=True), "-", color="0.6", linewidth=1, zorder=0, label="nothing better in both")
-    loads = "users" if shown and "users" in shown[0] else "requests/s"
+    loads = "users" if shown and shown[0].row.load.key == "users" else "requests/s"
     numbers = "instances" if find == "instances" else loads
     if shown:
         legend_below(axes, ncols=2)
@@ -59,27 +62,33 @@ def pareto_figure(rows: Sequence[Mapping[str, Any]], *, find: str, caption: str 
         title=f"Cost against user speed (filled: meets the targets; numbers: {numbers})",
     )
     axes.margins(0.12)
-    _scale_costs(axes, [row["usd_per_million_tokens"] for row in shown])
+    _scale_costs(axes, [one.cost for one in shown])
     return footer(figure, caption)
 
 
-def _point(row: Mapping[str, Any]) -> Point:
-    return row["user_tokens_per_s"], row["usd_per_million_tokens"]
+class _Shown(NamedTuple):
+    """An evaluation with a place in the picture."""
+
+    row: EvaluationRow
+    speed: float
+    cost: float
 
 
-def _carries(row: Mapping[str, Any]) -> bool:
-    return bool(row["answer"] == "carries")
+def _shown(rows: Sequence[EvaluationRow]) -> Iterator[_Shown]:
+    for row in rows:
+        if row.usd_per_million_tokens is not None and row.user_tokens_per_s is not None:
+            yield _Shown(row, row.user_tokens_per_s, row.usd_per_million_tokens)
 
 
-def _labelled(mine: Sequence[Mapping[str, Any]], find: str, apart: float) -> list[Mapping[str, Any]]:
+def _labelled(mine: Sequence[_Shown], find: str, apart: float) -> list[_Shown]:
     """The points of a candidate that carry, those at the edge first, and the first beyond it that does not."""
     from_edge = -1 if find == "load" else 1
-    carry = [row for row in mine if _carries(row)][::from_edge]
-    beyond = [row for row in mine if not _carries(row)][::-from_edge][:1]
-    kept: list[Mapping[str, Any]] = []
-    for row in carry:
-        if not kept or abs(row["user_tokens_per_s"] - kept[-1]["user_tokens_per_s"]) >= apart:
-            kept.append(row)
+    carry = [one for one in mine if one.row.carries][::from_edge]
+    beyond = [one for one in mine if not one.row.carries][::-from_edge][:1]
+    kept: list[_Shown] = []
+    for one in carry:
+        if not kept or abs(one.speed - kept[-1].speed) >= apart:
+            kept.append(one)
     return kept + beyond
 
 
@@ -100,11 +109,5 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return best[::-1]
 
 
-def _load_text(row: Mapping[str, Any]) -> str:
-    return f"{row['users']:g}" if "users" in row else f"{row['rate_per_s']:.4g}/s"
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    size = row["tensor_parallel_size"]
-    hardware = row.get("unit") or f"{row['gpu']}{f' TP{size}' if size > 1 else ''}"
-    return f"{hardware}, {row['scheduler']}"
+def _load_text(row: EvaluationRow) -> str:
+    return f"{row.load.amount:g}" if row.load.key == "users" else f"{row.load.amount:.4g}/s"

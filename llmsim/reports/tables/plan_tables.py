@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from llmsim.reports.terminal import plain_console, say, styled
-from llmsim.statistics import OVERLOADED, TOO_SHORT, UNSERVED
 from llmsim.studies.plan import AnsweredPlan
 from llmsim.studies.plan.evaluate import Evaluation
 from llmsim.studies.plan.loads import RATE, USERS
@@ -142,7 +141,7 @@ def _table(answer: Answer) -> Table:
 
 def _cells(answer: Answer, evaluation: Evaluation) -> tuple[str | Text, ...]:
     probability = evaluation.probability
-    chosen = styled(("carries", "bold")) if evaluation is answer.carries else _short(evaluation)
+    chosen = styled(("carries", "bold")) if evaluation is answer.carries else evaluation.outcome
     return (
         str(evaluation.instances),
         f"{evaluation.amount:g}",
@@ -154,11 +153,6 @@ def _cells(answer: Answer, evaluation: Evaluation) -> tuple[str | Text, ...]:
         _plain(answer.usd_per_million_tokens(evaluation)),
         _plain(answer.user_tokens_per_s(evaluation)),
     )
-
-
-def _short(evaluation: Evaluation) -> str:
-    kind = evaluation.reason.partition(":")[0]
-    return kind if kind in (OVERLOADED, TOO_SHORT, UNSERVED) else evaluation.answer
 
 
 def _plain(value: float | None) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,11 @@ class Binding:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {"name": self.name, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote, among other keys."""
+        return cls(**{name: values[name] for name in cls.__slots__})
 
 
 def what_binds(scenario: Scenario, files: OwnFiles) -> Binding:

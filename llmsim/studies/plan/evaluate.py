@@ -84,6 +84,11 @@ class Evaluation:
     crowded: bool = False  #: told by what one instance finishes that never lacks work, without a run of its own
 
     @property
+    def outcome(self) -> str:
+        """The answer, or why there is none to read off: overloaded, too short, nothing served."""
+        return outcome(self.answer, self.reason)
+
+    @property
     def steady(self) -> bool:
         """Whether all of its runs were steady, or whole in themselves, so that their numbers mean something."""
         return all(run.values for run in self.runs)
@@ -93,6 +98,12 @@ class Evaluation:
         if not all(metric in run.values for run in self.runs):
             return None
         return float(np.mean([run.values[metric] for run in self.runs]))
+
+
+def outcome(answer: str, reason: str) -> str:
+    """An answer in a word or two: what the runs were, where that is why, or the answer itself."""
+    kind = reason.partition(":")[0]
+    return kind if kind in (OVERLOADED, TOO_SHORT, UNSERVED) else answer
 
 
 @dataclass(frozen=True)

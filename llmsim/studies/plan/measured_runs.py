@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -44,6 +44,25 @@ class MeasuredPoint:
     evidence: Mapping[str, float | int | None]
     missed: Mapping[str, Clusters] = field(default_factory=dict)  #: by the target, in words: requests that miss it
     moved: Mapping[str, MovedBounds] = field(default_factory=dict)  #: likewise, if its bounds were others
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, which has no infinity, as `from_dict` reads them."""
+        return {
+            **{name: getattr(self, name) for name in ("seed", "requests", "answer", "reason")},
+            "values": {name: None if math.isinf(value) else value for name, value in self.values.items()},
+            "missed": {name: list(astuple(clusters)) for name, clusters in self.missed.items()},
+            "moved": {name: bounds.to_dict() for name, bounds in self.moved.items()},
+            "evidence": dict(self.evidence),
+        }
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; KeyError, TypeError or ValueError for anything else."""
+        values = {name: math.inf if value is None else float(value) for name, value in kept["values"].items()}
+        missed = {name: Clusters(*counts) for name, counts in kept["missed"].items()}
+        moved = {name: MovedBounds.from_dict(bounds) for name, bounds in kept["moved"].items()}
+        verdict, reason, evidence = kept["answer"], kept["reason"], kept["evidence"]
+        return cls(kept["seed"], kept["requests"], verdict, reason, values, evidence, missed, moved)
 
 
 @dataclass(frozen=True, slots=True)

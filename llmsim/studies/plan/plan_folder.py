@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from llmsim.experiment.result_folder import write_json
 from llmsim.experiment.seal import question, seal
-from llmsim.studies.plan.evaluate import Evaluation
-from llmsim.studies.plan.other_bounds import other_bounds
+from llmsim.studies.plan.other_bounds import OtherBounds
 from llmsim.studies.plan.plan_answers import Answer, AnsweredPlan
 from llmsim.studies.plan.plan_question import Question
+from llmsim.studies.plan.plan_rows import CandidateRow, EvaluationRow, evaluation_rows, run_rows
 from llmsim.studies.plan.plan_sentences import sentence
 
 #: the file whose presence makes a folder a plan
@@ -37,7 +35,7 @@ def to_dict(planned: AnsweredPlan) -> dict[str, Any]:
         "left_out": [*question.left_out, *planned.pruned],
         "candidates": [_answer(answer) for answer in planned.answers],
         **_beside(planned),
-        "evaluations": list(evaluation_rows(planned)),
+        "evaluations": [row.to_dict() for row in evaluation_rows(planned)],
         "scenario": question.scenario.model_dump(mode="json"),
         "plan": question.table.model_dump(mode="json"),
     }
@@ -51,7 +49,7 @@ def _beside(planned: AnsweredPlan) -> dict[str, Any]:
     if planned.tornado is not None:
         found["tornado"] = planned.tornado.to_dict()
     if planned.autoscaled is not None:
-        found["autoscaled"] = _evaluation(planned.autoscaled, planned.autoscaled.evaluations[0])
+        found["autoscaled"] = EvaluationRow.of(planned.autoscaled, planned.autoscaled.evaluations[0]).found()
     if planned.phases:
         found["phases"] = [
             {"rate_per_s": rate, "instances": None if one.carries is None else one.carries.instances}
@@ -63,12 +61,12 @@ def _beside(planned: AnsweredPlan) -> dict[str, Any]:
 def _answer(answer: Answer) -> dict[str, Any]:
     carries, neighbour = answer.carries, answer.neighbour
     return {
-        **_candidate(answer),
+        **CandidateRow.of(answer.candidate).to_dict(),
         **({} if answer.candidate.engine is None else {"engine": answer.candidate.engine}),
         "step_times": answer.candidate.step_times,
         "price_usd_per_gpu_hour": answer.candidate.price_usd_per_hour,
-        "carries": None if carries is None else _evaluation(answer, carries),
-        "neighbour": None if neighbour is None else _evaluation(answer, neighbour),
+        "carries": None if carries is None else EvaluationRow.of(answer, carries).found(),
+        "neighbour": None if neighbour is None else EvaluationRow.of(answer, neighbour).found(),
         "settled": answer.settled,
         "binds": None if answer.binding is None else {**answer.binding.to_dict(), **_bound(answer)},
     }
@@ -80,63 +78,15 @@ def _bound(answer: Answer) -> dict[str, Any]:
     return {"instances": answer.bound.instances, answer.candidate.load.key: answer.bound.amount}
 
 
-def _candidate(answer: Answer) -> dict[str, Any]:
-    cluster = answer.candidate.scenario.cluster
-    return {
-        "gpu": answer.candidate.gpu,
-        "tensor_parallel_size": cluster.tensor_parallel_size,
-        "scheduler": answer.candidate.scheduler,
-        **({"unit": answer.candidate.hardware} if answer.candidate.scenario.pool else {}),
-    }
-
-
-def _evaluation(answer: Answer, evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "instances": evaluation.instances,
-        answer.candidate.load.key: evaluation.amount,
-        "answer": evaluation.answer,
-        "probability": evaluation.probability,
-        "reason": evaluation.reason,
-        "seeds": len(evaluation.runs),
-        "requests": evaluation.runs[0].requests,
-        "usd_per_hour": answer.usd_per_hour(evaluation),
-        "usd_per_million_tokens": answer.usd_per_million_tokens(evaluation),
-        "user_tokens_per_s": answer.user_tokens_per_s(evaluation),
-    }
-
-
-def evaluation_rows(planned: AnsweredPlan) -> Iterator[dict[str, Any]]:
-    """One row for each candidate and each size or rate that was looked at."""
-    for answer in planned.answers:
-        for evaluation in answer.evaluations:
-            yield {**_candidate(answer), **_evaluation(answer, evaluation)}
-
-
-def run_rows(planned: AnsweredPlan) -> Iterator[dict[str, Any]]:
-    """One row for each run that an answer rests on; metrics of runs that were not steady are missing."""
-    for answer in planned.answers:
-        for evaluation in answer.evaluations:
-            for run in evaluation.runs:
-                yield {
-                    **_candidate(answer),
-                    "instances": evaluation.instances,
-                    answer.candidate.load.key: evaluation.amount,
-                    "seed": run.seed,
-                    "requests": run.requests,
-                    "verdict": run.answer,
-                    "reason": run.reason,
-                    **{name: number for name, number in run.values.items() if math.isfinite(number)},
-                    **{f"evidence.{name}": number for name, number in run.evidence.items()},
-                }
-
-
 def write(planned: AnsweredPlan, folder: Path) -> None:
     """Write a plan's files into an existing folder."""
     import pandas as pd
 
-    pd.DataFrame(list(evaluation_rows(planned))).to_parquet(folder / "evaluations.parquet", index=False)
+    evaluations = [row.to_dict() for row in evaluation_rows(planned)]
+    pd.DataFrame(evaluations).to_parquet(folder / "evaluations.parquet", index=False)
     pd.DataFrame(list(run_rows(planned))).to_parquet(folder / "runs.parquet", index=False)
-    (folder / OTHER_BOUNDS).write_text(json.dumps(other_bounds(planned), allow_nan=False) + "\n", encoding="utf-8")
+    others = json.dumps(OtherBounds.of(planned).to_dict(), allow_nan=False)
+    (folder / OTHER_BOUNDS).write_text(others + "\n", encoding="utf-8")
     write_json(folder / PLAN_FILE, to_dict(planned))
     seal(folder, question_of(planned.question))
 

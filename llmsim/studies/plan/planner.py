@@ -23,8 +23,7 @@ from llmsim.studies.plan.measured_runs import AS_IT_IS, Altered, MeasuredPoint, 
 from llmsim.studies.plan.plan_answers import Answer, AnsweredPlan
 from llmsim.studies.plan.plan_question import Question
 from llmsim.studies.plan.run_store import RunStore
-from llmsim.studies.plan.search import boundary
-from llmsim.studies.plan.searches import Search, by_instances, by_load
+from llmsim.studies.plan.searches import Search, at_one_size, by_instances, by_load
 from llmsim.studies.plan.tornado import Tornado, tornado
 
 #: (evaluations done, about how many there will be)
@@ -191,9 +190,7 @@ class Planner:
         candidate = self.question.autoscaled
         if candidate is None:
             return None
-        start = candidate.scenario.cluster.instances
-        ends: dict[str, Any] = {"easier": lambda n: None, "harder": lambda n: None, "between": lambda good, bad: None}
-        return self._searched(candidate, partial(boundary, start=float(start), **ends), None)
+        return self._searched(candidate, at_one_size(candidate.scenario.cluster.instances), None)
 
     def _phases(self, best: Answer | None) -> list[tuple[float, Answer]]:
         """The fewest instances for the rate of each phase, as if it stayed."""

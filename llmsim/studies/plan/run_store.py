@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
-from typing import Any
+from collections.abc import Sequence
 
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
-from llmsim.metrics.moved_bounds import MovedBounds
 from llmsim.scenario import Scenario
-from llmsim.statistics.shares import Clusters
 from llmsim.studies.kept_runs import Damaged, KeptRuns
 from llmsim.studies.plan.measured_runs import Measure, MeasuredPoint
 from llmsim.studies.sweep.point_keys import key_of
@@ -44,7 +39,7 @@ class RunStore:
             try:
                 kept = self._kept.find(key)
                 if kept is not None and kept["targets"] == self._targets:
-                    self._known[key] = _read(kept["point"])
+                    self._known[key] = MeasuredPoint.from_dict(kept["point"])
             except (Damaged, ValueError, KeyError, TypeError):  # it is made anew
                 return None
         return self._known.get(key)
@@ -52,25 +47,4 @@ class RunStore:
     def _keep(self, key: str, point: MeasuredPoint) -> None:
         self._known[key] = point
         if self._kept is not None:
-            self._kept.keep(key, {"targets": self._targets, "point": _plain(point)})
-
-
-def _plain(point: MeasuredPoint) -> dict[str, Any]:
-    values = {name: None if math.isinf(value) else value for name, value in point.values.items()}
-    missed = {name: list(astuple(clusters)) for name, clusters in point.missed.items()}
-    moved = {name: bounds.to_dict() for name, bounds in point.moved.items()}
-    names = ("seed", "requests", "answer", "reason")
-    return {name: getattr(point, name) for name in names} | {
-        "values": values,
-        "missed": missed,
-        "moved": moved,
-        "evidence": dict(point.evidence),
-    }
-
-
-def _read(kept: Mapping[str, Any]) -> MeasuredPoint:
-    values = {name: math.inf if value is None else float(value) for name, value in kept["values"].items()}
-    missed = {name: Clusters(*counts) for name, counts in kept["missed"].items()}
-    point = MeasuredPoint(kept["seed"], kept["requests"], kept["answer"], kept["reason"], values, kept["evidence"])
-    moved = {name: MovedBounds.from_dict(bounds) for name, bounds in kept["moved"].items()}
-    return replace(point, missed=missed, moved=moved)
+            self._kept.keep(key, {"targets": self._targets, "point": point.to_dict()})

@@ -51,6 +51,15 @@ class _Steps:
         return size
 
 
+def at_one_size(instances: int) -> Search:
+    """One size alone: those that a rule of autoscaling begins with."""
+
+    def search(holds: Callable[[float], bool]) -> tuple[float | None, float | None]:
+        return (float(instances), None) if holds(float(instances)) else (None, float(instances))
+
+    return search
+
+
 def by_load(question: Question, size: int, most: Most | None) -> Search:
     """The largest load of so many instances: from what one can do at most, if that is known."""
     load = question.load

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -106,6 +107,16 @@ class Target:
     def kept(self, value: float) -> bool:
         """Whether a value keeps the bound; what was not reached does not."""
         return math.isfinite(value) and (value >= self.bound if self.at_least else value <= self.bound)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, what follows from the bound among them."""
+        return {
+            "metric": self.metric,
+            "at_least": self.at_least,
+            "bound": self.bound,
+            "most_missing": self.most_missing,
+            "of_slo": self.of_slo,
+        }
 
     def __str__(self) -> str:
         return f"{self.metric} {'>=' if self.at_least else '<='} {self.bound:g}"

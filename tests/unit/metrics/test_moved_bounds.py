@@ -11,7 +11,7 @@ from llmsim import experiment
 from llmsim.experiment.run_scenario import asked_requests
 from llmsim.metrics import slo
 from llmsim.metrics.distributions import Distributions
-from llmsim.metrics.moved_bounds import MOST_MISSING, MovedBounds, around, of_slo, pooled_bounds
+from llmsim.metrics.moved_bounds import MOST_MISSING, MovedBounds, PooledBounds, around, of_slo
 from llmsim.metrics.scored import Requests
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.window import Window
@@ -71,10 +71,13 @@ def test_runs_together_have_the_requests_of_all(requests: Requests) -> None:
     moved = of_slo(requests, Distributions.of(requests))
     assert moved is not None
     assert moved.asked is not None
-    both = pooled_bounds([moved, moved])
+    both = PooledBounds.of_runs([moved, moved])
+    (asked,) = both.asked_only().cells
 
-    assert both["of"] == 2 * len(requests.counted)
-    assert both["cells"][len(moved.cells) // 2][:2] == [2 * moved.asked.events, 2 * moved.asked.squares]
+    assert both.of == 2 * len(requests.counted)
+    assert asked is not None
+    assert (asked.events, asked.squares) == (2 * moved.asked.events, 2 * moved.asked.squares)
+    assert PooledBounds.from_dict(both.to_dict()) == both
 
 
 def test_deadlines_of_tokens_stay_as_they_are(requests: Requests) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -30,6 +31,7 @@ from llmsim.studies.plan import CARRIES, FAILS, UNDECIDED, Answer, Candidate, Ev
 from llmsim.studies.plan.binding import binding_of
 from llmsim.studies.plan.measured_runs import MeasuredPoint, measure
 from llmsim.studies.plan.plan_question import read_plan
+from llmsim.studies.plan.plan_rows import CandidateRow, EvaluationRow, LoadRow
 from llmsim.studies.plan.plan_sentences import in_words
 from llmsim.studies.plan.targets import Target, parse_target, value
 from llmsim.testing import serve, workload
@@ -362,12 +364,21 @@ def test_the_frontier_is_what_nothing_beats_in_both():
     assert frontier([]) == []
 
 
+H100 = CandidateRow("h100", 1, "fcfs")
+
+
+def tried(rate_per_s=9.0, instances=1, answer="carries", usd=1.0, speed=40.0, candidate=H100):
+    """A row of what a plan looked at; `usd` are of a million tokens, `speed` tokens per second."""
+    load = LoadRow("rate_per_s", rate_per_s)
+    return EvaluationRow(candidate, instances, load, answer, 1.0, "", 2, 100, 4.0, usd, speed)
+
+
 def test_the_picture_has_a_point_for_each_steady_evaluation():
-    row = {"gpu": "h100", "tensor_parallel_size": 2, "scheduler": "fcfs", "instances": 3, "rate_per_s": 9.0}
+    two = CandidateRow("h100", 2, "fcfs")
     rows = [
-        {**row, "answer": "carries", "usd_per_million_tokens": 1.0, "user_tokens_per_s": 40.0},
-        {**row, "instances": 4, "answer": "fails", "usd_per_million_tokens": 2.0, "user_tokens_per_s": 50.0},
-        {**row, "instances": 5, "answer": "fails", "usd_per_million_tokens": None, "user_tokens_per_s": None},
+        tried(instances=3, candidate=two),
+        tried(instances=4, answer="fails", usd=2.0, speed=50.0, candidate=two),
+        tried(instances=5, answer="fails", usd=None, speed=None, candidate=two),
     ]
     (axes,) = pareto_figure(rows, find="instances").axes
 
@@ -384,12 +395,7 @@ def test_the_picture_has_a_point_for_each_steady_evaluation():
     ],
 )
 def test_labels_are_of_what_carries_and_of_its_neighbour_that_does_not(find, answers, said):
-    row = {"gpu": "h100", "tensor_parallel_size": 1, "scheduler": "fcfs"}
-    rows = [
-        row | {"instances": n, "rate_per_s": n, "answer": answer, "usd_per_million_tokens": 30.0**n}
-        | {"user_tokens_per_s": 10.0 * n}
-        for n, answer in enumerate(answers, start=1)
-    ]  # fmt: skip
+    rows = [tried(n, n, answer, 30.0**n, 10.0 * n) for n, answer in enumerate(answers, start=1)]
     (axes,) = pareto_figure(rows, find=find).axes
 
     assert {text.get_text() for text in axes.texts} == said
@@ -397,22 +403,25 @@ def test_labels_are_of_what_carries_and_of_its_neighbour_that_does_not(find, ans
 
 
 def test_labels_of_neighbours_do_not_pile_up():
-    row = {"gpu": "h100", "tensor_parallel_size": 1, "scheduler": "fcfs", "instances": 1, "answer": "carries"}
     speeds = {1.0: 90.0, 2.0: 50.0, 2.1: 49.5}
-    rows = [
-        row | {"rate_per_s": rate, "usd_per_million_tokens": 1 / rate, "user_tokens_per_s": speed}
-        for rate, speed in speeds.items()
-    ]
+    rows = [tried(rate, usd=1 / rate, speed=speed) for rate, speed in speeds.items()]
     (axes,) = pareto_figure(rows, find="load").axes
 
     assert {text.get_text() for text in axes.texts} == {"2.1/s", "1/s"}
 
 
+@pytest.mark.parametrize("unit", [None, "(1P + 3D) h100"])
+def test_a_row_is_read_as_it_was_written(unit):
+    row = tried(instances=3, candidate=CandidateRow("h100", 2, "fcfs", unit))
+
+    assert EvaluationRow.from_dict(json.loads(json.dumps(row.to_dict()))) == row
+    assert row.candidate.name == f"{unit or 'h100 TP2'}, fcfs"
+
+
 def test_two_candidates_at_one_point_are_both_seen():
     """Two that cost the same and serve alike: the one drawn first has the larger marker, and labels stand apart."""
-    row = {"gpu": "h100", "tensor_parallel_size": 1, "instances": 6, "rate_per_s": 9.0, "answer": "carries"}
-    same = {**row, "usd_per_million_tokens": 1.0, "user_tokens_per_s": 40.0}
-    (axes,) = pareto_figure([{**same, "scheduler": name} for name in ("fcfs", "static")], find="instances").axes
+    rows = [tried(instances=6, candidate=CandidateRow("h100", 1, name)) for name in ("fcfs", "static")]
+    (axes,) = pareto_figure(rows, find="instances").axes
     under, over = [line.get_markersize() for line in axes.lines if list(line.get_xdata()) == [40.0]][:2]
 
     assert under > over

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,10 +81,11 @@ def test_of_a_largest_load_costs_are_of_that() -> None:
 
 
 def test_the_picture_has_a_row_for_each_assumption_and_marks_what_carries_nothing() -> None:
-    values = drawn().to_dict()
-    values["bars"][0]["high"]["usd_per_hour"] = None
-    (axes,) = tornado_figure(values).axes
+    found = drawn()
+    first = replace(found.bars[0], high=replace(found.bars[0].high, usd_per_hour=None))
+    found = replace(found, bars=(first, *found.bars[1:]))
+    (axes,) = tornado_figure(found).axes
     said = [text.get_text() for text in axes.texts]
 
-    assert [label.get_text() for label in axes.get_yticklabels()] == [bar["assumption"] for bar in values["bars"]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [bar.assumption for bar in found.bars]
     assert any(text.endswith("(carries nothing)") for text in said)
