@@ -25,10 +25,10 @@ from llmsim.engine.loop import Loop
 from llmsim.engine.memory import KVMemory
 from llmsim.engine.recorder import Recorder
 from llmsim.engine.request_states import RequestStates
-from llmsim.engine.speculation.ahead import SpeculatingStatesAhead, SpeculatingViewAhead, SpeculativeAsyncLoop
+from llmsim.engine.speculation.ahead import SpeculatingStatesAhead, SpeculatingViewAhead
 from llmsim.engine.speculation.batch import DrawsOf, SpeculativeBatch
 from llmsim.engine.speculation.blocks import Reservation
-from llmsim.engine.speculation.loop import SpeculatingView, SpeculativeLoop
+from llmsim.engine.speculation.loop import AdaptingLoop, SpeculatingView
 from llmsim.engine.speculation.rule import Speculation
 from llmsim.engine.speculation.states import Speculating
 from llmsim.engine.speculation.steps import SpeculativeStepTimes
@@ -69,8 +69,8 @@ class Kinds(NamedTuple):
 KINDS = {
     (False, False): Kinds(RequestStates, View, Loop, BetweenSteps),
     (True, False): Kinds(StatesAhead, ViewAhead, AsyncLoop, BetweenStepsAhead),
-    (False, True): Kinds(Speculating, SpeculatingView, SpeculativeLoop, BetweenSteps),
-    (True, True): Kinds(SpeculatingStatesAhead, SpeculatingViewAhead, SpeculativeAsyncLoop, BetweenStepsAhead),
+    (False, True): Kinds(Speculating, SpeculatingView, Loop, BetweenSteps),
+    (True, True): Kinds(SpeculatingStatesAhead, SpeculatingViewAhead, AsyncLoop, BetweenStepsAhead),
 }
 
 
@@ -124,6 +124,9 @@ class Instance:
         if speculation is not None:
             assert isinstance(self.states, Speculating)
             self.states.rule = speculation
+            self.states.settle()
+            if speculation.changes:  # which does not go with asynchronous scheduling (cluster/build.py)
+                kinds = kinds._replace(loop=AdaptingLoop)
         self.loop = kinds.loop(
             Alarm(clock, number),
             scheduler,

@@ -212,7 +212,7 @@ class SpeculativeRecorder(Recorder):
                     blocks_used,
                     waiting,
                     running,
-                    stretch.decode_tokens - stretch.decoding,
+                    stretch.drafted,
                     stretch.offset,
                     stretch.anchor_s,
                     stretch.first_s,

@@ -39,6 +39,8 @@ class Stretch:
         "steps",
     )
 
+    drafted: int = 0  #: tokens that all sequences together draft in each step
+
     def __init__(
         self,
         anchor_s: float,
@@ -67,8 +69,8 @@ class Stretch:
 
     @property
     def decode_tokens(self) -> int:
-        """Tokens that decoding sequences compute in each step."""
-        return self.decoding
+        """Tokens that decoding sequences compute in each step: drafted ones, and the one before them."""
+        return self.decoding + self.drafted
 
     def step_end_s(self, step: int) -> float:
         """When a step ends, counted from 1; 0: when the first one starts."""

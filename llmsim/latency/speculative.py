@@ -7,6 +7,7 @@ more over one token of each (EAGLE, MTP and draft models; all passes together ar
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -60,7 +61,9 @@ class Drafting(LatencyModel):
         """Seconds of one step, as the contract says."""
         if not prefill and (curve := self._curves.get(decoding) or self._curve(decoding)):
             return curve(context_tokens)
-        step_s = sum([part.step_time_s(prefill, decoding, context_tokens) for part in self.whole])
+        step_s = 0.0
+        for part in self.whole:
+            step_s += part.step_time_s(prefill, decoding, context_tokens)
         for times, share in self.passes if decoding else ():
             step_s += times * self.further.step_time_s((), round(share * decoding), share * context_tokens)
         return step_s
@@ -68,7 +71,9 @@ class Drafting(LatencyModel):
     def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
         if curve := self._curves.get(decoding) or self._curve(decoding):
-            return curve.line(context_tokens, decoding)
+            j = bisect_right(curve.knots, context_tokens)  # `Curve.line`, written out, as in `StepTable`
+            b = curve.b[j]
+            return curve.a[j] + b * context_tokens, b * decoding, int(-((context_tokens - curve.ends[j]) // decoding))
         growth_s, steps = 0.0, UNBOUNDED
         for part, times, share in self._parts():
             _, more_s, on_line = part.decode_line(round(share * decoding), share * context_tokens)

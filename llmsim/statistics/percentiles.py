@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+#: bits of a number that a bin leaves out: 64 bins to an octave, and 1,024 where few values are to be sorted
+COARSE, FINE = 46, 42
 #: values, and how often each occurs, in parts that can be gone through again
 Weighted = Iterable[tuple[Floats, Ints]]
 
@@ -57,7 +59,7 @@ class Parts:
     @cached_property
     def counts(self) -> Histogram:
         """How often values fall into each bin."""
-        return histogram(self.parts)
+        return histogram(self.parts, FINE)
 
     @property
     def n(self) -> int:
@@ -74,7 +76,7 @@ class Parts:
         order = np.argsort(found, kind="stable")  # it finds out where they ascend, as gaps do while requests decode
         found = found[order]
         passed_over = np.cumsum(np.where(wanted, 0.0, sizes))
-        through = np.cumsum(times[order]) + passed_over[_bins(found) - first]
+        through = np.cumsum(times[order]) + passed_over[_bins(found, FINE) - first]
         at_rank: Floats = found[np.searchsorted(through, ranks, side="right")]
         return at_rank
 
@@ -83,18 +85,18 @@ class Parts:
 class Histogram:
     """How often values fall into each bin."""
 
-    first_bin: int
+    first_bin: int  #: of those that leave out as many bits as `histogram` was told
     sizes: Floats  #: (bins,) of the population, from `first_bin` on
     n: int
 
 
-def histogram(parts: Weighted) -> Histogram:
-    """Count values into bins by their leading bits. O(values)."""
+def histogram(parts: Weighted, left_out: int = COARSE) -> Histogram:
+    """Count values into bins by their leading bits, all but so many. O(values)."""
     first, sizes = 0, np.zeros(0)
     for values, weights in parts:
         if len(values) == 0:
             continue
-        bins = _bins(values)
+        bins = _bins(values, left_out)
         low, high = int(bins.min()), int(bins.max()) + 1
         if len(sizes) == 0:
             first = low
@@ -108,18 +110,18 @@ def histogram(parts: Weighted) -> Histogram:
 
 def _picked(values: Floats, weights: Ints, wanted: NDArray[np.bool_], first: int) -> tuple[Floats, Ints]:
     """Those of the values that are in the bins wanted."""
-    bins = _bins(values) - first
+    bins = _bins(values, FINE) - first
     if wanted[int(bins.min()) : int(bins.max()) + 1].all():
         return values, weights
     keep = wanted[bins]
     return values[keep], weights[keep]
 
 
-def _bins(values: Floats) -> Ints:
-    """The leading bits of each number (64 bins to an octave): for floats >= 0 these sort as integers."""
-    return np.ascontiguousarray(values, dtype=np.float64).view(np.int64) >> 46
+def _bins(values: Floats, left_out: int) -> Ints:
+    """All but so many bits of each number: for floats >= 0 these sort as integers."""
+    return np.ascontiguousarray(values, dtype=np.float64).view(np.int64) >> left_out
 
 
 def bin_edges(first_bin: int, count: int) -> Floats:
     """Lower edges of so many bins of a `Histogram`, (count,)."""
-    return (np.arange(first_bin, first_bin + count, dtype=np.int64) << 46).view(np.float64)
+    return (np.arange(first_bin, first_bin + count, dtype=np.int64) << COARSE).view(np.float64)

@@ -43,7 +43,7 @@ def case(rng):
     for id in range(n):
         drafts = int(rng.integers(0, MOST_DRAFTS + 1))
         for batch, own in zip(batches, members, strict=True):
-            batch.draft(own[id], left[id], drafts)
+            batch.join(own[id], left[id], drafts)
     while batches[0].sequences:
         _compare(batches, rng)
         id = int(rng.choice(list(batches[0].members)))
@@ -57,7 +57,7 @@ def case(rng):
             assert len(emitted) == 1, "what a sequence has emitted differs"
             left[id] -= emitted.pop()
             for batch, own in zip(batches, members, strict=True):
-                batch.draft(own[id], left[id], drafts)
+                batch.join(own[id], left[id], drafts)
             continue
         ahead = [batch.steps_ahead(10_000) for batch in batches]
         assert ahead[0] == ahead[1], "steps to the next finish differ"

@@ -14,6 +14,6 @@ def test_batches_as_sums_equal_sequences_counted_one_by_one(capsys):
 
 
 def test_a_block_too_many_is_found(monkeypatch: pytest.MonkeyPatch, capsys):
-    within = Lane.within
-    monkeypatch.setattr(Lane, "within", lambda lane, steps, now: within(lane, steps, now) + (steps == 3))
+    upto = Lane.upto
+    monkeypatch.setattr(Lane, "upto", lambda lane, step: upto(lane, step) + (step == 3))
     assert main(60) > 5

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llmsim.engine.ahead import StatesAhead, ViewAhead
-from llmsim.engine.async_loop import AsyncLoop
 from llmsim.engine.journal import TokenTimes
 from llmsim.engine.speculation.loop import SpeculatingView
 from llmsim.engine.speculation.states import Speculating
@@ -56,16 +55,3 @@ class SpeculatingViewAhead(SpeculatingView, ViewAhead):
     def blocks_to_decode(self, request: RequestView) -> int:
         """KV blocks that a decoding request takes in the next batch."""
         return 0 if self.rests(request) else super().blocks_to_decode(request)
-
-
-class SpeculativeAsyncLoop(AsyncLoop):
-    """Takes the steps of one instance whose requests speculate, and decides each while the one before it runs."""
-
-    states: SpeculatingStatesAhead
-
-    __slots__ = ()
-
-    def _decode_on(self) -> bool:
-        if self.states.batch.changed:
-            self.states.settle()
-        return super()._decode_on()

@@ -45,8 +45,8 @@ class SpeculatingBatch(Batch, Protocol):
     def stride(self) -> int:
         """By how much that grows in a step; hundredths of a token."""
 
-    def draft(self, request: Request, output_left: int, drafts: int) -> None:
-        """Let a request decode as `join` does, and draft so many tokens in each step."""
+    def join(self, request: Request, output_left: int, drafts: int | None = None) -> None:
+        """Let a request decode as in any batch, and draft so many tokens in each step; None: as `drafts` says."""
 
     def leave(self, request: Request, in_vain: int = 0) -> int:
         """Take a request out; return how many tokens it emitted since it joined, but in so many of the last steps."""
@@ -87,7 +87,6 @@ class SpeculativeBatch:
         "_blocks",
         "_finishes",
         "_memory",
-        "_needed",
         "changed",
         "context",
         "counter",
@@ -97,6 +96,7 @@ class SpeculativeBatch:
         "members",
         "mix",
         "reservation",
+        "sequences",
         "stride",
     )
 
@@ -108,31 +108,24 @@ class SpeculativeBatch:
         self.changed = True
         self.members: dict[int, Request] = {}
         self.mix: dict[int, int] = {}
-        self.context = 0
-        self.stride = 0
+        self.sequences = self.context = self.stride = 0
         self._memory = memory
         kind = LaneBlocks if draws is None else DrawnBlocks
         self._blocks: Blocks = kind(memory.block_tokens, reservation)
-        self._needed: int | None = None  # blocks for the next step, once they are counted
         self._finishes = Finishes()
-
-    @property
-    def sequences(self) -> int:
-        return len(self.members)
 
     @property
     def context_tokens(self) -> int:
         """The same in tokens, rounded down."""
         return self.context // PER_TOKEN
 
-    def join(self, request: Request, output_left: int) -> None:
-        self.draft(request, output_left, self.drafts)
-
-    def draft(self, request: Request, output_left: int, drafts: int) -> None:
+    def join(self, request: Request, output_left: int, drafts: int | None = None) -> None:
+        drafts = self.drafts if drafts is None else drafts
         counter, id = self.counter, request.id
         steps = counter.steps
         pace = paced(request, self, drafts, steps)
         self.members[id] = request
+        self.sequences += 1
         self.mix[drafts] = self.mix.get(drafts, 0) + 1
         self.drafted += drafts
         self._blocks.join(id, pace, steps, output_left)
@@ -140,14 +133,14 @@ class SpeculativeBatch:
         self.stride += pace.gain
         request.counter = counter
         request.joined_step = steps
-        self.changed, self._needed = True, None
+        self.changed = True
         self._finishes.add(id, steps + pace.steps_for(output_left), output_left)
 
     def leave(self, request: Request, in_vain: int = 0) -> int:
         steps, id, pace = self.counter.steps, request.id, request.pace
         assert pace is not None
         del self.members[id]
-        self._blocks.leave(id, pace, steps)
+        self.sequences -= 1
         since = steps - request.joined_step
         self.context -= pace.position + since * pace.gain + PER_TOKEN
         self.stride -= pace.gain
@@ -157,21 +150,21 @@ class SpeculativeBatch:
             self.mix[pace.drafts] = left
         else:
             del self.mix[pace.drafts]
-        self.changed, self._needed = True, None
-        return stopped(request, pace, since, self._finishes.remove(id), in_vain)
+        self.changed = True
+        emitted = stopped(request, pace, since, self._finishes.remove(id), in_vain)
+        self._blocks.leave(id, pace, steps, request.prefilled_tokens + request.ahead_tokens)
+        return emitted
 
     @property
     def blocks_needed(self) -> int:
-        if self._needed is None:
-            self._needed = self._blocks.within(1, self.counter.steps)
-        return self._needed
+        return self._blocks.within(1, self.counter.steps)
 
     def blocks_within(self, steps: int) -> int:
         return self._blocks.within(steps, self.counter.steps)
 
     def steps_ahead(self, free_blocks: int) -> int:
         now = self.counter.steps
-        return self._blocks.steps_within(free_blocks, self._finishes.first - now, now, len(self.members), self.stride)
+        return self._blocks.steps_within(free_blocks, self._finishes.first - now, now, self.sequences, self.stride)
 
     def advance(self, steps: int) -> Sequence[int]:
         counter = self.counter
@@ -179,7 +172,6 @@ class SpeculativeBatch:
         blocks = self._blocks.take(steps, now)
         if blocks:
             self._memory.take(blocks)
-        self._needed = None
         self.context += steps * self.stride
         now = counter.steps = now + steps
         finishes = self._finishes

@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol
 from llmsim.acceptance import PER_TOKEN, Pace
 from llmsim.request import Request
 
+NOT_ASKED = -1  #: no step
+
 
 class Reservation(NamedTuple):
     """What requests that speculate have memory for, as far as policies may know it."""
@@ -39,8 +41,8 @@ class Blocks(Protocol):
     def join(self, id: int, pace: Pace, now: int, output_left: int) -> None:
         """Reckon with the blocks that a request will take."""
 
-    def leave(self, id: int, pace: Pace, now: int) -> None:
-        """Reckon no longer with what a request would take."""
+    def leave(self, id: int, pace: Pace, now: int, reserved_tokens: int) -> None:
+        """Reckon no longer with what a request would take, which has memory for so many tokens."""
 
     def within(self, steps: int, now: int) -> int:
         """Blocks that so many steps take."""
@@ -55,91 +57,86 @@ class Blocks(Protocol):
 class Lane:
     """Sequences of one acceptance length, by their places in a block: they keep their distances as they move on."""
 
-    __slots__ = ("_cycle", "_turned", "gain", "places")
+    __slots__ = ("_cycle", "_turned", "_whole", "gain", "places")
 
     def __init__(self, gain: int, reservation: Reservation, block_tokens: int) -> None:
         self.gain = gain  #: hundredths of a token that each sequence moves by in a step
         self._cycle = block_tokens * PER_TOKEN
-        # a step takes a block if it begins, for the first time, less than `reach` tokens before the end of the last one
-        # (with `lag`: if the step before it does)
+        # a step that begins less than `reach` tokens before the end of a block has one block more (with `lag`: if the
+        # step before it does)
         self._turned = (reservation.reach - 1) * PER_TOKEN - (1 + reservation.lag) * gain
         self.places: list[int] = []  #: positions before the first step of the batch, modulo a block; ascending
+        self._whole = 0  # blocks before these places, and the ones that they are in
 
     def join(self, position: int, steps: int) -> None:
         """Let one join with this position, in hundredths of a token, after so many steps of the batch."""
-        insort(self.places, (position - steps * self.gain) % self._cycle)
+        whole, place = divmod(position - steps * self.gain, self._cycle)
+        self._whole += whole + 1
+        insort(self.places, place)
 
     def leave(self, position: int, steps: int) -> None:
         """Let one leave that has joined so."""
-        del self.places[bisect_left(self.places, (position - steps * self.gain) % self._cycle)]
+        whole, place = divmod(position - steps * self.gain, self._cycle)
+        self._whole -= whole + 1
+        del self.places[bisect_left(self.places, place)]
 
-    def within(self, steps: int, now: int) -> int:
-        """Blocks that the next steps take after `now` steps, of sequences that have taken part in the one before."""
-        places, cycle = self.places, self._cycle
-        cycles, rest = divmod(steps * self.gain, cycle)
-        first = (-rest - now * self.gain - self._turned) % cycle
-        end = first + rest
-        blocks = cycles * len(places) - bisect_left(places, first)
-        if end <= cycle:
-            return blocks + bisect_left(places, end)
-        return blocks + len(places) + bisect_left(places, end - cycle)
+    def upto(self, step: int) -> int:
+        """Blocks that these sequences have once so many steps of the batch have begun, the last with all of them."""
+        cycle, places = self._cycle, self.places
+        cycles, rest = divmod(step * self.gain + self._turned, cycle)
+        return self._whole + (cycles + 1) * len(places) - bisect_left(places, cycle - rest)
 
 
 class LaneBlocks:
     """`Blocks` of sequences that accept evenly."""
 
-    __slots__ = ("_block_tokens", "_lanes", "_owed", "_reservation")
+    __slots__ = ("_asked", "_block_tokens", "_held", "_lanes", "_reservation", "_then")
 
     def __init__(self, block_tokens: int, reservation: Reservation) -> None:
         self._block_tokens = block_tokens
         self._reservation = reservation
         self._lanes: dict[int, Lane] = {}  # by acceptance length
-        self._owed: dict[int, int] = {}  # blocks that those just joined lack, or have too many of
+        self._held = 0  # blocks that all have now: those just joined may have others than their lane tells
+        self._asked = NOT_ASKED  # the step that was asked for last,
+        self._then = 0  # and the blocks that all have once it has begun
 
     def join(self, id: int, pace: Pace, now: int, output_left: int) -> None:
-        gain, size = pace.gain, self._block_tokens
-        reach, lag, _ = self._reservation
-        lane = self._lanes.get(gain)
+        lane = self._lanes.get(pace.gain)
         if lane is None:
-            lane = self._lanes[gain] = Lane(gain, self._reservation, size)
-        position = pace.position
-        lane.join(position, now)
-        # as if it had taken part in the step before, which would have begun with memory for this
-        begun = (position - (1 + lag) * gain) // PER_TOKEN + reach
-        owed = -(pace.base_tokens + pace.ahead_tokens) // size - -begun // size
-        if owed:
-            self._owed[id] = owed
+            lane = self._lanes[pace.gain] = Lane(pace.gain, self._reservation, self._block_tokens)
+        lane.join(pace.position, now)
+        self._held -= -(pace.base_tokens + pace.ahead_tokens) // self._block_tokens  # rounded up
+        self._asked = NOT_ASKED
 
-    def leave(self, id: int, pace: Pace, now: int) -> None:
+    def leave(self, id: int, pace: Pace, now: int, reserved_tokens: int) -> None:
         lane = self._lanes[pace.gain]
         lane.leave(pace.position, pace.joined_step)
         if not lane.places:
             del self._lanes[pace.gain]
-        if self._owed:
-            self._owed.pop(id, None)
+        self._held += -reserved_tokens // self._block_tokens
+        self._asked = NOT_ASKED
 
     def within(self, steps: int, now: int) -> int:
         if not steps:
             return 0
-        blocks = sum(self._owed.values()) if self._owed else 0
-        for lane in self._lanes.values():
-            blocks += lane.within(steps, now)
-        return blocks
+        step = now + steps
+        if step != self._asked:
+            blocks = 0
+            for lane in self._lanes.values():
+                blocks += lane.upto(step)
+            self._asked, self._then = step, blocks
+        return self._then - self._held
 
     def take(self, steps: int, now: int) -> int:
-        blocks = 0
-        if self._owed:
-            blocks = sum(self._owed.values())
-            self._owed.clear()
-        for lane in self._lanes.values():
-            blocks += lane.within(steps, now)
+        blocks = self.within(steps, now)
+        self._held += blocks
         return blocks
 
     def steps_within(self, free_blocks: int, most: int, now: int, sequences: int, stride: int) -> int:
-        at_most = sequences + most * stride // (self._block_tokens * PER_TOKEN)
-        if self._owed:
-            at_most += sum(self._owed.values())
-        if at_most <= free_blocks or self.within(most, now) <= free_blocks:
+        size = self._block_tokens
+        # each has at most its part of the stride, `reach` tokens that it lacks if it has just joined, and rounding
+        at_most = most * stride // (size * PER_TOKEN) + sequences * (3 + self._reservation.reach // size)
+        if at_most < free_blocks or self.within(most, now) <= free_blocks:
             return most
         fit, beyond = 0, most
         while beyond - fit > 1:
@@ -173,7 +170,7 @@ class DrawnBlocks:
         self._takes.update(takes)
         self._takers[id] = takes
 
-    def leave(self, id: int, pace: Pace, now: int) -> None:
+    def leave(self, id: int, pace: Pace, now: int, reserved_tokens: int) -> None:
         self._takes.subtract([step for step in self._takers.pop(id) if step > now])
 
     def within(self, steps: int, now: int) -> int:

@@ -1,4 +1,4 @@
-"""The main loop where requests speculate, and what a scheduler sees of their states."""
+"""The main loop where the number of drafted tokens changes, and what a scheduler sees of requests that speculate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmsim.engine.view import View
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk
 from llmsim.request import RequestView
-from llmsim.scheduler import NO_CHUNKS
+from llmsim.scheduler import NO_CHUNKS, Decision
 
 
 class SpeculatingView(View):
@@ -26,7 +26,8 @@ class SpeculatingView(View):
         """Read the states at a step boundary."""
         assert isinstance(states, Speculating)
         self._reservation, self._rule = states.batch.reservation, states.rule
-        self.query_tokens = 1 + states.drafts
+        states.settle()
+        self.query_tokens = 1 + states.batch.drafts
         super().updated(states)
         if states.held:
             self.decode_blocks = states.batch.blocks_needed + sum(map(self.blocks_to_decode, states.held.values()))
@@ -70,14 +71,17 @@ class SpeculatingView(View):
         return blocks_for(reserved_tokens) - blocks_for(own.reserved_tokens)
 
 
-class SpeculativeLoop(Loop):
-    """Takes the steps of one instance whose requests speculate."""
+class AdaptingLoop(Loop):
+    """Takes the steps of one instance whose requests draft now more tokens, now fewer."""
 
     states: Speculating
 
     __slots__ = ()
 
     def _decode_on(self) -> bool:
-        if self.states.batch.changed:
-            self.states.settle()
+        self.states.settle()
         return super()._decode_on()
+
+    def _compute(self, decision: Decision | None) -> None:
+        self.states.settle()  # a decision may have taken requests out
+        super()._compute(decision)

@@ -42,7 +42,7 @@ class Speculation:
     @property
     def changes(self) -> bool:
         """Whether the number of drafted tokens changes in a run: by the batch, or as a scheduler decides."""
-        return len(self.by_batch) > 1 or self.mixed is not None
+        return len({drafts for _, drafts in self.by_batch}) > 1 or self.mixed is not None
 
     def reach(self, lag: int) -> int:
         """Tokens, beyond those in memory, that each sequence has memory for in a step: for the most it may draft.

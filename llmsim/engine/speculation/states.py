@@ -41,11 +41,9 @@ class Speculating(RequestStates):
     def settle(self) -> None:
         """Let all draft as many tokens as the rule says, if requests have joined or left since it was asked."""
         batch = self.batch
-        if not batch.changed:
+        if self.stays or not batch.changed:
             return
         batch.changed = False
-        if self.stays:
-            return
         drafts = self.rule.drafts(batch.sequences, batch.context / PER_TOKEN)
         if drafts != batch.drafts:
             batch.drafts = drafts
@@ -72,7 +70,7 @@ class Speculating(RequestStates):
             request = self.running[id]
             if request.pace is not None and request.pace.drafts != drafts:
                 self._leave_batch(request)
-                self.batch.draft(request, self.output_tokens[id] - request.emitted_before, drafts)
+                self.batch.join(request, self.output_tokens[id] - request.emitted_before, drafts)
 
     def _leave_batch(self, request: Request, in_vain: int = 0) -> None:
         self.line = None
@@ -134,9 +132,3 @@ class Speculating(RequestStates):
     def _next_reserved(self, request: Request) -> int:
         """Tokens that a request has memory for once its next step has begun."""
         return self.batch.reservation.next_tokens(request, self.batch.drafts)
-
-    @property
-    def drafts(self) -> int:
-        """Tokens that each decoding request drafts in the next step of which nothing else is decided."""
-        self.settle()
-        return self.batch.drafts

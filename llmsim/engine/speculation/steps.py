@@ -17,17 +17,11 @@ class SpeculativeStepTimes(StepTimes):
 
     _states: Speculating
 
-    def plan(self, decision: Decision, start_s: float, *, single: bool = False) -> Stretch | None:
-        """Return the steps that follow from a decision, as without speculation."""
-        if self._states.batch.changed:  # a decision may have taken requests out
-            self._states.settle()
-        return super().plan(decision, start_s, single=single)
-
     def decode(self, start_s: float, most: int) -> Stretch:
         """Return the next decode steps, at most so many, and only as far as the step time is linear in the context."""
         states = self._states
         batch, line = states.batch, states.line
-        sequences, context, stride = len(batch.members), batch.context, batch.stride
+        sequences, context, stride = batch.sequences, batch.context, batch.stride
         if isinstance(line, SpeculativeStretch) and line.continues(start_s, context, stride):
             return line.next_steps(most)
         first_s, growth_s, on_line = states.latency.decode_line(sequences, context / PER_TOKEN)

@@ -96,10 +96,8 @@ class SpeculativeListBatch:
     def stride(self) -> int:
         return sum(each.gain for each in self._counted.values())
 
-    def join(self, request: Request, output_left: int) -> None:
-        self.draft(request, output_left, self.drafts)
-
-    def draft(self, request: Request, output_left: int, drafts: int) -> None:
+    def join(self, request: Request, output_left: int, drafts: int | None = None) -> None:
+        drafts = self.drafts if drafts is None else drafts
         paced(request, self, drafts, self.counter.steps)
         self.members[request.id] = request
         own = None if self.draws is None else self.draws(request.id)

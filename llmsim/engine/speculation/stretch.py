@@ -17,12 +17,6 @@ class SpeculativeStretch(Stretch):
 
     context: int  #: sum of the contexts that the first of the steps attends to, hundredths of a token
     stride: int  #: by how much it grows in each step
-    drafted: int  #: tokens that all sequences together draft in each step
-
-    @property
-    def decode_tokens(self) -> int:
-        """Tokens that decoding sequences compute in each step: drafted ones, and the one before them."""
-        return self.decoding + self.drafted
 
     def continues(self, now_s: float, context: int, stride: int) -> bool:
         """Whether the next step is one further on the same line; where sequences join or leave, it ends."""
