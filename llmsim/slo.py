@@ -35,10 +35,9 @@ class Slo:
     @property
     def per_token_s(self) -> float | None:
         """The bound on the time per token, by mean, gap or deadline: the first of them that is given."""
-        for bound_s in (self.tpot_s, self.tbt_s, self.token_deadline_s):
-            if bound_s is not None:
-                return bound_s
-        return None
+        if self.tpot_s is not None:
+            return self.tpot_s
+        return self.token_deadline_s if self.tbt_s is None else self.tbt_s
 
     def given(self) -> dict[str, float]:
         """The bounds that there are, by name."""

@@ -68,7 +68,8 @@ def build_cluster(
     base = _Base.of(workload.repeated(requests, users.attempts), users, specs, rng, options, on_progress)
     clients = _clients(base)
     way_out = _way_out(base, clients)
-    instances = _instances(base, way_out, _memories(specs, base.attempts, asked=_ask_caches(router, options)))
+    memories = _memories(specs, base.attempts, asked=_ask_caches(router, options))
+    instances = _instances(base, way_out, memories, asked="plans" in router.reads)
     fleet = _fleet(base, [each for each, spec in zip(instances, specs, strict=True) if spec.role != "decode"])
     if options.disaggregation is not None:
         _disaggregate(base, options.disaggregation, instances)
@@ -194,7 +195,8 @@ def _way_out(base: _Base, clients: Clients) -> WayOut:
     return WayOut(base.clock, api.response_s)
 
 
-def _instances(base: _Base, way_out: WayOut, memories: Iterable[KVMemory]) -> list[Instance]:
+def _instances(base: _Base, way_out: WayOut, memories: Iterable[KVMemory], *, asked: bool) -> list[Instance]:
+    """All instances; `asked`: what their schedulers would accept is asked between steps."""
     output_tokens = base.attempts.output_tokens.tolist()
     on_tokens = way_out.emitted if isinstance(way_out, SenderQueue) else None
     observers = Observers(base.recorder, base.path.end, on_tokens)
@@ -211,6 +213,7 @@ def _instances(base: _Base, way_out: WayOut, memories: Iterable[KVMemory]) -> li
             observers=observers,
             gpus=spec.gpus,
             stepwise=not base.options.stretches,
+            asks_every_step=asked,
             async_scheduling=spec.async_scheduling,
             speculation=spec.speculation,
             draws=draws,

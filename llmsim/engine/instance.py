@@ -106,6 +106,7 @@ class Instance:
         observers: Observers,
         gpus: int = 1,
         stepwise: bool = False,
+        asks_every_step: bool = False,
         async_scheduling: bool = False,
         speculation: Speculation | None = None,
         draws: DrawsOf | None = None,
@@ -117,7 +118,7 @@ class Instance:
         self.journal = Journal(number, observers.recorder, observers.on_end)
         lag = int(async_scheduling)
         self._reach = 1 if speculation is None else speculation.reach(lag)
-        asks_every_step = stepwise or scheduler.asks_every_step
+        asks_every_step = stepwise or asks_every_step or scheduler.asks_every_step
         kinds = KINDS[async_scheduling, speculation is not None]
         batch, name = _batch(memory, speculation, lag, draws, stepwise), type(scheduler).__name__
         self.states = kinds.states(_queue_of(scheduler), memory, batch, self.journal, output_tokens, name)
@@ -267,7 +268,7 @@ class Instance:
 
     def accepts(self, request: RequestView) -> bool:
         """Whether its scheduler would accept a request, and not decline it, as of its latest step boundary."""
-        return self.loop.accepts(request)
+        return self.loop.accepts(request, self.clock.now_s)
 
     def free_blocks(self, before_s: float | None = None) -> int:
         """KV blocks that are free now, or were before a time since which nothing but decode steps happened."""

@@ -263,9 +263,15 @@ class Loop:
                 self.states.now_s = self.stretch.end_s
                 self._emit(self.stretch)
 
-    def accepts(self, request: RequestView) -> bool:
-        """Whether the scheduler would accept a request, as of the latest step boundary."""
-        return self.scheduler.accepts(request, self._view.updated(self.states))
+    def accepts(self, request: RequestView, now_s: float) -> bool:
+        """Whether the scheduler would accept a request, as of the latest step boundary, or now if no step is under way.
+
+        As of the latest decision where steps are taken together.
+        """
+        view = self._view.updated(self.states)
+        if self.stretch is None:
+            view.now_s = now_s
+        return self.scheduler.accepts(request, view)
 
     def _drop_cancelled(self) -> None:
         states = self.states

@@ -12,11 +12,10 @@ Not here: speculative decoding, which the paper plans as well.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import inf
 from typing import NamedTuple
 
@@ -43,7 +42,6 @@ NEW = Standing(frozenset(), frozenset())
 class SlosServe(Scheduler):
     """Accepts what it can serve in time, and serves the rest when it can."""
 
-    asks_every_step = True
     needs_slo = True
     needs_whole_requests = True
     declines = True
@@ -74,7 +72,9 @@ class SlosServe(Scheduler):
         """Accept or decline what is new, then fill the next batch."""
         situation = Situation(self, view)
         standing = situation.decide()
-        return Batch(situation, standing).decision()._replace(notes=standing)
+        batch = Batch(situation, standing)
+        decision = batch.decision()._replace(notes=standing)
+        return decision if batch.lasts else decision._replace(review_at_s=view.now_s)
 
     def accepts(self, request: RequestView, view: InstanceView) -> bool:
         """Plan with this request beside those that have not been looked at; with too many of these, no."""
@@ -91,17 +91,35 @@ class Situation:
         self.view = view
         self.running = list(view.running)
         self.waiting = list(view.waiting)
-        self.place = {request.id: place for place, request in enumerate(self.running)}  #: in order of admission
-        self.decoding = [r for r in self.running if not r.tokens_to_prefill and not view.rests(r)]
-        self.prompts = [r for r in (*self.running, *self.waiting) if r.tokens_to_prefill]
-        here = {request.id for request in (*self.running, *self.waiting)}
-        known: Standing = view.notes or NEW
-        late = {r.id for r in self._not_begun(known.accepted & here) if deadline_s(r) <= view.now_s}
-        self.known = Standing(known.accepted & here - late, (known.declined & here) | late)
+        self.decoding: list[RequestView] = []
+        self.computing: list[RequestView] = []  #: admitted, with a prompt that is not complete
+        for request in self.running:
+            if request.tokens_to_prefill:
+                self.computing.append(request)
+            elif not view.rests(request):
+                self.decoding.append(request)
+        self.known = self._still_known(view.notes or NEW)
 
-    def _not_begun(self, accepted: frozenset[int]) -> Iterable[RequestView]:
-        both = (*self.running, *self.waiting)
-        return (r for r in both if r.id in accepted and r.emitted_tokens == 0)
+    def _still_known(self, known: Standing) -> Standing:
+        """What has been decided of those that are here; accepted ones whose first token is late are declined."""
+        here = {request.id for request in self.running}
+        here.update(request.id for request in self.waiting)
+        accepted, declined, now_s = known.accepted & here, known.declined & here, self.view.now_s
+        if accepted:
+            begins = (r for r in self.prompts if r.id in accepted and not r.emitted_tokens)
+            if late := {r.id for r in begins if deadline_s(r) <= now_s}:
+                return Standing(accepted - late, declined | late)
+        return Standing(accepted, declined)
+
+    @property
+    def prompts(self) -> Iterable[RequestView]:
+        """Requests with a prompt to compute, those that are admitted first."""
+        return chain(self.computing, self.waiting)
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """Of each running request in the order of admission."""
+        return {request.id: place for place, request in enumerate(self.running)}
 
     def step_s(self, prefill: Sequence[tuple[int, int]], decoding: int, context_tokens: int) -> float:
         """How long a step is expected to take."""
@@ -119,8 +137,8 @@ class Situation:
     @property
     def new(self) -> list[RequestView]:
         """Requests of which nothing has been decided."""
-        seen = self.known.accepted | self.known.declined
-        return [r for r in self.waiting if r.id not in seen]
+        accepted, declined = self.known
+        return [r for r in self.waiting if r.id not in accepted and r.id not in declined]
 
     def accepts(self, new: Sequence[RequestView]) -> frozenset[int]:
         """Which of these can be in time, beside those that are accepted."""
@@ -172,7 +190,7 @@ class Batch:
         self._urgent = [r for r in situation.decoding if r.id in accepted]
         self._prompts = sorted((r for r in situation.prompts if r.id in accepted), key=deadline_s)
         self._later = [r for r in situation.waiting if r.id in declined]
-        self._limit_s = self._period_s()
+        self._limit_s, self._due_s = self._times_s()
         self._tokens = situation.policy.max_num_batched_tokens
         self._taken = 0  # KV blocks
         self._seats = situation.policy.max_num_seqs - view.num_running
@@ -185,55 +203,79 @@ class Batch:
     def decision(self) -> Decision:
         """Accepted requests that decode, their prompts by deadlines, then best effort."""
         spared = self._spared()
-        for request in self._urgent:
-            if request.id not in spared and request not in self._victims:
-                self._decode(request)
+        self._decode([r for r in self._urgent if r.id not in spared] if spared else self._urgent)
         for request in self._prompts:
             self._compute(request)
         self._best_effort()
         if not (self._decoding or self._chunks):
             for request in self._urgent:
-                self._decode(request)
+                self._decode_one(request)
+        if not self._victims and len(self._decoding) == len(self._situation.decoding):
+            return Decision(self._prefill)
         gone = {request.id for request in self._victims}
         busy = gone | self._decoding.keys()
         hold = frozenset(r.id for r in self._situation.decoding if r.id not in busy)
         return Decision(self._prefill, hold=hold, preempt=tuple(r.id for r in self._victims))
 
-    def _period_s(self) -> float:
-        """How long the batch may be: a token of the tightest tier that is served, less if one of them is behind."""
-        limit_s = min((token_s(r) for r in (*self._urgent, *self._prompts)), default=inf)
+    @property
+    def lasts(self) -> bool:
+        """Whether the next batches are as this one until anything changes but time: all decode, and none need wait."""
+        situation, decoding = self._situation, len(self._decoding)
+        idle = not (situation.computing or situation.waiting) and decoding == len(situation.decoding)
+        return idle and (self._limit_s == inf or decoding == len(self._urgent))
+
+    def _times_s(self) -> tuple[float, dict[int, float]]:
+        """How long the batch may be, and when the next token is due of each accepted request that decodes.
+
+        A token of the tightest tier that is served, less if one of them is behind.
+        """
+        limit_s, now_s, due = min(map(token_s, self._prompts), default=inf), self._view.now_s, {}
         for request in self._urgent:
-            slack_s = due_s(request) - self._view.now_s
-            limit_s = min(limit_s, max(slack_s, CATCH_UP * token_s(request)))
-        return limit_s
+            bound_s = token_s(request)
+            due_s = due[request.id] = request.first_token_s + request.emitted_tokens * bound_s
+            limit_s = min(limit_s, bound_s, max(due_s - now_s, CATCH_UP * bound_s))
+        return limit_s, due
 
     def _spared(self) -> set[int]:
         """Requests of looser tiers whose next token is still in time one batch later, if there are prompts to serve."""
         if not self._prompts:
             return set()
-        after_s = self._view.now_s + 2 * self._limit_s
-        return {r.id for r in self._urgent if token_s(r) >= 2 * self._limit_s and due_s(r) >= after_s}
+        longer_s, after_s, due_s = 2 * self._limit_s, self._view.now_s + 2 * self._limit_s, self._due_s
+        return {r.id for r in self._urgent if due_s[r.id] >= after_s and token_s(r) >= longer_s}
 
     # Filling it --------------------------------------------------------------------------------------------
 
-    def _decode(self, request: RequestView) -> None:
-        """Let an accepted request decode, whatever that takes."""
-        if self._find(self._view.blocks_to_decode(request), request):
-            self._add(request)
+    def _decode(self, requests: Sequence[RequestView]) -> None:
+        """Let requests decode, whatever that takes of others."""
+        view = self._view
+        if len(requests) == len(self._situation.decoding):
+            blocks = view.decode_blocks
+        else:
+            blocks = sum(map(view.blocks_to_decode, requests))
+        if self._victims or blocks > self._free:
+            for request in requests:
+                self._decode_one(request)
+            return
+        self._taken += blocks
+        self._tokens -= len(requests)
+        for request in requests:
+            self._decoding[request.id] = request
+            self._context += request.computed_tokens + 1
 
-    def _add(self, request: RequestView) -> None:
-        self._decoding[request.id] = request
-        self._context += request.computed_tokens + 1
-        self._tokens -= 1
+    def _decode_one(self, request: RequestView) -> None:
+        if request not in self._victims and self._find(self._view.blocks_to_decode(request), request):
+            self._decoding[request.id] = request
+            self._context += request.computed_tokens + 1
+            self._tokens -= 1
 
     def _compute(self, request: RequestView) -> bool:
         """Compute as much of a prompt as the batch has room for; return whether all of it."""
-        running = request.id in self._situation.place
+        running = request in self._situation.computing
         computed = request.computed_tokens if running else self._view.cached_tokens(request)
         left = request.tokens_to_prefill - (0 if running else computed)
         if not running and not self._seat(request):
             return False
-        tokens = self._most(min(left, self._tokens), lambda n: self._fits((computed, n)))
+        tokens = self._most(min(left, self._tokens), lambda n: self._time_s((computed, n)))
         if not tokens and not (self._decoding or self._chunks):
             tokens = min(left, SHORT)  # a step that is too long is better than none
         held = self._view.blocks_held(request) if running else 0
@@ -248,32 +290,28 @@ class Batch:
     def _best_effort(self) -> None:
         """What is left goes to declined requests: those that decode, then their prompts, one after another."""
         decoding = [r for r in self._situation.decoding if r.id not in self._accepted]
-        contexts = [0, *accumulate(r.computed_tokens + 1 for r in decoding)]
-        most = self._most(min(len(decoding), self._tokens), lambda n: self._fits(None, n, contexts[n]))
-        for request in decoding[:most]:
-            if request not in self._victims and self._find(self._view.blocks_to_decode(request), request):
-                self._add(request)
-        prompts = [r for r in self._situation.running if r.tokens_to_prefill and r.id not in self._accepted]
-        for request in (*prompts, *self._later):
+        if decoding:
+            contexts = [0, *accumulate(r.computed_tokens + 1 for r in decoding)]
+            most = min(len(decoding), self._tokens)
+            self._decode(decoding[: self._most(most, lambda n: self._time_s(None, n, contexts[n]))])
+        prompts = (r for r in self._situation.computing if r.id not in self._accepted)
+        for request in chain(prompts, self._later):
             whole = self._view.blocks_for(request.computed_tokens + request.tokens_to_prefill)
             if request in self._victims:
                 continue
             if (request.computed_tokens == 0 and whole > self._free) or not self._compute(request):
                 return
 
-    def _most(self, high: int, fits: Callable[[int], bool]) -> int:
-        """The largest number from 0 to `high` that fits."""
-        if high <= 0 or fits(high):
+    def _most(self, high: int, time_s: Callable[[int], float]) -> int:
+        """The largest number from 0 to `high` with which the batch is within its time."""
+        if high <= 0 or self._limit_s == inf:
             return max(high, 0)
-        return bisect_left(range(1, high + 1), True, key=lambda n: not fits(n))
+        return most_within(self._limit_s, high, time_s)
 
-    def _fits(self, chunk: tuple[int, int] | None, decoding: int = 0, context_tokens: int = 0) -> bool:
-        """Whether the batch with this much more is within its time."""
-        if self._limit_s == inf:
-            return True
+    def _time_s(self, chunk: tuple[int, int] | None, decoding: int = 0, context_tokens: int = 0) -> float:
+        """How long the batch takes with this much more."""
         chunks = self._chunks if chunk is None else [*self._chunks, chunk]
-        sequences = len(self._decoding) + decoding
-        return self._situation.step_s(chunks, sequences, self._context + context_tokens) <= self._limit_s
+        return self._situation.step_s(chunks, len(self._decoding) + decoding, self._context + context_tokens)
 
     # Memory and seats --------------------------------------------------------------------------------------
 
@@ -329,6 +367,23 @@ def token_s(request: RequestView) -> float:
     return inf if bound_s is None else bound_s
 
 
-def due_s(request: RequestView) -> float:
-    """When the next token of a request that decodes is due, counted from its first one."""
-    return request.first_token_s + request.emitted_tokens * token_s(request)
+def most_within(limit_s: float, high: int, time_s: Callable[[int], float]) -> int:
+    """The largest number from 0 to `high`, which is at least 1, that takes no longer than a limit.
+
+    `time_s` grows. False position: where a line between both ends meets the limit; an end that stays counts half.
+    """
+    over_s = time_s(high) - limit_s
+    if over_s <= 0:
+        return high
+    low, under_s = 1, time_s(1) - limit_s
+    if under_s > 0:
+        return 0
+    while high - low > 1:
+        n = low + int((high - low) * under_s / (under_s - over_s))
+        n = min(max(n, low + 1), high - 1)
+        beyond_s = time_s(n) - limit_s
+        if beyond_s <= 0:
+            low, under_s, over_s = n, beyond_s, over_s / 2
+        else:
+            high, over_s, under_s = n, beyond_s, under_s / 2
+    return low

@@ -14,7 +14,7 @@ from llmsim.routers.first_feasible import FirstFeasible
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
-from llmsim.schedulers.slos_serve import SlosServe
+from llmsim.schedulers.slos_serve import SlosServe, most_within
 from llmsim.slo import Slo
 from llmsim.testing import LinearSteps, serve, workload
 from llmsim.testing.policies import PurityChecker
@@ -80,6 +80,39 @@ def test_best_effort_gives_its_memory_back_to_accepted_ones():
     assert [decision.preempt for _, decision in decisions if decision.preempt] == [(0,)]
     assert record.requests["preemptions"].tolist() == [1, 0]
     assert record.requests["first_token_s"][1] < 0.6
+
+
+def test_it_is_asked_again_only_where_it_could_say_something_else():
+    """Alone and accepted: at the start, and after its prompt; beside best effort: at each step."""
+    accepted, declined = Slo(ttft_s=1.0, tpot_s=0.05), Slo(ttft_s=0.001, tpot_s=0.05)
+    requests = of_classes(workload((0.0, 100, 400)), [accepted], [0])
+    with_another = of_classes(workload((0.0, 100, 400), (0.2, 100, 300)), [accepted, declined], [0, 1])
+
+    assert len(served(requests)[1]) == 2
+    assert len(served(with_another)[1]) > 300
+
+
+@pytest.mark.parametrize("output_tokens", [2, 400])
+def test_an_instance_is_asked_as_of_now_be_it_idle_or_amid_a_long_row_of_decode_steps(output_tokens):
+    """1,000 tokens are due in 0.1 s, in which 950 can be computed alone, and 898 beside one that decodes.
+
+    Both decline, and the first of those with the fewest requests has it. From times before it arrived there was enough.
+    """
+    slos = (Slo(ttft_s=1.0, tpot_s=0.05), Slo(ttft_s=0.1, tpot_s=0.05))
+    requests = of_classes(workload((0.0, 100, output_tokens), (1.0, 1000, 5)), slos, [0, 1])
+    record = serve(requests, SlosServe(), router=FirstFeasible(), latency=LATENCY, instances=2)
+
+    assert record.requests["instance"].tolist() == [0, int(output_tokens == 400)]
+
+
+def test_the_most_that_is_within_a_time_is_what_counting_finds():
+    """Of times that grow in lines, bend, stand still or jump."""
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        high = int(rng.integers(1, 60))
+        times = np.cumsum(rng.exponential(1.0, high + 1) * rng.integers(0, 2, high + 1) * rng.choice([1.0, 30.0]))
+        limit_s = rng.uniform(-1.0, 1.2 * times[-1] + 0.1)
+        assert most_within(limit_s, high, lambda n, t=times: float(t[n])) == np.sum(times[1:] <= limit_s)
 
 
 def overload(rate_per_s, seed=0, n=150):
