@@ -89,7 +89,7 @@ def sweep(
         )
     drawn = _drawn(swept, folder, formats)
     if as_json:
-        print_json({"folder": str(folder), "ran": swept.ran, "rows": swept.rows})
+        print_json({"folder": str(folder), "ran": swept.ran, "rows": [row.to_dict() for row in swept.rows]})
     else:
         from llmsim.reports.tables.sweep_tables import show_sweep
 

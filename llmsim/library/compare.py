@@ -34,8 +34,7 @@ class CompareResult(Shown):
     @property
     def table(self) -> pd.DataFrame:
         """One row for each metric and side: the difference from the first side."""
-        against = self.score["against"]
-        return pd.json_normalize([{"side": one["side"], **row} for one in against for row in one["differences"]])
+        return pd.DataFrame(comparing.difference_rows(self.comparison))
 
     @property
     def failed(self) -> bool:

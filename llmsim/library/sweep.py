@@ -29,7 +29,7 @@ class SweepResult(Shown):
     @property
     def table(self) -> pd.DataFrame:
         """One row for each point, as in the sweep's table."""
-        return pd.DataFrame(self.swept.rows)
+        return pd.DataFrame([row.to_dict() for row in self.swept.rows])
 
     def show(self) -> None:
         """Print the table of ``llmsim sweep``."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmsim.experiment import ANSWERS, P99S_WITHHELD
 from llmsim.metrics.catalogue import kpi_of
-from llmsim.reports.format import digits_text, interval_text
+from llmsim.reports.format import digits_text
 from llmsim.reports.page import html
 from llmsim.reports.page.html import Html, element
 from llmsim.reports.page.run_page import scenario_table
@@ -18,15 +18,14 @@ from llmsim.reports.page.timeline import SCRIPT
 from llmsim.reports.plots.comparison_plots import DIFFERENCES, MOST_CHANGED, WHO_PAYS
 from llmsim.reports.tables.compare_tables import (
     COVERAGE_NOTES,
-    GROUP_PREFIXES,
     chosen,
+    group_cells,
     relative_text,
     shown_name,
     value_text,
     verdict_text,
 )
-from llmsim.statistics import Interval
-from llmsim.studies.compare import COMPARISON_FILE, Difference
+from llmsim.studies.compare import COMPARISON_FILE, Difference, Group
 
 PICTURES = {
     DIFFERENCES: "Relative differences with their 95 % intervals: green where better for sure, red where worse.",
@@ -83,9 +82,10 @@ def _against(said: Mapping[str, Any], one: Mapping[str, Any]) -> Iterator[Html]:
     if any(row.caution and row.interval is None for row in shown):
         parts.append(element("p", f"{P99S_WITHHELD}: not all runs are steady.", class_="quiet"))
     if one["groups"]:
-        groups = html.table(("requests", "n", "gain", "pay", "TTFT, ms", "E2E, ms"), map(_group, one["groups"]))
+        groups = map(Group.from_dict, one["groups"])
+        table = html.table(("requests", "n", "gain", "pay", "TTFT, ms", "E2E, ms"), map(group_cells, groups))
         parts.append(
-            html.folded("Which requests gain, and which pay", groups, element("p", GROUPS_NOTE, class_="quiet"))
+            html.folded("Which requests gain, and which pay", table, element("p", GROUPS_NOTE, class_="quiet"))
         )
     title = f"{one['side']} ({names[one['side']]}) against {first['label']} ({first['name']})"
     yield html.section(title, *parts)
@@ -105,11 +105,3 @@ def _row(row: Difference) -> tuple[object, ...]:
     said: object = element("span", word, class_="gamed") if word == "worse" else word
     values = (value_text(row, value) for value in (row.first, row.other))
     return (shown_name(row.metric), *values, change, relative_text(row.relative), said)
-
-
-def _group(group: Mapping[str, Any]) -> tuple[object, ...]:
-    changes = (group[key] for key in ("ttft_change_s", "e2e_change_s"))
-    in_ms = (None if change is None else Interval.from_dict(change).times(1e3) for change in changes)
-    shares = (f"{100 * group[key]:.0f} %" for key in ("gain", "pay"))
-    name = f"{GROUP_PREFIXES[group['kind']]}{group['words']}"
-    return (name, f"{group['requests']:,}", *shares, *(interval_text(change, signed=True) for change in in_ms))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from llmsim.experiment import ANSWERS, P99S_MARKED
 from llmsim.latency.hardware import load_gpu
@@ -23,7 +22,8 @@ from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED
 from llmsim.studies.plan.targets import Target
 from llmsim.studies.sweep import CURVES, HEAT_MAPS, Kept, read_kept
 from llmsim.studies.sweep.cheapest import CONFIDENCE, MET, gpus_of
-from llmsim.studies.sweep.sweep_folder import Beside
+from llmsim.studies.sweep.sweep_folder import Beside, WrittenSweep
+from llmsim.studies.sweep.sweep_table import SweepRow
 
 PICTURES = {
     CURVES: "Each metric along an axis: means over seeds, with 95 % intervals.",
@@ -37,19 +37,19 @@ MOST_ROWS = 200
 def sweep_page(folder: Path) -> str:
     """Return the page of a folder that `llmsim sweep` has written, finished or not; InputError if it is none."""
     kept = read_kept(folder)
-    said = kept.said
+    written = kept.written
     return html.document(
-        f"{said['name']}: a sweep",
-        element("h1", said["name"]),
-        element("p", f"A sweep over {_axes_in_words(said)}."),
+        f"{written.name}: a sweep",
+        element("h1", written.name),
+        element("p", f"A sweep over {_axes_in_words(written)}."),
         _verdict(kept),
         html.section("What was found", *_table(kept)),
         html.section("Another SLO, confidence or price", *_what_if(kept)),
         html.section("Pictures", *_pictures(folder, finished=kept.finished)),
-        html.section("The axes", html.pairs(_axes(said))),
-        html.section("The scenario, at the first point", scenario_table(said["first_scenario"])),
+        html.section("The axes", html.pairs(_axes(written))),
+        html.section("The scenario, at the first point", scenario_table(written.first_scenario)),
         html.section("Could these numbers be gamed?", element("p", NO_AUDIT_NOTE)),
-        html.section("Run it again", *_again(folder, said)),
+        html.section("Run it again", *_again(folder, written)),
         script=f"{SCRIPT}\n{what_if.SCRIPT}",
     )
 
@@ -62,49 +62,46 @@ NO_AUDIT_NOTE = (
 
 def _verdict(kept: Kept) -> Html:
     """How many runs are steady, and what stands for the others."""
-    answers = Counter(row["verdict.answer"] for row in kept.rows)
+    answers = Counter(row.verdict for row in kept.rows)
     counts = ", ".join(f"{answers[name]:,} {name}" for name in ANSWERS if answers[name])
     worst = next((name for name in (UNSERVED, OVERLOADED, TOO_SHORT) if answers[name]), STEADY)
-    begun = "" if kept.finished else f"Unfinished: {len(kept.rows):,} of {len(kept.said['points']):,} runs are done. "
-    forced = any(row["verdict.answer"] != STEADY and row.get("ttft_s.p99") is not None for row in kept.rows)
+    begun = "" if kept.finished else f"Unfinished: {len(kept.rows):,} of {len(kept.written.points):,} runs are done. "
+    forced = any(row.verdict != STEADY and row.numbers.get("ttft_s.p99") is not None for row in kept.rows)
     tails = f" {P99S_MARKED}." if forced else " P99s are those of points whose runs are all steady."
     tails = "" if worst == STEADY else tails
     colour = VERDICT_CLASS[worst] if kept.finished else "doubt"
     return element("div", element("b", begun, f"Runs: {counts or 'none'}."), tails, class_=f"verdict {colour}")
 
 
-def _axes_in_words(said: Mapping[str, Any]) -> str:
-    fields = [" with ".join(axis["fields"]) for axis in said["axes"]]
-    return f"{' and '.join(fields)}, {sweep_tables.in_points(len(said['points']), len(said['seeds']))}"
+def _axes_in_words(written: WrittenSweep) -> str:
+    fields = [" with ".join(axis.fields) for axis in written.axes]
+    return f"{' and '.join(fields)}, {sweep_tables.in_points(len(written.points), len(written.seeds))}"
 
 
-def _axes(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for axis in said["axes"]:
-        for i, field in enumerate(axis["fields"]):
-            yield field, ", ".join(value_text(row[i]) for row in axis["values"])
-    yield "seeds", ", ".join(map(str, said["seeds"]))
+def _axes(written: WrittenSweep) -> Iterator[tuple[str, str]]:
+    for axis in written.axes:
+        for i, field in enumerate(axis.fields):
+            yield field, ", ".join(value_text(row[i]) for row in axis.values)
+    yield "seeds", ", ".join(map(str, written.seeds))
 
 
 def _table(kept: Kept) -> Iterator[Html]:
-    said = kept.said
-    fields = [field for axis in said["axes"] for field in axis["fields"]]
+    fields, seeds = kept.written.fields, len(kept.written.seeds)
     heads = (*map(html.breakable, fields), *sweep_tables.kpi_heads(), "verdict")
     cells = [
-        (*map(value_text, values.values()), *sweep_tables.interval_cells(intervals, words), words)
-        for values, intervals, words in sweep_tables.points_of(
-            kept.rows, [one.distributions for one in kept.beside], fields, len(said["seeds"])
-        )
+        (*map(value_text, point.axes.values()), *sweep_tables.interval_cells(point), point.verdicts)
+        for point in sweep_tables.points_of(kept.rows, [one.distributions for one in kept.beside], seeds)
     ]
     yield html.table(heads, cells[:MOST_ROWS], words=len(fields))
     if len(cells) > MOST_ROWS:
         yield element("p", f"And {len(cells) - MOST_ROWS:,} more rows in sweep.parquet.", class_="quiet")
-    if len(said["seeds"]) > 1:
-        yield element("p", f"{len(said['seeds'])} seeds; {sweep_tables.OVER_SEEDS}.", class_="quiet")
+    if seeds > 1:
+        yield element("p", f"{seeds} seeds; {sweep_tables.OVER_SEEDS}.", class_="quiet")
 
 
 def _what_if(kept: Kept) -> Iterator[Html]:
     """Which point to take, by sliders: each point's runs together."""
-    seeds = len(kept.said["seeds"])
+    seeds = len(kept.written.seeds)
     points = [kept.beside[i : i + seeds] for i in range(0, len(kept.beside), seeds)]
     first = [point[0].scenario for point in points]
     if not points or any(one.moved is None or one.scenario is None for point in points for one in point):
@@ -112,27 +109,24 @@ def _what_if(kept: Kept) -> Iterator[Html]:
         return
     scenarios = [Scenario.model_validate_json(json.dumps(one)) for one in first]
     targets = (Target("slo.attainment", True, MET),)
-    fields = [field for axis in kept.said["axes"] for field in axis["fields"]]
+    fields = kept.written.fields
     options = [
-        _option(kept.rows[i * seeds : (i + 1) * seeds], points[i], scenario, fields)
-        for i, scenario in enumerate(scenarios)
+        _option(kept.rows[i * seeds : (i + 1) * seeds], points[i], scenario) for i, scenario in enumerate(scenarios)
     ]
     gpus = {cluster.gpu for scenario in scenarios for _, cluster in scenario.pools}
     prices = {load_gpu(gpu).name: load_gpu(gpu).price_usd_per_hour for gpu in sorted(gpus)}
-    command = kept.said["command"] or f"llmsim sweep {kept.said['source']}"
+    command = kept.written.command or f"llmsim sweep {kept.written.source}"
     yield from what_if.section(
         WhatIf("sweep", tuple(map(html.breakable, fields)), targets, tuple(options), prices, CONFIDENCE, command)
     )
 
 
-def _option(
-    rows: Sequence[Mapping[str, Any]], point: Sequence[Beside], scenario: Scenario, fields: Sequence[str]
-) -> Option:
-    values = [value_text(rows[0][field]) for field in fields]
-    name = ", ".join(f"{field}={value}" for field, value in zip(fields, values, strict=True))
-    doubts = {row["verdict.answer"] for row in rows} - {STEADY}
+def _option(rows: Sequence[SweepRow], point: Sequence[Beside], scenario: Scenario) -> Option:
+    values = {field: value_text(value) for field, value in rows[0].axes.items()}
+    name = ", ".join(f"{field}={value}" for field, value in values.items())
+    doubts = {row.verdict for row in rows} - {STEADY}
     found = PooledBounds.of_runs([one.moved for one in point if one.moved is not None])
-    return Option(name, name, tuple(values), gpus_of(scenario), (found,), min(doubts, default=None))
+    return Option(name, name, tuple(values.values()), gpus_of(scenario), (found,), min(doubts, default=None))
 
 
 def _pictures(folder: Path, *, finished: bool) -> Iterator[Html]:
@@ -144,7 +138,7 @@ def _pictures(folder: Path, *, finished: bool) -> Iterator[Html]:
         yield element("p", f"None: {why}.", class_="quiet")
 
 
-def _again(folder: Path, said: Mapping[str, Any]) -> Iterator[Html]:
-    yield element("p", f"With llmsim {said['llmsim']}, where it was first run:")
-    yield html.command(said["command"] or f"llmsim sweep {said['source']} --out {folder.resolve().name}")
+def _again(folder: Path, written: WrittenSweep) -> Iterator[Html]:
+    yield element("p", f"With llmsim {written.llmsim}, where it was first run:")
+    yield html.command(written.command or f"llmsim sweep {written.source} --out {folder.resolve().name}")
     yield element("p", "Points that are there are not run again; with another --out, all are, and give the same bytes.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from llmsim.metrics.kpi import LESS, NEITHER
 from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY, Interval
 from llmsim.studies.sweep import FinishedSweep, cheapest
-from llmsim.studies.sweep.sweep_table import over_seeds
+from llmsim.studies.sweep.sweep_table import SweepRow, over_seeds
 
 #: KPIs of the panels
 PANEL_KEYS = (
@@ -52,7 +51,7 @@ def panels_of(swept: FinishedSweep) -> Iterator[Panel]:
     places = list(np.ndindex(*(len(axis.values) for axis in swept.sweep.axes)))
     runs = {place: swept.rows[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
     kept = {place: swept.distributions[i * seeds : (i + 1) * seeds] for i, place in enumerate(places)}
-    unsteady = {place for place in places if any(row["verdict.answer"] != STEADY for row in runs[place])}
+    unsteady = {place for place in places if any(row.verdict != STEADY for row in runs[place])}
     met = _attained(runs)
 
     def cells(column: str, factor: float) -> dict[Place, Interval | None]:
@@ -60,7 +59,7 @@ def panels_of(swept: FinishedSweep) -> Iterator[Panel]:
         return {place: None if one is None else one.times(factor) for place, one in found.items()}
 
     for kpi in select(*PANEL_KEYS):
-        if any(kpi.key in row for row in swept.rows):
+        if any(kpi.key in row.numbers for row in swept.rows):
             name = f"{kpi.name} ({kpi.shown_unit})" if kpi.shown_unit else kpi.name
             absent, bound = WITHHELD if kpi.tail else "–", _bound(swept, kpi.key, kpi.factor)
             yield Panel(name, cells(kpi.key, kpi.factor), unsteady, absent, kpi.better, bound, met)
@@ -70,9 +69,10 @@ def panels_of(swept: FinishedSweep) -> Iterator[Panel]:
         yield Panel(COST, costs, unsteady, better=LESS, met=met)
 
 
-def _attained(runs: Mapping[Place, Sequence[Mapping[str, Any]]]) -> Set[Place]:
+def _attained(runs: Mapping[Place, Sequence[SweepRow]]) -> Set[Place]:
     """Places whose runs, on average, keep the SLO for `ATTAINED` of their requests."""
-    shares = {place: [float(row.get("slo.attainment", math.nan)) for row in rows] for place, rows in runs.items()}
+    key = "slo.attainment"
+    shares = {place: [float(row.numbers.get(key, math.nan)) for row in rows] for place, rows in runs.items()}
     return {place for place, found in shares.items() if np.mean(found) >= ATTAINED}
 
 

@@ -142,14 +142,15 @@ def _groups(groups: Sequence[Group]) -> Table:
     for head in ("n", "gain", "pay", "TTFT, ms", "E2E, ms"):
         table.add_column(head, justify="right", no_wrap=True)
     for group in groups:
-        table.add_row(
-            f"{GROUP_PREFIXES[group.kind]}{group.words}",
-            f"{group.requests:,}",
-            f"{100 * group.gain:.0f} %",
-            f"{100 * group.pay:.0f} %",
-            *(_in_ms(change) for change in (group.ttft_change_s, group.e2e_change_s)),
-        )
+        table.add_row(*group_cells(group))
     return table
+
+
+def group_cells(group: Group) -> tuple[str, ...]:
+    """A class of requests: its name, how many, shares that gain and pay, changes of TTFT and E2E."""
+    shares = (f"{100 * share:.0f} %" for share in (group.gain, group.pay))
+    changes = (_in_ms(change) for change in (group.ttft_change_s, group.e2e_change_s))
+    return (f"{GROUP_PREFIXES[group.kind]}{group.words}", f"{group.requests:,}", *shares, *changes)
 
 
 def _in_ms(change_s: Interval | None) -> str:

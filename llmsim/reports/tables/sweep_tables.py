@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from llmsim.statistics import STEADY, Interval
 from llmsim.studies.plan.plan_sentences import probability_words
 from llmsim.studies.sweep import HEAT_MAPS, TABLE, FinishedSweep
 from llmsim.studies.sweep.cheapest import CONFIDENCE, MET, Cheapest, cheapest, usd_per_hour
-from llmsim.studies.sweep.sweep_table import over_seeds
+from llmsim.studies.sweep.sweep_table import SweepRow, over_seeds
 
 #: KPIs of the columns, and those for which a terminal must be wide enough
 TABLE_KEYS = ("ttft_s.p99", "tbt_s.p99", "tpot_s.mean", "slo.attainment", "smooth_goodput_tokens_per_s")
@@ -43,12 +44,12 @@ def show_sweep(
     sweep = swept.sweep
     runs = f"{in_points(len(sweep.points), len(sweep.seeds))}, {swept.ran:,} of them now"
     console.print(styled("\n", (sweep.name, "bold"), f": {runs}"))
-    rows = list(points_of(swept.rows, swept.distributions, sweep.fields, len(sweep.seeds)))
+    rows = list(points_of(swept.rows, swept.distributions, len(sweep.seeds)))
     usd = [usd_per_hour(point.scenario) for point in sweep.points[:: len(sweep.seeds)]]
     _print_table(console, sweep.fields, rows[:MOST_ROWS], usd)
     if len(rows) > MOST_ROWS:
         console.print(f"and {len(rows) - MOST_ROWS:,} more rows")
-    _show_notes(console, swept, steady=all(said == STEADY for _, _, said in rows), force=force)
+    _show_notes(console, swept, steady=all(point.verdicts == STEADY for point in rows), force=force)
     if not pictures:
         console.print(f"no pictures: {NO_PICTURES}", style="dim")
     elif len(sweep.axes) == 2 and HEAT_MAPS not in [file.name for file in pictures]:
@@ -57,10 +58,16 @@ def show_sweep(
         console.print(f"  {file}", soft_wrap=True)
 
 
-Rows = Sequence[tuple[dict[str, Any], dict[str, Interval | None], str]]
+@dataclass(frozen=True, slots=True)
+class PointRow:
+    """A point of a sweep, all its seeds together: a row of the table that is shown."""
+
+    axes: Mapping[str, Any]  #: keys of a scenario and their values
+    intervals: Mapping[str, Interval | None]  #: over seeds, of each KPI shown, in the unit shown
+    verdicts: str  #: of its runs, in words
 
 
-def _print_table(console: Console, fields: Sequence[str], rows: Rows, usd: Sequence[float]) -> None:
+def _print_table(console: Console, fields: Sequence[str], rows: Sequence[PointRow], usd: Sequence[float]) -> None:
     """Print the widest table that has room: all columns, long words of the axes broken, or fewer columns."""
     fewer = [key for key in TABLE_KEYS if key not in WIDE_KEYS]
     for keys, folded in ((TABLE_KEYS, False), (TABLE_KEYS, True), (fewer, False), (fewer, True)):
@@ -72,7 +79,9 @@ def _print_table(console: Console, fields: Sequence[str], rows: Rows, usd: Seque
         console.print("ITL, TPOT and USD on a wider terminal, and in the folder", style="dim")
 
 
-def _table(fields: Sequence[str], rows: Rows, usd: Sequence[float], keys: Sequence[str], *, folded: bool) -> Table:
+def _table(
+    fields: Sequence[str], rows: Sequence[PointRow], usd: Sequence[float], keys: Sequence[str], *, folded: bool
+) -> Table:
     """A row for each point; `folded` breaks long words of the axes where they may be broken."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True, show_edge=False, pad_edge=False)
     for head in short_fields(fields):
@@ -81,21 +90,21 @@ def _table(fields: Sequence[str], rows: Rows, usd: Sequence[float], keys: Sequen
     for head in [*kpi_heads(keys), *(["USD/h"] if priced else [])]:
         table.add_column(head.replace(" ", "\n", 1), justify="right", no_wrap=True, overflow="fold")
     table.add_column("verdict", overflow="fold")
-    for (of_point, intervals, said), cost in zip(rows, usd, strict=False):
-        words = map(value_text, of_point.values())
+    for point, cost in zip(rows, usd, strict=False):
+        words = map(value_text, point.axes.values())
         values = (broken(word) if folded else word for word in words)
-        shown = interval_cells({key: intervals[key] for key in keys}, said)
-        table.add_row(*values, *shown, *([f"{cost:,.2f}"] if priced else []), said.replace(", ", ",\n"))
+        shown, verdicts = interval_cells(point, keys), point.verdicts.replace(", ", ",\n")
+        table.add_row(*values, *shown, *([f"{cost:,.2f}"] if priced else []), verdicts)
     return table
 
 
 def _show_notes(console: Console, swept: FinishedSweep, *, steady: bool, force: bool) -> None:
     """Say what the numbers of the table stand for."""
-    if any(row.get("prediction.oracle") for row in swept.rows):
+    if any(row.oracle for row in swept.rows):
         console.print("ORACLE: in some or all of these points policies see the true output lengths")
     if len(swept.sweep.seeds) > 1:
         say(console, f"{len(swept.sweep.seeds)} seeds; {OVER_SEEDS}", style="dim")
-    if any(row.get("router_reports") == "oracle" for row in swept.rows):
+    if any(row.router_reports == "oracle" for row in swept.rows):
         console.print("reports of age 0 s: the router sees the present state (oracle)", style="dim")
     if not steady and force:
         console.print(f"{P99S_MARKED}: not all runs of these points are steady")
@@ -132,20 +141,19 @@ def _unit(kpi: Kpi) -> str:
     return kpi.shown_unit.replace("tokens", "tok")
 
 
-def interval_cells(intervals: Mapping[str, Interval | None], said: str) -> list[str]:
+def interval_cells(point: PointRow, keys: Sequence[str] = TABLE_KEYS) -> list[str]:
     """The intervals of a point in short; a P99 that is shown though not all of its runs are steady is marked."""
+    shown = ((key, point.intervals[key]) for key in keys)
     return [
-        f"{interval_text(one)}{'*' if said != STEADY and one is not None and kpi_of(column).tail else ''}"
-        for column, one in intervals.items()
+        f"{interval_text(one)}{'*' if point.verdicts != STEADY and one is not None and kpi_of(key).tail else ''}"
+        for key, one in shown
     ]
 
 
-def points_of(
-    rows: Sequence[Mapping[str, Any]], kept: Sequence[Distributions | None], fields: Sequence[str], seeds: int
-) -> Iterator[tuple[dict[str, Any], dict[str, Interval | None], str]]:
-    """Yield each point: its fields, an interval over the seeds for each column shown, and the verdicts in words.
+def points_of(rows: Sequence[SweepRow], kept: Sequence[Distributions | None], seeds: int) -> Iterator[PointRow]:
+    """Yield each point of a sweep's rows.
 
-    None where a run has no such number, or withholds it: a mean of the others would be one of another question.
+    No interval where a run has no such number, or withholds it: a mean of the others would be one of another question.
     """
     for i in range(0, len(rows), seeds):
         of_point = rows[i : i + seeds]
@@ -153,7 +161,7 @@ def points_of(
         for kpi in select(*TABLE_KEYS):
             found = over_seeds(kpi.key, of_point, kept[i : i + seeds])
             intervals[kpi.key] = None if found is None else found.times(kpi.factor)
-        answers = Counter(row["verdict.answer"] for row in of_point)
+        answers = Counter(row.verdict for row in of_point)
         doubtful = {answer: n for answer, n in sorted(answers.items()) if answer != STEADY}
         said = ", ".join(answer if n == seeds else f"{n}/{seeds} {answer}" for answer, n in doubtful.items()) or STEADY
-        yield {name: of_point[0][name] for name in fields}, intervals, said
+        yield PointRow(of_point[0].axes, intervals, said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmsim.studies.compare.baseline import read_baseline
 from llmsim.studies.compare.comparison import Against, Comparison, compare, known_metrics
-from llmsim.studies.compare.comparison_folder import COMPARISON_FILE, as_json, withheld, write
+from llmsim.studies.compare.comparison_folder import COMPARISON_FILE, as_json, difference_rows, withheld, write
 from llmsim.studies.compare.conditions import Answer, Condition, on_forms, parse_condition
 from llmsim.studies.compare.differences import Difference
 from llmsim.studies.compare.request_pairs import Group, Pair
@@ -24,6 +24,7 @@ __all__ = [
     "Side",
     "as_json",
     "compare",
+    "difference_rows",
     "known_metrics",
     "on_forms",
     "parse_condition",

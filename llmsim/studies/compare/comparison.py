@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from llmsim.scenario import Scenario
 from llmsim.statistics.intervals import LEVEL
 from llmsim.studies.compare.conditions import Answer, Condition, check_known, judge
 from llmsim.studies.compare.differences import Difference, differences, metrics
-from llmsim.studies.compare.request_pairs import Group, Pair, groups, most_changed, pair
+from llmsim.studies.compare.request_pairs import Columns, Group, Pair, groups, most_changed, pair
 from llmsim.studies.compare.side_runs import Executors, Progress, Run, run_all
 from llmsim.studies.compare.sides import Side
 from llmsim.studies.kept_runs import KeptRuns
@@ -34,7 +33,7 @@ class Against:
     picked: dict[str, int]  #: requests of the first seed that changed most, words -> id
 
     @property
-    def requests(self) -> dict[str, Any]:
+    def requests(self) -> Columns:
         """Every pair of requests as columns."""
         tables = [one.columns() for one in self.pairs]
         return {name: np.concatenate([table[name] for table in tables]) for name in (tables[0] if tables else {})}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from llmsim.experiment.seal import question, seal
 from llmsim.metrics import catalogue
 from llmsim.studies.compare.comparison import Against, Comparison
 from llmsim.studies.compare.differences import Difference, metrics
+from llmsim.studies.compare.request_pairs import Group
 from llmsim.studies.compare.side_runs import Run
 from llmsim.studies.compare.sides import Side
 
@@ -26,19 +27,13 @@ def write(comparison: Comparison, folder: Path, *, force: bool = False) -> None:
 
     P99s of runs that are not steady are left out unless forced. InputError where the folder cannot be written.
     """
-    said = as_json(comparison, force=force)
-    each = comparison.others
     try:
-        write_json(folder / COMPARISON_FILE, said)
-        _write(
-            [{"side": one["side"], **_flat(row)} for one in said["against"] for row in one["differences"]],
-            folder / DIFFERENCES,
-        )
-        _write([row for side in said["sides"] for row in side["runs"]], folder / RUNS)
-        _write(
-            [{"side": one["side"], **_flat(row)} for one in said["against"] for row in one["groups"]], folder / GROUPS
-        )
-        _write_requests(each, folder / REQUESTS)
+        write_json(folder / COMPARISON_FILE, as_json(comparison, force=force))
+        _write(difference_rows(comparison, force=force), folder / DIFFERENCES)
+        _write((_row(side.label, run, force) for side, runs in comparison.sides for run in runs), folder / RUNS)
+        groups = ({"side": one.side.label, **_flat(group)} for one in comparison.others for group in one.groups)
+        _write(groups, folder / GROUPS)
+        _write_requests(comparison.others, folder / REQUESTS)
         seal(folder, question_of([side for side, _ in comparison.sides]))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from None
@@ -78,20 +73,24 @@ def withheld(difference: Difference, *, force: bool = False) -> bool:
     return bool(difference.caution) and not force
 
 
+def difference_rows(comparison: Comparison, *, force: bool = False) -> Iterator[dict[str, Any]]:
+    """Rows of ``differences.parquet``, one for each side and metric; P99s withheld as in `as_json`."""
+    for one in comparison.others:
+        for difference in one.differences.values():
+            yield {"side": one.side.label, **_flat(_shown(difference, force))}
+
+
 def _against(one: Against, force: bool) -> dict[str, Any]:
     return {
         "side": one.side.label,
-        "differences": [_shown(difference, force) for difference in one.differences.values()],
+        "differences": [_shown(difference, force).to_dict() for difference in one.differences.values()],
         "groups": [group.to_dict() for group in one.groups],
         "most_changed": one.picked,
     }
 
 
-def _shown(difference: Difference, force: bool) -> dict[str, Any]:
-    said = difference.to_dict()
-    if withheld(difference, force=force):
-        said |= dict.fromkeys(("first", "other", "interval", "relative", "covers"))
-    return said
+def _shown(difference: Difference, force: bool) -> Difference:
+    return difference.withheld() if withheld(difference, force=force) else difference
 
 
 def _row(label: str, run: Run, force: bool) -> dict[str, Any]:
@@ -102,10 +101,10 @@ def _row(label: str, run: Run, force: bool) -> dict[str, Any]:
     return {"side": label, "seed": run.scenario.seed, "verdict": run.verdict.answer, **values}
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Intervals as columns of their own."""
+def _flat(row: Difference | Group) -> dict[str, Any]:
+    """The columns of a row, those of an interval each on its own."""
     out: dict[str, Any] = {}
-    for name, value in row.items():
+    for name, value in row.to_dict().items():
         if isinstance(value, dict):
             out |= {f"{name}.{part}": number for part, number in value.items()}
         else:
@@ -113,15 +112,15 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _write(rows: list[dict[str, Any]], file: Path) -> None:
+def _write(rows: Iterable[Mapping[str, Any]], file: Path) -> None:
     import pyarrow.parquet as pq
 
     from llmsim.studies.sweep.sweep_table import to_arrow
 
-    pq.write_table(to_arrow(rows), file)
+    pq.write_table(to_arrow(list(rows)), file)
 
 
-def _write_requests(others: Any, file: Path) -> None:
+def _write_requests(others: Sequence[Against], file: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

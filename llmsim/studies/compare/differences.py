@@ -62,6 +62,10 @@ class Difference:
         relative = None if self.relative is None else self.relative.unbounded()
         return replace(self, interval=self.interval.unbounded(), relative=relative, covers=None)
 
+    def withheld(self) -> Difference:
+        """The same without its numbers."""
+        return replace(self, first=None, other=None, interval=None, relative=None, covers=None)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         intervals = {name: getattr(self, name) for name in ("interval", "relative")}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ NOTICEABLE_SHARE = 0.01
 LENGTH_GROUPS = 4
 ARRIVAL_PERIODS = 4
 ALL, PROMPT, OUTPUT, ARRIVAL, OUTCOME = "all", "prompt_tokens", "output_tokens", "arrival", "outcome"
+
+
+#: of a table of pairs of requests, (R,) each
+Columns = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ class Pair:
         sooner = -np.sign(self.e2e_change_s) * (np.abs(self.e2e_change_s) > NOTICEABLE_SHARE * self.e2e_s[0])
         return np.asarray(np.where(done[0] & done[1], np.nan_to_num(sooner), done[1] - done[0]), dtype=np.int64)
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> Columns:
         """The pair as columns of a table, outcomes in words."""
         names = np.array([outcome.name.lower() for outcome in Outcome])
         return {
@@ -87,6 +91,13 @@ class Group:
         plain = {name: getattr(self, name) for name in ("kind", "words", "requests", "gain", "pay")}
         changes = {name: getattr(self, name) for name in ("ttft_change_s", "e2e_change_s", "benefit_change_tokens")}
         return {**plain, **{name: None if one is None else one.to_dict() for name, one in changes.items()}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; KeyError for anything else."""
+        plain = (values[name] for name in ("kind", "words", "requests", "gain", "pay"))
+        changes = (values[name] for name in ("ttft_change_s", "e2e_change_s", "benefit_change_tokens"))
+        return cls(*plain, *(None if one is None else Interval.from_dict(one) for one in changes))
 
 
 def pair(first: Run, other: Run) -> Pair:

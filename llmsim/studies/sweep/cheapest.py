@@ -12,6 +12,7 @@ from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY
 from llmsim.statistics.shares import probability_at_most
 from llmsim.studies.sweep.sweep_definition import Point
+from llmsim.studies.sweep.sweep_table import SweepRow
 
 #: share of requests that must meet the SLO, and how probable that must be
 MET, CONFIDENCE = 0.99, 0.95
@@ -27,7 +28,7 @@ class Cheapest:
 
 
 def cheapest(
-    points: Sequence[Point], rows: Sequence[Mapping[str, Any]], moved: Sequence[MovedBounds | None], seeds: int
+    points: Sequence[Point], rows: Sequence[SweepRow], moved: Sequence[MovedBounds | None], seeds: int
 ) -> Cheapest | None:
     """Find it among the points of a sweep, a row a run; None where no point is steady and surely attains `MET`.
 
@@ -37,7 +38,7 @@ def cheapest(
     found: list[tuple[float, float, int]] = []
     for i in range(0, len(rows), seeds):
         met = probability(moved[i : i + seeds])
-        if met >= CONFIDENCE and all(row["verdict.answer"] == STEADY for row in rows[i : i + seeds]):
+        if met >= CONFIDENCE and all(row.verdict == STEADY for row in rows[i : i + seeds]):
             found.append((usd_per_hour(points[i].scenario), -met, i))
     if not found:
         return None

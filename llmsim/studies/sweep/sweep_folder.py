@@ -7,11 +7,11 @@ says all that its numbers depend on: a file of another definition has another na
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import llmsim
 from llmsim.errors import InputError
@@ -25,6 +25,7 @@ from llmsim.studies.kept_runs import Damaged, KeptRuns, replaced
 from llmsim.studies.sweep.point_keys import code_hash
 from llmsim.studies.sweep.point_run import PointResult
 from llmsim.studies.sweep.sweep_definition import Point, Sweep
+from llmsim.studies.sweep.sweep_table import SweepRow
 
 #: the file whose presence makes a folder that of a sweep
 SWEEP_FILE = "sweep.json"
@@ -71,34 +72,71 @@ class Store:
 
     def seal(self, table: str) -> None:
         """Write the seal of the folder: of its definition and this table."""
-        said = _read(self.folder / SWEEP_FILE) or {}
-        seal(self.folder, question(points=said.get("points")), (SWEEP_FILE, table))
+        written = _written(self.folder)
+        points = None if written is None else written.points
+        seal(self.folder, question(points=points), (SWEEP_FILE, table))
 
     def begin(self, sweep: Sweep, command: str) -> None:
         """Write down what is asked; tables and pictures of another question go, their points stay."""
-        said = described(sweep, command)
-        mark = self.folder / SWEEP_FILE
-        before = _read(mark)
-        if before is None or before.get("points") != said["points"] or before.get("axes") != said["axes"]:
+        asked, before = WrittenSweep.of(sweep, command), _written(self.folder)
+        if before is None or (before.points, before.axes) != (asked.points, asked.axes):
             for file in (SEAL_FILE, TABLE, TABLE_SO_FAR, CURVES, HEAT_MAPS):
                 (self.folder / file).unlink(missing_ok=True)
-        if before != said:
-            with replaced(mark) as scratch:
-                scratch.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        if before != asked:
+            with replaced(self.folder / SWEEP_FILE) as scratch:
+                scratch.write_text(json.dumps(asked.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
-def described(sweep: Sweep, command: str) -> dict[str, Any]:
-    """A sweep as JSON values: enough to label its table, and to run it again."""
-    return {
-        "llmsim": llmsim.__version__,
-        "name": sweep.name,
-        "source": str(sweep.source),
-        "command": command,
-        "axes": [{"fields": list(axis.names), "values": [list(row) for row in axis.values]} for axis in sweep.axes],
-        "seeds": list(sweep.seeds),
-        "points": [point.key for point in sweep.points],
-        "first_scenario": sweep.points[0].scenario.model_dump(mode="json"),
-    }
+@dataclass(frozen=True)
+class WrittenAxis:
+    """An axis of a sweep in its folder."""
+
+    fields: tuple[str, ...]  #: that move together
+    values: tuple[tuple[Any, ...], ...]  #: one of each field at a time
+
+
+@dataclass(frozen=True)
+class WrittenSweep:
+    """What ``sweep.json`` says: enough to label the sweep's table, and to run it again."""
+
+    llmsim: str  #: version
+    name: str
+    source: str
+    command: str  #: "" where it was run from Python
+    axes: tuple[WrittenAxis, ...]
+    seeds: tuple[int, ...]
+    points: tuple[str, ...]  #: keys, in the order of the table
+    first_scenario: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, sweep: Sweep, command: str) -> Self:
+        """What is to be written of a sweep."""
+        return cls(
+            llmsim.__version__,
+            sweep.name,
+            str(sweep.source),
+            command,
+            tuple(WrittenAxis(axis.names, axis.values) for axis in sweep.axes),
+            tuple(sweep.seeds),
+            tuple(point.key for point in sweep.points),
+            sweep.points[0].scenario.model_dump(mode="json"),
+        )
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of all axes."""
+        return tuple(field for axis in self.axes for field in axis.fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**vars(self), "axes": [vars(axis) for axis in self.axes]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; KeyError or TypeError for anything else."""
+        axes = (WrittenAxis(tuple(one["fields"]), tuple(map(tuple, one["values"]))) for one in values["axes"])
+        words = {name: values[name] for name in ("llmsim", "name", "source", "command", "first_scenario")}
+        return cls(**words, axes=tuple(axes), seeds=tuple(values["seeds"]), points=tuple(values["points"]))
 
 
 @dataclass(frozen=True)
@@ -107,36 +145,37 @@ class Beside:
 
     distributions: Distributions | None = None
     moved: MovedBounds | None = None  #: None also without an SLO
-    scenario: dict[str, Any] | None = None
+    scenario: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Kept:
     """A sweep as it lies in a folder."""
 
-    said: dict[str, Any]  #: as of `described`
-    rows: list[dict[str, Any]]
+    written: WrittenSweep
+    rows: list[SweepRow]
     beside: list[Beside]  #: of each row
     finished: bool
 
 
 def read_kept(folder: Path) -> Kept:
     """Read what a sweep found, all of it or what there is so far; InputError if the folder holds no sweep."""
-    said = _read(folder / SWEEP_FILE)
-    if said is None or not {"axes", "seeds", "points", "first_scenario"} <= said.keys():
+    written = _written(folder)
+    if written is None:
         raise InputError(f"{folder / SWEEP_FILE}: expected what llmsim sweep has written")
     file = next((folder / name for name in (TABLE, TABLE_SO_FAR) if (folder / name).is_file()), None)
     if file is None:
-        return Kept(said, [], [], finished=False)
+        return Kept(written, [], [], finished=False)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(pa.BufferReader(unsealed(file))).to_pylist()
+        columns = pq.read_table(pa.BufferReader(unsealed(file))).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
-    there = said["points"] if file.name == TABLE else []
-    return Kept(said, rows, [_beside(folder, key) for key in there], finished=file.name == TABLE)
+    rows = [SweepRow.from_dict(row, written.fields) for row in columns]
+    there = written.points if file.name == TABLE else ()
+    return Kept(written, rows, [_beside(folder, key) for key in there], finished=file.name == TABLE)
 
 
 def _beside(folder: Path, key: str) -> Beside:
@@ -171,6 +210,14 @@ def opened(folder: Path) -> Iterator[Store]:
 def _just_begun(folder: Path) -> bool:
     """Whether a sweep was killed here before it could write its mark."""
     return folder.is_dir() and {file.name for file in folder.iterdir()} <= {LOCK, POINTS, f".{SWEEP_FILE}.part"}
+
+
+def _written(folder: Path) -> WrittenSweep | None:
+    said = _read(folder / SWEEP_FILE)
+    try:
+        return None if said is None else WrittenSweep.from_dict(said)
+    except (KeyError, TypeError):
+        return None
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llmsim.errors import InputError, Interrupted, LlmsimError
 from llmsim.metrics.distributions import Distributions
@@ -18,7 +17,7 @@ from llmsim.studies.sweep.drive import Drive, Failure
 from llmsim.studies.sweep.point_run import PointResult
 from llmsim.studies.sweep.sweep_definition import Point, Sweep
 from llmsim.studies.sweep.sweep_folder import TABLE, TABLE_SO_FAR, Store, opened
-from llmsim.studies.sweep.sweep_table import rows_of, to_arrow
+from llmsim.studies.sweep.sweep_table import SweepRow, rows_of, to_arrow
 
 #: the table of what is done so far is brought up to date this often
 SO_FAR_EVERY_S = 10.0
@@ -31,7 +30,7 @@ class FinishedSweep:
     """A finished sweep."""
 
     sweep: Sweep
-    rows: list[dict[str, Any]]  #: one a point, in the order of the points
+    rows: list[SweepRow]  #: one a point, in the order of the points
     distributions: list[Distributions | None]  #: likewise
     moved: list[MovedBounds | None]  #: likewise, the requests that miss the SLO, or would miss another
     ran: int  #: points that were run now; the others were there
@@ -89,13 +88,13 @@ def _telling_what_is_kept(bench: _Bench) -> Iterator[None]:
         raise type(error)(f"{error}; {bench.kept()}") from None
 
 
-def write_table(rows: list[dict[str, Any]], file: Path) -> None:
+def write_table(rows: list[SweepRow], file: Path) -> None:
     """Write rows as Parquet, in one move; the same rows give the same bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     whole = pa.BufferOutputStream()
-    pq.write_table(to_arrow(rows), whole)
+    pq.write_table(to_arrow([row.to_dict() for row in rows]), whole)
     with replaced(file) as scratch:
         scratch.write_bytes(whole.getvalue())
 
@@ -127,7 +126,7 @@ class _Bench:
         if time.monotonic() - self._written_s > SO_FAR_EVERY_S:
             self.write_so_far()
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[SweepRow]:
         """The rows of what is done."""
         scores = {key: result.score for key, result in self._results.items()}
         return rows_of(self._sweep.points, scores, force=self._force)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 from llmsim.experiment import reported
 from llmsim.metrics import catalogue
@@ -21,36 +22,62 @@ if TYPE_CHECKING:
 LEFT_OUT = ("choices.", "wall_s")
 
 
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """One run of a sweep: a row of ``sweep.parquet``."""
+
+    axes: Mapping[str, Any]  #: keys of a scenario and the values that its point has
+    seed: int
+    numbers: Mapping[str, Any]  #: values of its score by dotted name, such as ``ttft_s.p99``; None: withheld, or none
+    router_reports: str | None = None  #: whether its router saw an oracle, periodic reports or nothing (None)
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is steady, or what it is."""
+        return str(self.numbers["verdict.answer"])
+
+    @property
+    def oracle(self) -> bool:
+        """Whether policies saw the true output lengths."""
+        return bool(self.numbers.get("prediction.oracle"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its columns."""
+        return {**self.axes, "seed": self.seed, **self.numbers, "router_reports": self.router_reports}
+
+    @classmethod
+    def from_dict(cls, columns: Mapping[str, Any], fields: Sequence[str]) -> Self:
+        """Read what `to_dict` gave, with these axes; KeyError for anything else."""
+        own = {*fields, "seed", "router_reports"}
+        numbers = {name: value for name, value in columns.items() if name not in own}
+        axes = {name: columns[name] for name in fields}
+        return cls(axes, columns["seed"], numbers, columns.get("router_reports"))
+
+
 def flat(score: Score) -> Iterator[tuple[str, Any]]:
     """Yield the values of a score by dotted name, such as ``("ttft_s.p99", 0.31)``."""
     return ((key, value) for key, value in catalogue.leaves(score.to_dict()) if not key.startswith(LEFT_OUT))
 
 
-def rows_of(points: Sequence[Point], scores: Mapping[str, Score], *, force: bool = False) -> list[dict[str, Any]]:
+def rows_of(points: Sequence[Point], scores: Mapping[str, Score], *, force: bool = False) -> list[SweepRow]:
     """Return the rows of those points whose scores are there, in the order of the points.
 
     P99s of runs that are not steady are withheld (None) unless forced; ``verdict.answer`` and ``.reason`` tell which.
     """
     return [
-        {
-            **point.axes,
-            "seed": point.scenario.seed,
-            **dict(flat(reported(score, force=force))),
-            "router_reports": _reports(score),
-        }
+        SweepRow(point.axes, point.scenario.seed, dict(flat(reported(score, force=force))), _reports(score))
         for point in points
         if (score := scores.get(point.key)) is not None
     ]
 
 
 def _reports(score: Score) -> str | None:
-    """Whether the router saw an oracle, periodic reports or nothing (None)."""
     return (score.section(Choices).router or {}).get("reports")
 
 
-def over_seeds(key: str, rows: Sequence[Mapping[str, Any]], kept: Sequence[Distributions | None]) -> Interval | None:
+def over_seeds(key: str, rows: Sequence[SweepRow], kept: Sequence[Distributions | None]) -> Interval | None:
     """Interval of a number over the runs of one point; None where a run has no such number, or withholds it."""
-    values = [row[key] for row in rows if row.get(key) is not None]
+    values = [value for row in rows if (value := row.numbers.get(key)) is not None]
     if len(values) < len(rows):
         return None
     return interval(key, values, [one for one in kept if one is not None])

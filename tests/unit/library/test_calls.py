@@ -83,7 +83,7 @@ def test_a_sweep_has_a_row_for_each_point_and_goes_on_from_its_folder(tmp_path, 
                       "--jobs", "1", "--out", str(tmp_path / "points"))  # fmt: skip
 
     assert printed["ran"] == 0
-    assert json.loads(json.dumps(result.swept.rows)) == printed["rows"]
+    assert json.loads(json.dumps([row.to_dict() for row in result.swept.rows])) == printed["rows"]
     assert result.table["workload.arrivals.rate_per_s"].tolist() == [1, 1, 2, 2]
     copy = result.save(tmp_path / "copy")
     assert llmsim.sweep("quickstart", SMALL, axes=axes, seeds=2, out=copy).swept.ran == 0

@@ -19,7 +19,7 @@ from llmsim.reports.tables.sweep_tables import in_points, points_of, show_sweep
 from llmsim.statistics import Interval
 from llmsim.statistics.samples import Sample
 from llmsim.studies.sweep import Axis, FinishedSweep, read_sweep, run_sweep
-from llmsim.studies.sweep.sweep_table import over_seeds
+from llmsim.studies.sweep.sweep_table import SweepRow, over_seeds
 
 TEXT = """\
 name = "shown"
@@ -57,13 +57,13 @@ def test_intervals_over_seeds_are_students(file: Path, tmp_path: Path) -> None:
     picked = table[(table["scheduler.name"] == "chunked_prefill") & (table["workload.arrivals.rate_per_s"] == 16)]
     values = picked["smooth_goodput_tokens_per_s"].tolist()
 
-    fields, intervals, verdict = list(points_of(swept.rows, swept.distributions, swept.sweep.fields, 3))[5]
+    point = list(points_of(swept.rows, swept.distributions, 3))[5]
     cell = next(panel for panel in panels_of(swept) if panel.words.startswith("smooth")).cells[1, 2]
 
-    assert fields == {"scheduler.name": "chunked_prefill", "workload.arrivals.rate_per_s": 16}
-    assert verdict == "too short"
-    assert intervals["ttft_s.p99"] is None
-    for interval in (intervals["smooth_goodput_tokens_per_s"], cell):
+    assert point.axes == {"scheduler.name": "chunked_prefill", "workload.arrivals.rate_per_s": 16}
+    assert point.verdicts == "too short"
+    assert point.intervals["ttft_s.p99"] is None
+    for interval in (point.intervals["smooth_goodput_tokens_per_s"], cell):
         assert interval is not None
         assert interval.estimate == pytest.approx(np.mean(values))
         assert not interval.bounded, "50 requests are too few to say how sure their mean is"
@@ -151,7 +151,7 @@ def test_an_interval_is_told_to_its_first_unsure_digit(mean: float, half: float,
 def test_a_sweep_keeps_swept_rows_in_order_of_the_axes(file: Path, tmp_path: Path) -> None:
     swept: FinishedSweep = run_sweep(read_sweep(file), tmp_path / "sweep")
 
-    order = [(row["scheduler.name"], row["workload.arrivals.rate_per_s"], row["seed"]) for row in swept.rows]
+    order = [(*row.axes.values(), row.seed) for row in swept.rows]
     assert order == [(s, r, n) for s in ("fcfs", "chunked_prefill") for r in (4, 8, 16) for n in (0, 1, 2)]
 
 
@@ -175,11 +175,15 @@ def test_forced_p99s_are_marked_where_not_all_runs_are_steady(
 
 
 def made_up(scenario: str, axes: list[str], answers: list[str]) -> FinishedSweep:
-    """A sweep that nobody has run, of long numbers."""
+    """A sweep that was not run, of long numbers."""
     sweep = read_sweep(scenario, axes=axes)
     rows = [
-        {**point.axes, "seed": point.scenario.seed, "verdict.answer": answers[i % len(answers)]}
-        | {"ttft_s.p99": 10 + i % 3, "slo.attainment": 0.9 - i % 3 / 100, "smooth_goodput_tokens_per_s": 9000 + 99 * i}
+        SweepRow(
+            point.axes,
+            point.scenario.seed,
+            {"verdict.answer": answers[i % len(answers)], "ttft_s.p99": 10 + i % 3}
+            | {"slo.attainment": 0.9 - i % 3 / 100, "smooth_goodput_tokens_per_s": 9000 + 99 * i},
+        )
         for i, point in enumerate(sweep.points)
     ]
     return FinishedSweep(sweep, rows, [None] * len(rows), [None] * len(rows), 0, 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from llmsim.metrics.moved_bounds import MovedBounds
@@ -12,6 +10,7 @@ from llmsim.scenario import load_scenario
 from llmsim.statistics.shares import Clusters
 from llmsim.studies.sweep.cheapest import cheapest
 from llmsim.studies.sweep.sweep_definition import Point
+from llmsim.studies.sweep.sweep_table import SweepRow
 
 
 def point(instances: int) -> list[Point]:
@@ -19,8 +18,8 @@ def point(instances: int) -> list[Point]:
     return [Point({"cluster.instances": instances}, scenario, "")] * 2
 
 
-def runs(*answers: str) -> list[dict[str, Any]]:
-    return [{"verdict.answer": answer} for answer in answers]
+def runs(*answers: str) -> list[SweepRow]:
+    return [SweepRow({}, 0, {"verdict.answer": answer}) for answer in answers]
 
 
 def missing(events: int) -> MovedBounds:
