@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from llmsim.library.opened import LoadedResult
-    from llmsim.metrics.audit import Audit
+    from llmsim.studies.audit_folder import Audited
 
 Pair = 2
 
@@ -47,43 +47,37 @@ def audit(
     from llmsim.library.opened import audited
     from llmsim.metrics.audit import manipulable_share
     from llmsim.reports.tables import audit_tables
+    from llmsim.studies.audit_folder import Audited, NamedAudit
 
     opened = [one for target in targets for one in _opened(target, judging, changes or [])]
-    audits = [audited(one, pace_s) for one in opened]
-    names = [one.name for one in opened]
-    shares = manipulable_share(*audits) if len(audits) == len(targets) == Pair else None
+    found = [audited(one, pace_s) for one in opened]
+    audits = [NamedAudit(one.name, of, audit_tables.findings(of)) for one, of in zip(opened, found, strict=True)]
+    said = Audited(audits, manipulable_share(*found) if len(found) == len(targets) == Pair else None)
     if picture is not None:
         from llmsim.reports import plots
 
-        plots.save(plots.audit_figure(audits[0], caption=f"{names[0]} · llmsim {llmsim.__version__}"), picture)
-    said = _as_json(names, [one.to_dict() | {"words": audit_tables.findings(one)} for one in audits], shares)
+        plots.save(plots.audit_figure(found[0], caption=f"{opened[0].name} · llmsim {llmsim.__version__}"), picture)
     if out is not None:
-        _keep(said, audits[0], out)
+        _keep(said, out)
     if as_json:
-        print_json(said)
+        print_json(said.to_dict())
         return
-    for name, one in zip(names, audits, strict=True):
-        audit_tables.show_audit(name, one)
-    if shares is not None:
-        audit_tables.show_difference(names, shares)
+    for one in audits:
+        audit_tables.show_audit(one.name, one.audit)
+    if said.gains is not None:
+        audit_tables.show_gains([one.name for one in audits], said.gains)
 
 
-def _keep(said: dict[str, Any], first: Audit, out: Path) -> None:
+def _keep(said: Audited, out: Path) -> None:
     from llmsim.experiment import staged
     from llmsim.reports import plots
-    from llmsim.studies import audit_folder
+    from llmsim.studies.audit_folder import AUDIT_FILE
 
-    with staged(out, audit_folder.AUDIT_FILE) as scratch:
-        named = f"{audit_folder.audits_of(said)[0]['name']} · llmsim {llmsim.__version__}"
-        plots.save(plots.audit_figure(first, caption=named), scratch / "audit.png")
-        audit_folder.write(said, scratch)
-
-
-def _as_json(names: list[str], audits: list[dict[str, Any]], shares: list[dict[str, Any]] | None) -> dict[str, Any]:
-    named = [{"name": name, **values} for name, values in zip(names, audits, strict=True)]
-    if shares is None:
-        return named[0] if len(named) == 1 else {"audits": named}
-    return {"audits": named, "difference": shares}
+    with staged(out, AUDIT_FILE) as scratch:
+        first = said.audits[0]
+        named = f"{first.name} · llmsim {llmsim.__version__}"
+        plots.save(plots.audit_figure(first.audit, caption=named), scratch / "audit.png")
+        said.write(scratch)
 
 
 def _opened(target: str, judging: choose.Judging, changes: list[str]) -> list[LoadedResult]:

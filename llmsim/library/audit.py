@@ -14,7 +14,7 @@ from llmsim.library.opened import audited, open_result, run_scenario
 from llmsim.library.shown import Shown, kept
 from llmsim.metrics.audit import Audit
 from llmsim.metrics.window import Window
-from llmsim.studies import audit_folder
+from llmsim.studies.audit_folder import AUDIT_FILE, Audited, NamedAudit
 
 if TYPE_CHECKING:
     from llmsim.library.bounds import Reader, SloBounds
@@ -30,9 +30,7 @@ class AuditResult(Shown):
     @property
     def score(self) -> dict[str, Any]:
         """What ``llmsim audit --json`` prints."""
-        from llmsim.reports.tables.audit_tables import findings
-
-        return {"name": self.name, **self.audit.to_dict(), "words": findings(self.audit)}
+        return self._named().to_dict()
 
     def show(self) -> None:
         """Print the table of ``llmsim audit``."""
@@ -42,14 +40,19 @@ class AuditResult(Shown):
 
     def save(self, folder: str | Path) -> Path:
         """Write audit.json and a picture."""
-        return kept(folder, audit_folder.AUDIT_FILE, self._write)
+        return kept(folder, AUDIT_FILE, self._write)
 
     def _write(self, scratch: Path) -> None:
         from llmsim.reports import plots
 
         named = f"{self.name} · llmsim {llmsim.__version__}"
         plots.save(plots.audit_figure(self.audit, caption=named), scratch / "audit.png")
-        audit_folder.write(self.score, scratch)
+        Audited([self._named()]).write(scratch)
+
+    def _named(self) -> NamedAudit:
+        from llmsim.reports.tables.audit_tables import findings
+
+        return NamedAudit(self.name, self.audit, findings(self.audit))
 
 
 def audit(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -88,6 +88,31 @@ class Row:
     as_is: float | None
     after: dict[str, Change]
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, those after a manipulation under its name."""
+        return {
+            "metric": self.metric.key,
+            "words": self.metric.name,
+            "unit": self.metric.shown_unit,
+            "better": "up" if self.metric.better > 0 else "down",
+            "as_is": self.as_is,
+            **{name: asdict(change) for name, change in self.after.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """By what all versions of a result are judged alike."""
+
+    slo: Slo
+    user: User
+    window_s: tuple[float, float]  #: arrivals from, before
+    end_s: float  #: until which readers of dropped requests are charged
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"slo": asdict(self.slo), "user": asdict(self.user), "window": list(self.window_s), "end_s": self.end_s}
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:
@@ -96,26 +121,20 @@ class Audit:
     rows: tuple[Row, ...]
     users: dict[str, Users]
     pace_s: float
-    choices: dict[str, Any]
+    choices: Judging
     #: each class of requests against first come, first served; (): not simulated, or served so
     classes: tuple[ClassChange, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        metrics = [
-            {
-                "metric": row.metric.key,
-                "words": row.metric.name,
-                "unit": row.metric.shown_unit,
-                "better": "up" if row.metric.better > 0 else "down",
-                "as_is": row.as_is,
-                **{name: asdict(change) for name, change in row.after.items()},
-            }
-            for row in self.rows
-        ]
-        users = {name: asdict(count) for name, count in self.users.items()}
         own = {"classes": [each.to_dict() for each in self.classes]} if self.classes else {}
-        return {"pace_s": self.pace_s, "choices": self.choices, "users": users, "metrics": metrics, **own}
+        return {
+            "pace_s": self.pace_s,
+            "choices": self.choices.to_dict(),
+            "users": {name: asdict(count) for name, count in self.users.items()},
+            "metrics": [row.to_dict() for row in self.rows],
+            **own,
+        }
 
 
 def audit(
@@ -150,8 +169,7 @@ def audit(
         Row(m, _shown(m, before[m.key]), {n: _change(m, before[m.key], v[m.key], users[n]) for n, v in after.items()})
         for m in METRICS
     )
-    choices = {"slo": asdict(slo), "user": asdict(hardened), "window": [span.start_s, span.end_s], "end_s": max(ends)}
-    return Audit(rows, users, pace_s, choices)
+    return Audit(rows, users, pace_s, Judging(slo, hardened, (span.start_s, span.end_s), max(ends)))
 
 
 def _fixed(span: Span) -> Window:
@@ -252,10 +270,31 @@ def _change(metric: Kpi, before: float, after: float, users: Users) -> Change:
     )
 
 
-def manipulable_share(baseline: Audit, claimed: Audit) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A metric that is better in a claimed result than in its baseline; values in the unit shown."""
+
+    metric: str  #: key
+    words: str
+    unit: str
+    baseline: float
+    claimed: float
+    share: Mapping[str, float]  #: of the gain, 0 to 1, that each manipulation of the baseline would show
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        return cls(**values)
+
+
+def manipulable_share(baseline: Audit, claimed: Audit) -> list[Gain]:
     """How much of each metric's gain, `claimed` over `baseline`, the baseline could show by manipulation alone.
 
-    One row per metric that is better in `claimed`: the gain, and per manipulation the share of it from 0 to 1.
+    One for each metric that is better in `claimed`.
     """
     out = []
     for mine, theirs in zip(baseline.rows, claimed.rows, strict=True):
@@ -268,6 +307,5 @@ def manipulable_share(baseline: Audit, claimed: Audit) -> list[dict[str, Any]]:
             name: min(1.0, max(0.0, (change.change or 0.0) * mine.metric.better / gain))
             for name, change in mine.after.items()
         }
-        row = {"metric": mine.metric.key, "words": mine.metric.name, "unit": mine.metric.shown_unit}
-        out.append({**row, "baseline": mine.as_is, "claimed": theirs.as_is, "share": shares})
+        out.append(Gain(mine.metric.key, mine.metric.name, mine.metric.shown_unit, mine.as_is, theirs.as_is, shares))
     return out

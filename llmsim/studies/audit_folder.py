@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import llmsim
 from llmsim.experiment.result_folder import write_json
 from llmsim.experiment.seal import question, seal
+from llmsim.metrics.audit import Audit, Gain
 
 #: the file whose presence makes a folder that of an audit
 AUDIT_FILE = "audit.json"
 
 
-def write(said: Mapping[str, Any], folder: Path) -> None:
-    """Write what ``llmsim audit --json`` prints into an existing folder."""
-    write_json(folder / AUDIT_FILE, {"llmsim": llmsim.__version__, **said})
-    seal(folder, question(audit=[one["name"] for one in audits_of(said)]))
+@dataclass(frozen=True)
+class NamedAudit:
+    """The audit of a result."""
+
+    name: str  #: of the result
+    audit: Audit
+    words: Sequence[str]  #: what it found
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"name": self.name, **self.audit.to_dict(), "words": list(self.words)}
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What ``llmsim audit`` says: of one result, or of several and, of two, of what the second claims."""
+
+    audits: Sequence[NamedAudit]
+    gains: Sequence[Gain] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; one audit stands alone."""
+        each = [one.to_dict() for one in self.audits]
+        if self.gains is not None:
+            return {"audits": each, "difference": [gain.to_dict() for gain in self.gains]}
+        return each[0] if len(each) == 1 else {"audits": each}
+
+    def write(self, folder: Path) -> None:
+        """Write what ``llmsim audit --json`` prints into an existing folder."""
+        write_json(folder / AUDIT_FILE, {"llmsim": llmsim.__version__, **self.to_dict()})
+        seal(folder, question(audit=[one.name for one in self.audits]))
 
 
 def audits_of(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:

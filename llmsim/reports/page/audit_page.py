@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmsim.metrics.audit import Change, Gain
 from llmsim.reports.page import html
 from llmsim.reports.page.html import Html, element
 from llmsim.reports.page.stored import stored
 from llmsim.reports.page.timeline import SCRIPT
-from llmsim.reports.tables.audit_tables import METRICS_NOTE, audit_heads, audit_number, with_unit
+from llmsim.reports.tables.audit_tables import METRICS_NOTE, audit_heads, audit_number, gain_cells, with_unit
 from llmsim.studies.audit_folder import AUDIT_FILE, audits_of
 
 PICTURES = {"audit.png": "Metrics as they are and manipulated; what can be gamed is marked."}
@@ -20,13 +21,14 @@ def audit_page(folder: Path) -> str:
     """Return the page of a folder that `llmsim audit --out` has written; InputError if it is none."""
     said = stored(folder / AUDIT_FILE)
     audits = audits_of(said)
+    gains = [Gain.from_dict(one) for one in said.get("difference", ())]
     names = " and ".join(str(one["name"]) for one in audits)
     return html.document(
         f"{names}: an audit",
         element("h1", names),
         element("p", "Which of its metrics could be improved without any request being served better."),
         *(html.section("What was found" if len(audits) == 1 else str(one["name"]), *_audit(one)) for one in audits),
-        *([html.section("What is claimed", _difference(said["difference"]))] if said.get("difference") else []),
+        *([html.section("What is claimed", _claimed(gains))] if gains else []),
         html.section("Pictures", *html.pictures(folder, PICTURES)),
         script=SCRIPT,
     )
@@ -43,21 +45,16 @@ def _audit(one: Mapping[str, Any]) -> Iterator[Html]:
 def _cells(row: Mapping[str, Any], keys: list[str]) -> Iterator[object]:
     yield audit_number(row["as_is"], row["unit"])
     for key in keys:
-        change = row[key]
-        if change["direction"] not in ("up", "down"):
+        change = Change(**row[key])
+        if change.direction not in ("up", "down"):
             yield "="
             continue
-        said = "gameable" if change["gameable"] else "better" if change["improves"] else "worse"
-        value = f"{audit_number(change['value'], row['unit'])} {said}"
-        yield element("span", value, class_="gamed") if change["gameable"] else value
+        said = "gameable" if change.gameable else "better" if change.improves else "worse"
+        value = f"{audit_number(change.value, row['unit'])} {said}"
+        yield element("span", value, class_="gamed") if change.gameable else value
 
 
-def _difference(shares: list[Mapping[str, Any]]) -> Html:
+def _claimed(gains: Sequence[Gain]) -> Html:
     """Of each gain, the share that the first would show by manipulation alone."""
-    keys = list(shares[0]["share"])
-    rows = []
-    for row in shares:
-        values = (audit_number(row[side], row["unit"]) for side in ("baseline", "claimed"))
-        gamed = (f"{100 * row['share'][key]:.0f} %" for key in keys)
-        rows.append((with_unit(row["words"], row["unit"]), *values, *gamed))
-    return html.table(("metric that is better", "from", "to", *audit_heads(keys)), rows)
+    heads = ("metric that is better", "from", "to", *audit_heads(list(gains[0].share)))
+    return html.table(heads, map(gain_cells, gains))

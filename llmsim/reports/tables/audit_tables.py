@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, UNDRAFTED, Audit, Change, Row
+from llmsim.metrics.audit import ABANDONED, DROPPED, PACED, UNDRAFTED, Audit, Change, Gain, Row
 from llmsim.metrics.class_audit import ClassChange
 from llmsim.reports.terminal import plain_console, say, styled
 
@@ -51,11 +50,11 @@ def show_audit(name: str, audit: Audit, console: Console | None = None) -> None:
         say(console, line)
 
 
-def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], console: Console | None = None) -> None:
+def show_gains(names: Sequence[str], gains: Sequence[Gain], console: Console | None = None) -> None:
     """Print how much of what the second result gains over the first the first could have had by manipulation."""
     console = console or plain_console()
     say(console, styled("\n", (f"What {names[1]} claims over {names[0]}", "bold")))
-    if not shares:
+    if not gains:
         console.print("It is better in no metric.")
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
@@ -63,17 +62,15 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         "metric that is better",
         "from",
         "to",
-        *(f"by {MANIPULATION_VERBS.get(k, k)}" for k in shares[0]["share"]),
+        *(f"by {MANIPULATION_VERBS.get(k, k)}" for k in gains[0].share),
     ):
         table.add_column(head, justify="left" if head.startswith("metric") else "right")
-    for row in shares:
-        cells = (f"{100 * share:.0f} %" for share in row["share"].values())
-        values = (audit_number(row[side], row["unit"]) for side in ("baseline", "claimed"))
-        table.add_row(with_unit(row["words"], row["unit"]), *values, *cells)
+    for gain in gains:
+        table.add_row(*gain_cells(gain))
     console.print(table)
     caption = f"by …: share of the gain that {names[0]} would show if manipulated so, 100 % at most"
     say(console, caption, style="dim")
-    doubtful = [row["words"] for row in shares if max(row["share"].values()) >= LARGE_SHARE]
+    doubtful = [gain.words for gain in gains if max(gain.share.values()) >= LARGE_SHARE]
     if doubtful:
         say(
             console,
@@ -82,6 +79,12 @@ def show_difference(names: Sequence[str], shares: Sequence[dict[str, Any]], cons
         )
     else:
         console.print("Hardly any of these gains can be had by manipulation alone.")
+
+
+def gain_cells(gain: Gain) -> tuple[str, ...]:
+    """A metric, its value in the baseline and in what is claimed, and the share that each manipulation would show."""
+    values = (audit_number(value, gain.unit) for value in (gain.baseline, gain.claimed))
+    return (with_unit(gain.words, gain.unit), *values, *(f"{100 * share:.0f} %" for share in gain.share.values()))
 
 
 def audit_heads(keys: Sequence[str]) -> list[str]:

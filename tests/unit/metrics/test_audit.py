@@ -116,7 +116,7 @@ def test_how_much_of_a_gain_could_be_manipulation() -> None:
     mine = audit(Timelines.from_token_times([0.0], [C]), slo=SLO, user=user)
     smooth = audit(Timelines.from_token_times([0.0], [0.2 + 0.045 * np.arange(30)]), slo=SLO, user=user)
 
-    shares = {row["metric"]: row["share"]["paced"] for row in manipulable_share(mine, smooth)}
+    shares = {gain.metric: gain.share["paced"] for gain in manipulable_share(mine, smooth)}
 
     assert shares["attainment"] == 1.0
     assert shares["tbt_p99"] > 0.8
