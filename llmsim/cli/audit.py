@@ -36,6 +36,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for audit.json and a picture, for llmsim report.")
     ] = None,
+    force: choose.Replace = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Compare a result with itself after tokens were delayed, and after requests that miss were dropped."""
@@ -44,11 +45,14 @@ def audit(
     check_picture(picture)
     if pace_s is not None and not 0 < pace_s < math.inf:
         raise InputError(f"--pace-s {pace_s}: expected more than 0 seconds")
+    from llmsim.experiment.seal import folder_for
     from llmsim.library.opened import audited
     from llmsim.metrics.audit import manipulable_share
     from llmsim.reports.tables import audit_tables
-    from llmsim.studies.audit_folder import Audited, NamedAudit
+    from llmsim.studies.audit_folder import AUDIT_FILE, Audited, NamedAudit, question_of
 
+    asked = question_of(targets, changes or [], choices=judging.choices(), run=judging.run, pace_s=pace_s)
+    folder_for(out, None, asked, AUDIT_FILE, force=force)
     opened = [one for target in targets for one in _opened(target, judging, changes or [])]
     found = [audited(one, pace_s) for one in opened]
     audits = [NamedAudit(one.name, of, audit_tables.findings(of)) for one, of in zip(opened, found, strict=True)]
@@ -58,7 +62,7 @@ def audit(
 
         plots.save(plots.audit_figure(found[0], caption=f"{opened[0].name} · llmsim {llmsim.__version__}"), picture)
     if out is not None:
-        _keep(said, out)
+        _keep(said, out, asked)
     if as_json:
         print_json(said.to_dict())
         return
@@ -68,7 +72,7 @@ def audit(
         audit_tables.show_gains([one.name for one in audits], said.gains)
 
 
-def _keep(said: Audited, out: Path) -> None:
+def _keep(said: Audited, out: Path, asked: str) -> None:
     from llmsim.experiment import staged
     from llmsim.reports import plots
     from llmsim.studies.audit_folder import AUDIT_FILE
@@ -77,17 +81,17 @@ def _keep(said: Audited, out: Path) -> None:
         first = said.audits[0]
         named = f"{first.name} · llmsim {llmsim.__version__}"
         plots.save(plots.audit_figure(first.audit, caption=named), scratch / "audit.png")
-        said.write(scratch)
+        said.write(scratch, asked)
 
 
 def _opened(target: str, judging: choose.Judging, changes: list[str]) -> list[LoadedResult]:
     from llmsim.library.opened import open_result, open_results, run_scenario
+    from llmsim.studies.audit_folder import is_scenario
 
-    path = Path(target)
-    if path.is_dir() or (path.is_file() and path.suffix != ".toml"):
+    if not is_scenario(target):
         if changes:
             raise InputError(f"--set {changes[0]}: {target} is a result, only a scenario can be changed")
         chosen, run = judging.choices(), judging.run
-        return open_results(path, chosen, run) if run == "all" else [open_result(path, chosen, run)]
+        return open_results(Path(target), chosen, run) if run == "all" else [open_result(Path(target), chosen, run)]
     with ProgressBar("requests served") as progress:
         return [run_scenario(target, judging.choices(), changes, progress)]

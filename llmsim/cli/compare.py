@@ -13,9 +13,10 @@ import typer
 from llmsim.cli import complete
 from llmsim.cli import shared_options as choose
 from llmsim.cli.option_groups import with_group
-from llmsim.cli.output import ProgressBar, expect, print_json, replacing
+from llmsim.cli.output import ProgressBar, expect, print_json
 from llmsim.cli.run import RESULTS, folder_name
 from llmsim.cli.shortcuts import with_shortcuts
+from llmsim.writing import replacing
 
 if TYPE_CHECKING:
     from llmsim.studies.compare import Comparison
@@ -84,7 +85,8 @@ class CiFiles:
 
     def opened(self, stack: ExitStack) -> CiFiles:
         """Check before the runs that they can be written; scratch files that take their places."""
-        return CiFiles(*(None if file is None else stack.enter_context(replacing(file)) for file in astuple(self)))
+        of = zip(astuple(self), (b"### ", b"<?xml"), strict=True)
+        return CiFiles(*(file and stack.enter_context(replacing(file, begins)) for file, begins in of))
 
     def write(self, comparison: Comparison, *, force: bool) -> None:
         """Write what is asked for."""

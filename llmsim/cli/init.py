@@ -10,9 +10,9 @@ import typer
 from llmsim.cli import complete
 from llmsim.cli import shared_options as choose
 from llmsim.cli.keys import all_keys
-from llmsim.cli.output import replacing
 from llmsim.cli.shortcuts import SCHEDULER, SEED, with_shortcuts
 from llmsim.errors import InputError
+from llmsim.writing import replacing
 
 if TYPE_CHECKING:
     from llmsim.scenario.load import Change, Source
@@ -48,12 +48,10 @@ def write_scenario(file: Path, begun: Source, changes: list[Change], name: str, 
     from llmsim.scenario.commented import commented
     from llmsim.scenario.load import Change
 
-    if file.exists() and not force:
-        raise InputError(f"{file}: is there already; give another name, or --force")
     if file.suffix != ".toml":
         raise InputError(f"{file}: expected a name that ends in .toml")
     data = begun.with_beside([Change(("name",), file.stem), *changes])
     header = HEADER.format(name=file.stem, source=name, file=file)
-    with replacing(file) as scratch:
+    with replacing(file, force=force) as scratch:
         scratch.write_text(commented(data, all_keys(), header), encoding="utf-8")
     return file

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsim.errors import InputError
+from llmsim.writing import check_place
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from llmsim.scenario import Scenario
 
+PNG = b"\x89PNG"
 PATIENCE_S = 1.0  #: before a bar shows
 #: off a terminal the first line comes after so long, and each after so many times the time of the one before
 FIRST_LINE_S, LINE_FACTOR = 5.0, 2.0
@@ -35,23 +37,11 @@ def print_json(values: dict[str, Any]) -> None:
 
 def check_picture(file: Path | None) -> None:
     """Refuse a place where no picture can go, before any work is done for it."""
-    if file is not None and (file.suffix.lower() != ".png" or not file.parent.is_dir() or file.is_dir()):
+    if file is None:
+        return
+    if file.suffix.lower() != ".png" or not file.parent.is_dir() or file.is_dir():
         raise InputError(f"--picture {file}: expected a file that ends in .png, in a folder that exists")
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """Give a scratch file that takes `file`'s place in one move when the block ends well, and vanishes otherwise."""
-    if not file.parent.is_dir() or file.is_dir():
-        raise InputError(f"{file}: expected a file in a folder that exists")
-    scratch = file.with_name(f".{file.name}.part")
-    try:
-        yield scratch
-        scratch.replace(file)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
+    check_place(file, PNG)
 
 
 class ProgressBar:

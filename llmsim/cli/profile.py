@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmsim.cli import shared_options as choose
-from llmsim.cli.output import check_picture, print_json, replacing
+from llmsim.cli.output import check_picture, print_json
 from llmsim.errors import InputError
+from llmsim.writing import replacing
 
 if TYPE_CHECKING:
     from llmsim.latency.contract import LatencyModel
@@ -106,6 +107,7 @@ def compose(
     routing: Routing = "uniform",
     kv_cache_dtype: Annotated[str, typer.Option(help="auto (as the model says), bfloat16 or fp8.")] = "auto",
     name: Annotated[str | None, typer.Option(help="What to call the model; left out, what its file says.")] = None,
+    force: choose.Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Compose the step times of a model from measured operators of a GPU, and state their error where it is known."""
@@ -127,7 +129,7 @@ def compose(
     data = operators.resolve().parents[1]
     if (data / REFERENCE).is_file():
         profile = profile.model_copy(update={"error": stated_error(profile, data)})
-    with replacing(out) as scratch:
+    with replacing(out, force=force) as scratch:
         write_profile(profile, scratch)
     error = profile.error.model_dump() if profile.error else None
     if as_json:
@@ -153,13 +155,14 @@ def fit(
     large_batch: Annotated[
         int | None, typer.Option(help="Decode from this many sequences on gets its own coefficients.")
     ] = None,
+    force: choose.Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit step times to measured steps; the error is that on steps which were left out of the fit."""
     from llmsim.latency.fit import fit_steps
 
     found = fit_steps(steps, large_batch)
-    with replacing(out) as scratch:
+    with replacing(out, force=force) as scratch:
         found.write(scratch, model, tensor_parallel_size, source=str(steps))
     errors = found.errors_by_kind()
     if as_json:
@@ -183,6 +186,7 @@ def from_bench(
     run: choose.RunOfFile = None,
     max_concurrency: choose.MaxConcurrency = None,
     assume_sends: choose.AssumeSends = False,
+    force: choose.Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit the host's times (per step, per sequence in it, per request) to one measured run, or to all of a file.
@@ -199,19 +203,21 @@ def from_bench(
     stages = asked_stages(result, number, several=several)
     if stages is None:
         runs = asked_runs(result, number, Assumed(max_concurrency, assume_sends), several=several)
-        _fit_requests(runs, described, result.name, out, as_json=as_json)
+        _fit_requests(runs, described, result.name, out, force=force, as_json=as_json)
         return
     if max_concurrency is not None or assume_sends:
         raise InputError(STAGES_SAY)
-    _fit_stages(stages, described, result.name, out, as_json=as_json)
+    _fit_stages(stages, described, result.name, out, force=force, as_json=as_json)
 
 
-def _fit_requests(runs: list[MeasuredRun], scenario: Scenario, source: str, out: Path, *, as_json: bool) -> None:
+def _fit_requests(
+    runs: list[MeasuredRun], scenario: Scenario, source: str, out: Path, *, force: bool, as_json: bool
+) -> None:
     from llmsim.scenario import HostTable
     from llmsim.studies.validation.calibration import calibrate
     from llmsim.studies.validation.result_comparison import compare_result, loads
 
-    with replacing(out) as scratch:
+    with replacing(out, force=force) as scratch:
         found = calibrate(runs, scenario)
         _write_host(scratch, out, found, sum(len(one.workload) for one in runs), source)
     with_host = scenario.model_copy(update={"host": HostTable(**found.host.model_dump())})
@@ -227,10 +233,10 @@ def _fit_requests(runs: list[MeasuredRun], scenario: Scenario, source: str, out:
         print(f"  {note}")
 
 
-def _fit_stages(stages: list[Stage], scenario: Scenario, source: str, out: Path, *, as_json: bool) -> None:
+def _fit_stages(stages: list[Stage], scenario: Scenario, source: str, out: Path, *, force: bool, as_json: bool) -> None:
     from llmsim.studies.validation.stage_fit import calibrate_stages
 
-    with replacing(out) as scratch:
+    with replacing(out, force=force) as scratch:
         fit = calibrate_stages(stages, scenario)
         _write_host(scratch, out, fit.found, sum(stage.requests for stage in stages), source)
     if as_json:

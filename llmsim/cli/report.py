@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmsim.cli.output import replacing
+from llmsim.writing import replacing
 
 NAME = "report.html"
 
@@ -20,10 +20,10 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The file.", show_default=f"DIR/{NAME}")] = None,
 ) -> None:
     """Write one HTML file to read, send and keep: verdict, tables, pictures, warnings, how to run it again."""
-    from llmsim.reports.page import page
+    from llmsim.reports.page import BEGINS, page
 
     text = page(folder)
     file = out or folder / NAME
-    with replacing(file) as scratch:
+    with replacing(file, BEGINS) as scratch:
         scratch.write_text(text, encoding="utf-8")
     print(file)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmsim.cli import shared_options as choose
-from llmsim.cli.output import ProgressBar, expect, print_json, replacing, told
+from llmsim.cli.output import ProgressBar, expect, print_json, told
 from llmsim.cli.shortcuts import SCHEDULER, SEED, with_shortcuts
 from llmsim.errors import InputError, LlmsimError
+from llmsim.writing import replacing
 
 if TYPE_CHECKING:
     from llmsim.experiment import Result
@@ -86,7 +87,7 @@ def run(
     default = None if as_json else RESULTS / folder_name(described.name)
     folder = folder_for(out, default, question_of(described), experiment.SCENARIO_FILE, force=force)
     with ExitStack() as stack:
-        saved = _to_save(save_as or [], stack)
+        saved = _to_save(save_as or [], stack, force=force)
         trace = _trace_file(perfetto, stack)
         scratch = stack.enter_context(experiment.staged(folder)) if folder is not None else None
         expect(described)
@@ -159,7 +160,7 @@ def _long_enough(described: Scenario, classes: OwnClasses) -> Scenario:
     return found
 
 
-def _to_save(asked: list[str], stack: ExitStack) -> list[Saved]:
+def _to_save(asked: list[str], stack: ExitStack, *, force: bool) -> list[Saved]:
     """Check before the run what is to be saved: the format, a scratch file that takes its place, and the file."""
     if not asked:
         return []
@@ -170,7 +171,7 @@ def _to_save(asked: list[str], stack: ExitStack) -> list[Saved]:
         name, equals, file = text.partition("=")
         if not (equals and file):
             raise InputError(f"--save-as {text}: expected FORMAT=FILE")
-        found.append((savable(name), stack.enter_context(replacing(Path(file))), Path(file)))
+        found.append((savable(name), stack.enter_context(replacing(Path(file), force=force)), Path(file)))
     return found
 
 
@@ -181,7 +182,7 @@ def _trace_file(file: Path | None, stack: ExitStack) -> Path | None:
     from llmsim.reports import perfetto_trace
 
     perfetto_trace.check_available()
-    return stack.enter_context(replacing(file))
+    return stack.enter_context(replacing(file, perfetto_trace.BEGINS))
 
 
 def folder_name(name: str) -> str:

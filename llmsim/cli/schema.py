@@ -9,7 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from llmsim.cli.output import print_json, replacing
+from llmsim.cli.output import print_json
+from llmsim.writing import replacing
+
+#: of a schema as it is written
+BEGINS = b'{\n "$'
 
 
 class Kind(StrEnum):
@@ -32,7 +36,7 @@ def schema(
     if out is None:
         print_json(found)
         return
-    with replacing(out) as scratch:
+    with replacing(out, BEGINS) as scratch:
         scratch.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(out)
 

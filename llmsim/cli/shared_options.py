@@ -44,6 +44,7 @@ ForceAndReplace = Annotated[
         help="Show P99s even of runs that are overloaded or too short, marked; replace another result in --out.",
     ),
 ]
+Replace = Annotated[bool, typer.Option("--force", help="Replace another result in --out.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that simulate; 1: this one; the answer is the same.")]
 JobsOrDask = Annotated[
     int | None,

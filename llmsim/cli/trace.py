@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmsim.cli import shared_options as choose
 from llmsim.cli.option_groups import with_group
-from llmsim.cli.output import check_picture, print_json, replacing
+from llmsim.cli.output import check_picture, print_json
 from llmsim.errors import InputError
+from llmsim.writing import replacing
 
 if TYPE_CHECKING:
     from llmsim.workload.contract import Workload
@@ -95,6 +97,7 @@ def convert(
             help="mooncake, aiperf, guidellm or csv; left out, by the name: csv for .csv, mooncake for .jsonl."
         ),
     ] = "",
+    force: choose.Replace = False,
 ) -> None:
     """Write a trace as Mooncake's (whole milliseconds), AIPerf's, GuideLLM's (seconds) or plain CSV (seconds)."""
     from llmsim.workload.trace_write import trace_lines
@@ -104,7 +107,7 @@ def convert(
     if not form:
         raise InputError(f"{out}: expected a name in {', '.join(BY_SUFFIX)}, or --to with what to write")
     lines, said = trace_lines(workload, form)
-    with replacing(out) as scratch, scratch.open("w", encoding="utf-8") as file_out:
+    with replacing(out, force=force) as scratch, scratch.open("w", encoding="utf-8") as file_out:
         file_out.writelines(f"{line}\n" for line in lines)
     print(workload.source)
     print(f"{out}: {len(workload):,} requests ({form})", *said, sep="; ")

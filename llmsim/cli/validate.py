@@ -59,6 +59,7 @@ def validate(
     max_concurrency: choose.MaxConcurrency = None,
     assume_sends: choose.AssumeSends = False,
     repetitions: Repetitions = None,
+    force: choose.Replace = False,
     as_json: choose.AsJson = False,
 ) -> None:
     """Compare predictions with measurements; `passed` says whether the stated targets are met.
@@ -72,6 +73,7 @@ def validate(
     if repetitions is not None:
         raise InputError("--repetitions belongs to coverage and verdicts")
     from llmsim.experiment import staged
+    from llmsim.experiment.seal import folder_for
     from llmsim.studies.validation.report_folder import REPORT_FILE
     from llmsim.studies.validation.sends import Assumed
 
@@ -79,11 +81,13 @@ def validate(
         raise InputError("--run, --max-concurrency and --assume-sends belong to --scenario: a case knows its load")
     of_file = OfFile(run, Assumed(max_concurrency, assume_sends))
     with ExitStack() as stack:
+        asked = _asked(case, data, scenario, changes or [], of_file)
+        folder_for(out, None, asked, REPORT_FILE, force=force)
         scratch = stack.enter_context(staged(out, REPORT_FILE)) if out is not None else None
         progress = stack.enter_context(ProgressBar("parts compared"))
         reports = _reports(case, data, scenario, changes or [], of_file, progress)
         if scratch is not None:
-            _keep(reports, scratch, out)
+            _keep(reports, scratch, out, asked)
     if as_json:
         found = [report.to_dict() for report in reports]
         print_json(found[0] if len(found) == 1 else {"reports": found})
@@ -94,12 +98,12 @@ def validate(
             show_validation(report, out)
 
 
-def _keep(reports: list[Report], scratch: Path, out: Path | None) -> None:
+def _keep(reports: list[Report], scratch: Path, out: Path | None, asked: str) -> None:
     from llmsim.library.validate import keep_validation
 
     if len(reports) > 1:
         raise InputError(f"--out {out}: holds one report, and there are {len(reports)}; say which: --run K")
-    keep_validation(reports[0], scratch)
+    keep_validation(reports[0], scratch, asked)
 
 
 def _check_alone(case: str, **options: object) -> None:
@@ -135,14 +139,26 @@ class OfFile:
     assumed: Assumed
 
 
+def _asked(case: str, data: Path | None, scenario: str | None, changes: list[str], of_file: OfFile) -> str:
+    """What is asked, as a checksum; InputError for what does not go together."""
+    from llmsim.scenario import load_scenario
+    from llmsim.studies.validation.report_folder import question_of
+
+    if (data is None) == (scenario is None):
+        raise InputError("expected --data DIR for a case, or --scenario SCENARIO for a measured result, and not both")
+    if scenario is not None:
+        described = load_scenario(scenario, changes)
+        return question_of(case, scenario=described, run=of_file.run, assumed=of_file.assumed)
+    if changes:
+        raise InputError("--set belongs to --scenario: a case says itself what it assumes")
+    assert data is not None
+    return question_of(data, case=case)
+
+
 def _reports(
     case: str, data: Path | None, scenario: str | None, changes: list[str], of_file: OfFile, progress: ProgressBar
 ) -> list[Report]:
-    if (data is None) == (scenario is None):
-        raise InputError("expected --data DIR for a case, or --scenario SCENARIO for a measured result, and not both")
     if data is not None:
-        if changes:
-            raise InputError("--set belongs to --scenario: a case says itself what it assumes")
         from llmsim.studies import validation
 
         return [validation.validate(case, data, progress)]

@@ -24,6 +24,18 @@ def question(**values: Any) -> str:
     return _digest(_canonical(values))
 
 
+def identity(path: str | Path) -> str:
+    """Return what tells a result from others: the checksum of a file, of a folder's seal, or else where it is."""
+    place = Path(path)
+    file = place / SEAL_FILE if place.is_dir() else place
+    try:
+        check_regular(file)
+        with file.open("rb") as data:
+            return hashlib.file_digest(data, "sha256").hexdigest()
+    except (OSError, InputError):  # not a result, or none that can be read: to be told where it is opened
+        return str(place.absolute())
+
+
 def seal(folder: Path, of: str, names: Iterable[str] | None = None) -> None:
     """Write the seal of a folder's data, or of these files: the last thing that is written of a result."""
     files = sorted(
@@ -101,7 +113,7 @@ def check_own(folder: Path, of: str, mark: str) -> None:
     """Refuse a folder that holds the answer to another question; InputError."""
     if (folder / mark).is_file() and holds_another(folder, of):
         raise InputError(
-            f"{folder}: holds the result of another scenario, or one that is not whole; "
+            f"{folder}: holds another result, or one that is not whole; "
             "give another folder, or --force (force=True in Python) to replace it"
         )
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmsim.errors import InputError
 from llmsim.library.convention import one_process, unchanged
+from llmsim.writing import replacing
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,12 @@ class Page:
     html: str
 
     def save(self, file: str | Path) -> Path:
-        """Write the page; return the file."""
+        """Write the page, over an earlier page at most; return the file."""
+        from llmsim.reports.page import BEGINS
+
         target = Path(file)
-        if not target.parent.is_dir() or target.is_dir():
-            raise InputError(f"{target}: expected a file in a folder that exists")
-        target.write_text(self.html, encoding="utf-8")
+        with replacing(target, BEGINS) as scratch:
+            scratch.write_text(self.html, encoding="utf-8")
         return target
 
     def _repr_html_(self) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from llmsim.errors import InputError
-from llmsim.experiment.result_folder import write_json
+from llmsim.experiment.result_folder import SCENARIO_FILE, write_json
+from llmsim.experiment.seal import question, seal
 from llmsim.library.bounds import choices_of
 from llmsim.library.convention import one_process, unchanged
 from llmsim.library.opened import LoadedResult, Scored, open_result, per_request, scored, show_scored
@@ -58,9 +59,18 @@ class ScoreResult(Shown):
         """Print the table of ``llmsim score``."""
         show_scored(self._scored)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write score.json."""
-        return kept(folder, SCORE_FILE, lambda scratch: write_json(scratch / SCORE_FILE, self.to_dict()))
+    def save(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Write score.json; never over that of a run."""
+        if (Path(folder) / SCENARIO_FILE).is_file():
+            raise InputError(f"{folder}: holds a run, with a score of its own; expected another folder")
+        said = self.to_dict()
+        asked = question(score=said)
+
+        def write(scratch: Path) -> None:
+            write_json(scratch / SCORE_FILE, said)
+            seal(scratch, asked)
+
+        return kept(folder, SCORE_FILE, write, asked, force=force)
 
 
 def score(
@@ -75,12 +85,14 @@ def score(
     forms: bool = False,
     jobs: int = 1,
     out: str | Path | None = None,
+    force: bool = False,
 ) -> ScoreResult:
     """Score a folder of ``llmsim run``, a benchmark's file, or token times, as ``llmsim score`` does.
 
     There is nothing to change by `overrides`. Any bound of `slo` replaces the result's SLO; `user` changes the reader,
     `window` says which requests count. `run` is the number of a run in a file of several, `end_s` when the run of given
-    token times ended. `forms` adds what other papers measure, as ``--all``.
+    token times ended. `forms` adds what other papers measure, as ``--all``. An
+    `out` that holds another score is refused, unless by `force`; InputError.
     """
     one_process("score", jobs, "nothing is simulated")
     choices = choices_of(slo, user, window)
@@ -94,5 +106,5 @@ def score(
         opened = open_result(Path(result), choices, None if run is None else str(run))
     judged = ScoreResult(opened, forms)
     if out is not None:
-        judged.save(out)
+        judged.save(out, force=force)
     return judged

@@ -24,7 +24,7 @@ class Shown(ABC):
     def save(self, folder: str | Path) -> Path:
         """Write the files of the command's ``--out`` into a folder, all or none; return it.
 
-        InputError where it holds the result of another scenario, unless by `force` of those that have it.
+        InputError where it holds the result of another question, unless by `force`.
         """
 
     def _repr_html_(self) -> str:

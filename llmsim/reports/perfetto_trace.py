@@ -148,6 +148,10 @@ class _Trace:
         yield from heapq.merge(*self.tracks, key=lambda packet: packet.timestamp)
 
 
+#: of a trace: the tag of its first packet
+BEGINS = b"\n"
+
+
 def write(result: Result, file: Path) -> None:
     """Write the trace of a run. InputError without the `perfetto` package."""
     record = result.record

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,6 +22,7 @@ from llmsim.errors import InputError, Interrupted
 from llmsim.experiment.holding import held
 from llmsim.experiment.seal import is_signed, signed
 from llmsim.reading import parse_json, read_bytes, read_text
+from llmsim.writing import replaced
 
 Arrays = Mapping[str, NDArray[Any]]
 ARRAYS = "arrays_sha256"  #: in the JSON of a run that has some
@@ -133,18 +133,3 @@ def _alone(folder: Path, otherwise: str) -> Iterator[None]:
         if not mine:
             raise InputError(otherwise)
         yield
-
-
-@contextmanager
-def replaced(file: Path) -> Iterator[Path]:
-    """Give a scratch file that takes `file`'s place in one move, once it is on the disk; it vanishes on errors."""
-    scratch = file.with_name(f".{file.name}.part")
-    try:
-        yield scratch
-        with scratch.open("rb+") as written:
-            os.fsync(written.fileno())
-        scratch.replace(file)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror or error}") from None
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from llmsim.errors import InputError
 from llmsim.experiment import SCENARIO_FILE
 from llmsim.reports.page.audit_page import audit_page
 from llmsim.reports.page.compare_page import compare_page
+from llmsim.reports.page.html import BEGINS
 from llmsim.reports.page.plan_page import plan_page
 from llmsim.reports.page.run_page import run_page
 from llmsim.reports.page.sweep_page import sweep_page
@@ -19,7 +20,7 @@ from llmsim.studies.plan import PLAN_FILE
 from llmsim.studies.sweep import SWEEP_FILE
 from llmsim.studies.validation.report_folder import REPORT_FILE
 
-__all__ = ["COMMANDS", "page"]
+__all__ = ["BEGINS", "COMMANDS", "page"]
 
 #: the file whose presence makes a folder a result -> its page
 PAGES: Mapping[str, Callable[[Path], str]] = {

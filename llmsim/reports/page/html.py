@@ -12,6 +12,8 @@ from pathlib import Path
 
 from llmsim.errors import InputError
 
+#: of a page
+BEGINS = b"<!DOCTYPE html>"
 #: a browser that keeps to this loads nothing from elsewhere, and runs no script but those that stand in the page
 ONLY_THIS_FILE = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 #: elements without content
@@ -118,7 +120,7 @@ def document(title: str, *content: object, script: str = "", connect: str = "") 
     )
     last = [element("script", Html(script))] if script else []
     body = element("body", element("main", *content), *last)
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+    return f"{BEGINS.decode()}\n{element('html', head, body, lang='en')}\n"
 
 
 STYLE = """

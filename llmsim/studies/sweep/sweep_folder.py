@@ -21,11 +21,12 @@ from llmsim.experiment.seal import SEAL_FILE, is_signed, question, seal, unseale
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.moved_bounds import MovedBounds
 from llmsim.reading import parse_json, read_text
-from llmsim.studies.kept_runs import Damaged, KeptRuns, replaced
+from llmsim.studies.kept_runs import Damaged, KeptRuns
 from llmsim.studies.sweep.point_keys import code_hash
 from llmsim.studies.sweep.point_run import PointResult
 from llmsim.studies.sweep.sweep_definition import Point, Sweep
 from llmsim.studies.sweep.sweep_table import SweepRow
+from llmsim.writing import replaced
 
 #: the file whose presence makes a folder that of a sweep
 SWEEP_FILE = "sweep.json"

@@ -12,12 +12,12 @@ from llmsim.errors import InputError, Interrupted, LlmsimError
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.moved_bounds import MovedBounds
 from llmsim.studies.executors import Executors, in_this_process
-from llmsim.studies.kept_runs import replaced
 from llmsim.studies.sweep.drive import Drive, Failure
 from llmsim.studies.sweep.point_run import PointResult
 from llmsim.studies.sweep.sweep_definition import Point, Sweep
 from llmsim.studies.sweep.sweep_folder import TABLE, TABLE_SO_FAR, Store, opened
 from llmsim.studies.sweep.sweep_table import SweepRow, rows_of, to_arrow
+from llmsim.writing import replaced
 
 #: the table of what is done so far is brought up to date this often
 SO_FAR_EVERY_S = 10.0

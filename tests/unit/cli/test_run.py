@@ -283,7 +283,7 @@ def test_another_scenarios_result_is_never_replaced_in_silence(
     assert f"results/{other}" in capsys.readouterr().out
 
     again = ("run", small, "--seed", "8", "--out", "results/a_small_one")
-    assert "holds the result of another scenario" in refused(*again)
+    assert "holds another result" in refused(*again)
     assert Path("results/a_small_one/scenario.json").read_bytes() == first
     assert main([*again, "--force"]) == 0
     assert Path("results/a_small_one/scenario.json").read_bytes() != first

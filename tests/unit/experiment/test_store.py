@@ -213,7 +213,7 @@ def test_another_questions_folder_is_left_alone(tmp_path: Path) -> None:
     assert own_folder(folder, own) == folder
     check_own(folder, own, "scenario.json")
     assert own_folder(folder, "abcdefgh") == tmp_path / "out-abcdef"
-    with pytest.raises(InputError, match="holds the result of another scenario"):
+    with pytest.raises(InputError, match="holds another result"):
         check_own(folder, "abcdefgh", "scenario.json")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import llmsim
 from llmsim.cli import main
 from llmsim.errors import InputError
+from llmsim.experiment.seal import read_seal, unsealed
 from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 
@@ -192,18 +194,46 @@ def test_another_questions_result_is_replaced_only_by_force(tmp_path, monkeypatc
     held = (folder / "scenario.json").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr("llmsim.experiment.run_scenario.assemble", None)
-        with pytest.raises(InputError, match=r"another scenario.*force=True"):
+        with pytest.raises(InputError, match=r"another result.*force=True"):
             llmsim.run("quickstart", [*SMALL, "seed=7"], out=folder)
     other = llmsim.run("quickstart", [*SMALL, "seed=7"])
-    with pytest.raises(InputError, match="another scenario"):
+    with pytest.raises(InputError, match="another result"):
         other.save(folder)
     assert (folder / "scenario.json").read_bytes() == held
     other.save(folder, force=True)
     assert (folder / "scenario.json").read_bytes() != held
 
     llmsim.compare("quickstart", SMALL, schedulers=["chunked_prefill", "fcfs"], out=tmp_path / "c")
-    with pytest.raises(InputError, match="another scenario"):
+    with pytest.raises(InputError, match="another result"):
         llmsim.compare("quickstart", SMALL, schedulers=["fcfs", "static"], out=tmp_path / "c")
+
+
+def test_what_is_judged_otherwise_is_another_question(tmp_path, run, monkeypatch):
+    """Of audit, score and validate: refused before anything is simulated, replaced by force, the same again is fine."""
+    monkeypatch.setattr("llmsim.reports.plots.save", lambda *_: None)
+    kept, measured = run.save(tmp_path / "run"), tmp_path / "m.csv"
+    measured.write_text("arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s\n0,100,20,0.1,0.5\n1,50,9,0.1,0.3\n")
+    calls = [
+        (partial(llmsim.audit, kept), {"slo": {"ttft_s": 2.0, "tbt_s": 0.2}}, "audit.json"),
+        (partial(llmsim.score, kept), {"slo": {"ttft_s": 2.0, "tbt_s": 0.2}}, "score.json"),
+        (partial(llmsim.validate, "quickstart", measured=measured), {"max_concurrency": 1}, "validation.json"),
+    ]
+    for call, otherwise, name in calls:
+        out = tmp_path / name.partition(".")[0]
+        for _ in range(2):
+            call(out=out)
+        held = (out / name).read_bytes()
+        with pytest.raises(InputError, match=r"another result.*force=True"):
+            call(out=out, **otherwise)
+        assert (out / name).read_bytes() == held
+        asked = read_seal(out)["question"]
+        call(out=out, **otherwise, force=True)
+        assert read_seal(out)["question"] != asked
+        assert unsealed(out / name)
+    held = {file.name: file.read_bytes() for file in kept.iterdir()}
+    with pytest.raises(InputError, match="holds a run"):
+        llmsim.score(kept, out=kept, force=True)
+    assert {file.name: file.read_bytes() for file in kept.iterdir()} == held
 
 
 def test_the_same_calls_give_the_same_numbers(run):

@@ -9,7 +9,7 @@ import pytest
 from llmsim.cli import main
 from llmsim.reports.page import page
 from llmsim.studies.validation.case_report import Check, Constant, Point, Report
-from llmsim.studies.validation.report_folder import write
+from llmsim.studies.validation.report_folder import question_of, write
 
 SMALL = """\
 name = "small"
@@ -57,7 +57,7 @@ def test_the_page_of_a_validation(tmp_path: Path) -> None:
     checks = (Check("mean E2E", 17.5, 5.0), Check("mean TPOT", 1.0, 5.0))
     rows = ({"metric": "E2E", "measured_s": 2.0, "predicted_s": 2.1},)
     report = Report("a case", "about it", points, checks, rows, (Constant("a", 1.5, "ms", "that"),), ("because",))
-    write(report, tmp_path)
+    write(report, tmp_path, question_of(tmp_path, case="a case"))
     text = page(tmp_path)
 
     assert "1 of 2 targets met." in text
