@@ -64,13 +64,13 @@ def show(
     """Show step times against batch, context and prompt, beside measured ones where given."""
     from llmsim.latency import hardware
     from llmsim.latency.build import build_latency
+    from llmsim.latency.data_parallel import of_profile
     from llmsim.latency.profile import read_profile
-    from llmsim.latency.table import StepTable
 
     check_picture(picture)
     times: LatencyModel
     if profile is not None:
-        times, latency = StepTable(read_profile(profile)), "table"
+        times, latency = of_profile(read_profile(profile)), "table"
     else:
         times = build_latency(latency, hardware.load_gpu(gpu), hardware.load_model(model), tensor_parallel_size)
     measured = _reference(data, gpu, model, tensor_parallel_size) if data is not None else []
@@ -104,6 +104,9 @@ def compose(
     expert_parallel: Annotated[
         bool, typer.Option("--expert-parallel", help="Deal experts out to the GPUs whole, in place of shares of each.")
     ] = False,
+    data_parallel_size: Annotated[
+        int, typer.Option("--data-parallel-size", "--dp", help="Ranks of attention, which share the experts.")
+    ] = 1,
     routing: Routing = "uniform",
     kv_cache_dtype: Annotated[str, typer.Option(help="auto (as the model says), bfloat16 or fp8.")] = "auto",
     name: Annotated[str | None, typer.Option(help="What to call the model; left out, what its file says.")] = None,
@@ -125,6 +128,7 @@ def compose(
         routing=routing,
     )
     served = hardware.load_model(model, name).with_kv_cache(kv_cache_dtype)
+    served = served.over(tensor_parallel_size, None, data_parallel_size)
     profile = composed(operators, hardware.load_gpu(gpu), served, tensor_parallel_size, chosen)
     data = operators.resolve().parents[1]
     if (data / REFERENCE).is_file():

@@ -18,6 +18,10 @@ def support(
     tensor_parallel_size: Annotated[
         int | None, typer.Option("--tensor-parallel-size", "--tp", help="GPUs that share it.", show_default="1 to 8")
     ] = None,
+    data_parallel_size: Annotated[
+        int,
+        typer.Option("--data-parallel-size", "--dp", help="Ranks of attention that share experts, of --tp GPUs each."),
+    ] = 1,
     dtype: Annotated[
         str, typer.Option(help="Type of the weights: auto (the checkpoint's), bfloat16, fp8, fp8_block, int4, mxfp4.")
     ] = "auto",
@@ -30,6 +34,7 @@ def support(
 
     served = hardware.load_model(model).with_weights(dtype).with_kv_cache(kv_cache_dtype)
     on = hardware.load_gpu(gpu)
+    served = served.over(1, None, data_parallel_size)
     if tensor_parallel_size is not None:
         hardware.check_tensor_parallel(served, tensor_parallel_size)
     sizes = known.SIZES if tensor_parallel_size is None else (tensor_parallel_size,)

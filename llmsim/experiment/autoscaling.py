@@ -25,7 +25,7 @@ def usd_per_instance_hour(scenario: Scenario) -> float:
     if own is None:
         with blaming(scenario, "cluster", "gpu"):
             own = hardware.load_gpu(scenario.cluster.gpu).price_usd_per_hour
-    return own * scenario.cluster.tensor_parallel_size
+    return own * scenario.cluster.gpus_per_instance
 
 
 def autoscaling_score(record: Record, scenario: Scenario, output_tokens: int) -> PaidInstances:

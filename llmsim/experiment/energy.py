@@ -24,8 +24,8 @@ def energy_of(record: Record, scenario: Scenario, output_tokens: int) -> Energy 
     first, joules, count = 0, 0.0, 0
     for pool, (gpu, (_, cluster)) in enumerate(zip(gpus, scenario.pools, strict=True)):
         numbers = range(first, first + cluster.instances)
-        joules += _joules(record, gpu, make_model(scenario, pool), numbers, cluster.tensor_parallel_size)
-        count += cluster.instances * cluster.tensor_parallel_size
+        joules += _joules(record, gpu, make_model(scenario, pool), numbers, cluster.gpus_per_instance)
+        count += cluster.instances * cluster.gpus_per_instance
         first += cluster.instances
     each_token = joules / output_tokens if output_tokens else None
     price = None if scenario.energy is None else scenario.energy.usd_per_kwh

@@ -12,6 +12,7 @@ from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError, nearest
 from llmsim.experiment.assemble import blaming, make_host, make_model, make_slo
+from llmsim.experiment.ranks import check_ranks, of_all_ranks
 from llmsim.experiment.speculation import Drafts, make_speculation
 from llmsim.latency import hardware
 from llmsim.latency.build import find_latency
@@ -53,15 +54,21 @@ class _Pool:
         self._asynchronous = async_scheduling(scenario, number, scheduler)
         self._gpu = self._load_gpu()
         model = make_model(scenario, number)
-        with self._blaming("expert_parallel_size"):
-            self._model = model.over(self._gpus, self._cluster.expert_parallel_size)
+        with self._blaming("data_parallel_size" if self._ranks > 1 else "expert_parallel_size"):
+            self._model = model.over(self._gpus, self._cluster.expert_parallel_size, self._ranks)
+            check_ranks(self._ranks, scheduler, prefix_caching=self._cluster.prefix_caching)
         of_host = {field.name for field in dataclasses.fields(Host)}
         self._host_times = make_host(scenario, number).model_dump(include=of_host)
 
     @property
     def _gpus(self) -> int:
-        """Of each instance."""
+        """Of each instance, or of each of its ranks."""
         return self._cluster.tensor_parallel_size
+
+    @property
+    def _ranks(self) -> int:
+        """Of attention data parallelism."""
+        return self._cluster.data_parallel_size
 
     def _blaming(self, *names: str) -> AbstractContextManager[None]:
         """Name the first of these keys that the pool says itself, or else the first of them in [cluster]."""
@@ -86,7 +93,7 @@ class _Pool:
         blocks = self._kv_blocks(drafts) if cluster.num_gpu_blocks is None else cluster.num_gpu_blocks
         with self._blaming("latency", "tensor_parallel_size", "gpu"):
             gpu_times = source.for_instance(self._gpu, self._model, self._gpus)
-        scheduler = self._scheduler.on_gpu(self._gpu.memory_bytes)
+        scheduler = of_all_ranks(self._scheduler.on_gpu(self._gpu.memory_bytes), self._ranks)
         speculation = None
         if drafts is not None:
             speculation = make_speculation(
@@ -96,13 +103,13 @@ class _Pool:
         return InstanceSpec(
             scheduler=with_abandonment(scenario, scheduler, latency, prefix_caching=cluster.prefix_caching),
             latency=latency,
-            num_gpu_blocks=blocks,
+            num_gpu_blocks=blocks * self._ranks,
             block_tokens=cluster.block_size,
             max_model_len=cluster.max_model_len or self._model.max_model_len,
             prefix_caching=cluster.prefix_caching,
             pool=self._table.name,
             role=self._table.role,
-            gpus=self._gpus,
+            gpus=self._cluster.gpus_per_instance,
             async_scheduling=self._asynchronous,
             speculation=speculation,
         )
@@ -115,7 +122,7 @@ class _Pool:
         return Drafts(table, self._gpu, self._model, self._gpus, source)
 
     def _kv_blocks(self, drafts: Drafts | None) -> int:
-        """Blocks that the memory of the GPUs has room for, as vLLM or SGLang counts them."""
+        """Blocks that the memory of the GPUs, or of each rank's, has room for, as vLLM or SGLang counts them."""
         scheduler, cluster = self._scheduler, self._cluster
         with self._blaming("model", "tensor_parallel_size", "gpu", "gpu_memory_utilization", "mem_fraction_static"):
             return hardware.kv_blocks(
@@ -151,7 +158,7 @@ class _Pool:
         times = self._host_times
         if not any(value for name, value in times.items() if name.endswith("_s")):
             return latency
-        return Host(latency, **times, overlapped=self._asynchronous, query_tokens=query_tokens)
+        return Host(latency, **times, overlapped=self._asynchronous, query_tokens=query_tokens, ranks=self._ranks)
 
 
 def _largest_step_tokens(scheduler: Scheduler) -> int:

@@ -53,7 +53,6 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
         limits=(
             f"Composed step times of one H100 at {CONTEXT_TOKENS} tokens of context, uniform routing, GPU alone; "
             "attention to more than 131,072 tokens in a step (256 sequences here) is extrapolated.",
-            "More ranks of experts with the same batch each are not shown: attention data parallelism is not modelled.",
         ),
     )
     table = {

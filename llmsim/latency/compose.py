@@ -6,6 +6,9 @@ linear(m) = layers × [projections around attention + 2 × add-norm + 2 × all-r
 head(s)   = lm_head on s sequences; attention = layers × one layer's.
 Matrix products have m = tokens in the step. Element-wise work: bytes / (0.8 × memory bandwidth) + 3 us.
 
+Of ranks of attention data parallelism, linear is that of one rank, without the routed experts, and what they share is
+shared(m) = layers with experts × [routed experts + gathering tokens on all GPUs + scattering sums], m those of all.
+
 Experts were measured with tokens dealt out evenly, which wakes more of them than a router does. Their curve is read at
 the tokens that wake, dealt out evenly, as many as n tokens do with uniform routing: A(n) / k (`Experts.awake`), and
 at n itself once nearly all are awake. Latent attention: projections down and up here, the rest with attention.
@@ -67,6 +70,11 @@ class _Composition:
     choices: Choices
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def all_gpus(self) -> int:
+        """Those of all ranks, which share the routed experts."""
+        return self.gpus * self.model.ranks
+
     def product_s(self, n: float, k: float, tokens: Floats, part: Part | None = None) -> Floats:
         """Seconds of a matrix product for each number of tokens."""
         dtype = "bfloat16" if part is None else self.model.dtype_of(part)
@@ -103,18 +111,20 @@ def compose(
     if mixed is not None:
         one.notes.append("decodes beside a prompt: tiles of FlashAttention 2, as long as they take in prompts")
     linear, head = _linear(one), _head(one)
+    shared = _shared(one) if model.ranks > 1 else None
     return StepProfile(
         gpu=gpu.name,
         model=model.name,
         architecture=model.with_routing(chosen.routing).architecture,
         tensor_parallel_size=tensor_parallel_size,
-        expert_parallel_size=tensor_parallel_size if chosen.expert_parallel else 1,
+        expert_parallel_size=one.all_gpus if chosen.expert_parallel else 1,
         provenance=_provenance(one),
         linear=linear,
         head=head,
         prefill_attention=prompts,
         decode_attention=decode,
         mixed_decode=mixed,
+        shared_experts=shared,
     )
 
 
@@ -124,7 +134,8 @@ def _linear(one: _Composition) -> LinearTimes:
     tokens, h, layers = _step_sizes(one), model.hidden_size, model.num_hidden_layers
     layer_s = sum(one.product_s(n, k, tokens, "attention") for n, k in attention_products(model, gpus)[: _kept(model)])
     if gpus > 1:
-        layer_s = layer_s + 2 * np.interp(tokens, *_all_reduce(one))
+        reduce_s = np.interp(tokens, *_all_reduce(one))
+        layer_s = layer_s + 2 * reduce_s
     # a norm with residual reads and writes two rows, the last norm and the embedding one
     layer_s = layer_s + one.elementwise_s(tokens, 2 * 4 * h, 2)
     time_s = layers * layer_s + one.elementwise_s(tokens, 4 * h, 2)
@@ -132,7 +143,24 @@ def _linear(one: _Composition) -> LinearTimes:
         time_s = time_s + model.dense_layers * _mlp(one, tokens, model.intermediate_size)
     if model.experts is not None:
         time_s = time_s + model.moe_layers * _experts(one, tokens, model.experts)
+    if model.ranks > 1 and gpus > 1:
+        time_s = time_s - model.moe_layers * reduce_s  # `_shared` has what takes its place
     x, y = smooth(tokens, np.asarray(time_s))
+    return LinearTimes(tokens=x, time_s=y)
+
+
+def _shared(one: _Composition) -> LinearTimes:
+    """What ranks share, against the tokens of all of them: routed experts, and the way there and back."""
+    model, experts = one.model, one.model.experts
+    assert experts is not None
+    elements, gather_s = one.operators.gathered_and_scattered_s(one.all_gpus)
+    tokens = np.union1d(_step_sizes(one), np.ceil(elements[elements >= model.hidden_size] / model.hidden_size))
+    way_s = np.interp(tokens * model.hidden_size, elements, isotonic(gather_s))
+    x, y = smooth(tokens, model.moe_layers * (_routed(one, tokens, experts, fused=False) + way_s))
+    one.notes.append(
+        f"{model.ranks} ranks of attention in lockstep, evenly loaded; tokens gathered on all GPUs and sums scattered "
+        "by NCCL, as vLLM's allgather_reducescatter: less certain, ranks are not even"
+    )
     return LinearTimes(tokens=x, time_s=y)
 
 
@@ -177,16 +205,20 @@ def _mlp(one: _Composition, tokens: Floats, width: int) -> Floats:
 
 
 def _experts(one: _Composition, tokens: Floats, experts: Experts) -> Floats:
-    """Seconds of one layer's router, routed and shared experts."""
-    model, gpus = one.model, one.gpus
-    fused = one.operators.kernels.backend == SHARED_EXPERT_IS_FUSED and _is_one_more(experts)
-    time_s = one.product_s(experts.num_experts, model.hidden_size, tokens) + _routed(one, tokens, experts, fused=fused)
+    """Seconds of one layer's router, routed experts unless ranks share them, and shared experts."""
+    model = one.model
+    fused = one.operators.kernels.backend == SHARED_EXPERT_IS_FUSED and _is_one_more(experts) and model.ranks == 1
+    time_s = one.product_s(experts.num_experts, model.hidden_size, tokens)
+    if model.ranks == 1:
+        time_s = time_s + _routed(one, tokens, experts, fused=fused)
     if experts.shared_intermediate_size and not fused:
         time_s = time_s + _mlp(one, tokens, experts.shared_intermediate_size)
     if fused:
         one.notes.append("the shared expert as one more that every token is sent to, as SGLang has it")
-    if one.choices.expert_parallel and gpus > 1:
-        one.notes.append(f"experts dealt out to {gpus} GPUs, evenly loaded: less certain, measured steps are slower")
+    if one.choices.expert_parallel and one.all_gpus > 1:
+        one.notes.append(
+            f"experts dealt out to {one.all_gpus} GPUs, evenly loaded: less certain, measured steps are slower"
+        )
     return np.asarray(time_s)
 
 
@@ -198,7 +230,7 @@ def _is_one_more(experts: Experts) -> bool:
 def _routed(one: _Composition, tokens: Floats, experts: Experts, *, fused: bool) -> Floats:
     """Seconds of one layer's routed experts; `fused`: with one more, which is always awake."""
     uniform = one.choices.routing == "uniform"
-    split = (1, one.gpus) if one.choices.expert_parallel else (one.gpus, 1)
+    split = (1, one.all_gpus) if one.choices.expert_parallel else (one.all_gpus, 1)
     sizes = ExpertSizes(
         one.model.hidden_size,
         experts.moe_intermediate_size,
@@ -236,7 +268,7 @@ def evenly_dealt(experts: Experts, tokens: Floats, always: int = 0) -> Floats:
 
 def _check_plateau(one: _Composition, experts: Experts, sizes: ExpertSizes, measured: Floats, time_s: Floats) -> None:
     """InputError unless reading all experts takes about what the memory's bandwidth says."""
-    weights = 3 * sizes.hidden_size * sizes.moe_intermediate_size * experts.num_experts / one.gpus
+    weights = 3 * sizes.hidden_size * sizes.moe_intermediate_size * experts.num_experts / one.all_gpus
     peak_s = weights * one.model.weight_bytes_of("experts") / one.gpu.memory_bandwidth_bytes_per_s
     all_awake = experts.num_experts / experts.num_experts_per_tok  # evenly dealt
     plateau = float(np.interp(all_awake, measured, time_s)) / peak_s

@@ -30,6 +30,7 @@ class Host(LatencyModel):
     serial_sequence_s: float = 0.0
     overlapped: bool = False  #: asynchronous scheduling
     query_tokens: float = 1  #: that each decoding sequence computes in a step, on average
+    ranks: int = 1  #: of attention data parallelism: each has a process for its share of the sequences and tokens
 
     def __post_init__(self) -> None:
         for name in ("step_s", "sequence_s", "eager_step_s", "serial_step_s", "serial_sequence_s"):
@@ -64,13 +65,16 @@ class Host(LatencyModel):
 
     def serial_s(self, sequences: int) -> float:
         """Seconds of a step in which neither works for another one."""
-        return self.serial_step_s + self.serial_sequence_s * sequences
+        return self.serial_step_s + self.serial_sequence_s * self._of_a_rank(sequences)
 
     def host_s(self, sequences: int, tokens: float) -> float:
         """Seconds of the host in a step of so many tokens."""
-        host_s = self.step_s + self.sequence_s * sequences
+        host_s = self.step_s + self.sequence_s * self._of_a_rank(sequences)
         most = self.max_cudagraph_capture_size
-        return host_s if most is None or tokens <= most else host_s + self.eager_step_s
+        return host_s if most is None or tokens <= most * self.ranks else host_s + self.eager_step_s
+
+    def _of_a_rank(self, sequences: int) -> int:
+        return sequences if self.ranks == 1 else -(-sequences // self.ranks)
 
 
 def slower(line: Line, host_s: float) -> Line:

@@ -44,9 +44,14 @@ def kv_bytes_per_gpu(model: Architecture, tensor_parallel_size: int) -> int:
 
 
 def weight_bytes_per_gpu(model: Model, tensor_parallel_size: int) -> float:
-    """Bytes of weights on each GPU: its share, and what tensor parallelism copies."""
+    """Bytes of weights on each GPU: its share, and what tensor parallelism copies.
+
+    Ranks of attention data parallelism have a copy of all but the routed experts, which all their GPUs share.
+    """
     copied = model.replicated_weight_bytes
-    return (model.weight_bytes - copied) / tensor_parallel_size + copied
+    routed = model.layer_parameters()["experts"] * model.weight_bytes_of("experts")
+    of_other_ranks = routed / tensor_parallel_size * (1 - 1 / model.ranks)
+    return (model.weight_bytes - copied) / tensor_parallel_size + copied - of_other_ranks
 
 
 def overhead_bytes(model: Model, tensor_parallel_size: int, max_num_batched_tokens: int) -> int:
@@ -54,7 +59,8 @@ def overhead_bytes(model: Model, tensor_parallel_size: int, max_num_batched_toke
 
     Assumed: 1 GiB, and for each token of the largest step four rows of the hidden size, queries, keys, values
     and the MLP's intermediate, in 2 bytes each; of experts, for each that a token is sent to, the wider of their input
-    and intermediate, and the activation. vLLM measures this with a dummy step.
+    and intermediate, and the activation; of tokens of other ranks, rows of the hidden size on their way in and out.
+    vLLM measures this with a dummy step.
     """
     gpus, up = tensor_parallel_size, model.mlp_projections_up
     split = model.query_size + 2 * model.kv_size + up * model.intermediate_size
@@ -62,6 +68,7 @@ def overhead_bytes(model: Model, tensor_parallel_size: int, max_num_batched_toke
     if model.experts is not None:
         inner = model.experts.moe_intermediate_size // gpus
         per_token += model.experts.num_experts_per_tok * (max(up * inner, model.hidden_size) + inner)
+        per_token += 2 * (model.ranks - 1) * model.hidden_size
     return WORKSPACE_BYTES + max_num_batched_tokens * BF16_BYTES * per_token
 
 
@@ -97,7 +104,7 @@ def kv_blocks(
     null_blocks: int = 0,
     mem_fraction_static: float | None = None,
 ) -> int:
-    """KV blocks of one instance: what vLLM gets from the memory that weights and activations leave.
+    """KV blocks of one instance, or of each of its ranks: what vLLM gets from the memory that is left.
 
     (memory × utilization - weights / TP - `overhead_bytes`) / bytes of a block on one GPU, rounded down, less
     `null_blocks`. SGLang's `mem_fraction_static` in place of the utilization is the share of weights and KV alone: what

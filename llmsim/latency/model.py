@@ -31,6 +31,8 @@ class Experts(Profile):
     routing: Routing = "uniform"
     #: to the GPUs, whole (expert parallelism), or a share of each to every GPU; left out: as the step times have it
     dealt_out: bool | None = None
+    #: ranks that have attention, requests, keys and values of their own and share the routed experts, in lockstep
+    data_parallel_size: Count = 1
 
     def awake(self, tokens: float) -> float:
         """Experts of a layer that at least one of so many tokens is sent to, expected, if routing is uniform."""
@@ -177,6 +179,11 @@ class Architecture(Profile):
         return 0 if self.experts is None else self.moe_layers * self.hidden_size * self.experts.num_experts
 
     @property
+    def ranks(self) -> int:
+        """Ranks of attention data parallelism that an instance has."""
+        return 1 if self.experts is None else self.experts.data_parallel_size
+
+    @property
     def replicated_weight_bytes(self) -> float:
         """Bytes of matrices that tensor parallelism does not split: the router, and MLA's way down."""
         latent, down = self.latent_attention, 0
@@ -285,24 +292,36 @@ class Model(Architecture):
             return self
         return self.model_copy(update={"experts": self.experts.model_copy(update={"routing": routing})})
 
-    def over(self, tensor_parallel_size: int, expert_parallel_size: int | None) -> Model:
+    def over(self, tensor_parallel_size: int, expert_parallel_size: int | None, data_parallel_size: int = 1) -> Model:
         """Return this model with its experts over so many GPUs: dealt out to all, or with 1 a share of each on all.
 
-        None: as step times have it. InputError for another number, and for a model without experts.
+        None: as step times have it. All are the GPUs of `data_parallel_size` ranks. InputError for another number, and
+        for a model without experts.
         """
-        if expert_parallel_size is None:
-            return self
-        if self.experts is None and expert_parallel_size > 1:
-            raise InputError(f"expert_parallel_size = {expert_parallel_size}: {self.name} has no experts")
-        if expert_parallel_size not in (1, tensor_parallel_size):
+        self._check_experts(expert_parallel_size, data_parallel_size)
+        gpus = tensor_parallel_size * data_parallel_size
+        if expert_parallel_size not in (None, 1, gpus):
+            product = "tensor_parallel_size" + (" x data_parallel_size" if data_parallel_size > 1 else "")
             raise InputError(
-                f"expert_parallel_size = {expert_parallel_size}: expected 1 or tensor_parallel_size = "
-                f"{tensor_parallel_size}; vLLM deals experts out to all GPUs of an instance, or to none"
+                f"expert_parallel_size = {expert_parallel_size}: expected 1 or {product} = {gpus}; vLLM deals experts "
+                "out to all GPUs of an instance, or to none"
             )
-        if self.experts is None or tensor_parallel_size == 1:
+        if self.experts is None or gpus == 1:
             return self
-        dealt_out = expert_parallel_size > 1
-        return self.model_copy(update={"experts": self.experts.model_copy(update={"dealt_out": dealt_out})})
+        spread = {"dealt_out": None if expert_parallel_size is None else expert_parallel_size > 1}
+        update = {**spread, "data_parallel_size": data_parallel_size}
+        return self.model_copy(update={"experts": self.experts.model_copy(update=update)})
+
+    def _check_experts(self, expert_parallel_size: int | None, data_parallel_size: int) -> None:
+        if self.experts is not None:
+            return
+        if expert_parallel_size is not None and expert_parallel_size > 1:
+            raise InputError(f"expert_parallel_size = {expert_parallel_size}: {self.name} has no experts")
+        if data_parallel_size > 1:
+            raise InputError(
+                f"data_parallel_size = {data_parallel_size}: {self.name} has no experts for ranks to share; "
+                f"instances = {data_parallel_size} are as many engines of their own, which is the same"
+            )
 
     def with_kv_cache(self, dtype: str) -> Model:
         """Return this model with keys and values of another type; "auto": as it is. InputError for an unknown one."""

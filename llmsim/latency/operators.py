@@ -196,6 +196,11 @@ class Operators:
         """Seconds of the latent attention kernel, prompt tokens × sequences, without its projections."""
         return self._latent("context_mla", "isl", heads, kv_cache_dtype)
 
+    @property
+    def latent_prefill_kernel(self) -> str:
+        """Name of the kernel that latent attention of prompts was measured with; several with commas."""
+        return ", ".join(sorted(map(str, self._data("context_mla").kernel_source.unique())))
+
     def latent_decode_s(self, heads: int, kv_cache_dtype: str) -> pd.DataFrame:
         """The same of decode steps, context tokens × sequences."""
         return self._latent("generation_mla", "context", heads, kv_cache_dtype)
@@ -217,6 +222,15 @@ class Operators:
                 f"{self.root}: no all-reduce over {gpus} GPUs{nearest(str(gpus), map(str, table.columns))}"
             )
         return _curve(table[gpus])
+
+    def gathered_and_scattered_s(self, gpus: int) -> Curve:
+        """(elements of all GPUs, seconds) of gathering them on each, and of adding up and scattering as many: NCCL."""
+        wanted = {"nccl_dtype": "half", "num_gpus": gpus}
+        table = self._pivot("nccl", "message_size", ["op_name"], wanted)
+        ways = ["all_gather", "reduce_scatter"]
+        if not set(ways) <= set(table.columns):
+            raise InputError(f"{self.root}: all_gather and reduce_scatter over {gpus} GPUs were not measured")
+        return _curve(table[ways].sum(axis=1, skipna=False))
 
     def _latent(self, operator: str, rows: str, heads: int, kv_cache_dtype: str) -> pd.DataFrame:
         wanted = {"num_heads": heads, "kv_cache_dtype": kv_cache_dtype}
@@ -255,10 +269,12 @@ class Operators:
 
     def _data(self, operator: str) -> pd.DataFrame:
         if operator not in self._files:
-            kernels = self.gemm_kernels if operator == "gemm" else self.kernels
+            kernels = {"gemm": str(self.gemm_kernels), "nccl": "nccl/*"}.get(operator, str(self.kernels))
             found = sorted(self.root.glob(f"*/{kernels}/{operator}_perf.parquet"))
-            if not found:
-                raise InputError(f"{self.root}: no {operator}_perf.parquet of {kernels}")
+            if len(found) != 1:
+                raise InputError(
+                    f"{self.root}: {len(found) or 'no'} {operator}_perf.parquet of {kernels}, expected one"
+                )
             data = _where(pd.read_parquet(found[0]), {"attn_dtype": "bfloat16", "mla_dtype": "bfloat16"})
             self._files[operator] = data.assign(context=data.isl + data.step) if "step" in data else data
         return self._files[operator]

@@ -104,11 +104,18 @@ class StepProfile(Profile):
     decode_attention: DecodeTimes
     #: none: decodes take as long beside a prompt as in a step of their own
     mixed_decode: MixedDecodeTimes | None = None
+    #: of ranks of attention data parallelism, what they share: routed experts and the way there, against the tokens of
+    #: all ranks; the other parts are then those of one rank
+    shared_experts: LinearTimes | None = None
 
     @model_validator(mode="after")
     def _shapes_and_order(self) -> Self:
         prefill, decode = self.prefill_attention, self.decode_attention
         _check_curve("linear", self.linear.tokens, self.linear.time_s)
+        if (self.shared_experts is not None) != (self.architecture.ranks > 1):
+            raise ValueError("shared_experts: expected where architecture.experts.data_parallel_size is above 1")
+        if self.shared_experts is not None:
+            _check_curve("shared_experts", self.shared_experts.tokens, self.shared_experts.time_s)
         _check_curve("head", self.head.sequences, self.head.time_s)
         _check_curve("prefill_attention.alone_s", prefill.prompt_tokens, prefill.alone_s)
         _check_curve("prefill_attention.added_s", prefill.prompt_tokens, prefill.added_s)
@@ -131,12 +138,12 @@ def _check_curve(name: str, x: tuple[int, ...], y: tuple[float, ...]) -> None:
 
 
 def profile_path(gpu: str, model: str, tensor_parallel_size: int) -> Path:
-    """Where the shipped profile of these lies, if there is one."""
+    """Where the shipped profile of these lies, if there is one. That of N ranks of a model has the name MODEL-dpN."""
     return profiles_dir() / "steps" / gpu / f"{model}-tp{tensor_parallel_size}.json"
 
 
 def list_profiles() -> list[tuple[str, str, int]]:
-    """(gpu, model, tensor_parallel_size) of every shipped profile."""
+    """(gpu, model, tensor_parallel_size) of every shipped profile; of N ranks, the model is called MODEL-dpN."""
     found = []
     for path in sorted((profiles_dir() / "steps").glob("*/*-tp*.json")):
         model, _, size = path.stem.rpartition("-tp")
@@ -169,7 +176,7 @@ def find_profile(gpu: Gpu, model: Model, tensor_parallel_size: int = 1) -> Path:
             near.append((known, size))
     raise InputError(
         f"no step times for {model.name} on {gpu.name} with tensor_parallel_size = {tensor_parallel_size}"
-        f"{_dealt_in_words(dealt_out)}"
+        f"{f', data_parallel_size = {model.ranks}' if model.ranks > 1 else ''}{_dealt_in_words(dealt_out)}"
         f"{_what_differs(wanted, tensor_parallel_size, near)}; {_instead(wanted)}"
     )
 
@@ -206,7 +213,8 @@ def _identity(path: Path, modified_ns: int) -> tuple[Architecture, int, bool]:
 
 
 def _sizes(model: Architecture) -> Architecture:
-    experts = None if model.experts is None else model.experts.model_copy(update={"routing": "uniform"})
+    alike = {"routing": "uniform", "data_parallel_size": 1}
+    experts = None if model.experts is None else model.experts.model_copy(update=alike)
     return model.model_copy(update={"quantization": None, "kv_cache_dtype": "bfloat16", "experts": experts})
 
 
@@ -217,6 +225,11 @@ def _what_differs(wanted: Architecture, gpus: int, near: list[tuple[Architecture
         return "; there are some dealt out the other way, taken where expert_parallel_size is left out"
     if alike:
         return f"; there are some with {', '.join(map(str, alike))}"
+    if wanted.ranks > 1:
+        ranks = sorted({(known.ranks, size) for known, size in near if known.ranks > 1})
+        there = [f"data_parallel_size = {known} and tensor_parallel_size = {size}" for known, size in ranks]
+        return f"; there are some with {' or '.join(there)}" if there else ""
+    near = [(known, size) for known, size in near if known.ranks == 1]
     types = sorted(
         {types_in_words(known) for known, size in near if size == gpus} or {types_in_words(k) for k, _ in near}
     )

@@ -41,7 +41,11 @@ def efficiencies_of(gpu: Gpu) -> Efficiencies:
 
 
 class Roofline(LatencyModel):
-    """Any model on any GPU. Tensor parallelism splits heads, MLP and each expert: two all-reduces a layer."""
+    """Any model on any GPU. Tensor parallelism splits heads, MLP and each expert: two all-reduces a layer.
+
+    Of a model over ranks of attention data parallelism these are the steps of one rank, without the routed experts:
+    what all ranks share takes `shared_s` on top (`data_parallel`).
+    """
 
     def __init__(
         self,
@@ -141,10 +145,28 @@ class Roofline(LatencyModel):
         moved = 2 * 4 * m.hidden_size  # two norms with residuals
         layer_s += self._moved_s(tokens, moved) + 3 * e.launch_s  # attention's launch too
         if gpus > 1:
-            sent = 2 * (gpus - 1) / gpus * ACTIVATION_BYTES * tokens * m.hidden_size
-            layer_s += 2 * (e.all_reduce_s + sent / (self.gpu.interconnect_bytes_per_s * e.interconnect))
+            layer_s += 2 * self._all_reduce_s(tokens, gpus)
         layers_s = m.num_hidden_layers * layer_s + m.dense_layers * self._mlp_s(tokens, m.intermediate_size)
+        if gpus > 1 and m.ranks > 1:
+            layers_s -= m.moe_layers * self._all_reduce_s(tokens, gpus)  # `shared_s` has what takes its place
         return layers_s if m.experts is None else layers_s + m.moe_layers * self._experts_s(tokens, m.experts)
+
+    def shared_s(self, tokens: float) -> float:
+        """Seconds of what ranks share in a step of so many tokens on all of them: routed experts, and the way there.
+
+        As vLLM does it: each GPU gathers all tokens and computes its experts, and the sums are scattered, which is the
+        two halves of an all-reduce.
+        """
+        m, gpus = self.model, self.gpus * self.model.ranks
+        assert m.experts is not None
+        layer_s = self._routed_s(tokens, m.experts, gpus) + self._all_reduce_s(tokens, gpus)
+        return m.moe_layers * layer_s * self._layers_share
+
+    def _all_reduce_s(self, tokens: float, gpus: int) -> float:
+        """Seconds to add up rows of the hidden size over GPUs: to scatter sums, and to gather all on each GPU."""
+        sent = 2 * (gpus - 1) / gpus * ACTIVATION_BYTES * tokens * self.model.hidden_size
+        per_s = self.gpu.interconnect_bytes_per_s * self.efficiencies.interconnect
+        return self.efficiencies.all_reduce_s + sent / per_s
 
     def _mlp_s(self, tokens: float, width: int) -> float:
         m = self.model
@@ -153,16 +175,20 @@ class Roofline(LatencyModel):
         return products_s + self._moved_s(tokens, moved) + self.efficiencies.launch_s
 
     def _experts_s(self, tokens: float, experts: Experts) -> float:
-        """Seconds of one layer's router, routed experts (up and down, two calls) and shared ones."""
-        m, width = self.model, experts.moe_intermediate_size / self.gpus
+        """Seconds of one layer's router, routed experts unless ranks share them, and shared experts."""
+        routed_s = self._routed_s(tokens, experts, self.gpus) if self.model.ranks == 1 else 0.0
+        shared_s = self._mlp_s(tokens, experts.shared_intermediate_size) if experts.shared_intermediate_size else 0.0
+        return self._matmul_s(tokens, experts.num_experts, self.model.hidden_size) + routed_s + shared_s
+
+    def _routed_s(self, tokens: float, experts: Experts, gpus: int) -> float:
+        """Seconds of one layer's routed experts over so many GPUs, up and down, two calls."""
+        m, width = self.model, experts.moe_intermediate_size / gpus
         weights = (m.mlp_projections_up + 1) * m.hidden_size * width
         passes = tokens * experts.num_experts_per_tok
         compute_s = 2 * passes * weights / self._flop_per_s("experts")
         read = experts.awake(tokens) * weights * m.weight_bytes_of("experts")
         move_s = read / self._bytes_per_s + self._moved_s(passes, 2 * (m.hidden_size + width))
-        routed_s = max(compute_s, move_s) + 2 * self.efficiencies.launch_s
-        shared_s = self._mlp_s(tokens, experts.shared_intermediate_size) if experts.shared_intermediate_size else 0.0
-        return self._matmul_s(tokens, experts.num_experts, m.hidden_size) + routed_s + shared_s
+        return max(compute_s, move_s) + 2 * self.efficiencies.launch_s
 
     def _moved_s(self, tokens: float, elements: float) -> float:
         """Seconds to move so many elements for each token."""

@@ -9,13 +9,12 @@ from typing import Annotated
 from pydantic import Field
 
 from llmsim.errors import InputError
+from llmsim.latency.data_parallel import of_data_sheet, of_profile
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.kv_memory import kv_blocks, weight_bytes_per_gpu
 from llmsim.latency.model import Architecture, Model
 from llmsim.latency.profile import find_profile, list_profiles, load_profile, read_profile
 from llmsim.latency.profile_files import Profile, profiles_dir, read_record, read_toml
-from llmsim.latency.roofline import Roofline
-from llmsim.latency.table import StepTable
 
 SIZES = (1, 2, 4, 8)  #: GPUs of one node
 BLOCK_TOKENS = 16
@@ -42,11 +41,11 @@ class Validated(Profile):
 
 @dataclass(frozen=True)
 class Support:
-    """A model on so many of these GPUs."""
+    """A model on so many of these GPUs, or on so many for each rank of attention data parallelism."""
 
     tensor_parallel_size: int
     weight_bytes_per_gpu: float
-    kv_tokens: int | None  #: None: it does not fit
+    kv_tokens: int | None  #: of all ranks; None: it does not fit
     refused: str | None  #: why it does not fit
     step_times: str  #: composed or roofline
     basis: str  #: of the step times, in words
@@ -85,14 +84,14 @@ def _support(gpu: Gpu, model: Model, size: int) -> Support:
     tokens, refused = None, None
     try:
         blocks = kv_blocks(gpu, model, tensor_parallel_size=size, block_tokens=BLOCK_TOKENS, null_blocks=1)
-        tokens = BLOCK_TOKENS * blocks
+        tokens = model.ranks * BLOCK_TOKENS * blocks
     except InputError as error:
         refused = str(error)
     try:
         profile = read_profile(find_profile(gpu, model, size))
     except InputError:
-        kind, basis = "roofline", Roofline(gpu, model, size).basis
+        kind, basis = "roofline", of_data_sheet(gpu, model, size).basis
         return Support(size, weight_bytes_per_gpu(model, size), tokens, refused, kind, basis)
     notes = tuple(note for note in profile.provenance.notes if "less certain" in note or "left out" in note)
-    basis = StepTable(profile).basis
+    basis = of_profile(profile).basis
     return Support(size, weight_bytes_per_gpu(model, size), tokens, refused, "composed", basis, notes)

@@ -55,4 +55,4 @@ class Run:
     @property
     def gpus(self) -> list[int]:
         """How many GPUs each instance has."""
-        return [cluster.tensor_parallel_size for _, cluster in self.scenario.pools for _ in range(cluster.instances)]
+        return [cluster.gpus_per_instance for _, cluster in self.scenario.pools for _ in range(cluster.instances)]

@@ -35,14 +35,6 @@ def _one_stage(size: int) -> int:
     return size
 
 
-def _one_rank(size: int) -> int:
-    if size != 1:
-        raise ValueError(
-            "attention data parallelism in one engine is not modelled; instances = N are N engines of their own"
-        )
-    return size
-
-
 class LatencyChoice(Table):
     """Where step times come from: a name alone, or a table with the name and that source's options."""
 
@@ -78,15 +70,16 @@ class ClusterTable(Table):
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8"] = "auto"
     instances: Instances = 1
     tensor_parallel_size: Count = 1
-    #: of mixtures of experts: tensor_parallel_size deals experts out to the GPUs whole, evenly loaded; 1 gives every
-    #: GPU a share of each; left out, as the step times have it
+    #: of mixtures of experts: the number of all GPUs deals experts out to them whole, evenly loaded; 1 gives every GPU
+    #: a share of each; left out, as the step times have it
     expert_parallel_size: Count | None = None
     #: tokens to experts: each as likely as the other, or skewed as operators were measured, with step times composed so
     routing: Routing = "uniform"
     #: not modelled beyond 1
     pipeline_parallel_size: Annotated[Count, AfterValidator(_one_stage)] = 1
-    #: not modelled beyond 1
-    data_parallel_size: Annotated[Count, AfterValidator(_one_rank)] = 1
+    #: of mixtures of experts: ranks of tensor_parallel_size GPUs, each with requests, keys and values of its own
+    #: (seats, token budget and num_gpu_blocks are a rank's), in lockstep, evenly loaded; the GPUs of all share experts
+    data_parallel_size: Count = 1
     latency: LatencyChoice = LatencyChoice(name="table")
     #: short for router.name; without either, round_robin
     router: str | None = None
@@ -100,6 +93,17 @@ class ClusterTable(Table):
     prefix_caching: bool = False
     #: longer requests are rejected
     max_model_len: Count | None = None
+
+    @property
+    def gpus_per_instance(self) -> int:
+        """GPUs that an instance has."""
+        return self.tensor_parallel_size * self.data_parallel_size
+
+    @property
+    def parallelism(self) -> str:
+        """How an instance is spread over its GPUs, such as ``TP2 x DP4``; empty for one GPU."""
+        sizes = {"TP": self.tensor_parallel_size, "DP": self.data_parallel_size}
+        return " x ".join(f"{name}{size}" for name, size in sizes.items() if size > 1)
 
     @model_validator(mode="after")
     def _one_share(self) -> ClusterTable:

@@ -8,9 +8,10 @@ from typing import Annotated
 from pydantic import Field
 
 from llmsim.latency.contract import LatencyModel, LatencySource
+from llmsim.latency.data_parallel import of_data_sheet
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.model import Model
-from llmsim.latency.roofline import Efficiencies, Roofline, efficiencies_of
+from llmsim.latency.roofline import Efficiencies, efficiencies_of
 
 PLAUSIBLE = Efficiencies()
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -32,4 +33,4 @@ class FromRoofline(LatencySource):
     def for_instance(self, gpu: Gpu, model: Model, tensor_parallel_size: int) -> LatencyModel:
         """Compute the bounds; InputError if the GPUs cannot share the model."""
         shares = asdict(self) | {"matmul_flop": self.matmul_flop or efficiencies_of(gpu).matmul_flop}
-        return Roofline(gpu, model, tensor_parallel_size, Efficiencies(**shares))
+        return of_data_sheet(gpu, model, tensor_parallel_size, Efficiencies(**shares))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from llmsim.errors import InputError
 from llmsim.latency.contract import LatencyModel, LatencySource
+from llmsim.latency.data_parallel import of_profile
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.model import Model
 from llmsim.latency.profile import other_sizes, profile_of, read_profile
-from llmsim.latency.table import StepTable
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FromTable(LatencySource):
     def for_instance(self, gpu: Gpu, model: Model, tensor_parallel_size: int) -> LatencyModel:
         """Read the profile; InputError where none is shipped, and for a file of another GPU, model or size."""
         if self.profile is None:
-            return StepTable(profile_of(gpu, model, tensor_parallel_size))
+            return of_profile(profile_of(gpu, model, tensor_parallel_size))
         own = read_profile(self.profile)
         given, asked = (own.gpu, own.tensor_parallel_size), (gpu.name, tensor_parallel_size)
         if given != asked:
@@ -40,4 +40,4 @@ class FromTable(LatencySource):
             )
         if differs := other_sizes(own.architecture, model):
             raise InputError(f"{self.profile}: of another model than {model.name}: {differs}")
-        return StepTable(own)
+        return of_profile(own)

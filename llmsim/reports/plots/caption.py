@@ -47,7 +47,7 @@ def _gpus(scenario: Scenario, *, numbers: bool) -> str:
     """The GPUs of each pool, with its name where there are several."""
     told = []
     for pool, cluster in scenario.pools:
-        size = f" TP{cluster.tensor_parallel_size}" if cluster.tensor_parallel_size > 1 else ""
+        size = f" {cluster.parallelism}" if cluster.parallelism else ""
         number = f"{cluster.instances} x " if numbers else ""
         told.append(f"{f'{pool.name} ' if scenario.pool else ''}{number}{cluster.gpu}{size}")
     return " + ".join(told)

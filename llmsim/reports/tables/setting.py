@@ -64,7 +64,7 @@ def _scaled(scenario: Scenario) -> str:
 
 
 def _gpus(cluster: ClusterTable) -> str:
-    parallel = f" (TP{cluster.tensor_parallel_size})" if cluster.tensor_parallel_size > 1 else ""
+    parallel = f" ({cluster.parallelism})" if cluster.parallelism else ""
     return f"{cluster.instances} x {cluster.gpu}{parallel}"
 
 

@@ -23,12 +23,13 @@ def show_support(
     """Print a line for each number of GPUs, and below what is less certain and what errors were found."""
     console = console or plain_console()
     active = f", {model.active_parameters / 1e9:.1f} active" if model.experts else ""
+    ranks = f"; attention on {model.ranks} ranks of TP GPUs each" if model.ranks > 1 else ""
     say(
         console,
         styled(
             (f"{model.name} on {gpu.name}", "bold"),
             f": {model.parameters / 1e9:.1f} billion parameters{active}; "
-            f"{types_in_words(model)}, {model.kv_bytes_per_token / 1024:.0f} KiB a token",
+            f"{types_in_words(model)}, {model.kv_bytes_per_token / 1024:.0f} KiB a token{ranks}",
         ),
     )
     table = Table(box=box.SIMPLE_HEAD)

@@ -45,10 +45,10 @@ class Candidate:
         """GPUs of one instance, or unit of pools, by kind."""
         cluster = self.scenario.cluster
         if not self.scenario.pool:
-            return {cluster.gpu: cluster.tensor_parallel_size}
+            return {cluster.gpu: cluster.gpus_per_instance}
         counts: dict[str, int] = {}
         for _, of_pool in self.scenario.pools:
-            counts[of_pool.gpu] = counts.get(of_pool.gpu, 0) + of_pool.instances * of_pool.tensor_parallel_size
+            counts[of_pool.gpu] = counts.get(of_pool.gpu, 0) + of_pool.instances * of_pool.gpus_per_instance
         return counts
 
     @property
@@ -114,5 +114,4 @@ def instances_of(scenario: Scenario, files: OwnFiles) -> list[InstanceSpec]:
 
 
 def _gpus(cluster: Any) -> str:
-    size = cluster.tensor_parallel_size
-    return f"{load_gpu(cluster.gpu).name}{f' TP{size}' if size > 1 else ''}"
+    return f"{load_gpu(cluster.gpu).name} {cluster.parallelism}".rstrip()

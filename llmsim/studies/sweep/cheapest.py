@@ -57,13 +57,13 @@ def gpus_of(scenario: Scenario) -> dict[str, int]:
     counts: dict[str, int] = {}
     for _, cluster in scenario.pools:
         name = load_gpu(cluster.gpu).name
-        counts[name] = counts.get(name, 0) + cluster.instances * cluster.tensor_parallel_size
+        counts[name] = counts.get(name, 0) + cluster.instances * cluster.gpus_per_instance
     return counts
 
 
 def usd_per_hour(scenario: Scenario) -> float:
     """List price of a scenario's GPUs, of all instances that there may be."""
     return sum(
-        cluster.instances * cluster.tensor_parallel_size * load_gpu(cluster.gpu).price_usd_per_hour
+        cluster.instances * cluster.gpus_per_instance * load_gpu(cluster.gpu).price_usd_per_hour
         for _, cluster in scenario.pools
     )

@@ -79,7 +79,12 @@ def files_of(scenario: Scenario, own: OwnFiles) -> dict[str, Path]:
         if cluster.latency.name == "table" and not cluster.latency.options:
             state = "".join(_hash_of(found[f"{kind} {number}"]) for kind in PROFILES)
             found[f"steps {number}"] = _steps(
-                cluster.gpu, cluster.model, cluster.kv_cache_dtype, cluster.tensor_parallel_size, state
+                cluster.gpu,
+                cluster.model,
+                cluster.kv_cache_dtype,
+                cluster.tensor_parallel_size,
+                cluster.data_parallel_size,
+                state,
             )
         for host in (scenario.host.profile, pool.host.profile):
             if host is not None:
@@ -115,9 +120,12 @@ def _profile(folder: str, name: str) -> Path:
 
 
 @lru_cache(maxsize=256)
-def _steps(gpu: str, model: str, kv_cache_dtype: str, tensor_parallel_size: int, state: str) -> Path:
+def _steps(
+    gpu: str, model: str, kv_cache_dtype: str, tensor_parallel_size: int, data_parallel_size: int, state: str
+) -> Path:
     """The file of measured step times; GPU and model are what their profiles, in this state, say."""
     served = hardware.load_model(model).with_kv_cache(kv_cache_dtype)
+    served = served.over(tensor_parallel_size, None, data_parallel_size)
     return find_profile(hardware.load_gpu(gpu), served, tensor_parallel_size)
 
 

@@ -40,6 +40,8 @@ MIXTURES = {
 #: engines whose kernels for experts were measured; and TensorRT-LLM, on one model, to hold vLLM's against another's
 MIXTURE_ENGINES = ("vllm", "sglang")
 ALSO_TRTLLM = "Qwen/Qwen3-235B-A22B-FP8"
+#: and over ranks of attention, where no run of an engine whose kernels were measured is
+RANKS_OF_TRTLLM = ("h200_sxm", "deepseek-ai/DeepSeek-R1")
 #: types of the weights of dense models as the data say it; no entry is taken as the published type, bf16
 WEIGHTS = ("", "fp8")
 #: of a mixture: GPT-OSS is called nvfp4; MiniMax and DeepSeek were also measured in nvfp4, which is another checkpoint
@@ -74,6 +76,7 @@ class Run:
     tpot_s: float
     ttft_s: float
     inferencemax: bool = False  #: whether it is of InferenceMAX
+    data_parallel_size: int = 1  #: ranks of attention that share the experts
 
     @property
     def group(self) -> str:
@@ -81,12 +84,14 @@ class Run:
         gpu = self.gpu.split("-")[0].upper()
         if self.weights:
             return f"{gpu} {self.backend} {self.model} {self.weights}"
-        return f"{gpu} {self.backend} {self.version} {self.model}{' EP' if self.expert_parallel else ''}"
+        spread = " DP" if self.data_parallel_size > 1 else " EP" if self.expert_parallel else ""
+        return f"{gpu} {self.backend} {self.version} {self.model}{spread}"
 
     @property
     def label(self) -> str:
         """The run within its group."""
-        return f"TP{self.tensor_parallel_size} {self.concurrency} x {self.prompt_tokens} + {self.output_tokens}"
+        ranks = f" DP{self.data_parallel_size}" if self.data_parallel_size > 1 else ""
+        return f"TP{self.tensor_parallel_size}{ranks} {self.concurrency} x {self.prompt_tokens} + {self.output_tokens}"
 
     def requests_per_s(self) -> float:
         """By Little's law: clients over the time of a request."""
@@ -97,7 +102,8 @@ class Run:
         gpu, model = self.hardware()
         weights = model.parameters - 2 * model.vocab_size * model.hidden_size
         peak = gpu.fp8_flop_per_s if model.quantization and gpu.fp8_flop_per_s else gpu.bf16_flop_per_s
-        return 2 * weights * self.prompt_tokens * self.requests_per_s() / (peak * self.tensor_parallel_size)
+        gpus = self.tensor_parallel_size * self.data_parallel_size
+        return 2 * weights * self.prompt_tokens * self.requests_per_s() / (peak * gpus)
 
     def hardware(self) -> tuple[hardware.Gpu, hardware.Model]:
         """GPU and model, with the weights of this run."""
@@ -106,7 +112,7 @@ class Run:
             model = model.model_copy(update={"quantization": FP8})
         if self.inferencemax and self.gpu in FP8_KV_CACHE.get(self.model, ()):
             model = model.with_kv_cache("fp8")
-        return hardware.load_gpu(self.gpu), model
+        return hardware.load_gpu(self.gpu), model.over(self.tensor_parallel_size, None, self.data_parallel_size)
 
     @property
     def is_asynchronous(self) -> bool:
@@ -150,8 +156,8 @@ def read_runs(data_dir: Path) -> list[Run]:
         moe_tp_size=table.get("moe_tp_size", pd.Series(1.0, table.index)).fillna(1).clip(lower=1),
         attention_dp_size=table.get("attention_dp_size", pd.Series(1.0, table.index)).fillna(1),
     )
-    table = table[_dense(table) | _mixture(table)]
-    key = ["system", "backend", "backend_version", "model_path", "gemm_quant_mode", "moe_ep_size", *COLUMNS]
+    table = pd.concat([table[_dense(table) | _mixture(table)].assign(ranks=1), _over_ranks(table)])
+    key = ["system", "backend", "backend_version", "model_path", "gemm_quant_mode", "ranks", "moe_ep_size", *COLUMNS]
     rows = table.drop_duplicates(key).sort_values(key, kind="stable")[[*key, "inferencemax"]].to_dict("records")
     return [_run(row) for row in rows]
 
@@ -163,11 +169,36 @@ def _dense(table: pd.DataFrame) -> Any:
 def _mixture(table: pd.DataFrame) -> Any:
     """Runs of one instance over tp_size GPUs whose experts are all shared or all dealt out."""
     engine = table.backend.isin(MIXTURE_ENGINES) | ((table.backend == "trtllm") & (table.model_path == ALSO_TRTLLM))
-    known = table.model_path.isin(list(MIXTURES)) & engine & (table.backend_version != "")
+    whole = (table.moe_tp_size * table.moe_ep_size == table.tp_size) & (table.attention_dp_size <= 1)
+    return engine & _in_known_types(table) & whole & ((table.moe_tp_size == 1) | (table.moe_ep_size == 1))
+
+
+def _in_known_types(table: pd.DataFrame) -> Any:
+    """Mixtures in the types of weights that were published, of stated versions of engines."""
     pairs = zip(table.model_path, table.gemm_quant_mode, strict=True)
     weights = np.array([mode in MIXTURE_WEIGHTS.get(path, ("fp8", "fp8_block")) for path, mode in pairs], dtype=bool)
-    whole = (table.moe_tp_size * table.moe_ep_size == table.tp_size) & (table.attention_dp_size <= 1)
-    return known & weights & whole & ((table.moe_tp_size == 1) | (table.moe_ep_size == 1))
+    return table.model_path.isin(list(MIXTURES)) & (table.backend_version != "") & weights
+
+
+def _over_ranks(table: pd.DataFrame) -> pd.DataFrame:
+    """Runs over ranks of attention that share experts, with the clients of all ranks and the GPUs of one.
+
+    Clients are told by rank. vLLM's rows count GPUs twice: tp_size and attention_dp_size are both their number, which
+    experts are dealt out to, moe_ep_size its square. Of these, runs that stand there also as experts dealt out without
+    ranks are those: their TPOT is the same to 2 % (in 11 of 13 on H100, in all of 10 on B200).
+    """
+    table = table[_in_known_types(table)]
+    ranks = table.attention_dp_size
+    vllm = table[(table.backend == "vllm") & (ranks > 1) & (table.tp_size == ranks) & (table.moe_ep_size == ranks**2)]
+    of_trtllm = (table.system == RANKS_OF_TRTLLM[0]) & (table.model_path == RANKS_OF_TRTLLM[1])
+    single = (table.tp_size == 1) & (table.moe_tp_size == 1) & (table.moe_ep_size == ranks) & (ranks > 1)
+    trtllm = table[(table.backend == "trtllm") & of_trtllm & single]
+    same = ["system", "backend", "backend_version", "model_path", "isl", "osl", "tp_size", "batch_size"]
+    without = set(table[(ranks <= 1) & (table.moe_ep_size > 1)][same].itertuples(index=False, name=None))
+    found = pd.concat([vllm, trtllm]).assign(ranks=lambda rows: rows.attention_dp_size.astype(int))
+    found = found.assign(batch_size=found.batch_size * found.ranks)
+    kept = [row not in without for row in found[same].itertuples(index=False, name=None)]
+    return found[kept].assign(tp_size=1)
 
 
 def _run(row: dict[str, Any]) -> Run:
@@ -186,6 +217,7 @@ def _run(row: dict[str, Any]) -> Run:
         tpot_s=1e-3 * row["silicon_tpot_ms"],
         ttft_s=1e-3 * row["silicon_ttft_ms"],
         inferencemax=bool(row["inferencemax"]),
+        data_parallel_size=int(row["ranks"]),
     )
 
 
