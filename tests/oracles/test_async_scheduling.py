@@ -14,7 +14,15 @@ from llmsim.request import Outcome
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.studies.validation.cases.vllm_decisions import spec_of
-from llmsim.studies.validation.decision_runs import TICK_S, DecisionRun, Fate, TickedSteps, read_run, workload_of
+from llmsim.studies.validation.decision_runs import (
+    TICK_S,
+    DecisionRun,
+    Fate,
+    TickedSteps,
+    VllmSettings,
+    read_run,
+    workload_of,
+)
 from llmsim.studies.validation.decisions import fates_of
 from llmsim.testing import serve_both_ways, workload
 from llmsim.workload.asked import Asked, exactly
@@ -56,7 +64,9 @@ def test_every_request_fares_as_under_vllms_own_scheduler(stretches):
 def test_random_workloads_fare_as_with_a_naive_engine(seed, policy, caching):
     settings, times, requests = drawn(seed, prefix_caching=caching, policy=policy)
     engine = Engine(settings, times, requests).run(2)
-    run = DecisionRun("drawn", settings, TickedSteps(**times), workload_of("drawn", requests), [], [], [])
+    run = DecisionRun(
+        "drawn", VllmSettings(**settings), TickedSteps(**times), workload_of("drawn", requests), [], [], []
+    )
 
     assert outcomes(run, True) == without_hits([Fate(*fate) for fate in engine.outcome])
 

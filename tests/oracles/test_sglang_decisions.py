@@ -7,7 +7,7 @@ import pytest
 from llmsim.studies.validation import validate
 from llmsim.studies.validation.decision_runs import Fate, TickedSteps, spelled_out
 from llmsim.studies.validation.sglang_replay import DIGITS, compare_run
-from llmsim.studies.validation.sglang_runs import Batch, SglangRun, Step, workload_of
+from llmsim.studies.validation.sglang_runs import Batch, SglangRun, SglangSettings, Step, workload_of
 from tests.oracles.sglang_naive import Naive, Settings
 from tests.oracles.sglang_peers import WORKLOADS, peers
 from tests.oracles.sglang_workloads import drawn
@@ -61,7 +61,7 @@ def compared(seed, **fixed):
     return compare_run(
         SglangRun(
             f"drawn-{seed}",
-            settings,
+            SglangSettings(**settings),
             TickedSteps(**times),
             workload_of("drawn", requests),
             spelled_out(steps, Step),

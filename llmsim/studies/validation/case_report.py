@@ -36,6 +36,11 @@ class Point:
         """(predicted - measured) / measured, in percent."""
         return 100 * (self.predicted / self.measured - 1)
 
+    def columns(self) -> dict[str, str | float]:
+        """What every table of points has of it, after columns of its own."""
+        names = ("unit", "measured", "predicted", "error_percent")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -88,15 +93,6 @@ class Report:
                 for c in self.checks
             ],
             "rows": [dict(row) for row in self.rows],
-            "worst": [
-                {
-                    "point": f"{p.group}: {p.label}",
-                    "unit": p.unit,
-                    "measured": p.measured,
-                    "predicted": p.predicted,
-                    "error_percent": p.error_percent,
-                }
-                for p in self.worst()
-            ],
+            "worst": [{"point": f"{p.group}: {p.label}", **p.columns()} for p in self.worst()],
             "notes": list(self.notes),
         }

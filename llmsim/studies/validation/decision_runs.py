@@ -68,12 +68,28 @@ class TickedSteps(LatencyModel):
         return self.step_time_s((), decoding, context_tokens), self.context_token * decoding * TICK_S, UNBOUNDED
 
 
+@dataclass(frozen=True, slots=True)
+class VllmSettings:
+    """Settings of an engine by vLLM's names; None: as vLLM has them by default."""
+
+    num_blocks: int
+    block_size: int
+    prefix_caching: bool
+    max_model_len: int
+    policy: str
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    watermark: float
+    long_prefill_token_threshold: int | None = None
+    long_prefill_token_threshold_adaptive: bool | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class DecisionRun:
     """A workload and what the engine made of it."""
 
     name: str
-    settings: dict[str, Any]  #: of the engine, by its names
+    settings: VllmSettings
     latency: TickedSteps
     workload: Workload
     steps: list[Step]
@@ -96,7 +112,7 @@ def read_run(path: Path) -> DecisionRun:
         path,
         lambda file: DecisionRun(
             file["id"],
-            file["settings"],
+            VllmSettings(**file["settings"]),
             TickedSteps(**file["step_time_ticks"]),
             workload_of(file["id"], file["requests"]),
             spelled_out(file["steps"], Step),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
@@ -13,17 +14,17 @@ from llmsim.record import Record
 from llmsim.request import RequestView
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Around, Decision, InstanceView, Scheduler
-from llmsim.studies.validation.decision_runs import TICK_S, DecisionRun, Fate, Step
+from llmsim.studies.validation.decision_runs import TICK_S, AnyStep, DecisionRun, Fate, Step
 from llmsim.workload.asked import exactly
 
 
-class Watched(Around):
+class Noting(Around, Generic[AnyStep]):
     """Passes a scheduler through, and notes what each of its decisions means for the step that follows."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__(scheduler)
         self.asks_every_step = True
-        self.steps: list[Step] = []  #: their ends, and what finishes then, are not known yet
+        self.steps: list[AnyStep] = []
         self.found: dict[int, list[int]] = {}  #: request -> tokens found cached at each admission
 
     def schedule(self, view: InstanceView) -> Decision:
@@ -31,6 +32,14 @@ class Watched(Around):
         decision = self.scheduler.schedule(view)
         self.steps.append(self._step(view, decision))
         return decision
+
+    @abstractmethod
+    def _step(self, view: InstanceView, decision: Decision) -> AnyStep:
+        """The step that follows a decision, in the words of an engine; note what was found cached."""
+
+
+class Watched(Noting[Step]):
+    """Notes steps of vLLM's scheduler; their ends, and what finishes then, are not known yet."""
 
     def _step(self, view: InstanceView, decision: Decision) -> Step:
         running = {request.id: request for request in view.running}

@@ -100,14 +100,7 @@ def _of(seen: Latencies, metric: str, name: str) -> float:
 
 
 def _row(point: Point) -> dict[str, Any]:
-    return {
-        "metric": point.group,
-        "of": point.label,
-        "unit": point.unit,
-        "measured": point.measured,
-        "predicted": point.predicted,
-        "error_percent": point.error_percent,
-    }
+    return {"metric": point.group, "of": point.label, **point.columns()}
 
 
 def _host_in_words(host: HostTimes) -> str:

@@ -15,10 +15,10 @@ from llmsim.engine.radix_cache import RadixCache
 from llmsim.latency.contract import Chunk, LatencyModel, Line
 from llmsim.record import Record
 from llmsim.routers.round_robin import RoundRobin
-from llmsim.scheduler import Around, Decision, InstanceView, Scheduler
+from llmsim.scheduler import Decision, InstanceView, Scheduler
 from llmsim.schedulers.sglang import Notes, Sglang
 from llmsim.studies.validation.decision_runs import TICK_S, Fate
-from llmsim.studies.validation.decisions import Difference, fates_of, first_difference
+from llmsim.studies.validation.decisions import Difference, Noting, fates_of, first_difference
 from llmsim.studies.validation.sglang_runs import Batch, SglangRun, Step
 
 DIGITS = 9  #: of new_token_ratio
@@ -27,11 +27,11 @@ DIGITS = 9  #: of new_token_ratio
 def scheduler_of(run: SglangRun) -> Sglang:
     """A scheduler with the settings of a run."""
     return Sglang(
-        chunked_prefill_size=run.settings["chunked_prefill_size"],
-        max_prefill_tokens=run.settings["max_prefill_tokens"],
-        max_running_requests=run.settings["max_running_requests"],
-        schedule_policy=run.settings["schedule_policy"],
-        schedule_conservativeness=run.settings["schedule_conservativeness"],
+        chunked_prefill_size=run.settings.chunked_prefill_size,
+        max_prefill_tokens=run.settings.max_prefill_tokens,
+        max_running_requests=run.settings.max_running_requests,
+        schedule_policy=run.settings.schedule_policy,
+        schedule_conservativeness=run.settings.schedule_conservativeness,
     )
 
 
@@ -41,29 +41,17 @@ def spec_of(run: SglangRun, scheduler: Scheduler) -> InstanceSpec:
     return InstanceSpec(
         scheduler,
         run.latency,
-        num_gpu_blocks=settings["kv_tokens"] // settings["page_size"],
-        max_model_len=settings["kv_tokens"],
-        block_tokens=settings["page_size"],
-        prefix_caching=settings["radix_cache"],
+        num_gpu_blocks=settings.kv_tokens // settings.page_size,
+        max_model_len=settings.kv_tokens,
+        block_tokens=settings.page_size,
+        prefix_caching=settings.radix_cache,
     )
 
 
-class Watched(Around):
-    """Passes a scheduler through, and notes what each of its decisions means for the step that follows."""
+class Watched(Noting[Step]):
+    """Notes steps of SGLang's scheduler; what is known once the memory is taken, or at their ends, is missing."""
 
     scheduler: Sglang
-
-    def __init__(self, scheduler: Sglang) -> None:
-        super().__init__(scheduler)
-        self.asks_every_step = True
-        self.steps: list[Step] = []  #: what is known once the memory is taken, or at their ends, is missing
-        self.found: dict[int, list[int]] = {}  #: request -> cached tokens at each admission
-
-    def schedule(self, view: InstanceView) -> Decision:
-        """Ask, and note."""
-        decision = self.scheduler.schedule(view)
-        self.steps.append(self._step(view, decision))
-        return decision
 
     def _step(self, view: InstanceView, decision: Decision) -> Step:
         under_way = [request.id for request in view.prefilling]

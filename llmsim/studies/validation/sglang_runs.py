@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -55,12 +55,26 @@ class Batch(NamedTuple):
     retracted: int
 
 
+@dataclass(frozen=True, slots=True)
+class SglangSettings:
+    """Settings of an engine by SGLang's names; of its memory, tokens of the KV cache and of a page."""
+
+    kv_tokens: int
+    chunked_prefill_size: int
+    max_prefill_tokens: int
+    max_running_requests: int
+    radix_cache: bool
+    schedule_policy: Literal["fcfs", "lpm"]
+    schedule_conservativeness: float
+    page_size: int = 1
+
+
 @dataclass(frozen=True, eq=False)
 class SglangRun:
     """A workload and what SGLang made of it."""
 
     name: str
-    settings: dict[str, Any]  #: by SGLang's names
+    settings: SglangSettings
     latency: TickedSteps
     workload: Workload
     steps: list[Step]
@@ -80,7 +94,7 @@ def read_run(path: Path) -> SglangRun:
         path,
         lambda file: SglangRun(
             file["id"],
-            file["settings"],
+            SglangSettings(**file["settings"]),
             TickedSteps(**file["step_time_ticks"]),
             workload_of(file["id"], file["requests"]),
             spelled_out(file["steps"], Step),

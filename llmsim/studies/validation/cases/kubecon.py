@@ -136,16 +136,9 @@ def _checks(points: Sequence[tuple[Stage, str, Point]]) -> list[Check]:
 
 
 def _row(stage: Stage, point: Point) -> dict[str, Any]:
-    where = "saturated" if stage.saturated else "unsaturated"
-    return {
-        "stage": stage.name,
-        "where": "fitted" if point.role == "fitted" else where,
-        "metric": point.group,
-        "unit": point.unit,
-        "measured": point.measured,
-        "predicted": point.predicted,
-        "error_percent": point.error_percent,
-    }
+    load = "saturated" if stage.saturated else "unsaturated"
+    where = "fitted" if point.role == "fitted" else load
+    return {"stage": stage.name, "where": where, "metric": point.group, **point.columns()}
 
 
 def _notes(engine: Engine, stages: Sequence[Stage], host: HostTimes) -> tuple[str, ...]:

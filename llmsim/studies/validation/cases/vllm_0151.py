@@ -106,15 +106,7 @@ def _points(stages: Sequence[Stage], predicted: Floats, role: str) -> list[tuple
 
 
 def _row(point: Point) -> dict[str, Any]:
-    return {
-        "stage": point.label,
-        "role": point.role,
-        "metric": point.group,
-        "unit": point.unit,
-        "measured": point.measured,
-        "predicted": point.predicted,
-        "error_percent": point.error_percent,
-    }
+    return {"stage": point.label, "role": point.role, "metric": point.group, **point.columns()}
 
 
 def _notes(points: Sequence[Point]) -> tuple[str, ...]:

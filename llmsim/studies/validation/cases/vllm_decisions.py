@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
@@ -12,7 +11,7 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.priority import Priority
 from llmsim.studies.validation.case_report import Point, Report
 from llmsim.studies.validation.decision_report import checks, compare_all, mean_ttft_s, notes, rows
-from llmsim.studies.validation.decision_runs import DecisionRun, read_run
+from llmsim.studies.validation.decision_runs import DecisionRun, VllmSettings, read_run
 from llmsim.studies.validation.decisions import Agreement, compare_run
 from llmsim.studies.validation.run_case import Progress
 
@@ -57,25 +56,22 @@ def spec_of(run: DecisionRun) -> InstanceSpec:
     return InstanceSpec(
         _scheduler(settings),
         run.latency,
-        num_gpu_blocks=settings["num_blocks"],
-        max_model_len=settings["max_model_len"],
-        block_tokens=settings["block_size"],
-        prefix_caching=settings["prefix_caching"],
+        num_gpu_blocks=settings.num_blocks,
+        max_model_len=settings.max_model_len,
+        block_tokens=settings.block_size,
+        prefix_caching=settings.prefix_caching,
     )
 
 
-def _scheduler(settings: dict[str, Any]) -> Scheduler:
-    kind = SCHEDULERS.get(settings["policy"])
+def _scheduler(settings: VllmSettings) -> Scheduler:
+    kind = SCHEDULERS.get(settings.policy)
     if kind is None:
-        raise InputError(f"policy = {settings['policy']!r}, expected {' or '.join(SCHEDULERS)}")
-    seats = settings["max_num_seqs"]
+        raise InputError(f"policy = {settings.policy!r}, expected {' or '.join(SCHEDULERS)}")
     # more seats than tokens in a step cannot be used, and vLLM's own check of that is not part of its scheduler
-    budget = settings["max_num_batched_tokens"]
+    seats, budget = settings.max_num_seqs, settings.max_num_batched_tokens
+    thresholds = {name: value for name in THRESHOLD if (value := getattr(settings, name)) is not None}
     return kind(
-        max_num_batched_tokens=budget,
-        max_num_seqs=min(seats, budget),
-        watermark=settings["watermark"],
-        **{name: settings[name] for name in THRESHOLD if name in settings},
+        max_num_batched_tokens=budget, max_num_seqs=min(seats, budget), watermark=settings.watermark, **thresholds
     )
 
 
