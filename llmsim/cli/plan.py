@@ -29,7 +29,8 @@ As = Annotated[
     typer.Option(
         "--as",
         metavar="NAME",
-        help="Find the largest load as a paper defines it: distserve, sarathi, vidur, mooncake or slos-serve.",
+        help="Find the largest load as a paper defines it: distserve, sarathi, vidur, mooncake or slos-serve; or that "
+        "is steady: stability.",
     ),
 ]
 Tornado = Annotated[

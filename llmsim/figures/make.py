@@ -30,9 +30,10 @@ from llmsim.figures import (
 )
 from llmsim.figures.claim import Claim, Made, PaperFigure
 from llmsim.figures.draw import save_all, style
-from llmsim.figures.plan import run_plans
+from llmsim.figures.runs import run_plans
 from llmsim.reports.plots.style import footer
 from llmsim.studies.executors import Executors, in_processes
+from llmsim.studies.kept_runs import KeptRuns
 
 FIGURES: dict[str, PaperFigure] = {
     module.FIGURE.name: module.FIGURE
@@ -62,6 +63,7 @@ PAPER = "paper"
 MODELS = ("mixtures", "kv_memory")
 #: too long to be made with others
 ALONE = ("ranking",)
+RUNS = "runs"  #: in the folder of pictures: the numbers of each run, by all that they depend on
 PROCESSES = 2  #: that simulate, unless executors are given
 GROUPS = {
     PAPER: tuple(name for name in FIGURES if name not in (*RELATED, *MODELS, *ALONE)),
@@ -82,6 +84,14 @@ def footed(figure: PaperFigure, made: Made, picture: Figure) -> Figure:
     return footer(picture, " · ".join(words))
 
 
+def _kept(folder: Path) -> KeptRuns:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
+    return KeptRuns(folder)
+
+
 def make_figures(
     names: Sequence[str] = (),
     *,
@@ -90,7 +100,10 @@ def make_figures(
     executors: Executors | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Claim], list[Path]]:
-    """Make the named figures and groups, or those of the paper; return their claims and the files written to `out`."""
+    """Make the named figures and groups, or those of the paper; return their claims and the files written to `out`.
+
+    Runs are kept in `out`, too, and not made again.
+    """
     for name in names:
         if name not in FIGURES and name not in GROUPS:
             raise InputError(f"unknown figure '{name}'{nearest(name, [*FIGURES, *GROUPS])}")
@@ -100,13 +113,13 @@ def make_figures(
         (plan for figure in chosen for plan in figure.plans(quick)),
         executors=executors or in_processes(PROCESSES),
         progress=progress,
+        kept=None if out is None else _kept(out / RUNS),
     )
     files: list[Path] = []
     with style():
         made = [figure.make(sweeps, quick) for figure in chosen]
         claims = [one.claim for one in made]
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
             for figure, one in zip(chosen, made, strict=True):
                 pictures = {figure.file_name(n): footed(figure, one, drawn) for n, drawn in one.pictures.items()}
                 files += save_all(out, pictures, {figure.file_name(name): table for name, table in one.tables.items()})

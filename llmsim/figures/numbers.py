@@ -20,6 +20,7 @@ from llmsim.metrics.sections.answer_quality import AnswerQuality
 from llmsim.metrics.sections.fairness import Fairness
 from llmsim.metrics.sections.speculation import Speculation
 from llmsim.metrics.sections.together import Together
+from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.slo import GRACE_S, Slo
 from llmsim.metrics.smooth_goodput import Anchor, Penalty, User, idle_latency_s, penalty_tokens
 from llmsim.metrics.stage_slo import meets_stages
@@ -27,6 +28,7 @@ from llmsim.metrics.window import Window, per_second, resolve, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario
+from llmsim.statistics import STEADY
 
 #: readers, tokens/s: of a chat, of version 1 of the paper, and a fast one
 READERS = (5.0, 20.0, 30.0)
@@ -48,6 +50,7 @@ def measure(scenario: Scenario, *, delayed: bool, end_s: float = 0.0, forms: boo
     slo, window = experiment.make_slo(scenario), experiment.make_window(scenario)
     emitted = result.record.timelines()
     out = _numbers(result.score, emitted, window, max(result.record.end_s, end_s))
+    out["steady"] = float(result.score.section(RunVerdict).answer == STEADY)
     out |= _of_classes(result.score) | _of_answers(result.score) | _of_speculation(result.score)
     if forms:
         out |= _forms(emitted, slo, window)

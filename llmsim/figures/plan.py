@@ -1,18 +1,15 @@
-"""What the figures run: settings, scheduler policies, rates and seeds, and the numbers kept of each run."""
+"""What the figures run: settings, scheduler policies, rates and seeds, and tables of the numbers of their runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from llmsim import experiment
-from llmsim.figures.numbers import measure
 from llmsim.record import Floats
-from llmsim.scenario import Scenario, load_scenario
-from llmsim.studies.executors import Executors, in_this_process
+from llmsim.scenario import Scenario
 
 #: scenario under scenarios/paper/ -> the rate, requests/s, near which the instance saturates
 SETTINGS = {
@@ -53,6 +50,7 @@ AS_IT_IS = "as it is"  #: the scenario's own scheduler
 #: the same, of other papers
 RELATED_POLICIES: dict[str, tuple[str, ...]] = {
     "SLOs-Serve": ("scheduler={name='slos_serve'}",),
+    "static batches": ("scheduler={name='static'}",),
     "SGLang": ("scheduler={name='sglang'}",),
     "shortest first": ("scheduler={name='shortest_predicted_first'}", "prediction={predictor='oracle'}"),
     "earliest deadline": ("scheduler={name='earliest_token_deadline'}",),
@@ -60,8 +58,6 @@ RELATED_POLICIES: dict[str, tuple[str, ...]] = {
     "VTC, predicted": ("scheduler.name=vtc_predicted", "prediction={predictor='oracle'}"),
     AS_IT_IS: (),
 }
-#: what makes a scenario give up on requests that miss their SLO
-ABANDON = ("abandonment.policy=missed",)
 #: arrivals last this long; the scenarios' windows end before
 HORIZON_S = 300.0
 
@@ -162,40 +158,6 @@ def grid(quick: bool, *policies: str) -> tuple[Plan, ...]:
     return tuple(Plan(setting, policy) for setting in SETTINGS for policy in policies)
 
 
-def run_plans(
-    plans: Iterable[Plan],
-    *,
-    executors: Executors = in_this_process,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[Plan, Sweep]:
-    """Run every plan once, on any executor; the result does not depend on which."""
-    unique = list(dict.fromkeys(plans))
-    jobs = [(plan, rate, seed) for plan in unique for rate in plan.rates_per_s.tolist() for seed in range(plan.seeds)]
-    rows: list[dict[str, float]] = []
-    with executors() as pool:
-        for row in pool.map(_run, jobs, chunksize=4):
-            rows.append(row)
-            if progress is not None:
-                progress(len(rows), len(jobs))
-    sweeps, at = {}, 0
-    for plan in unique:
-        shape = (len(plan.loads), plan.seeds)
-        part = rows[at : at + shape[0] * shape[1]]
-        at += len(part)
-        sweeps[plan] = Sweep(plan, {name: np.array([row[name] for row in part]).reshape(shape) for name in part[0]})
-    return sweeps
-
-
 def can_abandon() -> bool:
     """Whether scenarios can say that requests are abandoned."""
     return "abandonment" in Scenario.model_fields
-
-
-def _run(job: tuple[Plan, float, int]) -> dict[str, float]:
-    plan, rate_per_s, seed = job
-    scenario = load_scenario(plan.scenario, plan.overrides(rate_per_s, seed))
-    if not plan.abandons:
-        return measure(scenario, delayed=plan.delayed, forms=plan.forms)
-    end_s = experiment.run(scenario).record.end_s
-    abandoning = load_scenario(plan.scenario, [*plan.overrides(rate_per_s, seed), *ABANDON])
-    return measure(abandoning, delayed=False, end_s=end_s)

@@ -27,6 +27,7 @@ POLICIES = (
     "shortest first",
     "earliest deadline",
     "SLOs-Serve",
+    "static batches",
 )
 SETTINGS = ("sharegpt_llama", "documents_llama", "azure_llama", "reasoning", "long_context", "agents")
 QUICK_SETTINGS = ("sharegpt_llama", "long_context")

@@ -61,9 +61,9 @@ def plan(
 ) -> PlanResult:
     """Find the fewest instances for a load, or the largest load for a cluster, as ``llmsim plan`` does.
 
-    `named` is a definition of capacity, as of ``--as``: "distserve", "sarathi", "vidur", "mooncake" or "slos-serve". A
-    scheduler that takes longer than `decision_limit_s` to decide is stopped. InputError, before anything runs, for an
-    `out` that holds another plan, unless by `force`.
+    `named` is a definition of capacity, as of ``--as``: "distserve", "sarathi", "vidur", "mooncake",
+    "slos-serve" or "stability". A scheduler that takes longer than `decision_limit_s` to decide is stopped.
+    InputError, before anything runs, for an `out` that holds another plan, unless by `force`.
     """
     files = OwnFiles(scheduler_file, latency_file, decision_limit_s)
     question = planning.read_plan(str(scenario), overrides, files, named=named)

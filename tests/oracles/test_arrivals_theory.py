@@ -90,6 +90,17 @@ def test_on_off_keeps_the_long_run_rate_and_is_poisson_within_bursts(on_s, off_s
     assert per_cycle.var() / per_cycle.mean() == pytest.approx(1.0, abs=4 * sqrt(2 / len(per_cycle)))
 
 
+@pytest.mark.parametrize(("burst_s", "every_s"), [(10.0, 30.0), (7.0, 7.0), (1.0, 1.3)])
+def test_bursts_have_so_many_requests_each_and_are_uniform_within(burst_s, every_s):
+    arrival_s = drawn("bursts", np.random.default_rng(9), N, rate_per_s=RATE_PER_S, burst_s=burst_s, every_s=every_s)
+    per_burst = np.bincount((arrival_s // every_s).astype(int))[:-1]
+    expected = RATE_PER_S * every_s
+
+    assert set(per_burst.tolist()) <= {int(expected), int(np.ceil(expected))}
+    assert per_burst.mean() == pytest.approx(expected, rel=1.5 / len(arrival_s) * expected)
+    assert kolmogorov_distance(arrival_s % every_s, lambda t: np.clip(t / burst_s, 0, 1)) < 1.95 / sqrt(N)
+
+
 def assert_poisson_with_these_phases(arrival_s, cdf, per_period, period_s):
     """Given their number, the arrivals of whole periods are independent, each with the rate's shape as its density."""
     periods = int(arrival_s[-1] // period_s)

@@ -20,6 +20,7 @@ OPTIONS = {
     "constant": {},
     "gamma": {"burstiness": 0.3},
     "on_off": {"on_s": 2.0, "off_s": 7.0},
+    "bursts": {"burst_s": 2.0, "every_s": 9.0},
     "diurnal": {"amplitude": 1.0, "period_s": 30.0, "peak_s": 3.0},
     "piecewise": {"from_s": [0.0, 2.0, 3.0], "rates_per_s": [1.0, 0.0, 5.0], "period_s": 7.0},
     "closed": {"concurrency": 3},

@@ -16,6 +16,7 @@ from llmsim.metrics.kpi import LESS, MORE, Kpi, Section
 from llmsim.metrics.qoe import qoe
 from llmsim.metrics.scored import Requests
 from llmsim.metrics.slo import Slo, attainment, meets
+from llmsim.metrics.smooth_goodput import benefit_tokens
 from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.summary import number
 from llmsim.metrics.window import per_second
@@ -29,7 +30,14 @@ NEED_TTFT = frozenset({"jitserve_tokens_per_s", "aegaeon_attainment"})
 #: forms that cannot be had without a bound on the time per token
 NEED_PER_TOKEN = NEED_TTFT | {"sarathi_holds", "slos_serve_attainment", "slos_serve_holds"}
 #: forms that no bound of the SLO changes
-WITHOUT_SLO = frozenset({"vidur_holds", "normalised_latency_s", "interactivity_p90_tokens_per_s"})
+WITHOUT_SLO = frozenset(
+    {
+        "vidur_holds",
+        "normalised_latency_s",
+        "interactivity_p90_tokens_per_s",
+        "smooth_goodput_per_request_tokens",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +76,10 @@ class OtherForms(Section):
     interactivity_p90_tokens_per_s: Annotated[
         float | None, Kpi("InferenceX: P90 interactivity", "tokens/s", "rate", MORE)
     ]
+    #: of finite bursts: the same however many there are, and over whatever time a rate would be
+    smooth_goodput_per_request_tokens: Annotated[
+        float | None, Kpi("smooth goodput per request", "tokens", "rate", MORE)
+    ]
 
     @classmethod
     def applies(cls, scenario: Scenario) -> bool:
@@ -96,6 +108,7 @@ class OtherForms(Section):
             *_experience(requests, ttft_s, per_token_s),
             _mean(normalised_s),
             number(1 / float(np.percentile(normalised_s, 90))) if len(normalised_s) else None,
+            None if requests.user is None else _mean(benefit_tokens(counted, requests.user, end_s=requests.end_s)),
         )
 
 

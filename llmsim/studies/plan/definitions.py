@@ -64,6 +64,10 @@ def _slos_serve(scenario: Scenario) -> tuple[str, ...]:
     return (f"{STAGES} >= {CAPACITY_SHARE:g}",)
 
 
+def _stability(scenario: Scenario) -> tuple[str, ...]:
+    return ("smooth_goodput_tokens_per_s >= 0",)
+
+
 #: by the name of --as
 DEFINITIONS: Mapping[str, Definition] = {
     "distserve": Definition("DistServe's goodput: 90 % of requests within the SLO", _distserve),
@@ -79,6 +83,11 @@ DEFINITIONS: Mapping[str, Definition] = {
     "slos-serve": Definition(
         "SLOs-Serve's capacity: 90 % of requests have the first token, and every ten after it, in time",
         _slos_serve,
+    ),
+    "stability": Definition(
+        "the verge of stability: the largest load with a steady verdict, beyond which numbers hang on how long one "
+        "measures; users are no worse off than unserved",
+        _stability,
     ),
 }
 

@@ -298,6 +298,7 @@ def test_a_plan_answers_by_a_form_of_another_paper(file, capsys):
         ("distserve", ["slo.attainment >= 0.9"]),
         ("sarathi", ["tbt_s.p99 <= 0.1", "queueing_s.p50 <= 2"]),
         ("slos-serve", ["forms.slos_serve_attainment >= 0.9"]),
+        ("stability", ["smooth_goodput_tokens_per_s >= 0"]),
     ],
 )
 def test_capacity_is_asked_for_as_a_paper_defines_it(file, name, targets):

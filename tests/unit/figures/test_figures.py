@@ -15,10 +15,12 @@ from llmsim.figures import abandonment, draw
 from llmsim.figures import plan as plans
 from llmsim.figures.intervals import crossing, interval, peaks
 from llmsim.figures.numbers import measure
-from llmsim.figures.plan import Plan, Sweep, run_plans
+from llmsim.figures.plan import Plan, Sweep
+from llmsim.figures.runs import Run, run_plans
 from llmsim.metrics.smooth_goodput import User, smooth_goodput_tokens_per_s
 from llmsim.scenario import load_scenario, scenario_names
 from llmsim.studies.executors import in_processes
+from llmsim.studies.kept_runs import KeptRuns
 
 
 def test_an_interval_by_hand() -> None:
@@ -70,6 +72,26 @@ def test_plans_do_not_depend_on_the_number_of_processes(monkeypatch: pytest.Monk
     assert one.smooth_goodput().shape == (2, 2)
 
 
+def test_runs_are_made_once_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also those of which a number is not there (no ITL in runs of single tokens); a damaged one is made anew."""
+    plan = Plan("documents_llama", loads=(0.3, 0.5), seeds=1, horizon_s=20.0, changes=("window={}",))
+    kept, asked = KeptRuns(tmp_path), []
+    first = run_plans([plan], kept=kept)[plan]
+    damaged, *_ = tmp_path.glob("*.json")
+    damaged.write_text(damaged.read_text().replace("1", "2"))
+    measured = Run.measured
+    monkeypatch.setattr(Run, "measured", lambda self: asked.append(self) or measured(self))
+    again = run_plans([plan], kept=kept)[plan]
+    other = run_plans([plan.abandoning()], kept=kept)
+
+    assert len(asked) == 1 + 2
+    assert len(kept) == 4
+    assert again.values.keys() == first.values.keys()
+    for name in first.values:
+        np.testing.assert_array_equal(first.values[name], again.values[name])
+    assert list(other) == [plan.abandoning()]
+
+
 def test_settings_are_shipped_scenarios() -> None:
     assert {f"paper/{name}" for name in plans.SETTINGS | plans.DISAGGREGATED} <= scenario_names().keys()
 
@@ -93,7 +115,7 @@ def test_every_figure_can_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[
     for claim in claims:
         assert claim.keys() == {"claim", "statement", "passed", "evidence", "limits"}
         assert claim["evidence"]
-    stems = {file.stem for file in tmp_path.iterdir()}
+    stems = {file.stem for file in tmp_path.glob("*.*")}
     for stem in stems - {"figure_06_smooth_goodput_against_rate"}:
         assert {file.suffix for file in tmp_path.glob(f"{stem}.*")} == {".png", ".csv"}, stem
 

@@ -56,6 +56,9 @@ def test_by_hand():
     assert found.interactivity_p90_tokens_per_s == pytest.approx(1 / np.percentile([0.2, 0.6, 1.05], 90))
     assert found.slos_serve_attainment == pytest.approx(1 / 4)  # the second takes 2.2 s for 3 tokens
     assert found.slos_serve_holds == 0.0
+    # due 1/4 s apart from the arrival: late by 0.25, 1.55, 6.5 (the second token, in vain until 9 s), 1.75
+    benefits = 4 - 2.5 * 0.25, 4 - 2.5 * 1.55, 1 - 2.5 * 6.5, 2 - 2.5 * 1.75
+    assert found.smooth_goodput_per_request_tokens == pytest.approx(sum(benefits) / 4)
 
 
 def test_experience_is_that_of_the_library():

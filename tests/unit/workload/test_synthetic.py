@@ -60,6 +60,7 @@ def test_every_name_can_be_bound():
         "gamma",
         "constant",
         "on_off",
+        "bursts",
         "piecewise",
         "diurnal",
         "closed",
@@ -105,6 +106,8 @@ def test_wrong_names_and_options_are_named(bind, message):
         ("gamma", {"rate_per_s": 1.0, "burstiness": 0}),
         ("on_off", {"rate_per_s": 1.0, "on_s": 0.0, "off_s": 1.0}),
         ("on_off", {"rate_per_s": 1.0, "on_s": 1.0, "off_s": -1.0}),
+        ("bursts", {"rate_per_s": 1.0, "burst_s": 6.0, "every_s": 5.0}),
+        ("bursts", {"rate_per_s": 1.0, "burst_s": 0.0, "every_s": 5.0}),
         ("diurnal", {"rate_per_s": 1.0, "amplitude": 1.1}),
         ("piecewise", {"from_s": [0.0, 5.0], "rates_per_s": [1.0]}),
         ("piecewise", {"from_s": [1.0, 5.0], "rates_per_s": [1.0, 2.0]}),
@@ -114,7 +117,7 @@ def test_wrong_names_and_options_are_named(bind, message):
 )
 def test_bad_arrival_options_are_refused(process, options):
     with pytest.raises(
-        InputError, match=r"(rates?_per_s|burstiness|on_s|off_s|amplitude|from_s|period_s) = .*: expected"
+        InputError, match=r"(rates?_per_s|burstiness|on_s|off_s|burst_s|amplitude|from_s|period_s) = .*: expected"
     ):
         arrival_process(process, **options).times_s(np.random.default_rng(1), 10)
 
