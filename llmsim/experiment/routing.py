@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from llmsim import discovery
 from llmsim.cluster import InstanceSpec
@@ -11,6 +10,7 @@ from llmsim.cluster.fleet import Reports
 from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.errors import InputError, nearest
 from llmsim.experiment.assemble import blaming, make_model
+from llmsim.metrics.sections.choices import ChosenRouter
 from llmsim.router import Router
 from llmsim.scenario import RouterChoice, Scenario
 from llmsim.scenario.options import make_policy
@@ -64,23 +64,20 @@ def make_disaggregation(scenario: Scenario) -> Disaggregation | None:
     return Disaggregation(link, model.kv_bytes_per_token, router(), chosen.when_full)
 
 
-def router_choice(scenario: Scenario) -> dict[str, Any]:
-    """The router, and how old its reports are: "oracle" where it sees the present state, which no deployment has.
-
-    `reports` and `caches` are None where neither the router nor that of decode instances looks at any.
-    """
+def router_choice(scenario: Scenario) -> ChosenRouter:
+    """The router, and what it and that of decode instances look at."""
     chosen, reads = scenario.router, set(make_router(scenario).reads)
     if scenario.kv_transfer is not None:
         reads |= set(find_router(scenario.kv_transfer.router).reads)
     age_s = chosen.report_age_s if "reports" in reads else None
-    return {
-        "name": scenario.router_name,
-        "options": chosen.options,
-        "reports": None if age_s is None else "periodic" if age_s else "oracle",
-        "report_age_s": age_s,
-        "count_own_sends": chosen.count_own_sends if age_s else None,
-        "caches": "oracle" if "caches" in reads and caches_prefixes(scenario) else None,
-    }
+    return ChosenRouter(
+        scenario.router_name,
+        chosen.options,
+        reports=None if age_s is None else "periodic" if age_s else "oracle",
+        report_age_s=age_s,
+        count_own_sends=chosen.count_own_sends if age_s else None,
+        caches="oracle" if "caches" in reads and caches_prefixes(scenario) else None,
+    )
 
 
 def caches_prefixes(scenario: Scenario) -> bool:

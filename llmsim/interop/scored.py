@@ -9,7 +9,7 @@ from typing import Any
 from llmsim.interop.measured import ANY, MeasuredResult
 from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.score import Score
-from llmsim.metrics.sections.benchmark_file import BenchmarkFile
+from llmsim.metrics.sections.benchmark_file import BenchmarkFile, Printed
 from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.window import Window, resolve
 
@@ -27,16 +27,15 @@ def with_what_is_known(score: Score, measured: MeasuredResult, window: Window) -
     return known.having(BenchmarkFile(list(measured.notes), printed))
 
 
-def _held_against(measured: MeasuredResult, score: Score) -> dict[str, dict[str, Any]]:
-    """Each number that the tool printed: `tool`, `here`, and where these are not the same, `why`."""
-    held: dict[str, dict[str, Any]] = {}
+def _held_against(measured: MeasuredResult, score: Score) -> dict[str, Printed]:
+    """Each number that the tool printed, beside ours."""
+    held = {}
     for key, theirs in measured.printed.items():
-        ours = _of_score(score, key)
-        held[key] = {"tool": theirs, "here": ours}
+        ours, why = _of_score(score, key), None
         if ours is not None and abs(ours - theirs) > SAME_SHARE * max(abs(ours), abs(theirs)):
-            held[key]["why"] = measured.differs.get(
-                key.partition(".")[0], measured.differs.get(ANY, "not explained by what the file says")
-            )
+            unknown = measured.differs.get(ANY, "not explained by what the file says")
+            why = measured.differs.get(key.partition(".")[0], unknown)
+        held[key] = Printed(theirs, ours, why)
     return held
 
 
@@ -69,7 +68,7 @@ class FileSummary:
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
-            "printed": {key: {"tool": value, "here": None} for key, value in self.printed.items()},
+            "printed": {key: Printed(value, None).to_dict() for key, value in self.printed.items()},
             "notes": list(self.notes),
             "choices": {"times": f"summary ({self.source})"},
         }

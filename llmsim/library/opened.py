@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmsim.library.bounds import Choices
     from llmsim.metrics.audit import Audit
     from llmsim.metrics.kpi import Section
+    from llmsim.metrics.request_table import RequestRow
     from llmsim.metrics.score import Score
     from llmsim.metrics.scored import OfClass
     from llmsim.metrics.sections.prediction import Prediction
@@ -309,11 +310,11 @@ class Scored:
 
     name: str
     score: Score | FileSummary
-    per_request: list[dict[str, Any]] | None
+    per_request: list[RequestRow] | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        rows = {} if self.per_request is None else {"per_request": self.per_request}
+        rows = {} if self.per_request is None else {"per_request": [row.to_dict() for row in self.per_request]}
         return {"name": self.name, **self.score.to_dict(), **rows}
 
 
@@ -329,6 +330,7 @@ def scored(opened: LoadedResult, *, forms: bool = False) -> Scored:
     if opened.timelines is None:
         return Scored(opened.name, opened.summary(), None)
     from llmsim import experiment
+    from llmsim.metrics.request_table import request_table
 
     found = opened.score(forms=forms)
     if "verdict" in found:  # what its requests met is told, whatever it is worth, and marked
@@ -336,7 +338,7 @@ def scored(opened: LoadedResult, *, forms: bool = False) -> Scored:
     exact = opened.measured is None or not opened.measured.unknown
     if not exact or len(opened.timelines) > FEW_REQUESTS:
         return Scored(opened.name, found, None)
-    return Scored(opened.name, found, per_request(opened.timelines, opened.user, opened.slo))
+    return Scored(opened.name, found, request_table(opened.timelines, opened.user, opened.slo))
 
 
 def show_scored(one: Scored) -> None:
@@ -348,15 +350,3 @@ def show_scored(one: Scored) -> None:
         show_score(one.name, one.score, one.per_request)
     else:
         show_file_summary(one.name, one.score)
-
-
-def per_request(timelines: Timelines, user: User, slo: Slo | None) -> list[dict[str, Any]]:
-    """Return one row for each request: its latencies, and whether it meets the SLO."""
-    from llmsim.metrics.request_table import request_table
-    from llmsim.metrics.slo import meets
-
-    rows: list[dict[str, Any]] = [dict(row) for row in request_table(timelines, user)]
-    if slo is not None:
-        for row, good in zip(rows, meets(timelines, slo), strict=True):
-            row["meets_slo"] = bool(good)
-    return rows

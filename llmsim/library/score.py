@@ -15,8 +15,9 @@ from llmsim.experiment.result_folder import SCENARIO_FILE, write_json
 from llmsim.experiment.seal import question, seal
 from llmsim.library.bounds import choices_of
 from llmsim.library.convention import one_process, unchanged
-from llmsim.library.opened import LoadedResult, Scored, open_result, per_request, scored, show_scored
+from llmsim.library.opened import LoadedResult, Scored, open_result, scored, show_scored
 from llmsim.library.shown import Shown, kept
+from llmsim.metrics.request_table import request_table
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
@@ -53,7 +54,7 @@ class ScoreResult(Shown):
     def requests(self) -> pd.DataFrame:
         """One row for each request: latencies in seconds, and whether it meets the SLO."""
         timelines = self.opened.requests("a table of requests")
-        return pd.DataFrame(per_request(timelines, self.opened.user, self.opened.slo))
+        return pd.DataFrame([row.to_dict() for row in request_table(timelines, self.opened.user, self.opened.slo)])
 
     def show(self) -> None:
         """Print the table of ``llmsim score``."""

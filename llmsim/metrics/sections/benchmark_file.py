@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from llmsim.metrics.kpi import Section
+from llmsim.metrics.kpi import Part, Section
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Printed(Part):
+    """A number that a benchmark's tool printed, beside that of the score."""
+
+    tool: float
+    here: float | None  #: None: not comparable
+    why: str | None = None  #: they differ; None: they are the same
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,5 +25,4 @@ class BenchmarkFile(Section):
     compared: ClassVar[bool] = False
 
     notes: Sequence[str]
-    #: KPI -> `tool`: as printed, `here`: as scored, and where these are not the same, `why`; None: not comparable
-    printed: Mapping[str, Mapping[str, Any]] | None = None
+    printed: Mapping[str, Printed] | None = None  #: by KPI; None: over other requests than those that count here

@@ -25,6 +25,18 @@ class ChosenWindow(Part):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ChosenRouter(Part):
+    """The router, and how old its reports are: "oracle" where it sees the present state, which no deployment has."""
+
+    name: str
+    options: Mapping[str, Any]
+    reports: str | None  #: "oracle", "periodic", or None: neither it nor that of decode instances looks at any
+    report_age_s: float | None
+    count_own_sends: bool | None  #: since the last report
+    caches: str | None  #: "oracle", or None: they look at no prefix caches
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Choices(Section):
     """What a score rests on; settings, no KPIs."""
 
@@ -36,7 +48,7 @@ class Choices(Section):
     run_end_s: float  #: until when readers of dropped requests are charged
     percentiles: str = "NumPy linear; Kaplan-Meier where censored > 0 (ttft_s, e2e_s, queueing_s)"
     delivery: Mapping[str, Any] | None = None
-    router: Mapping[str, Any] | None = None
+    router: ChosenRouter | None = None
     measured_from: str | None = None
     engine: str | None = None  #: whose rules the instances follow, and what of them is left out
     step_times: str | None = None  #: what simulated steps rest on

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from llmsim.interop.scored import FileSummary
 from llmsim.metrics.catalogue import summaries
+from llmsim.metrics.sections.benchmark_file import Printed
 from llmsim.reports.format import number_text
 from llmsim.reports.tables.latency_table import latency_text, title
 from llmsim.reports.terminal import plain_console, say, styled
@@ -60,15 +60,15 @@ def _amounts(printed: Mapping[str, float]) -> Table:
     return table
 
 
-def show_notes(notes: Sequence[str], printed: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def show_notes(notes: Sequence[str], printed: Mapping[str, Printed], console: Console) -> None:
     """Print what a file lacks and what was assumed of it, and where the score differs from what its tool printed."""
     for note in notes:
         say(console, f"  {note}")
-    held = {key: one for key, one in printed.items() if one["here"] is not None}
-    same = sum("why" not in one for one in held.values())
+    held = {key: one for key, one in printed.items() if one.here is not None}
+    same = sum(one.why is None for one in held.values())
     if same:
         say(console, f"  {same} of {len(held)} numbers that the tool printed are the same here")
     for key, one in held.items():
-        if "why" in one:
-            tool, here = number_text(one["tool"]), number_text(one["here"])
-            say(console, f"  {key}: the tool has {tool}, here {here}: {one['why']}")
+        if one.why is not None:
+            tool, here = number_text(one.tool), number_text(one.here)
+            say(console, f"  {key}: the tool has {tool}, here {here}: {one.why}")

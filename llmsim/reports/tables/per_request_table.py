@@ -8,6 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from llmsim.metrics.request_table import RequestRow
 from llmsim.reports.format import number_text
 
 #: key of a row -> head of its column: twelve of them in 80 characters
@@ -27,7 +28,7 @@ REQUEST_COLUMNS = {
 }
 
 
-def per_request_table(rows: Sequence[Mapping[str, Any]], user: Mapping[str, Any]) -> Table:
+def per_request_table(rows: Sequence[RequestRow], user: Mapping[str, Any]) -> Table:
     """Return a table with a row for each request."""
     title = f"Each request, in seconds; l with V = {user['seconds_per_token']:g} s and offset {user['offset_s']:g} s"
     caption = (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from llmsim.experiment import ANSWERS, P99S_MARKED, P99S_WITHHELD, Result
 from llmsim.metrics.catalogue import kpi_of
+from llmsim.metrics.request_table import RequestRow
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.benchmark_file import BenchmarkFile
 from llmsim.metrics.sections.choices import Choices
@@ -60,7 +60,7 @@ def show_run(result: Result, folder: Path | None, console: Console | None = None
 def show_score(
     name: str,
     score: Score,
-    per_request: Sequence[Mapping[str, Any]] | None = None,
+    per_request: Sequence[RequestRow] | None = None,
     console: Console | None = None,
 ) -> None:
     """Print a score: latencies, outcome, and each request, of those with a row in `per_request`."""

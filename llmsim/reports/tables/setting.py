@@ -44,14 +44,14 @@ def _unusual(scenario: Scenario, name: str) -> Iterator[tuple[str, str]]:
 def _router(scenario: Scenario) -> str:
     """The router, and how old its news are, where there is more than one instance to tell apart."""
     choice = router_choice(scenario)
-    name = _with_options(choice["name"], choice["options"])
-    if scenario.most_instances == 1 or choice["reports"] is None:
+    name = _with_options(choice.name, choice.options)
+    if scenario.most_instances == 1 or choice.reports is None:
         return name
-    caches = ", caches: oracle" if choice["caches"] else ""
-    if choice["reports"] == "oracle":
+    caches = ", caches: oracle" if choice.caches else ""
+    if choice.reports == "oracle":
         return f"{name} (reports: oracle{caches})"
-    own = "and" if choice["count_own_sends"] else "without"
-    return f"{name} (reports every {choice['report_age_s']:g} s {own} its own sends since{caches})"
+    own = "and" if choice.count_own_sends else "without"
+    return f"{name} (reports every {choice.report_age_s:g} s {own} its own sends since{caches})"
 
 
 def _scaled(scenario: Scenario) -> str:

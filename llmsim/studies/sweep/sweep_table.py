@@ -72,7 +72,8 @@ def rows_of(points: Sequence[Point], scores: Mapping[str, Score], *, force: bool
 
 
 def _reports(score: Score) -> str | None:
-    return (score.section(Choices).router or {}).get("reports")
+    router = score.section(Choices).router
+    return None if router is None else router.reports
 
 
 def over_seeds(key: str, rows: Sequence[SweepRow], kept: Sequence[Distributions | None]) -> Interval | None:
