@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from llmsim.errors import InputError
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from llmsim.experiment.run_scenario import Result
 
+#: of a table, by name, (rows,) each
+Columns = Mapping[str, NDArray[Any]]
 OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 #: the file whose presence makes a folder a result
 SCENARIO_FILE = "scenario.json"
@@ -63,8 +66,8 @@ NEEDED_COLUMNS = {
 }
 #: ends the name of a folder that is being filled
 SCRATCH = ".part"
-#: columns of requests.parquet that follow from the record and the delivery policy
 NO_WORD = -1  #: in place of the number of a word: there is none
+#: columns of requests.parquet that follow from the record and the delivery policy
 DELIVERED_COLUMNS = ("delivered_tokens", "first_token_delivered_s", "last_token_delivered_s")
 
 
@@ -121,7 +124,7 @@ def steps_frame(result: Result) -> pd.DataFrame:
     return frame
 
 
-def _requests(result: Result) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+def _requests(result: Result) -> tuple[Columns, dict[str, tuple[str, ...]]]:
     """Columns of the table of requests, and the words that numbers stand for in some of them."""
     record = result.record
     requests = {"id": np.arange(len(record.requests["arrival_s"])), **record.requests, **_deliveries(result)}
@@ -198,7 +201,7 @@ def _check_result(folder: Path) -> None:
         raise InputError(f"{folder}: expected a folder that llmsim run has written, with {SCENARIO_FILE} in it")
 
 
-def _deliveries(result: Result) -> dict[str, Any]:
+def _deliveries(result: Result) -> Columns:
     """What reached the user of each request, as columns beside what left the GPU."""
     delivered = result.delivered
     rows = ranges.layout(delivered)
@@ -206,7 +209,7 @@ def _deliveries(result: Result) -> dict[str, Any]:
     return dict(zip(DELIVERED_COLUMNS, columns, strict=True))
 
 
-def _delivered_tokens(delivered: Timelines) -> dict[str, Any]:
+def _delivered_tokens(delivered: Timelines) -> Columns:
     """One row per token, for readers without llmsim: of paced runs, whose times are in no other table."""
     times_s = delivered.tokens_s(slice(None))
     return {"request": np.repeat(delivered.request, delivered.count), "delivered_s": times_s}
@@ -283,13 +286,13 @@ def _move(scratch: Path, folder: Path) -> None:
         os.replace(file, folder / file.name)
 
 
-def _write_table(file: Path, columns: dict[str, Any], **words: tuple[str, ...]) -> None:
+def _write_table(file: Path, columns: Columns, **words: tuple[str, ...]) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(_arrow(columns, **words), file)
 
 
-def _arrow(columns: dict[str, Any], **words: tuple[str, ...]) -> Any:
+def _arrow(columns: Columns, **words: tuple[str, ...]) -> Any:
     """Make an Arrow table; columns named in `words` hold numbers that stand for these words, or for none."""
     import pyarrow as pa
 
@@ -304,7 +307,7 @@ def _arrow(columns: dict[str, Any], **words: tuple[str, ...]) -> Any:
     return pa.table(arrays)
 
 
-def _read_table(file: Path, columns: Sequence[str]) -> dict[str, Any]:
+def _read_table(file: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -57,7 +57,7 @@ class Heads:
     window_tokens: int = 0  #: 0: no window
 
     @property
-    def rows(self) -> dict[str, Any]:
+    def rows(self) -> dict[str, int | str]:
         """What the columns of the tables must say."""
         return {"head_dim": self.dim, "kv_cache_dtype": self.kv_cache_dtype, "window_size": self.window_tokens}
 
@@ -76,7 +76,7 @@ class ExpertSizes:
     routing: str = "balanced"
 
     @property
-    def rows(self) -> dict[str, Any]:
+    def rows(self) -> dict[str, int | str]:
         """What the columns of the tables must say."""
         return {
             "hidden_size": self.hidden_size,

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import llmsim
 from llmsim.errors import InputError, LlmsimError
@@ -51,20 +51,39 @@ class Version:
         raise InputError(f"--against {path}: expected a virtual environment, a Python, or a folder that holds llmsim")
 
 
+class Work(NamedTuple):
+    """What a run did."""
+
+    requests: int
+    steps: int
+    tokens: int
+
+
+NO_WORK = Work(0, 0, 0)
+
+
+class OneRun(NamedTuple):
+    """A line of against_worker.py: what one run of a workload cost and did."""
+
+    cpu_s: float
+    work: Work
+
+
 @dataclass(slots=True)
 class Runs:
     """What one version made of a workload."""
 
     cpu_s: list[float] = field(default_factory=list)
-    work: tuple[int, ...] = ()  #: requests, steps and tokens of a run
+    work: Work = NO_WORK  #: of each run
     error: str = ""  #: why there is none
 
-    def add(self, answer: dict[str, Any]) -> None:
-        """Note an answer of against_worker.py."""
-        self.error = answer.get("error", "")
-        if not self.error:
-            self.cpu_s.append(answer["cpu_s"])
-            self.work = answer["requests"], answer["steps"], answer["tokens"]
+    def add(self, run: OneRun | str) -> None:
+        """Note a run, or why there is none."""
+        if isinstance(run, str):
+            self.error = run
+        else:
+            self.error, self.work = "", run.work
+            self.cpu_s.append(run.cpu_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +147,7 @@ def worker(version: Version, requests: int | None, trace: Path | None) -> Iterat
         worker.communicate()
 
 
-def ask(worker: subprocess.Popen[str], name: str) -> dict[str, Any]:
+def ask(worker: subprocess.Popen[str], name: str) -> OneRun | str:
     """Let a process run a workload; return what it cost and did, or why there is none. LlmsimError if it dies."""
     assert worker.stdin is not None
     assert worker.stdout is not None
@@ -142,5 +161,7 @@ def ask(worker: subprocess.Popen[str], name: str) -> dict[str, Any]:
     if not line:
         said = worker.stderr.read().strip().splitlines() or ["nothing"]
         raise LlmsimError(f"--against: a version has died in '{name}'; it says: {said[-1]}")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+    answer = json.loads(line)
+    if "error" in answer:
+        return str(answer["error"])
+    return OneRun(answer["cpu_s"], Work(answer["requests"], answer["steps"], answer["tokens"]))

@@ -98,9 +98,8 @@ def against_table(found: Mapping[str, Versus], skipped: Mapping[str, str]) -> Ta
             table.add_row(name, *["–"] * 5)
             notes.append(f"{name}: {each.error}")
             continue
-        requests = each.this.work[0]
-        rates = (f"{each.other.work[0] / min(each.other.cpu_s):,.0f}", f"{each.ratio:.2f} x")
-        same = "yes" if each.same_work else "NO"
+        requests, same = each.this.work.requests, "yes" if each.same_work else "NO"
+        rates = (f"{each.other.work.requests / min(each.other.cpu_s):,.0f}", f"{each.ratio:.2f} x")
         table.add_row(name, f"{requests:,}", f"{requests / min(each.this.cpu_s):,.0f}", *rates, same)
     table.caption = "\n".join(notes) or None
     return table

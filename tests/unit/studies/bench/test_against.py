@@ -8,7 +8,7 @@ import pytest
 
 from llmsim.cli import main
 from llmsim.errors import InputError
-from llmsim.studies.bench.against import Runs, Version, Versus
+from llmsim.studies.bench.against import Runs, Version, Versus, Work
 
 #: another version, as far as this is concerned: the same work, or a step less, in half a second
 STUB = """
@@ -50,11 +50,11 @@ def test_a_version_is_run_beside_this_one(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_least_time_counts_and_work_is_compared() -> None:
-    this, other = Runs([2.0, 1.0], (1, 2, 3)), Runs([1.5, 4.0, 2.0], (1, 2, 3))
+    this, other = Runs([2.0, 1.0], Work(1, 2, 3)), Runs([1.5, 4.0, 2.0], Work(1, 2, 3))
 
     assert Versus(this, other).ratio == 1.0 / 1.5
     assert Versus(this, other).same_work
-    assert not Versus(this, Runs([1.0], (1, 2, 4))).same_work
+    assert not Versus(this, Runs([1.0], Work(1, 2, 4))).same_work
 
 
 def test_a_version_is_a_python_a_virtual_environment_or_a_folder(tmp_path: Path) -> None:
