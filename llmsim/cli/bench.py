@@ -167,17 +167,17 @@ def _peers(requests: int | None, trace: Path | None, peer: Path | None, repeat: 
 
 def _decisions(requests: int | None, as_json: bool) -> None:
     """Print how long schedulers take to decide."""
-    from llmsim.studies.bench import decisions, speed_tables
+    from llmsim.studies.bench import decision_times, speed_tables
 
-    found = decisions.decisions(decisions.REQUESTS if requests is None else requests, watch=ProgressBar)
+    found = decision_times.decisions(decision_times.REQUESTS if requests is None else requests, watch=ProgressBar)
     _tell({"decisions": speed_tables.decisions_json(found)}, speed_tables.decisions_table(found), as_json)
 
 
 def _traces(rows: int | None, as_json: bool) -> None:
     """Print how fast a trace is read."""
-    from llmsim.studies.bench import reading, speed_tables
+    from llmsim.studies.bench import speed_tables, trace_reading
 
-    found = reading.reading(reading.ROWS if rows is None else rows, watch=ProgressBar)
+    found = trace_reading.reading(trace_reading.ROWS if rows is None else rows, watch=ProgressBar)
     _tell({"traces": speed_tables.reading_json(found)}, speed_tables.reading_table(found), as_json)
 
 

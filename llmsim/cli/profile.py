@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from llmsim.reports.plots import MeasuredStep
     from llmsim.scenario import Scenario
     from llmsim.studies.validation.calibration import Calibration
+    from llmsim.studies.validation.load_stages import Stage
     from llmsim.studies.validation.measured_run import MeasuredRun
-    from llmsim.studies.validation.stages import Stage
 
 app = typer.Typer(help="Step times of models on GPUs.")
 
@@ -198,10 +198,10 @@ def from_bench(
     Of stages whose means alone are known, the requests are the scenario's, at the rates of the stages.
     """
     from llmsim.scenario import load_scenario
+    from llmsim.studies.validation.load_stages import asked_stages
     from llmsim.studies.validation.measured_run import asked_runs
     from llmsim.studies.validation.result_comparison import STAGES_SAY
     from llmsim.studies.validation.sends import Assumed
-    from llmsim.studies.validation.stages import asked_stages
 
     described, number, several = load_scenario(scenario, changes or []), choose.run_of_file(run), run == "all"
     stages = asked_stages(result, number, several=several)

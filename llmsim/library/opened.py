@@ -14,8 +14,8 @@ from llmsim.errors import InputError
 if TYPE_CHECKING:
     from llmsim.experiment import Result
     from llmsim.interop.measured import Load, MeasuredResult
+    from llmsim.interop.measured_score import FileSummary
     from llmsim.interop.saving import Served
-    from llmsim.interop.scored import FileSummary
     from llmsim.library.bounds import Choices
     from llmsim.metrics.audit import Audit
     from llmsim.metrics.kpi import Section
@@ -73,7 +73,7 @@ class LoadedResult:
 
     def score(self, *, forms: bool = False) -> Score:
         """Every default metric, and what it rests on; with `forms` those of other papers."""
-        from llmsim.interop.scored import with_what_is_known
+        from llmsim.interop.measured_score import with_what_is_known
         from llmsim.metrics.score import class_sections, score
         from llmsim.metrics.sections.choices import Choices
         from llmsim.metrics.sections.verdict import RunVerdict
@@ -103,7 +103,7 @@ class LoadedResult:
 
     def summary(self) -> FileSummary:
         """What can be said of a file that has no requests one by one."""
-        from llmsim.interop.scored import FileSummary
+        from llmsim.interop.measured_score import FileSummary
 
         assert self.measured is not None
         return FileSummary.of(self.measured)

@@ -23,7 +23,7 @@ from llmsim.metrics.window import Window
 from llmsim.record import Timelines
 
 if TYPE_CHECKING:
-    from llmsim.interop.scored import FileSummary
+    from llmsim.interop.measured_score import FileSummary
     from llmsim.library.bounds import Reader, SloBounds
     from llmsim.metrics.score import Score
 

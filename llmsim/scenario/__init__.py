@@ -19,7 +19,7 @@ from llmsim.scenario.cluster import (
 from llmsim.scenario.gateway import AbandonmentTable, ClientsTable, GatewayTable, ImmediateDelivery, PacedDelivery
 from llmsim.scenario.load import find_scenario, load_scenario, scenario_names
 from llmsim.scenario.measuring import SloTable, UserTable, WindowTable
-from llmsim.scenario.model import Scenario, tenants_of
+from llmsim.scenario.scenario import Scenario, tenants_of
 from llmsim.scenario.users import PatienceTable, RetriesTable, SessionsTable
 from llmsim.scenario.workload import (
     ArrivalsTable,

@@ -15,9 +15,9 @@ from pydantic import AliasChoices, BaseModel
 
 from llmsim import discovery
 from llmsim.scenario.cluster import LatencyChoice, PoolScheduler, RouterChoice, SchedulerChoice
-from llmsim.scenario.model import Scenario
 from llmsim.scenario.options import options_model
 from llmsim.scenario.reference import MEANINGS, meanings, sentence, unit_of
+from llmsim.scenario.scenario import Scenario
 from llmsim.scenario.table import Table
 from llmsim.scenario.workload import ArrivalsTable, LengthsTable
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from llmsim.errors import InputError, nearest
 from llmsim.reading import MOST_DEPTH, MOST_SETTINGS_BYTES, check_regular, parse_json, parse_toml, read_text
 from llmsim.scenario.messages import Place, input_error
-from llmsim.scenario.model import Scenario
+from llmsim.scenario.scenario import Scenario
 from llmsim.scenario.workload import SYNTHETIC_KEYS, WORKLOAD_FILES
 
 Keys = tuple[str, ...]

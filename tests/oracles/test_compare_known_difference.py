@@ -17,8 +17,8 @@ from llmsim import experiment
 from llmsim.scenario import load_scenario
 from llmsim.statistics import paired_difference
 from llmsim.studies.compare import compare, read_sides
-from llmsim.studies.compare.blocks import BLOCKS, RESAMPLES, Pairs, _drawn, resampled_quantiles
 from llmsim.studies.compare.differences import differences, relative_difference
+from llmsim.studies.compare.request_blocks import BLOCKS, RESAMPLES, Pairs, _drawn, resampled_quantiles
 from llmsim.studies.compare.side_runs import run_all
 
 REQUESTS, LOAD, LONGER = 40, 0.2, 1.02

@@ -13,10 +13,10 @@ import pytest
 from llmsim.latency.hardware import HostTimes
 from llmsim.scenario import load_scenario
 from llmsim.studies.validation.calibration import resampled
+from llmsim.studies.validation.load_stages import Stage
 from llmsim.studies.validation.measured_run import MeasuredRun
 from llmsim.studies.validation.replay import Latencies
 from llmsim.studies.validation.stage_fit import StagedEngine, calibrate_stages
-from llmsim.studies.validation.stages import Stage
 from llmsim.workload.contract import Workload
 
 TRUE = {"step_s": 0.002, "sequence_s": 0.0002, "request_s": 0.02}

@@ -8,7 +8,7 @@ import pytest
 from llmsim.latency import hardware
 from llmsim.studies.validation import Report, validate
 from llmsim.studies.validation.cases import vllm_0151
-from llmsim.studies.validation.stages import read_stages
+from llmsim.studies.validation.load_stages import read_stages
 from places import DATA, evidence
 
 

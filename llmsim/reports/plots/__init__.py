@@ -8,7 +8,7 @@ from llmsim.reports.plots.latency_plot import latency_figure
 from llmsim.reports.plots.load_plot import load_figure
 from llmsim.reports.plots.plan_plot import pareto_figure
 from llmsim.reports.plots.run_plots import draw, run_instances, run_latencies, run_load, run_timelines
-from llmsim.reports.plots.step_times import MeasuredStep, step_times_figure
+from llmsim.reports.plots.step_times_plot import MeasuredStep, step_times_figure
 from llmsim.reports.plots.style import save
 from llmsim.reports.plots.timelines_plot import spread, timelines_figure
 from llmsim.reports.plots.tornado_plot import tornado_figure

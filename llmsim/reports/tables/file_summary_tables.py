@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from llmsim.interop.scored import FileSummary
+from llmsim.interop.measured_score import FileSummary
 from llmsim.metrics.catalogue import summaries
 from llmsim.metrics.sections.benchmark_file import Printed
 from llmsim.reports.format import number_text

@@ -11,12 +11,12 @@ from rich import box
 from rich.table import Table
 
 from llmsim.studies.bench.against import Versus
-from llmsim.studies.bench.decisions import DecisionTimes
+from llmsim.studies.bench.decision_times import DecisionTimes
 from llmsim.studies.bench.peers import Beside
-from llmsim.studies.bench.reading import Reading
 from llmsim.studies.bench.shipped import Shipped
 from llmsim.studies.bench.speed import Comparison, Measurement
 from llmsim.studies.bench.suites import Scale
+from llmsim.studies.bench.trace_reading import Reading
 
 
 def speed_json(measured: Mapping[str, Measurement], timeouts_per_s: float) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from llmsim.metrics.distributions import interval
 from llmsim.metrics.score import Score
 from llmsim.statistics import STEADY, Interval, paired_difference
 from llmsim.statistics.intervals import LEVEL, Floats, student_t
-from llmsim.studies.compare.blocks import Blocks, Pairs
+from llmsim.studies.compare.request_blocks import Blocks, Pairs
 from llmsim.studies.compare.side_runs import Run
 
 #: what an interval covers

@@ -14,11 +14,11 @@ from llmsim.latency.hardware import HostTimes
 from llmsim.scenario import Scenario
 from llmsim.studies.validation.calibration import LOADS
 from llmsim.studies.validation.case_report import Check, Point, Report
+from llmsim.studies.validation.load_stages import Stage, asked_stages, said
 from llmsim.studies.validation.measured_run import MeasuredRun, asked_runs, predict
 from llmsim.studies.validation.replay import METRICS, Latencies
 from llmsim.studies.validation.sends import NOTHING_ASSUMED, Assumed
 from llmsim.studies.validation.stage_fit import StagedEngine
-from llmsim.studies.validation.stages import Stage, asked_stages, said
 
 LIMIT_PERCENT = 10.0
 QUANTILES = (50, 90, 99)

@@ -19,8 +19,8 @@ from llmsim.scenario import HostTable, Scenario, SyntheticWorkload
 from llmsim.studies.validation.calibration import LEVEL, Calibration, Residual, check_fit
 from llmsim.studies.validation.case_report import Point
 from llmsim.studies.validation.host_fit import ASYNCHRONOUS, NAMES, fit_host, refitted, slopes_at
+from llmsim.studies.validation.load_stages import Stage, aggregates, said, split
 from llmsim.studies.validation.replay import Floats, Latencies
-from llmsim.studies.validation.stages import Stage, aggregates, said, split
 from llmsim.workload.contract import Workload
 from llmsim.workload.streams import streams
 from llmsim.workload.synthetic import arrival_process

@@ -21,8 +21,8 @@ from llmsim.record import Floats
 from llmsim.studies.validation.case_report import Check, Point, Report
 from llmsim.studies.validation.cases import closed_loop, kubecon, vllm_0151
 from llmsim.studies.validation.kubecon_runs import Stage, read_stages
+from llmsim.studies.validation.load_stages import read_stages as read_0151
 from llmsim.studies.validation.silicon_runs import Run, read_runs
-from llmsim.studies.validation.stages import read_stages as read_0151
 
 #: probability beyond either end of a stated interval, and how far below its promise the share that hold may lie
 TAIL, LEVEL, SHORT_BY = 0.05, 90.0, 5.0

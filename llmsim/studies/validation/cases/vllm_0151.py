@@ -18,9 +18,9 @@ from llmsim.latency.hardware import HostTimes
 from llmsim.scenario import load_scenario
 from llmsim.studies.validation.case_report import Check, Constant, Point, Report
 from llmsim.studies.validation.host_fit import ASYNCHRONOUS, fit_host
+from llmsim.studies.validation.load_stages import Stage, read_stages, said
 from llmsim.studies.validation.replay import Floats
 from llmsim.studies.validation.stage_fit import StagedEngine
-from llmsim.studies.validation.stages import Stage, read_stages, said
 
 FILE = "groundtruth/vllm_0151/stages.csv"
 FITTED_RUN = "h100-8b"

@@ -13,7 +13,7 @@ import pytest
 from llmsim.cli import main
 from llmsim.errors import LlmsimError
 from llmsim.experiment import run
-from llmsim.studies.bench import reading, shipped, speed_tables, suites
+from llmsim.studies.bench import shipped, speed_tables, suites, trace_reading
 from llmsim.studies.bench.speed import (
     Comparison,
     Measurement,
@@ -198,10 +198,10 @@ def test_json_of_scale_and_stretches(capsys: pytest.CaptureFixture[str], monkeyp
 def test_reading_is_measured_of_a_file_of_our_own(tmp_path: Path) -> None:
     """A week of requests in order; whole and its first rows."""
     file = tmp_path / "azure.csv"
-    reading.write_azure(file, 2_000)
+    trace_reading.write_azure(file, 2_000)
     lines = file.read_text().splitlines()
-    whole = reading.read(file, 2_000, None, progress=quietly)
-    first = reading.read(file, 2_000, 10, progress=quietly)
+    whole = trace_reading.read(file, 2_000, None, progress=quietly)
+    first = trace_reading.read(file, 2_000, 10, progress=quietly)
 
     assert lines[0] == "TIMESTAMP,ContextTokens,GeneratedTokens"
     assert len(lines) == 2_001

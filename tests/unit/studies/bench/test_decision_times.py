@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 
-from llmsim.studies.bench.decisions import SCHEDULERS, decisions
+from llmsim.studies.bench.decision_times import SCHEDULERS, decisions
 
 
 def test_every_scheduler_has_decisions_with_few_requests():

@@ -13,9 +13,9 @@ from llmsim.errors import InputError
 from llmsim.latency.hardware import HostTimes
 from llmsim.scenario import load_scenario
 from llmsim.studies.validation.cases import vllm_0151
+from llmsim.studies.validation.load_stages import Stage, aggregates, asked_stages, read_stages
 from llmsim.studies.validation.replay import Latencies
 from llmsim.studies.validation.stage_fit import StagedEngine
-from llmsim.studies.validation.stages import Stage, aggregates, asked_stages, read_stages
 
 TRUE = {"serial_step_s": 0.0006, "serial_sequence_s": 0.00002, "request_s": 0.004}
 HEAD = "rate_per_s,requests,ttft_mean_s,e2e_p99_s\n"
