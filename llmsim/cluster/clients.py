@@ -20,6 +20,8 @@ from llmsim.errors import InputError
 from llmsim.record import Floats, Ints
 from llmsim.request import Outcome, Request
 
+ARRIVALS_AT_ONCE = 4096  #: of which times are made Python's numbers: of a million they would take some 60 MB
+
 
 @dataclass(frozen=True)
 class ApiPath:
@@ -96,11 +98,13 @@ class Clients:
 
     def _arrivals(self) -> Generator[simpy.Event, None, None]:
         """Let every request arrive at its time that does not follow on another one."""
-        ids, clock = self._users.by_themselves, self._clock
-        for id, arrival_s in zip(ids.tolist(), self._arrival_s[ids].tolist(), strict=True):
-            if arrival_s > clock.now_s and not clock.passes_to(arrival_s, ARRIVAL):
-                yield clock.at(arrival_s, ARRIVAL)
-            self._arrive(id, arrival_s)
+        clock, all_ids = self._clock, self._users.by_themselves
+        for first in range(0, len(all_ids), ARRIVALS_AT_ONCE):
+            ids = all_ids[first : first + ARRIVALS_AT_ONCE]
+            for id, arrival_s in zip(ids.tolist(), self._arrival_s[ids].tolist(), strict=True):
+                if arrival_s > clock.now_s and not clock.passes_to(arrival_s, ARRIVAL):
+                    yield clock.at(arrival_s, ARRIVAL)
+                self._arrive(id, arrival_s)
 
     def _arrive(self, id: int, arrival_s: float) -> None:
         """Send a request, or let it wait for the semaphore."""

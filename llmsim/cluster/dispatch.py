@@ -15,12 +15,13 @@ from llmsim.router import Router
 class Dispatcher:
     """Picks an instance of a fleet for each request, by a router."""
 
-    __slots__ = ("_clock", "_router", "_view", "fleet")
+    __slots__ = ("_clock", "_number", "_router", "_view", "fleet")
 
     def __init__(self, clock: Clock, router: Router, fleet: Fleet, view: ReadyInstances | None = None) -> None:
         self._clock = clock
         self._router = router
-        self._view = view  # where the router does not see all of the fleet
+        self._view = fleet if view is None else view  # where the router does not see all of the fleet
+        self._number = None if view is None else view.number  # in the fleet, of an instance that it does see
         self.fleet = fleet
 
     def pick(self, request: Request) -> int:
@@ -28,10 +29,9 @@ class Dispatcher:
 
         Raises `PolicyError` if there is no such instance.
         """
-        fleet, some = self.fleet, self._view
-        if self._clock.now_s >= fleet.due_s:
-            fleet.refresh()
-        view = fleet if some is None else some
+        view = self._view
+        if self._clock.now_s >= self.fleet.due_s:
+            self.fleet.refresh()
         try:
             chosen = self._router.route(request, view)
         except BaseException as error:
@@ -41,7 +41,7 @@ class Dispatcher:
                 f"{self._place()}: request {request.id} was sent to instance {shortened(chosen)}, "
                 f"expected 0 to {view.size - 1}"
             )
-        return chosen if some is None else some.number(chosen)
+        return chosen if self._number is None else self._number(chosen)
 
     def _place(self) -> str:
         return f"{type(self._router).__name__} at t={self._clock.now_s:.6f} s"

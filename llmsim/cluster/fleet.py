@@ -215,9 +215,10 @@ class Fleet:
 
     def sent(self, number: int, waiting_tokens: int) -> None:
         """Note that a request was sent to an instance, with so many tokens for its queue."""
-        if self.eager:  # also where a request comes back that no other could take: no router was asked
-            self._before_change(number)
         self.routed += 1
+        if not self.eager:  # no router looks at anything else
+            return
+        self._before_change(number)  # also where a request comes back that no other could take: no router was asked
         self._present[number] += 1
         if self._reporting and self._reports.count_own_sends:
             self._known[:WAITING_TOKENS, number] += 1
@@ -229,7 +230,8 @@ class Fleet:
 
     def ended(self, number: int) -> None:
         """Note that a request of an instance has left it, in a step boundary of its own or at its arrival there."""
-        self._present[number] -= 1
+        if self.eager:
+            self._present[number] -= 1
 
     # Reports -----------------------------------------------------------------------------------------------
 

@@ -300,7 +300,7 @@ class ViewAhead(View):
 
     def tokens_in_flight(self, request: RequestView) -> int:
         """Tokens (0 or 1) of a running request that the GPU still computes."""
-        in_flight, running = self._in_flight, self._running.get(request.id)
+        in_flight, running = self._in_flight, self._requests.running.get(request.id)
         if running is None:
             return 0
         return int(request.id in in_flight.before_s or in_flight.decodes(running))

@@ -59,8 +59,9 @@ class AsyncLoop(Loop):
 
     def _note(self, stretch: Stretch) -> None:
         states, memory = self.states, self.states.memory
-        blocks_used = memory.total_blocks - memory.free_blocks
-        self.journal.stretches.append((stretch, blocks_used, len(states.waiting), len(states.running)))
+        stretch.kv_blocks_used = memory.total_blocks - memory.free_blocks
+        stretch.waiting, stretch.running = len(states.waiting), len(states.running)
+        self.journal.stretches.append(stretch)
 
     def _land(self, handovers: dict[int, Request]) -> None:
         """Finish and hand over the requests whose latest token has been emitted by now."""
@@ -86,7 +87,7 @@ class AsyncLoop(Loop):
         batch, in_flight, free_blocks = states.batch, states.in_flight, states.memory.free_blocks
         if states.waiting or states.prefilling or states.held or not (self._decodes_by_itself and batch.sequences):
             return False
-        steps = batch.blocks_needed <= free_blocks if in_flight.pending else batch.steps_ahead(free_blocks)
+        steps = batch.blocks_needed() <= free_blocks if in_flight.pending else batch.steps_ahead(free_blocks)
         if not steps:
             return False
         self._begin(self.step_times.decode(max(states.now_s, in_flight.ends_s), int(steps)))

@@ -55,8 +55,8 @@ class Clock(simpy.Environment):
 
         For a process on its own behalf: it goes on as if it had yielded an event of that moment.
         """
-        next_s, next_rank = self._queue[0][:2]
-        if next_s < time_s or (next_s == time_s and next_rank <= rank):
+        following = self._queue[0]
+        if following[0] < time_s or (following[0] == time_s and following[1] <= rank):
             return False
         self.now_s = self._now = time_s
         self.rank = rank

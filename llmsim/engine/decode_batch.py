@@ -38,7 +38,6 @@ class Batch(Protocol):
     def leave(self, request: Request) -> int:
         """Take a request out; return how many tokens it emitted since it joined."""
 
-    @property
     def blocks_needed(self) -> int:
         """KV blocks that the next step takes."""
 
@@ -113,7 +112,6 @@ class DecodeBatch:
             self._first_finish = next_finish(self._finishes, self._finish_step)
         return emitted
 
-    @property
     def blocks_needed(self) -> int:
         return self._takers[self.counter.steps % self._period]
 

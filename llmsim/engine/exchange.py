@@ -197,7 +197,7 @@ class Exchange:
         if states.waiting or (seats is not None and len(states.running) + len(self.incoming) >= seats):
             return False
         blocks = states.memory.blocks_for(handover.tokens + 1)
-        return blocks + states.batch.blocks_needed <= states.memory.free_blocks
+        return blocks + states.batch.blocks_needed() <= states.memory.free_blocks
 
     def _fetch(self, handover: Handover) -> None:
         """Take memory for a request and start the transfer."""

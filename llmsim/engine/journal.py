@@ -13,8 +13,6 @@ from llmsim.engine.recorder import Recorder
 from llmsim.engine.stretch import Stretch
 from llmsim.request import Request
 
-#: steps that have ended, and what the instance held meanwhile: KV blocks used, requests waiting and running
-Steps = tuple[Stretch, int, int, int]
 #: token times of a request: its id, when the token left that its prefill yielded (NaN: none), and the number of the
 #: first of its decode steps, and how many there are; where requests speculate also the tokens that these have yielded,
 #: and gain and phase of their pace
@@ -50,7 +48,7 @@ class Journal:
     def __init__(self, number: int, recorder: Recorder, on_end: Callable[[int, Request], None]) -> None:
         self.eager = True  # see `begin`
         self._most = 0  # stretches that are kept
-        self.stretches: list[Steps] = []  #: of steps that have ended
+        self.stretches: list[Stretch] = []  #: of steps that have ended
         self.segments: list[TokenTimes] = []
         self._number = number  # of the instance
         self._recorder = recorder

@@ -29,7 +29,8 @@ from llmsim.scheduler import DECODE, Decision, Scheduler
 #: decisions in a row after which nothing has come of any: a policy goes round in circles
 MOST_DECISIONS_IN_VAIN = 100_000
 #: of a decision: all but whether to prefill and to decode, which nearly always is as in `DECODE`
-PLAIN = slice(2, None)
+BESIDES = slice(2, None)
+NOTHING_BESIDES = DECODE[BESIDES]
 
 
 class Loop:
@@ -52,11 +53,12 @@ class Loop:
 
     def act(self) -> None:
         """Emit the tokens of the steps that end now, decide, and compute the next steps."""
+        stretch = self.stretch
         self.states.now_s = self.due_s
-        if self.stretch is not None:
+        if stretch is not None:
             if self._on_tokens is not None:
-                self._on_tokens(self.stretch, _tokens(self.stretch))
-            self._emit(self.stretch)
+                self._on_tokens(stretch, _tokens(stretch))
+            self._emit(stretch)
         if self.cancelled:
             self._drop_cancelled()
         if not self._decode_on():
@@ -64,15 +66,17 @@ class Loop:
 
     def _emit(self, stretch: Stretch) -> None:
         """Let the tokens of the steps that have ended leave the GPU."""
-        states = self.states
+        states, journal = self.states, self.journal
         memory = states.memory
-        blocks_used = memory.total_blocks - memory.free_blocks
-        self.journal.stretches.append((stretch, blocks_used, len(states.waiting), len(states.running)))
+        stretch.kv_blocks_used = memory.total_blocks - memory.free_blocks
+        stretch.waiting = len(states.waiting)
+        stretch.running = len(states.running)
+        journal.stretches.append(stretch)
         self._view.worked_until_s = stretch.end_s
         self.stretch = None  # a router that is asked because a request finishes sees these steps as taken
         if stretch.decoding:
             states.line = stretch
-            self.journal.decisions_in_vain = 0
+            journal.decisions_in_vain = 0
             states.last_decode_s = stretch.end_s
             done = states.batch.advance(stretch.steps)
             if done:
@@ -81,7 +85,7 @@ class Loop:
             states.line = None
             # each token has had an equal share of the GPUs
             took_s = stretch.end_s - stretch.anchor_s
-            token_gpu_s = self.step_times.gpus * took_s / (stretch.prefill_tokens + stretch.decode_tokens)
+            token_gpu_s = took_s * self.step_times.gpus / (stretch.prefill_tokens + stretch.decoding + stretch.drafted)
             exchange = self.exchange
             sends = exchange is not None and exchange.sends
             for request, tokens in stretch.prefill:
@@ -130,7 +134,7 @@ class Loop:
             raise states.wrong(f"decided {shortened(decision)}, expected a Decision")
         try:
             # notes may be anything, things that cannot be compared among them
-            if decision.notes is not None or decision[PLAIN] != DECODE[PLAIN] or states.held:
+            if decision.notes is not None or decision[BESIDES] != NOTHING_BESIDES or states.held:
                 decision = self._carry_out(decision)
             self._compute(decision)
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from struct import Struct
@@ -72,45 +72,45 @@ class Recorder:
     """Collects a run, cheaply: plain numbers appended to tables."""
 
     segment_columns: ClassVar[Mapping[str, type]] = SEGMENT_COLUMNS
-    step_columns: ClassVar[Mapping[str, type]] = STEP_COLUMNS
+    step_columns: ClassVar[Iterable[str]] = tuple(STEP_COLUMNS)
 
     def __init__(self, arrival_s: Floats, prompt_tokens: Ints, output_tokens: Ints, instances: int) -> None:
         self._given = {"arrival_s": arrival_s, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
         self._ended = Rows({"id": np.int64, **ENDED_COLUMNS})
-        self._segments = Rows(self.segment_columns)
-        told = {name: kind for name, kind in self.step_columns.items() if name not in ("start_s", "end_s")}
+        self._segments = Rows({"instance": np.int64, **self.segment_columns})  # instance, then `TokenTimes`
+        told = {name: kind for name, kind in STEP_COLUMNS.items() if name not in ("start_s", "end_s")}
         self._stretches = Rows({**told, **FORMULA_COLUMNS})
         self._instances = instances
         self._transfers = Rows(TRANSFER_COLUMNS)
         self._reasons: dict[str, int] = {"": 0}
         self.transfer = self._transfers.add  #: note a handover: a row of `TRANSFER_COLUMNS`
 
-    def stretches(self, instance: int, stretches: Iterable[tuple[Stretch, int, int, int]]) -> None:
-        """Note steps and stretches of an instance; with each: KV blocks used, waiting, running."""
-        write, pack = self._stretches.write, self._stretches.pack
-        for stretch, blocks_used, waiting, running in stretches:
-            write(
-                pack(
-                    instance,
-                    stretch.steps,
-                    stretch.prefill_tokens,
-                    stretch.decoding,
-                    stretch.context_tokens,
-                    blocks_used,
-                    waiting,
-                    running,
-                    stretch.offset,
-                    stretch.anchor_s,
-                    stretch.first_s,
-                    stretch.growth_s,
-                )
+    def stretches(self, instance: int, stretches: Sequence[Stretch]) -> None:
+        """Note steps and stretches of an instance."""
+        pack = self._stretches.pack
+        rows = [
+            pack(
+                instance,
+                each.steps,
+                each.prefill_tokens,
+                each.decoding,
+                each.context_tokens,
+                each.kv_blocks_used,
+                each.waiting,
+                each.running,
+                each.offset,
+                each.anchor_s,
+                each.first_s,
+                each.growth_s,
             )
+            for each in stretches
+        ]
+        self._stretches.write(b"".join(rows))
 
     def segments(self, instance: int, segments: Iterable[tuple[float, ...]]) -> None:
         """Note ranges of token times: of which request, its head, the first step, how many, and their pace."""
-        write, pack = self._segments.write, self._segments.pack
-        for request, *times in segments:
-            write(pack(request, instance, *times))
+        pack = self._segments.pack
+        self._segments.write(b"".join([pack(instance, *times) for times in segments]))
 
     def ended(self, request: Request, instance: int, end_s: float, reason: str) -> None:
         """Note how a request ended."""
@@ -148,11 +148,12 @@ class Recorder:
         id = id[order]
         row = np.full(len(self._given["arrival_s"]), -1)
         row[id] = np.arange(len(id))
-        segments = self._segments.columns()
+        table = self._segments.columns()
+        segments = {name: table[name] for name in self.segment_columns}
         transfers = self._transfers.columns()
         for table in (segments, transfers):
             table["request"] = row[table["request"]]
-        steps, ends_s = _steps(self._stretches.columns(), self.step_columns, self._instances)
+        steps, ends_s = _steps(self._stretch_columns(), self.step_columns, self._instances)
         known = {name: column[id] for name, column in {**self._given, **further}.items()}
         return Record(
             requests=known | {name: column[order] for name, column in ended.items()},
@@ -164,12 +165,16 @@ class Recorder:
             transfers=transfers,
         )
 
+    def _stretch_columns(self) -> dict[str, NDArray[Any]]:
+        """Return what was noted of stretches, and forget it."""
+        return self._stretches.columns()
+
 
 class SpeculativeRecorder(Recorder):
     """Collects a run in which requests speculate."""
 
     segment_columns: ClassVar[Mapping[str, type]] = {**SEGMENT_COLUMNS, **SPECULATIVE_SEGMENT_COLUMNS}
-    step_columns: ClassVar[Mapping[str, type]] = {**STEP_COLUMNS, **SPECULATIVE_STEP_COLUMNS}
+    step_columns: ClassVar[Iterable[str]] = (*STEP_COLUMNS, *SPECULATIVE_STEP_COLUMNS)
 
     def __init__(
         self,
@@ -180,6 +185,7 @@ class SpeculativeRecorder(Recorder):
         draws: Callable[[int], Draws] | None = None,
     ) -> None:
         super().__init__(arrival_s, prompt_tokens, output_tokens, instances)
+        self._drafted = Rows(SPECULATIVE_STEP_COLUMNS)
         self._draws = draws  # what steps of requests yield; None: even acceptance
         self._yields = BytesIO()  # of each step of each segment, in order, if they are drawn
 
@@ -198,27 +204,13 @@ class SpeculativeRecorder(Recorder):
             return record
         return replace(record, step_yields=np.frombuffer(self._yields.getvalue(), np.int64))
 
-    def stretches(self, instance: int, stretches: Iterable[tuple[Stretch, int, int, int]]) -> None:
-        """Note steps and stretches of an instance; with each: KV blocks used, waiting, running."""
-        write, pack = self._stretches.write, self._stretches.pack
-        for stretch, blocks_used, waiting, running in stretches:
-            write(
-                pack(
-                    instance,
-                    stretch.steps,
-                    stretch.prefill_tokens,
-                    stretch.decoding,
-                    stretch.context_tokens,
-                    blocks_used,
-                    waiting,
-                    running,
-                    stretch.drafted,
-                    stretch.offset,
-                    stretch.anchor_s,
-                    stretch.first_s,
-                    stretch.growth_s,
-                )
-            )
+    def stretches(self, instance: int, stretches: Sequence[Stretch]) -> None:
+        """Note steps and stretches of an instance."""
+        super().stretches(instance, stretches)
+        self._drafted.write(b"".join([self._drafted.pack(each.drafted) for each in stretches]))
+
+    def _stretch_columns(self) -> dict[str, NDArray[Any]]:
+        return self._stretches.columns() | self._drafted.columns()
 
 
 def _steps(

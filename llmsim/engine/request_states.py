@@ -21,7 +21,7 @@ from llmsim.engine.journal import Journal
 from llmsim.engine.memory import CachingMemory, KVMemory
 from llmsim.engine.preempt_in_turn import preempt_in_turn
 from llmsim.engine.stretch import Stretch
-from llmsim.errors import PolicyError
+from llmsim.errors import MemoryOverrun, PolicyError
 from llmsim.latency.contract import Chunk
 from llmsim.request import FINISHED, NOT_YET_S, Outcome, Request
 from llmsim.scheduler import Decision
@@ -198,9 +198,11 @@ class RequestStates:
                 left = request.tokens_to_prefill
                 raise self.wrong(f"request {id} got {tokens} tokens to prefill, but has {left} to compute")
             blocks = -computed // size - -end // size  # for all tokens, less those that it has
-            if blocks > memory.free_blocks:
-                raise self.wrong(f"prefill of request {id} takes {blocks} KV blocks, {memory.free_blocks} are free")
-            memory.take(blocks)
+            try:
+                memory.take(blocks)
+            except MemoryOverrun:
+                free = memory.free_blocks
+                raise self.wrong(f"prefill of request {id} takes {blocks} KV blocks, {free} are free") from None
             prefill.append((request, tokens))
             chunks.append((computed, tokens))
             total += tokens
@@ -248,12 +250,13 @@ class RequestStates:
         """
         computed, emitted = request.prefilled_tokens, request.emitted_before
         end = request.prefilled_tokens = computed + tokens
-        request.prefill_gpu_s += tokens * token_gpu_s
-        if computed < request.most_computed_tokens:
-            again = min(tokens, request.most_computed_tokens - computed)
+        request.prefill_gpu_s += token_gpu_s * tokens
+        most = request.most_computed_tokens
+        if computed < most:
+            again = min(tokens, most - computed)
             request.recomputed_tokens += again
             request.recomputed_gpu_s += again * token_gpu_s
-        if end > request.most_computed_tokens:
+        if end > most:
             self._journal.decisions_in_vain = 0
         id, cache = request.id, self.cache
         if end < request.prompt_tokens + emitted:

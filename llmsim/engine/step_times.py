@@ -38,7 +38,7 @@ class StepTimes:
         batch, free_blocks = states.batch, states.memory.free_blocks
         if not (decision.decode and batch.sequences):
             return None
-        if batch.blocks_needed > free_blocks:
+        if batch.blocks_needed() > free_blocks:
             raise self._too_little_memory()
         # what was abandoned may have made room for another request, which the scheduler has not seen yet
         single = single or self._asks_every_step or bool(decision.abandon)
@@ -57,10 +57,10 @@ class StepTimes:
         try:
             first_s, growth_s, steps = self.latency.decode_line(sequences, context_tokens)
             taken = most if most < steps else steps
-            stretch = Stretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
+            stretch = Stretch().begin(start_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
             # steps that get no shorter, as nearly always, are above 0 if the first one is
-            last_s = first_s if growth_s >= 0 else first_s + (taken - 1) * growth_s
-            if first_s > 0 < last_s and taken >= 1 and stretch.end_s < inf:
+            positive = first_s > 0.0 and (growth_s >= 0.0 or first_s + (taken - 1) * growth_s > 0.0)
+            if positive and taken >= 1 and stretch.end_s < inf:
                 return stretch
         except BaseException as error:
             raise guests.blamed(error, self._place(), PolicyError) from error
@@ -77,16 +77,16 @@ class StepTimes:
         prefill, chunks, tokens = states.admit(decision)
         batch = states.batch
         sequences, context_tokens = (batch.sequences, batch.context_tokens) if decision.decode else (0, 0)
-        if sequences and batch.blocks_needed > states.memory.free_blocks:
+        if sequences and batch.blocks_needed() > states.memory.free_blocks:
             raise self._too_little_memory()
         try:
             step_s = self.latency.step_time_s(chunks, sequences, context_tokens)
-            positive = 0 < step_s < inf
+            positive = 0.0 < step_s < inf
         except BaseException as error:
             raise guests.blamed(error, self._place(), PolicyError) from error
         if not positive:
             raise PolicyError(f"{self._place()}: a step of {tokens} tokens takes {step_s} s, expected more than 0")
-        return Stretch(start_s, step_s, 0.0, 1, 0, 1, sequences, context_tokens, prefill, tokens)
+        return Stretch().begin(start_s, step_s, 0.0, 1, 0, 1, sequences, context_tokens, prefill, tokens)
 
     def _begin_step(self, decision: Decision, cache: CachingMemory) -> None:
         """Let a cache know what is decided for the next step."""
@@ -97,12 +97,12 @@ class StepTimes:
                 chunks.append((running, tokens))
             elif (request := states.waiting.get(id)) is not None:
                 admitted.append((request, tokens))
-        cache.begin_step(decision, chunks, admitted, states.batch.blocks_needed)
+        cache.begin_step(decision, chunks, admitted, states.batch.blocks_needed())
 
     def _place(self) -> str:
         return f"{type(self.latency).__name__} at t={self._states.now_s:.6f} s"
 
     def _too_little_memory(self) -> PolicyError:
         states = self._states
-        needed, free = states.batch.blocks_needed, states.memory.free_blocks
+        needed, free = states.batch.blocks_needed(), states.memory.free_blocks
         return states.wrong(f"decoding takes {needed} KV blocks, {free} are free")

@@ -48,7 +48,6 @@ class ListBatch:
         del self.members[request.id], self._output_left[request.id]
         return emitted
 
-    @property
     def blocks_needed(self) -> int:
         return self.blocks_within(1)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf, nextafter, sqrt
+from typing import Self
 
 from llmsim.request import Request
 
@@ -23,7 +24,7 @@ ROUNDING = 1e-14  #: of times, relative: 45 times that of one operation
 
 
 class Stretch:
-    """Steps that are under way: one that may prefill, or any number that only decode."""
+    """Steps that are under way: one that may prefill, or any number that only decode (`Stretch().begin(...)`)."""
 
     __slots__ = (
         "anchor_s",
@@ -32,16 +33,23 @@ class Stretch:
         "end_s",
         "first_s",
         "growth_s",
+        "kv_blocks_used",
         "line_steps",
         "offset",
         "prefill",
         "prefill_tokens",
+        "running",
         "steps",
+        "waiting",
     )
 
-    drafted: int = 0  #: tokens that all sequences together draft in each step
+    drafted: int = 0  #: tokens that all sequences together draft in each step: where they speculate
+    # what the instance holds meanwhile, noted when the steps have ended
+    kv_blocks_used: int
+    waiting: int  #: requests
+    running: int
 
-    def __init__(
+    def begin(
         self,
         anchor_s: float,
         first_s: float,
@@ -53,7 +61,8 @@ class Stretch:
         context_tokens: int,
         prefill: Sequence[tuple[Request, int]] = (),
         prefill_tokens: int = 0,
-    ) -> None:
+    ) -> Self:
+        """Be these steps. Called `__init__`, this would take Python 3.11 half as long again, three times a request."""
         self.anchor_s = anchor_s
         self.first_s = first_s  #: how long the first step from the anchor takes
         self.growth_s = growth_s  #: how much longer than the one before each further one takes
@@ -65,17 +74,13 @@ class Stretch:
         self.prefill = prefill  #: requests and the tokens of each to compute
         self.prefill_tokens = prefill_tokens  #: of all of them
         k = offset + steps
-        self.end_s = anchor_s + (k * first_s + (k * (k - 1) >> 1) * growth_s)
-
-    @property
-    def decode_tokens(self) -> int:
-        """Tokens that decoding sequences compute in each step: drafted ones, and the one before them."""
-        return self.decoding + self.drafted
+        self.end_s = anchor_s + (first_s * k + growth_s * (k * (k - 1) >> 1))
+        return self
 
     def step_end_s(self, step: int) -> float:
         """When a step ends, counted from 1; 0: when the first one starts."""
         k = self.offset + step
-        return self.anchor_s + (k * self.first_s + (k * (k - 1) >> 1) * self.growth_s)
+        return self.anchor_s + (self.first_s * k + self.growth_s * (k * (k - 1) >> 1))
 
     def goes_on(self, now_s: float, decoding: int, context_tokens: int) -> bool:
         """Whether the next step is one further on the same line: the same sequences, right after this stretch."""
@@ -91,13 +96,13 @@ class Stretch:
         offset, context_tokens = self.offset + self.steps, self.context_tokens + self.steps * self.decoding
         steps = min(most, self.line_steps - offset)
         line = self.anchor_s, self.first_s, self.growth_s, self.line_steps
-        return Stretch(*line, offset, steps, self.decoding, context_tokens)
+        return Stretch().begin(*line, offset, steps, self.decoding, context_tokens)
 
     def cut(self, steps: int) -> float:
         """Take fewer steps; return when the last of them ends."""
         self.steps = steps
         k = self.offset + steps
-        end_s = self.end_s = self.anchor_s + (k * self.first_s + (k * (k - 1) >> 1) * self.growth_s)
+        end_s = self.end_s = self.anchor_s + (self.first_s * k + self.growth_s * (k * (k - 1) >> 1))
         return end_s
 
     def ended_before(self, time_s: float) -> int:
@@ -105,15 +110,16 @@ class Stretch:
         if time_s > self.end_s:
             return self.steps
         # solve the formula for the step that is under way; rounding counts only near a boundary
-        since_s, slope_s = time_s - self.anchor_s, self.first_s - self.growth_s / 2
-        if since_s <= 0:
+        growth_s, since_s = self.growth_s, time_s - self.anchor_s
+        if since_s <= 0.0:
             return 0
-        square = slope_s * slope_s + 2 * self.growth_s * since_s
-        root_s = sqrt(square) if square > 0 else 0.0
-        solved = 2 * since_s / (slope_s + root_s or self.first_s) - self.offset
+        slope_s = self.first_s - 0.5 * growth_s
+        square = slope_s * slope_s + 2.0 * growth_s * since_s
+        root_s = sqrt(square) if square > 0.0 else 0.0
+        solved = 2.0 * since_s / (slope_s + root_s or self.first_s) - self.offset
         step = int(solved)
         near = NEAR + ROUNDING * time_s / self.first_s
-        if near < solved - step < 1 - near and step < self.steps:
+        if near < solved - step < 1.0 - near and step < self.steps:
             return step
         step = min(max(step, 0), self.steps)
         while step and self.step_end_s(step) >= time_s:

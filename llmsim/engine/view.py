@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -10,8 +11,9 @@ from llmsim.engine.memory import NO_CACHE
 from llmsim.engine.request_states import RequestStates
 from llmsim.errors import PolicyError
 from llmsim.latency.contract import Chunk, LatencyModel
-from llmsim.request import RequestView
+from llmsim.request import Request, RequestView
 from llmsim.scheduler import NO_CHUNKS, Admission, Beginnings
+from llmsim.waiting import WaitingQueue
 
 
 class Limits:
@@ -41,18 +43,25 @@ class OnlyLimits(Limits):
         raise PolicyError(f"why_never reads {name} of an instance, expected one of its limits: {known}")
 
 
+@dataclass(frozen=True, slots=True)
+class ByState:
+    """The requests of an instance by the state that they are in, and by id: always as they are."""
+
+    waiting: WaitingQueue
+    running: dict[int, Request]
+    prefilling: Mapping[int, Request]
+    decoding: Mapping[int, Request]
+    held: Mapping[int, Request]
+
+
 class View(Limits):
     """An instance as of its last step boundary. The truth cannot be reached from here."""
 
     __slots__ = (
         "_asked",
         "_cache",
-        "_decoding",
-        "_held",
         "_latency",
-        "_prefilling",
-        "_running",
-        "_waiting",
+        "_requests",
         "decode_blocks",
         "decode_steps",
         "free_blocks",
@@ -73,11 +82,8 @@ class View(Limits):
         self.notes: object = None  # what the scheduler's latest decision noted for its next one
         self.worked_until_s = -inf  # when the latest step of any kind ended
         self._cache = states.cache
-        self._waiting = states.waiting
-        self._running = states.running
-        self._decoding = states.batch.members
-        self._held = states.held
-        self._prefilling = states.prefilling
+        decoding = states.batch.members
+        self._requests = ByState(states.waiting, states.running, states.prefilling, decoding, states.held)
         memory = states.memory
         cached = states.cache is not None
         super().__init__(memory.block_tokens, max_model_len, memory.total_blocks, caches_prefixes=cached)
@@ -87,16 +93,16 @@ class View(Limits):
         """Read the states at a step boundary."""
         batch, held = states.batch, states.held
         self.now_s = states.now_s
-        self._asked = None
         if self._cache is not None:
+            self._asked = None
             self._cache.ask()
         self.decode_steps = batch.counter.steps
-        self.num_waiting = len(self._waiting)
-        self.num_prefilling = len(self._prefilling)
-        self.num_running = len(self._running)
+        self.num_waiting = len(states.waiting)
+        self.num_prefilling = len(states.prefilling)
+        self.num_running = len(states.running)
         self.free_blocks = states.memory.free_blocks
         self.num_decoding = batch.sequences
-        self.decode_blocks = batch.blocks_needed
+        self.decode_blocks = batch.blocks_needed()
         if held:
             self.num_decoding += len(held)
             self.decode_blocks += held.blocks_needed
@@ -104,27 +110,27 @@ class View(Limits):
 
     @property
     def waiting(self) -> Iterable[RequestView]:
-        return self._waiting.values()
+        return self._requests.waiting.values()
 
     @property
     def prefilling(self) -> Iterable[RequestView]:
-        return self._prefilling.values()
+        return self._requests.prefilling.values()
 
     @property
     def running(self) -> Iterable[RequestView]:
-        return self._running.values()
+        return self._requests.running.values()
 
     @property
     def decoding(self) -> Iterable[RequestView]:
-        return self._decoding.values()
+        return self._requests.decoding.values()
 
     @property
     def held(self) -> Set[int]:
-        return self._held.keys()
+        return self._requests.held.keys()
 
     @property
     def running_latest_first(self) -> Iterable[RequestView]:
-        return reversed(self._running.values())
+        return reversed(self._requests.running.values())
 
     def step_time_s(
         self,
@@ -148,7 +154,7 @@ class View(Limits):
     def admission(self, prefill: Mapping[int, int] = NO_CHUNKS, decode: bool = True) -> Admission:
         if self._cache is None:
             return NO_CACHE
-        chunks = [(self._prefilling[id], tokens) for id, tokens in prefill.items()]
+        chunks = [(self._requests.prefilling[id], tokens) for id, tokens in prefill.items()]
         return self._cache.admission(chunks, self.decode_blocks, decode)
 
     def cached_tokens(self, request: RequestView, tokens: int | None = None) -> int:

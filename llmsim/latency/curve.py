@@ -29,7 +29,7 @@ class Curve:
         starts = [y0 - slope * x0 for x0, y0, slope in zip(x, y, slopes, strict=True)]
         return cls(list(x), [y[0], *starts], [0.0, *slopes], [*x, UNBOUNDED])
 
-    def __call__(self, x: float) -> float:
+    def at(self, x: float) -> float:
         """Return the value at x."""
         j = bisect_right(self.knots, x)
         return self.a[j] + self.b[j] * x

@@ -60,7 +60,7 @@ class Drafting(LatencyModel):
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""
         if not prefill and (curve := self._curves.get(decoding) or self._curve(decoding)):
-            return curve(context_tokens)
+            return curve.at(context_tokens)
         step_s = 0.0
         for part in self.whole:
             step_s += part.step_time_s(prefill, decoding, context_tokens)

@@ -76,7 +76,7 @@ class StepTable(LatencyModel):
         """Seconds of one step, as the contract says."""
         if not prefill:
             curve = self._decode.get(decoding) or self._decode_of(decoding)
-            return curve(context_tokens)
+            return curve.at(context_tokens)
         if len(prefill) == 1:
             computed, tokens = prefill[0]
             attention_s = self._launch_s + _new_s(self._work, self._read, computed, computed + tokens)
@@ -87,8 +87,9 @@ class StepTable(LatencyModel):
         size = tokens + computed_tokens, len(prefill) + computed_tokens
         rest_s = self._rest.get(size) or self._rest_of(*size)
         if decoding:
-            alone_s = (self._attention.get(decoding) or self._attention_of(decoding))(context_tokens)
-            beside_s = decoding * self._beside_s + context_tokens * self._beside_token_s
+            curve = self._attention.get(decoding) or self._attention_of(decoding)
+            alone_s = curve.at(context_tokens)
+            beside_s = self._beside_s * decoding + self._beside_token_s * context_tokens
             attention_s += alone_s if alone_s > beside_s else beside_s
         return rest_s + attention_s
 
@@ -140,17 +141,17 @@ class StepTable(LatencyModel):
     def _rest_of(self, tokens: float, sequences: float) -> float:
         if len(self._rest) > KEPT:
             self._rest.clear()
-        time_s = self._rest[tokens, sequences] = self._linear(tokens) + self._head(sequences)
+        time_s = self._rest[tokens, sequences] = self._linear.at(tokens) + self._head.at(sequences)
         return time_s
 
     def _decode_of(self, decoding: int) -> Curve:
         tokens = decoding * self._query_tokens
-        rest_s = self._linear(tokens) + self._head(tokens)
+        rest_s = self._linear.at(tokens) + self._head.at(tokens)
         curve = self._decode[decoding] = self._attention_of(decoding).raised(rest_s)
         return curve
 
     def _attention_of(self, decoding: int) -> Curve:
-        times_s = [curve(decoding) for curve in self._by_context]
+        times_s = [curve.at(decoding) for curve in self._by_context]
         knots = [context * decoding for context in self.profile.decode_attention.context_tokens]
         curve = self._attention[decoding] = Curve.through(knots, times_s)
         return curve
@@ -163,7 +164,7 @@ def prompts_curve(tokens: Sequence[int], work_s: Sequence[float]) -> Curve:
     """
     measured = Curve.through(tokens, work_s)
     last, last_s = tokens[-1], work_s[-1]
-    squared_s = min(max(0.0, 2 * (last_s - 2 * measured(last / 2))), last_s)  # c n² of the last prompt
+    squared_s = min(max(0.0, 2 * (last_s - 2 * measured.at(last / 2))), last_s)  # c n² of the last prompt
     if not squared_s:
         return measured
     knots = list(tokens)
@@ -191,4 +192,4 @@ def _new_s(curve: Curve, read: Curve, computed: int, end: int) -> float:
     """Seconds, launch apart, of the tokens from `computed` to `end` of one prompt; to `read` its keys takes as long."""
     j = bisect_right(curve.knots, end)
     whole_s = curve.a[j] + curve.b[j] * end  # written out: this is asked for each prompt
-    return max(whole_s - curve(computed), read(end)) if computed else whole_s
+    return max(whole_s - curve.at(computed), read.at(end)) if computed else whole_s

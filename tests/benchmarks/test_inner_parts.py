@@ -88,7 +88,7 @@ def test_the_times_of_a_stretch(benchmark, table):
 
 
 def test_how_many_steps_of_a_stretch_have_ended(benchmark):
-    stretch = Stretch(10.0, 0.01, 1e-6, 1000, 0, 500, 64, 64_000, ())
+    stretch = Stretch().begin(10.0, 0.01, 1e-6, 1000, 0, 500, 64, 64_000, ())
 
     assert stretch.step_end_s(300) < 13.1 < stretch.step_end_s(320)
     assert 300 <= benchmark(stretch.ended_by, 13.1) < 320

@@ -16,7 +16,7 @@ def stretches(draw):
     first_s = draw(st.sampled_from([1e-3, 0.0101]) | st.floats(1e-3, 10.0))
     most_s = 0.9 * first_s / (taken + steps)  # what steps may get shorter by
     growth_s = draw(st.floats(-most_s, 1e-2))
-    return Stretch(
+    return Stretch().begin(
         draw(st.sampled_from([0.0, 0.3, 1e3, 1e6, 1.7e9]) | st.floats(0, 1e6)),
         first_s,
         growth_s,
@@ -68,5 +68,5 @@ def test_a_cut_stretch_goes_on_with_the_same_bits(stretch, data):
     assert not stretch.goes_on(float(np.nextafter(stretch.end_s, np.inf)), stretch.decoding, context)
     line = stretch.anchor_s, stretch.first_s, stretch.growth_s, stretch.line_steps
     if on_line:
-        rest = Stretch(*line, stretch.offset + cut, len(ends_s) - cut, stretch.decoding, context, ())
+        rest = Stretch().begin(*line, stretch.offset + cut, len(ends_s) - cut, stretch.decoding, context, ())
         assert [rest.step_end_s(step) for step in range(1, rest.steps + 1)] == ends_s[cut:]

@@ -155,7 +155,6 @@ class SpeculativeBatch:
         self._blocks.leave(id, pace, steps, request.prefilled_tokens + request.ahead_tokens)
         return emitted
 
-    @property
     def blocks_needed(self) -> int:
         return self._blocks.within(1, self.counter.steps)
 

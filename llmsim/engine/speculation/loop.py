@@ -30,7 +30,7 @@ class SpeculatingView(View):
         self.query_tokens = 1 + states.batch.drafts
         super().updated(states)
         if states.held:
-            self.decode_blocks = states.batch.blocks_needed + sum(map(self.blocks_to_decode, states.held.values()))
+            self.decode_blocks = states.batch.blocks_needed() + sum(map(self.blocks_to_decode, states.held.values()))
         return self
 
     def step_time_s(
@@ -51,12 +51,12 @@ class SpeculatingView(View):
 
     def blocks_held(self, request: RequestView) -> int:
         """KV blocks that a request holds, alone or with others."""
-        running = self._running.get(request.id)
+        running = self._requests.running.get(request.id)
         return 0 if running is None else self.blocks_for(running.reserved_tokens)
 
     def blocks_freed(self, victims: Sequence[RequestView]) -> int:
         """KV blocks that become free if all of these running requests are preempted."""
-        running, blocks_for = [self._running[victim.id] for victim in victims], self.blocks_for
+        running, blocks_for = [self._requests.running[victim.id] for victim in victims], self.blocks_for
         known = {request.id: request.known_tokens() for request in running}
         beyond = sum(blocks_for(request.reserved_tokens) - blocks_for(known[request.id]) for request in running)
         cache = self._cache
@@ -66,7 +66,7 @@ class SpeculatingView(View):
         """KV blocks that a decoding request takes in the next step."""
         if request.tokens_to_prefill:
             return 0
-        own, blocks_for = self._running[request.id], self.blocks_for
+        own, blocks_for = self._requests.running[request.id], self.blocks_for
         reserved_tokens = self._reservation.next_tokens(own, self.query_tokens - 1)
         return blocks_for(reserved_tokens) - blocks_for(own.reserved_tokens)
 

@@ -29,7 +29,8 @@ class SpeculativeStepTimes(StepTimes):
         growth_s *= stride / plain
         steps = 1 + (on_line - 1) * plain // stride  # it is left where the last of its steps was, or before
         taken = most if most < steps else steps
-        stretch = SpeculativeStretch(start_s, first_s, growth_s, steps, 0, taken, sequences, context // PER_TOKEN)
+        stretch, tokens = SpeculativeStretch(), context // PER_TOKEN
+        stretch.begin(start_s, first_s, growth_s, steps, 0, taken, sequences, tokens)
         stretch.context, stretch.stride, stretch.drafted = context, stride, batch.drafted
         return stretch
 
@@ -45,9 +46,10 @@ class SpeculativeStepTimes(StepTimes):
         sequences, context, stride, drafts = 0, 0, 0, 0
         if decision.decode and batch.sequences:
             sequences, context, stride, drafts = batch.sequences, batch.context, batch.stride, batch.drafted
-            if batch.blocks_needed > self._states.memory.free_blocks:
+            if batch.blocks_needed() > self._states.memory.free_blocks:
                 raise self._too_little_memory()
         step_s = self._states.latency.step_time_s(chunks, sequences, context / PER_TOKEN)
-        stretch = SpeculativeStretch(start_s, step_s, 0.0, 1, 0, 1, sequences, context // PER_TOKEN, prefill, tokens)
+        stretch = SpeculativeStretch()
+        stretch.begin(start_s, step_s, 0.0, 1, 0, 1, sequences, context // PER_TOKEN, prefill, tokens)
         stretch.context, stretch.stride, stretch.drafted = context, stride, drafts
         return stretch

@@ -118,7 +118,6 @@ class SpeculativeListBatch:
         assert member.reserved_tokens == request.reserved_tokens, "memory counted step by step differs from the formula"
         return stopped(request, pace, steps, output_left, in_vain)
 
-    @property
     def blocks_needed(self) -> int:
         return self.blocks_within(1)
 

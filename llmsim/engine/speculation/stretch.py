@@ -32,6 +32,6 @@ class SpeculativeStretch(Stretch):
         offset, context = self.offset + self.steps, self.context + self.steps * self.stride
         line = self.anchor_s, self.first_s, self.growth_s, self.line_steps
         steps = min(most, self.line_steps - offset)
-        following = SpeculativeStretch(*line, offset, steps, self.decoding, context // PER_TOKEN)
+        following = SpeculativeStretch().begin(*line, offset, steps, self.decoding, context // PER_TOKEN)
         following.context, following.stride, following.drafted = context, self.stride, self.drafted
         return following

@@ -99,7 +99,7 @@ def test_steps_that_a_sender_keeps_up_with_need_not_be_looked_at(token_s):
         with patch("llmsim.cluster.gateway.MARGIN", margin):
             sender = SenderQueue(Clock(), 0.0, token_s, instances=1)
             for steps in (40, 1, 2, 300):
-                stretch = Stretch(**line, steps=steps, decoding=4, context_tokens=100)
+                stretch = Stretch().begin(**line, steps=steps, decoding=4, context_tokens=100)
                 sender.emitted(0, stretch, tokens=6)
                 line["offset"] += steps
                 sent_s.append(sender._sent_s[0])

@@ -57,5 +57,5 @@ def test_one_context_alone_does_not_tell_how_attention_grows():
 def test_long_prompts_grow_as_the_square(tokens, work_s, at, expected_s):
     curve = prompts_curve(tokens, work_s)
 
-    assert curve(1024) == pytest.approx(work_s[-1])
-    assert curve(at) == pytest.approx(expected_s, rel=0.01)  # straight lines between knots lie above a square
+    assert curve.at(1024) == pytest.approx(work_s[-1])
+    assert curve.at(at) == pytest.approx(expected_s, rel=0.01)  # straight lines between knots lie above a square
