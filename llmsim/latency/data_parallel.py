@@ -85,7 +85,7 @@ def of_profile(profile: StepProfile) -> LatencyModel:
     table, shared = StepTable(profile), profile.shared_experts
     if shared is None:
         return table
-    return DataParallel(table, Curve.through(shared.tokens, shared.time_s), profile.architecture.ranks)
+    return DataParallel(table, Curve.through(shared.tokens, shared.time_s).at, profile.architecture.ranks)
 
 
 def of_data_sheet(
