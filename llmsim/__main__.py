@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 
@@ -14,6 +15,7 @@ def main() -> int:
     """Run the command line and return its exit code; one line for Ctrl-C while it is loaded, or as it ends."""
     try:
         with heard() as ctrl_c:
+            _print_anything()
             try:
                 from llmsim.cli import main as command
 
@@ -29,6 +31,13 @@ def main() -> int:
         code = INTERRUPTED
     exec("")  # if Ctrl-C came within an exec, handled or not, Python ends itself by a signal, unless another follows
     return code
+
+
+def _print_anything() -> None:
+    """Let a character that a terminal or a pipe does not know be written as its number, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

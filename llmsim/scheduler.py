@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import fields, is_dataclass
+from math import isnan
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -349,6 +352,20 @@ def share(**options: float) -> None:
     for name, value in options.items():
         if not 0 <= value < 1:
             raise InputError(f"{name} is {value}, expected a share: at least 0 and less than 1")
+
+
+def no_nan(policy: object) -> None:
+    """Raise InputError for an option of a policy that is NaN, or holds one: no comparison with it would say anything.
+
+    Options of a scenario are checked as they are read; those of a policy that is made in Python come here first.
+    """
+    while isinstance(policy, Around):
+        policy = policy.scheduler
+    for option in fields(policy) if is_dataclass(policy) else ():
+        value = getattr(policy, option.name)
+        many = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(one, Real) and isnan(one) for one in many):
+            raise InputError(f"{type(policy).__name__}: {option.name} is {value}, expected a number")
 
 
 def latest_to_preempt(

@@ -110,7 +110,8 @@ def _command() -> Callable[..., Any]:
 def _main(arguments: Sequence[str] | None, ctrl_c: CtrlC) -> int:
     try:
         code = _command()(args=arguments, prog_name="llmsim", standalone_mode=False)
-        sys.stdout.flush()  # a full disk, or a reader that has gone, is told here rather than by Python's end
+        if sys.stdout is not None:  # a full disk, or a reader that has gone, is told here and not by Python's end
+            sys.stdout.flush()
     except BrokenPipeError:
         return _nothing_left_to_tell()
     except Interrupted as error:
@@ -134,6 +135,8 @@ def _told(error: Exception) -> int:
         if output.verbose():
             traceback.print_exception(error)
         return _fail(_in_words(error), BAD_INPUT)
+    if sys.stdout is not None and sys.stdout.closed:
+        return _fail("a policy or plug-in closed stdout; there is nowhere to tell the answer", BAD_INPUT)
     usage = getattr(error, "format_message", None)  # click's; its home depends on Typer
     if usage is None:
         raise error

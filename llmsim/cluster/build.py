@@ -31,6 +31,7 @@ from llmsim.errors import InputError
 from llmsim.record import Floats, Record
 from llmsim.request import Request
 from llmsim.router import Router
+from llmsim.scheduler import no_nan
 from llmsim.workload.contract import Workload
 
 
@@ -63,6 +64,8 @@ def build_cluster(
 ) -> Cluster:
     """Make the parts of a run. Raises `InputError` if they do not go together, or no request arrives."""
     requests = _arriving(workload, options.until_s)
+    for policy in (router, *(spec.scheduler for spec in specs)):
+        no_nan(policy)
     _check(workload, specs, options)
     users = Users(requests, workload.sessions, options.retries, options.escalation)
     base = _Base.of(workload.repeated(requests, users.attempts), users, specs, rng, options, on_progress)

@@ -107,8 +107,8 @@ def _redirect(out: Path, err: Path) -> None:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, stream)
         os.close(handle)
-    sys.stdout = open(1, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _wait(child: int) -> tuple[int, resource.struct_rusage]:

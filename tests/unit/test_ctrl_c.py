@@ -61,6 +61,25 @@ def test_ctrl_c_is_never_a_traceback(tmp_path: Path, body: str, loads: bool, cod
     assert (ended.returncode, ended.stderr) == (code, said)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("print(chr(0x2264)); return 0", b"\\u2264\n"),
+        ("print(chr(0xD800), file=sys.stderr); return 0", b""),
+    ],
+)
+def test_what_a_pipe_cannot_take_is_written_as_its_number(tmp_path: Path, body: str, said: bytes) -> None:
+    (tmp_path / "victim.py").write_text(STANDS_IN.format(body=body, loads=True))
+    ended = subprocess.run(
+        [sys.executable, "-m", "victim"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, said)
+
+
 def test_what_is_heard_already_is_heard_once() -> None:
     with ctrl_c.heard() as outer, ctrl_c.heard() as inner:
         assert inner is outer

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llmsim import guests
 from llmsim.cli import main
 from llmsim.errors import InputError, PolicyError
 from llmsim.router import Router
-from llmsim.scheduler import Decision
+from llmsim.routers.cascade import Cascade
+from llmsim.routers.first_feasible import FirstFeasible
+from llmsim.routers.threshold import Threshold
+from llmsim.scheduler import Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.testing import LinearSteps, check_scheduler, serve, workload
 from llmsim.time_limit import TimeLimited
@@ -141,6 +146,22 @@ def test_a_router_names_an_instance(chosen: object) -> None:
 
     said = refusal(ChunkedPrefill(), instances=2, router=Odd())
     assert said == f"Odd at t=0.500000 s: request 0 was sent to instance {chosen!r}, expected 0 to 1"
+
+
+@pytest.mark.parametrize(
+    ("policy", "option"),
+    [
+        (Cascade(["a", "b"], accept=math.nan), "accept is nan"),
+        (Threshold(["a", "b"], threshold=np.float64("nan")), "threshold is nan"),
+        (FirstFeasible(offers=math.nan), "offers is nan"),  # type: ignore[arg-type]
+        (ChunkedPrefill(long_prefill_token_threshold=math.nan), "long_prefill_token_threshold is nan"),
+        (TimeLimited.around(ChunkedPrefill(long_prefill_token_threshold=math.nan), 1.0), "token_threshold is nan"),
+    ],
+)
+def test_options_of_a_policy_made_in_python_are_numbers(policy: Router | Scheduler, option: str) -> None:
+    scheduler, router = (ChunkedPrefill(), policy) if isinstance(policy, Router) else (policy, None)
+    with pytest.raises(InputError, match=f"{option}, expected a number"):
+        serve(REQUESTS, scheduler, router=router)
 
 
 def test_a_router_that_raises_is_told_with_its_request() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -230,6 +231,18 @@ def test_memory_is_the_least_that_machine_group_and_process_leave(monkeypatch):
     assert sizes.available_bytes() == 3000
     told["/sys/fs/cgroup/memory.max"] = ["max"]
     assert sizes.available_bytes() == 4096
+
+
+def test_a_closed_stdout_is_no_traceback(capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", None)  # as Python has it where a shell closed it
+        assert main(["list", "gpus", "--json"]) == 0
+    closed = io.StringIO()
+    closed.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", closed)
+        assert main(["list", "gpus", "--json"]) == 2
+    assert capsys.readouterr().err.startswith("error: a policy or plug-in closed stdout")
 
 
 def test_ctrl_c_that_python_would_forget_is_heard(capsys, monkeypatch):
