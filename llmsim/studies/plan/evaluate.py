@@ -39,36 +39,32 @@ class Rules:
     first_requests: int  #: of the first run
     most_requests: int  #: of the longest run
     given: bool = False  #: the requests are those of a trace: one run says all there is to say of them
-    #: requests that all seeds of one length may have, beyond the fewest seeds: a search for the largest load comes as
-    #: near the edge as is asked, where no number of them may tell; None: as many as there are seeds for
+    #: requests of all runs together, beyond the fewest seeds of a length: a search for the largest load comes as near the
+    #: edge as is asked, where no number of them may tell; None: as many as there are seeds for
     budget: int | None = None
 
-    def longer(self, runs: Sequence[MeasuredPoint], requests: int) -> int | None:
-        """Requests of the runs that follow those that cannot tell, by what these lack; None: they were the longest."""
+    def longer(self, runs: Sequence[MeasuredPoint], requests: int, spent: int = 0) -> int | None:
+        """Requests of the runs that follow those that cannot tell, by what these lack; None: no longer ones follow.
+
+        Runs of so many requests were `spent` so far; what was too short for any number is made longer in any case.
+        """
         if requests >= self.most_requests:
             return None
-        if self.budget is not None and all(run.values for run in runs) and self._seeds(requests) < self.most_seeds:
-            return None
-        lacks = [run.evidence.get("times_as_long") for run in runs if run.answer == TOO_SHORT and not run.values]
-        known = [SPARE * times for times in lacks if times is not None]
-        factor = min(MOST_FACTOR, max(LEAST_FACTOR, *known)) if known else LENGTH_FACTOR
-        return min(self.most_requests, round(requests * factor))
+        lacks = [run.lacks for run in runs if run.answer == TOO_SHORT and run.lacks > 1]
+        factor = min(MOST_FACTOR, max(LEAST_FACTOR, SPARE * max(lacks))) if lacks else LENGTH_FACTOR
+        longer = min(self.most_requests, round(requests * factor))
+        too_much = self.budget is not None and any(run.values for run in runs) and spent + longer > self.budget
+        return None if too_much else longer
 
-    def _seeds(self, requests: int) -> int:
-        """The most seeds of runs of this length."""
-        if self.budget is None:
-            return self.most_seeds
-        return max(self.least_seeds, min(self.most_seeds, self.budget // requests))
-
-    def seeds(self, requests: int) -> Iterator[int]:
+    def seeds(self, requests: int, spent: int = 0) -> Iterator[int]:
         """Runs after which the targets are judged: half of the fewest, the fewest, then twice as many each time."""
         if (half := self.least_seeds // 2) >= FEWEST:
             yield half
-        seeds, most = self.least_seeds, self._seeds(requests)
-        while seeds < most:
+        seeds = self.least_seeds
+        while seeds < self.most_seeds and (self.budget is None or spent + 2 * seeds * requests <= self.budget):
             yield seeds
             seeds *= 2
-        yield most
+        yield min(seeds, self.most_seeds)
 
 
 @dataclass(frozen=True)
@@ -90,12 +86,12 @@ class Evaluation:
 
     @property
     def steady(self) -> bool:
-        """Whether all of its runs were steady, or whole in themselves, so that their numbers mean something."""
-        return all(run.values for run in self.runs)
+        """Whether its runs were long enough together, or whole in themselves, so that their numbers mean something."""
+        return long_enough(self.runs)
 
     def mean(self, metric: str) -> float | None:
         """Mean of a metric over the runs, None unless all are steady and have it."""
-        if not all(metric in run.values for run in self.runs):
+        if not self.steady or not all(metric in run.values for run in self.runs):
             return None
         return float(np.mean([run.values[metric] for run in self.runs]))
 
@@ -118,26 +114,28 @@ class Evaluator:
     def __call__(self, instances: int, amount: float, experiment_of: ExperimentOf) -> Evaluation:
         """Answer; every length starts with one run, because overload and too short runs need no more."""
         requests: int | None = min(self.rules.first_requests, self.rules.most_requests)
+        spent = 0
         while requests is not None:
-            answer, probability, reason, runs = self._at_length(partial(experiment_of, requests), requests)
-            requests = None if answer != UNDECIDED else self.rules.longer(runs, requests)
+            answer, probability, reason, runs = self._at_length(partial(experiment_of, requests), requests, spent)
+            spent += len(runs) * requests
+            requests = None if answer != UNDECIDED else self.rules.longer(runs, requests, spent)
         return Evaluation(instances, amount, answer, probability, reason, tuple(runs))
 
     def _at_length(
-        self, experiment_of: Callable[[int], Scenario], requests: int
+        self, experiment_of: Callable[[int], Scenario], requests: int, spent: int
     ) -> tuple[str, float | None, str, list[MeasuredPoint]]:
         runs: list[MeasuredPoint] = []
         self._add(runs, 1, experiment_of)
-        if runs[0].answer == TOO_SHORT and not runs[0].values:
+        if runs[0].answer == TOO_SHORT and not (runs[0].values and (runs[0].lacks <= 1 or self.rules.given)):
             return UNDECIDED, None, _too_short(runs), runs
         if runs[0].answer in (OVERLOADED, UNSERVED):
             self._add(runs, min(2, self.rules.most_seeds), experiment_of)
             if runs[-1].answer == runs[0].answer:
                 return FAILS, 0.0, f"{runs[0].answer}: {runs[0].reason}", runs
             return UNDECIDED, None, _too_short(runs), runs
-        for seeds in self.rules.seeds(requests):
+        for seeds in self.rules.seeds(requests, spent):
             self._add(runs, seeds, experiment_of)
-            if not all(run.values for run in runs):
+            if not (self.rules.given or long_enough(runs)):
                 return UNDECIDED, None, _too_short(runs), runs
             answer, probability = self._judge(runs, CLEAR if seeds < self.rules.least_seeds else 1.0)
             if answer != UNDECIDED:
@@ -171,6 +169,14 @@ class Evaluator:
         return ", ".join(f"{target.metric} {_found(target, runs)}" for target in self.targets)
 
 
+def long_enough(runs: Sequence[MeasuredPoint]) -> bool:
+    """Whether runs may speak of a steady state together: one that is a little too short has others that are longer.
+
+    The mean of equal runs has an effective sample size of their number times the harmonic mean of theirs.
+    """
+    return all(run.values for run in runs) and sum(run.lacks for run in runs) <= len(runs)
+
+
 def _of(target: Target, runs: Sequence[MeasuredPoint]) -> tuple[NDArray[np.float64], list[Clusters]]:
     """A target's value in each run, and the requests that miss it, where it is of single requests."""
     values = np.array([run.values[target.metric] for run in runs])
@@ -188,7 +194,7 @@ def _found(target: Target, runs: Sequence[MeasuredPoint]) -> str:
 
 
 def _too_short(runs: Sequence[MeasuredPoint]) -> str:
-    lacking = [run for run in runs if not run.values]
+    lacking = [run for run in runs if not run.values or run.lacks > 1]
     counts = f"{len(lacking)} of {len(runs)} runs of {runs[0].requests:,} requests"
     answers = {run.answer for run in runs}
     if {STEADY, OVERLOADED} <= answers or {TOO_SHORT, OVERLOADED} <= answers:

@@ -21,6 +21,7 @@ from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import Window
 from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY, TOO_SHORT
+from llmsim.statistics.steady import LEAST_INDEPENDENT, MOST_TIMES_AS_LONG
 from llmsim.statistics.shares import Clusters
 from llmsim.studies.plan.targets import STAGES, Target, missed_at_other_bounds, missed_by, value
 from llmsim.studies.sensitivity import nearly_full
@@ -29,6 +30,8 @@ from llmsim.studies.sensitivity import nearly_full
 PAID_USD_PER_HOUR = "autoscaling.usd_per_hour"  #: of instances that come and go
 #: share of the busy time in which a tenth of the seats or less is free
 NEARLY_FULL = "seats_nearly_full"
+#: a run that should be no more than so many times as long counts beside longer ones
+NEARLY = 2.0
 ALWAYS_MEASURED = ("output_tokens_per_s", "tpot_s.p50", "ttft_s.p50", "ttft_s.p99")
 
 
@@ -40,15 +43,16 @@ class MeasuredPoint:
     requests: int
     answer: str  #: of its verdict
     reason: str
-    values: Mapping[str, float]  #: metric -> number; empty unless steady
+    values: Mapping[str, float]  #: metric -> number; empty unless steady, or nearly long enough to tell
     evidence: Mapping[str, float | int | None]
     missed: Mapping[str, Clusters] = field(default_factory=dict)  #: by the target, in words: requests that miss it
     moved: Mapping[str, MovedBounds] = field(default_factory=dict)  #: likewise, if its bounds were others
+    lacks: float = 1.0  #: so many times as long it should be to tell alone; below 1 where it is longer than that
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, which has no infinity, as `from_dict` reads them."""
         return {
-            **{name: getattr(self, name) for name in ("seed", "requests", "answer", "reason")},
+            **{name: getattr(self, name) for name in ("seed", "requests", "answer", "reason", "lacks")},
             "values": {name: None if math.isinf(value) else value for name, value in self.values.items()},
             "missed": {name: list(astuple(clusters)) for name, clusters in self.missed.items()},
             "moved": {name: bounds.to_dict() for name, bounds in self.moved.items()},
@@ -62,7 +66,8 @@ class MeasuredPoint:
         missed = {name: Clusters(*counts) for name, counts in kept["missed"].items()}
         moved = {name: MovedBounds.from_dict(bounds) for name, bounds in kept["moved"].items()}
         verdict, reason, evidence = kept["answer"], kept["reason"], kept["evidence"]
-        return cls(kept["seed"], kept["requests"], verdict, reason, values, evidence, missed, moved)
+        lacks = float(kept["lacks"])
+        return cls(kept["seed"], kept["requests"], verdict, reason, values, evidence, missed, moved, lacks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def measure(
     late: bool = False,
     altered: Altered = AS_IT_IS,
 ) -> MeasuredPoint:
-    """Run a scenario; a steady run is scored without its warm-up and without the requests that see it drain.
+    """Run a scenario; it is scored without its warm-up and without the requests that see it drain, if long enough.
 
     A `finite` one, a trace or days, is scored whole, unless its queue grows all the time; one that is judged `late` by
     its later half, likewise.
@@ -104,8 +109,9 @@ def measure(
     )
     verdict = result.score.section(RunVerdict)
     count = len(result.record.requests["arrival_s"])
-    point = MeasuredPoint(scenario.seed, count, verdict.answer, verdict.reason, {}, verdict.evidence)
-    if verdict.answer != STEADY and not ((finite or late) and verdict.answer == TOO_SHORT):
+    lacks = 1.0 if finite or late else lacking(verdict.answer, verdict.evidence)
+    point = MeasuredPoint(scenario.seed, count, verdict.answer, verdict.reason, {}, verdict.evidence, lacks=lacks)
+    if verdict.answer not in (STEADY, TOO_SHORT) or lacks > NEARLY:
         return point
     window = experiment.make_window(scenario)
     if late and window == Window():
@@ -129,6 +135,13 @@ def measure(
     others = {str(target): missed_at_other_bounds(target, asked, kept) for target in targets}
     moved = {name: bounds for name, bounds in others.items() if bounds is not None}
     return replace(point, values=values, missed=missed, moved=moved)
+
+
+def lacking(answer: str, evidence: Mapping[str, Any]) -> float:
+    """So many times as long a run should be to speak of a steady state; below 1 for one that is longer than that."""
+    if answer != STEADY:
+        return float(evidence.get("times_as_long", MOST_TIMES_AS_LONG))
+    return min(1.0, LEAST_INDEPENDENT / float(evidence["independent_batches"]))
 
 
 def steady_window(scenario: Scenario, result: experiment.Result, evidence: Mapping[str, Any]) -> Window:
