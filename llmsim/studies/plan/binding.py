@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim import experiment
+from llmsim.cluster import InstanceSpec
 from llmsim.experiment.own_files import OwnFiles
 from llmsim.latency.contract import LatencyModel
 from llmsim.latency.host import Host
@@ -34,6 +35,7 @@ class Binding:
     memory_full: float  #: with more than 95 % of KV blocks in use
     seats_full: float  #: with as many running as the scheduler allows
     preempted: float  #: share of requests
+    pool: str = ""  #: of several, the one that binds
 
     @property
     def name(self) -> str:
@@ -46,8 +48,9 @@ class Binding:
         return max(shares, key=lambda name: shares[name])
 
     def __str__(self) -> str:
-        percent = {key: f"{100 * share:.0f} %" for key, share in asdict(self).items()}
-        times = f"prefill takes {percent['prefill']} of the time, decoding {percent['decode']}, "
+        percent = {key: f"{100 * share:.0f} %" for key, share in asdict(self).items() if key != "pool"}
+        times = f"pool {self.pool}: " if self.pool else ""
+        times += f"prefill takes {percent['prefill']} of the time, decoding {percent['decode']}, "
         times += f"the host {percent['host']}"
         full = f"KV memory is full {percent['memory_full']} of it, max_num_seqs {percent['seats_full']}"
         name = "max_num_seqs" if self.name == "seats" else self.name
@@ -65,39 +68,65 @@ class Binding:
 
 def what_binds(scenario: Scenario, files: OwnFiles) -> Binding:
     """Run a scenario, with the classes of `files`, and see what it has least of."""
-    result = experiment.run(scenario, **files.load())
-    instance = instances_of(scenario, files)[0]
-    return binding_of(result.record, instance.latency, instance.num_gpu_blocks, instance.scheduler.most_running)
+    return binding_of(experiment.run(scenario, **files.load()).record, instances_of(scenario, files))
 
 
-def binding_of(
-    record: Record, latency: LatencyModel, num_gpu_blocks: int, seats: int | None, *, until_s: float | None = None
-) -> Binding:
-    """See what a run had least of, from its steps until the last arrival, or a given time.
+def binding_of(record: Record, instances: Sequence[InstanceSpec], *, until_s: float | None = None) -> Binding:
+    """See what a run had least of, from its steps until the last arrival, or a given time: the pool that binds.
 
-    `seats` is the most that its scheduler lets run.
+    That is one that lacks memory or seats, such as decode keeps prompts from leaving; else the one that computes
+    prompts if it is busy often: instances that decode are busy with however little.
     """
     came_s = np.fmax(
         record.requests["arrival_s"], record.requests.get("sent_s", record.requests["arrival_s"])
     )  # of a closed loop, the sending
     keep = record.steps["start_s"] <= (came_s.max() if until_s is None else until_s)
     steps = {name: column[keep] for name, column in record.steps.items()}
+    pools = list(dict.fromkeys(each.pool for each in instances))
+    preempted = float(np.mean(record.requests["preemptions"] > 0))
+    found = [_of_pool(steps, instances, pool, preempted, named=len(pools) > 1) for pool in pools]
+    full = [one for one in found if one.binding.name in ("memory", "seats")]
+    if full:
+        return max(full, key=lambda one: (one.role != "prefill", one.busy_s)).binding
+    at_prompts = [one for one in found if one.role == "prefill" and one.busy_s >= OFTEN_SHARE * _length_s(steps)]
+    return max(at_prompts or found, key=lambda one: one.busy_s).binding
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    role: str
+    busy_s: float  #: of each instance
+    binding: Binding
+
+
+def _of_pool(
+    steps: dict[str, NDArray[Any]], instances: Sequence[InstanceSpec], pool: str, preempted: float, *, named: bool
+) -> _Pool:
+    members = [i for i, each in enumerate(instances) if each.pool == pool]
+    own, one = np.isin(steps["instance"], members), instances[members[0]]
+    steps = {name: column[own] for name, column in steps.items()}
     took_s = steps["end_s"] - steps["start_s"]
     busy_s = max(float(took_s.sum()), 1e-300)
-    host_s = _host_s(steps, latency)
-    prefill_s = _prefill_s(steps, took_s, latency)
+    host_s, prefill_s = _host_s(steps, one.latency), _prefill_s(steps, took_s, one.latency)
+    seats = one.scheduler.most_running
 
     def share(of_time: NDArray[np.bool_]) -> float:
         return float(took_s[of_time].sum()) / busy_s
 
-    return Binding(
+    binding = Binding(
         prefill=prefill_s / busy_s,
         decode=max(0.0, busy_s - prefill_s - host_s) / busy_s,
         host=host_s / busy_s,
-        memory_full=share(steps["kv_blocks_used"] > FULL_SHARE * num_gpu_blocks),
+        memory_full=share(steps["kv_blocks_used"] > FULL_SHARE * one.num_gpu_blocks),
         seats_full=0.0 if seats is None else share(steps["running"] >= seats),
-        preempted=float(np.mean(record.requests["preemptions"] > 0)),
+        preempted=preempted,
+        pool=pool if named else "",
     )
+    return _Pool(one.role, busy_s / len(members), binding)
+
+
+def _length_s(steps: dict[str, NDArray[Any]]) -> float:
+    return float(steps["end_s"].max(initial=0.0) - steps["start_s"].min(initial=0.0))
 
 
 def _prefill_s(steps: dict[str, NDArray[Any]], took_s: NDArray[np.float64], latency: LatencyModel) -> float:

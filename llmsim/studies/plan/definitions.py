@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from llmsim import experiment
 from llmsim.errors import InputError, nearest
@@ -12,8 +11,8 @@ from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.sections.other_forms import CAPACITY_SHARE
 from llmsim.metrics.slo import Slo
 from llmsim.scenario import Scenario
-from llmsim.scenario.workload import CLOSED, ArrivalsTable
 from llmsim.studies.plan.targets import STAGES
+from llmsim.studies.plan.unloaded import one_at_a_time
 
 #: requests of the run, one at a time, that says how fast an unloaded server is
 UNLOADED_REQUESTS = 200
@@ -101,10 +100,7 @@ def definition(name: str) -> Definition:
 
 def unloaded(scenario: Scenario) -> Latencies:
     """Latencies of a server with one request at a time."""
-    workload: Any = scenario.workload
-    alone = workload.model_copy(
-        update={"arrivals": ArrivalsTable.of(CLOSED, concurrency=1), "requests": UNLOADED_REQUESTS}
-    )
-    if getattr(workload, "classes_arrive", False) or "requests" not in type(workload).model_fields:
+    alone = one_at_a_time(scenario, UNLOADED_REQUESTS)
+    if alone is None:
         raise InputError(f"{scenario.where('workload')}--as mooncake needs drawn requests to send one at a time")
-    return experiment.run(scenario.model_copy(update={"workload": alone})).score.section(Latencies)
+    return experiment.run(alone).score.section(Latencies)

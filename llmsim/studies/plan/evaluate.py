@@ -18,10 +18,12 @@ from llmsim.studies.plan.targets import Target
 #: runs of a cluster at a load, at the least
 FEWEST = 2
 CARRIES, FAILS, UNDECIDED = "carries", "fails", "undecided"
+#: of one run, which answers for itself alone
+LIKELY, UNLIKELY = "likely", "unlikely"
 #: runs that cannot tell are followed by runs so many times longer
 LENGTH_FACTOR = 4.0
 #: runs that are too short by runs that have what these lack, and a share more; so many times longer at least, at most
-SPARE, LEAST_FACTOR, MOST_FACTOR = 1.15, 1.5, 8.0
+SPARE, LEAST_FACTOR, MOST_FACTOR = 1.15, 1.25, 8.0
 #: half the seeds are enough where they leave this share of the doubt that is asked for
 CLEAR = 0.1
 
@@ -39,29 +41,32 @@ class Rules:
     first_requests: int  #: of the first run
     most_requests: int  #: of the longest run
     given: bool = False  #: the requests are those of a trace: one run says all there is to say of them
-    #: requests of all runs together, beyond the fewest seeds of a length: a search for the largest load comes as near the
-    #: edge as is asked, where no number of them may tell; None: as many as there are seeds for
+    #: requests that all seeds of one length may have, beyond the fewest seeds: a search for the largest load comes as
+    #: near the edge as is asked, where no number of them may tell; None: as many as there are seeds for
     budget: int | None = None
 
-    def longer(self, runs: Sequence[MeasuredPoint], requests: int, spent: int = 0) -> int | None:
+    def longer(self, runs: Sequence[MeasuredPoint], requests: int) -> int | None:
         """Requests of the runs that follow those that cannot tell, by what these lack; None: no longer ones follow.
 
-        Runs of so many requests were `spent` so far; what was too short for any number is made longer in any case.
+        Within the budget runs that were long enough are followed by such as have twice as many requests in all.
         """
         if requests >= self.most_requests:
             return None
-        lacks = [run.lacks for run in runs if run.answer == TOO_SHORT and run.lacks > 1]
-        factor = min(MOST_FACTOR, max(LEAST_FACTOR, SPARE * max(lacks))) if lacks else LENGTH_FACTOR
-        longer = min(self.most_requests, round(requests * factor))
-        too_much = self.budget is not None and any(run.values for run in runs) and spent + longer > self.budget
-        return None if too_much else longer
+        if long_enough(runs):
+            factor = LENGTH_FACTOR
+            if self.budget is not None and 2 * len(runs) * requests > self.budget:
+                return None
+        else:
+            lacks = float(np.mean([run.lacks for run in runs]))
+            factor = min(MOST_FACTOR, max(LEAST_FACTOR, SPARE * lacks)) if lacks > 1 else LENGTH_FACTOR
+        return min(self.most_requests, round(requests * factor))
 
-    def seeds(self, requests: int, spent: int = 0) -> Iterator[int]:
+    def seeds(self, requests: int) -> Iterator[int]:
         """Runs after which the targets are judged: half of the fewest, the fewest, then twice as many each time."""
         if (half := self.least_seeds // 2) >= FEWEST:
             yield half
         seeds = self.least_seeds
-        while seeds < self.most_seeds and (self.budget is None or spent + 2 * seeds * requests <= self.budget):
+        while seeds < self.most_seeds and (self.budget is None or 2 * seeds * requests <= self.budget):
             yield seeds
             seeds *= 2
         yield min(seeds, self.most_seeds)
@@ -73,11 +78,12 @@ class Evaluation:
 
     instances: int
     amount: float  #: requests per second, or users
-    answer: str  #: `CARRIES`, `FAILS` or `UNDECIDED`
+    answer: str  #: `CARRIES`, `FAILS` or `UNDECIDED`; `LIKELY` or `UNLIKELY` by one run
     probability: float | None  #: that all targets are kept; None where the runs cannot tell
     reason: str
     runs: tuple[MeasuredPoint, ...]
     crowded: bool = False  #: told by what one instance finishes that never lacks work, without a run of its own
+    unloaded: bool = False  #: told by requests that come one at a time: no number of instances keeps the targets
 
     @property
     def outcome(self) -> str:
@@ -114,15 +120,24 @@ class Evaluator:
     def __call__(self, instances: int, amount: float, experiment_of: ExperimentOf) -> Evaluation:
         """Answer; every length starts with one run, because overload and too short runs need no more."""
         requests: int | None = min(self.rules.first_requests, self.rules.most_requests)
-        spent = 0
         while requests is not None:
-            answer, probability, reason, runs = self._at_length(partial(experiment_of, requests), requests, spent)
-            spent += len(runs) * requests
-            requests = None if answer != UNDECIDED else self.rules.longer(runs, requests, spent)
+            answer, probability, reason, runs = self._at_length(partial(experiment_of, requests), requests)
+            requests = None if answer != UNDECIDED else self.rules.longer(runs, requests)
         return Evaluation(instances, amount, answer, probability, reason, tuple(runs))
 
+    def glance(self, instances: int, amount: float, experiment_of: ExperimentOf) -> Evaluation:
+        """Answer what one run shows, made longer until it shows something; how probable that is remains open."""
+        requests: int | None = min(self.rules.first_requests, self.rules.most_requests)
+        while requests is not None:
+            (run,) = self.measure([experiment_of(requests, self.first_seed)])
+            told = run.values or run.answer in (OVERLOADED, UNSERVED)
+            requests = None if told else self.rules.longer([run], requests)
+        kept = bool(run.values) and all(target.kept(run.values[target.metric]) for target in self.targets)
+        reason = self._in_words([run]) if run.values else f"{run.answer}: {run.reason}"
+        return Evaluation(instances, amount, LIKELY if kept else UNLIKELY, None, reason, (run,))
+
     def _at_length(
-        self, experiment_of: Callable[[int], Scenario], requests: int, spent: int
+        self, experiment_of: Callable[[int], Scenario], requests: int
     ) -> tuple[str, float | None, str, list[MeasuredPoint]]:
         runs: list[MeasuredPoint] = []
         self._add(runs, 1, experiment_of)
@@ -133,7 +148,7 @@ class Evaluator:
             if runs[-1].answer == runs[0].answer:
                 return FAILS, 0.0, f"{runs[0].answer}: {runs[0].reason}", runs
             return UNDECIDED, None, _too_short(runs), runs
-        for seeds in self.rules.seeds(requests, spent):
+        for seeds in self.rules.seeds(requests):
             self._add(runs, seeds, experiment_of)
             if not (self.rules.given or long_enough(runs)):
                 return UNDECIDED, None, _too_short(runs), runs

@@ -103,10 +103,7 @@ def _most(scenario: Scenario, record: Record, candidate: Candidate) -> Most | No
     rate_per_s = turn / float(took_s.mean())
     bounded = len(took_s) >= FEWEST_TURNS and _in_order(record) and not _shares_prefixes(scenario)
     least_s = float(took_s.mean()) - student_t(1 - CHANCE, len(took_s) - 1) * standard_error(took_s) if bounded else 0.0
-    instance = instances_of(scenario, candidate.files)[0]
-    binding = binding_of(
-        record, instance.latency, instance.num_gpu_blocks, instance.scheduler.most_running, until_s=until_s
-    )
+    binding = binding_of(record, instances_of(scenario, candidate.files), until_s=until_s)
     point = MeasuredPoint(scenario.seed, len(end_s), OVERLOADED, "", {}, {})
     return Most(rate_per_s, turn / least_s if least_s > 0 else math.inf, point, binding)
 

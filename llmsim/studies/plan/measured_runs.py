@@ -21,8 +21,8 @@ from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.metrics.window import Window
 from llmsim.scenario import Scenario
 from llmsim.statistics import STEADY, TOO_SHORT
-from llmsim.statistics.steady import LEAST_INDEPENDENT, MOST_TIMES_AS_LONG
 from llmsim.statistics.shares import Clusters
+from llmsim.statistics.steady import LEAST_INDEPENDENT, MOST_TIMES_AS_LONG
 from llmsim.studies.plan.targets import STAGES, Target, missed_at_other_bounds, missed_by, value
 from llmsim.studies.sensitivity import nearly_full
 

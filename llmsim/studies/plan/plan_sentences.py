@@ -58,6 +58,11 @@ def _neighbour(answer: Answer, neighbour: Evaluation) -> str:
 def _refusal(answer: Answer) -> str:
     tried = answer.neighbour
     assert tried is not None
+    if tried.unloaded:
+        hardware, load = answer.candidate.hardware, answer.candidate.load
+        if answer.find == "load":
+            return f"{hardware} carries no load, however small: {tried.reason}"
+        return f"no number of {hardware} carries {load.text(load.amount)}: {tried.reason}"
     cluster = f"{_cluster(answer, tried)} ({answer.candidate.scheduler})"
     if tried.answer == FAILS:
         known = "" if tried.reason.startswith("overloaded") else f" with P {probability_words(tried.probability)}"

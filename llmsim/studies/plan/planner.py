@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +16,7 @@ from llmsim.studies.kept_runs import KeptRuns
 from llmsim.studies.plan.binding import what_binds
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.certainty import ModelCertainty, model_certainty
-from llmsim.studies.plan.evaluate import CARRIES, FAILS, Evaluation, Evaluator, Rules
+from llmsim.studies.plan.evaluate import CARRIES, FAILS, LIKELY, UNLIKELY, Evaluation, Evaluator, Rules
 from llmsim.studies.plan.guess import Most, most_per_instance, too_few
 from llmsim.studies.plan.loads import load_of, phase_rates, steady_at
 from llmsim.studies.plan.measured_runs import AS_IT_IS, Altered, MeasuredPoint, measure
@@ -25,6 +25,7 @@ from llmsim.studies.plan.plan_question import Question
 from llmsim.studies.plan.run_store import RunStore
 from llmsim.studies.plan.searches import Search, at_one_size, by_instances, by_load
 from llmsim.studies.plan.tornado import Tornado, tornado
+from llmsim.studies.plan.unloaded import never_kept
 
 #: (evaluations done, about how many there will be)
 Progress = Callable[[int, int], None]
@@ -64,13 +65,12 @@ class Planner:
 
     def plan(self) -> AnsweredPlan:
         """Answer for every candidate that may be the cheapest, then for the scenario's own rule, and for phases."""
-        answers: list[Answer] = []
-        for i, candidate in enumerate(self.question.candidates):
-            self.left = len(self.question.candidates) - i - 1
-            answer = self._answer(candidate, self._least_usd(answers))
-            if answer is not None:
-                answers.append(answer)
-        found = AnsweredPlan(self.question, tuple(answers), tuple(self.pruned))
+        candidates, answers = self.question.candidates, dict[int, Answer]()
+        for done, place in enumerate(sorted(range(len(candidates)), key=lambda i: self._least_usd(candidates[i]))):
+            self.left = len(candidates) - done - 1
+            if self._may_be_cheapest(candidates[place], answers.values()):
+                answers[place] = self._answer(candidates[place])
+        found = AnsweredPlan(self.question, tuple(answers[i] for i in sorted(answers)), tuple(self.pruned))
         phases = tuple(self._phases(found.best))
         return replace(
             found,
@@ -80,9 +80,36 @@ class Planner:
             tornado=self._tornado(found.best),
         )
 
-    def _least_usd(self, answers: Sequence[Answer]) -> float:
-        costs = [answer.usd_per_hour(answer.carries) for answer in answers if answer.carries]
-        return min(costs, default=math.inf) if self.question.table.find == "instances" else math.inf
+    def _least_usd(self, candidate: Candidate) -> float:
+        """Cost of an instance, or unit, for an hour by the requests that it finishes; 0 where that is not known.
+
+        The cheapest by that is answered first: most others are dearer than its answer at their best.
+        """
+        if len(self.question.candidates) == 1:
+            return 0.0
+        most = self._most(candidate)
+        return 0.0 if most is None else candidate.usd_per_hour(1) / most.rate_per_s
+
+    def _may_be_cheapest(self, candidate: Candidate, answers: Iterable[Answer]) -> bool:
+        """Whether it may cost less than all others that carry; why not is noted."""
+        most, load = self._most(candidate), self.question.load
+        if most is None:
+            return True
+        found = [(answer, answer.carries) for answer in answers if answer.carries]
+        words = f"{candidate.hardware}, {candidate.scheduler}"
+        if self.question.table.find == "instances":
+            needed = max(too_few(load.amount, most.rate_per_s) + 1, math.ceil(load.amount / most.upper_per_s))
+            usd = candidate.usd_per_hour(needed)
+            dearer = any(usd > answer.usd_per_hour(one) for answer, one in found)
+            words += f": at least {needed}, for {usd:,.2f} USD/h"
+        else:
+            size = size_of(candidate)
+            usd = candidate.usd_per_hour(size) / (size * most.upper_per_s)
+            dearer = any(usd > answer.usd_per_hour(one) / one.amount for answer, one in found)
+            words += f": {load.text(float(f'{size * most.upper_per_s:.3g}'))} at most, however long requests wait"
+        if dearer:
+            self.pruned.append(f"{words} ({most.binding.name} binds): dearer than the cheapest found")
+        return not dearer
 
     def _rules(self) -> Rules:
         question, table = self.question, self.question.table
@@ -90,9 +117,9 @@ class Planner:
         most = first * UNTIL_LONGER if question.scenario.until_s is not None else table.most_requests
         if question.load.given:
             return Rules(table.confidence, 1, 1, first, first, given=True)
-        return Rules(
-            table.confidence, table.least_seeds, table.most_seeds, first, first if question.load.whole else most
-        )
+        most = first if question.load.whole else most
+        budget = most if table.find == "load" and not question.load.whole else None
+        return Rules(table.confidence, table.least_seeds, table.most_seeds, first, most, budget=budget)
 
     def _evaluator(self, rules: Rules, altered: Altered = AS_IT_IS, *, late: bool = False) -> Evaluator:
         question = self.question
@@ -130,34 +157,33 @@ class Planner:
         if self.progress is not None:
             self.progress(self.done, max(self.done + 1, EXPECTED_EVALUATIONS) + EXPECTED_EVALUATIONS * self.left)
 
-    def _answer(self, candidate: Candidate, least_usd: float) -> Answer | None:
-        """Answer for a candidate; None for one that would cost more than another that carries."""
-        table, load = self.question.table, self.question.load
-        most = self._most(candidate)
+    def _answer(self, candidate: Candidate) -> Answer:
+        """Answer for a candidate."""
+        table, most = self.question.table, self._most(candidate)
+        never = never_kept(candidate, self.question.targets, table.confidence)
+        if never is not None:
+            return Answer(table.find, candidate, None, never[0], never[:1], never[1])
         if table.find == "load":
-            size = 1 if candidate.scenario.pool else candidate.scenario.cluster.instances
+            size = size_of(candidate)
             return self._searched(candidate, by_load(self.question, size, most), size)
-        if most is not None and (needed := too_few(load.amount, most.rate_per_s) + 1) > 1:
-            usd = candidate.usd_per_hour(needed)
-            if usd > least_usd:
-                words = f"{candidate.hardware}, {candidate.scheduler}"
-                self.pruned.append(f"{words}: at least {needed}, for {usd:,.2f} USD/h, more than the cheapest found")
-                return None
         return self._searched(candidate, by_instances(self.question, candidate, most), None, more=table.more_sizes)
 
     def _searched(self, candidate: Candidate, search: Search, size: int | None, *, more: int = 0) -> Answer:
         """Search for a size at the load asked for, and look at `more` beyond it; or with a size for a load."""
         found: dict[float, Evaluation] = {}
-        asked = self.question.load.amount
+        asked, rules = self.question.load.amount, self._rules()
 
-        def holds(x: float) -> bool:
-            found[x] = self._evaluation(candidate, *((int(x), asked) if size is None else (size, x)))
+        def holds(x: float, glance: bool = False) -> bool:
+            at = (int(x), asked) if size is None else (size, x)
+            easier = (one for y, one in found.items() if (y >= x if size is None else y <= x))
+            from_there = replace(rules, first_requests=self._first_requests(rules, easier))
+            found[x] = self._evaluation(candidate, *at, from_there, glance=glance)
             self._evaluated()
-            return found[x].answer == CARRIES
+            return found[x].answer in (CARRIES, LIKELY)
 
-        good, bad = search(holds)
+        good, bad = search(partial(holds, glance=not self.question.load.whole), holds)
         for further in range(int(good or 0) + 1, min(int(good or 0) + more, self.question.table.most_instances) + 1):
-            if good is not None and further not in found:
+            if good is not None and (further not in found or found[further].answer in (LIKELY, UNLIKELY)):
                 holds(float(further))
         carries, neighbour = (found[x] if x is not None else None for x in (good, bad))
         all_found = tuple(found[x] for x in sorted(found))
@@ -165,13 +191,21 @@ class Planner:
             Answer(self.question.table.find, candidate, carries, neighbour, all_found, None), candidate
         )
 
-    def _evaluation(self, candidate: Candidate, instances: int, amount: float) -> Evaluation:
-        """Whether so many carry so much; what they cannot even finish needs no run of its own."""
+    def _first_requests(self, rules: Rules, easier: Iterable[Evaluation]) -> int:
+        """Requests of the first run: no fewer than the fewest that told anything of what is easier to carry."""
+        told = [one.runs[0].requests for one in easier if one.runs[0].values]
+        return rules.first_requests if self.question.load.finite else max(rules.first_requests, min(told, default=0))
+
+    def _evaluation(
+        self, candidate: Candidate, instances: int, amount: float, rules: Rules, *, glance: bool
+    ) -> Evaluation:
+        """Whether so many carry so much, or likely do; what they cannot even finish needs no run of its own."""
         most = None if candidate.scenario.autoscaling else self._most(candidate)
         if most is not None and most.overloads(instances, amount):
             shown = most.evidence(instances, amount)
             return Evaluation(instances, amount, FAILS, 0.0, f"{shown.answer}: {shown.reason}", (shown,), crowded=True)
-        return self._evaluator(self._rules())(
+        evaluator = self._evaluator(rules)
+        return (evaluator.glance if glance else evaluator)(
             instances,
             amount,
             lambda requests, seed: candidate.at(instances=instances, amount=amount, requests=requests, seed=seed),
@@ -247,6 +281,11 @@ class Planner:
         if key not in self.most:
             self.most[key] = most_per_instance(candidate, output_factor)
         return self.most[key]
+
+
+def size_of(candidate: Candidate) -> int:
+    """Instances, or units of pools, whose largest load is asked for."""
+    return 1 if candidate.scenario.pool else candidate.scenario.cluster.instances
 
 
 def step_times_of(answer: Answer) -> Kind | None:

@@ -17,10 +17,14 @@ from llmsim.studies.plan.search import boundary
 #: a four-hundredth, where servers are idle, and an unloaded one that misses its targets misses them at any load
 RATE_STEP, RATE_STEPS, STEPS_DOWN = 1.1, 8, 6
 #: share of what instances can do at most at which the largest load is looked for first
-STARTS = 0.85
+STARTS = 0.9
 
-#: asks whether one size or load after the other holds; returns neighbours (holds there, does not)
-Search = Callable[[Callable[[float], bool]], tuple[float | None, float | None]]
+#: whether a size or load holds
+Holds = Callable[[float], bool]
+#: neighbours (holds there, does not), None where the line ends first
+Neighbours = tuple[float | None, float | None]
+#: looks for them with what is likely to hold, by one run of each, and from there with what surely does
+Search = Callable[[Holds, Holds], Neighbours]
 
 
 def by_instances(question: Question, candidate: Candidate, most: Most | None) -> Search:
@@ -30,10 +34,21 @@ def by_instances(question: Question, candidate: Candidate, most: Most | None) ->
     if most is not None:
         start = likely_instances(question.load.amount, most.rate_per_s)
         least = max(1, min(too_few(question.load.amount, most.rate_per_s), start))
+
+    def search(likely: Holds, holds: Holds) -> Neighbours:
+        good, bad = _along_sizes(likely, float(min(start, largest)), least, largest)
+        begin = good or bad
+        assert begin is not None
+        return _along_sizes(holds, begin, least, largest)
+
+    return search
+
+
+def _along_sizes(holds: Holds, start: float, least: int, largest: int) -> Neighbours:
     steps = _Steps()
-    return partial(
-        boundary,
-        start=float(min(start, largest)),
+    return boundary(
+        holds,
+        start,
         easier=lambda n: min(n + steps.next(), largest) if n < largest else None,
         harder=lambda n: max(n - steps.next(), least) if n > least else None,
         between=lambda good, bad: float((good + bad) // 2) if good - bad > 1 else None,
@@ -54,7 +69,7 @@ class _Steps:
 def at_one_size(instances: int) -> Search:
     """One size alone: those that a rule of autoscaling begins with."""
 
-    def search(holds: Callable[[float], bool]) -> tuple[float | None, float | None]:
+    def search(likely: Holds, holds: Holds) -> Neighbours:
         return (float(instances), None) if holds(float(instances)) else (None, float(instances))
 
     return search
@@ -62,16 +77,31 @@ def at_one_size(instances: int) -> Search:
 
 def by_load(question: Question, size: int, most: Most | None) -> Search:
     """The largest load of so many instances: from what one can do at most, if that is known."""
-    load = question.load
+    load, near = question.load, 1 + question.table.resolution
     start = load.amount if most is None else rounded(STARTS * size * most.rate_per_s)
-    return along_loads(start, users=load.key == USERS, near=1 + question.table.resolution)
+
+    def search(likely: Holds, holds: Holds) -> Neighbours:
+        good, bad = along_loads(start, users=load.key == USERS, near=near)(likely)
+        if good is None:
+            assert bad is not None
+            return (bad, None) if holds(bad) else (None, bad)
+        return along_loads(good, users=load.key == USERS, near=near, step=near, above=bad)(holds)
+
+    return search
 
 
-def along_loads(start: float, *, users: bool, near: float, step: float = RATE_STEP) -> Search:
-    """The largest load, up to the factor `near`: bracketed in growing steps, then bisected; of users, whole ones."""
+def along_loads(
+    start: float, *, users: bool, near: float, step: float = RATE_STEP, above: float | None = None
+) -> Callable[[Holds], Neighbours]:
+    """The largest load, up to the factor `near`: bracketed in growing steps, then bisected; of users, whole ones.
+
+    `above` is the first that is looked at above `start`.
+    """
     steps = _Steps()
 
     def further(amount: float, sign: int) -> float | None:
+        if sign > 0 and amount == start and above is not None:
+            return above
         if steps.size >= 2 ** (RATE_STEPS if sign > 0 else STEPS_DOWN):
             return None
         factor = step ** (sign * steps.next())

@@ -329,7 +329,7 @@ def test_settings_are_varied_and_candidates_that_cannot_be_the_cheapest_are_left
 
     assert names == [f"chunked_prefill (max_num_seqs 1), cluster.block_size {size}" for size in (16, 32)]
     assert len(found["left_out"]) == 2
-    assert all("h200-sxm" in words and "more than the cheapest found" in words for words in found["left_out"])
+    assert all("h200-sxm" in words and "dearer than the cheapest found" in words for words in found["left_out"])
 
 
 def test_a_days_load_is_planned_by_whole_days_and_by_phase(file, capsys):

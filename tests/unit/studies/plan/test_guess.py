@@ -73,3 +73,24 @@ def test_users_who_wait_for_their_answers_are_no_crowd() -> None:
 def test_one_instance_tells_nothing_of_several_that_are_split_by_length() -> None:
     """Static batches of short requests alone last as long as these: two such instances carry more than two of all."""
     assert most("router.name='length_split'") is None
+
+
+@pytest.mark.parametrize(("split", "pool"), [("1P3D", "prefill"), ("3P1D", "decode")])
+def test_of_pools_the_one_that_is_too_small_binds(split: str, pool: str) -> None:
+    """Steps of 10 ms, 0.1 ms more a prompt token: 4 prompts take 410 ms; decode's 4 seats carry 4 / 0.99 s a second."""
+    prefill, decode = split[0], split[2]
+    scenario = load_scenario(
+        "disaggregated",
+        [
+            "cluster.latency={name='constant', step_s=0.01, prefill_token_s=0.0001}",
+            "workload.lengths={source='fixed', prompt_tokens=1000, output_tokens=100}",
+            f"pool.0.instances={prefill}", f"pool.1.instances={decode}", "scheduler.max_num_seqs=4",
+            "workload.requests=300",
+        ],
+    )  # fmt: skip
+    found = most_per_instance(Candidate(scenario, 1.0, load=load_of(scenario)))
+
+    assert found is not None
+    assert found.binding.pool == pool
+    assert found.rate_per_s == pytest.approx(4 / 0.41 if pool == "prefill" else 4 / 0.99, rel=0.03)
+    assert f"pool {pool}: prefill takes" in str(found.binding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsim import experiment
+from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError
 from llmsim.experiment.run_scenario import asked_requests
 from llmsim.latency.hardware import gpu_file
@@ -29,6 +31,7 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.statistics.shares import Clusters
 from llmsim.studies.plan import CARRIES, FAILS, UNDECIDED, Answer, Candidate, Evaluation, Evaluator, Rules, boundary
 from llmsim.studies.plan.binding import binding_of
+from llmsim.studies.plan.evaluate import long_enough
 from llmsim.studies.plan.measured_runs import MeasuredPoint, measure
 from llmsim.studies.plan.plan_question import read_plan
 from llmsim.studies.plan.plan_rows import CandidateRow, EvaluationRow, LoadRow
@@ -141,23 +144,32 @@ def test_half_the_seeds_are_not_enough_where_they_leave_more_than_a_tenth_of_the
 
 
 def test_a_budget_ends_what_more_seeds_and_longer_runs_could_not_tell():
-    """16 runs of 1,000 are within 20,000 requests; of 4,000 four are, the fewest, and after them nothing is."""
+    """16 runs of 1,000 are within 20,000 requests; twice as many in all are not, of whatever length."""
     rules = Rules(0.95, 4, 16, first_requests=1000, most_requests=20_000, budget=20_000)
     found, asked = evaluated(lambda n, s: "steady", lambda seed: 0.99, rules=rules)
 
     assert found.answer == UNDECIDED
-    assert {n: sum(1 for m, _ in asked if m == n) for n, _ in asked} == {1000: 16, 4000: 5}
+    assert {n: sum(1 for m, _ in asked if m == n) for n, _ in asked} == {1000: 16}
+
+
+def test_runs_are_long_enough_together():
+    """Lengths that ten runs lack and have to spare: what counts is the harmonic mean of their sample sizes."""
+    spare = [MeasuredPoint(i, 1000, "steady", "", {"a": 1.0}, {}, lacks=0.8) for i in range(9)]
+
+    assert long_enough([*spare, replace(spare[0], answer="too short", lacks=1.9)])
+    assert not long_enough([*spare[:2], replace(spare[0], answer="too short", lacks=1.9)])
+    assert not long_enough([*spare, replace(spare[0], answer="too short", lacks=3.0, values={})])
 
 
 @pytest.mark.parametrize(
     ("times", "requests"),
-    [(1.0, 1_500), (3.0, 3_450), (50.0, 8_000), (None, 4_000)],
+    [(1.05, 1_250), (3.0, 3_450), (50.0, 8_000)],
 )
 def test_runs_that_are_too_short_say_how_long_the_next_ones_are(times, requests):
-    short = MeasuredPoint(0, 1_000, "too short", "why", {}, {"times_as_long": times})
+    short = MeasuredPoint(0, 1_000, "too short", "why", {}, {}, lacks=times)
 
     assert RULES.longer([short], 1_000) == requests
-    assert RULES.longer([short], 15_000) == 20_000, "no longer than the longest"
+    assert RULES.longer([short], 17_000) == 20_000, "no longer than the longest"
     assert RULES.longer([short], 20_000) is None
 
 
@@ -344,7 +356,8 @@ def test_what_binds_by_hand():
     latency = Host(Constant(step_s=0.008, prefill_token_s=0.001), step_s=0.002)
     requests = workload(*[(0.0, 10, 50)] * 4, (9.0, 10, 2))
     record = serve(requests, ChunkedPrefill(max_num_seqs=2), latency=latency, num_gpu_blocks=100)
-    busy = binding_of(record, latency, num_gpu_blocks=100, seats=2)
+    scheduler = ChunkedPrefill(max_num_seqs=2)
+    busy = binding_of(record, [InstanceSpec(scheduler, latency, 100, 1000)])
 
     assert busy.prefill + busy.decode + busy.host == pytest.approx(1.0)
     # two rounds: a step with two prompts (30 ms), then 49 of 10 ms; at last a step with one prompt (20 ms)
@@ -354,7 +367,7 @@ def test_what_binds_by_hand():
     assert busy.seats_full > 0.95
     assert busy.name == "seats"
     assert str(busy).startswith("max_num_seqs (prefill takes 8 % of the time, decoding 74 %")
-    assert binding_of(record, latency, num_gpu_blocks=2, seats=2).name == "memory"
+    assert binding_of(record, [InstanceSpec(scheduler, latency, 2, 1000)]).name == "memory"
 
 
 def test_the_frontier_is_what_nothing_beats_in_both():
