@@ -282,12 +282,17 @@ class Places:
     overridden: Mapping[Keys, str]
 
     def __call__(self, keys: Keys) -> str:
-        """Return the start of a message about the value at `keys`, or about the closest table around it."""
-        for length in range(len(keys), 0, -1):
-            if keys[:length] in self.overridden:
-                return self.overridden[keys[:length]]
-            if keys[:length] in self.lines:
-                return f"{self.file}, line {self.lines[keys[:length]]}: "
+        """Return the start of a message about the value at `keys`, or about the closest table around it.
+
+        An override of a table takes the place of all that the file has in it.
+        """
+        around = [keys[:length] for length in range(len(keys), 0, -1)]
+        for known in around:
+            if known in self.overridden:
+                return self.overridden[known]
+        for known in around:
+            if known in self.lines:
+                return f"{self.file}, line {self.lines[known]}: "
         for longer, place in self.overridden.items():
             if keys and longer[: len(keys)] == keys:  # a table that only this value called into being
                 return place

@@ -128,8 +128,17 @@ def _one_rule(classes: tuple[RequestClass, ...]) -> tuple[RequestClass, ...]:
         if len(stages) != len(classes) or len(set(stages)) < len(stages) or "later" not in stages:
             raise ValueError('each class needs a stage of its own ("first", "later", "last"), and one of them "later"')
     elif len(weights) != len(classes) and not arrivals:
-        raise ValueError("each class needs a weight, or arrivals, or a stage, or each but the last max_prompt_tokens")
+        raise ValueError(_without_weight(classes))
     return classes
+
+
+def _without_weight(classes: tuple[RequestClass, ...]) -> str:
+    without = next(each.name for each in classes if each.weight is None)
+    others = next((f", and class '{each.name}' has one" for each in classes if each.weight is not None), "")
+    return (
+        f"class '{without}' has no weight{others}; each class needs a weight, or arrivals, or a stage, or each but the "
+        "last max_prompt_tokens"
+    )
 
 
 #: what a class may have of its own where its requests are drawn

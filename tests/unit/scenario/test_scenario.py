@@ -189,6 +189,10 @@ def test_a_wrong_value_is_told_with_file_line_and_key(file: Path, old: str, new:
         ),
         ("workload.rate_scale=2", "command line: workload.rate_scale: unknown key for synthetic workload"),
         ("workload.trace=no.csv", "command line: workload.trace: no such file: no.csv"),
+        (
+            'workload.arrivals={process="burst", rate_per_s=1}',
+            "command line: workload.arrivals.process: unknown arrival process 'burst'; did you mean 'bursts'?",
+        ),
     ],
 )
 def test_a_wrong_override_is_told_as_such(file: Path, override: str, says: str) -> None:

@@ -123,7 +123,7 @@ def test_classes_of_a_trace(tmp_path):
     ("given", "says"),
     [
         ('[{name = "a", weight = 1.0}, {name = "a", weight = 1.0}]', "two classes are called 'a'"),
-        ('[{name = "a", weight = 1.0}, {name = "b"}]', "each class needs a weight"),
+        ('[{name = "a", weight = 1.0}, {name = "b"}]', "class 'b' has no weight, and class 'a' has one; each class"),
         (
             '[{name = "a", weight = 1.0}, {name = "b", max_prompt_tokens = 5}]',
             "weight and max_prompt_tokens exclude each other",
