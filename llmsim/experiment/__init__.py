@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from llmsim.experiment.assemble import make_api, make_host, make_slo, make_user, make_window
 from llmsim.experiment.assembly import Assembly, assemble, check
 from llmsim.experiment.by_class import classes_of, prediction_of
+from llmsim.experiment.parts import make_api, make_host, make_slo, make_user, make_window
 from llmsim.experiment.requests import make_workload
 from llmsim.experiment.result_folder import (
     SCENARIO_FILE,

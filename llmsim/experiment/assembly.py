@@ -9,7 +9,9 @@ import numpy as np
 
 from llmsim import guests
 from llmsim.cluster import InstanceSpec, RunOptions, build_cluster, simulate
-from llmsim.experiment.assemble import (
+from llmsim.experiment.autoscaling import make_autoscaling
+from llmsim.experiment.instances import make_instances
+from llmsim.experiment.parts import (
     make_admission,
     make_api,
     make_patience,
@@ -18,8 +20,6 @@ from llmsim.experiment.assemble import (
     make_user,
     make_window,
 )
-from llmsim.experiment.autoscaling import make_autoscaling
-from llmsim.experiment.instances import make_instances
 from llmsim.experiment.quality import make_escalation, make_quality, quality_in_trace
 from llmsim.experiment.requests import make_workload
 from llmsim.experiment.routing import check_declining, make_disaggregation, make_reports, make_router

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmsim.cluster.autoscaling import Autoscaling
-from llmsim.experiment.assemble import blaming
+from llmsim.experiment.parts import blaming
 from llmsim.latency import hardware
 from llmsim.metrics.sections.paid_instances import PaidInstances
 from llmsim.record import Record

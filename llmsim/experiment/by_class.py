@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmsim.experiment.assemble import make_slo, make_user
+from llmsim.experiment.parts import make_slo, make_user
 from llmsim.metrics import ranges
 from llmsim.metrics.ranges import Bools
 from llmsim.metrics.scored import OfClass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmsim.experiment.assemble import make_model
+from llmsim.experiment.parts import make_model
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.hardware import Model, load_gpu
 from llmsim.latency.power import Power, step_work

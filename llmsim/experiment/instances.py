@@ -11,7 +11,7 @@ from llmsim import discovery
 from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError, nearest
-from llmsim.experiment.assemble import blaming, make_host, make_model, make_slo
+from llmsim.experiment.parts import blaming, make_host, make_model, make_slo
 from llmsim.experiment.ranks import check_ranks, of_all_ranks
 from llmsim.experiment.speculation import Drafts, make_speculation
 from llmsim.latency import hardware

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from llmsim.errors import InputError
-from llmsim.experiment.assemble import blaming, make_slo
+from llmsim.experiment.parts import blaming, make_slo
 from llmsim.scenario import (
     RequestClass,
     Scenario,

@@ -9,7 +9,7 @@ from llmsim.cluster import InstanceSpec
 from llmsim.cluster.fleet import Reports
 from llmsim.engine.exchange import Disaggregation, Link
 from llmsim.errors import InputError, nearest
-from llmsim.experiment.assemble import blaming, make_model
+from llmsim.experiment.parts import blaming, make_model
 from llmsim.metrics.sections.choices import ChosenRouter
 from llmsim.router import Router
 from llmsim.scenario import RouterChoice, Scenario

@@ -13,13 +13,13 @@ from llmsim import guests
 from llmsim.cluster.clients import DIRECT
 from llmsim.cluster.gateway import after_sender
 from llmsim.delivery import shifted, until_left
-from llmsim.experiment.assemble import make_api, make_delivery, make_model, make_slo, make_user, make_window
 from llmsim.experiment.assembly import Progress, assemble
 from llmsim.experiment.autoscaling import autoscaling_score
 from llmsim.experiment.by_class import agents_of, classes_of, prediction_of
 from llmsim.experiment.energy import energy_of
 from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.extrapolated import extrapolated
+from llmsim.experiment.parts import make_api, make_delivery, make_model, make_slo, make_user, make_window
 from llmsim.experiment.pools import pool_scores
 from llmsim.experiment.quality import quality_of
 from llmsim.experiment.routing import router_choice

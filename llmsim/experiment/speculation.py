@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llmsim.acceptance import PER_TOKEN
 from llmsim.engine.speculation.rule import MostGoodput, Speculation
 from llmsim.errors import InputError
-from llmsim.experiment.assemble import blaming
+from llmsim.experiment.parts import blaming
 from llmsim.latency import hardware
 from llmsim.latency.acceptances import acceptance_lengths
 from llmsim.latency.contract import LatencyModel, LatencySource

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmsim.cluster import InstanceSpec
-from llmsim.experiment.assemble import make_model
+from llmsim.experiment.parts import make_model
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.hardware import load_gpu
 from llmsim.latency.model import Model

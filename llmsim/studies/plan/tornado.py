@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from llmsim.experiment.assemble import make_host
+from llmsim.experiment.parts import make_host
 from llmsim.latency.residuals import RESIDUALS, Kind
 from llmsim.scenario import Scenario, SyntheticWorkload
 from llmsim.scenario.cluster import EngineHostTable, HostTable
