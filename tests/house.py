@@ -8,11 +8,14 @@ import statistics
 import sys
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from places import ROOT
 
+#: bases of tables that mirror a file: the keys of a scenario in TOML, of a score in JSON
+MIRRORS = {"Table", "Section", "Part", "OfRun", "OfRequests"}
+MOST_ATTRIBUTES = 15
 PERSONS = re.compile(r"\b(who|whom|whoever|nobody|somebody|everybody|anybody|everyone|someone|anyone)\b", re.IGNORECASE)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -38,6 +41,17 @@ def attributes(node: ast.ClassDef) -> int:
     return len(fields)
 
 
+def mirrors(node: ast.ClassDef) -> bool:
+    """Whether a class has the fields that a file format has."""
+    return any(isinstance(base, ast.Name) and base.id in MIRRORS for base in node.bases)
+
+
+def wide(classes: Iterable[ast.ClassDef]) -> str:
+    """The classes with more than 15 attributes, the widest first."""
+    sizes = sorted(((attributes(node), node.name) for node in classes), reverse=True)
+    return ", ".join(f"{name} {n}" for n, name in sizes if n > MOST_ATTRIBUTES) or "none"
+
+
 def lines(node: ast.AST) -> int:
     """How many lines a definition has."""
     return node.end_lineno - node.lineno + 1  # type: ignore[attr-defined]
@@ -49,7 +63,7 @@ def numbers(root: Path) -> dict[str, object]:
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
     nodes = [(file, node) for file, tree in trees.items() for node in ast.walk(tree)]
     functions = [(lines(node), f"{file.name}:{node.name}") for file, node in nodes if isinstance(node, Function)]
-    classes = [(attributes(node), node.name) for _, node in nodes if isinstance(node, ast.ClassDef)]
+    classes = [node for _, node in nodes if isinstance(node, ast.ClassDef)]
     lengths = [(len(file.read_text(encoding="utf-8").splitlines()), file) for file in files]
     texts = [text for file in files for _, text in prose(file)]
     words = sum(len(re.findall(r"\w+", text)) for text in texts)
@@ -64,7 +78,11 @@ def numbers(root: Path) -> dict[str, object]:
         "files of more than 400 lines": sum(length > 400 for length, _ in lengths),
         "functions, median / p90 / max": f"{statistics.median(sizes):g} / {sizes[len(sizes) * 9 // 10]} / {sizes[-1]}",
         "functions of 50 lines or more": ", ".join(sorted(name for n, name in functions if n >= 50)) or "none",
-        "classes with more than 15 attributes": ", ".join(f"{name} {n}" for n, name in sorted(classes)[::-1] if n > 15),
+        "classes with more than 15 attributes": wide(node for node in classes if not mirrors(node)),
+        "  tables of TOML or JSON with more": wide(filter(mirrors, classes)),
+        "lines with dict[str, Any]": sum(
+            "dict[str, Any]" in line for file in files for line in file.read_text(encoding="utf-8").splitlines()
+        ),
         "file names used twice": sum(n > 1 for n in names.values()),
         "who, nobody, ... per 1,000 words": round(1000 * persons / words, 2),
         "README, lines": len((root / "README.md").read_text(encoding="utf-8").splitlines()),

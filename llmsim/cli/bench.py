@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +12,6 @@ from llmsim.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-    from llmsim.studies.bench.speed import Comparison, Measurement
-    from llmsim.studies.bench.suites import Scale
-
 
 Names = Annotated[
     list[str] | None,
@@ -66,6 +61,7 @@ def bench(
     timeouts are measured right before and after each run; their median is the yardstick.
     """
     from llmsim.studies.bench import suites
+    from llmsim.studies.bench.speed_tables import Speeds
 
     chosen = suites.known(names or [])
     if peer is not None and chosen != [suites.PEERS]:
@@ -85,45 +81,15 @@ def bench(
     scale = suites.scale(**size, repeat=often, watch=ProgressBar) if suites.SCALE in chosen else None
     compared = suites.stretches(**size, watch=ProgressBar) if suites.STRETCHES in chosen else {}
     timeouts_per_s = suites.yardstick([*measured.values(), *(scale.runs.values() if scale else ())])
-    show = _print_json if as_json else _print
-    show(measured, skipped, scale, compared, timeouts_per_s)
-
-
-def _print_json(
-    measured: Mapping[str, Measurement],
-    skipped: Mapping[str, str],
-    scale: Scale | None,
-    compared: Mapping[float, Comparison],
-    timeouts_per_s: float,
-) -> None:
-    from llmsim.studies.bench import speed_tables
-
-    values = {"simpy_timeouts_per_s": timeouts_per_s, "workloads": speed_tables.speed_json(measured, timeouts_per_s)}
-    extras = {
-        "skipped": skipped,
-        "scale": speed_tables.scale_json(scale) if scale else None,
-        "stretches": speed_tables.stretches_json(compared),
-    }
-    print_json(values | {name: extra for name, extra in extras.items() if extra})
-
-
-def _print(
-    measured: Mapping[str, Measurement],
-    skipped: Mapping[str, str],
-    scale: Scale | None,
-    compared: Mapping[float, Comparison],
-    timeouts_per_s: float,
-) -> None:
+    speeds = Speeds(measured, skipped, scale, compared, timeouts_per_s)
+    if as_json:
+        print_json(speeds.to_dict())
+        return
     from llmsim.reports.terminal import plain_console
-    from llmsim.studies.bench import speed_tables
 
     console = plain_console()
-    if measured or skipped:
-        console.print(speed_tables.speed_table(measured, skipped, timeouts_per_s), "")
-    if scale:
-        console.print(speed_tables.scale_table(scale), "")
-    if compared:
-        console.print(speed_tables.stretches_table(compared), "")
+    for table in speeds.tables():
+        console.print(table, "")
     console.print(f"SimPy alone, here and now: {timeouts_per_s:,.0f} plain timeouts/s")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import WORDS, band, finish, panels
+from llmsim.figures.draw import WORDS, band, finish, log_ticks, panels, whiskers
 from llmsim.figures.intervals import Interval, interval, peaks
 from llmsim.figures.plan import SETTINGS, Plan, Sweep, grid
 from llmsim.reports.plots.style import BLUE, COLOURS
@@ -68,16 +68,9 @@ def _draw(sweeps: list[Sweep]) -> Any:
     finish(curves, x="requests/s", y="smooth goodput (tokens/s)", title=WORDS[main.plan.setting], legend="upper left")
     for sweep, colour, marker in zip(sweeps, (BLUE, *COLOURS[1:]), MARKERS, strict=False):
         at = [_peak(sweep, alpha) for alpha in ALPHAS]
-        saturated = SETTINGS[sweep.plan.setting]
-        peak.errorbar(
-            ALPHAS,
-            [x.mean / saturated for x in at],
-            [x.half_width / saturated for x in at],
-            color=colour, marker=marker, capsize=2, linewidth=1, label=WORDS[sweep.plan.setting],
-        )  # fmt: skip
-    peak.set_xscale("log")
-    peak.set_xticks(ALPHAS, [f"{alpha:g}" for alpha in ALPHAS])
-    peak.minorticks_off()
+        look = {"color": colour, "marker": marker, "label": WORDS[sweep.plan.setting]}
+        whiskers(peak, ALPHAS, at, over=SETTINGS[sweep.plan.setting], **look)
+    log_ticks(peak, ALPHAS)
     finish(peak, x="α (tokens/s)", y="rate of the peak ÷ saturation rate", title="Where it peaks", legend="upper right")
     return figure
 

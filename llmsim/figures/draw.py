@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llmsim.figures.intervals import half_widths
+from llmsim.figures.intervals import Interval, half_widths
 from llmsim.record import Floats
 from llmsim.reports.plots.style import (
     BLUE,
@@ -92,6 +92,19 @@ def policy_band(axes: Axes, x: Floats, values: Floats, policy: str, **look: Any)
     """Draw a policy's line in its own colour and marker."""
     colour, marker = LOOKS[policy]
     band(axes, x, values, **({"color": colour, "marker": marker, "label": policy} | look))
+
+
+def whiskers(axes: Axes, x: Sequence[float], found: Sequence[Interval], *, over: float = 1.0, **look: Any) -> None:
+    """Draw means with their 95 % intervals, divided by a number, against x."""
+    means, half = [one.mean / over for one in found], [one.half_width / over for one in found]
+    axes.errorbar(x, means, half, capsize=2, linewidth=1, **look)
+
+
+def log_ticks(axes: Axes, x: Sequence[float]) -> None:
+    """Make x logarithmic, with these ticks and no others."""
+    axes.set_xscale("log")
+    axes.set_xticks(x, [f"{value:g}" for value in x])
+    axes.minorticks_off()
 
 
 def finish(axes: Axes, *, x: str, y: str, title: str = "", legend: Any = None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import band, finish, panels
+from llmsim.figures.draw import band, finish, log_ticks, panels, whiskers
 from llmsim.figures.intervals import Interval, interval, peaks
 from llmsim.figures.plan import SETTINGS, Plan, Sweep
 from llmsim.record import Floats
@@ -139,11 +139,9 @@ def _draw(poisson: list[Sweep], bursts: list[Sweep], at: list[Interval], capacit
         axes.axvline(capacity.mean, color=GREY, linestyle=":")
     finish(curves, x="requests/s", y="smooth goodput (tokens/s)", title="Poisson arrivals", legend="lower left")
     finish(burst, x="requests/s within a burst", y="", title=f"{BURST_S:g} s of every {EVERY_S:g} s", legend="best")
-    peak.errorbar(HORIZONS_S, [x.mean for x in at], [x.half_width for x in at], marker="o", capsize=2, linewidth=1)
+    whiskers(peak, HORIZONS_S, at, marker="o")
     peak.axhline(capacity.mean, color=GREY, linestyle=":", label="capacity")
-    peak.set_xscale("log")
-    peak.set_xticks(HORIZONS_S, [f"{horizon_s:g}" for horizon_s in HORIZONS_S])
-    peak.minorticks_off()
+    log_ticks(peak, HORIZONS_S)
     finish(peak, x="arrivals last (s)", y="rate of the peak (requests/s)", title="Where it peaks", legend="upper right")
     return figure
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import LOOKS, finish, panels
+from llmsim.figures.draw import LOOKS, finish, panels, whiskers
 from llmsim.figures.intervals import interval
 from llmsim.figures.plan import Plan, Sweep
 from llmsim.reports.plots.style import GREY
@@ -85,10 +85,10 @@ def _draw(of: dict[str, list[Sweep]]) -> Any:
     for policy, sweeps in of.items():
         colour, marker = LOOKS[policy]
         horizons_s = [sweep.plan.horizon_s for sweep in sweeps]
-        look: Any = {"color": colour, "marker": marker, "label": policy, "capsize": 2, "linewidth": 1}
+        look: Any = {"color": colour, "marker": marker, "label": policy}
         for axes, name, factor in ((gaps, "gap_tokens", 1e-3), (shares, "throughput", 1.0)):
             found = [interval(factor * sweep.values[name][0]) for sweep in sweeps]
-            axes.errorbar(horizons_s, [x.mean for x in found], [x.half_width for x in found], **look)
+            whiskers(axes, horizons_s, found, **look)
     gaps.axhline(1e-3 * BOUND_TOKENS, color=GREY, linestyle=":", label="VTC's bound")
     gaps.set_yscale("log")
     finish(gaps, x="arrivals last (s)", y="largest gap of service\n(1000 tokens)", legend="best")

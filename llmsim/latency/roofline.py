@@ -11,7 +11,7 @@ Layers with a window read and compute no more than that. Latent attention reads 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmsim.errors import InputError
 from llmsim.latency.contract import UNBOUNDED, Chunk, LatencyModel, Line
@@ -40,6 +40,18 @@ def efficiencies_of(gpu: Gpu) -> Efficiencies:
     return Efficiencies() if gpu.matmul_efficiency is None else Efficiencies(matmul_flop=gpu.matmul_efficiency)
 
 
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What a step computes of a model, shares below 1 for a drafter."""
+
+    query_tokens: float = 1  #: of a decoding sequence
+    layers_share: float = 1.0
+    head_share: float = 1.0  #: of the projection onto the vocabulary
+
+
+WHOLE = Computed()
+
+
 class Roofline(LatencyModel):
     """Any model on any GPU. Tensor parallelism splits heads, MLP and each expert: two all-reduces a layer.
 
@@ -53,26 +65,23 @@ class Roofline(LatencyModel):
         model: Model,
         tensor_parallel_size: int = 1,
         efficiencies: Efficiencies | None = None,
-        query_tokens: float = 1,
-        layers_share: float = 1.0,
-        head_share: float = 1.0,
+        computed: Computed = WHOLE,
     ) -> None:
         check_tensor_parallel(model, tensor_parallel_size)
         if model.experts is not None and model.experts.routing != "uniform":
             raise InputError(f"roofline knows uniform routing alone; {model.experts.routing} needs measured experts")
-        self._query_tokens = query_tokens  # that a decoding sequence computes in a step
-        self._layers_share, self._head_share = layers_share, head_share  # of the model: below 1 for a drafter
+        self._computed = computed
         self.gpu, self.model, self.gpus = gpu, model, tensor_parallel_size
         self.efficiencies = e = efficiencies or efficiencies_of(gpu)
         self._bytes_per_s = gpu.memory_bandwidth_bytes_per_s * e.memory
         full, inside, self._window = layers_with_window(model)
-        self._full, self._inside = full * layers_share, inside * layers_share
+        self._full, self._inside = full * computed.layers_share, inside * computed.layers_share
         # of one layer: seconds for each pair of a query token and a token it attends to, and for each token read
         attention_flop_per_s = gpu.bf16_flop_per_s * e.attention_flop
         self._pair_s = _pair_flop(model) / self.gpus / attention_flop_per_s
         self._read_s = kv_bytes_per_gpu(model, self.gpus) / model.num_hidden_layers / self._bytes_per_s
         decode_pair_s = _decode_pair_flop(model) / self.gpus / attention_flop_per_s
-        self._decode_s = max(decode_pair_s * query_tokens, self._read_s)
+        self._decode_s = max(decode_pair_s * computed.query_tokens, self._read_s)
         self._rest: dict[float, float] = {}  # by tokens in the step
         self._heads: dict[float, float] = {}  # by sequences
 
@@ -84,7 +93,7 @@ class Roofline(LatencyModel):
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""
-        queries = tokens = decoding * self._query_tokens
+        queries = tokens = decoding * self._computed.query_tokens
         attention_s = self._decode_attention_s(decoding, context_tokens)
         for computed, chunk in prefill:
             tokens += chunk
@@ -95,7 +104,7 @@ class Roofline(LatencyModel):
 
     def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
-        queries = decoding * self._query_tokens
+        queries = decoding * self._computed.query_tokens
         first_s = self._rest_s(queries, queries) + self._decode_attention_s(decoding, context_tokens)
         growing_s = self._full * self._decode_s * decoding
         within = decoding * self._window - context_tokens
@@ -105,12 +114,14 @@ class Roofline(LatencyModel):
 
     def speculating(self, query_tokens: float) -> Roofline:
         """As the contract says; attention reads keys and values once for all tokens of a sequence."""
-        shares = self._layers_share, self._head_share
-        return Roofline(self.gpu, self.model, self.gpus, self.efficiencies, query_tokens, *shares)
+        return self._computing(replace(self._computed, query_tokens=query_tokens))
 
     def with_layers(self, share: float, head: float = 1.0) -> Roofline:
         """As the contract says."""
-        return Roofline(self.gpu, self.model, self.gpus, self.efficiencies, self._query_tokens, share, head)
+        return self._computing(replace(self._computed, layers_share=share, head_share=head))
+
+    def _computing(self, computed: Computed) -> Roofline:
+        return Roofline(self.gpu, self.model, self.gpus, self.efficiencies, computed)
 
     def _decode_attention_s(self, decoding: int, context_tokens: float) -> float:
         """Seconds for all layers; those with a window as if every context were the mean one."""
@@ -130,12 +141,12 @@ class Roofline(LatencyModel):
         """Seconds of everything but attention over the context."""
         layers_s = self._rest.get(tokens)
         if layers_s is None:
-            layers_s = self._rest[tokens] = self._layers_s(tokens) * self._layers_share
+            layers_s = self._rest[tokens] = self._layers_s(tokens) * self._computed.layers_share
         head_s = self._heads.get(sequences)
         if head_s is None:
             m = self.model
             head_s = self._heads[sequences] = self._matmul_s(
-                sequences, self._head_share * m.vocab_size / self.gpus, m.hidden_size
+                sequences, self._computed.head_share * m.vocab_size / self.gpus, m.hidden_size
             )
         return layers_s + head_s
 
@@ -160,7 +171,7 @@ class Roofline(LatencyModel):
         m, gpus = self.model, self.gpus * self.model.ranks
         assert m.experts is not None
         layer_s = self._routed_s(tokens, m.experts, gpus) + self._all_reduce_s(tokens, gpus)
-        return m.moe_layers * layer_s * self._layers_share
+        return m.moe_layers * layer_s * self._computed.layers_share
 
     def _all_reduce_s(self, tokens: float, gpus: int) -> float:
         """Seconds to add up rows of the hidden size over GPUs: to scatter sums, and to gather all on each GPU."""

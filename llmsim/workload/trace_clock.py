@@ -52,15 +52,15 @@ class TraceClock:
 
 def clock_of(layout: Layout, first: object, where: str) -> TraceClock:
     """Tell the clock by the layout and the first row's time of arrival; InputError where it may be one of two."""
-    known = layout.unit_stated or not layout.arrival_mapped
-    if (layout.clock == "date" and known) or (not layout.unit_stated and _is_date(first)):
+    times = layout.times
+    if (times.clock == "date" and times.known) or (not times.stated and _is_date(first)):
         return TraceClock("date", epoch=False)
     value = _number(first)
-    said = layout.clock if known else _by_name(layout.arrival)
+    said = times.clock if times.known else _by_name(layout.arrival)
     since_1970 = next((unit for unit in PER_SECOND if _EPOCH_S <= value / PER_SECOND[unit] < _LATEST_S), None)
-    if layout.unit_stated or since_1970 in (None, said):
+    if times.stated or since_1970 in (None, said):
         unit: Clock = said or "s"
-        note = "" if known else _taken(layout.arrival, unit, named=bool(said))
+        note = "" if times.known else _taken(layout.arrival, unit, named=bool(said))
         return TraceClock(unit, epoch=_EPOCH_S <= value / PER_SECOND[unit] < _LATEST_S, inferred=note)
     if said == "ms" and since_1970 == "s":
         raise InputError(
@@ -118,7 +118,7 @@ def check_milliseconds(layout: Layout, clock: TraceClock, arrival_s: NDArray[np.
     millisecond and come at more than a hundred a second, as those of a trace in seconds do.
     """
     span_s = float(np.ptp(arrival_s)) if len(arrival_s) > 1 else 0.0
-    if clock.unit != "ms" or layout.unit_stated or span_s == 0:
+    if clock.unit != "ms" or layout.times.stated or span_s == 0:
         return ""
     per_s = (len(arrival_s) - 1) / span_s
     in_ms = arrival_s * 1e3

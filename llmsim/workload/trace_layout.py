@@ -69,6 +69,20 @@ class TraceOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeUnit:
+    """The unit of a file's times, and by what it is known."""
+
+    clock: Clock  #: the user's, or else that of the format
+    stated: bool  #: the user has said it
+    of_format: bool  #: arrivals are in the column that the format has for them
+
+    @property
+    def known(self) -> bool:
+        """Whether it needs no guess: a format says nothing of a column that the user has named."""
+        return self.stated or self.of_format
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Names and units of the columns of one file."""
 
@@ -77,9 +91,7 @@ class Layout:
     arrival: str
     prompt: str
     output: str
-    clock: Clock
-    unit_stated: bool  #: whether the user has said the unit
-    arrival_mapped: bool  #: whether the user has named the column of arrivals
+    times: TimeUnit
     hashes: str | None
     hashed_tokens: int
     session: str | None
@@ -108,13 +120,12 @@ def layout_of(form: TraceFormat, options: TraceOptions) -> Layout:
     """The columns of a format, but for those that the user names."""
     named = {COLUMN_KEYS[key]: column for key, column in options.columns.items()}
     own = {name: getattr(form, name) for name in COLUMN_KEYS.values()}
+    clock: Clock = options.time_unit or form.clock  # type: ignore[assignment]
     return Layout(
         name=form.name,
         lines=form.lines,
         **(own | named),
-        clock=options.time_unit or form.clock,  # type: ignore[arg-type]
-        unit_stated=options.time_unit is not None,
-        arrival_mapped="arrival" in named,
+        times=TimeUnit(clock, options.time_unit is not None, "arrival" not in named),
         hashed_tokens=options.hash_block_tokens or form.hashed_tokens or DEFAULT_HASHED_TOKENS,
         marks=form.marks,
         quality=tuple(options.quality.values()),

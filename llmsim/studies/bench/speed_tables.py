@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -17,6 +17,39 @@ from llmsim.studies.bench.shipped import Shipped
 from llmsim.studies.bench.speed import Comparison, Measurement
 from llmsim.studies.bench.suites import Scale
 from llmsim.studies.bench.trace_reading import Reading
+
+
+@dataclass(frozen=True, eq=False)
+class Speeds:
+    """What `llmsim bench` has measured of workloads, of size, and of stretches."""
+
+    measured: Mapping[str, Measurement]  #: workloads
+    skipped: Mapping[str, str]  #: workloads that were not, and why
+    scale: Scale | None
+    stretches: Mapping[float, Comparison]  #: by load
+    timeouts_per_s: float  #: of SimPy alone
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; what was not asked for is left out."""
+        values = {
+            "simpy_timeouts_per_s": self.timeouts_per_s,
+            "workloads": speed_json(self.measured, self.timeouts_per_s),
+        }
+        extras = {
+            "skipped": self.skipped,
+            "scale": scale_json(self.scale) if self.scale else None,
+            "stretches": stretches_json(self.stretches),
+        }
+        return values | {name: extra for name, extra in extras.items() if extra}
+
+    def tables(self) -> Iterator[Table]:
+        """The tables of what was asked for."""
+        if self.measured or self.skipped:
+            yield speed_table(self.measured, self.skipped, self.timeouts_per_s)
+        if self.scale:
+            yield scale_table(self.scale)
+        if self.stretches:
+            yield stretches_table(self.stretches)
 
 
 def speed_json(measured: Mapping[str, Measurement], timeouts_per_s: float) -> dict[str, Any]:

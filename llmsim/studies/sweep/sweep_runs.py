@@ -60,32 +60,32 @@ def run_sweep(
         left = list({point.key: point for point in sweep.points if point.key not in results}.values())
         others = store.others(sweep.points)
         for line in _beginning(sweep, len(left), damaged, others, folder):
-            (said or _nobody)(line)
-        bench = _Bench(store, sweep, results, len(left), progress, force)
-        with _telling_what_is_kept(bench):
-            failures = Drive(executors, in_flight, bench.done, sweep.files).run(left)
+            (said or _unsaid)(line)
+        incoming = _Results(store, sweep, results, len(left), progress, force)
+        with _telling_what_is_kept(incoming):
+            failures = Drive(executors, in_flight, incoming.done, sweep.files).run(left)
             if failures:
-                bench.write_so_far()
+                incoming.write_so_far()
                 raise LlmsimError(_told(failures))
-            rows = bench.rows()
+            rows = incoming.rows()
             write_table(rows, folder / TABLE)
             store.seal(TABLE)
         (folder / TABLE_SO_FAR).unlink(missing_ok=True)
         each = [results[point.key] for point in sweep.points]
         distributions: list[Distributions | None] = [one.distributions for one in each]
-        return FinishedSweep(sweep, rows, distributions, [one.moved for one in each], bench.ran, others)
+        return FinishedSweep(sweep, rows, distributions, [one.moved for one in each], incoming.ran, others)
 
 
 @contextmanager
-def _telling_what_is_kept(bench: _Bench) -> Iterator[None]:
+def _telling_what_is_kept(incoming: _Results) -> Iterator[None]:
     """Say of whatever ends a sweep early what is kept, and how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        bench.write_so_far()
-        raise Interrupted(f"interrupted; {bench.kept()}") from None
+        incoming.write_so_far()
+        raise Interrupted(f"interrupted; {incoming.kept()}") from None
     except LlmsimError as error:
-        raise type(error)(f"{error}; {bench.kept()}") from None
+        raise type(error)(f"{error}; {incoming.kept()}") from None
 
 
 def write_table(rows: list[SweepRow], file: Path) -> None:
@@ -99,8 +99,8 @@ def write_table(rows: list[SweepRow], file: Path) -> None:
         scratch.write_bytes(whole.getvalue())
 
 
-class _Bench:
-    """Takes the results in, as they come."""
+class _Results:
+    """Results as they come: kept, counted, and put into a table now and then."""
 
     def __init__(
         self,
@@ -168,5 +168,5 @@ def _told(failures: list[Failure]) -> str:
     return f"{len(failures):,} runs failed: {named}{more}" if len(failures) > 1 else f"a run failed: {named}{more}"
 
 
-def _nobody(_: str) -> None:
+def _unsaid(_: str) -> None:
     return

@@ -13,6 +13,7 @@ from llmsim.latency.profile import list_profiles, load_profile
 from llmsim.latency.roofline import Roofline
 from llmsim.latency.sources.constant import Constant
 from llmsim.latency.table import StepTable
+from llmsim.testing import sources
 
 OPT_13B = Fitted(
     prefill=(0.0181, 1.02e-4, 7.12e-9),
@@ -31,21 +32,7 @@ MODELS: dict[str, LatencyModel] = {
     "constant-step": Constant(step_s=1.0),
 } | {f"{gpu} {model} tp{size}": StepTable(load_profile(gpu, model, size)) for gpu, model, size in list_profiles()}
 
-STEPS = [
-    (((0, 1),), 0, 0),
-    (((0, 512),), 0, 0),
-    (((0, 30_000),), 0, 0),
-    (((4096, 512),), 0, 0),
-    (((131_071, 1),), 0, 0),
-    (((0, 100), (512, 512), (0, 7)), 0, 0),
-    ((), 1, 1),
-    ((), 1, 131_072),
-    ((), 17, 17 * 900),
-    ((), 256, 256 * 2000),
-    ((), 5000, 5000 * 3),
-    (((0, 512),), 1, 700),
-    (((512, 300), (0, 200)), 100, 100_000),
-]
+STEPS = [*sources.STEPS, (((131_071, 1),), 0, 0)]
 
 
 @pytest.fixture(params=MODELS.values(), ids=MODELS.keys())
