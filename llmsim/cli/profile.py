@@ -90,6 +90,17 @@ def show(
         print(f"picture: {picture}")
 
 
+GemmKernels = Annotated[
+    str | None, typer.Option(metavar="BACKEND/VERSION", help="Take matrix products from these instead.")
+]
+ExpertParallel = Annotated[
+    bool, typer.Option("--expert-parallel", help="Deal experts out to the GPUs whole, in place of shares of each.")
+]
+Ranks = Annotated[
+    int, typer.Option("--data-parallel-size", "--dp", help="Ranks of attention, which share the experts.")
+]
+
+
 @app.command("compose")
 def compose(
     operators: Annotated[Path, typer.Argument(metavar="OPS_DIR", help="Folder with one folder of tables per GPU.")],
@@ -98,15 +109,9 @@ def compose(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The profile, JSON.")],
     tensor_parallel_size: Size = 1,
     kernels: KernelsOption = None,
-    gemm_kernels: Annotated[
-        str | None, typer.Option(metavar="BACKEND/VERSION", help="Take matrix products from these instead.")
-    ] = None,
-    expert_parallel: Annotated[
-        bool, typer.Option("--expert-parallel", help="Deal experts out to the GPUs whole, in place of shares of each.")
-    ] = False,
-    data_parallel_size: Annotated[
-        int, typer.Option("--data-parallel-size", "--dp", help="Ranks of attention, which share the experts.")
-    ] = 1,
+    gemm_kernels: GemmKernels = None,
+    expert_parallel: ExpertParallel = False,
+    data_parallel_size: Ranks = 1,
     routing: Routing = "uniform",
     kv_cache_dtype: Annotated[str, typer.Option(help="auto (as the model says), bfloat16 or fp8.")] = "auto",
     name: Annotated[str | None, typer.Option(help="What to call the model; left out, what its file says.")] = None,

@@ -29,10 +29,9 @@ Case = Annotated[
         metavar="CASE|RESULT",
         help="What to compare: steps, distserve, distserve-disaggregated, kubecon, closed-loop, mlenergy, "
         "step-residuals, capacity, vllm-0151, vllm-decisions, sglang-decisions or vtc with --data; coverage or "
-        "verdicts, our own "
-        "intervals and verdicts on queues whose truth is known; or with --scenario a measured result: a "
-        "benchmark's file with details, timelines, or a "
-        "CSV (arrival_s, prompt_tokens, output_tokens, ttft_s, e2e_s).",
+        "verdicts, our own intervals and verdicts on queues whose truth is known; or with --scenario a measured "
+        "result: a benchmark's file with details, timelines, or a CSV (arrival_s, prompt_tokens, output_tokens, "
+        "ttft_s, e2e_s).",
     ),
 ]
 Repetitions = Annotated[
@@ -41,20 +40,23 @@ Repetitions = Annotated[
         min=2, metavar="N", help="Of coverage and verdicts: how often to simulate each queue.", show_default="20"
     ),
 ]
+Data = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Of a case: folder with groundtruth/, profiles/ and peers/.")
+]
+Predicting = Annotated[
+    str | None, typer.Option(metavar="SCENARIO", help="Of a result: what is to predict it, but for its workload.")
+]
+Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder for validation.json and a picture, validation.png.")
+]
 
 
 def validate(
     case: Case,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Of a case: folder with groundtruth/, profiles/ and peers/.")
-    ] = None,
-    scenario: Annotated[
-        str | None, typer.Option(metavar="SCENARIO", help="Of a result: what is to predict it, but for its workload.")
-    ] = None,
+    data: Data = None,
+    scenario: Predicting = None,
     changes: choose.Changes = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for validation.json and a picture, validation.png.")
-    ] = None,
+    out: Out = None,
     run: choose.RunOfFile = None,
     max_concurrency: choose.MaxConcurrency = None,
     assume_sends: choose.AssumeSends = False,
