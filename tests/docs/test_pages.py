@@ -46,14 +46,25 @@ def test_the_life_of_a_request_has_at_most_twenty_files_and_all_are_there() -> N
     assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
-def test_every_folder_on_the_map_is_there() -> None:
+def on_the_map() -> list[str]:
+    """Names in the first column of the map."""
     table = ARCHITECTURE.read_text().partition("## Where things are")[2].partition("##")[0]
-    names = [
-        name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)
-    ]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def test_all_that_the_map_names_is_there() -> None:
+    names = on_the_map()
 
     assert len(names) > 20
     assert [name for name in names if not ((ROOT / name).exists() or (ROOT / "llmsim" / name).exists())] == []
+
+
+def test_the_map_names_all_that_is_there() -> None:
+    named = {name.removeprefix("llmsim/").partition("/")[0] for name in on_the_map()}
+    entries = {path.name for path in (ROOT / "llmsim").iterdir() if path.suffix in ("", ".py")}
+
+    assert sorted(name for name in entries - named if not name.startswith("_")) == []
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.stem)
