@@ -271,8 +271,10 @@ class Scheduler(ABC):
     null_blocks: int = 0
     #: whether it counts what decoding requests draft (`InstanceView.query_tokens`)
     honours_speculation: bool = False
-    #: True: decides how many tokens each request drafts (`Decision.drafts`), and cannot do without speculation
+    #: True: decides how many tokens each request drafts, where requests speculate (`Decision.drafts`)
     chooses_drafts: bool = False
+    #: True: cannot do without speculation
+    needs_speculation: bool = False
     #: what caches prefixes where there is a cache: vLLM's hashed blocks, or SGLang's radix tree
     prefix_cache: Literal["blocks", "radix"] = "blocks"
 

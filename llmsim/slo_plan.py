@@ -1,54 +1,89 @@
 """Which requests can still be served within their SLOs: the admission of SLOs-Serve (arXiv 2504.08784).
 
 The time of a batch is taken to be linear in its tokens. Requests that decode belong to *tiers*, by the bound on their
-time per token. Beside them, so many tokens of prompts can be computed in a time: the *prefill budget*. Prompts are
-computed in the order of their deadlines; a dynamic programme over them finds the most requests whose prompts all fit.
+time per token, and by what is accepted of their drafts where they speculate: then batches may be longer. Beside them,
+so many tokens of prompts can be computed in a time: the *prefill budget*. Prompts are computed in the order of their
+deadlines; a dynamic programme over them finds the most requests whose prompts all fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import floor, inf
 from typing import NamedTuple
 
+KEPT = 64  #: kinds of tiers of which the shapes of batches are remembered
 ROUNDING = 1e-9  #: relative; of quotients of times
 #: how many requests of each tier decode, by the order of the tiers
 Counts = tuple[int, ...]
 
 
 class BatchTimes(NamedTuple):
-    """How long batches take: ``max(least_s, base_s + token_s x tokens)``."""
+    """How long batches take: ``max(least_s, base_s + token_s x tokens) + draft_s x depth``."""
 
     base_s: float
     token_s: float
     least_s: float = 0.0
+    draft_s: float = 0.0  #: of each token that is drafted, one after another
 
-    def tokens_within(self, time_s: float) -> int:
-        """The most tokens of a batch that ends within a time."""
+    def tokens_within(self, time_s: float, depth: int = 0) -> int:
+        """The most tokens, drafted ones included, of a batch that ends within a time and drafts so many in a row."""
+        time_s -= depth * self.draft_s
         if time_s < self.least_s * (1 - ROUNDING) or time_s < self.base_s:
             return 0
         return floor((time_s - self.base_s) / self.token_s * (1 + ROUNDING))
 
 
+class Shape(NamedTuple):
+    """Batches as long as those of one tier may be, if it verifies so many tokens of each of its requests."""
+
+    tier: int
+    period_s: float
+    verified: Counts  #: tokens of a request of each tier in a batch, its drafted ones included; 0: it can't keep up
+    every: Counts  #: each tier takes part in every so many batches
+
+
 @dataclass(frozen=True, slots=True)
 class Tiers:
-    """Bounds on the time per token, and the batches by which they are kept."""
+    """Bounds on the time per token, and the batches by which they are kept.
+
+    A tier that verifies s tokens of a request in each batch may have batches of `gains[s - 1]` times its bound. So long
+    are they all, for one s of one tier; the others verify as few as keep up, or take part in every so many batches.
+    """
 
     tpot_s: tuple[float, ...]  #: of each tier, ascending
     times: BatchTimes
+    #: of each tier: what a batch is expected to yield of a request with 1, 2, ... verified tokens; none: nothing drafts
+    gains: tuple[tuple[float, ...], ...] = ()
+
+    def shape(self, decoding: Counts) -> tuple[Shape, float]:
+        """The batches in which prompts are computed fastest beside so many that decode, at least one, and how fast.
+
+        In tokens/s; below 0: they are too many. Of equals the shortest.
+        """
+        best, most = None, -inf
+        for shape in shapes(self.tpot_s, self.gains):
+            if decoding[shape.tier] and (rate := self._rate(shape, decoding)) > most:
+                best, most = shape, rate
+        assert best is not None, "the tightest tier that is there keeps up with itself, and the others with it"
+        return best, most
+
+    def _rate(self, shape: Shape, decoding: Counts) -> float:
+        most = 1
+        for count, each in zip(decoding, shape.verified, strict=True):
+            if count and not each:
+                return -inf
+            most = each if count and each > most else most
+        tokens: float = self.times.tokens_within(shape.period_s, most - 1)
+        for count, each, every in zip(decoding, shape.verified, shape.every, strict=True):
+            tokens -= count * each / every
+        return tokens / shape.period_s
 
     def prefill_tokens_per_s(self, decoding: Counts) -> float:
-        """How fast prompts are computed beside so many that decode, at least one; below 0: they are too many.
-
-        Batches last as long as the tightest tier that is there allows. A tier that may be slower by a whole factor
-        takes part in every so many of them.
-        """
-        period_s = next(bound_s for bound_s, count in zip(self.tpot_s, decoding, strict=True) if count)
-        tokens: float = self.times.tokens_within(period_s)
-        for bound_s, count in zip(self.tpot_s, decoding, strict=True):
-            tokens -= count / max(1, floor(bound_s / period_s * (1 + ROUNDING)))
-        return tokens / period_s
+        """How fast prompts are computed beside so many that decode, at least one; below 0: they are too many."""
+        return self.shape(decoding)[1]
 
     def prefill_budget_tokens(self, time_s: float, decoding: Counts) -> float:
         """Tokens of prompts that can be computed in a time beside so many that decode, or in one batch alone.
@@ -58,6 +93,23 @@ class Tiers:
         if not any(decoding):
             return self.times.tokens_within(time_s)
         return time_s * self.prefill_tokens_per_s(decoding)
+
+
+@lru_cache(KEPT)
+def shapes(tpot_s: tuple[float, ...], gains: tuple[tuple[float, ...], ...]) -> tuple[Shape, ...]:
+    """All kinds of batches of such tiers, the shortest first."""
+    bounds = list(zip(tpot_s, gains or ((1.0,),) * len(tpot_s), strict=True))
+    made = [_shape(tier, gain * bound_s, bounds) for tier, (bound_s, own) in enumerate(bounds) for gain in own]
+    return tuple(sorted(made, key=lambda shape: shape.period_s))
+
+
+def _shape(tier: int, period_s: float, bounds: Sequence[tuple[float, Sequence[float]]]) -> Shape:
+    verified, every = [], []
+    for bound_s, gains in bounds:
+        enough = (s for s, gain in enumerate(gains, 1) if gain * bound_s >= period_s * (1 - ROUNDING))
+        verified.append(s := next(enough, 0))
+        every.append(max(1, floor(gains[s - 1] * bound_s / period_s * (1 + ROUNDING))))
+    return Shape(tier, period_s, tuple(verified), tuple(every))
 
 
 class Candidate(NamedTuple):

@@ -129,7 +129,7 @@ def _check(workload: Workload, specs: Sequence[InstanceSpec], options: RunOption
 
 def _check_drafts(spec: InstanceSpec, workload: Workload) -> None:
     """Refuse a policy that decides how much is drafted where that is not for it to decide."""
-    if not spec.scheduler.chooses_drafts:
+    if not spec.scheduler.chooses_drafts or (spec.speculation is None and not spec.scheduler.needs_speculation):
         return
     decides = f"{type(spec.scheduler).__name__} decides how many tokens each request drafts"
     if spec.speculation is None or spec.speculation.mixed is None:

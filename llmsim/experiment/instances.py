@@ -237,7 +237,7 @@ def _scheduler(
         )
     options = _by_engine(scenario, number, policy, options) | dict(options)
     made = make_policy(policy, options, lambda keys: scenario.place(*keys), prefix)
-    if made.chooses_drafts and not scenario.speculates:
+    if made.needs_speculation and not scenario.speculates:
         raise InputError(
             f"{scenario.where(*prefix, 'name')}{name} decides how many tokens each request drafts; expected "
             "[speculation] with num_speculative_tokens of at least 1"

@@ -129,7 +129,8 @@ def _check(scenario: Scenario, scheduler: Scheduler, table: SpeculationTable, *,
     where, name = scenario.where("speculation"), type(scheduler).__name__
     if not scheduler.honours_speculation:
         raise InputError(
-            f"{where}{name} does not count drafted tokens; expected adaserve, chunked_prefill, priority or static"
+            f"{where}{name} does not count drafted tokens; expected adaserve, chunked_prefill, priority, slos_serve or "
+            "static"
         )
     named = "adapt" if table.adapt is not None else "num_speculative_tokens_per_batch_size"
     if scheduler.chooses_drafts:

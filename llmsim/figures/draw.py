@@ -114,10 +114,14 @@ def finish(axes: Axes, *, x: str, y: str, title: str = "", legend: Any = None) -
         axes.legend(loc=legend, **LEGEND)
 
 
+LEGEND_ROW = 80  #: characters of a legend's labels for which there is room in a row
+
+
 def legend_above(figure: Figure, axes: Axes) -> None:
     """One legend for all panels, of the lines in one of them, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    rows = -(-sum(map(len, labels)) // LEGEND_ROW)
+    figure.legend(handles, labels, loc="outside upper center", ncols=-(-len(labels) // rows), frameon=False)
 
 
 def save_all(

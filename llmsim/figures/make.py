@@ -24,6 +24,7 @@ from llmsim.figures import (
     readers,
     routing,
     slos_serve,
+    slos_serve_drafts,
     speculation,
     tenants,
     timelines,
@@ -47,6 +48,7 @@ FIGURES: dict[str, PaperFigure] = {
         readers,
         disaggregation,
         slos_serve,
+        slos_serve_drafts,
         tenants,
         how_long,
         speculation,
@@ -57,7 +59,7 @@ FIGURES: dict[str, PaperFigure] = {
         ranking,
     )
 }
-RELATED = ("slos_serve", "tenants", "how_long", "speculation", "adaserve", "routing")
+RELATED = ("slos_serve", "slos_serve_drafts", "tenants", "how_long", "speculation", "adaserve", "routing")
 #: figures that are made together; without a name those of the paper are
 PAPER = "paper"
 MODELS = ("mixtures", "kv_memory")

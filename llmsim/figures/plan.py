@@ -27,6 +27,7 @@ RELATED = {
     "tight_decode": 2.2,
     "tight_prefill": 1.9,
     "loose": 5.7,
+    "tight_tokens": 1.0,
     "tenants": 7.0,
     "speculation_llama": 8.0,
     "routing": 12.0,

@@ -61,7 +61,7 @@ def make(sweeps: Sweeps, quick: bool) -> Made:
         limits=(
             *(_users(one) for one in settings[: len(MIXED)]),
             f"Arrivals come in bursts (CV 2). Poisson, {_gain(found[-3:-1])[1]}",
-            "Lengths are told to no scheduler here; the paper tells all of them, and plans speculative decoding too.",
+            "Lengths are told to no scheduler here; the paper tells all of them. With speculation: claim 18.",
         ),
     )
     return Made(claim, {"slos_serve": _draw(settings[: len(MIXED)])}, {"slos_serve": _table(found)})

@@ -183,7 +183,7 @@ def _without_drafts(scenario: Scenario) -> Scenario:
     from llmsim.scenario import SchedulerChoice
 
     plain = scenario.model_copy(update={"speculation": None})
-    if not _policy(scenario).chooses_drafts:
+    if not _policy(scenario).needs_speculation:
         return plain
     chosen = {"name": FIRST_COME[0], **_seats_and_budget(scenario)}
     return plain.model_copy(update={"scheduler": SchedulerChoice.model_validate(chosen)})
@@ -199,7 +199,7 @@ def _policy(scenario: Scenario) -> type[Scheduler]:
 def _seats_and_budget(scenario: Scenario) -> dict[str, Any]:
     """What another scheduler must have of these: what is given, and that which speculation was checked against."""
     policy, given = _policy(scenario), scenario.scheduler.options
-    defaults = {key: getattr(policy, key) for key in SEATS_AND_BUDGET} if policy.chooses_drafts else {}
+    defaults = {key: getattr(policy, key) for key in SEATS_AND_BUDGET} if policy.needs_speculation else {}
     return defaults | {key: value for key, value in given.items() if key in SEATS_AND_BUDGET}
 
 

@@ -33,6 +33,7 @@ class AdaServe(ChunkedPrefill):
 
     asks_every_step = True
     chooses_drafts = True
+    needs_speculation = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,12 +7,15 @@ only as often as it must, then the prompts of accepted ones by their deadlines. 
 declined ones (*best effort*), which also give their memory back first. An accepted request whose first token is late is
 of no use any more, and goes on as one of them.
 
-Not here: speculative decoding, which the paper plans as well.
+Where requests speculate, the plan chooses how many tokens each tier drafts: batches may then last as long as what is
+expected to be accepted of the tightest one, so that more of each batch is left for prompts. Each accepted request
+drafts what keeps it so far ahead of its SLO that its output may end at any token. With no prompt to compute, all that
+decode draft more, as long as that yields more in a second and the batch is in time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain
@@ -21,11 +24,21 @@ from typing import NamedTuple
 
 from llmsim.errors import InputError
 from llmsim.request import RequestView
-from llmsim.scheduler import Decision, InstanceView, Scheduler, positive
-from llmsim.slo_plan import BatchTimes, Candidate, Tiers, admit
-
-SHORT, LONG = 512, 2048  #: tokens of the two prompts that tell how long a token takes
-CATCH_UP = 0.5  #: the shortest batch for requests that are behind, of their time per token
+from llmsim.scheduler import NO_CHUNKS, Decision, InstanceView, Scheduler, positive
+from llmsim.slo_batch import (
+    SHORT,
+    Chunk,
+    Computed,
+    batch_times,
+    deadline_s,
+    gain_of,
+    most_within,
+    needs_with_drafts,
+    needs_without_drafts,
+    tiers_of,
+    token_s,
+)
+from llmsim.slo_plan import BatchTimes, Candidate, admit
 
 
 class Standing(NamedTuple):
@@ -42,6 +55,8 @@ NEW = Standing(frozenset(), frozenset())
 class SlosServe(Scheduler):
     """Accepts what it can serve in time, and serves the rest when it can."""
 
+    honours_speculation = True
+    chooses_drafts = True
     needs_slo = True
     needs_whole_requests = True
     declines = True
@@ -121,9 +136,16 @@ class Situation:
         """Of each running request in the order of admission."""
         return {request.id: place for place, request in enumerate(self.running)}
 
-    def step_s(self, prefill: Sequence[tuple[int, int]], decoding: int, context_tokens: int) -> float:
+    @property
+    def most_drafts(self) -> int:
+        """The most tokens that a request may draft."""
+        return self.view.query_tokens - 1
+
+    def step_s(
+        self, prefill: Sequence[Chunk], decoding: int, context_tokens: int, drafts: Mapping[int, int] = NO_CHUNKS
+    ) -> float:
         """How long a step is expected to take."""
-        return self.view.step_time_s(prefill, decoding, context_tokens) * (1 + self.policy.step_time_error)
+        return self.view.step_time_s(prefill, decoding, context_tokens, drafts) * (1 + self.policy.step_time_error)
 
     def decide(self) -> Standing:
         """Accept as many of the new requests as can be in time, and decline the others."""
@@ -145,14 +167,13 @@ class Situation:
         now_s, accepted = self.view.now_s, self.known.accepted
         able = [r for r in new if deadline_s(r) > now_s and token_s(r) < inf]
         standing = [r for r in (*self.running, *self.waiting) if r.id in accepted]
-        tpot_s = tuple(sorted({token_s(r) for r in (*able, *standing)}))
-        tier = {bound_s: number for number, bound_s in enumerate(tpot_s)}
-        candidates = [self._candidate(r, tier[token_s(r)], stays=False) for r in able]
-        candidates += [self._candidate(r, tier[token_s(r)], stays=True) for r in standing if r.tokens_to_prefill]
-        decoding = [0] * len(tpot_s)
+        tier, tiers = tiers_of((*able, *standing), self.batch_times)
+        candidates = [self._candidate(r, tier[r.id], stays=False) for r in able]
+        candidates += [self._candidate(r, tier[r.id], stays=True) for r in standing if r.tokens_to_prefill]
+        decoding = [0] * len(tiers.tpot_s)
         for request in standing:
-            decoding[tier[token_s(request)]] += not request.tokens_to_prefill
-        return admit(candidates, tuple(decoding), Tiers(tpot_s, self.batch_times), self._free_blocks(standing)).accepted
+            decoding[tier[request.id]] += not request.tokens_to_prefill
+        return admit(candidates, tuple(decoding), tiers, self._free_blocks(standing)).accepted
 
     def _candidate(self, request: RequestView, tier: int, *, stays: bool) -> Candidate:
         blocks = 0 if stays else self._blocks(request)
@@ -169,14 +190,9 @@ class Situation:
 
     @cached_property
     def batch_times(self) -> BatchTimes:
-        """Time by tokens, on a line: the slope of a prompt alone, and what those that decode now take at least."""
-        short_s, long_s = (self.step_s(((0, tokens),), 0, 0) for tokens in (SHORT, LONG))
-        token_s = max((long_s - short_s) / (LONG - SHORT), 1e-9)
-        base_s = max(short_s - SHORT * token_s, 0.0)
-        if self.decoding:
-            context = sum(r.computed_tokens + 1 for r in self.decoding)
-            base_s = max(base_s, self.step_s((), len(self.decoding), context) - len(self.decoding) * token_s)
-        return BatchTimes(base_s, token_s)
+        """How long batches take now."""
+        context = sum(r.computed_tokens + 1 for r in self.decoding)
+        return batch_times(self.step_s, len(self.decoding), context, self.most_drafts)
 
 
 class Batch:
@@ -190,13 +206,14 @@ class Batch:
         self._urgent = [r for r in situation.decoding if r.id in accepted]
         self._prompts = sorted((r for r in situation.prompts if r.id in accepted), key=deadline_s)
         self._later = [r for r in situation.waiting if r.id in declined]
-        self._limit_s, self._due_s = self._times_s()
-        self._tokens = situation.policy.max_num_batched_tokens
+        if situation.most_drafts:
+            needs = needs_with_drafts(self._urgent, self._prompts, view.now_s, situation.batch_times)
+        else:
+            needs = needs_without_drafts(self._urgent, self._prompts, view.now_s)
+        self._limit_s, self._due_s, self._drafts = needs
         self._taken = 0  # KV blocks
         self._seats = situation.policy.max_num_seqs - view.num_running
-        self._context = 0
-        self._decoding: dict[int, RequestView] = {}
-        self._chunks: list[tuple[int, int]] = []
+        self._computed = Computed(situation.step_s)
         self._prefill: dict[int, int] = {}
         self._victims: list[RequestView] = []
 
@@ -207,41 +224,47 @@ class Batch:
         for request in self._prompts:
             self._compute(request)
         self._best_effort()
-        if not (self._decoding or self._chunks):
+        if self._idle:
             for request in self._urgent:
                 self._decode_one(request)
-        if not self._victims and len(self._decoding) == len(self._situation.decoding):
-            return Decision(self._prefill)
+        drafts = self._more_drafts() if self._situation.most_drafts else NO_CHUNKS
+        if not self._victims and len(self._computed.drafts) == len(self._situation.decoding):
+            return Decision(self._prefill, drafts=drafts)
         gone = {request.id for request in self._victims}
-        busy = gone | self._decoding.keys()
+        busy = gone | self._computed.drafts.keys()
         hold = frozenset(r.id for r in self._situation.decoding if r.id not in busy)
-        return Decision(self._prefill, hold=hold, preempt=tuple(r.id for r in self._victims))
+        return Decision(self._prefill, hold=hold, preempt=tuple(r.id for r in self._victims), drafts=drafts)
+
+    @property
+    def _idle(self) -> bool:
+        return not (self._computed.drafts or self._computed.chunks)
+
+    @property
+    def _tokens(self) -> int:
+        """How many more it may compute."""
+        return self._situation.policy.max_num_batched_tokens - self._computed.tokens
 
     @property
     def lasts(self) -> bool:
-        """Whether the next batches are as this one until anything changes but time: all decode, and none need wait."""
-        situation, decoding = self._situation, len(self._decoding)
+        """Whether the next batches are as this one until anything changes but time: all decode, and none need wait.
+
+        What requests draft goes by time as well.
+        """
+        situation, decoding = self._situation, len(self._computed.drafts)
+        if situation.most_drafts:
+            return False
         idle = not (situation.computing or situation.waiting) and decoding == len(situation.decoding)
         return idle and (self._limit_s == inf or decoding == len(self._urgent))
 
-    def _times_s(self) -> tuple[float, dict[int, float]]:
-        """How long the batch may be, and when the next token is due of each accepted request that decodes.
-
-        A token of the tightest tier that is served, less if one of them is behind.
-        """
-        limit_s, now_s, due = min(map(token_s, self._prompts), default=inf), self._view.now_s, {}
-        for request in self._urgent:
-            bound_s = token_s(request)
-            due_s = due[request.id] = request.first_token_s + request.emitted_tokens * bound_s
-            limit_s = min(limit_s, bound_s, max(due_s - now_s, CATCH_UP * bound_s))
-        return limit_s, due
-
     def _spared(self) -> set[int]:
-        """Requests of looser tiers whose next token is still in time one batch later, if there are prompts to serve."""
+        """Requests of looser tiers whose next tokens are in time one batch later, if there are prompts to serve."""
         if not self._prompts:
             return set()
         longer_s, after_s, due_s = 2 * self._limit_s, self._view.now_s + 2 * self._limit_s, self._due_s
-        return {r.id for r in self._urgent if due_s[r.id] >= after_s and token_s(r) >= longer_s}
+        if not self._drafts:
+            return {r.id for r in self._urgent if due_s[r.id] >= after_s and token_s(r) >= longer_s}
+        gain = {r.id: gain_of(r, self._drafts[r.id]) for r in self._urgent}
+        return {r.id for r in self._urgent if due_s[r.id] >= after_s and gain[r.id] * token_s(r) >= longer_s}
 
     # Filling it --------------------------------------------------------------------------------------------
 
@@ -257,16 +280,11 @@ class Batch:
                 self._decode_one(request)
             return
         self._taken += blocks
-        self._tokens -= len(requests)
-        for request in requests:
-            self._decoding[request.id] = request
-            self._context += request.computed_tokens + 1
+        self._computed.decode(requests, self._drafts)
 
     def _decode_one(self, request: RequestView) -> None:
         if request not in self._victims and self._find(self._view.blocks_to_decode(request), request):
-            self._decoding[request.id] = request
-            self._context += request.computed_tokens + 1
-            self._tokens -= 1
+            self._computed.decode((request,), self._drafts)
 
     def _compute(self, request: RequestView) -> bool:
         """Compute as much of a prompt as the batch has room for; return whether all of it."""
@@ -275,16 +293,15 @@ class Batch:
         left = request.tokens_to_prefill - (0 if running else computed)
         if not running and not self._seat(request):
             return False
-        tokens = self._most(min(left, self._tokens), lambda n: self._time_s((computed, n)))
-        if not tokens and not (self._decoding or self._chunks):
+        tokens = self._most(min(left, self._tokens), lambda n: self._computed.step_s((computed, n)))
+        if not tokens and self._idle:
             tokens = min(left, SHORT)  # a step that is too long is better than none
         held = self._view.blocks_held(request) if running else 0
         if tokens <= 0 or not self._find(self._view.blocks_for(computed + tokens) - held, request):
             return False
         self._seats -= not running
-        self._chunks.append((computed, tokens))
+        self._computed.prefill(computed, tokens)
         self._prefill[request.id] = tokens
-        self._tokens -= tokens
         return tokens == left
 
     def _best_effort(self) -> None:
@@ -293,7 +310,7 @@ class Batch:
         if decoding:
             contexts = [0, *accumulate(r.computed_tokens + 1 for r in decoding)]
             most = min(len(decoding), self._tokens)
-            self._decode(decoding[: self._most(most, lambda n: self._time_s(None, n, contexts[n]))])
+            self._decode(decoding[: self._most(most, lambda n: self._computed.step_s(None, n, contexts[n]))])
         prompts = (r for r in self._situation.computing if r.id not in self._accepted)
         for request in chain(prompts, self._later):
             whole = self._view.blocks_for(request.computed_tokens + request.tokens_to_prefill)
@@ -308,10 +325,13 @@ class Batch:
             return max(high, 0)
         return most_within(self._limit_s, high, time_s)
 
-    def _time_s(self, chunk: tuple[int, int] | None, decoding: int = 0, context_tokens: int = 0) -> float:
-        """How long the batch takes with this much more."""
-        chunks = self._chunks if chunk is None else [*self._chunks, chunk]
-        return self._situation.step_s(chunks, len(self._decoding) + decoding, self._context + context_tokens)
+    def _more_drafts(self) -> dict[int, int]:
+        """Drafts of those that decode: as planned, or more where no prompt is computed."""
+        computed = self._computed
+        if computed.chunks or not computed.drafts:
+            return computed.drafts
+        acceptance = {r.id: r.acceptance for r in self._situation.decoding if r.id in computed.drafts}
+        return computed.best_drafts(acceptance, self._limit_s, self._situation.policy.max_num_batched_tokens)
 
     # Memory and seats --------------------------------------------------------------------------------------
 
@@ -347,43 +367,9 @@ class Batch:
 
     def _is_busy(self, request: RequestView) -> bool:
         """Whether a request is in the batch, or preempted already."""
-        return request.id in self._decoding or request.id in self._prefill or request in self._victims
+        return request.id in self._computed.drafts or request.id in self._prefill or request in self._victims
 
     def _give_up(self, victim: RequestView) -> bool:
         self._victims.append(victim)
         self._seats += 1
         return True
-
-
-def deadline_s(request: RequestView) -> float:
-    """When the first token of a request is due, seconds from the start of the run."""
-    slo = request.slo
-    return inf if slo is None or slo.ttft_s is None else request.arrival_s + slo.ttft_s
-
-
-def token_s(request: RequestView) -> float:
-    """How long each further token may take: its tier."""
-    bound_s = None if request.slo is None else request.slo.per_token_s
-    return inf if bound_s is None else bound_s
-
-
-def most_within(limit_s: float, high: int, time_s: Callable[[int], float]) -> int:
-    """The largest number from 0 to `high`, which is at least 1, that takes no longer than a limit.
-
-    `time_s` grows. False position: where a line between both ends meets the limit; an end that stays counts half.
-    """
-    over_s = time_s(high) - limit_s
-    if over_s <= 0:
-        return high
-    low, under_s = 1, time_s(1) - limit_s
-    if under_s > 0:
-        return 0
-    while high - low > 1:
-        n = low + int((high - low) * under_s / (under_s - over_s))
-        n = min(max(n, low + 1), high - 1)
-        beyond_s = time_s(n) - limit_s
-        if beyond_s <= 0:
-            low, under_s, over_s = n, beyond_s, over_s / 2
-        else:
-            high, over_s, under_s = n, beyond_s, under_s / 2
-    return low

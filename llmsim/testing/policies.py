@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.cluster.fleet import ORACLE, Reports
+from llmsim.engine.speculation.rule import Speculation
 from llmsim.errors import PolicyError
 from llmsim.request import Outcome, RequestView
 from llmsim.router import FleetView, Router
@@ -22,6 +23,7 @@ from llmsim.time_limit import TimeLimited, can_be_limited
 
 #: longer than any decision about some dozens of requests takes; by the clock on the wall, and a machine may be busy
 DECIDES_WITHIN_S = 10.0
+LATENCY = LinearSteps(sequence_s=0.0001, context_token_s=1e-6)
 
 
 @contextmanager
@@ -77,17 +79,23 @@ def check_scheduler(scheduler: Scheduler, *, seed: int = 0) -> None:
     """Raise unless a scheduler keeps the contract on light, heavy, memory-bound and sudden loads.
 
     It serves every request, is pure, and decides the same whether it is asked at every step or only after a change.
+    If it may choose drafts: with speculation and, unless it needs that, without.
     Raises AssertionError or `PolicyError`, with what is wrong; TypeError for a class in place of a scheduler.
     """
     check_made(scheduler)
+    if not scheduler.needs_speculation:
+        _check_served(scheduler, seed, None)
+    if scheduler.chooses_drafts:
+        _check_served(scheduler, seed, drafting(LATENCY))
+
+
+def _check_served(scheduler: Scheduler, seed: int, speculation: Speculation | None) -> None:
     rng = np.random.default_rng(seed)
-    latency = LinearSteps(sequence_s=0.0001, context_token_s=1e-6)
-    speculation = drafting(latency) if scheduler.chooses_drafts else None
     for rate_per_s, blocks in ((2.0, 1000), (40.0, 1000), (40.0, 60), (1e6, 200)):
         requests = drawn(rng, 60, rate_per_s)
         if speculation is not None:
             requests = accepting(requests, rng, speculation.most)
-        options: dict[str, Any] = {"latency": latency, "num_gpu_blocks": blocks, "speculation": speculation}
+        options: dict[str, Any] = {"latency": LATENCY, "num_gpu_blocks": blocks, "speculation": speculation}
         records = [serve(requests, _checked(scheduler), stretches=stretches, **options) for stretches in (True, False)]
         records.append(serve(requests, scheduler, **options))  # without a checker between
         outcome = records[0].requests["outcome"]

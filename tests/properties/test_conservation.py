@@ -66,14 +66,15 @@ def _watch_memory():
     instances=st.integers(1, 4),
     blocks=st.integers(10, 60),
     until_s=st.sampled_from([None, None, 0.7]),
+    drafts=st.booleans(),
 )
-def test_nothing_is_lost_and_nothing_appears(name, requests, router, instances, blocks, until_s):
+def test_nothing_is_lost_and_nothing_appears(name, requests, router, instances, blocks, until_s, drafts):
     Watched.least_free = 0
     if until_s is not None and requests.arrival_s[0] >= until_s:
         until_s = None
     latency, speculation = LinearSteps(0.01, 0.0001, 0.0003, 1e-6), None
     scheduler = discovery.find("llmsim.schedulers", name, Scheduler)()
-    if scheduler.chooses_drafts:
+    if scheduler.needs_speculation or (scheduler.chooses_drafts and drafts):
         speculation = drafting(latency)
         requests = accepting(requests, np.random.default_rng(len(requests)), speculation.most)
     record = serve(

@@ -16,6 +16,7 @@ from llmsim.routers.round_robin import RoundRobin
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.priority import Priority
 from llmsim.schedulers.shortest_predicted_first import ShortestPredictedFirst
+from llmsim.schedulers.slos_serve import SlosServe
 from llmsim.schedulers.static import Static
 from llmsim.schedulers.token_delay import TokenDelay
 from llmsim.testing import LinearSteps, same, serve_both_ways, with_guesses
@@ -52,6 +53,7 @@ SCHEDULERS = [
     TokenDelay(tokens_per_s=4.0, lead_tokens=2),
     FidgetyDrafts(),
     Drafty(max_num_batched_tokens=96, max_num_seqs=9),
+    SlosServe(max_num_batched_tokens=96, max_num_seqs=9),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from llmsim import experiment
 from llmsim.errors import InputError
-from llmsim.figures import how_long, make, numbers, ranking, routing, slos_serve, tenants
+from llmsim.figures import how_long, make, numbers, ranking, routing, slos_serve, slos_serve_drafts, tenants
 from llmsim.figures import plan as plans
 from llmsim.figures.numbers import measure
 from llmsim.figures.plan import Sweep
@@ -27,7 +27,15 @@ def test_their_settings_are_shipped_scenarios():
 
 
 def test_groups_are_figures_and_the_papers_own_are_made_without_a_name():
-    assert make.GROUPS["related"] == ("slos_serve", "tenants", "how_long", "speculation", "adaserve", "routing")
+    assert make.GROUPS["related"] == (
+        "slos_serve",
+        "slos_serve_drafts",
+        "tenants",
+        "how_long",
+        "speculation",
+        "adaserve",
+        "routing",
+    )
     assert set().union(*make.GROUPS.values(), make.ALONE) == set(make.FIGURES)
     assert sum(map(len, make.GROUPS.values())) + len(make.ALONE) == len(make.FIGURES)
     with pytest.raises(InputError, match="unknown figure 'relatd'; did you mean 'related'"):
@@ -103,6 +111,22 @@ def test_capacities_are_where_attainment_falls_through_90_percent(ours, passed):
     assert slos_serve.capacity_per_s(alone) == pytest.approx(ours * plans.RELATED["tight_decode"], rel=0.01)
     assert made.passed is passed
     assert made.evidence[-1].startswith("two instances with first_feasible")
+
+
+@pytest.mark.parametrize(
+    ("ours", "without", "fixed", "later", "passed"),
+    [(2.6, 0.9, 1.5, 1.5, True), (2.6, 2.1, 1.5, 1.5, False), (2.6, 0.9, 2.1, 1.5, False), (2.6, 0.9, 1.5, 1.3, False)],
+)
+def test_planned_drafts_are_compared_with_none_and_with_a_fixed_number(ours, without, fixed, later, passed):
+    found, kinds = {}, [*slos_serve_drafts.KINDS, "later", "later without"]
+    at = {slos_serve_drafts.OURS: ours, slos_serve_drafts.WITHOUT: without, "later": later / 1.5, "later without": 1.0}
+    for kind, plan in zip(kinds, slos_serve_drafts.plans(True), strict=True):
+        smooth = {"own_smooth_goodput_tokens_per_s": np.negative, "throughput": np.ones_like}
+        found[plan] = fake(plan, own_attainment=attained(plan, at.get(kind, fixed)), **smooth)
+    claim = slos_serve_drafts.make(found, True).claim
+
+    assert claim.passed is passed
+    assert f"x the best other's (chunked, 2048, 3 drafts, {fixed:.1f}" in claim.evidence[0]
 
 
 def test_pairs_flip_where_two_metrics_order_them_oppositely():

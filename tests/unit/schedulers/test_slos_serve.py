@@ -14,10 +14,13 @@ from llmsim.routers.first_feasible import FirstFeasible
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
-from llmsim.schedulers.slos_serve import SlosServe, most_within
+from llmsim.schedulers.slos_serve import SlosServe
 from llmsim.slo import Slo
+from llmsim.slo_batch import most_within
 from llmsim.testing import LinearSteps, serve, workload
+from llmsim.testing.builders import drafting
 from llmsim.testing.policies import PurityChecker
+from llmsim.workload.acceptance import draw
 from llmsim.workload.classes import Classes
 
 LATENCY = LinearSteps(0.005, 0.0001, 0.0001)
@@ -80,6 +83,74 @@ def test_best_effort_gives_its_memory_back_to_accepted_ones():
     assert [decision.preempt for _, decision in decisions if decision.preempt] == [(0,)]
     assert record.requests["preemptions"].tolist() == [1, 0]
     assert record.requests["first_token_s"][1] < 0.6
+
+
+ACCEPTED = (100, 180, 244, 295, 336)  # hundredths of a token, with 0 to 4 drafts
+
+
+def drafted(requests, **options):
+    """Serve requests that may draft four tokens, verified at 0.1 ms each."""
+    policy, acceptance = PurityChecker(SlosServe()), draw(np.random.default_rng(0), [ACCEPTED], [0] * len(requests), 4)
+    requests = replace(requests, acceptance=acceptance)
+    speculation = drafting(options.get("latency", LATENCY), 4)
+    return serve(requests, policy, speculation=speculation, **{"latency": LATENCY, **options}), policy.decisions
+
+
+def test_batches_last_as_long_as_what_is_accepted_of_the_tightest_tier():
+    """One decodes at 20 ms a token: four drafts of it yield 3.36, so that batches may last 67.2 ms.
+
+    That is time for 622 tokens, 5 of them its own. It needs all four: it is not far ahead yet.
+    """
+    slos = (Slo(ttft_s=1.0, tpot_s=0.02), Slo(ttft_s=1.0, tpot_s=0.5))
+    record, decisions = drafted(of_classes(workload((0.0, 100, 60), (0.016, 2000, 5)), slos, [0, 1]))
+    beside = [decision for _, decision in decisions if 1 in decision.prefill]
+    times_s = record.timelines().token_times_s(0)
+
+    assert [decision.prefill[1] for decision in beside] == pytest.approx([617, 617, 617, 149], abs=3)
+    assert [decision.drafts[0] for decision in beside[:3]] == [4, 4, 4]
+    assert np.diff(times_s).max() == pytest.approx(0.0672, abs=2e-4)
+    assert times_s[-1] - times_s[0] <= 59 * 0.02
+
+
+def test_with_no_prompt_to_compute_requests_draft_what_yields_most_in_a_second():
+    """One alone has 3.36 tokens in a step of 5.5 ms. Of 200, at 1 ms a token, 1 each in 205 ms is more."""
+    alone, decisions = drafted(of_classes(workload((0.0, 100, 60)), [Slo(ttft_s=1.0, tpot_s=0.02)], [0]))
+    crowd = of_classes(workload(*[(0.0, 10, 60)] * 200), [Slo(ttft_s=0.001, tpot_s=0.02)], [0] * 200)
+    _, of_crowd = drafted(crowd, latency=LinearSteps(0.005, 0.0001, 0.001))
+
+    assert {decision.drafts[0] for _, decision in decisions if decision.drafts} == {4}
+    assert {k for _, decision in of_crowd if len(decision.drafts) == 200 for k in decision.drafts.values()} == {0}
+    assert alone.requests["end_s"][0] < 0.13
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_accepted_requests_keep_their_time_per_token_wherever_their_output_ends(seed):
+    """Steps take 15 ms at least and tokens may take 20, in bursts of prompts; without drafts far fewer are in time."""
+    rng = np.random.default_rng(seed)
+    slow, slos = LinearSteps(0.015, 0.0001, 0.0001), (Slo(ttft_s=0.5, tpot_s=0.02), Slo(ttft_s=0.8, tpot_s=0.04))
+    number = rng.integers(0, 2, 60)
+    came = [(at, 400, int(rng.integers(20, 60))) for at in np.cumsum(rng.exponential(1 / 12, 60))]
+    requests = of_classes(workload(*came), slos, number)
+    record, _ = drafted(requests, latency=slow)
+    times = record.requests
+    ttft_s = times["first_token_s"] - times["arrival_s"]
+    tpot_s = (times["end_s"] - times["first_token_s"]) / (requests.output_tokens - 1)
+    bounds = np.array([[slo.ttft_s, slo.tpot_s] for slo in slos])[number] + 1e-9
+    in_time = ttft_s <= bounds[:, 0]
+
+    assert in_time.mean() > 0.9
+    assert (tpot_s[in_time] <= bounds[in_time, 1]).mean() > 0.97
+    assert in_time.sum() > 1.5 * attained_by(serve(requests, SlosServe(), latency=slow), bounds).sum()
+
+
+def attained_by(record, bounds):
+    times = record.requests
+    output = times["output_tokens"]
+    ttft_s, tpot_s = (
+        times["first_token_s"] - times["arrival_s"],
+        (times["end_s"] - times["first_token_s"]) / (output - 1),
+    )
+    return (ttft_s <= bounds[:, 0]) & (tpot_s <= bounds[:, 1])
 
 
 def test_it_is_asked_again_only_where_it_could_say_something_else():
@@ -172,6 +243,8 @@ SLOS = (
     'workload.classes=[{name="a", weight=1.0, slo={ttft_s=1.0, tpot_s=0.1}}, {name="b", weight=1.0, slo={e2e_s=9.0}}]'
 )
 
+SPECULATES = "speculation={method='mtp', num_speculative_tokens=3, acceptance_length=2.5}"
+
 
 @pytest.mark.parametrize(
     ("changes", "says"),
@@ -179,6 +252,10 @@ SLOS = (
         ([SLOS, "scheduler.name=slos_serve"], "slos_serve goes by ttft_s and one of .*; class 'b' has e2e_s = 9"),
         (["scheduler.name=slos_serve", "slo.ttft_s=null"], r"\[slo\] has tbt_s = 0.2"),
         (["scheduler.name=slos_serve", "scheduler.step_time_error=-1.0"], "step_time_error is -1.0"),
+        (["scheduler.name=slos_serve", SPECULATES.replace("}", ", acceptance_kind='random'}")],
+         "SlosServe decides itself how many tokens each request drafts; leave acceptance_kind = 'random' out"),
+        (["scheduler.name=slos_serve", SPECULATES, "speculation.adapt=goodput"], "decides itself .*; leave adapt out"),
+        (["scheduler.name=slos_serve", SPECULATES, "scheduler.async_scheduling=true"], "goes with scheduler.async_sch"),
         (["cluster.router=first_feasible"], "asks schedulers what they would accept, and chunked_prefill accepts all"),
         (["scheduler.name=slos_serve", "kv_transfer.bandwidth_gb_per_s=25",
           'pool=[{name="p", role="prefill"}, {name="d", role="decode"}]'], "pool 'p' has role = 'prefill'"),
