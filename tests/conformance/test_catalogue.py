@@ -161,7 +161,7 @@ def plug_in(tmp_path):
 
 def llmsim(folder, *arguments):
     path = os.pathsep.join([str(folder), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "llmsim.cli", *arguments]
+    command = [sys.executable, "-m", "llmsim", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
     )

@@ -186,9 +186,9 @@ def test_a_new_latency_file_is_found_tested_listed_and_run_with_its_options(copy
     (copy / "llmsim" / "latency" / "sources" / "per_token.py").write_text(LATENCY)
     (copy / "small.toml").write_text(SCENARIO.replace('"roofline"', '{ name = "per_token", token_s = 0.01 }'))
     tested = run_in(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", "addopts=", "tests", "-k", "per_token")
-    listed = run_in(copy, "-m", "llmsim.cli", "list", "latencies").stdout.split()
-    keys = run_in(copy, "-m", "llmsim.cli", "list", "keys", "cluster.latency").stdout
-    done = run_in(copy, "-m", "llmsim.cli", "run", "small.toml", "--json")
+    listed = run_in(copy, "-m", "llmsim", "list", "latencies").stdout.split()
+    keys = run_in(copy, "-m", "llmsim", "list", "keys", "cluster.latency").stdout
+    done = run_in(copy, "-m", "llmsim", "run", "small.toml", "--json")
 
     assert "4 passed" in tested.stdout, tested.stdout
     assert "per_token" in listed
@@ -214,9 +214,9 @@ def test_a_part_of_each_kind_is_one_new_file_and_nothing_else(copy):
     (copy / "measured.json").write_text('[{"our_first_ms": 300, "our_last_ms": 340}]')
     names = " or ".join(Path(file).stem for file, _ in PARTS.values())
     tested = run_in(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", "tests", "-k", names)
-    drawn = run_in(copy, "-m", "llmsim.cli", "run", "drawn.toml", "--out", "drawn")
-    traced = run_in(copy, "-m", "llmsim.cli", "run", "drawn.toml", "--set", "workload.trace=log.csv", "--json")
-    scored = run_in(copy, "-m", "llmsim.cli", "score", "measured.json", "--json")
+    drawn = run_in(copy, "-m", "llmsim", "run", "drawn.toml", "--out", "drawn")
+    traced = run_in(copy, "-m", "llmsim", "run", "drawn.toml", "--set", "workload.trace=log.csv", "--json")
+    scored = run_in(copy, "-m", "llmsim", "score", "measured.json", "--json")
 
     assert " passed" in tested.stdout, tested.stdout
     assert "failed" not in tested.stdout, tested.stdout
@@ -235,7 +235,7 @@ def test_a_part_of_each_kind_is_one_new_file_and_nothing_else(copy):
 def test_a_new_scheduler_file_is_run_by_its_name(copy):
     (copy / "llmsim" / "schedulers" / "shortest_first.py").write_text(SCHEDULER)
     (copy / "small.toml").write_text(SCENARIO)
-    done = run_in(copy, "-m", "llmsim.cli", "run", "small.toml", "--scheduler", "shortest_first", "--json")
+    done = run_in(copy, "-m", "llmsim", "run", "small.toml", "--scheduler", "shortest_first", "--json")
 
     assert json.loads(done.stdout)["requests"]["finished"] == 20, done.stderr
 
