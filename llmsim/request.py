@@ -223,7 +223,7 @@ class Request:
         if self.counter is None:
             return self.prefilled_tokens - self.behind_tokens
         if self.pace is None:
-            return self.computed_tokens + ahead
+            return self.prompt_tokens + self.emitted_tokens - 1 + ahead
         return self.pace.known_tokens(self.counter.steps - self.joined_step, ahead)
 
     @property

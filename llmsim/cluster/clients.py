@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import simpy
@@ -81,7 +82,7 @@ class Clients:
         max_in_flight: int | None = None,
     ) -> None:
         self._clock = clock
-        self._arrival_s = arrival_s
+        self._arrival_s = cast("memoryview[float]", arrival_s.data)  # gives plain floats
         self._prompt_tokens = np.asarray(prompt_tokens, dtype=np.int64).data  # gives plain ints, and copies nothing
         self._send = send
         self._users = users
@@ -98,10 +99,10 @@ class Clients:
 
     def _arrivals(self) -> Generator[simpy.Event, None, None]:
         """Let every request arrive at its time that does not follow on another one."""
-        clock, all_ids = self._clock, self._users.by_themselves
+        clock, all_ids, all_s = self._clock, self._users.by_themselves, np.asarray(self._arrival_s)
         for first in range(0, len(all_ids), ARRIVALS_AT_ONCE):
             ids = all_ids[first : first + ARRIVALS_AT_ONCE]
-            for id, arrival_s in zip(ids.tolist(), self._arrival_s[ids].tolist(), strict=True):
+            for id, arrival_s in zip(ids.tolist(), all_s[ids].tolist(), strict=True):
                 if arrival_s > clock.now_s and not clock.passes_to(arrival_s, ARRIVAL):
                     yield clock.at(arrival_s, ARRIVAL)
                 self._arrive(id, arrival_s)
@@ -143,7 +144,7 @@ class Clients:
     def _schedule(self, id: int, later_s: float) -> None:
         """Let a request arrive so much later, or at its own time if that is later still."""
         now_s = self._clock.now_s
-        arrival_s = self._arrival_s[id] = max(now_s + later_s, float(self._arrival_s[id]))
+        arrival_s = self._arrival_s[id] = max(now_s + later_s, self._arrival_s[id])
         if arrival_s == now_s:
             self._arrive(id, arrival_s)
         else:

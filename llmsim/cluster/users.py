@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmsim.record import Ints
-from llmsim.request import Outcome
+from llmsim.request import FINISHED, Outcome
 from llmsim.workload.quality import Escalation
 from llmsim.workload.retries import Retries
 from llmsim.workload.sessions import NO_REQUEST, Sessions
@@ -48,14 +48,14 @@ class Users:
         """
         request, attempt = divmod(id, self.attempts)
         more = attempt + 1 < self.attempts
-        if more and self._fails and outcome == Outcome.FINISHED and self._fails[request][attempt]:
+        if more and self._fails and outcome is FINISHED and self._fails[request][attempt]:
             return id + 1, self._judge_s
         if more and outcome in self._on:
             return id + 1, self._backoff_s[request][attempt]
         if not self._following:
             return None
         following = self._following[request]
-        if outcome != Outcome.FINISHED:  # the turns that are left are never sent
+        if outcome is not FINISHED:  # the turns that are left are never sent
             ended = self._conversation[request]
             while following != NO_REQUEST and self._conversation[following] == ended:
                 following = self._following[following]

@@ -71,7 +71,10 @@ class BlockCache(KVMemory):
             return 0
         growing = self._settle(path, ahead)
         known = self._nodes
-        at = bisect_left(nodes, True, key=lambda number: number not in known) - 1
+        if nodes[-1] in known:
+            at = len(nodes) - 1
+        else:
+            at = bisect_left(nodes, True, key=lambda number: number not in known) - 1
         found = min(known[nodes[at]].known, stops[at], most) if at >= 0 else 0
         if found < most and growing:
             self._growth.note(growing, ahead)
@@ -292,12 +295,15 @@ class BlockCache(KVMemory):
         """Make known what decoding requests have filled of a path, in order; return those that may fill more."""
         if not self._growing:
             return []
-        growing = list(self._nodes[ROOT].growing)
-        for number in path.nodes:
-            node = self._nodes.get(number)
+        known, (nodes, _) = self._nodes, path
+        growing = [*known[ROOT].growing]
+        for number in nodes:
+            node = known.get(number)
             if node is None:
                 break
             growing += node.growing
+        if not growing:
+            return growing
         if len(growing) == 1:
             self._extend(growing[0], self._growth.places(growing[0], ahead))
         else:

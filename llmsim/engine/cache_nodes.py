@@ -81,8 +81,8 @@ class Node:
     def save(self, undo: Undo) -> None:
         """Write down how it is, on trial."""
         if undo.entries is not None:
-            copies = {place: list(blocks) for place, blocks in self.copies.items()}
-            lists = list(self.ends), list(self.runs), list(self.growing), copies
+            copies = {place: list(blocks) for place, blocks in self.copies.items()} if self.copies else {}
+            lists = [*self.ends], [*self.runs], [*self.growing], copies
             undo.entries.append((self.set, (self.known, self.held, *lists)))
 
 

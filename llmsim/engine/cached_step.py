@@ -39,13 +39,10 @@ class CachedStep:
         self._needed = 0  # blocks that are taken
         self._latest = NOTHING  # the request that was looked up last, and the blocks that it would find
 
-    def same_as(self, other: CachedStep) -> bool:
-        """Whether it does the same."""
-        return self._what == other._what
-
-    @property
-    def _what(self) -> tuple[object, ...]:
-        return self._decodes, self._decode_blocks, list(self._chunks), self._admitted
+    def does(self, decodes: bool, decode_blocks: int, chunks: Sequence[Portion], admitted: Sequence[Portion]) -> bool:
+        """Whether it does the same as one that is made so."""
+        same = self._decodes == decodes and (self._decode_blocks == decode_blocks or not decodes)
+        return same and self._admitted == [*admitted] and [*self._chunks] == [*chunks]
 
     def found(self, request: RequestView) -> tuple[int, int]:
         """Tokens that the request need not compute, and how many of their blocks are in use already."""

@@ -1,8 +1,9 @@
-"""SimPy's environment, with events at absolute times, in a fixed order at equal times, that can be brought forward."""
+"""SimPy's environment, with events at absolute times, in a fixed order at equal times, and alarms of instances."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from heapq import heappop, heappush
 from math import inf
 from typing import Any
@@ -46,9 +47,13 @@ class Clock(simpy.Environment):
     def at(self, time_s: float, rank: int) -> simpy.Event:
         """Return an event that happens at `time_s`; among events of the same time the lower rank goes first."""
         event = Moment(self)
+        self.put(time_s, rank, event)
+        return event
+
+    def put(self, time_s: float, rank: int, event: simpy.Event | Alarm) -> None:
+        """Let an event, or an alarm, happen at a time."""
         queue: list[Any] = self._queue
         heappush(queue, (time_s, rank, next(self._eid), event))
-        return event
 
     def passes_to(self, time_s: float, rank: int) -> bool:
         """Let time pass to a later moment at once if no event comes before it; return whether it did.
@@ -62,28 +67,22 @@ class Clock(simpy.Environment):
         self.rank = rank
         return True
 
-    def some_time(self) -> simpy.Event:
-        """Return an event that happens when it is brought forward, and not before."""
-        return Moment(self)
-
-    def bring_forward(self, event: simpy.Event, time_s: float, rank: int) -> None:
-        """Let an event that has not happened yet happen at `time_s`, if it is not due earlier anyway."""
-        queue: list[Any] = self._queue
-        heappush(queue, (time_s, rank, next(self._eid), event))
-
     def run_until(self, until_s: float = inf) -> None:
         """Process events, all there are or those before the arrivals of a time. Raises what a process died of."""
         queue: list[Any] = self._queue
         heappush(queue, (until_s, ARRIVAL, -1, None))
         while (entry := heappop(queue))[3] is not None:
             time_s, rank, _, event = entry
-            callbacks = event.callbacks
-            if callbacks is None:
-                continue  # what is left of one that was brought forward and has happened
+            alarm = event.__class__ is Alarm
+            if alarm and event.due_s != time_s:
+                continue  # what is left of one that was brought forward, and has rung
             if time_s > self.now_s or rank > self.rank:
                 self.rank = rank
             self.now_s = self._now = time_s
-            event.callbacks = None
+            if alarm:
+                event.ring()
+                continue
+            callbacks, event.callbacks = event.callbacks, None
             for callback in callbacks:
                 callback(event)
             if not event._ok:  # a process died of an exception
@@ -93,28 +92,27 @@ class Clock(simpy.Environment):
 
 
 class Alarm:
-    """The event at which one instance acts next. It can be brought forward."""
+    """Rings when one instance acts next. It can be brought forward."""
 
-    __slots__ = ("_event", "_rank", "clock", "set")
+    __slots__ = ("_rank", "call", "clock", "due_s")
 
     def __init__(self, clock: Clock, instance: int) -> None:
         self.clock = clock
+        self.due_s = inf  #: when it rings
         self._rank = FIRST_INSTANCE + instance
-        self._event: simpy.Event | None = None
-        self.set = False  #: whether there is an event at all: not in lazy mode (instance.py)
+        self.call: Callable[[], None] | None = None  #: what to call then; None: it never rings (instance.py, lazy mode)
 
-    def next(self, due_s: float) -> simpy.Event:
-        """Return the event of having to act, at `due_s` or when it is brought forward."""
-        self._event = self.clock.some_time()
-        self.set = True
+    def set(self, due_s: float) -> None:
+        """Ring at a time, and at no other."""
+        self.due_s = due_s
         if due_s < inf:
-            self.clock.bring_forward(self._event, due_s, self._rank)
-        return self._event
+            self.clock.put(due_s, self._rank, self)
 
-    def bring_forward(self, due_s: float) -> None:
-        """Let it happen at a time, if it is not due earlier."""
-        if self._event is not None:
-            self.clock.bring_forward(self._event, due_s, self._rank)
+    def ring(self) -> None:
+        """Call, now that it is due."""
+        assert self.call is not None
+        self.due_s = inf
+        self.call()
 
     @property
     def yet_to_come(self) -> bool:

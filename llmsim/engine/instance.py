@@ -2,7 +2,7 @@
 
 *Lazy mode.* If no router, user or gateway depends on an instance's state between arrivals, it schedules no SimPy
 events. Arrivals are buffered in an inbox, and `advance_to` simulates them in one go, with identical results. Otherwise
-the instance is *eager*: a SimPy process that acts at each of its step boundaries where something may change.
+the instance is *eager*: its alarm rings at each of its step boundaries where something may change.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Instance:
         self.eager = eager
         self.journal.begin(eager=eager)
         if eager:
-            self.clock.process(self.loop.serve())
+            self.loop.alarm.call = self.loop.serve
 
     def connect(self, exchange: Exchange) -> None:
         """Take part in a disaggregated cluster."""

