@@ -73,13 +73,13 @@ def show(
     from llmsim.workload.trace_stats import describe
 
     workload = trace.read()
-    stats = describe(workload).to_dict()
+    stats = describe(workload)
     if picture is not None:
         from llmsim.reports import plots
 
         plots.save(plots.trace_figure(workload), picture)
     if as_json:
-        print_json(stats)
+        print_json(stats.to_dict())
     else:
         from llmsim.reports.tables.trace_tables import show_trace
 

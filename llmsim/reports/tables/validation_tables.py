@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from rich.table import Table
 from llmsim.reports.format import percent_text
 from llmsim.reports.terminal import fits, plain_console, say, styled
 from llmsim.studies.validation import Constant, Report
+from llmsim.studies.validation.case_report import Row
 
-Row = Mapping[str, Any]
 #: keys of rows that are not their heads
 KEY_HEADS = {"of": "statistic", "tensor_parallel_size": "TP"}
 #: what all names of a column begin with is said once above it, from so many characters on

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
+#: of a case's table: columns of its own
+Row = Mapping[str, Any]
 #: how many of the worst points are named
 WORST_POINTS = 5
 
@@ -65,7 +67,7 @@ class Report:
     about: str  #: what was compared with what, and under which assumptions
     points: tuple[Point, ...]
     checks: tuple[Check, ...]
-    rows: tuple[Mapping[str, Any], ...]  #: the table: flat, all with the same keys
+    rows: tuple[Row, ...]  #: the table: flat, all with the same keys
     fitted: tuple[Constant, ...] = ()
     notes: tuple[str, ...] = ()  #: why points are missed, with the evidence
 
@@ -79,19 +81,27 @@ class Report:
         predicted = (point for point in self.points if point.role != "fitted")
         return sorted(predicted, key=lambda point: -abs(point.error_percent))[:WORST_POINTS]
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `report_folder.write` wrote; KeyError or TypeError for anything else."""
+        return cls(
+            values["case"],
+            values["about"],
+            tuple(Point(**{name: one[name] for name in Point.__slots__}) for one in values["points"]),
+            tuple(Check(**{name: one[name] for name in Check.__slots__}) for one in values["checks"]),
+            tuple(values["rows"]),
+            tuple(Constant(**one) for one in values["fitted"]),
+            tuple(values["notes"]),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Values for JSON."""
         return {
             "case": self.case,
             "passed": self.passed,
             "about": self.about,
-            "fitted": [
-                {"name": c.name, "value": c.value, "unit": c.unit, "fitted_on": c.fitted_on} for c in self.fitted
-            ],
-            "checks": [
-                {"name": c.name, "value": c.value, "limit": c.limit, "unit": c.unit, "passed": c.passed}
-                for c in self.checks
-            ],
+            "fitted": [asdict(constant) for constant in self.fitted],
+            "checks": [{**asdict(check), "passed": check.passed} for check in self.checks],
             "rows": [dict(row) for row in self.rows],
             "worst": [{"point": f"{p.group}: {p.label}", **p.columns()} for p in self.worst()],
             "notes": list(self.notes),

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from llmsim.errors import InputError
-from llmsim.studies.validation.case_report import Check
+from llmsim.studies.validation.case_report import Check, Row
 from llmsim.studies.validation.decision_runs import TICK_S, Fate
 from llmsim.studies.validation.run_case import Progress
 from llmsim.workload.contract import Workload
@@ -70,7 +70,7 @@ def checks(agreements: Sequence[Agreement], parts: Mapping[str, str]) -> tuple[C
     return tuple(Check(name, len(agreements) - _same(agreements, part), 0, "workloads") for part, name in parts.items())
 
 
-def rows(agreements: Sequence[Agreement], engine: str, same: Mapping[str, str]) -> tuple[dict[str, Any], ...]:
+def rows(agreements: Sequence[Agreement], engine: str, same: Mapping[str, str]) -> tuple[Row, ...]:
     """A row for each kind of workload, and one for all; `same`: key -> attribute of an agreement that is counted."""
     kinds = dict.fromkeys(agreement.run.kind for agreement in agreements)
     parts = {kind: [each for each in agreements if each.run.kind == kind] for kind in kinds}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from llmsim.studies.validation.case_report import Point
+from llmsim.studies.validation.case_report import Point, Row
 from llmsim.studies.validation.distserve_runs import Run
 from llmsim.studies.validation.replay import METRICS, Latencies
 
@@ -25,7 +24,7 @@ def points_of(run: Run, predicted: Latencies, fitted_on: str = "") -> list[Point
     ]
 
 
-def rows_of(run: Run, points: Sequence[Point], knee_per_s: float) -> list[dict[str, Any]]:
+def rows_of(run: Run, points: Sequence[Point], knee_per_s: float) -> list[Row]:
     """Rows of the table, one a point, which say on which side of the knee the run is."""
     where = "below the knee" if run.rate_per_s < knee_per_s else "at or above the knee"
     return [

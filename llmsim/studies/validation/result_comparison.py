@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from llmsim.experiment import make_host
 from llmsim.latency.hardware import HostTimes
 from llmsim.scenario import Scenario
 from llmsim.studies.validation.calibration import LOADS
-from llmsim.studies.validation.case_report import Check, Point, Report
+from llmsim.studies.validation.case_report import Check, Point, Report, Row
 from llmsim.studies.validation.load_stages import Stage, asked_stages, said
 from llmsim.studies.validation.measured_run import MeasuredRun, asked_runs, predict
 from llmsim.studies.validation.replay import METRICS, Latencies
@@ -99,7 +98,7 @@ def _of(seen: Latencies, metric: str, name: str) -> float:
     return float(np.percentile(values, int(name[1:]))) if len(values) else float("nan")
 
 
-def _row(point: Point) -> dict[str, Any]:
+def _row(point: Point) -> Row:
     return {"metric": point.group, "of": point.label, **point.columns()}
 
 

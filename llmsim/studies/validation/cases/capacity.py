@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from llmsim.latency import hardware
 from llmsim.latency.residuals import COMPOSED, FULL_BATCH, RESIDUALS, Kind
 from llmsim.record import Floats
-from llmsim.studies.validation.case_report import Check, Point, Report
+from llmsim.studies.validation.case_report import Check, Point, Report, Row
 from llmsim.studies.validation.cases import closed_loop, kubecon, vllm_0151
 from llmsim.studies.validation.kubecon_runs import Stage, read_stages
 from llmsim.studies.validation.load_stages import read_stages as read_0151
@@ -130,7 +129,7 @@ def _inside(one: Held) -> bool:
     return bool(0 < one.predicted < np.inf)
 
 
-def _rows(found: Sequence[Held]) -> Iterator[dict[str, Any]]:
+def _rows(found: Sequence[Held]) -> Iterator[Row]:
     """Each group, and all together."""
     groups = dict.fromkeys(one.group for one in found)
     for group, mine in (*((g, [one for one in found if one.group == g]) for g in groups), ("all", list(found))):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from llmsim.latency.data_parallel import of_profile
 from llmsim.latency.host import Host
 from llmsim.latency.operators import Kernels
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
-from llmsim.studies.validation.case_report import Check, Constant, Point, Report
+from llmsim.studies.validation.case_report import Check, Constant, Point, Report, Row
 from llmsim.studies.validation.replay import Latencies, replay
 from llmsim.studies.validation.silicon_runs import Run, read_runs
 
@@ -241,7 +240,7 @@ def served(run: Run, latency: LatencyModel, blocks: int) -> Latencies:
     return replay(run.workload(), spec, max_in_flight=run.concurrency)
 
 
-def _rows(runs: Sequence[Run], points: Sequence[Point], bare_s: Sequence[float]) -> list[dict[str, Any]]:
+def _rows(runs: Sequence[Run], points: Sequence[Point], bare_s: Sequence[float]) -> Sequence[Row]:
     rows = []
     for group in dict.fromkeys(point.group for point in points):
         mine = [i for i, point in enumerate(points) if point.group == group]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from llmsim.latency.build import build_latency
 from llmsim.latency.hardware import HostTimes
 from llmsim.latency.host import Host
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
-from llmsim.studies.validation.case_report import Check, Constant, Point, Report
+from llmsim.studies.validation.case_report import Check, Constant, Point, Report, Row
 from llmsim.studies.validation.host_fit import fit_host
 from llmsim.studies.validation.kubecon_runs import Stage, read_stages
 from llmsim.studies.validation.replay import Floats, gaps_s, replay, served
@@ -135,7 +134,7 @@ def _checks(points: Sequence[tuple[Stage, str, Point]]) -> list[Check]:
     ]
 
 
-def _row(stage: Stage, point: Point) -> dict[str, Any]:
+def _row(stage: Stage, point: Point) -> Row:
     load = "saturated" if stage.saturated else "unsaturated"
     where = "fitted" if point.role == "fitted" else load
     return {"stage": stage.name, "where": where, "metric": point.group, **point.columns()}

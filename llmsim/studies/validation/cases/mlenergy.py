@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from llmsim.latency.operators import Kernels
 from llmsim.latency.power import step_work
 from llmsim.latency.profile import find_profile, read_profile
 from llmsim.latency.table import StepTable
-from llmsim.studies.validation.case_report import Check, Point, Report
+from llmsim.studies.validation.case_report import Check, Point, Report, Row
 
 FILE = "groundtruth/mlenergy/llm_runs.csv"
 HOST = "vllm-0.11.0-h100"
@@ -160,7 +159,7 @@ def _joules_a_step(
     return float(gpus * lasts_s * gpu.power.drawn_w(*shares)[0])
 
 
-def _rows(runs: Sequence[Steady]) -> list[dict[str, Any]]:
+def _rows(runs: Sequence[Steady]) -> Sequence[Row]:
     rows = []
     for group in dict.fromkeys(run.group for run in runs):
         mine = [run for run in runs if run.group == group]

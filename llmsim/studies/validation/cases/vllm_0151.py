@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from llmsim.errors import InputError
 from llmsim.latency.hardware import HostTimes
 from llmsim.scenario import load_scenario
-from llmsim.studies.validation.case_report import Check, Constant, Point, Report
+from llmsim.studies.validation.case_report import Check, Constant, Point, Report, Row
 from llmsim.studies.validation.host_fit import ASYNCHRONOUS, fit_host
 from llmsim.studies.validation.load_stages import Stage, read_stages, said
 from llmsim.studies.validation.replay import Floats
@@ -105,7 +104,7 @@ def _points(stages: Sequence[Stage], predicted: Floats, role: str) -> list[tuple
     ]
 
 
-def _row(point: Point) -> dict[str, Any]:
+def _row(point: Point) -> Row:
     return {"stage": point.label, "role": point.role, "metric": point.group, **point.columns()}
 
 
