@@ -10,16 +10,9 @@ from llmsim.cli import main
 from llmsim.reports.tables.compare_tables import verdict_text
 from llmsim.statistics import Interval
 from llmsim.studies.compare import Difference
+from small_scenario import small
 
-FILE = """\
-name = "little"
-[workload]
-requests = 60
-arrivals = { process = "poisson", rate_per_s = 8.0 }
-lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
-[cluster]
-latency = "roofline"
-"""
+FILE = small("little", 60)
 
 
 @pytest.fixture

@@ -15,17 +15,9 @@ from llmsim.engine.recorder import Recorder
 from llmsim.errors import LlmsimError
 from llmsim.reports import plots
 from llmsim.request import Request
+from small_scenario import small
 
-SMALL = """\
-name = "a small one"
-[workload]
-requests = 40
-arrivals = { process = "poisson", rate_per_s = 8.0 }
-lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
-[cluster]
-latency = "roofline"
-instances = 2
-"""
+SMALL = small("a small one", more="instances = 2\n")
 
 POLICY = """\
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from llmsim.cli import main
+from small_scenario import small
 
 A = [0.1 * i for i in range(1, 11)] + [2.0 + 0.1 * i for i in range(10)]
 B = [0.1, 0.2] + [1.2 + 0.1 * i for i in range(18)]
@@ -23,15 +24,7 @@ BENCH: dict[str, Any] = {
     "errors": ["", ""],
 }
 
-SMALL = """\
-name = "a small one"
-[workload]
-requests = 40
-arrivals = { process = "poisson", rate_per_s = 8.0 }
-lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
-[cluster]
-latency = "roofline"
-"""
+SMALL = small("a small one")
 
 
 @pytest.fixture(autouse=True)

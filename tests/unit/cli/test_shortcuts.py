@@ -10,15 +10,9 @@ import pytest
 from llmsim.cli.shortcuts import OF_PLAN, SCHEDULER, SEED, SHORTCUTS, as_changes, with_shortcuts
 from llmsim.scenario import SloTable, load_scenario
 from llmsim.scenario.vllm_names import VLLM_NAMES
+from small_scenario import small
 
-FILE = """\
-[workload]
-requests = 40
-arrivals = { process = "poisson", rate_per_s = 8.0 }
-lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
-[cluster]
-latency = "roofline"
-"""
+FILE = small("small")
 GIVEN = {
     "--model": ("qwen3-8b", "cluster.model"),
     "--gpu": ("h100-sxm-80gb", "cluster.gpu"),

@@ -13,16 +13,9 @@ from llmsim.metrics.ranges import largest_gap_s
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
+from small_scenario import small
 
-SMALL = """\
-name = "held back"
-[workload]
-requests = 30
-arrivals = { process = "poisson", rate_per_s = 8.0 }
-lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
-[cluster]
-latency = "roofline"
-"""
+SMALL = small("held back", 30)
 
 
 def test_immediate_changes_nothing() -> None:

@@ -10,16 +10,9 @@ from llmsim.cli import main
 from llmsim.reports.page import page
 from llmsim.studies.validation.case_report import Check, Constant, Point, Report
 from llmsim.studies.validation.report_folder import question_of, write
+from small_scenario import small
 
-SMALL = """\
-name = "small"
-[workload]
-requests = 40
-arrivals = { process = "poisson", rate_per_s = 8.0 }
-lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
-[cluster]
-latency = "roofline"
-"""
+SMALL = small("small")
 
 
 @pytest.fixture

@@ -16,19 +16,17 @@ from llmsim.errors import InputError
 from llmsim.studies.plan import make_plan, read_plan, to_dict
 from llmsim.studies.sweep import dask, in_this_process, read_sweep, run_sweep
 from places import ROOT
+from small_scenario import small
 
-TINY = """\
-name = "tiny"
-[workload]
-requests = 100
-arrivals = { process = "poisson", rate_per_s = 8.0 }
-lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
-[cluster]
-latency = "roofline"
+TINY = small(
+    "tiny",
+    100,
+    """\
 [sweep]
 "workload.arrivals.rate_per_s" = [4, 8, 16, 32]
 seeds = 10
-"""
+""",
+)
 PLAN = """\
 [plan]
 targets = ["ttft_s.p99 <= 0.5"]

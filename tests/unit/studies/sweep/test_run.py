@@ -28,20 +28,18 @@ from llmsim.studies.sweep import in_this_process, read_sweep, run_sweep
 from llmsim.studies.sweep.sweep_folder import opened, read_kept
 from llmsim.studies.sweep.sweep_table import to_arrow
 from places import ROOT
+from small_scenario import small
 
-TINY = """\
-name = "tiny"
-[workload]
-requests = 60
-arrivals = { process = "poisson", rate_per_s = 8.0 }
-lengths = { source = "fixed", prompt_tokens = 200, output_tokens = 20 }
-[cluster]
-latency = "roofline"
+TINY = small(
+    "tiny",
+    60,
+    """\
 [sweep]
 "workload.arrivals.rate_per_s" = [4, 8.5, 16]
 "scheduler.name" = ["fcfs", "chunked_prefill"]
 seeds = 3
-"""
+""",
+)
 POINTS = 18
 #: dies by its own hand: always, or until a file is there
 DEADLY = """\
