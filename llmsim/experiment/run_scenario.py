@@ -117,7 +117,7 @@ def run(
     record = assembly.simulate(stepwise=stepwise, progress=progress)
     blocks, window = assembly.num_gpu_blocks, assembly.window
     received = delivered(scenario, record)
-    made: list[Section] = [RunVerdict(**verdict_of(scenario, record, received, window).to_dict())]
+    made: list[Section] = [RunVerdict.of(verdict_of(scenario, record, received, window))]
     made.append(pool_scores(received, record, scenario, blocks) if scenario.pool else Memory(blocks[0]))
     if used := utilisation_of(record, scenario, assembly.instances):
         made.append(used)

@@ -97,7 +97,7 @@ class LoadedResult:
         if self.reasons is not None:
             made.append(self.reasons)
         if self.judge is not None:
-            made.append(RunVerdict(**self.judge().to_dict()))
+            made.append(RunVerdict.of(self.judge()))
         values = values.having(*made)
         return values if self.measured is None else with_what_is_known(values, self.measured, window)
 

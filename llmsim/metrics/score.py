@@ -1,4 +1,4 @@
-"""The score of requests or of a run: typed sections, as plain numbers ready for JSON."""
+"""The score of requests or of a run: typed sections, whose numbers are found by their names in JSON, too."""
 
 from __future__ import annotations
 
