@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from math import isnan
 
-from llmsim.request import Outcome, Request
+from llmsim.request import UNFINISHED, Request
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,12 @@ class Charges:
     lift: bool = True
     predicted: bool = False  #: charge the predicted output with the prompt, and correct it as the request goes on
 
-    def tokens(self, request: Request) -> tuple[int, int]:
-        """Prompt and output tokens that a request has been charged for by now."""
-        if isnan(request.first_scheduled_s):
-            return 0, 0
-        over = request.ended_as != Outcome.UNFINISHED
-        return request.prompt_tokens, self._output(request, request.emitted_tokens, over)
-
     def at_admission(self, request: Request) -> float:
         """What a waiting request will be charged when it is admitted: nothing, if it has been before."""
         if not isnan(request.first_scheduled_s):
             return 0.0
-        return self.prompt * request.prompt_tokens + self.output * self._output(request, 0, over=False)
-
-    def _output(self, request: Request, emitted: int, over: bool) -> int:
-        predicted = request.predicted_output_tokens
-        return emitted if over or not self.predicted or predicted is None else max(emitted, predicted)
+        output = (request.predicted_output_tokens or 0) if self.predicted else 0
+        return self.prompt * request.prompt_tokens + self.output * output
 
 
 class _Tenant:
@@ -64,16 +54,27 @@ class _Tenant:
 
     def counter(self) -> float:
         """What it has been charged by now, per weight, with all that it was lifted."""
-        prompts, outputs = self.prompt_tokens, self.output_tokens
-        for id, request in list(self.let_go.items()):
-            prompt, output = self.charges.tokens(request)
-            prompts += prompt
-            outputs += output
-            if request.ended_as != Outcome.UNFINISHED:
-                del self.let_go[id]
-                self.prompt_tokens += prompt
-                self.output_tokens += output
+        prompts = outputs = 0
+        over: list[Request] = []
+        for request in self.let_go.values():  # asked for at each step: all that runs is looked at, so few calls
+            if request.ended_as is not UNFINISHED:
+                over.append(request)
+            elif not isnan(request.first_scheduled_s):
+                prompts += request.prompt_tokens
+                emitted = request.emitted_tokens
+                predicted = (request.predicted_output_tokens or 0) if self.charges.predicted else 0
+                outputs += emitted if emitted > predicted else predicted
+        for request in over:
+            self._settle(request)
+        prompts, outputs = prompts + self.prompt_tokens, outputs + self.output_tokens
         return self.lifted + (self.charges.prompt * prompts + self.charges.output * outputs) / self.weight
+
+    def _settle(self, request: Request) -> None:
+        """Count a request that has ended, once and for all: what it was predicted to emit no longer matters."""
+        del self.let_go[request.id]
+        if not isnan(request.first_scheduled_s):
+            self.prompt_tokens += request.prompt_tokens
+            self.output_tokens += request.emitted_tokens
 
 
 class FairQueue:

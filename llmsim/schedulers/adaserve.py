@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heapreplace
 from math import inf, isnan
 
 from llmsim.acceptance import PER_TOKEN
@@ -77,6 +77,8 @@ def sizes(needed: Sequence[float], gains: Sequence[Sequence[int]], budget: int) 
     hundredths. First, of the one that needs most to the one that needs least, as few as yield what is needed; then one
     after another where it yields most.
     """
+    if sum(map(len, gains)) <= budget:
+        return [len(each) for each in gains]
     size = [1] * len(needed)
     left = budget - len(needed)
     for i in sorted(range(len(needed)), key=lambda i: -needed[i]):
@@ -86,10 +88,11 @@ def sizes(needed: Sequence[float], gains: Sequence[Sequence[int]], budget: int) 
     more = [(gains[i][n - 1] - gains[i][n], i) for i, n in enumerate(size) if n < len(gains[i])]
     heapify(more)
     while left > 0 and more:
-        _, i = heappop(more)
-        size[i] += 1
+        i = more[0][1]
+        n = size[i] = size[i] + 1
         left -= 1
-        n = size[i]
         if n < len(gains[i]):
-            heappush(more, (gains[i][n - 1] - gains[i][n], i))
+            heapreplace(more, (gains[i][n - 1] - gains[i][n], i))
+        else:
+            heappop(more)
     return size

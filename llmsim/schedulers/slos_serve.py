@@ -222,7 +222,8 @@ class Batch:
         spared = self._spared()
         self._decode([r for r in self._urgent if r.id not in spared] if spared else self._urgent)
         for request in self._prompts:
-            self._compute(request)
+            if request not in self._victims:
+                self._compute(request)
         self._best_effort()
         if self._idle:
             for request in self._urgent:

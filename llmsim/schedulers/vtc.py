@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from llmsim.fair_queue import Charges, FairQueue
 from llmsim.scheduler import Decision, InstanceView, decodes_by_itself, positive
-from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.schedulers.chunked_prefill import ChunkedPrefill, Grant
 from llmsim.waiting import WaitingQueue
 
 
@@ -46,10 +46,20 @@ class Vtc(ChunkedPrefill):
     @decodes_by_itself
     def schedule(self, view: InstanceView) -> Decision:
         """Schedule as chunked prefill does; where the first in line does not fit, another may be first a step later."""
-        if not view.num_waiting:
-            return super().schedule(view)
-        next(iter(view.waiting), None)  # those that have begun to wait are lifted now, also where no seat is free
         decision = super().schedule(view)
-        if decision.prefill or decision.preempt or view.num_running >= self.max_num_seqs:
+        if not view.num_waiting or decision.prefill or decision.preempt or view.num_running >= self.max_num_seqs:
             return decision
         return decision._replace(review_at_s=view.now_s)
+
+    # Those that have begun to wait are lifted when the queue is read: in every decision, where none is admitted too.
+
+    def _admit(
+        self, view: InstanceView, prefill: dict[int, int], grant: Grant, most: int, budget: int, free: int
+    ) -> None:
+        if view.num_running >= self.max_num_seqs:
+            next(iter(view.waiting), None)
+        super()._admit(view, prefill, grant, most, budget, free)
+
+    def _make_room(self, view: InstanceView, prefill: dict[int, int], blocks: dict[int, int]) -> Decision:
+        next(iter(view.waiting), None)
+        return super()._make_room(view, prefill, blocks)

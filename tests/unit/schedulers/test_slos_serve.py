@@ -163,6 +163,16 @@ def test_it_is_asked_again_only_where_it_could_say_something_else():
     assert len(served(with_another)[1]) > 300
 
 
+def test_a_prompt_that_gives_its_memory_back_is_not_computed_in_the_same_step():
+    """Outputs of twenty take more memory than was expected, while a prompt of 3,000 tokens is computed in chunks."""
+    slo = Slo(ttft_s=9.0, tpot_s=0.05)
+    requests = of_classes(workload(*[(0.0, 14, 60)] * 20, (0.0, 3000, 5)), [slo], [0] * 21)
+    _, decisions = served(requests, SlosServe(expected_output_tokens=1, most_new=21), num_gpu_blocks=208)
+
+    assert [decision.preempt for _, decision in decisions if decision.preempt] == [(20,)]
+    assert not any(decision.prefill.keys() & decision.preempt for _, decision in decisions)
+
+
 @pytest.mark.parametrize("output_tokens", [2, 400])
 def test_an_instance_is_asked_as_of_now_be_it_idle_or_amid_a_long_row_of_decode_steps(output_tokens):
     """1,000 tokens are due in 0.1 s, in which 950 can be computed alone, and 898 beside one that decodes.
