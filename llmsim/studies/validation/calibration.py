@@ -62,14 +62,26 @@ def calibrate(runs: Sequence[MeasuredRun], scenario: Scenario) -> Calibration:
     names = ASYNCHRONOUS if async_scheduling(scenario, 0) else NAMES
     parts = [np.array_split(np.argsort(run.in_flight(), kind="stable"), LOADS) for run in runs]
     measured = [run.latencies for run in runs]
+    aim = _means(measured, parts)
+    if not (aim > 0).all():
+        raise InputError(
+            f"{runs[0].name}: expected a mean TTFT and a mean TPOT above 0 of each of {LOADS} parts of its requests: "
+            f"at least {LOADS} of them, with more than one token each"
+        )
 
     def predicted(host: HostTimes) -> Floats:
-        return _means([predict(run, scenario, host) for run in runs], parts)
+        found = _means([predict(run, scenario, host) for run in runs], parts)
+        if np.isnan(found).any():
+            raise InputError(
+                f"scenario {scenario.name}: serves not one of a third of the measured requests to the end; "
+                "expected limits (max_model_len, KV blocks) and a policy that do"
+            )
+        return found
 
-    host = fit_host(predicted, _means(measured, parts), names)
+    host = fit_host(predicted, aim, names)
     seen = [predict(run, scenario, host) for run in runs]
     means = _means(seen, parts)
-    residuals = _residuals(runs, parts, means / _means(measured, parts))
+    residuals = _residuals(runs, parts, means / aim)
     check_fit(host, residuals)
     slopes = slopes_at(predicted, host, means, names)
     rng = np.random.default_rng(FIRST_DRAW)
@@ -107,12 +119,18 @@ def resampled(
 
 def _means(seen: Sequence[Latencies], parts: Parts) -> Floats:
     values = [
-        np.nanmean(getattr(one, metric)[part])
+        _mean(getattr(one, metric)[part])
         for one, mine in zip(seen, parts, strict=True)
         for part in mine
         for metric in FITTED
     ]
     return np.array(values)
+
+
+def _mean(values: Floats) -> float:
+    """Mean of what is known; NaN where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else np.nan
 
 
 def _residuals(runs: Sequence[MeasuredRun], parts: Parts, ratio: Floats) -> tuple[Residual, ...]:

@@ -49,6 +49,7 @@ def sends_of(path: Path, measured: MeasuredResult, assumed: Assumed) -> Sends:
     load = measured.load
     cap = assumed.max_concurrency or load.max_concurrency
     sent_s = measured.requests(path, "a comparison").arrival_s
+    cap = None if cap is None else min(cap, len(sent_s))  # more than all of them cannot be under way
     if cap is not None and load.rate_per_s in (None, math.inf):
         return Sends(np.zeros(len(sent_s)), cap, f"sent again as a closed loop of {cap}")
     if not measured.dated:

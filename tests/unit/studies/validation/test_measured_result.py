@@ -120,6 +120,39 @@ def test_constants_of_another_engine_are_refused(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("rows", "changes", "message"),
+    [
+        (2 * ["100,20,0.1,0.5"], (), "measured.csv: expected a mean TTFT and a mean TPOT above 0 of each of 3 parts"),
+        (9 * ["100,1,0.1,0.1"], (), "at least 3 of them, with more than one token each"),
+        (
+            6 * ["100,20,0.1,0.5"] + 3 * ["900,20,0.1,0.5"],
+            ("cluster.max_model_len=500",),
+            "scenario quickstart: serves not one of a third of",
+        ),
+    ],
+)
+def test_what_has_no_means_is_not_fitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: list[str], changes: tuple[str, ...], message: str
+) -> None:
+    file = tmp_path / "measured.csv"
+    lines = [f"{number},{row}" for number, row in enumerate(rows)]
+    file.write_text("\n".join(["arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s", *lines, ""]))
+    words = [word for change in changes for word in ("--set", change)]
+    out = str(tmp_path / "h.toml")
+    assert main(["profile", "from-bench", str(file), "--scenario", "quickstart", *words, "--out", out]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_cap_above_all_requests_is_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured = {"backend": "vllm", "request_rate": "inf", "max_concurrency": 10**19, "duration": 2.0, "completed": 2}
+    lists = {"input_lens": [9, 9], "output_lens": [2, 2], "ttfts": [0.1, 0.2], "itls": [[0.02], [0.02]]}
+    file = tmp_path / "vllm.json"
+    file.write_text(json.dumps(measured | lists | {"start_times": [0.0, 0.1], "errors": ["", ""]}))
+    assert main(["validate", str(file), "--scenario", "quickstart"]) == 0
+    assert "closed loop of 2," in capsys.readouterr().out
+
+
 def test_what_a_cache_saved_is_not_taken_for_the_hosts(csv: Path, tmp_path: Path, capsys) -> None:
     """A result has no prefixes: a fit is refused, and a comparison says so."""
     caching = ["--scenario", "quickstart", "--set", "cluster.prefix_caching=true"]
