@@ -153,8 +153,9 @@ def _held_to_rate(emitted_s: Floats, begin: Ints, n: Ints, tokens_per_s: float) 
 def _delivered(timelines: Timelines, times_s: Floats, before: Ints, n_tokens: Ints) -> Timelines:
     """Timelines over explicit times; what comes after the end of an unfinished request is cut off."""
     finished = timelines.outcome == Outcome.FINISHED
-    in_time = times_s <= np.repeat(np.where(finished, np.inf, timelines.end_s), n_tokens)
-    count = np.diff(np.concatenate([[0], np.cumsum(in_time)])[before])
+    count = n_tokens.copy()
+    for one in np.flatnonzero(~finished & (n_tokens > 0)):
+        count[one] = np.searchsorted(times_s[before[one] : before[one + 1]], timelines.end_s[one], side="right")
     has = np.flatnonzero(count)
     end_s = timelines.end_s.copy()
     last = has[finished[has]]

@@ -23,7 +23,7 @@ from llmsim.experiment.parts import (
 from llmsim.experiment.quality import make_escalation, make_quality, quality_in_trace
 from llmsim.experiment.requests import make_workload
 from llmsim.experiment.routing import check_declining, make_disaggregation, make_reports, make_router
-from llmsim.experiment.sizes import check_fits
+from llmsim.experiment.sizes import check_fits, check_workload_fits
 from llmsim.experiment.speculation import make_acceptance
 from llmsim.latency.contract import LatencySource
 from llmsim.latency.scaled import Scaled
@@ -116,6 +116,7 @@ def assemble(
     draws = streams(scenario.seed)
     if workload is None:
         workload = make_workload(scenario, draws)
+    check_workload_fits(scenario, workload, max(spec.max_model_len for spec in instances))
     workload = replace(workload, acceptance=make_acceptance(scenario, draws.speculation, workload))
     of_answers, of_judges = draws.quality.spawn(2)
     workload = replace(workload, quality=make_quality(scenario, router, of_answers, workload))

@@ -37,13 +37,17 @@ def energy_of(record: Record, scenario: Scenario, output_tokens: int) -> Energy 
 def _joules(record: Record, gpu: Gpu, model: Model, instances: range, gpus_each: int) -> float:
     """Joules of these instances: of each step by itself, and of the time between steps."""
     assert isinstance(gpu.power, Power)
-    joules = 0.0
+    power, joules = gpu.power, 0.0
     for number in instances:
-        steps = SingleSteps.of(record, number)
-        lasts_s, decoding = steps.lasts_s(), steps.decoding.astype(np.float64)
-        moved, flop = step_work(model, steps.prefill_tokens + decoding, decoding, steps.context_tokens.astype(float))
-        each_s = lasts_s * gpus_each
-        bytes_share, flop_share = moved / each_s / gpu.memory_bandwidth_bytes_per_s, flop / each_s / gpu.bf16_flop_per_s
-        idle_s = record.end_s - float(lasts_s.sum())
-        joules += float((gpu.power.drawn_w(bytes_share, flop_share) * lasts_s).sum()) + gpu.power.idle_w * idle_s
+        busy_s = 0.0
+        for steps in SingleSteps.blocks(record, number):
+            lasts_s, decoding = steps.lasts_s(), steps.decoding.astype(np.float64)
+            moved, flop = step_work(
+                model, steps.prefill_tokens + decoding, decoding, steps.context_tokens.astype(float)
+            )
+            each_s = lasts_s * gpus_each
+            shares = moved / each_s / gpu.memory_bandwidth_bytes_per_s, flop / each_s / gpu.bf16_flop_per_s
+            joules += float((power.drawn_w(*shares) * lasts_s).sum())
+            busy_s += float(lasts_s.sum())
+        joules += power.idle_w * (record.end_s - busy_s)
     return gpus_each * joules

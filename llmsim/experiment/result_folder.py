@@ -64,6 +64,7 @@ NEEDED_COLUMNS = {
     "segments": tuple(SEGMENT_COLUMNS),
     "step_ends": ("instance", "end_s"),
 }
+GROUP_ROWS = 1 << 20  #: rows of a Parquet file that are written together, as PyArrow has it
 #: ends the name of a folder that is being filled
 SCRATCH = ".part"
 NO_WORD = -1  #: in place of the number of a word: there is none
@@ -81,12 +82,7 @@ def write(result: Result, folder: Path, *, force: bool = False) -> None:
     _write_table(folder / "requests.parquet", requests, **words)
     _write_table(folder / "steps.parquet", record.steps)
     _write_table(folder / "segments.parquet", record.segments)
-    counts = [len(ends) for ends in record.step_ends_s]
-    step_ends = {
-        "instance": np.repeat(np.arange(len(counts)), counts),
-        "end_s": np.concatenate([np.empty(0), *record.step_ends_s]),
-    }
-    _write_table(folder / "step_ends.parquet", step_ends)
+    _write_groups(folder / "step_ends.parquet", _step_ends(record))
     if result.scenario.kv_transfer is not None:
         _write_table(folder / TRANSFERS, record.transfers)
     if record.step_yields is not None:
@@ -284,6 +280,30 @@ def _move(scratch: Path, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for file in sorted(scratch.iterdir(), key=lambda file: (file.name == SEAL_FILE, file.name)):
         os.replace(file, folder / file.name)
+
+
+def _step_ends(record: Record) -> Iterator[dict[str, Any]]:
+    """One row per decode step, a group of rows after another; at least one, which may be empty."""
+    counts = np.array([len(ends) for ends in record.step_ends_s], dtype=np.int64)
+    begin = np.cumsum(counts) - counts
+    for lo in range(0, max(int(counts.sum()), 1), GROUP_ROWS):
+        first, last = (np.clip(at - begin, 0, counts) for at in (lo, lo + GROUP_ROWS))
+        ends_s = [ends[a:b] for ends, a, b in zip(record.step_ends_s, first, last, strict=True)]
+        yield {
+            "instance": np.repeat(np.arange(len(counts)), last - first),
+            "end_s": np.concatenate([np.empty(0), *ends_s]),
+        }
+
+
+def _write_groups(file: Path, groups: Iterator[dict[str, Any]]) -> None:
+    """Write a table of which only a group of rows is in memory at a time; the bytes are those of `_write_table`."""
+    import pyarrow.parquet as pq
+
+    first = _arrow(next(groups))
+    with pq.ParquetWriter(file, first.schema) as writer:
+        writer.write_table(first)
+        for columns in groups:
+            writer.write_table(_arrow(columns))
 
 
 def _write_table(file: Path, columns: Columns, **words: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """How long a run takes and how much memory, roughly and before it begins; and what cannot fit is refused.
 
 Measured on quickstart with `resource.getrusage`: 530 bytes a request of one output token, 1,500 to 4,200 a request of
-440, most of them for steps that are looked at one by one; 0.3 ms an instance.
+440, most of them for stretches of steps; 0.3 ms an instance. How long an output is costs no memory by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmsim.errors import InputError
-from llmsim.scenario import Scenario
+from llmsim.scenario import ImmediateDelivery, Scenario
+from llmsim.workload.contract import Workload
 
 #: of one process: half of what llmsim bench measures for ordinary scenarios; some take ten times as long
 REQUESTS_PER_S = 20_000
@@ -25,6 +26,7 @@ TICK_S = 1e-5  #: of an autoscaler's look
 LEAST_BYTES = 500
 SMALL_BYTES = 100_000_000  #: fits anywhere: nothing is asked
 TOKEN_BYTES = 8  #: an output token more, where few requests share a step
+PACED_TOKEN_BYTES = 8  #: an output token whose time of delivery follows from no formula
 OUTPUT_TOKENS = 400  #: of requests whose lengths have no mean of their own
 
 
@@ -82,6 +84,30 @@ def check_fits(scenario: Scenario) -> None:
             f"{scenario.where('workload', 'requests')}{requests:,} requests take at least "
             f"{in_gb(LEAST_BYTES * requests)} of memory, {in_gb(available)} are free here: expected at most "
             f"{available // LEAST_BYTES:,}"
+        )
+
+
+def check_workload_fits(scenario: Scenario, workload: Workload, longest_tokens: int) -> None:
+    """Refuse requests that came from a trace, or token times that are held back one by one, and cannot be held here.
+
+    `longest_tokens`: longer requests are rejected, and have no times. InputError with both numbers.
+    """
+    requests, tokens = len(workload), 0
+    patience = scenario.patience
+    all_end = scenario.until_s is None and scenario.abandonment.policy == "never"
+    all_end = all_end and patience.first_token is None and patience.next_token is None
+    if all_end and not isinstance(scenario.delivery, ImmediateDelivery):
+        served = workload.prompt_tokens + workload.output_tokens <= longest_tokens
+        tokens = int(workload.output_tokens[served].sum())
+    least = LEAST_BYTES * requests + PACED_TOKEN_BYTES * tokens
+    if least < SMALL_BYTES:
+        return
+    available = available_bytes()
+    if available is not None and least > available:
+        held = f" with {tokens:,} tokens, each held back (delivery)," if tokens else ""
+        raise InputError(
+            f"{scenario.name}: {requests:,} requests{held} take at least {in_gb(least)} of memory, {in_gb(available)} "
+            f"are free here: expected at most {int(requests * available / least):,} such requests"
         )
 
 

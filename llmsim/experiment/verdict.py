@@ -13,7 +13,7 @@ from llmsim.metrics.paid_time import SERVING, instance_seconds
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.class_scores import ClassScores
 from llmsim.metrics.sections.verdict import RunVerdict
-from llmsim.metrics.single_steps import SingleSteps
+from llmsim.metrics.single_steps import busy_s
 from llmsim.metrics.summary import TAIL_STATISTICS
 from llmsim.metrics.window import Window
 from llmsim.record import Floats, Record
@@ -85,11 +85,11 @@ def utilisation(record: Record, start_s: float, stop_s: float, instances: range 
     if stop_s <= start_s:
         return None
     numbers = instances or range(len(record.step_ends_s))
-    busy_s = sum(float(SingleSteps.of(record, number).lasts_s(start_s, stop_s).sum()) for number in numbers)
+    in_steps_s = sum(busy_s(record, number, start_s, stop_s) for number in numbers)
     there_s = (stop_s - start_s) * len(numbers)
     if len(record.instance_states["start_s"]):
         there_s = instance_seconds(record.instance_states, SERVING, start_s, stop_s)
-    return busy_s / there_s
+    return in_steps_s / there_s
 
 
 def reported(score: Score, *, force: bool = False) -> Score:

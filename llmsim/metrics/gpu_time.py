@@ -11,24 +11,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llmsim.metrics.single_steps import SingleSteps
-from llmsim.record import Floats, Record
+from llmsim.metrics.single_steps import SingleSteps, busy_s
+from llmsim.record import Floats, Ints, Record
 from llmsim.request import Outcome
 
 
 def busy_gpu_s(record: Record, gpus: Sequence[int]) -> float:
     """Time in steps, summed over instances with so many GPUs each, seconds."""
-    return sum(each * float(SingleSteps.of(record, number).lasts_s().sum()) for number, each in enumerate(gpus))
+    return sum(each * busy_s(record, number) for number, each in enumerate(gpus))
 
 
 def spent_gpu_s(record: Record, gpus: Sequence[int]) -> Floats:
     """Time spent on each request, (N,) seconds: on its prefills and its decode steps."""
-    before = _through(record, gpus)
     offsets = np.cumsum([0, *(len(ends) for ends in record.step_ends_s)])
     segments, prefill_gpu_s = record.segments, record.requests["prefill_gpu_s"]
     start = segments["first_step"] + offsets[segments["instance"]]
-    decode_gpu_s = before[start + segments["steps"]] - before[start]
-    return prefill_gpu_s + np.bincount(segments["request"], decode_gpu_s, len(prefill_gpu_s))
+    before, after = _through(record, gpus, np.stack([start, start + segments["steps"]]))
+    return prefill_gpu_s + np.bincount(segments["request"], after - before, len(prefill_gpu_s))
 
 
 def wasted_gpu_s(record: Record, gpus: Sequence[int]) -> float:
@@ -38,18 +37,23 @@ def wasted_gpu_s(record: Record, gpus: Sequence[int]) -> float:
     return float(np.where(served, requests["recomputed_gpu_s"], spent_gpu_s(record, gpus)).sum())
 
 
-def _through(record: Record, gpus: Sequence[int]) -> Floats:
-    """Running sum of a decoding sequence's share of the decode steps, instance after instance: (steps + 1,) seconds."""
-    steps = record.steps
-    shares = [np.zeros(1)]
-    for instance, ends_s in enumerate(record.step_ends_s):
-        rows = np.flatnonzero((steps["instance"] == instance) & (steps["decoding"] > 0))
-        row = np.repeat(rows, steps["steps"][rows])
-        lengths_s = np.diff(ends_s, prepend=0.0)
-        first = np.flatnonzero(np.diff(row, prepend=-1))
-        lengths_s[first] = ends_s[first] - steps["start_s"][row[first]]
-        each = 1 + steps["drafted_tokens"][row] / steps["decoding"][row] if "drafted_tokens" in steps else 1
-        shares.append(
-            gpus[instance] * lengths_s * each / (steps["decoding"][row] * each + steps["prefill_tokens"][row])
-        )
-    return np.cumsum(np.concatenate(shares))
+def _through(record: Record, gpus: Sequence[int], places: Ints) -> Floats:
+    """A decoding sequence's share of the first so many decode steps, instance after instance, for each of `places`."""
+    wanted, back = np.unique(places, return_inverse=True)
+    found, done, through_s = np.zeros(len(wanted)), 0, np.zeros(1)
+    for instance in range(len(record.step_ends_s)):
+        for steps in SingleSteps.blocks(record, instance):
+            # one sum through all blocks, as if they were one
+            through_s = np.cumsum(np.concatenate([through_s[-1:], gpus[instance] * _shares_s(steps)]))
+            lo, hi = np.searchsorted(wanted, done), np.searchsorted(wanted, done + len(through_s) - 1, side="right")
+            found[lo:hi] = through_s[wanted[lo:hi] - done]
+            done += len(through_s) - 1
+    return found[back.reshape(places.shape)]
+
+
+def _shares_s(steps: SingleSteps) -> Floats:
+    """What is left for each decoding sequence of the steps in which some decode, seconds."""
+    decodes = np.flatnonzero(steps.decoding)
+    decoding, lasts_s = steps.decoding[decodes], steps.lasts_s()[decodes]
+    each = 1 if steps.drafted_tokens is None else 1 + steps.drafted_tokens[decodes] / decoding
+    return np.asarray(lasts_s * each / (decoding * each + steps.prefill_tokens[decodes]))

@@ -216,6 +216,29 @@ def test_what_may_not_fit_is_announced_and_what_cannot_fit_is_refused(capsys, mo
         )
 
 
+def test_traces_and_tokens_that_are_held_back_are_refused_before_they_are_simulated(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sizes, "available_bytes", lambda: 200_000_000)
+    long = ["workload.requests=10", "workload.lengths={source='fixed', prompt_tokens=9, output_tokens=10_000_000}"]
+    paced = ["delivery={policy='paced', tokens_per_s=5.0}", "cluster.max_model_len=20_000_000"]
+    assert main(["run", "quickstart", "--json", *words_of([*long, *paced, "cluster.num_gpu_blocks=9_000_000"])]) == 2
+    assert capsys.readouterr().err.endswith(
+        "error: quickstart: 10 requests with 100,000,000 tokens, each held back (delivery), take at least 0.8 GB of "
+        "memory, 0.2 GB are free here: expected at most 2 such requests\n"
+    )
+    assert main(["run", "quickstart", "--json", *words_of([*long, paced[0]])]) == 0  # all are rejected
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{i},9,2\n" for i in range(2000)))
+    capsys.readouterr()
+    monkeypatch.setattr(sizes, "SMALL_BYTES", 1000)
+    monkeypatch.setattr(sizes, "available_bytes", lambda: 500_000)
+    assert main(["run", "quickstart", "--json", *words_of([f"workload.trace={trace}"])]) == 2
+    assert "2,000 requests take at least 0.0 GB of memory" in capsys.readouterr().err
+
+
+def words_of(changes):
+    return [word for change in changes for word in ("--set", change)]
+
+
 def test_memory_that_the_system_does_not_tell_refuses_nothing(monkeypatch):
     monkeypatch.setattr(sizes, "_lines", lambda _: [])
     monkeypatch.setattr(sizes, "_limit_of_process", lambda: [])

@@ -23,9 +23,13 @@ def test_shares_by_hand() -> None:
     spec = InstanceSpec(scheduler, LinearSteps(1.0, 0.0), num_gpu_blocks=10, max_model_len=1000, gpus=2)
     gpu, model = load_gpu("h100-sxm-80gb"), load_model("llama-3.1-8b")
     for record in serve_both_ways(workload((0.0, 20, 4), (10.0, 20, 4)), scheduler, latency=spec.latency):
-        steps = SingleSteps.of(record, 0)
+        (steps,) = SingleSteps.blocks(record, 0)
         found = dict(
-            zip((field.name for field in fields(Utilisation)), _shares(steps, spec, gpu, model, 0.0, 10.0), strict=True)
+            zip(
+                (field.name for field in fields(Utilisation)),
+                _shares([steps], spec, gpu, model, 0.0, 10.0),
+                strict=True,
+            )
         )
 
         assert found["busy"] == pytest.approx(0.4)
