@@ -16,9 +16,9 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.studies.validation.cases.vllm_decisions import spec_of
 from llmsim.studies.validation.decision_runs import (
     TICK_S,
-    DecisionRun,
     Fate,
     TickedSteps,
+    VllmRun,
     VllmSettings,
     read_run,
     workload_of,
@@ -64,9 +64,7 @@ def test_every_request_fares_as_under_vllms_own_scheduler(stretches):
 def test_random_workloads_fare_as_with_a_naive_engine(seed, policy, caching):
     settings, times, requests = drawn(seed, prefix_caching=caching, policy=policy)
     engine = Engine(settings, times, requests).run(2)
-    run = DecisionRun(
-        "drawn", VllmSettings(**settings), TickedSteps(**times), workload_of("drawn", requests), [], [], []
-    )
+    run = VllmRun("drawn", VllmSettings(**settings), TickedSteps(**times), workload_of("drawn", requests), [], [], [])
 
     assert outcomes(run, True) == without_hits([Fate(*fate) for fate in engine.outcome])
 

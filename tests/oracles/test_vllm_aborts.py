@@ -11,7 +11,7 @@ from llmsim.cluster import RunOptions, simulate
 from llmsim.request import Outcome
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.studies.validation.cases.vllm_decisions import spec_of
-from llmsim.studies.validation.decision_runs import TICK_S, DecisionRun, TickedSteps, VllmSettings, workload_of
+from llmsim.studies.validation.decision_runs import TICK_S, TickedSteps, VllmRun, VllmSettings, workload_of
 from llmsim.workload.asked import exactly
 from llmsim.workload.patience import Patience
 from tests.oracles.vllm_naive import Engine
@@ -30,7 +30,7 @@ def both(seed, asynchronous, stretches, **fixed):
     following[rng.random(count) < 0.5] = np.inf
     engine = Engine(settings, times, requests, list(zip(first, following, strict=True))).run(1 + asynchronous)
     load = workload_of("drawn", requests)
-    run = DecisionRun("drawn", VllmSettings(**settings), TickedSteps(**times), load, [], [], [])
+    run = VllmRun("drawn", VllmSettings(**settings), TickedSteps(**times), load, [], [], [])
     record = simulate(
         replace(load, asked=exactly(load.output_tokens)),
         [replace(spec_of(run), async_scheduling=asynchronous)],

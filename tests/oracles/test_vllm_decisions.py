@@ -9,7 +9,7 @@ import pytest
 
 from llmsim.studies.validation import validate
 from llmsim.studies.validation.cases.vllm_decisions import spec_of
-from llmsim.studies.validation.decision_runs import DecisionRun, Fate, Step, TickedSteps, VllmSettings, workload_of
+from llmsim.studies.validation.decision_runs import Fate, Step, TickedSteps, VllmRun, VllmSettings, workload_of
 from llmsim.studies.validation.decisions import compare_run
 from tests.oracles.vllm_naive import Engine, spelled_out
 from tests.oracles.vllm_workloads import drawn
@@ -64,7 +64,7 @@ def served_both_ways(settings, times, requests):
         [Fate(*fate) for fate in each.outcome] for each in (engine, Engine(settings, times, requests).run(2))
     )
     latency, load = TickedSteps(**times), workload_of("drawn", requests)
-    run = DecisionRun("drawn", VllmSettings(**settings), latency, load, steps, outcome, ahead)
+    run = VllmRun("drawn", VllmSettings(**settings), latency, load, steps, outcome, ahead)
     return compare_run(run, spec_of(run))
 
 

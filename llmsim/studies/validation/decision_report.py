@@ -10,31 +10,13 @@ import numpy as np
 
 from llmsim.errors import InputError
 from llmsim.studies.validation.case_report import Check, Row
-from llmsim.studies.validation.decision_runs import TICK_S, Fate
+from llmsim.studies.validation.decision_runs import TICK_S, DecisionRun, Fate
 from llmsim.studies.validation.run_case import Progress
-from llmsim.workload.contract import Workload
 
 NAMED_DIFFERENCES = 8  #: workloads whose first difference is told
 
 
-class Run(Protocol):
-    """A workload and what an engine made of it."""
-
-    @property
-    def name(self) -> str:
-        """Its own."""
-
-    @property
-    def kind(self) -> str:
-        """What sort of workload it is."""
-
-    @property
-    def workload(self) -> Workload:
-        """The requests."""
-
-    @property
-    def steps(self) -> Sequence[Any]:
-        """What was decided, step by step."""
+Run = DecisionRun[Any, Any]
 
 
 class Agreement(Protocol):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -84,17 +84,21 @@ class VllmSettings:
     long_prefill_token_threshold_adaptive: bool | None = None
 
 
+Made = TypeVar("Made")
+AnyStep = TypeVar("AnyStep")
+Settings = TypeVar("Settings")
+
+
 @dataclass(frozen=True, eq=False)
-class DecisionRun:
-    """A workload and what the engine made of it."""
+class DecisionRun(Generic[Settings, AnyStep]):
+    """A workload, and what an engine's own scheduler made of it step by step."""
 
     name: str
-    settings: VllmSettings
+    settings: Settings
     latency: TickedSteps
     workload: Workload
-    steps: list[Step]
+    steps: list[AnyStep]
     outcome: list[Fate]
-    async_outcome: list[Fate]
 
     @property
     def kind(self) -> str:
@@ -102,15 +106,18 @@ class DecisionRun:
         return self.name.rpartition("-")[0]
 
 
-Made = TypeVar("Made")
-AnyStep = TypeVar("AnyStep")
+@dataclass(frozen=True, eq=False)
+class VllmRun(DecisionRun[VllmSettings, Step]):
+    """What vLLM made of a workload, synchronous and with two steps in flight."""
+
+    async_outcome: list[Fate]
 
 
-def read_run(path: Path) -> DecisionRun:
+def read_run(path: Path) -> VllmRun:
     """Read one file. Raises InputError naming file and key of what is missing."""
     return read_recorded(
         path,
-        lambda file: DecisionRun(
+        lambda file: VllmRun(
             file["id"],
             VllmSettings(**file["settings"]),
             TickedSteps(**file["step_time_ticks"]),

@@ -14,7 +14,7 @@ from llmsim.record import Record
 from llmsim.request import RequestView
 from llmsim.routers.round_robin import RoundRobin
 from llmsim.scheduler import Around, Decision, InstanceView, Scheduler
-from llmsim.studies.validation.decision_runs import TICK_S, AnyStep, DecisionRun, Fate, Step
+from llmsim.studies.validation.decision_runs import TICK_S, AnyStep, Fate, Step, VllmRun
 from llmsim.workload.asked import exactly
 
 
@@ -91,7 +91,7 @@ class Difference(NamedTuple):
 class Agreement:
     """How one workload went here and there."""
 
-    run: DecisionRun
+    run: VllmRun
     ours: list[Fate]
     steps: Difference | None  #: None: every step alike
     outcome: Difference | None  #: None: every request alike
@@ -103,7 +103,7 @@ class Agreement:
         return self.steps or self.outcome or self.async_outcome
 
 
-def compare_run(run: DecisionRun, spec: InstanceSpec) -> Agreement:
+def compare_run(run: VllmRun, spec: InstanceSpec) -> Agreement:
     """Replay a workload in both modes, step by step and in stretches; compare every step and every request."""
     watched = Watched(spec.scheduler)
     steps = _serve(run, replace(spec, scheduler=watched), stretches=False)
@@ -119,7 +119,7 @@ def compare_run(run: DecisionRun, spec: InstanceSpec) -> Agreement:
 
 
 def _outcome(
-    run: DecisionRun, spec: InstanceSpec, theirs: Sequence[Fate], ours: Sequence[Fate], watched: Watched, row: str
+    run: VllmRun, spec: InstanceSpec, theirs: Sequence[Fate], ours: Sequence[Fate], watched: Watched, row: str
 ) -> Difference | None:
     """Compare requests served step by step; where they agree, those served in stretches must agree, too."""
     difference = first_difference(theirs, ours, row, Fate._fields)
@@ -129,7 +129,7 @@ def _outcome(
     return first_difference(theirs, in_stretches, f"in stretches, {row}", Fate._fields)
 
 
-def _serve(run: DecisionRun, spec: InstanceSpec, stretches: bool) -> Record:
+def _serve(run: VllmRun, spec: InstanceSpec, stretches: bool) -> Record:
     """Serve requests whose clients say how long outputs will be, as there is no end-of-sequence token in these runs."""
     requests = replace(run.workload, asked=exactly(run.workload.output_tokens))
     return simulate(requests, [spec], RoundRobin(), np.random.default_rng(0), RunOptions(stretches=stretches))

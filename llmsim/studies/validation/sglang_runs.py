@@ -15,6 +15,7 @@ import numpy as np
 
 from llmsim.studies.validation.decision_runs import (
     TICK_S,
+    DecisionRun,
     Fate,
     TickedSteps,
     prefixes_of,
@@ -70,22 +71,11 @@ class SglangSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class SglangRun:
-    """A workload and what SGLang made of it."""
+class SglangRun(DecisionRun[SglangSettings, Step]):
+    """What SGLang made of a workload, without its overlap schedule and with it."""
 
-    name: str
-    settings: SglangSettings
-    latency: TickedSteps
-    workload: Workload
-    steps: list[Step]
-    outcome: list[Fate]
     overlap_batches: list[Batch]
     overlap_outcome: list[Fate]
-
-    @property
-    def kind(self) -> str:
-        """What sort of workload it is: the name without its number."""
-        return self.name.rpartition("-")[0]
 
 
 def read_run(path: Path) -> SglangRun:

@@ -11,7 +11,7 @@ from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.priority import Priority
 from llmsim.studies.validation.case_report import Point, Report
 from llmsim.studies.validation.decision_report import checks, compare_all, mean_ttft_s, notes, rows
-from llmsim.studies.validation.decision_runs import DecisionRun, VllmSettings, read_run
+from llmsim.studies.validation.decision_runs import VllmRun, VllmSettings, read_run
 from llmsim.studies.validation.decisions import Agreement, compare_run
 from llmsim.studies.validation.run_case import Progress
 
@@ -50,7 +50,7 @@ def _compared(file: Path) -> Agreement:
     return compare_run(run, spec_of(run))
 
 
-def spec_of(run: DecisionRun) -> InstanceSpec:
+def spec_of(run: VllmRun) -> InstanceSpec:
     """An instance with the settings of a run."""
     settings = run.settings
     return InstanceSpec(
