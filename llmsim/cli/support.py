@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llmsim.cli.output import print_json
+from llmsim.errors import InputError
 
 
 def support(
@@ -20,7 +21,12 @@ def support(
     ] = None,
     data_parallel_size: Annotated[
         int,
-        typer.Option("--data-parallel-size", "--dp", help="Ranks of attention that share experts, of --tp GPUs each."),
+        typer.Option(
+            "--data-parallel-size", "--dp", min=1, help="Ranks of attention that share experts, of --tp GPUs each."
+        ),
+    ] = 1,
+    pipeline_parallel_size: Annotated[
+        int, typer.Option("--pipeline-parallel-size", "--pp", min=1, help="Stages of --tp GPUs that share the layers.")
     ] = 1,
     dtype: Annotated[
         str, typer.Option(help="Type of the weights: auto (the checkpoint's), bfloat16, fp8, fp8_block, int4, mxfp4.")
@@ -38,7 +44,9 @@ def support(
     if tensor_parallel_size is not None:
         hardware.check_tensor_parallel(served, tensor_parallel_size)
     sizes = known.SIZES if tensor_parallel_size is None else (tensor_parallel_size,)
-    rows, found = known.support(on, served, sizes), known.errors_found(on, served)
+    if data_parallel_size > 1 and pipeline_parallel_size > 1:
+        raise InputError("--dp and --pp together are not modelled; expected one of them")
+    rows, found = known.support(on, served, sizes, pipeline_parallel_size), known.errors_found(on, served)
     if as_json:
         print_json(
             {

@@ -12,13 +12,14 @@ from llmsim.abandonment import Abandoning, Deadlines
 from llmsim.cluster import InstanceSpec
 from llmsim.errors import InputError, nearest
 from llmsim.experiment.parts import blaming, make_host, make_model, make_slo
-from llmsim.experiment.ranks import check_ranks, of_all_ranks
+from llmsim.experiment.ranks import check_ranks, of_all_batches, of_all_ranks
 from llmsim.experiment.speculation import Drafts, make_speculation
 from llmsim.latency import hardware
 from llmsim.latency.build import find_latency
 from llmsim.latency.contract import LatencyModel, LatencySource
 from llmsim.latency.gpu import Gpu
 from llmsim.latency.host import Host
+from llmsim.latency.pipeline import in_stages
 from llmsim.scenario import AbandonmentTable, LatencyChoice, Scenario, tenants_of
 from llmsim.scenario.engines import ENGINES
 from llmsim.scenario.options import make_policy
@@ -51,12 +52,15 @@ class _Pool:
         self._number = number
         self._table, self._cluster = scenario.pools[number]
         self._scheduler = scheduler
-        self._asynchronous = async_scheduling(scenario, number, scheduler)
+        # batches of a pipeline are under way together, each of them decided when one has left
+        self._asynchronous = self._stages == 1 and async_scheduling(scenario, number, scheduler)
         self._gpu = self._load_gpu()
         model = make_model(scenario, number)
         with self._blaming("data_parallel_size" if self._ranks > 1 else "expert_parallel_size"):
             self._model = model.over(self._gpus, self._cluster.expert_parallel_size, self._ranks)
-            check_ranks(self._ranks, scheduler, prefix_caching=self._cluster.prefix_caching)
+        with self._blaming("data_parallel_size" if self._ranks > 1 else "pipeline_parallel_size"):
+            caching, speculates = self._cluster.prefix_caching, scenario.speculates
+            check_ranks(self._ranks, self._stages, scheduler, prefix_caching=caching, speculates=speculates)
         of_host = {field.name for field in dataclasses.fields(Host)}
         self._host_times = make_host(scenario, number).model_dump(include=of_host)
 
@@ -64,6 +68,11 @@ class _Pool:
     def _gpus(self) -> int:
         """Of each instance, or of each of its ranks."""
         return self._cluster.tensor_parallel_size
+
+    @property
+    def _stages(self) -> int:
+        """Of pipeline parallelism."""
+        return self._cluster.pipeline_parallel_size
 
     @property
     def _ranks(self) -> int:
@@ -93,7 +102,11 @@ class _Pool:
         blocks = self._kv_blocks(drafts) if cluster.num_gpu_blocks is None else cluster.num_gpu_blocks
         with self._blaming("latency", "tensor_parallel_size", "gpu"):
             gpu_times = source.for_instance(self._gpu, self._model, self._gpus)
-        scheduler = of_all_ranks(self._scheduler.on_gpu(self._gpu.memory_bytes), self._ranks)
+        scheduler = self._scheduler.on_gpu(self._gpu.memory_bytes)
+        with self._blaming("pipeline_parallel_size"):
+            budget = _largest_step_tokens(scheduler)
+            gpu_times = in_stages(gpu_times, self._gpu, self._model, self._gpus, self._stages, budget)
+        scheduler = of_all_batches(of_all_ranks(scheduler, self._ranks), self._stages)
         speculation = None
         if drafts is not None:
             speculation = make_speculation(
@@ -136,6 +149,7 @@ class _Pool:
                 drafter=None if drafts is None else drafts.memory(),
                 null_blocks=scheduler.null_blocks,
                 mem_fraction_static=self._static_share(),
+                pipeline_parallel_size=self._stages,
             )
 
     def _static_share(self) -> float | None:
@@ -158,7 +172,10 @@ class _Pool:
         times = self._host_times
         if not any(value for name, value in times.items() if name.endswith("_s")):
             return latency
-        return Host(latency, **times, overlapped=self._asynchronous, query_tokens=query_tokens, ranks=self._ranks)
+        if self._stages > 1:
+            times = {**times, "step_s": self._stages * times["step_s"]}  # for each batch
+        overlapped = self._asynchronous or self._stages > 1
+        return Host(latency, **times, overlapped=overlapped, query_tokens=query_tokens, ranks=self._ranks)
 
 
 def _largest_step_tokens(scheduler: Scheduler) -> int:

@@ -54,6 +54,24 @@ def weight_bytes_per_gpu(model: Model, tensor_parallel_size: int) -> float:
     return (model.weight_bytes - copied) / tensor_parallel_size + copied - of_other_ranks
 
 
+def layers_share(model: Architecture, pipeline_parallel_size: int) -> float:
+    """Share of the layers of the stage that has the most. InputError where there are fewer than stages."""
+    layers = model.num_hidden_layers
+    if pipeline_parallel_size > layers:
+        raise InputError(f"pipeline_parallel_size = {pipeline_parallel_size}, expected at most the {layers} layers")
+    return -(-layers // pipeline_parallel_size) / layers
+
+
+def weight_bytes_of_a_stage(model: Model, tensor_parallel_size: int, pipeline_parallel_size: int) -> float:
+    """Bytes of weights on each GPU of the last stage: its share of the layers, and the head."""
+    weights = weight_bytes_per_gpu(model, tensor_parallel_size)
+    if pipeline_parallel_size == 1:
+        return weights
+    head = BF16_BYTES * model.vocab_size * model.hidden_size / tensor_parallel_size
+    ends = head if model.tie_word_embeddings else 2 * head
+    return layers_share(model, pipeline_parallel_size) * (weights - ends) + head
+
+
 def overhead_bytes(model: Model, tensor_parallel_size: int, max_num_batched_tokens: int) -> int:
     """Bytes on one GPU that are neither weights nor KV blocks: workspace and the largest step's activations.
 
@@ -103,6 +121,7 @@ def kv_blocks(
     drafter: Drafter | None = None,
     null_blocks: int = 0,
     mem_fraction_static: float | None = None,
+    pipeline_parallel_size: int = 1,
 ) -> int:
     """KV blocks of one instance, or of each of its ranks: what vLLM gets from the memory that is left.
 
@@ -111,19 +130,21 @@ def kv_blocks(
     else there is lies in the rest. Of a model
     with windows in some layers, `max_num_seqs` sequences' windows are set aside, see `blocks_beside_windows`. A
     `drafter` has weights, and keys and values of each token, beside the model's.
+    With pipeline parallelism those of the last stage.
     Raises InputError with the numbers when not a single block fits.
     """
     check_tensor_parallel(model, tensor_parallel_size)
     if not 0 < gpu_memory_utilization <= 1:
         raise InputError(f"gpu_memory_utilization = {gpu_memory_utilization}, expected above 0 and at most 1")
-    weights = weight_bytes_per_gpu(model, tensor_parallel_size) + (drafter.weight_bytes if drafter else 0.0)
+    weights = weight_bytes_of_a_stage(model, tensor_parallel_size, pipeline_parallel_size)
+    weights += drafter.weight_bytes if drafter else 0.0
     overhead = overhead_bytes(model, tensor_parallel_size, max_num_batched_tokens)
     usable = gpu.memory_bytes * (gpu_memory_utilization if mem_fraction_static is None else mem_fraction_static)
     if mem_fraction_static is not None:
         overhead = 0
     free = usable - weights - overhead
     token_bytes = kv_bytes_per_gpu(model, tensor_parallel_size) + (drafter.kv_bytes if drafter else 0.0)
-    block_bytes = token_bytes * block_tokens
+    block_bytes = layers_share(model, pipeline_parallel_size) * token_bytes * block_tokens
     blocks = int(free // block_bytes)
     if max_num_seqs is not None:
         blocks = max(blocks, blocks_beside_windows(model, free, block_bytes, block_tokens, max_num_seqs))
@@ -131,8 +152,8 @@ def kv_blocks(
     if blocks < 1:
         share = "gpu_memory_utilization" if mem_fraction_static is None else "mem_fraction_static"
         raise InputError(
-            f"{model.name} does not fit {tensor_parallel_size} x {gpu.name}: {weights / 1e9:.1f} GB "
-            f"of weights and {overhead / 1e9:.1f} GB for activations per GPU, but {share} = "
+            f"{model.name} does not fit {tensor_parallel_size * pipeline_parallel_size} x {gpu.name}: "
+            f"{weights / 1e9:.1f} GB of weights and {overhead / 1e9:.1f} GB for activations per GPU, but {share} = "
             f"{usable / gpu.memory_bytes:.3g} leaves {usable / 1e9:.1f} GB; raise tensor_parallel_size"
         )
     return blocks

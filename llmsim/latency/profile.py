@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmsim.latency.model import Architecture, Model
 from llmsim.latency.profile_files import Profile, Provenance, profiles_dir, read_json, read_record
 
 Ascending = Annotated[tuple[int, ...], Field(min_length=2)]
+OF_RANKS = re.compile(r"-dp\d+$")  #: a profile's name: of so many ranks of attention data parallelism
 Seconds = tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
 
 
@@ -143,10 +145,12 @@ def profile_path(gpu: str, model: str, tensor_parallel_size: int) -> Path:
 
 
 def list_profiles() -> list[tuple[str, str, int]]:
-    """(gpu, model, tensor_parallel_size) of every shipped profile; of N ranks, the model is called MODEL-dpN."""
+    """(gpu, model, tensor_parallel_size) of every shipped profile, but for those of several ranks."""
     found = []
     for path in sorted((profiles_dir() / "steps").glob("*/*-tp*.json")):
         model, _, size = path.stem.rpartition("-tp")
+        if OF_RANKS.search(model):
+            continue
         found.append((path.parent.name, model, int(size)))
     return found
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from llmsim.errors import InputError
 from llmsim.latency.data_parallel import of_data_sheet, of_profile
 from llmsim.latency.gpu import Gpu
-from llmsim.latency.kv_memory import kv_blocks, weight_bytes_per_gpu
+from llmsim.latency.kv_memory import kv_blocks, weight_bytes_of_a_stage
 from llmsim.latency.model import Architecture, Model
 from llmsim.latency.profile import find_profile, list_profiles, load_profile, read_profile
 from llmsim.latency.profile_files import Profile, profiles_dir, read_record, read_toml
@@ -52,9 +52,9 @@ class Support:
     notes: tuple[str, ...] = ()  #: of a composed profile: what is less certain
 
 
-def support(gpu: Gpu, model: Model, sizes: tuple[int, ...] = SIZES) -> list[Support]:
-    """Tell what is known, for each number of GPUs that share the model and can share its heads."""
-    return [_support(gpu, model, size) for size in sizes if not model.num_attention_heads % size]
+def support(gpu: Gpu, model: Model, sizes: tuple[int, ...] = SIZES, stages: int = 1) -> list[Support]:
+    """Tell what is known, for each number of GPUs that share a stage's layers and can share their heads."""
+    return [_support(gpu, model, size, stages) for size in sizes if not model.num_attention_heads % size]
 
 
 def errors_found(gpu: Gpu, model: Model) -> list[Found]:
@@ -80,10 +80,18 @@ def _shipped() -> tuple[tuple[str, Architecture], ...]:
     return tuple((gpu, load_profile(gpu, model, size).architecture) for gpu, model, size in list_profiles())
 
 
-def _support(gpu: Gpu, model: Model, size: int) -> Support:
+def _support(gpu: Gpu, model: Model, size: int, stages: int) -> Support:
     tokens, refused = None, None
+    weights = weight_bytes_of_a_stage(model, size, stages)
     try:
-        blocks = kv_blocks(gpu, model, tensor_parallel_size=size, block_tokens=BLOCK_TOKENS, null_blocks=1)
+        blocks = kv_blocks(
+            gpu,
+            model,
+            tensor_parallel_size=size,
+            block_tokens=BLOCK_TOKENS,
+            null_blocks=1,
+            pipeline_parallel_size=stages,
+        )
         tokens = model.ranks * BLOCK_TOKENS * blocks
     except InputError as error:
         refused = str(error)
@@ -91,7 +99,11 @@ def _support(gpu: Gpu, model: Model, size: int) -> Support:
         profile = read_profile(find_profile(gpu, model, size))
     except InputError:
         kind, basis = "roofline", of_data_sheet(gpu, model, size).basis
-        return Support(size, weight_bytes_per_gpu(model, size), tokens, refused, kind, basis)
+        return Support(size, weights, tokens, refused, kind, basis, _of_stages(stages))
     notes = tuple(note for note in profile.provenance.notes if "less certain" in note or "left out" in note)
     basis = of_profile(profile).basis
-    return Support(size, weight_bytes_per_gpu(model, size), tokens, refused, "composed", basis, notes)
+    return Support(size, weights, tokens, refused, "composed", basis, notes + _of_stages(stages))
+
+
+def _of_stages(stages: int) -> tuple[str, ...]:
+    return (f"{stages} pipeline stages with even batches: less certain",) if stages > 1 else ()

@@ -29,12 +29,6 @@ Instances = Annotated[int, Field(ge=1, le=100_000)]
 OF_THE_WHOLE = ("engine", "router")
 
 
-def _one_stage(size: int) -> int:
-    if size != 1:
-        raise ValueError("pipeline parallelism is not modelled; raise tensor_parallel_size")
-    return size
-
-
 class LatencyChoice(Table):
     """Where step times come from: a name alone, or a table with the name and that source's options."""
 
@@ -75,8 +69,8 @@ class ClusterTable(Table):
     expert_parallel_size: Count | None = None
     #: tokens to experts: each as likely as the other, or skewed as operators were measured, with step times composed so
     routing: Routing = "uniform"
-    #: not modelled beyond 1
-    pipeline_parallel_size: Annotated[Count, AfterValidator(_one_stage)] = 1
+    #: stages of tensor_parallel_size GPUs, each with a share of the layers; as many batches are under way, all alike
+    pipeline_parallel_size: Count = 1
     #: of mixtures of experts: ranks of tensor_parallel_size GPUs, each with requests, keys and values of its own
     #: (seats, token budget and num_gpu_blocks are a rank's), in lockstep, evenly loaded; the GPUs of all share experts
     data_parallel_size: Count = 1
@@ -97,12 +91,16 @@ class ClusterTable(Table):
     @property
     def gpus_per_instance(self) -> int:
         """GPUs that an instance has."""
-        return self.tensor_parallel_size * self.data_parallel_size
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     @property
     def parallelism(self) -> str:
         """How an instance is spread over its GPUs, such as ``TP2 x DP4``; empty for one GPU."""
-        sizes = {"TP": self.tensor_parallel_size, "DP": self.data_parallel_size}
+        sizes = {
+            "TP": self.tensor_parallel_size,
+            "PP": self.pipeline_parallel_size,
+            "DP": self.data_parallel_size,
+        }
         return " x ".join(f"{name}{size}" for name, size in sizes.items() if size > 1)
 
     @model_validator(mode="after")
@@ -160,7 +158,8 @@ class SchedulerChoice(Table):
 
     name: str = "chunked_prefill"
     #: two steps in flight: each is decided while the one before it runs, and the host's time overlaps the GPU's (to
-    #: SGLang the overlap schedule); left out: as cluster.engine has it, or else the policy: sglang alone has it on
+    #: SGLang the overlap schedule); left out: as cluster.engine has it, or else the policy: sglang alone has it on; a
+    #: pipeline has as many under way as stages in either case
     async_scheduling: bool | None = None
 
     @model_serializer(mode="wrap")

@@ -74,7 +74,7 @@ MEANINGS = {
     "instances": "engine instances behind the router",
     "tensor_parallel_size": "GPUs of each instance, or of each of its ranks",
     "expert_parallel_size": "GPUs that experts are dealt out to whole: all of an instance, or 1",
-    "pipeline_parallel_size": "not modelled beyond 1",
+    "pipeline_parallel_size": "stages that share the layers",
     "data_parallel_size": "ranks of attention that share experts, in lockstep",
     "latency.name": "where step times come from: a name of `llmsim list latencies`; its options stand beside it",
     "num_gpu_blocks": "KV blocks of one instance",

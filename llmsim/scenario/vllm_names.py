@@ -9,6 +9,7 @@ VLLM_NAMES = {
     "cluster.model": "--model",
     "cluster.kv_cache_dtype": "--kv-cache-dtype",
     "cluster.tensor_parallel_size": "--tensor-parallel-size",
+    "cluster.pipeline_parallel_size": "--pipeline-parallel-size",
     "cluster.data_parallel_size": "--data-parallel-size",
     "cluster.num_gpu_blocks": "--num-gpu-blocks-override",
     "cluster.gpu_memory_utilization": "--gpu-memory-utilization",

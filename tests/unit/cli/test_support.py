@@ -46,6 +46,8 @@ def test_json_says_the_same(capsys):
         (["llama-3.1-8b", "h100", "--dtype", "fp8", "--tp", "1"], "llama-3.1-8b-fp8 on h100-sxm-80gb: 8.0 billion"),
         (["llama-3.1-8b", "h100", "--dtype", "int4", "--tp", "1"], "int4 weights and bf16 KV cache"),
         (["llama-3.1-8b", "h100", "--kv-cache-dtype", "fp8", "--tp", "1"], "bf16 weights and fp8 KV cache, 64 KiB"),
+        (["qwen3-235b-a22b-fp8", "h100", "--tp", "1", "--dp", "8"], "8 ranks of attention in lockstep, evenly loaded"),
+        (["llama-3.1-70b-fp8", "h100", "--tp", "2", "--pp", "2"], "2 pipeline stages with even batches: less certain"),
         (["qwen3-235b-a22b-fp8", "h100", "--tp", "8"], "experts dealt out to 8 GPUs, evenly loaded: less certain"),
     ],
 )
@@ -60,6 +62,8 @@ def test_what_a_deployment_is_told(arguments, words, capsys):
     [
         (["llama-9", "h100"], "no model profile named 'llama-9'"),
         (["llama-3.1-8b", "h1000"], "no gpu profile named 'h1000'; did you mean"),
+        (["llama-3.1-8b", "h100", "--pp", "33"], "pipeline_parallel_size = 33, expected at most the 32 layers"),
+        (["deepseek-r1", "h200", "--dp", "8", "--pp", "2"], "--dp and --pp together are not modelled"),
         (["llama-3.1-8b", "h100", "--tp", "3"], "tensor_parallel_size = 3, expected a divisor of the 32"),
         (["llama-3.1-8b", "h100", "--dtype", "fp9"], "dtype = 'fp9'; did you mean 'fp8'"),
         (["llama-3.1-8b", "h100", "--kv-cache-dtype", "int4"], "kv_cache_dtype = 'int4'"),

@@ -12,7 +12,8 @@ from llmsim.latency.data_parallel import DataParallel, dealt, of_data_sheet, of_
 from llmsim.latency.hardware import kv_blocks, load_gpu, load_model
 from llmsim.latency.host import Host
 from llmsim.latency.kv_memory import weight_bytes_per_gpu
-from llmsim.latency.profile import load_profile
+from llmsim.latency.profile import find_profile, load_profile, read_profile
+from llmsim.latency.profile_files import profiles_dir
 from llmsim.latency.sources.constant import Constant
 from llmsim.latency.support import support
 from llmsim.routers.round_robin import RoundRobin
@@ -62,6 +63,20 @@ def test_ranks_of_a_data_sheet_are_engines_that_wait_for_their_experts():
     own_s = ranks.step_time_s((), 64, 64_000) - ranks.shared_s(64)
     routed_s = model.moe_layers * alone._routed_s(16, model.experts, 1)
     assert own_s == pytest.approx(alone.step_time_s((), 16, 16_000) - routed_s)
+
+
+def test_shipped_profiles_of_ranks_are_of_what_they_name():
+    paths = sorted((profiles_dir() / "steps").glob("*/*-dp*-tp*.json"))
+
+    assert len(paths) >= 9
+    for path in paths:
+        shipped = read_profile(path)
+        name, _, ranks = path.stem.removesuffix("-tp1").rpartition("-dp")
+        model = load_model(name).over(1, None, int(ranks))
+        assert (shipped.gpu, shipped.model, shipped.tensor_parallel_size) == (path.parent.name, name, 1)
+        assert shipped.architecture == model.architecture
+        assert shipped.expert_parallel_size == int(ranks)
+        assert find_profile(load_gpu(shipped.gpu), model) == path
 
 
 def test_experts_of_four_gpus_are_read_by_four():
@@ -136,5 +151,5 @@ def test_what_ranks_do_not_go_with_is_refused(changes, message):
 
 
 def test_another_engines_scheduler_is_not_shared_out():
-    with pytest.raises(InputError, match="Sglang is not shared out to ranks"):
+    with pytest.raises(InputError, match="Sglang is not shared out"):
         instance(*ON_H100, others=["scheduler.name=sglang"])

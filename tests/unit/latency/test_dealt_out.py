@@ -36,7 +36,7 @@ def test_experts_dealt_out_are_those_of_the_profile_and_left_out_means_whatever_
         (["model=llama-3.1-8b", "routing=power_law_1.2"], "is of mixtures of experts; llama-3.1-8b has none"),
         (["routing=power_law_1.2"], "llmsim profile compose --routing power_law_1.2"),
         (["routing=power_law_1.2", "latency=roofline"], "roofline knows uniform routing alone"),
-        (["pipeline_parallel_size=2"], "pipeline parallelism is not modelled"),
+        (["pipeline_parallel_size=2", "data_parallel_size=8"], "together are not modelled"),
         (["data_parallel_size=2"], "there are some with data_parallel_size = 8 and tensor_parallel_size = 1"),
         (["model=llama-3.1-8b", "data_parallel_size=2"], "instances = 2 are as many engines of their own"),
     ],

@@ -21,6 +21,7 @@ from llmsim.studies.validation.case_report import Check, Point, Report, Row
 from llmsim.studies.validation.cases import closed_loop, kubecon, vllm_0151
 from llmsim.studies.validation.kubecon_runs import Stage, read_stages
 from llmsim.studies.validation.load_stages import read_stages as read_0151
+from llmsim.studies.validation.silicon_contradictions import contradictory
 from llmsim.studies.validation.silicon_runs import Run, read_runs
 
 #: probability beyond either end of a stated interval, and how far below its promise the share that hold may lie
@@ -151,7 +152,10 @@ def _closed_loops(data_dir: Path) -> list[Held]:
     """One curve for each GPU, engine, model and size: that of the lengths with the most numbers of clients."""
     step_times, host = closed_loop.StepTimes(data_dir), hardware.load_host(closed_loop.HOST)
     curves: dict[tuple[str, int], dict[tuple[int, int], list[Run]]] = {}
-    runs = [run for run in read_runs(data_dir) if run.group not in closed_loop.CONTRADICTORY]
+    everything = read_runs(data_dir)
+    left_out = contradictory(everything)
+    # plans state no error of step times of several ranks
+    runs = [run for run in everything if run.group not in left_out and run.data_parallel_size == 1]
     for run in closed_loop.composed(runs, step_times)[0]:
         by_lengths = curves.setdefault((run.group, run.tensor_parallel_size), {})
         by_lengths.setdefault((run.output_tokens, run.prompt_tokens), []).append(run)

@@ -14,6 +14,7 @@ from llmsim.latency.hardware import HostTimes
 from llmsim.studies.validation import Point
 from llmsim.studies.validation.cases import closed_loop, kubecon
 from llmsim.studies.validation.kubecon_runs import FOLDER, _read, read_stages
+from llmsim.studies.validation.silicon_contradictions import contradictory, share_of_peak
 from llmsim.studies.validation.silicon_runs import read_runs
 
 SATURATING = 200.0
@@ -136,19 +137,57 @@ def test_closed_loop_runs_are_read_once_and_only_those_that_can_be_predicted(tmp
 
 
 def test_runs_of_inferencemax_have_the_settings_of_its_scripts(tmp_path: Path) -> None:
-    llama = {"model_path": "meta-llama/Llama-3.1-70B", "gemm_quant_mode": "fp8", "isl": 1000}
+    llama = {"model_path": "meta-llama/Llama-3.1-70B", "gemm_quant_mode": "fp8", "isl": 1000, "system": "h200_sxm"}
     sources = ("source_file=2026-04-06.csv", "source_file=/data/aic-auto-gap-analysis/x.csv")
-    write_rows(
-        tmp_path, [ROW | llama | {"silicon_data_source": name, "tp_size": n} for n, name in enumerate(sources, 1)]
-    )
-    theirs, own = read_runs(tmp_path)
+    rows = [ROW | llama | {"silicon_data_source": name, "tp_size": n} for n, name in enumerate(sources, 1)]
+    write_rows(tmp_path, [*rows, rows[0] | {"system": "h100_sxm"}])
+    on_h100, theirs, own = read_runs(tmp_path)
 
+    assert on_h100.hardware()[1].kv_cache_dtype == "bfloat16"  # though the script asks for fp8: its requests wait
     assert (theirs.hardware()[1].kv_cache_dtype, own.hardware()[1].kv_cache_dtype) == ("fp8", "bfloat16")
     assert (theirs.is_asynchronous, own.is_asynchronous) == (True, False)
     drawn = theirs.workload().prompt_tokens
     assert 800 <= drawn.min() < 850
     assert 950 < drawn.max() <= 1000
     assert set(own.workload().prompt_tokens) == {1000}
+
+
+MINIMAX = {
+    "system": "b200_sxm",
+    "backend_version": "0.19.0",
+    "model_path": "MiniMaxAI/MiniMax-M2.5",
+    "gemm_quant_mode": "fp8",
+    "moe_tp_size": 1,
+}
+
+
+def test_ranks_that_are_told_a_second_time_without_are_runs_without(tmp_path: Path) -> None:
+    """Clients are told by rank, and GPUs twice."""
+    ranks = {"tp_size": 2, "attention_dp_size": 2, "moe_ep_size": 4}
+    dealt_out = {"tp_size": 2, "attention_dp_size": 1, "moe_ep_size": 2}
+    rows = [dealt_out | {"batch_size": 8}, ranks | {"batch_size": 4}, ranks | {"batch_size": 256}]
+    write_rows(tmp_path, [ROW | MINIMAX | row for row in rows])
+    dealt, over_ranks = sorted(read_runs(tmp_path), key=lambda run: run.concurrency)
+
+    assert (dealt.group, dealt.label) == ("B200 vllm 0.19.0 minimax-m2.5 EP", "TP2 8 x 100 + 10")
+    assert (over_ranks.group, over_ranks.label) == ("B200 vllm 0.19.0 minimax-m2.5 DP", "TP1 DP2 512 x 100 + 10")
+    assert over_ranks.hardware()[1].ranks == 2
+
+
+def test_a_run_faster_than_its_data_sheet_is_told_and_not_compared(tmp_path: Path) -> None:
+    """By hand, a step of 32 clients: keys and values 10.3 ms, 32 x 21 tokens through 7 G weights 9.5 ms (reading them
+    takes 4.8), attention of 0.08 prompts 1.4 ms: 21 of 30 ms.
+    """
+    llama = {"model_path": "meta-llama/Llama-3.1-8B-Instruct", "isl": 8000, "osl": 400, "batch_size": 32}
+    write_rows(tmp_path, [ROW | llama | {"silicon_tpot_ms": ms, "tp_size": n} for n, ms in ((1, 30.0), (2, 9.0))])
+    slow, fast = read_runs(tmp_path)
+
+    read_s, multiply_s = 32 * 8200 * 131072 / 3.35e12, 2 * 6.98e9 * 32 * 21 / 989e12
+    prompts_s = 32 / 400 * 32 * 2 * 4096 * 8000**2 / 989e12
+    assert share_of_peak(slow) == pytest.approx((read_s + multiply_s + prompts_s) / 0.030, rel=0.01)
+    assert share_of_peak(fast) > 1
+    assert list(contradictory([fast])) == ["H100 vllm llama-3.1-8b bf16"]
+    assert contradictory([slow]) == {}
 
 
 def test_errors_by_group_are_medians_of_absolute_errors(tmp_path: Path) -> None:
