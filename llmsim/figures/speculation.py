@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from llmsim.acceptance import PER_TOKEN
+from llmsim.experiment import assemble
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
 from llmsim.figures.draw import band, finish, legend_above, panels
 from llmsim.figures.intervals import interval
@@ -18,11 +20,15 @@ from llmsim.latency.build import build_latency
 from llmsim.latency.hardware import load_gpu, load_model
 from llmsim.record import Floats
 from llmsim.reports.plots.style import BLUE, GREY, ORANGE, RED
+from llmsim.scenario import load_scenario
 
 STATEMENT = (
     "Speculation more than halves a lone request's time per token, while at little load the tail of the gaps of "
-    "streams gets longer; with few drafts accepted it lowers what a saturated instance serves; drafting by goodput is "
-    "as good as the best fixed number; of a mixture of experts a few requests gain least, and some hundred most"
+    "streams gets longer. Its gain in a step falls with the number of requests that decode at once, below one if few "
+    "drafts are accepted. At the same arrivals it rises up to the rate at which the instance without drafts saturates, "
+    "and falls beyond; with few drafts accepted it turns below one, and a saturated instance serves less. Drafting by "
+    "goodput is as good as the best fixed number. Of a mixture of experts a few requests gain least, and some hundred "
+    "most"
 )
 SETTING = "speculation_llama"
 LOADS, QUICK_LOADS = (0.03, 0.25, 0.5, 0.75, 1.0, 1.5), (0.03, 0.25, 0.5, 1.0, 1.5)
@@ -33,6 +39,8 @@ POOR = ("speculation.acceptance=null", "speculation.acceptance_length=1.3")
 GOODPUT = "speculation.adapt=goodput"
 #: of the capacity: below, the tail of the gaps is decode steps
 LIGHT = 0.25
+#: kinds whose steps are looked at alone: with many drafts accepted, and with few
+STEPS = ("3 drafts", "few accepted")
 #: what a fixed number may be better by
 NEAR_PERCENT = 3.0
 KINDS: dict[str, tuple[str, ...]] = {
@@ -44,9 +52,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "few accepted": POOR,
     "few, by goodput": (*POOR, GOODPUT),
 }
-#: mixture of experts: sequences, and tokens that a step with three drafts yields
-EXPERTS, SEQUENCES, LENGTH = "gpt-oss-120b", tuple(2**n for n in range(11)), 2.76
-CONTEXT_TOKENS = 1024
+#: of steps alone: sequences, and their contexts
+SEQUENCES, CONTEXT_TOKENS = tuple(2**n for n in range(11)), 1024
+#: mixture of experts, and tokens that a step with three drafts yields of it
+EXPERTS, LENGTH = "gpt-oss-120b", 2.76
+#: where the gain of a step is taken to fall: by how much it may rise from one number of sequences to the next
+ALIKE = 0.01
 
 
 def plans(quick: bool) -> tuple[Plan, ...]:
@@ -58,20 +69,19 @@ def plans(quick: bool) -> tuple[Plan, ...]:
 def make(sweeps: Sweeps, quick: bool) -> Made:
     """Judge each part of the claim."""
     of = {kind: sweeps[plan] for kind, plan in zip(KINDS, plans(quick), strict=True)}
-    experts = speed_ups_of_experts()
-    judged = [_alone(of), _gaps(of), _saturated(of), _adapting(of), _experts(experts)]
+    steps, experts = {kind: speed_ups(KINDS[kind]) for kind in STEPS}, speed_ups_of_experts()
+    judged = [_alone(of), _gaps(of), _by_batch(steps), _by_rate(of), _saturated(of), _adapting(of), _experts(experts)]
     claim = Claim(
         claim=12,
         statement=STATEMENT,
         passed=all(holds for holds, _ in judged),
         evidence=tuple(text for _, text in judged),
         limits=(
-            _against_rate(of),
             _gaps_under_load(of),
             "Acceptance lengths are those measured of Kimi-K2.5's EAGLE-3 head on coding: other data accept less.",
         ),
     )
-    return Made(claim, {"speculation": _draw(of, experts)}, {"speculation": _table(of)})
+    return Made(claim, {"speculation": _draw(of, steps, experts)}, {"speculation": _table(of)})
 
 
 def _alone(of: dict[str, Sweep]) -> tuple[bool, str]:
@@ -105,6 +115,48 @@ def _gaps_under_load(of: dict[str, Sweep]) -> str:
         f"P99 of the gaps, times as long with three drafts, by requests/s: {told}. Under load it is that of steps with "
         "prompts in them, and no longer worse."
     )
+
+
+def speed_ups(changes: tuple[str, ...]) -> Floats:
+    """How many times faster three drafts make a decode step of the setting yield tokens, (SEQUENCES,)."""
+    scenario = load_scenario(f"related/{SETTING}", ["workload.requests=1", *changes])
+    assembly = assemble(scenario)
+    instance, acceptance = assembly.instances[0], assembly.workload.acceptance
+    assert instance.speculation is not None
+    assert acceptance is not None
+    drafts = instance.speculation.most
+    length, verifying = acceptance.lengths[0][drafts] / PER_TOKEN, instance.speculation.latency[drafts]
+    steps = [((), n, n * CONTEXT_TOKENS) for n in SEQUENCES]
+    return np.array([length * instance.latency.step_time_s(*step) / verifying.step_time_s(*step) for step in steps])
+
+
+def _by_batch(steps: dict[str, Floats]) -> tuple[bool, str]:
+    """The gain of a step alone, of so many sequences: it falls, and turns below one only if few drafts are accepted."""
+    many, few = (steps[kind] for kind in STEPS)
+    falls = all((gain[1:] <= (1 + ALIKE) * gain[:-1]).all() for gain in (many, few))
+    told = ", ".join(f"{a:.2f} and {b:.2f} of {n}" for a, b, n in zip(many, few, SEQUENCES, strict=True))
+    text = f"gains in the time of a step alone, with many and with few drafts accepted, by sequences: {told}"
+    return bool(falls and many.min() > 1 and few[0] > 1 > few[-1]), text
+
+
+def _by_rate(of: dict[str, Sweep]) -> tuple[bool, str]:
+    """The gain at the same arrivals: finishing sooner keeps batches small, until both are saturated."""
+    many, few = (_gain(of, kind).mean(axis=1) for kind in STEPS)
+    # by Little's law: tokens a second, times the seconds of each, are those that decode at once
+    at_once = {
+        kind: (of[kind].values["throughput"] * of[kind].values["tpot_s_mean"]).mean(axis=1)
+        for kind in ("none", STEPS[0])
+    }
+    told = ", ".join(
+        f"{a:.2f} and {b:.2f} at {rate:g} ({none:,.1f} decode at once without drafts, {drafting:,.1f} with many)"
+        for a, b, rate, none, drafting in zip(
+            many, few, of["none"].rates_per_s, at_once["none"], at_once[STEPS[0]], strict=True
+        )
+    )
+    peak = int(many.argmax())
+    rises = 0 < peak < len(many) - 1 and bool((np.diff(many[: peak + 1]) > 0).all())
+    text = f"gains of mean TPOT at the same arrivals, with many and with few accepted, by requests/s: {told}"
+    return bool(rises and many[-1] < many[0] and few[0] > 1 > few[peak:].max()), text
 
 
 def _saturated(of: dict[str, Sweep]) -> tuple[bool, str]:
@@ -153,18 +205,7 @@ def _experts(gains: Floats) -> tuple[bool, str]:
     return 0 < least < most < len(gains) - 1, text
 
 
-def _against_rate(of: dict[str, Sweep]) -> str:
-    """The gain at the same arrivals does not fall with the rate where many drafts are accepted."""
-    good, poor = (_gain(of, kind).mean(axis=1) for kind in ("3 drafts", "few accepted"))
-    rates = of["none"].rates_per_s
-    told = ", ".join(f"{a:.2f} and {b:.2f} at {r:g}" for a, b, r in zip(good, poor, rates, strict=True))
-    return (
-        f"Gains of mean TPOT with many and with few drafts accepted, by requests/s: {told}. At the same arrivals the "
-        "gain with many accepted does not fall with the rate: requests leave sooner, and batches stay small."
-    )
-
-
-def _draw(of: dict[str, Sweep], experts: Floats) -> Any:
+def _draw(of: dict[str, Sweep], steps: dict[str, Floats], experts: Floats) -> Any:
     figure, axes = panels(1, 4, 2.3)
     looks = {"3 drafts": (BLUE, "o"), "few accepted": (RED, "v"), "by goodput": (ORANGE, "^")}
     rates = of["none"].rates_per_s
@@ -176,12 +217,16 @@ def _draw(of: dict[str, Sweep], experts: Floats) -> Any:
     band(axes[2], rates, of["none"].values["throughput"], color=GREY, linestyle="--")
     for panel in axes[:2]:
         panel.axhline(1, color="black", linewidth=0.6)
-    axes[3].plot(SEQUENCES, experts, color=BLUE, marker="o")
+    for kind in STEPS:
+        colour, marker = looks[kind]
+        axes[3].plot(SEQUENCES, steps[kind], color=colour, marker=marker)
+    axes[3].plot(SEQUENCES, experts, color=GREY, linestyle="--")
+    axes[3].axhline(1, color="black", linewidth=0.6)
     axes[3].set_xscale("log", base=2)
     finish(axes[0], x="requests/s", y="mean TPOT:\ntimes shorter")
     finish(axes[1], x="requests/s", y="P99 ITL:\ntimes as long")
     finish(axes[2], x="requests/s", y="throughput (tokens/s)", title="dashed: no drafts")
-    finish(axes[3], x="sequences", y="tokens: times faster", title=EXPERTS)
+    finish(axes[3], x="sequences", y="a step's tokens:\ntimes faster", title="dashed: experts")
     legend_above(figure, axes[0])
     return figure
 
