@@ -62,7 +62,7 @@ _NOTHING_ELSE = DECODE[1:]
 
 def to_prefill(prefill: Mapping[int, int]) -> Decision:
     """Return ``Decision(prefill)`` at a third of its cost."""
-    return tuple.__new__(Decision, (prefill, *_NOTHING_ELSE))
+    return tuple.__new__(Decision, (prefill,) + _NOTHING_ELSE)  # noqa: RUF005 - in a third of the time
 
 
 Schedule = TypeVar("Schedule", bound=Callable[..., Decision])

@@ -54,7 +54,7 @@ class Journal:
         self._recorder = recorder
         self._on_end = on_end
         self._ends: list[tuple[Request, float, str]] = []  # when and why
-        self.decisions_in_vain = 0  #: decisions since a token, an end or prefill that was never computed before
+        self.decisions_in_vain = 0  #: (loop.py) since a token, an end or prefill that was never computed before
 
     def begin(self, *, eager: bool) -> None:
         """Pass ends on at once, or (not `eager`) when the instance has caught up."""

@@ -24,7 +24,7 @@ from llmsim.errors import PolicyError
 from llmsim.request import Outcome, Request, RequestView
 from llmsim.scheduler import DECODE, Decision, Scheduler
 
-#: decisions in a row after which nothing has come of any: a policy goes round in circles
+#: decisions in a row that preempt, or that nothing follows from, without any progress: a policy goes round in circles
 MOST_DECISIONS_IN_VAIN = 100_000
 #: of a decision: all but whether to prefill and to decode, which nearly always is as in `DECODE`
 BESIDES = slice(2, None)
@@ -119,10 +119,6 @@ class Loop:
         if not (states.waiting or states.running):
             self._compute(None)
             return
-        journal = self.journal
-        journal.decisions_in_vain += 1
-        if journal.decisions_in_vain > MOST_DECISIONS_IN_VAIN:
-            raise self._goes_round_in_circles()
         try:
             decision = self.scheduler.schedule(self._view.updated(states))
         except BaseException as error:
@@ -139,9 +135,13 @@ class Loop:
                 raise
             raise states.wrong(what) from error
 
-    def _goes_round_in_circles(self) -> PolicyError:
+    def _count_in_vain(self) -> None:
+        """Note that a decision preempts, or that nothing follows from it; `PolicyError` if there are too many."""
+        self.journal.decisions_in_vain += 1
+        if self.journal.decisions_in_vain <= MOST_DECISIONS_IN_VAIN:
+            return
         states = self.states
-        return states.wrong(
+        raise states.wrong(
             f"{MOST_DECISIONS_IN_VAIN:,} decisions without a token, an end or new prefill of any request; "
             f"{len(states.running)} run and {len(states.waiting)} wait"
         )
@@ -155,6 +155,8 @@ class Loop:
             states.look_up(decision)
         if decision.abandon or decision.preempt or decision.hold or states.held or decision.drafts:
             states.carry_out(decision)
+        if decision.preempt:
+            self._count_in_vain()
         if decision.preempt and states.cache is not None:  # victims that share blocks may need less than they gave
             return decision._replace(review_at_s=states.now_s)
         return decision
@@ -177,6 +179,7 @@ class Loop:
         now_s, review_s = self.states.now_s, decision.review_at_s
         if review_s is not None and isnan(review_s):
             raise self.states.wrong("decided review_at_s = nan, expected a time")
+        self._count_in_vain()
         if decision.abandon or decision.preempt:
             return now_s  # things have changed: ask again at once
         return inf if review_s is None or review_s <= now_s else review_s

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from llmsim.latency.contract import UNBOUNDED, Line
 
+#: a line of a curve, a + b x: from which x on, up to which, a and b
+Piece = tuple[int, int, float, float]
+NOWHERE: Piece = (0, 0, 0.0, 0.0)
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -33,6 +37,11 @@ class Curve:
         """Return the value at x."""
         j = bisect_right(self.knots, x)
         return self.a[j] + self.b[j] * x
+
+    def piece(self, x: float) -> Piece:
+        """Return the line that the curve is on at x."""
+        j = bisect_right(self.knots, x)
+        return self.knots[j - 1] if j else -UNBOUNDED, self.ends[j], self.a[j], self.b[j]
 
     def raised(self, by: float) -> Curve:
         """Return this curve, higher by a constant."""

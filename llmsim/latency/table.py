@@ -24,7 +24,7 @@ from copy import copy
 from typing import TypeVar
 
 from llmsim.latency.contract import Chunk, LatencyModel, Line, Measured
-from llmsim.latency.curve import Curve
+from llmsim.latency.curve import NOWHERE, Curve, Piece
 from llmsim.latency.profile import HeadTimes, LinearTimes, MixedDecodeTimes, PrefillTimes, StepProfile
 
 KEPT = 100_000  #: step sizes whose time is remembered
@@ -48,6 +48,7 @@ class StepTable(LatencyModel):
         self._by_context = [Curve.through(decode.sequences, column) for column in columns]
         self._attention: dict[int, Curve] = {}  # by number of sequences, against the sum of their contexts
         self._decode: dict[int, Curve] = {}  # the same with everything else of a pure decode step
+        self._piece: dict[int, Piece] = {}  # of these, the line that they were last on: contexts move slowly
         self._rest: dict[tuple[float, float], float] = {}  # by tokens and sequences: all but attention
         one = self._attention_of(1)
         self._read = one.raised(-one.a[0])
@@ -95,11 +96,10 @@ class StepTable(LatencyModel):
 
     def decode_line(self, decoding: int, context_tokens: float) -> Line:
         """Seconds of decode steps in a row, as the contract says."""
-        curve = self._decode.get(decoding) or self._decode_of(decoding)
-        j = bisect_right(curve.knots, context_tokens)  # `Curve.line`, written out: this is asked for each stretch
-        b = curve.b[j]
-        steps = -((context_tokens - curve.ends[j]) // decoding)
-        return curve.a[j] + b * context_tokens, b * decoding, int(steps)
+        start, end, a, b = self._piece.get(decoding, NOWHERE)
+        if not start <= context_tokens < end:
+            start, end, a, b = self._piece[decoding] = self.decode_curve(decoding).piece(context_tokens)
+        return a + b * context_tokens, b * decoding, int(-((context_tokens - end) // decoding))  # rounded up
 
     def decode_curve(self, decoding: int) -> Curve:
         """Seconds of a decode step, against the sum of contexts."""
@@ -108,7 +108,7 @@ class StepTable(LatencyModel):
     def speculating(self, query_tokens: float) -> StepTable:
         """As the contract says; attention reads keys and values once for all tokens of a sequence."""
         verifying = copy(self)  # it costs little, and is asked for whenever sequences draft other numbers
-        verifying._query_tokens, verifying._decode, verifying._rest = query_tokens, {}, {}
+        verifying._query_tokens, verifying._decode, verifying._piece, verifying._rest = query_tokens, {}, {}, {}
         return verifying
 
     def with_layers(self, share: float, head: float = 1.0) -> StepTable:

@@ -62,7 +62,7 @@ SCHEDULES = (
     "for r in view.waiting: r.prompt_tokens = 1\n        return super().schedule(view)",
     "for r in view.running: r.emitted_before += 1\n        return super().schedule(view)",
     "for r in view.running: r.prefilled_tokens = 0\n        return super().schedule(view)",
-    "view._running.clear()\n        return super().schedule(view)",
+    "view._requests.running.clear()\n        return super().schedule(view)",
     "view.free_blocks = 10**9\n        return super().schedule(view)",
     "raise ValueError('[/b]' * 1000 + chr(10) + 'x')",
     "raise type('Odd', (Exception,), {'__str__': lambda self: 1})()",

@@ -207,7 +207,7 @@ def test_a_policy_that_breaks_the_engines_own_state_is_told(
 ) -> None:
     """Of what it was shown; the engine fails later, in code of its own."""
     monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(FILE.format(body="view._running.clear(); return super().schedule(view)"))
+    Path("mine.py").write_text(FILE.format(body="view._requests.running.clear(); return super().schedule(view)"))
     monkeypatch.setattr(guests, "_modules", set())
 
     assert main(["run", "quickstart", *SMALL, "--json", "--scheduler-file", "mine.py"]) == 2
