@@ -104,6 +104,7 @@ def test_capacities_are_where_attainment_falls_through_90_percent(ours, passed):
         if plan.policy == slos_serve.OURS and plan.setting != slos_serve.LOOSE:
             at = 2.1 * ours if plan.changes == slos_serve.TWO else ours
         smooth = {"own_smooth_goodput_tokens_per_s": np.negative, "throughput": np.ones_like}
+        smooth["requests_per_s"] = lambda rates: np.minimum(rates, 5.0)
         found[plan] = fake(plan, own_attainment=attained(plan, at), **smooth)
     alone = next(sweep for plan, sweep in found.items() if plan.policy == slos_serve.OURS)
     made = slos_serve.make(found, True).claim
@@ -111,6 +112,7 @@ def test_capacities_are_where_attainment_falls_through_90_percent(ours, passed):
     assert slos_serve.capacity_per_s(alone) == pytest.approx(ours * plans.RELATED["tight_decode"], rel=0.01)
     assert made.passed is passed
     assert made.evidence[-1].startswith("two instances with first_feasible")
+    assert "where at most 5.00 are finished" in made.limits[-2]
 
 
 @pytest.mark.parametrize(
