@@ -27,13 +27,13 @@ from llmsim.experiment.sizes import check_fits, check_workload_fits
 from llmsim.experiment.speculation import make_acceptance
 from llmsim.latency.contract import LatencySource
 from llmsim.latency.scaled import Scaled
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Record
 from llmsim.router import Router
 from llmsim.scenario import Scenario
 from llmsim.scheduler import Scheduler
+from llmsim.slo import Slo
 from llmsim.time_limit import TimeLimited
 from llmsim.workload.contract import Workload
 from llmsim.workload.streams import Streams, streams

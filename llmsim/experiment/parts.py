@@ -15,7 +15,6 @@ from llmsim.cluster.admission import Admission, Limit, limits_of
 from llmsim.cluster.clients import ApiPath
 from llmsim.errors import InputError, nearest
 from llmsim.latency import hardware
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
@@ -28,6 +27,7 @@ from llmsim.scenario import (
     tenants_of,
 )
 from llmsim.scenario.engines import BY_ENGINE, host_profile
+from llmsim.slo import Slo
 from llmsim.workload.patience import INFINITE_S, Patience, draw_patience
 from llmsim.workload.retries import Retries, draw_backoffs
 

@@ -10,11 +10,12 @@ from llmsim.metrics import gpu_time
 from llmsim.metrics.ranges import Bools, select
 from llmsim.metrics.scored import OfClass, Run
 from llmsim.metrics.sections.answer_quality import AnswerQuality
-from llmsim.metrics.slo import Slo, meets
+from llmsim.metrics.slo import meets
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
 from llmsim.router import Router
 from llmsim.scenario import Scenario, TraceWorkload
+from llmsim.slo import Slo
 from llmsim.workload.contract import Workload
 from llmsim.workload.quality import Escalation, Quality, draw_answers, judge_answers, predict_quality
 

@@ -39,13 +39,13 @@ from llmsim.metrics.sections.engine_ttft import EngineTtft
 from llmsim.metrics.sections.memory import Memory
 from llmsim.metrics.sections.other_forms import OtherForms
 from llmsim.metrics.sections.verdict import RunVerdict
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window, resolve, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario
 from llmsim.scheduler import Scheduler
+from llmsim.slo import Slo
 from llmsim.statistics import Verdict
 
 

@@ -21,13 +21,14 @@ from llmsim.metrics.sections.fairness import Fairness
 from llmsim.metrics.sections.speculation import Speculation
 from llmsim.metrics.sections.together import Together
 from llmsim.metrics.sections.verdict import RunVerdict
-from llmsim.metrics.slo import GRACE_S, Slo
+from llmsim.metrics.slo import GRACE_S
 from llmsim.metrics.smooth_goodput import Anchor, Penalty, User, idle_latency_s, penalty_tokens
 from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.window import Window, per_second, resolve, run_end_s
 from llmsim.record import Record, Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario
+from llmsim.slo import Slo
 from llmsim.statistics import STEADY
 
 #: readers, tokens/s: of a chat, of version 1 of the paper, and a fast one

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llmsim.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from llmsim.metrics.slo import Slo
     from llmsim.metrics.smooth_goodput import User
     from llmsim.metrics.window import Window
+    from llmsim.slo import Slo
 
-    SloBounds = Slo | Mapping[str, float | None] | None
-    Reader = User | Mapping[str, Any] | None
+    SloBounds: TypeAlias = Slo | Mapping[str, float | None] | None
+    Reader: TypeAlias = User | Mapping[str, Any] | None
 
 
 def run_of_file(text: str | None) -> int | None:
@@ -36,7 +36,7 @@ class Choices:
 
     def slo_or(self, default: Slo | None) -> Slo | None:
         """The bounds given, all others left open; without any, the default."""
-        from llmsim.metrics.slo import Slo
+        from llmsim.slo import Slo
 
         return Slo(**self.slo) if any(bound is not None for bound in self.slo.values()) else default
 

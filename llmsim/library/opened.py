@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from llmsim.metrics.scored import OfClass
     from llmsim.metrics.sections.prediction import Prediction
     from llmsim.metrics.sections.reasons import Reasons
-    from llmsim.metrics.slo import Slo
     from llmsim.metrics.smooth_goodput import User
     from llmsim.metrics.window import Window
     from llmsim.record import Floats, Record, Timelines
     from llmsim.scenario import Scenario
     from llmsim.scheduler import Scheduler
+    from llmsim.slo import Slo
     from llmsim.statistics import Verdict
 
 #: schedulers that serve first come, first served; the first one in place of those that do not

@@ -24,7 +24,6 @@ from llmsim.metrics.fluidity import fluidity_index
 from llmsim.metrics.kpi import LESS, MORE, Kpi
 from llmsim.metrics.manipulate import drop_those_that_miss
 from llmsim.metrics.qoe import qoe
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import (
     User,
     benefit_tokens,
@@ -36,6 +35,7 @@ from llmsim.metrics.summary import number
 from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve, run_end_s
 from llmsim.record import Timelines
 from llmsim.request import Outcome
+from llmsim.slo import Slo
 
 PACED, DROPPED, ABANDONED, UNDRAFTED = "paced", "dropped", "abandoned", "undrafted"
 

@@ -14,11 +14,12 @@ import numpy as np
 from llmsim.errors import InputError
 from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.gaps import Gaps
-from llmsim.metrics.slo import GRACE_S, Slo, meets
+from llmsim.metrics.slo import GRACE_S, meets
 from llmsim.metrics.tokens import token_chunks
 from llmsim.metrics.window import ARRIVALS, Span, Window, per_second, resolve
 from llmsim.record import Floats, Ints, Timelines
 from llmsim.request import Outcome
+from llmsim.slo import Slo
 from llmsim.statistics.percentiles import percentiles_of
 
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from llmsim.metrics import ranges
-from llmsim.metrics.slo import GRACE_S, Slo
+from llmsim.metrics.slo import GRACE_S
 from llmsim.metrics.tokens import Chunk, token_chunks
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
+from llmsim.slo import Slo
 
 
 def first_missed_s(timelines: Timelines, slo: Slo) -> Floats:

@@ -11,10 +11,11 @@ from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.fluidity import fluidity_index
 from llmsim.metrics.kpi import Part
 from llmsim.metrics.qoe import qoe
-from llmsim.metrics.slo import Slo, meets
+from llmsim.metrics.slo import meets
 from llmsim.metrics.smooth_goodput import User, delivered_lateness_s
 from llmsim.metrics.summary import number
 from llmsim.record import Timelines
+from llmsim.slo import Slo
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,10 +14,10 @@ from llmsim.metrics.sections.choices import Choices
 from llmsim.metrics.sections.class_scores import ClassScores
 from llmsim.metrics.sections.other_forms import OtherForms
 from llmsim.metrics.sections.together import Together
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import ARRIVALS, Window, resolve, run_end_s
 from llmsim.record import Floats, Timelines
+from llmsim.slo import Slo
 
 S = TypeVar("S", bound=Section)
 

@@ -7,11 +7,11 @@ from functools import cached_property
 
 from llmsim.metrics import ranges
 from llmsim.metrics.ranges import Bools
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Span
 from llmsim.record import Floats, Record, Timelines
 from llmsim.scenario import Scenario
+from llmsim.slo import Slo
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,11 @@ import numpy as np
 from llmsim.errors import InputError
 from llmsim.metrics import request_latency
 from llmsim.metrics.ranges import Bools
-from llmsim.metrics.slo import GRACE_S, Slo
+from llmsim.metrics.slo import GRACE_S
 from llmsim.metrics.tokens import token_chunks
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
+from llmsim.slo import Slo
 
 TOKENS = 10  #: over which the time per token is a mean
 

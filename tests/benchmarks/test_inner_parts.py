@@ -14,12 +14,12 @@ from llmsim.latency.table import StepTable
 from llmsim.metrics import ranges
 from llmsim.metrics.gaps import pooled_gaps
 from llmsim.metrics.score import score
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.request import Request
 from llmsim.scheduler import Decision, Scheduler
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
 from llmsim.schedulers.fcfs import Fcfs
+from llmsim.slo import Slo
 from llmsim.studies.bench.workloads import azure_conv
 from llmsim.testing import LinearSteps, serve, workload
 

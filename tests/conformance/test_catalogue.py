@@ -16,9 +16,9 @@ from llmsim.metrics import catalogue
 from llmsim.metrics.score import Score
 from llmsim.metrics.score import score as score_of
 from llmsim.metrics.sections.other_forms import OtherForms
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.scenario import load_scenario
+from llmsim.slo import Slo
 from places import ROOT
 
 CLASSES = '[{name = "a", weight = 0.5}, {name = "b", weight = 0.5, slo = {ttft_s = 0.5, tbt_s = 0.1}}]'

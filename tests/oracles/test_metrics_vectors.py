@@ -9,10 +9,11 @@ import pytest
 
 from llmsim.metrics.ranges import largest_gap_s
 from llmsim.metrics.request_table import request_table
-from llmsim.metrics.slo import Slo, meets
+from llmsim.metrics.slo import meets
 from llmsim.metrics.smooth_goodput import User, benefit_tokens, delivered_lateness_s
 from llmsim.record import Timelines
 from llmsim.request import Outcome
+from llmsim.slo import Slo
 
 A = np.concatenate([np.arange(1, 11) * 0.1, 2.0 + np.arange(10) * 0.1])
 B = np.concatenate([[0.1, 0.2], 1.2 + np.arange(18) * 0.1])

@@ -14,10 +14,10 @@ from llmsim.delivery import shifted, until_left
 from llmsim.metrics import ranges
 from llmsim.metrics.gaps import Gaps
 from llmsim.metrics.score import score
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.record import Timelines
 from llmsim.request import Outcome
+from llmsim.slo import Slo
 from llmsim.statistics.percentiles import percentiles_of, weighted_percentile
 from llmsim.step_ends import StepEnds, joined, spelled_out
 

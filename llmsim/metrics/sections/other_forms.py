@@ -15,7 +15,7 @@ from llmsim.metrics.fluidity import fluid_token_rate_per_s, fluidity_index
 from llmsim.metrics.kpi import LESS, MORE, Kpi, Section
 from llmsim.metrics.qoe import qoe
 from llmsim.metrics.scored import Requests
-from llmsim.metrics.slo import Slo, attainment, meets
+from llmsim.metrics.slo import attainment, meets
 from llmsim.metrics.smooth_goodput import benefit_tokens
 from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.summary import number
@@ -23,6 +23,7 @@ from llmsim.metrics.window import per_second
 from llmsim.record import Floats, Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import Scenario
+from llmsim.slo import Slo
 
 CAPACITY_SHARE = 0.9  #: of requests within their SLO, up to the capacity of DistServe and SLOs-Serve
 #: forms that cannot be had without a bound on the first token

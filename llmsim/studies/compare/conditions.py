@@ -17,7 +17,7 @@ from typing import Any
 
 from llmsim.errors import InputError, nearest
 from llmsim.metrics.sections.other_forms import is_form, lacking_bound
-from llmsim.metrics.slo import Slo
+from llmsim.slo import Slo
 from llmsim.statistics import Interval
 from llmsim.studies.compare.differences import Difference
 

@@ -9,8 +9,8 @@ from llmsim import experiment
 from llmsim.errors import InputError, nearest
 from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.sections.other_forms import CAPACITY_SHARE
-from llmsim.metrics.slo import Slo
 from llmsim.scenario import Scenario
+from llmsim.slo import Slo
 from llmsim.studies.plan.targets import STAGES
 from llmsim.studies.plan.unloaded import one_at_a_time
 

@@ -17,12 +17,12 @@ from llmsim.errors import InputError, nearest
 from llmsim.experiment.instances import make_scheduler
 from llmsim.experiment.own_files import NO_FILES, OwnFiles
 from llmsim.latency.hardware import Gpu, load_gpu
-from llmsim.metrics.slo import Slo
 from llmsim.quantities import Count, NotNegative
 from llmsim.scenario import Scenario, SchedulerChoice
 from llmsim.scenario.load import NOTHING, Change, Places, Source, parse_change, read_source, split_key
 from llmsim.scenario.messages import input_error
 from llmsim.scenario.table import Table
+from llmsim.slo import Slo
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.definitions import definition
 from llmsim.studies.plan.loads import SUPERPOSED, Load, load_of

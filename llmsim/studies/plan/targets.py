@@ -22,10 +22,11 @@ from llmsim.metrics.score import Score
 from llmsim.metrics.scored import Requests
 from llmsim.metrics.sections.latencies import Latencies
 from llmsim.metrics.sections.other_forms import WITHOUT_SLO, OtherForms, is_form, lacking_bound
-from llmsim.metrics.slo import GRACE_S, Slo, joint, meets_each
+from llmsim.metrics.slo import GRACE_S, joint, meets_each
 from llmsim.metrics.stage_slo import meets_stages
 from llmsim.metrics.summary import STATISTICS
 from llmsim.record import Floats, Timelines
+from llmsim.slo import Slo
 from llmsim.statistics import Interval, mean, probability_at_least
 from llmsim.statistics.intervals import LEVEL
 from llmsim.statistics.percentiles import percentiles_of

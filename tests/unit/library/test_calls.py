@@ -13,8 +13,8 @@ import llmsim
 from llmsim.cli import main
 from llmsim.errors import InputError
 from llmsim.experiment.seal import read_seal, unsealed
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
+from llmsim.slo import Slo
 
 SMALL = ["workload.requests=40", "cluster.latency=roofline"]
 

@@ -11,12 +11,12 @@ import pytest
 from llmsim.cli import main
 from llmsim.metrics.audit import UNDRAFTED, audit, manipulable_share
 from llmsim.metrics.manipulate import drop_those_that_miss, first_missed_s
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.record import Timelines
 from llmsim.reports.plots import audit_figure
 from llmsim.reports.tables.audit_tables import audit_number, findings
 from llmsim.request import Outcome
+from llmsim.slo import Slo
 
 #: vector C of the design notes: its stall of 0.5 s is the 15th gap
 C = 0.2 + np.concatenate([[0.0], np.cumsum(np.where(np.arange(1, 30) == 15, 0.5, 0.02))])

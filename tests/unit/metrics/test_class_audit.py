@@ -8,11 +8,11 @@ import pytest
 import llmsim
 from llmsim.metrics.class_audit import class_changes
 from llmsim.metrics.scored import OfClass
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
 from llmsim.reports.tables.audit_tables import findings
+from llmsim.slo import Slo
 
 READER = User(tokens_per_s=1.0, alpha=1.0)
 WINDOW = Window(start_s=0.0, end_s=100.0)

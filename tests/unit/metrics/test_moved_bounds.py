@@ -13,9 +13,9 @@ from llmsim.metrics import slo
 from llmsim.metrics.distributions import Distributions
 from llmsim.metrics.moved_bounds import MOST_MISSING, MovedBounds, PooledBounds, around, of_slo
 from llmsim.metrics.scored import Requests
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.window import Window
 from llmsim.scenario import load_scenario
+from llmsim.slo import Slo
 from llmsim.statistics.shares import clusters_of
 
 

@@ -13,12 +13,12 @@ from llmsim.metrics.fluidity import fluid_token_rate_per_s, fluidity_index
 from llmsim.metrics.qoe import qoe
 from llmsim.metrics.score import score
 from llmsim.metrics.sections.other_forms import OtherForms
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.smooth_goodput import User
 from llmsim.metrics.stage_slo import meets_stages, slowest_tokens_s
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
 from llmsim.request import Outcome
+from llmsim.slo import Slo
 
 #: one request a second; the second stalls, the third is cut short, the fourth is late
 TIMES = [

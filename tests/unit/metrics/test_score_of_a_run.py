@@ -13,12 +13,13 @@ from llmsim.experiment import run
 from llmsim.metrics import goodput, request_latency
 from llmsim.metrics.fluidity import fluid_token_rate_per_s
 from llmsim.metrics.score import score
-from llmsim.metrics.slo import Slo, attainment, meets
+from llmsim.metrics.slo import attainment, meets
 from llmsim.metrics.smooth_goodput import User, idle_latency_s
 from llmsim.metrics.window import Window
 from llmsim.record import Timelines
 from llmsim.request import Outcome
 from llmsim.scenario import load_scenario
+from llmsim.slo import Slo
 
 ARRIVAL = [0.0, 1.0, 2.0, 3.0, 4.0]
 TOKENS = [[0.5, 1.0, 1.5], [1.5], [2.5, 5.5], [], []]

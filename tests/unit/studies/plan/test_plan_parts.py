@@ -22,12 +22,12 @@ from llmsim.latency.sources.constant import Constant
 from llmsim.metrics.score import Score
 from llmsim.metrics.sections.attainment import Attainment
 from llmsim.metrics.sections.latencies import Latencies
-from llmsim.metrics.slo import Slo
 from llmsim.metrics.summary import Summary
 from llmsim.record import Timelines
 from llmsim.reports.plots.plan_plot import frontier, pareto_figure
 from llmsim.scenario import Scenario, load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.slo import Slo
 from llmsim.statistics.shares import Clusters
 from llmsim.studies.plan import CARRIES, FAILS, UNDECIDED, Answer, Candidate, Evaluation, Evaluator, Rules, boundary
 from llmsim.studies.plan.binding import binding_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llmsim.metrics.slo import Slo
 from llmsim.scenario import load_scenario
+from llmsim.slo import Slo
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.evaluate import FAILS
 from llmsim.studies.plan.loads import load_of
