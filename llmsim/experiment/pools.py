@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from llmsim.experiment.verdict import utilisation
+from llmsim.experiment.verdict import share_in_steps
 from llmsim.metrics import ranges, request_latency
 from llmsim.metrics.sections.pools import Pools, PoolScore
 from llmsim.metrics.summary import number
@@ -38,7 +38,7 @@ def pool_scores(delivered: Timelines, record: Record, scenario: Scenario, num_gp
             finished=int((own & (requests["outcome"] == Outcome.FINISHED)).sum()),
             output_tokens=int(rows.n_tokens[own].sum()),
             mean_ttft_s=number(ttft_s[answered].mean()) if answered.any() else None,
-            utilisation=utilisation(record, *span_s, instances=range(first, last)),
+            utilisation=share_in_steps(record, *span_s, instances=range(first, last)),
         )
         first = last
     return Pools(scores)

@@ -52,19 +52,19 @@ def _requests(scenario: Scenario, streams: Streams) -> tuple[Workload, Classes |
     chosen, tables = scenario.workload, scenario.workload.classes
     if not isinstance(chosen, SyntheticWorkload) or chosen.sessions is not None:
         bare = _whole_requests(scenario, streams)
-        return bare, _classes(scenario, classes_of(bare, tables, streams)) if tables else None
+        return bare, _classes(scenario, class_numbers(bare, tables, streams)) if tables else None
     questions, of_request = _questions(scenario, chosen, streams)
     if tables and of_request is None and tables[0].weight is not None:
-        of_request = classes_of(questions, tables, streams)
+        of_request = class_numbers(questions, tables, streams)
     if of_request is not None:
         questions = _with_lengths_of_classes(scenario, streams.classes, questions, of_request)
     bare = _with_prefixes(chosen, streams, questions, of_request)
     if tables and of_request is None:  # told by prompts, prefixes included
-        of_request = classes_of(bare, tables, streams)
+        of_request = class_numbers(bare, tables, streams)
     return bare, None if of_request is None else _classes(scenario, of_request)
 
 
-def classes_of(requests: Workload, tables: tuple[RequestClass, ...], streams: Streams) -> classes.Ints:
+def class_numbers(requests: Workload, tables: tuple[RequestClass, ...], streams: Streams) -> classes.Ints:
     """The number of the class of each request, (requests,): by stages, by weights, or by prompts."""
     stages = [each.stage for each in tables if each.stage is not None]
     if stages:

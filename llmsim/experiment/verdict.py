@@ -60,7 +60,7 @@ def verdict(
         waits_until_s,
         end_s,
         span_s=(start_s, stop_s),
-        utilisation=utilisation(record, start_s, stop_s),
+        utilisation=share_in_steps(record, start_s, stop_s),
         arrivals=arrivals,
         given_up=bool(np.isin(requests["outcome"], GIVEN_UP).all()),
     )
@@ -77,7 +77,7 @@ def arrivals_of(scenario: Scenario) -> Arrivals:
     return Arrivals(process.repeats_s, known=True)
 
 
-def utilisation(record: Record, start_s: float, stop_s: float, instances: range | None = None) -> float | None:
+def share_in_steps(record: Record, start_s: float, stop_s: float, instances: range | None = None) -> float | None:
     """Share of the time from `start_s` to `stop_s` in which an instance was in a step, over all instances, or some.
 
     Of those that come and go, the time in which they could serve counts.

@@ -9,7 +9,7 @@ import pytest
 
 from llmsim import experiment
 from llmsim.cli import main
-from llmsim.experiment.verdict import utilisation
+from llmsim.experiment.verdict import share_in_steps
 from llmsim.metrics.sections.verdict import RunVerdict
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.fcfs import Fcfs
@@ -94,9 +94,9 @@ def test_utilisation_by_hand():
     record = serve(workload((1.0, 100, 3), (1.0, 100, 3)), Fcfs(), instances=2)
     busy_s = record.end_s - 1.0
 
-    assert utilisation(record, 0.0, 2.0) == pytest.approx(busy_s / 2)
-    assert utilisation(record, 1.0, 1.0 + busy_s / 2) == pytest.approx(1.0)
-    assert utilisation(record, 1.0, 1.0) is None
+    assert share_in_steps(record, 0.0, 2.0) == pytest.approx(busy_s / 2)
+    assert share_in_steps(record, 1.0, 1.0 + busy_s / 2) == pytest.approx(1.0)
+    assert share_in_steps(record, 1.0, 1.0) is None
 
 
 @pytest.mark.parametrize(
