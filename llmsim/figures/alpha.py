@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import WORDS, band, finish, log_ticks, panels, whiskers
+from llmsim.figures.draw import WORDS, band, finish, panels, ticks_at, whiskers
 from llmsim.figures.intervals import Interval, interval, peaks
 from llmsim.figures.plan import SETTINGS, Plan, Sweep, grid
 from llmsim.reports.plots.style import BLUE, COLOURS
@@ -70,7 +70,7 @@ def _draw(sweeps: list[Sweep]) -> Any:
         at = [_peak(sweep, alpha) for alpha in ALPHAS]
         look = {"color": colour, "marker": marker, "label": WORDS[sweep.plan.setting]}
         whiskers(peak, ALPHAS, at, over=SETTINGS[sweep.plan.setting], **look)
-    log_ticks(peak, ALPHAS)
+    ticks_at(peak, ALPHAS)
     finish(peak, x="α (tokens/s)", y="rate of the peak ÷ saturation rate", title="Where it peaks", legend="upper right")
     return figure
 

@@ -100,7 +100,7 @@ def whiskers(axes: Axes, x: Sequence[float], found: Sequence[Interval], *, over:
     axes.errorbar(x, means, half, capsize=2, linewidth=1, **look)
 
 
-def log_ticks(axes: Axes, x: Sequence[float]) -> None:
+def ticks_at(axes: Axes, x: Sequence[float]) -> None:
     """Make x logarithmic, with these ticks and no others."""
     axes.set_xscale("log")
     axes.set_xticks(x, [f"{value:g}" for value in x])

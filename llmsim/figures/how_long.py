@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import band, finish, log_ticks, panels, whiskers
+from llmsim.figures.draw import band, finish, panels, ticks_at, whiskers
 from llmsim.figures.intervals import Interval, interval, peaks
 from llmsim.figures.plan import SETTINGS, Plan, Sweep
 from llmsim.record import Floats
@@ -141,7 +141,7 @@ def _draw(poisson: list[Sweep], bursts: list[Sweep], at: list[Interval], capacit
     finish(burst, x="requests/s within a burst", y="", title=f"{BURST_S:g} s of every {EVERY_S:g} s", legend="best")
     whiskers(peak, HORIZONS_S, at, marker="o")
     peak.axhline(capacity.mean, color=GREY, linestyle=":", label="capacity")
-    log_ticks(peak, HORIZONS_S)
+    ticks_at(peak, HORIZONS_S)
     finish(peak, x="arrivals last (s)", y="rate of the peak (requests/s)", title="Where it peaks", legend="upper right")
     return figure
 

@@ -41,7 +41,7 @@ def efficiencies_of(gpu: Gpu) -> Efficiencies:
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
+class ModelShare:
     """What a step computes of a model, shares below 1 for a drafter."""
 
     query_tokens: float = 1  #: of a decoding sequence
@@ -49,7 +49,7 @@ class Computed:
     head_share: float = 1.0  #: of the projection onto the vocabulary
 
 
-WHOLE = Computed()
+WHOLE = ModelShare()
 
 
 class Roofline(LatencyModel):
@@ -65,7 +65,7 @@ class Roofline(LatencyModel):
         model: Model,
         tensor_parallel_size: int = 1,
         efficiencies: Efficiencies | None = None,
-        computed: Computed = WHOLE,
+        computed: ModelShare = WHOLE,
     ) -> None:
         check_tensor_parallel(model, tensor_parallel_size)
         if model.experts is not None and model.experts.routing != "uniform":
@@ -120,7 +120,7 @@ class Roofline(LatencyModel):
         """As the contract says."""
         return self._computing(replace(self._computed, layers_share=share, head_share=head))
 
-    def _computing(self, computed: Computed) -> Roofline:
+    def _computing(self, computed: ModelShare) -> Roofline:
         return Roofline(self.gpu, self.model, self.gpus, self.efficiencies, computed)
 
     def _decode_attention_s(self, decoding: int, context_tokens: float) -> float:

@@ -101,7 +101,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class AuditChoices:
     """By what all versions of a result are judged alike."""
 
     slo: Slo
@@ -121,7 +121,7 @@ class Audit:
     rows: tuple[Row, ...]
     users: dict[str, Users]
     pace_s: float
-    choices: Judging
+    choices: AuditChoices
     #: each class of requests against first come, first served; (): not simulated, or served so
     classes: tuple[ClassChange, ...] = ()
 
@@ -169,7 +169,7 @@ def audit(
         Row(m, _shown(m, before[m.key]), {n: _change(m, before[m.key], v[m.key], users[n]) for n, v in after.items()})
         for m in METRICS
     )
-    return Audit(rows, users, pace_s, Judging(slo, hardened, (span.start_s, span.end_s), max(ends)))
+    return Audit(rows, users, pace_s, AuditChoices(slo, hardened, (span.start_s, span.end_s), max(ends)))
 
 
 def _fixed(span: Span) -> Window:

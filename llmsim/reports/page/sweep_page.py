@@ -22,7 +22,7 @@ from llmsim.statistics import OVERLOADED, STEADY, TOO_SHORT, UNSERVED
 from llmsim.studies.plan.targets import Target
 from llmsim.studies.sweep import CURVES, HEAT_MAPS, Kept, read_kept
 from llmsim.studies.sweep.cheapest import CONFIDENCE, MET, gpus_of
-from llmsim.studies.sweep.sweep_folder import Beside, WrittenSweep
+from llmsim.studies.sweep.sweep_folder import KeptBeside, WrittenSweep
 from llmsim.studies.sweep.sweep_table import SweepRow
 
 PICTURES = {
@@ -121,7 +121,7 @@ def _what_if(kept: Kept) -> Iterator[Html]:
     )
 
 
-def _option(rows: Sequence[SweepRow], point: Sequence[Beside], scenario: Scenario) -> Option:
+def _option(rows: Sequence[SweepRow], point: Sequence[KeptBeside], scenario: Scenario) -> Option:
     values = {field: value_text(value) for field, value in rows[0].axes.items()}
     name = ", ".join(f"{field}={value}" for field, value in values.items())
     doubts = {row.verdict for row in rows} - {STEADY}

@@ -55,7 +55,7 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class VersusPeer:
     """One workload in llmsim and in a rival."""
 
     requests: int
@@ -75,7 +75,7 @@ class Beside:
 
 def beside(
     peer: Peer, names: Sequence[str], *, requests: int = REQUESTS, trace: Path | None, repeat: int, watch: Watch
-) -> dict[str, Beside]:
+) -> dict[str, VersusPeer]:
     """Run workloads in llmsim and in a rival in turn, `repeat` times; the least CPU times count."""
     scenarios, _ = suites.scenarios(list(names), trace, requests, skip=False)
     found = {}
@@ -92,7 +92,7 @@ def beside(
                 raise LlmsimError(f"bench peers: {name}: {ours.error}")
             whole_s, start_s = (min(times) for times in zip(*theirs_s, strict=True))
             rate = (requests - requests // START_SHARE) / (whole_s - start_s) if whole_s > start_s else float("nan")
-            found[name] = Beside(requests, ours, rate)
+            found[name] = VersusPeer(requests, ours, rate)
     return found
 
 

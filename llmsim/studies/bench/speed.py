@@ -112,7 +112,7 @@ def measure(scenario: Scenario, *, repeat: int = 1, progress: Progress) -> Measu
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class StretchSpeed:
     """The same run in stretches and step by step."""
 
     stretches_s: float
@@ -127,13 +127,13 @@ class Comparison:
         return self.stepwise_s / self.stretches_s
 
 
-def compare_stretches(scenario: Scenario, *, progress: Progress) -> Comparison:
+def compare_stretches(scenario: Scenario, *, progress: Progress) -> StretchSpeed:
     """Run a scenario both ways in this process."""
     drawn = make_workload(scenario, streams(scenario.seed))
     stretches = _timed(scenario, drawn, progress=_part(progress, 0, 2))
     stepwise = _timed(scenario, drawn, stepwise=True, progress=_part(progress, 1, 2))
     steps = stretches[2].steps["steps"]
-    return Comparison(
+    return StretchSpeed(
         sum(stretches[:2]), sum(stepwise[:2]), int(steps.sum()), len(steps), same(stretches[2], stepwise[2])
     )
 

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from llmsim.studies.bench.against import Versus
 from llmsim.studies.bench.decision_times import DecisionTimes
-from llmsim.studies.bench.peers import Beside
+from llmsim.studies.bench.peers import VersusPeer
 from llmsim.studies.bench.shipped import Shipped
-from llmsim.studies.bench.speed import Comparison, Measurement
+from llmsim.studies.bench.speed import Measurement, StretchSpeed
 from llmsim.studies.bench.suites import Scale
 from llmsim.studies.bench.trace_reading import Reading
 
@@ -26,7 +26,7 @@ class Speeds:
     measured: Mapping[str, Measurement]  #: workloads
     skipped: Mapping[str, str]  #: workloads that were not, and why
     scale: Scale | None
-    stretches: Mapping[float, Comparison]  #: by load
+    stretches: Mapping[float, StretchSpeed]  #: by load
     timeouts_per_s: float  #: of SimPy alone
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def scale_json(scale: Scale) -> dict[str, Any]:
     return {"runs": runs, "requests_ratio": scale.requests_ratio, "instances_ratio": scale.instances_ratio}
 
 
-def stretches_json(compared: Mapping[float, Comparison]) -> list[dict[str, Any]]:
+def stretches_json(compared: Mapping[float, StretchSpeed]) -> list[dict[str, Any]]:
     """One object for each load."""
     return [{"load": load, **asdict(each), "speedup": each.speedup} for load, each in compared.items()]
 
@@ -153,13 +153,13 @@ def shipped_table(found: Mapping[str, Shipped], skipped: Mapping[str, str]) -> T
     return table
 
 
-def peers_json(found: Mapping[str, Beside]) -> dict[str, Any]:
+def peers_json(found: Mapping[str, VersusPeer]) -> dict[str, Any]:
     """Requests per second of CPU time of both simulators by workload."""
     fields = ("requests", "requests_per_s", "peer_requests_per_s", "times_faster")
     return {name: {field: getattr(each, field) for field in fields} for name, each in found.items()}
 
 
-def peers_table(found: Mapping[str, Beside], without_trace: bool) -> Table:
+def peers_table(found: Mapping[str, VersusPeer], without_trace: bool) -> Table:
     """Show both simulators by workload."""
     table = _table("workload", "requests", "llmsim", "AISimulate", "times faster")
     for name, each in found.items():
@@ -190,7 +190,7 @@ def scale_table(scale: Scale) -> Table:
     return table
 
 
-def stretches_table(compared: Mapping[float, Comparison]) -> Table:
+def stretches_table(compared: Mapping[float, StretchSpeed]) -> Table:
     """Show how much faster stretches are, by load."""
     table = _table("load", "steps", "steps/row", "stretches", "stepwise", "times faster", "same")
     for load, each in compared.items():

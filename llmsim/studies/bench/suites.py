@@ -13,8 +13,8 @@ from llmsim.errors import InputError, nearest
 from llmsim.experiment.assembly import Progress
 from llmsim.scenario import Scenario
 from llmsim.studies.bench.speed import (
-    Comparison,
     Measurement,
+    StretchSpeed,
     compare_stretches,
     in_own_process,
     measure,
@@ -129,7 +129,7 @@ def scale(requests: int = SCALE_REQUESTS, *, repeat: int, watch: Watch) -> Scale
     return Scale(runs)
 
 
-def stretches(requests: int = STRETCHES_REQUESTS, *, watch: Watch) -> dict[float, Comparison]:
+def stretches(requests: int = STRETCHES_REQUESTS, *, watch: Watch) -> dict[float, StretchSpeed]:
     """Compare stretches with single steps on `azure-conv`, by load: share of capacity -> comparison."""
     compared = {}
     for load in LOADS:

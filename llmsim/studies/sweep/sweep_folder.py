@@ -141,7 +141,7 @@ class WrittenSweep:
 
 
 @dataclass(frozen=True)
-class Beside:
+class KeptBeside:
     """What is kept of a point beside its score; None where an earlier version, or nothing, has kept it."""
 
     distributions: Distributions | None = None
@@ -155,7 +155,7 @@ class Kept:
 
     written: WrittenSweep
     rows: list[SweepRow]
-    beside: list[Beside]  #: of each row
+    beside: list[KeptBeside]  #: of each row
     finished: bool
 
 
@@ -179,15 +179,15 @@ def read_kept(folder: Path) -> Kept:
     return Kept(written, rows, [_beside(folder, key) for key in there], finished=file.name == TABLE)
 
 
-def _beside(folder: Path, key: str) -> Beside:
+def _beside(folder: Path, key: str) -> KeptBeside:
     said = _read(folder / POINTS / f"{key}.json")
     try:
         if said is None or not is_signed(said):
-            return Beside()
+            return KeptBeside()
         found = PointResult.from_dict(said)
-        return Beside(found.distributions, found.moved, said["scenario"])
+        return KeptBeside(found.distributions, found.moved, said["scenario"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Beside()
+        return KeptBeside()
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Noting(Around, Generic[AnyStep]):
         """The step that follows a decision, in the words of an engine; note what was found cached."""
 
 
-class Watched(Noting[Step]):
+class WatchedVllm(Noting[Step]):
     """Notes steps of vLLM's scheduler; their ends, and what finishes then, are not known yet."""
 
     def _step(self, view: InstanceView, decision: Decision) -> Step:
@@ -105,13 +105,13 @@ class Agreement:
 
 def compare_run(run: VllmRun, spec: InstanceSpec) -> Agreement:
     """Replay a workload in both modes, step by step and in stretches; compare every step and every request."""
-    watched = Watched(spec.scheduler)
+    watched = WatchedVllm(spec.scheduler)
     steps = _serve(run, replace(spec, scheduler=watched), stretches=False)
     difference = first_difference(run.steps, _with_ends(watched.steps, steps), "step", Step._fields)
     fates = fates_of(steps, watched.found)
     outcome = _outcome(run, spec, run.outcome, fates, watched, "request")
     spec = replace(spec, async_scheduling=True)
-    watched = Watched(spec.scheduler)
+    watched = WatchedVllm(spec.scheduler)
     ahead = fates_of(_serve(run, replace(spec, scheduler=watched), stretches=False), watched.found)
     return Agreement(
         run, fates, difference, outcome, _outcome(run, spec, run.async_outcome, ahead, watched, "asynchronous, request")
@@ -119,7 +119,7 @@ def compare_run(run: VllmRun, spec: InstanceSpec) -> Agreement:
 
 
 def _outcome(
-    run: VllmRun, spec: InstanceSpec, theirs: Sequence[Fate], ours: Sequence[Fate], watched: Watched, row: str
+    run: VllmRun, spec: InstanceSpec, theirs: Sequence[Fate], ours: Sequence[Fate], watched: WatchedVllm, row: str
 ) -> Difference | None:
     """Compare requests served step by step; where they agree, those served in stretches must agree, too."""
     difference = first_difference(theirs, ours, row, Fate._fields)

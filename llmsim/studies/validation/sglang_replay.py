@@ -48,7 +48,7 @@ def spec_of(run: SglangRun, scheduler: Scheduler) -> InstanceSpec:
     )
 
 
-class Watched(Noting[Step]):
+class WatchedSglang(Noting[Step]):
     """Notes steps of SGLang's scheduler; what is known once the memory is taken, or at their ends, is missing."""
 
     scheduler: Sglang
@@ -87,7 +87,7 @@ class Watched(Noting[Step]):
 class Weighed(LatencyModel):
     """Passes a latency model through; when it is asked, a decision has been carried out: notes how memory is then."""
 
-    def __init__(self, latency: LatencyModel, watched: Watched) -> None:
+    def __init__(self, latency: LatencyModel, watched: WatchedSglang) -> None:
         self._latency = latency
         self._watched = watched
         self.cluster: Cluster | None = None
@@ -142,7 +142,7 @@ def _compared(run: SglangRun, *, overlap: bool) -> tuple[Difference | None, Diff
     """Where steps, and where outcomes, first differ; and our outcome."""
     scheduler = scheduler_of(run)
     spec = replace(spec_of(run, scheduler), async_scheduling=overlap)
-    watched = Watched(scheduler)
+    watched = WatchedSglang(scheduler)
     weighed = Weighed(run.latency, watched)
     cluster = _cluster(run, replace(spec, scheduler=watched, latency=weighed), stretches=False)
     weighed.cluster = cluster

@@ -15,9 +15,9 @@ from llmsim.errors import LlmsimError
 from llmsim.experiment import run
 from llmsim.studies.bench import shipped, speed_tables, suites, trace_reading
 from llmsim.studies.bench.speed import (
-    Comparison,
     Measurement,
     Progress,
+    StretchSpeed,
     compare_stretches,
     in_own_process,
     measure,
@@ -179,7 +179,7 @@ def test_tables_fit_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
 FAKES = {
     measure: measurement(29.62, 1e6, requests=1_000_000),
-    compare_stretches: Comparison(1.0, 12.0, 427_109, 4_000, identical=True),
+    compare_stretches: StretchSpeed(1.0, 12.0, 427_109, 4_000, identical=True),
 }
 
 

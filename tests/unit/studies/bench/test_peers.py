@@ -77,6 +77,6 @@ def test_a_trace_is_cut_and_unpacked(tmp_path: Path) -> None:
 
 
 def test_rates_are_of_the_least_times() -> None:
-    found = peers.Beside(100, Runs([0.5, 0.25]), peer_requests_per_s=80.0)
+    found = peers.VersusPeer(100, Runs([0.5, 0.25]), peer_requests_per_s=80.0)
 
     assert found.times_faster == 400 / 80
