@@ -45,7 +45,7 @@ def made_up(**changes):
         ({"few_accepted": {"tpot_s_mean": 12.0}, "few_by_goodput": {"tpot_s_mean": 9.0}}, False, "0.83"),
         ({"by_goodput": {"tpot_s_mean": 4.1}}, False, "at most 5.1 % above"),
         ({"few_by_goodput": {"tpot_s_mean": 9.4}}, False, "4.4 % where few"),
-        ({"3_drafts": {"tpot_s_mean": 4.0 * WITHOUT / WITH}}, False, "2.50 and 1.11 at 0.24 (1,000.0 decode"),
+        ({"3_drafts": {"tpot_s_mean": 4.0 * WITHOUT / WITH}}, False, "2.50 and 1.11 at 0.24 (1,000."),
         ({"few_accepted": {"tpot_s_mean": 9.0 * WITHOUT / FEW}}, False, "2.50 and 1.11 at 0.24"),
     ],
 )
