@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,6 +32,13 @@ TOP = 3  #: rates, of the highest ones, at which the order is judged
 LONE_TOKEN_S = 0.030  #: the authors' idle time per token, of which some bounds are multiples
 #: their figure 14, bursts of up to 4 requests/s: percent of requests within their bound
 BURSTS = "fig14_fluc_6m_peak4.0"
+#: percentiles at which prompts of the bursts' file are compared with those of the same classes in another
+TENTHS = (10, 50, 90)
+#: what would make a fixed number of drafts worse: a slower drafter, or fewer accepted
+WORSE: Mapping[str, Callable[[int], tuple[str, ...]]] = {
+    "8 ms for each draft": lambda drafts: ("speculation.draft={step_s=0.008}",),
+    "half accepted": lambda drafts: (f"speculation.acceptance_rates={[0.5**k for k in range(1, drafts + 1)]}",),
+}
 MEASURED = dict(zip(KINDS, (83.6, 51.6, 47.8, 38.4, 65.6, 52.6), strict=True))
 LIMIT_PERCENT = 15.0
 
@@ -58,11 +65,15 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
     """Serve each workload under each way to draft."""
     names = {rate: f"fig8_9_rps{rate}_ol256" for rate in RATES_PER_S}
     workloads = {name: read_workload(data_dir, name) for name in (*names.values(), BURSTS)}
+    in_file, other = workloads[BURSTS], workloads[names[RATES_PER_S[-1]]]
+    workloads[BURSTS] = bursts = in_tokens(in_file, other)
+    runs = {(name, kind): (each, how) for name, each in workloads.items() for kind, how in KINDS.items()}
+    for worse, of in WORSE.items():
+        runs |= {(worse, kind): (bursts, (*KINDS[kind], *of(int(kind.split()[0])))) for kind in FIXED}
     found: dict[tuple[str, str], Served] = {}
-    for name, workload in workloads.items():
-        for kind, changes in KINDS.items():
-            found[name, kind] = serve(workload, changes)
-            progress(len(found), len(workloads) * len(KINDS))
+    for key, (workload, how) in runs.items():
+        found[key] = serve(workload, how)
+        progress(len(found), len(runs))
     by_rate = [{kind: found[names[rate], kind] for kind in KINDS} for rate in RATES_PER_S]
     points = tuple(
         Point(kind, BURSTS, "%", measured, found[BURSTS, kind].attained) for kind, measured in MEASURED.items()
@@ -77,18 +88,54 @@ def compare(data_dir: Path, progress: Callable[[int, int], None]) -> Report:
             | {f"attained_percent_{bound}": share for bound, share in one.by_bound.items()}
             for (name, kind), one in found.items()
         ),
-        notes=(_bursts(workloads[BURSTS], found[BURSTS, OURS]),),
+        notes=(_in_characters(in_file, other), *_fixed_numbers(found)),
     )
 
 
-def _bursts(workload: Workload, ours: Served) -> str:
-    """How much more the bursts ask for than is served in time here."""
+def in_tokens(workload: Workload, other: Workload) -> Workload:
+    """The same with prompts as long, of each class, as they are on average in another workload with these classes."""
+    prompts = workload.prompt_tokens.astype(np.float64)
+    for _, mine, theirs in _prompts_of_classes(workload, other):
+        prompts[mine] *= other.prompt_tokens[theirs].mean() / workload.prompt_tokens[mine].mean()
+    return replace(workload, prompt_tokens=np.maximum(1, np.rint(prompts)).astype(np.int64))
+
+
+def _prompts_of_classes(workload: Workload, other: Workload) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Of each class: its name, and which requests of both workloads are of it."""
+    mine, theirs = workload.classes, other.classes
+    assert mine is not None
+    assert theirs is not None
+    return [
+        (name, mine.of_request == number, theirs.of_request == theirs.names.index(name))
+        for number, name in enumerate(mine.names)
+    ]
+
+
+def _in_characters(workload: Workload, other: Workload) -> str:
+    """How much longer the prompts of the bursts' file are than those of the same classes elsewhere."""
+    told = []
+    for name, mine, theirs in _prompts_of_classes(workload, other):
+        both = [np.percentile(each, TENTHS) for each in (workload.prompt_tokens[mine], other.prompt_tokens[theirs])]
+        told.append(f"{name.replace('_', ' ')} " + ", ".join(f"{ratio:.1f}" for ratio in both[0] / both[1]))
     return (
-        f"The bursts' {len(workload)} requests have prompts of {workload.prompt_tokens.mean():,.0f} tokens on average, "
-        f"and come within {workload.arrival_s[-1]:.0f} s; under AdaServe the last one ends after {ours.end_s:.0f} s. "
-        "Their four A100 kept up better, or AdaServe could not have had 83.6 % in time. Then drafts for those that are "
-        "furthest behind, which the rule serves first, come too late for many, and a fixed number does as well."
+        f"Prompts in the bursts' file are longer than those of the same classes in {other.source}, times as long at "
+        f"percentiles {', '.join(map(str, TENTHS))}: {'; '.join(told)}. So many characters a token has, in code fewer: "
+        "the file counts characters, it seems, and its prompts are divided by the ratios of the means."
     )
+
+
+def _fixed_numbers(found: dict[tuple[str, str], Served]) -> list[str]:
+    """By how much fixed numbers are better than measured, and what would make them worse."""
+
+    def told(name: str) -> str:
+        return ", ".join(f"{found[name, kind].attained:.1f}" for kind in FIXED)
+
+    measured = ", ".join(f"{MEASURED[kind]}" for kind in FIXED)
+    return [
+        f"4, 6 and 8 drafts attain {told(BURSTS)} % in the bursts here, {measured} measured, where they are worse than "
+        f"no drafts. With {'; with '.join(f'{worse} {told(worse)}' for worse in WORSE)}. What drafting with a "
+        "model of its own cost their vLLM 0.8.4 is not published."
+    ]
 
 
 def _order(by_rate: list[dict[str, Served]]) -> list[Check]:

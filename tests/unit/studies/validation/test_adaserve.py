@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 
+import numpy as np
 import pytest
 
 from llmsim.errors import InputError
+from llmsim.slo import Slo
 from llmsim.studies.validation.cases import adaserve
 from llmsim.studies.validation.cases.adaserve import Served
 from llmsim.studies.validation.ways_to_draft import KINDS
+from llmsim.workload.classes import Classes
+from llmsim.workload.contract import Workload
 
 ROWS = "arrival_s,prompt_tokens,output_tokens,slo_ratio\n0.0,100,256,1.2\n4.5,810,256,-150.0\n4.6,14,256,-50.0\n"
 
@@ -51,3 +55,19 @@ def test_the_papers_findings_are_checked(changes, missed):
         found.append(row)
     checks = [check for check in adaserve._order(found) if not check.passed]
     assert [check.name.startswith(name) for check, name in zip(checks, missed, strict=True)] == [True] * len(missed)
+
+
+def made(prompts, numbers, source="made up"):
+    classes = Classes(np.array(numbers), ("36_ms", "150_ms"), (0, 0), slos=(Slo(tpot_s=0.036), Slo(tpot_s=0.15)))
+    n = len(prompts)
+    return Workload(np.arange(n) / 1.0, np.array(prompts), np.full(n, 8), source, classes=classes)
+
+
+def test_prompts_in_characters_are_divided_by_those_of_a_token():
+    """By hand: code of 330 and 660 characters against 100 and 200 tokens, texts of 5,000 against 1,000."""
+    in_file, other = made([330, 5000, 660], [0, 1, 0]), made([100, 200, 1000], [0, 0, 1], "other")
+    note = adaserve._in_characters(in_file, other)
+
+    assert adaserve.in_tokens(in_file, other).prompt_tokens.tolist() == [100, 1000, 200]
+    assert "in other, times as long" in note
+    assert "36 ms 3.3, 3.3, 3.3; 150 ms 5.0, 5.0, 5.0" in note
