@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -31,6 +31,13 @@ class Measured:
     context_tokens: int  #: of a decoding sequence
     prompt_tokens: int
     step_tokens: int
+    #: (sequences, largest context measured with so many), where larger batches were measured to shorter ones
+    batches: tuple[tuple[int, int], ...] = ()
+
+    def times(self, parts: int) -> Measured:
+        """Return what was measured of one part, for a step of so many alike."""
+        batches = tuple((parts * sequences, context) for sequences, context in self.batches)
+        return replace(self, sequences=parts * self.sequences, step_tokens=parts * self.step_tokens, batches=batches)
 
 
 class LatencySource(ABC):

@@ -43,7 +43,7 @@ class DataParallel(LatencyModel):
         one = self.rank.measured
         if one is None:
             return None
-        return Measured(self.ranks * one.sequences, one.context_tokens, one.prompt_tokens, self.ranks * one.step_tokens)
+        return one.times(self.ranks)
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one step, as the contract says."""

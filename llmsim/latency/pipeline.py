@@ -49,8 +49,8 @@ class Pipeline(LatencyModel):
     @property
     def measured(self) -> Measured | None:
         """What was measured of a batch, for all that are under way."""
-        one, n = self.whole.measured, self.stages
-        return one and Measured(n * one.sequences, one.context_tokens, one.prompt_tokens, n * one.step_tokens)
+        one = self.whole.measured
+        return None if one is None else one.times(self.stages)
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one cycle, as the contract says."""

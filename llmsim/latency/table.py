@@ -71,6 +71,7 @@ class StepTable(LatencyModel):
             max(decode.measured_context_tokens, default=decode.context_tokens[-1]),
             profile.prefill_attention.prompt_tokens[-1],
             profile.linear.tokens[-1],
+            tuple(zip(decode.sequences, decode.measured_context_tokens, strict=False)),
         )
 
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
