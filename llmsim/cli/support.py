@@ -10,6 +10,16 @@ import typer
 from llmsim.cli.output import print_json
 from llmsim.errors import InputError
 
+Ranks = Annotated[
+    int,
+    typer.Option(
+        "--data-parallel-size", "--dp", min=1, help="Ranks of attention that share experts, of --tp GPUs each."
+    ),
+]
+Stages = Annotated[
+    int, typer.Option("--pipeline-parallel-size", "--pp", min=1, help="Stages of --tp GPUs that share the layers.")
+]
+
 
 def support(
     model: Annotated[
@@ -19,15 +29,8 @@ def support(
     tensor_parallel_size: Annotated[
         int | None, typer.Option("--tensor-parallel-size", "--tp", help="GPUs that share it.", show_default="1 to 8")
     ] = None,
-    data_parallel_size: Annotated[
-        int,
-        typer.Option(
-            "--data-parallel-size", "--dp", min=1, help="Ranks of attention that share experts, of --tp GPUs each."
-        ),
-    ] = 1,
-    pipeline_parallel_size: Annotated[
-        int, typer.Option("--pipeline-parallel-size", "--pp", min=1, help="Stages of --tp GPUs that share the layers.")
-    ] = 1,
+    data_parallel_size: Ranks = 1,
+    pipeline_parallel_size: Stages = 1,
     dtype: Annotated[
         str, typer.Option(help="Type of the weights: auto (the checkpoint's), bfloat16, fp8, fp8_block, int4, mxfp4.")
     ] = "auto",
