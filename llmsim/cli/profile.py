@@ -79,13 +79,14 @@ def show(
 
         title = f"{model} on {gpu} (TP{tensor_parallel_size}), {latency}"
         plots.save(plots.step_times_figure(times, title, measured), picture)
-    rows = _rows(times)
+    taken_s = _step_times_s(times)
     if as_json:
-        print_json({"gpu": gpu, "model": model, "latency": latency, "measured_steps": len(measured), "steps": rows})
+        steps = [{"step": step, "time_s": time_s} for step, time_s in taken_s.items()]
+        print_json({"gpu": gpu, "model": model, "latency": latency, "measured_steps": len(measured), "steps": steps})
         return
     print(f"{model} on {gpu} (TP{tensor_parallel_size}), {latency}; GPU time alone")
-    for row in rows:
-        print(f"  {row['step']:32} {1e3 * row['time_s']:9.2f} ms")
+    for step, time_s in taken_s.items():
+        print(f"  {step:32} {1e3 * time_s:9.2f} ms")
     if picture is not None:
         print(f"picture: {picture}")
 
@@ -279,12 +280,10 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _rows(times: LatencyModel) -> list[dict[str, Any]]:
-    decodes = [
-        {"step": f"decode {n} x context {CONTEXT_TOKENS}", "time_s": times.step_time_s((), n, n * CONTEXT_TOKENS)}
-        for n in BATCHES
-    ]
-    return decodes + [{"step": f"prefill {n}", "time_s": times.step_time_s(((0, n),), 0, 0)} for n in PROMPTS]
+def _step_times_s(times: LatencyModel) -> dict[str, float]:
+    """Steps in words, and the seconds that they take."""
+    decodes = {f"decode {n} x context {CONTEXT_TOKENS}": times.step_time_s((), n, n * CONTEXT_TOKENS) for n in BATCHES}
+    return decodes | {f"prefill {n}": times.step_time_s(((0, n),), 0, 0) for n in PROMPTS}
 
 
 def _reference(data: Path, gpu: str, model: str, tensor_parallel_size: int) -> list[MeasuredStep]:
