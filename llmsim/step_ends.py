@@ -58,10 +58,15 @@ class StepEnds:
         lo, hi, every = places.indices(self.size)
         assert every == 1
         ends_s = np.empty(max(hi - lo, 0))
+        self.fill(ends_s, lo)
+        return ends_s
+
+    def fill(self, ends_s: Floats, lo: int = 0) -> None:
+        """Write the ends of as many steps as there is room for, from one on."""
+        hi = lo + len(ends_s)
         for at in range(lo, hi, AT_ONCE):
             upto = min(at + AT_ONCE, hi)
             ends_s[at - lo : upto - lo] = self._between(at, upto)
-        return ends_s
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Every end."""
@@ -99,13 +104,12 @@ class StepEnds:
 Times: TypeAlias = "Floats | StepEnds"
 
 
-def spelled_out(parts: Sequence[StepEnds]) -> tuple[Floats, ...]:
-    """All of the ends, as parts of one array, so that `joined` need not copy them."""
-    last = np.cumsum([len(part) for part in parts])
-    every_s = np.empty(int(last[-1]))
-    own = tuple(np.split(every_s, last[:-1]))
+def spelled_out(parts: Iterable[StepEnds], steps: Sequence[int]) -> tuple[Floats, ...]:
+    """All of the ends, of so many steps in each part, as parts of one array, so that `joined` need not copy them."""
+    last = np.cumsum(steps)
+    own = tuple(np.split(np.empty(int(last[-1])), last[:-1]))
     for ends_s, part in zip(own, parts, strict=True):
-        ends_s[:] = part[:]
+        part.fill(ends_s)
     return own
 
 

@@ -222,13 +222,12 @@ def _steps(
     """
     _add_starts_and_ends(stretches)
     by_instance = np.argsort(stretches["instance"], kind="stable")
-    ends = _ends_by_instance(stretches, by_instance, instances)
+    ends_s = _ends_by_instance(stretches, by_instance, instances)
     for name in FORMULA_COLUMNS:
         del stretches[name]
     rows = by_instance[np.argsort(stretches["end_s"][by_instance], kind="stable")]
     del by_instance
-    steps = {name: stretches.pop(name)[rows] for name in names}
-    return steps, spelled_out(ends) if sum(map(len, ends)) < LONG * sum(len(own.begin) for own in ends) else tuple(ends)
+    return {name: stretches.pop(name)[rows] for name in names}, ends_s
 
 
 def _add_starts_and_ends(stretches: dict[str, NDArray[Any]]) -> None:
@@ -239,10 +238,12 @@ def _add_starts_and_ends(stretches: dict[str, NDArray[Any]]) -> None:
 
 def _ends_by_instance(
     stretches: dict[str, NDArray[Any]], by_instance: NDArray[np.intp], instances: int
-) -> list[StepEnds]:
+) -> tuple[Times, ...]:
     decode = by_instance[stretches["decoding"][by_instance] > 0]
-    bounds = np.searchsorted(stretches["instance"][decode], np.arange(1, instances))
-    return [_ends(stretches, own) for own in np.split(decode, bounds)]
+    rows = np.split(decode, np.searchsorted(stretches["instance"][decode], np.arange(1, instances)))
+    ends = (_ends(stretches, own) for own in rows)  # made one by one: each is as large as the rows that it is of
+    steps = [int(stretches["steps"][own].sum()) for own in rows]
+    return spelled_out(ends, steps) if sum(steps) < LONG * len(decode) else tuple(ends)
 
 
 def _ends(stretches: dict[str, NDArray[Any]], rows: NDArray[np.intp]) -> StepEnds:

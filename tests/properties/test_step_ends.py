@@ -160,7 +160,7 @@ def test_few_steps_are_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ends_in_full_are_joined_without_a_copy() -> None:
     parts = [random_ends(np.random.default_rng(seed), 3) for seed in range(3)]
-    full = spelled_out(parts)
+    full = spelled_out(parts, [len(part) for part in parts])
     expected = np.concatenate([part[:] for part in parts])
     whole = joined(full)
 
