@@ -26,6 +26,7 @@ from llmsim.reports.plots.style import (
     new_figure,
     tidy,
 )
+from llmsim.writing import replaced
 
 STYLE: Any = {
     "font.size": 8,
@@ -127,15 +128,17 @@ def legend_above(figure: Figure, axes: Axes) -> None:
 def save_all(
     folder: Path, pictures: Mapping[str, Figure], tables: Mapping[str, Mapping[str, Sequence[Any] | Floats]]
 ) -> list[Path]:
-    """Write each picture as PNG, PDF and SVG, each table as CSV; return the files."""
+    """Write each picture as PNG, PDF and SVG, each table as CSV, in one move each; return the files."""
     written = []
     for name, figure in pictures.items():
         for kind, metadata in METADATA.items():
             file = folder / f"{name}.{kind}"
-            figure.savefig(file, format=kind, dpi=200, metadata=metadata)
+            with replaced(file) as scratch:
+                figure.savefig(scratch, format=kind, dpi=200, metadata=metadata)
             written.append(file)
     for name, columns in tables.items():
         file = folder / f"{name}.csv"
-        pd.DataFrame(dict(columns)).to_csv(file, index=False, float_format="%.6g")
+        with replaced(file) as scratch:
+            pd.DataFrame(dict(columns)).to_csv(scratch, index=False, float_format="%.6g")
         written.append(file)
     return written

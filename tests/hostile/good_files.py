@@ -121,13 +121,18 @@ def profiles() -> dict[str, str]:
     }
 
 
+def population() -> dict[str, str]:
+    """Files of ServeGen's clients, of whom there is one."""
+    windows = "".join(f"{start},2.0,1.0,Gamma,1.0,0.5\n" for start in (0, 600, 1200))
+    lengths = {"input_tokens": "{45: 0.25, 46: 0.75}", "output_tokens": "{0: 0.1, 5: 0.4, 9: 0.5}"}
+    return {"chunk-0-trace.csv": windows, "chunk-0-dataset.json": json.dumps({"0": lengths, "1200": lengths})}
+
+
 def clients() -> bytes:
     """An archive of ServeGen's clients."""
-    dataset = {"0": {"input_tokens": "{45: 0.25, 46: 0.75}", "output_tokens": "{5: 0.5, 9: 0.5}"}}
-    files = {"chunk-0-trace.csv": "0,2.0,1.0,Gamma,1.0,0.5\n", "chunk-0-dataset.json": json.dumps(dataset)}
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, text in files.items():
+        for name, text in population().items():
             member = tarfile.TarInfo(name)
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))

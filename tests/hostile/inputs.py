@@ -71,6 +71,19 @@ SCHEDULES = (
     "open('/no/such/file')",
     "warnings.warn('x')",
     "raise MemoryError",
+    # what a policy is free to return in Python, and how it may fail while it is told of
+    "yield Decision({0: 1})",
+    "import numpy\n        return Decision({r.id: numpy.float64('nan') for r in view.waiting})",
+    "raise type('Odd', (Exception,), {'__str__': lambda self: sys.exit(0)})()",
+    "return type('Odd', (), {'__repr__': lambda self: sys.exit(0)})()",
+    "return Decision(hold=type('Odd', (), {'__repr__': lambda self: sys.exit(0)})())",
+    "raise BaseExceptionGroup('both', [SystemExit(0), ValueError('x')])",
+    "sys.stdout.close()\n        return super().schedule(view)",
+    "raise ValueError(chr(0xD800))",
+    "view.waiting.append(1)",
+    "return Decision(decode=False, review_at_s=view.now_s + 1e-9)",
+    "return Decision(decode=False, review_at_s=float('-inf'))",
+    "sys.setrecursionlimit(60)\n        return super().schedule(view)",
 )
 LATENCIES = (
     *("return 0.0", "return -1.0", "return float('nan')", "return float('inf')", "return '1'", "return None"),
@@ -103,6 +116,8 @@ class Case:
 
     def lay_out(self, folder: Path, stored: Path) -> None:
         """Write its files into an empty folder."""
+        for name in (*self.files, *self.special):
+            (folder / name).parent.mkdir(exist_ok=True)
         for name, data in self.files.items():
             (folder / name).write_bytes(data)
         for name, kind in self.special.items():
@@ -122,7 +137,7 @@ class Case:
 def cases(seed: int) -> Iterator[Case]:
     """Yield bad inputs, without end, in an order that takes from all kinds in turn."""
     rng = random.Random(seed)
-    kinds = [_scenarios, _options, _traces, _results, _policies, _latencies, _profiles, _stored, _words]
+    kinds = [_scenarios, _options, _traces, _populations, _results, _policies, _latencies, _profiles, _stored, _words]
     while True:
         for kind in kinds:
             yield kind(rng)
@@ -181,6 +196,17 @@ def _traces(rng: random.Random) -> Case:
         ]
     )
     return _spoiled_file(rng, "bad", text.encode(), command, f"trace {name}, {' '.join(command[:2])}")
+
+
+def _populations(rng: random.Random) -> Case:
+    """ServeGen's clients in a folder, one file of one of them spoiled."""
+    files = {f"pop/{name}": data.encode() for name, data in good_files.population().items()}
+    name = rng.choice(sorted(files))
+    workload = f'workload={{servegen="pop",duration_s={rng.choice([60, 600, 3000])}}}'
+    words = ("run", "quickstart", "--json", "--set", workload, "--set", "workload.limit=9")
+    case = _spoiled_file(rng, name, files[name], words, f"population, {name}")
+    del files[name]
+    return Case(case.about, words, {**files, **case.files}, case.special)
 
 
 def _results(rng: random.Random) -> Case:

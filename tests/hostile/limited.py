@@ -94,8 +94,9 @@ def limited(call: Callable[[], int], folder: Path) -> Ended:
 
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                if not stream.closed:  # by a policy
+                    stream.flush()
             os._exit(code)
     status, used = _wait(child)
     code = os.waitstatus_to_exitcode(status)

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from llmsim.errors import InputError
+from llmsim.writing import replaced
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#666666"
 #: one for each round of the colours, or for each colour
@@ -85,15 +85,9 @@ def save(figure: Figure, file: Path, formats: Sequence[str] = ("png",)) -> None:
 
 
 def _save(figure: Figure, file: Path, kind: str) -> None:
-    scratch = file.with_name(f".{file.name}.part")
-    try:
+    with replaced(file) as scratch:
         if kind == "png":  # savefig would draw it twice
             FigureCanvasAgg(figure).print_png(str(scratch), metadata={"Software": None})  # type: ignore[no-untyped-call]
         else:
             with rc_context(LETTERS):  # type: ignore[arg-type]  # stubs of new versions list every name
                 figure.savefig(scratch, format=kind, metadata=METADATA[kind])
-        scratch.replace(file)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
