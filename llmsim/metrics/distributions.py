@@ -9,10 +9,11 @@ from typing import Any, Self
 import numpy as np
 
 from llmsim.metrics import request_latency, slo
+from llmsim.metrics.catalogue import find_kpi
 from llmsim.metrics.scored import Requests
 from llmsim.record import Floats
 from llmsim.statistics import Interval
-from llmsim.statistics.samples import TAILS, Sample, mean_of_runs, quantile, sample_of
+from llmsim.statistics.samples import TAILS, Sample, mean_of_runs, quantile, sample_of, size_together
 from llmsim.statistics.shares import Clusters, Share, share, share_of
 
 #: quantile by the name of its statistic, for those that are inverted shares
@@ -51,11 +52,6 @@ class Distributions:
         """Effective sample size of the latency that has the least; 0 without any."""
         return min((sample.effective for sample in self.latencies.values()), default=0.0)
 
-    @property
-    def effective_logs(self) -> float:
-        """The same, of the logarithms."""
-        return min((sample.effective_logs for sample in self.latencies.values()), default=0.0)
-
     def largest_of_the_worst(self, names: Iterable[str]) -> int:
         """The largest cluster of the worst 1 % of requests by these latencies; 1 without any.
 
@@ -85,22 +81,21 @@ class Distributions:
 def interval(key: str, values: Sequence[float], runs: Sequence[Distributions]) -> Interval:
     """Interval of a number of a score over runs, one value each; not bounded where they are too few or too short.
 
-    Attainment: clusters of misses. P90 and P99 of latencies: shares inverted. Others: Student's t over runs, where
-    these are long enough. The one place that decides how sure a number is.
+    Attainment: clusters of misses. P90 and P99 of latencies: shares inverted. Others: Student's t over runs, corrected
+    for their skewness, where these are long enough. The one place that decides how sure a number is.
     """
+    kpi = find_kpi(key)
+    tail = 0 if kpi is None else -kpi.better
     if len(runs) < len(values):  # an earlier version, or a killed sweep, has kept nothing to say how sure
-        return mean_of_runs(values, 0.0)
+        return mean_of_runs(values, 0.0, tail)
+    of_a_run = size_together([run.effective for run in runs])
     if key == "slo.attainment" and all(run.attainment is not None for run in runs):
-        effective = sum(run.effective for run in runs)
-        return share([run.attainment for run in runs if run.attainment is not None], effective)
+        return share([run.attainment for run in runs if run.attainment is not None], len(runs) * of_a_run)
     table, _, statistic = key.rpartition(".")
     samples = [run.latencies[table] for run in runs if table in run.latencies]
-    if len(samples) < len(runs) or not samples:
-        return mean_of_runs(values, _average([run.effective_logs for run in runs]))
-    if statistic in TAIL_NAMES and len(runs) > 1:
-        return quantile(samples, TAIL_NAMES[statistic])
-    return mean_of_runs(values, _average([one.effective_logs for one in samples]))
-
-
-def _average(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    if len(samples) == len(runs) > 0:
+        if statistic in TAIL_NAMES and len(runs) > 1:
+            return quantile(samples, TAIL_NAMES[statistic])
+        of_a_run = size_together([sample.effective for sample in samples])
+    found = mean_of_runs(values, of_a_run, tail)
+    return found.within(0.0, 1.0) if kpi is not None and kpi.kind == "share" else found

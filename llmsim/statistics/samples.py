@@ -2,8 +2,8 @@
 
 A run keeps of each quantity a histogram with logarithmic bins (64 to an octave, so that a value is known to 1 %), its
 effective sample size, and the clusters of the values beyond its own quantiles. That is enough to pool runs: the
-quantile is that of all values together, and its interval is the share interval of the values beyond it, inverted
-(Woodruff 1952).
+quantile is that of all values together, and its interval holds the bounds of which the share beyond them may be the
+quantile's (Woodruff 1952).
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import harmonic_mean
 from typing import Any
 
 import numpy as np
 
-from llmsim.statistics.intervals import LEVEL, Floats, Interval, mean
+from llmsim.statistics.intervals import LEVEL, Floats, Interval, mean, skewed_mean
 from llmsim.statistics.percentiles import bin_edges, histogram
-from llmsim.statistics.shares import Clusters, clusters_of, rare
+from llmsim.statistics.shares import LEAST_EVENTS, Clusters, clusters_of, factors
 
 #: quantiles whose intervals are inverted shares; those of lower ones are Student's t over runs
 TAILS = (0.9, 0.99)
-#: effective sample size of all runs: so many independent values must lie beyond a quantile
-LEAST_BEYOND = 12.0
-#: effective sample size of a run from which on its mean or median is nearly unbiased and normal
-LEAST_FOR_MEAN = 60.0
+#: effective sample size of a run from which on its mean or median is nearly unbiased
+LEAST_FOR_MEAN = 25.0
+#: skewness of a run's mean, by the root of its effective sample size, as one makes up for it that the sample size is
+#: estimated, and skewness known: of M/M/1 and M/D/1 at any load (`llmsim validate coverage`)
+SKEWNESS = 5.0
 #: smaller values, such as waits of 0, count as this: bins end somewhere
 LEAST_VALUE = 1e-6
 ROUNDING = 1e-20  #: of a sum of squares: a series that varies by less is constant
@@ -36,8 +38,7 @@ class Sample:
 
     first_bin: int
     sizes: Floats  #: (bins,) how many values each bin holds
-    effective: float  #: effective sample size, for tails
-    effective_logs: float  #: of the logarithms, for the middle: less swayed by the values that the mean itself hangs on
+    effective: float  #: effective sample size, of the values or of their logarithms: the smaller
     beyond: Mapping[float, Clusters]  #: by quantile of `TAILS`: the values beyond it
 
     @property
@@ -50,10 +51,7 @@ class Sample:
         beyond = {str(q): [c.of, c.events, c.squares, c.largest] for q, c in self.beyond.items()}
         filled = np.flatnonzero(self.sizes)
         bins, sizes = (self.first_bin + filled).tolist(), [int(size) for size in self.sizes[filled]]
-        return {"bins": bins, "sizes": sizes, "beyond": beyond, **self._effective()}
-
-    def _effective(self) -> dict[str, float]:
-        return {"effective": self.effective, "effective_logs": self.effective_logs}
+        return {"bins": bins, "sizes": sizes, "beyond": beyond, "effective": self.effective}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Sample:
@@ -62,7 +60,7 @@ class Sample:
         bins = np.array(values["bins"], dtype=np.int64)
         sizes = np.zeros(int(bins[-1] - bins[0]) + 1)
         sizes[bins - bins[0]] = values["sizes"]
-        return cls(int(bins[0]), sizes, float(values["effective"]), float(values["effective_logs"]), beyond)
+        return cls(int(bins[0]), sizes, float(values["effective"]), beyond)
 
 
 def sample_of(values: Floats) -> Sample | None:
@@ -72,51 +70,65 @@ def sample_of(values: Floats) -> Sample | None:
     values = np.maximum(values, LEAST_VALUE)
     counts = histogram([(values, np.ones(len(values), np.int64))])
     beyond = {q: clusters_of(values > np.quantile(values, q)) for q in TAILS}
-    logs = effective_size(np.log(values))
-    return Sample(counts.first_bin, counts.sizes, min(effective_size(values), logs), logs, beyond)
+    effective = min(effective_size(values), effective_size(np.log(values)))
+    return Sample(counts.first_bin, counts.sizes, effective, beyond)
+
+
+def size_together(effective: Sequence[float]) -> float:
+    """Effective sample size of a run of several like it: by the mean of their correlation times. 0 without any.
+
+    Runs without a long burst look as if they remembered little; a mean of sizes would believe them most.
+    """
+    return harmonic_mean(effective) if effective else 0.0
 
 
 def effective_size(series: Floats) -> float:
     """How many independent values a stationary series, (n,), is worth for its mean: n / (1 + 2 sum of correlations).
 
-    Correlations are summed in pairs until a pair is not positive (Geyer 1992, the initial positive sequence). At most
-    n. O(n log n).
+    Correlations are summed in pairs until a pair is not positive (Geyer 1992, the initial positive sequence). About a
+    mean of the series' own, covariances are too low by the variance of that mean, which is put back. At most n.
+    O(n log n).
     """
     n, centred = len(series), series - series.mean()
-    power = np.abs(np.fft.rfft(centred, 1 << (2 * n - 1).bit_length())) ** 2
+    power = np.abs(np.fft.rfft(centred, 1 << (n + n // 2).bit_length())) ** 2
     covariance = np.fft.irfft(power)[: 2 * (n // 4)]
     if not len(covariance) or covariance[0] <= ROUNDING * float((series * series).sum()):
         return float(n)
-    pairs = (covariance / covariance[0]).reshape(-1, 2).sum(axis=1)
+    correlation = covariance / covariance[0]
+    return n / _correlation_time(correlation + _correlation_time(correlation) / n)
+
+
+def _correlation_time(correlation: Floats) -> float:
+    """1 + 2 sum of correlations, (lags,) from lag 0 on, up to a pair that is not positive; at least 1."""
+    pairs = correlation.reshape(-1, 2).sum(axis=1) / correlation[0]
     ends = np.flatnonzero(pairs <= 0)
     kept = pairs[: ends[0]] if len(ends) else pairs
-    return n / max(1.0, 2 * float(kept.sum()) - 1)
+    return max(1.0, 2 * float(kept.sum()) - 1)
 
 
 def quantile(samples: Sequence[Sample], share: float, level: float = LEVEL) -> Interval:
     """A quantile of `TAILS` of all runs' values together; not bounded where too few of them are independent."""
     pooled = _Pooled.of(samples)
-    estimate = pooled.value_at(share)
-    if sum(sample.effective for sample in samples) * (1 - share) < LEAST_BEYOND:
-        return _unbounded(estimate, level, len(samples))
-    above = [_beyond(sample, share, estimate) for sample in samples]
-    ends = rare(above, level)
-    if ends is None:
-        return _unbounded(estimate, level, len(samples))
-    wide = [end * (1 - share) * sum(c.of for c in above) / max(sum(c.events for c in above), 1) for end in ends]
-    return Interval(estimate, pooled.value_at(1 - wide[1]), pooled.value_at(1 - wide[0]), level, len(samples))
+    estimate, rest = pooled.value_at(share), 1 - share
+    effective = len(samples) * size_together([sample.effective for sample in samples])
+    by = factors([_beyond(sample, share, estimate) for sample in samples], level)
+    if by is None or effective * rest < LEAST_EVENTS:
+        return Interval(estimate, -math.inf, math.inf, level, len(samples))
+    low, high = (pooled.value_at(1 - rest * factor) for factor in reversed(by))
+    return Interval(estimate, low, high, level, len(samples))
 
 
-def mean_of_runs(values: Sequence[float], effective: float, level: float = LEVEL) -> Interval:
-    """Mean over runs of their means, or medians, by Student's t; not bounded where a run is too short for that.
+def mean_of_runs(values: Sequence[float], effective: float, tail: int, level: float = LEVEL) -> Interval:
+    """Mean over runs of their means, medians or rates; not bounded where runs are too short, or none differs.
 
     `effective` is the effective sample size of a run. Runs begin empty, which biases their means by about the inverse
-    of it, and no number of runs makes up for that.
+    of it, and no number of runs makes up for that. `tail` is where extreme values are: 1 for latencies, which have a
+    long tail of high values, -1 for what bursts make lower, 0 for neither; Student's t is corrected for it.
     """
     found = mean(values, level)
-    if effective < LEAST_FOR_MEAN:
-        return _unbounded(found.estimate, level, len(values))
-    return found
+    if effective < LEAST_FOR_MEAN or min(values) == max(values):
+        return found.unbounded()
+    return skewed_mean(values, tail * SKEWNESS / math.sqrt(effective), level)
 
 
 def _beyond(sample: Sample, share: float, bound: float) -> Clusters:
@@ -147,7 +159,3 @@ class _Pooled:
 
     def value_at(self, share: float) -> float:
         return float(np.interp(min(max(share, 0.0), 1.0) * self.through[-1], self.through, self.edges))
-
-
-def _unbounded(estimate: float, level: float, n: int) -> Interval:
-    return Interval(estimate, -math.inf, math.inf, level, n)

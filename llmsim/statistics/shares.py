@@ -2,28 +2,33 @@
 
 Misses of a queue come in clusters: one long busy period makes many. So each run's misses are declustered in order of
 arrival (Ferro & Segers 2003: the intervals estimator of the extremal index, no tuning), and the clusters of all runs
-are weighted Poisson counts, whose interval is Fay & Feuer's (1997). Their variance is taken times 1 - share, so that a
-share of one half is treated from either side alike.
+are weighted Poisson counts, whose interval is the mid-p one of Fay & Kim (2017), midway between the ends of Fay &
+Feuer (1997). Their variance is taken times 1 - share, so that a share of one half is treated from either side alike.
 
-Where there are too few clusters the interval is not bounded: too short. Clusters are counted in two ways, by their
-sizes within runs, and by how much runs differ; the lower counts.
+The variance is known in two ways, by the sizes of clusters within runs, and by how much runs differ. Each counts by
+how many values it rests on: clusters, and runs less one; Student's t of both together makes up for how few these are.
+
+Where there are too few clusters, or too few independent requests among the events, the interval is not bounded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsim.statistics.intervals import LEVEL, Interval
+from llmsim.statistics.intervals import LEVEL, Interval, normal, student_t
 
-#: effective clusters below which an interval is not given, and the share of the runs that must have some
-LEAST_CLUSTERS, LEAST_RUNS = 8.0, 0.8
-#: likewise of independent requests that are events, by the effective sample size of the latencies
-LEAST_EVENTS = 12.0
+#: clusters of equal size below which an interval is not given
+LEAST_CLUSTERS = 8.0
+#: likewise of independent requests that are events, or lie beyond a quantile, by the effective sample size of the
+#: latencies: with fewer, bursts are too few and too long to be told apart, and chance says which runs seem long enough
+LEAST_EVENTS = 15.0
+#: an end of an interval is looked for up to so many times as far, by so many halvings
+MOST, HALVINGS = 50.0, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +39,6 @@ class Clusters:
     events: int
     squares: float = 0.0  #: sum of the squared sizes of clusters
     largest: int = 0
-
-    @property
-    def spread(self) -> bool:
-        """Whether the run has any."""
-        return self.events > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +101,79 @@ def share(runs: Sequence[Share], effective: float, level: float = LEVEL) -> Inte
 
 def rare(runs: Sequence[Clusters], level: float = LEVEL) -> tuple[float, float] | None:
     """Ends of the interval of a share of one half or less; None where there are too few clusters."""
-    if len(runs) < 2 or effective_clusters(runs) < LEAST_CLUSTERS:
+    found = Counted.of_runs(runs, level)
+    if found is None:
         return None
-    if sum(run.spread for run in runs) < LEAST_RUNS * len(runs):
-        return None
-    tail = (1 - level) / 2
-    return _quantile(runs, tail, above=False), min(_quantile(runs, 1 - tail, above=True), 1.0)
+    low, high = found.ends(level)
+    return low / found.of, high / found.of
+
+
+def factors(runs: Sequence[Clusters], level: float = LEVEL) -> tuple[float, float] | None:
+    """By how much fewer, and more, clusters there would have to be for the events seen to be just within the interval.
+
+    That is `rare` the other way round: for which numbers of events the number seen would be an end.
+    """
+    found = Counted.of_runs(runs, level)
+    return None if found is None else found.factors(level)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Events of all runs together: a weighted Poisson count."""
+
+    of: int  #: requests
+    events: float
+    variance: float  #: of the events, were they rare
+    largest: float  #: cluster
+
+    @classmethod
+    def of_runs(cls, runs: Sequence[Clusters], level: float) -> Counted | None:
+        """Put runs together; None for a single one, and for too few clusters."""
+        of, events = sum(run.of for run in runs), sum(run.events for run in runs)
+        squares = sum(run.squares for run in runs)
+        clusters = events**2 / squares if events else 0.0
+        if len(runs) < 2 or clusters < LEAST_CLUSTERS:
+            return None
+        differ = sum((run.events - run.of * events / of) ** 2 for run in runs) / (len(runs) - 1) / (events / len(runs))
+        degrees = clusters + len(runs) - 1
+        dispersion = (clusters * squares / events + (len(runs) - 1) * differ) / degrees
+        wider = (student_t((1 + level) / 2, degrees) / normal((1 + level) / 2)) ** 2
+        return cls(of, events, events * dispersion * wider, max(run.largest for run in runs))
+
+    def ends(self, level: float) -> tuple[float, float]:
+        """Least and most events that are to be expected."""
+
+        def end(probability: float) -> float:
+            return _root(lambda at: self.confidence(at) - probability, self.events / MOST, self.of)
+
+        return end((1 - level) / 2), end((1 + level) / 2)
+
+    def factors(self, level: float) -> tuple[float, float]:
+        """Least and most times as many clusters whose ends are the events seen."""
+        most = min(MOST, self.of / self.events)
+
+        def factor(probability: float) -> float:
+            return _root(lambda by: probability - self.times(by).confidence(self.events), 1 / MOST, most)
+
+        return factor((1 + level) / 2), factor((1 - level) / 2)
+
+    def times(self, factor: float) -> Counted:
+        """So many times as many clusters of the same sizes."""
+        return Counted(self.of, self.events * factor, self.variance * factor, self.largest)
+
+    def confidence(self, expected: float) -> float:
+        """Confidence that no more events than this are to be expected: midway between the two of Fay & Feuer."""
+        rest = max(1 - self.events / self.of, 0.0)
+        least = _gamma_cdf(self.events + self.largest, (self.variance + self.largest**2) * rest, expected)
+        return (least + _gamma_cdf(self.events, self.variance * rest, expected)) / 2
+
+
+def _root(rising: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function that rises crosses zero, between two positive numbers; an end where it doesn't."""
+    for _ in range(HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
+    return high
 
 
 def effective_clusters(runs: Sequence[Clusters]) -> float:
@@ -157,17 +224,6 @@ def probability_at_most(runs: Sequence[Clusters], bound: float) -> tuple[float, 
     at_least = _gamma_cdf(events + largest, (squares + largest**2) * (1 - events / of), bound * of)
     at_most = _gamma_cdf(events, squares * (1 - events / of), bound * of) if events else 1.0
     return at_least, max(at_least, at_most)
-
-
-def _quantile(runs: Sequence[Clusters], probability: float, *, above: bool) -> float:
-    """Quantile of the gamma distribution with the mean and the variance of the weighted count, per request."""
-    of, events = sum(run.of for run in runs), sum(run.events for run in runs)
-    squares, largest = sum(run.squares for run in runs), float(max(run.largest for run in runs)) if above else 0.0
-    mean, variance = events + largest, (squares + largest**2) * (1 - events / of)
-    from scipy import special
-
-    shape = mean**2 / variance
-    return float(special.gammaincinv(shape, probability)) * variance / mean / of
 
 
 def _gamma_cdf(mean: float, variance: float, at: float) -> float:

@@ -8,20 +8,54 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import poisson
 
+from llmsim.statistics.intervals import mean, skewed_mean
 from llmsim.statistics.samples import Sample, effective_size, mean_of_runs, quantile, sample_of
-from llmsim.statistics.shares import Clusters, clusters_of, probability_at_most, rare, share, share_of
+from llmsim.statistics.shares import Clusters, Counted, clusters_of, probability_at_most, rare, share, share_of
 from llmsim.studies.validation.coverage import Queue, coverage
 
+N = 100_000_000  #: requests, so many that 1 - share is one
 
-@pytest.mark.parametrize(("events", "low", "high"), [(10, 4.80, 18.39), (20, 12.22, 30.89), (50, 37.11, 65.92)])
-def test_single_events_have_the_printed_poisson_limits(events, low, high):
-    """Garwood's table (1936) of 95 % limits: what Fay & Feuer's interval is where every weight is one."""
-    n = 100_000_000  # so rare that 1 - share is one
-    runs = [Clusters(n, events // 2, events / 2, 1)] * 2
-    found = rare(runs)
 
-    assert (2 * n * found[0], 2 * n * found[1]) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+@pytest.mark.parametrize("events", [8, 20, 50])
+def test_single_events_have_the_mid_p_limits_of_poisson(events):
+    """Where every weight is one: half the chance of what was seen, and all of what is beyond it, is 2.5 %."""
+    low, high = Counted(N, events, events, 1).ends(0.95)
+
+    assert poisson.sf(events, low) + poisson.pmf(events, low) / 2 == pytest.approx(0.025, rel=1e-4)
+    assert poisson.cdf(events - 1, high) + poisson.pmf(events, high) / 2 == pytest.approx(0.025, rel=1e-4)
+
+
+def test_a_count_is_at_the_end_of_the_interval_of_its_factors():
+    """A quantile's ends: so many times as many clusters, of the same sizes, would have had this number as an end."""
+    found = Counted(N, 40.0, 130.0, 9)
+    few, many = found.factors(0.95)
+
+    assert found.times(few).ends(0.95)[1] == pytest.approx(40, rel=1e-6)
+    assert found.times(many).ends(0.95)[0] == pytest.approx(40, rel=1e-6)
+
+
+def test_runs_that_differ_by_more_than_their_clusters_widen_the_interval():
+    """Long bursts that look like several short ones show between runs only."""
+    alike, apart = ([Clusters(N, events, events, 1) for events in counts] for counts in ([20] * 5, [2, 8, 18, 30, 42]))
+    widths = [math.log(high / low) for low, high in (rare(alike), rare(apart))]
+
+    assert widths[1] > 1.15 * widths[0]
+
+
+def test_a_skewed_mean_covers_where_t_misses_on_one_side():
+    """Means of ten gamma values of skewness 0.8, whose mean is 1."""
+    draws = np.random.default_rng(3).gamma(6.25, 0.16, (2000, 10))
+    beside = {}
+    for name, intervals in {"t": map(mean, draws), "corrected": (skewed_mean(row, 0.8) for row in draws)}.items():
+        found = list(intervals)
+        beside[name] = [np.mean([one.high < 1 for one in found]), np.mean([one.low > 1 for one in found])]
+
+    assert sum(beside["corrected"]) == pytest.approx(0.05, abs=0.015)
+    assert max(beside["corrected"]) < 1.6 * min(beside["corrected"])
+    assert beside["t"][0] > 2.5 * beside["t"][1], "a test that sees nothing"
+    assert skewed_mean(draws[0], 0.0) == mean(draws[0])
 
 
 def test_bursts_are_found_as_they_were_made():
@@ -78,8 +112,9 @@ def test_pooled_quantiles_are_numpys_to_a_bin():
 
 
 def test_runs_that_begin_empty_and_are_short_have_no_mean():
-    assert mean_of_runs([1.0, 2.0], 1000).bounded
-    assert not mean_of_runs([1.0, 2.0], 20).bounded
+    assert mean_of_runs([1.0, 2.0], 1000, 1).bounded
+    assert not mean_of_runs([1.0, 2.0], 20, 1).bounded
+    assert not mean_of_runs([2.0, 2.0], 1000, 1).bounded, "that runs agree says not how sure they are"
 
 
 @pytest.mark.parametrize("exponential", [True, False])
@@ -97,10 +132,13 @@ def test_the_queues_of_the_table_agree_with_pollaczek_and_khinchine(exponential,
 
 def test_intervals_cover_or_are_not_given():
     """Small: `llmsim validate coverage` has more. No P99 at 0.9 of capacity; what is given covers about as it says."""
-    rows = coverage(10, requests=(1000,), pool=12)
+    rows = coverage(10, requests=(1000,), pool=12_000)
     given = [row for row in rows if row.answered >= 0.8 * row.repetitions]
     covered = sum(row.covering for row in given) / sum(row.answered for row in given)
 
     assert 0.90 < covered < 0.99
     assert all(row.answered == 0 for row in rows if row.load == 0.9 and row.number in ("e2e_s.p99", "e2e_s.mean"))
-    assert all(row.answered > 0 for row in rows if row.load == 0.3 and row.number != "attainment 0.999")
+    services = [row for row in rows if (row.queue, row.load, row.number) == ("M/D/1", 0.3, "e2e_s.p50")]
+    assert all(row.answered == 0 for row in services), "a median that is the service time in every run"
+    others = [row for row in rows if row.load == 0.3 and row.number != "attainment 0.999" and row not in services]
+    assert all(row.answered > 0 for row in others)

@@ -25,8 +25,15 @@ PATIENCE_S, ALPHA = 2.0, 0.1
 ROUNDING = 1e-12
 #: requests that are simulated at once, side by side
 MOST_AT_ONCE = 2_000_000
-#: the scenario, and its runs of each length
-SCENARIO, POOL = "quickstart", 100
+#: the scenario, and how many requests its runs of each length have together
+SCENARIO, POOL = "quickstart", 1_000_000
+#: share of a run's requests, the first and the last, that tell nothing of its steady state
+EDGE = 0.1
+#: numbers by what they are called in a score
+KEYS = dict.fromkeys(ATTAINMENTS, "slo.attainment") | {
+    "goodput": "slo.goodput_requests_per_s",
+    "smooth goodput": "smooth_goodput_tokens_per_s",
+}
 
 #: values of a run's numbers, and what it keeps for their intervals
 Kept = tuple[dict[str, float], dict[str, Distributions]]
@@ -126,7 +133,7 @@ def coverage(
 ) -> list[Covered]:
     """Simulate each queue so often with each number of requests and seeds, and count. A row for every number.
 
-    `pool` is how many runs of each length the scenario has, from which its repetitions are drawn.
+    `pool` is how many requests the scenario's runs of each length have, from which its repetitions are drawn.
     """
     queues = [Queue(name, name == "M/M/1", load) for name in ("M/M/1", "M/D/1") for load in LOADS]
     rows: list[Covered] = []
@@ -170,12 +177,10 @@ class Counts:
         """Take the intervals of as many runs as `SEEDS` asks for at the most, and of the first of them."""
         self._repetitions += 1
         for (seeds, name), count in self._counts.items():
-            key = "slo.attainment" if name in ATTAINMENTS else name
             values, kept = [run[0][name] for run in runs[:seeds]], [run[1][name] for run in runs[:seeds]]
-            found = interval(key, values, kept)
-            bounded = math.isfinite(found.half_width)
-            count[0] += bounded
-            count[1] += bounded and found.low - ROUNDING <= self._truths[name] <= found.high + ROUNDING
+            found = interval(KEYS.get(name, name), values, kept)
+            count[0] += found.bounded
+            count[1] += found.bounded and found.low - ROUNDING <= self._truths[name] <= found.high + ROUNDING
 
     def rows(self) -> Iterator[Covered]:
         """A row for every number."""
@@ -184,29 +189,30 @@ class Counts:
 
 
 def of_scenario(repetitions: int, requests: Sequence[int], pool: int) -> Iterator[Covered]:
-    """A scenario, whose truth is that of all its longest runs together, without the first tenth of each.
+    """A scenario, whose truth is that of all its longest runs together, without the edges of each.
 
-    Repetitions draw their runs from the pool, so that they are not independent of each other.
+    Repetitions draw their runs from the pool, with replacement: they are independent, of the pool's distribution.
     """
-    pools = {n: [_served(seed, n) for seed in range(pool)] for n in sorted(requests)}
+    pools = {n: [_served(seed, n) for seed in range(max(pool // n, *SEEDS))] for n in sorted(requests)}
     longest = pools[max(requests)]
-    late = np.concatenate([times_s[len(times_s) // 10 :] for _, times_s in longest])
+    edge = int(EDGE * max(requests))
+    steady_s = np.concatenate([times_s[edge:-edge] for _, times_s in longest])
     rate_per_s = float(np.mean([(len(times_s) - 1) / np.ptp(arrival_s) for arrival_s, times_s in longest]))
-    unit_s = float(late.mean()) / PATIENCE_S
-    bounds_s = {name: float(np.quantile(late, share)) for name, share in ATTAINMENTS.items()}
+    unit_s = float(steady_s.mean()) / PATIENCE_S
+    bounds_s = {name: float(np.quantile(steady_s, share)) for name, share in ATTAINMENTS.items()}
     truths = {
-        "e2e_s.mean": float(late.mean()),
-        "e2e_s.p50": float(np.median(late)),
-        "e2e_s.p99": float(np.quantile(late, 0.99)),
+        "e2e_s.mean": float(steady_s.mean()),
+        "e2e_s.p50": float(np.median(steady_s)),
+        "e2e_s.p99": float(np.quantile(steady_s, 0.99)),
         **ATTAINMENTS,
         "goodput": rate_per_s * ATTAINMENTS["attainment 0.99"],
-        "smooth goodput": rate_per_s * float(_benefit(late, unit_s).mean()),
+        "smooth goodput": rate_per_s * float(_benefit(steady_s, unit_s).mean()),
     }
     for n, served in pools.items():
         runs = [kept_of(arrival_s, times_s, bounds_s, unit_s) for arrival_s, times_s in served]
         counts, rng = Counts(SCENARIO, None, n, truths), np.random.default_rng(n)
         for _ in range(repetitions):
-            counts.add([runs[i] for i in rng.choice(pool, max(SEEDS), replace=False)])
+            counts.add([runs[i] for i in rng.integers(len(runs), size=max(SEEDS))])
         yield from counts.rows()
 
 
