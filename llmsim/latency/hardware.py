@@ -51,7 +51,14 @@ __all__ = [
 Record = TypeVar("Record", bound=BaseModel)
 PROFILES_KEPT = 512  #: more than are shipped
 #: of a checkpoint's name, what says how it was trained further and not what its sizes are
-VARIANT = re.compile(r"-(instruct|chat|it|hf|base|thinking|pt|v\d\.\d|\d{4}|bf16|distill)(?=-|$)")
+VARIANT = re.compile(r"-(instruct|chat|it|hf|base|thinking|pt|v\d\.\d|\d{4}|bf16|distill|dynamic|terminus)(?=-|$)")
+#: later checkpoints of the same sizes, by how their names begin
+SAME_SIZES = {
+    "llama-3.3-70b": "llama-3.1-70b",
+    "deepseek-r1-distill-llama-70b": "llama-3.1-70b",
+    "deepseek-r1-distill-llama-8b": "llama-3.1-8b",
+    "deepseek-v3.1": "deepseek-v3",
+}
 
 
 class HostTimes(Profile):
@@ -164,7 +171,7 @@ def load_host(name: str) -> HostProfile:
 def _spellings(name: str) -> list[str]:
     """A model's name as given, in small letters, without its owner, and without what leaves sizes as they are."""
     own = name.lower().rpartition("/")[2].removeprefix("meta-").replace("_", "-")
-    plain = own
+    plain = next((same + own.removeprefix(one) for one, same in SAME_SIZES.items() if own.startswith(one)), own)
     while (shorter := VARIANT.sub("", plain)) != plain:
         plain = shorter
     return [name, own, plain]

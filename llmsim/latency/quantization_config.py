@@ -16,6 +16,20 @@ MODULES: dict[Part, str] = {
     "experts": r"(?<!shared_)experts",
 }
 NO_MATRIX = re.compile(r"router|(mlp|feed_forward|block_sparse_moe)\.(shared_expert_)?gate($|[^_])|norm|lm_head|embed")
+#: keys that name modules which stay as they are
+LEFT_ALONE = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
+READ = (
+    *("quant_method", "weight_block_size", "bits", "w_bit", "group_size", "q_group_size", "sym", "config_groups"),
+    *("quant_algo", "kv_cache_quant_algo", "kv_cache_scheme", "dynamic", *LEFT_ALONE),
+)
+#: how weights were quantized, and by which kernels and tools they are read: nothing about their number of bits
+NO_EFFECT = re.compile(
+    r"activation_scheme|activation_scale_ub|(scale_)?fmt|(checkpoint_)?format|quantization_status|version|zero_point|"
+    r"global_compression_ratio|desc_act|static_groups|true_sequential|damp_.*|model_name_or_path|model_file_base_name|"
+    r"model_seqlen|quantizer|meta|is_marlin_format|pack_dtype|producer|tokenizer|dataset|batch_size|backend|do_fuse|"
+    r"fuse_max_seq_len|(use_)?exllama.*|use_cuda_fp16|max_input_length|cache_block_outputs|block_name_to_quantize|"
+    r"module_name_preceding_first_block|pad_token_id|mse|act_group_aware|scale_dtype"
+)
 BF16_BITS, SCALE_BITS = 16, 16
 FP8_BITS, INT4_BITS, MXFP4_BITS = 8, 4, 4.25  # mxfp4: 8 bits of scale for 32 weights
 
@@ -34,11 +48,24 @@ def read_quantization(config: Mapping[str, Any], layers: int, where: str) -> Qua
     }
     if method not in readers:
         raise InputError(f"{where}.quant_method = {method!r}, expected one of {', '.join(readers)}")
+    for key, value in config.items():
+        if value not in (None, False, 0, "", [], {}) and key not in READ and not NO_EFFECT.fullmatch(key):
+            raise InputError(f"{where}.{key} = {value!r} is not understood; expected none of it, or a .toml profile")
     dtype, bits = readers[method](config, where)
-    ignored = [name for key in ("modules_to_not_convert", "ignore", "ignored_layers") for name in config.get(key) or ()]
+    ignored = [name for key in LEFT_ALONE for name in config.get(key) or ()] + _skipped(config, where)
     parts: tuple[Part, ...] = ("experts",) if method == "mxfp4" else ("attention", "mlp", "experts")
     kept = tuple(part for part in parts if not _left_alone(part, ignored, layers))
     return Quantization.model_validate({"dtype": dtype, "bits": bits, "parts": kept})
+
+
+def _skipped(config: Mapping[str, Any], where: str) -> list[str]:
+    """Modules that GPTQ's `dynamic` leaves alone: those after a minus. InputError for others, which have other bits."""
+    rules = config.get("dynamic")
+    rules = rules if isinstance(rules, Mapping) else {}  # fp8 says with true that activations are scaled as they come
+    for rule in rules:
+        if not rule.startswith("-:"):
+            raise InputError(f"{where}.dynamic has '{rule}': bits of its own; expected '-:' rules, which leave modules")
+    return [rule.removeprefix("-:") for rule in rules]
 
 
 def read_kv_cache(config: Mapping[str, Any], where: str) -> str | None:
@@ -83,7 +110,11 @@ def _compressed_tensors(config: Mapping[str, Any], where: str) -> tuple[str, flo
 
 
 def _group(name: str, group: Mapping[str, Any], where: str) -> tuple[str, float]:
-    weights = group.get("weights") or {}
+    weights, targets = group.get("weights") or {}, group.get("targets") or ["Linear"]
+    if targets != ["Linear"]:
+        raise InputError(
+            f"{where}.config_groups.{name}.targets = {targets!r}, expected ['Linear']: all but what is ignored"
+        )
     kind = (weights.get("type"), weights.get("num_bits"))
     if kind == ("float", FP8_BITS):
         return ("fp8_block" if weights.get("strategy") == "block" else "fp8"), FP8_BITS

@@ -69,6 +69,9 @@ def test_no_two_gpus_share_a_name():
         ("google/gemma-3-27b-it", "gemma-3-27b"),
         ("meta-llama/Llama-2-7b-chat-hf", "llama-2-7b"),
         ("openai/gpt-oss-120b", "gpt-oss-120b"),
+        ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "llama-3.1-70b-fp8"),
+        ("deepseek-ai/DeepSeek-V3.1-Terminus", "deepseek-v3"),
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "llama-3.1-8b"),
     ],
 )
 def test_a_checkpoint_leads_to_the_profile_of_its_sizes(name, model):

@@ -23,6 +23,7 @@ CONFIG = {
 }
 LATENT = {"kv_lora_rank": 16, "q_lora_rank": 24, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8}
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3"}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}
 
 
 def write_config(folder, at="Tiny-1B", **changes):
@@ -110,6 +111,19 @@ def test_what_is_no_config(tmp_path, text, message):
             {"quantization_config": FP8 | {"kv_cache_scheme": {"type": "int", "num_bits": 8}}},
             "kv_cache_scheme",
             "float",
+        ),
+        ({"quantization_config": FP8 | {"modules_in_block_to_quantize": ["q"]}}, "modules_in_block_to_quantize", "not"),
+        ({"quantization_config": GPTQ | {"lm_head": True}}, "lm_head = True", "not understood"),
+        ({"quantization_config": GPTQ | {"dynamic": {"+:.*mlp.*": {"bits": 8}}}}, "dynamic has '+:.*mlp.*'", "'-:'"),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "compressed-tensors",
+                    "config_groups": {"group_0": {"targets": ["re:.*mlp.*"], "weights": {"type": "float"}}},
+                }
+            },
+            "group_0.targets = ['re:.*mlp.*']",
+            "expected ['Linear']",
         ),
         ({"quantization_config": "fp8"}, "quantization_config = 'fp8'", "quant_method"),
         ({"torch_dtype": "float8_e4m3fn"}, "torch_dtype = 'float8_e4m3fn'", "quantization_config"),
@@ -247,6 +261,17 @@ def test_types_of_weights(tmp_path, quantization, dtype, bits):
 )
 def test_modules_that_stay_as_they_are(tmp_path, ignored, parts):
     assert read(tmp_path, quantization_config=FP8 | {"modules_to_not_convert": ignored}).quantization.parts == parts
+
+
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        {"quant_method": "modelopt", "quant_algo": "FP8", "exclude_modules": ["lm_head", "model.layers.*.self_attn*"]},
+        GPTQ | {"dynamic": {"-:.*self_attn.*": {}}},
+    ],
+)
+def test_tools_name_what_stays_as_it_is_in_ways_of_their_own(tmp_path, quantization):
+    assert read(tmp_path, quantization_config=quantization).quantization.parts == ("mlp", "experts")
 
 
 @pytest.mark.parametrize(
