@@ -282,7 +282,7 @@ def _move(scratch: Path, folder: Path) -> None:
         os.replace(file, folder / file.name)
 
 
-def _step_ends(record: Record) -> Iterator[dict[str, Any]]:
+def _step_ends(record: Record) -> Iterator[Columns]:
     """One row per decode step, a group of rows after another; at least one, which may be empty."""
     counts = np.array([len(ends) for ends in record.step_ends_s], dtype=np.int64)
     begin = np.cumsum(counts) - counts
@@ -295,7 +295,7 @@ def _step_ends(record: Record) -> Iterator[dict[str, Any]]:
         }
 
 
-def _write_groups(file: Path, groups: Iterator[dict[str, Any]]) -> None:
+def _write_groups(file: Path, groups: Iterator[Columns]) -> None:
     """Write a table of which only a group of rows is in memory at a time; the bytes are those of `_write_table`."""
     import pyarrow.parquet as pq
 
