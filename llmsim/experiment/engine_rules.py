@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from llmsim.cluster import InstanceSpec
+from llmsim.latency.host import Host
+from llmsim.latency.pipeline import Pipeline
 from llmsim.scenario import Scenario
 from llmsim.scenario.engines import BY_ENGINE, ENGINES
 
@@ -28,6 +30,13 @@ def _in_force(spec: InstanceSpec) -> str:
         f"{budget} tokens a step" if budget else "",
         f"{seats} seats" if seats else "",
         "prefix caching" if spec.prefix_caching else "no prefix caching",
-        "asynchronous" if spec.async_scheduling else "synchronous",
+        _steps_under_way(spec),
     ]
     return ", ".join(filter(None, said))
+
+
+def _steps_under_way(spec: InstanceSpec) -> str:
+    times = spec.latency.gpu if isinstance(spec.latency, Host) else spec.latency
+    if isinstance(times, Pipeline):
+        return f"{times.stages} batches under way"
+    return "asynchronous" if spec.async_scheduling else "synchronous"

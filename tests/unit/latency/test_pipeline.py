@@ -7,6 +7,7 @@ import pytest
 
 from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.errors import InputError
+from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.instances import make_instances
 from llmsim.latency.hardware import kv_blocks, load_gpu, load_model
 from llmsim.latency.host import Host
@@ -119,6 +120,14 @@ def test_an_instance_has_the_budget_of_all_batches_and_the_seats_of_one_schedule
     assert isinstance(made.latency, Host)
     assert (made.latency.step_s, made.latency.overlapped) == (0.002, True)
     assert "2 pipeline stages with even batches: less certain" in made.latency.basis
+
+
+def test_what_an_engine_does_in_a_pipeline_is_said():
+    changes = ["cluster.engine=vllm-0.15", "cluster.pipeline_parallel_size=2", "cluster.gpu=h100-sxm-80gb"]
+    scenario = load_scenario("quickstart", changes)
+
+    said = engine_rules(scenario, make_instances(scenario))
+    assert said.endswith("16384 tokens a step, 1024 seats, prefix caching, 2 batches under way")
 
 
 def test_stretches_are_steps_to_the_bit():
