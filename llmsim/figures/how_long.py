@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import band, finish, panels, ticks_at, whiskers
+from llmsim.figures.draw import band, finish, legend_above, panels, ticks_at, whiskers
 from llmsim.figures.intervals import Interval, interval, peaks
 from llmsim.figures.plan import SETTINGS, Plan, Sweep
 from llmsim.record import Floats
@@ -129,7 +129,7 @@ def _draw(poisson: list[Sweep], bursts: list[Sweep], at: list[Interval], capacit
     figure, (curves, peak, burst) = panels(1, 3, 2.4)
     for sweeps, axes, times in ((poisson, curves, 1.0), (bursts, burst, EVERY_S / BURST_S)):
         for sweep, colour, marker in zip(sweeps, COLOURS, MARKERS, strict=False):
-            look: Any = {"color": colour, "marker": marker, "label": f"{sweep.plan.horizon_s:g} s"}
+            look: Any = {"color": colour, "marker": marker, "label": f"{sweep.plan.horizon_s:g} s of arrivals"}
             band(axes, times * sweep.rates_per_s, sweep.smooth_goodput(), **look)
     top = max(float(sweep.smooth_goodput().mean(axis=1).max()) for sweep in poisson)
     curves.set_ylim(-top, 1.1 * top)
@@ -137,12 +137,13 @@ def _draw(poisson: list[Sweep], bursts: list[Sweep], at: list[Interval], capacit
     burst.set_ylim(bottom=0)
     for axes in (curves, burst):
         axes.axvline(capacity.mean, color=GREY, linestyle=":")
-    finish(curves, x="requests/s", y="smooth goodput (tokens/s)", title="Poisson arrivals", legend="lower left")
-    finish(burst, x="requests/s within a burst", y="", title=f"{BURST_S:g} s of every {EVERY_S:g} s", legend="best")
+    finish(curves, x="requests/s", y="smooth goodput (tokens/s)", title="Poisson arrivals")
+    finish(burst, x="requests/s within a burst", y="", title=f"{BURST_S:g} s of every {EVERY_S:g} s")
     whiskers(peak, HORIZONS_S, at, marker="o")
     peak.axhline(capacity.mean, color=GREY, linestyle=":", label="capacity")
     ticks_at(peak, HORIZONS_S)
     finish(peak, x="arrivals last (s)", y="rate of the peak (requests/s)", title="Where it peaks", legend="upper right")
+    legend_above(figure, curves)
     return figure
 
 
