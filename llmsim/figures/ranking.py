@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,12 @@ POLICIES = (
     "SLOs-Serve",
     "static batches",
 )
+#: of each, in a cell
+SHORT = ("PF", "C2", "C5", "SG", "SF", "ED", "SS", "SB")
+#: whose colours letters stand out from in white
+DARK = ("prefill first", "chunked, 512", "shortest first", "static batches")
+#: opacity of the colour of one that is not surely better than the second
+PALE = 0.35
 SETTINGS = ("sharegpt_llama", "documents_llama", "azure_llama", "reasoning", "long_context", "agents")
 QUICK_SETTINGS = ("sharegpt_llama", "long_context")
 #: light, at capacity, overloaded
@@ -218,23 +224,28 @@ def _draw(settings: list[list[Sweep]]) -> Any:
     columns = min(len(settings), 3)
     figure, axes = panels(-(-len(settings) // columns), columns, 3.0 * -(-len(settings) // columns))
     for place, (panel, one) in enumerate(zip(axes, settings, strict=True)):
-        cells = np.array([[_cell([_values(sweep, metric)[at] for sweep in one]) for at in range(len(LOADS))]
-                          for metric in METRICS])  # fmt: skip
+        cells = np.empty((len(METRICS), len(LOADS), 4))
+        for (row, metric), column in product(enumerate(METRICS), range(len(LOADS))):
+            best, sure = _best_of([_values(sweep, metric)[column] for sweep in one])
+            cells[row, column] = to_rgba(COLOURS[best], 1.0 if sure else PALE)
+            colour = "white" if sure and POLICIES[best] in DARK else "black"
+            panel.text(column, row, SHORT[best], ha="center", va="center", fontsize=6, color=colour)
         panel.imshow(cells, aspect="auto")
         panel.set_xticks(range(len(LOADS)), [f"{load:g}" for load in LOADS])
         panel.set_yticks(range(len(METRICS)), [""] * len(METRICS) if place % columns else list(METRICS))
         finish(panel, x="load ÷ saturation", y="", title=WORDS[one[0].plan.setting].partition(",")[0])
         panel.grid(visible=False)
-    handles = [Patch(color=colour, label=policy) for colour, policy in zip(COLOURS, POLICIES, strict=False)]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
+    named = zip(COLOURS, SHORT, POLICIES, strict=True)
+    handles = [Patch(color=colour, label=f"{short}  {policy}") for colour, short, policy in named]
+    title = "best by each metric; pale: the second is as good"
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, title=title)
     return figure
 
 
-def _cell(values: list[Floats]) -> tuple[float, float, float, float]:
-    """The colour of the best of some policies, from their values by seed."""
+def _best_of(values: list[Floats]) -> tuple[int, bool]:
+    """Which of some policies is best, from their values by seed, and whether it is surely better than the second."""
     first, second = np.argsort([-float(each.mean()) for each in values])[:2]
-    sure = interval(values[first] - values[second]).positive
-    return to_rgba(COLOURS[int(first)], 1.0 if sure else 0.35)
+    return int(first), interval(values[first] - values[second]).positive
 
 
 def _draw_flips(flips: Mapping[tuple[str, str], tuple[int, int]]) -> Any:
