@@ -7,6 +7,8 @@ lose its other points. What is beyond reach in the same process: ``os._exit``, a
 from __future__ import annotations
 
 import dis
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +48,9 @@ def contained() -> Iterator[None]:
     """Turn what guests raise, wherever they are called, into `PolicyError`; other errors pass.
 
     So do errors of ours that only a bug can raise, where guests are in the process: they may have written on our state.
+    The folder that the process works in, and how deep it may recurse, are afterwards what they were.
     """
+    folder, most_frames = os.getcwd(), sys.getrecursionlimit()
     try:
         yield
     except BaseException as error:
@@ -56,6 +60,11 @@ def contained() -> Iterator[None]:
         if not _modules or not isinstance(error, Exception) or isinstance(error, LlmsimError | MemoryError | OSError):
             raise
         raise PolicyError(_broken(error)) from error
+    finally:
+        if sys.getrecursionlimit() != most_frames:
+            sys.setrecursionlimit(most_frames)
+        if _modules and os.getcwd() != folder:
+            os.chdir(folder)
 
 
 def _broken(error: Exception) -> str:

@@ -95,7 +95,7 @@ def limited(call: Callable[[], int], folder: Path) -> Ended:
             traceback.print_exc()
         finally:
             for stream in (sys.stdout, sys.stderr):
-                if not stream.closed:  # by a policy
+                if stream is not None and not stream.closed:  # by a policy
                     stream.flush()
             os._exit(code)
     status, used = _wait(child)

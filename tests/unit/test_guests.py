@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,6 +264,15 @@ def test_options_that_make_a_policy_raise_are_told() -> None:
 
     with pytest.raises(InputError, match=r"^here: Opened: FileNotFoundError: .*no-such-file"):
         make_policy(Opened, {}, lambda keys: "here: ", ("scheduler",))
+
+
+def test_what_a_guest_changes_in_the_process_is_put_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(guests, "_modules", {"a guest"})
+    before = Path.cwd(), sys.getrecursionlimit()
+    with guests.contained():
+        monkeypatch.chdir(tmp_path)
+        sys.setrecursionlimit(before[1] + 7)
+    assert (Path.cwd(), sys.getrecursionlimit()) == before
 
 
 def test_ctrl_c_is_not_the_policys() -> None:
