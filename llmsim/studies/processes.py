@@ -9,11 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+LOOK_S, SETTLES_S = 0.5, 2.0
 
 
 @contextmanager
@@ -48,6 +50,25 @@ class _Pool(ProcessPoolExecutor):
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+    def watch(self, ended: threading.Event) -> None:
+        """Break the pool, until it has ended, where the death of a process is not noticed within `SETTLES_S`.
+
+        One that is killed in the midst of handing a result over leaves half of it in a pipe, and the standard library
+        (CPython 3.11 to 3.14) waits for the other half for ever. Without writers it hears that there is none.
+        """
+        results: Any = self._result_queue
+        while not ended.is_set():
+            if wait([each.sentinel for each in list((self._processes or {}).values())], LOOK_S):
+                break
+        manager: Any = self._executor_manager_thread
+        if ended.wait(SETTLES_S) or manager is None or not manager.is_alive():
+            return
+        for each in list((self._processes or {}).values()):
+            each.kill()
+        # `shutdown` closes what it finds here, in another thread: never the same handle twice
+        writer, results._writer = results._writer, results._reader
+        writer.close()
+
 
 @contextmanager
 def process_pool(jobs: int, prepare: Callable[..., None] | None = None, *arguments: Any) -> Iterator[Executor]:
@@ -58,6 +79,8 @@ def process_pool(jobs: int, prepare: Callable[..., None] | None = None, *argumen
     spawn = multiprocessing.get_context("spawn")
     theirs, ours = spawn.Pipe(duplex=False)
     pool = _Pool(jobs, mp_context=spawn, initializer=_begin, initargs=(theirs, prepare, arguments))
+    ended = threading.Event()
+    threading.Thread(target=pool.watch, args=(ended,), daemon=True).start()
     try:
         yield pool
         pool.shutdown(wait=True)
@@ -65,6 +88,7 @@ def process_pool(jobs: int, prepare: Callable[..., None] | None = None, *argumen
         with uninterrupted():  # Ctrl-C twice would leave processes behind that miss this one
             ours.close()
             pool.shutdown(wait=True, cancel_futures=True)
+            ended.set()
             theirs.close()
 
 

@@ -211,6 +211,8 @@ def _of_the_end(kind: Kind, killed: Running, expected: Path) -> list[str]:
     """Say what must not be once a command was disturbed."""
     out = killed.place / "out"
     found = [f"process {pid} goes on" for pid in killed.left_behind()]
+    if killed.cut_off:
+        found.append(f"goes on after {victims.LIMIT_S:g} s: {killed.said[-200:]}")
     if "Traceback" in killed.said:
         found.append(f"a traceback: {killed.said[killed.said.index('Traceback') :][:1500]}")
     if killed.code not in (0, 2, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT):

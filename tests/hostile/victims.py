@@ -29,6 +29,7 @@ class Running:
         self.place, self.said_in = place, said_in
         self.code: int | None = None
         self.cpu_s = 0.0  #: once it has ended
+        self.cut_off = False  #: it did not end by itself within `LIMIT_S`
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -76,6 +77,7 @@ class Running:
         stop_s = time.monotonic() + LIMIT_S
         while not self.ended():
             if time.monotonic() > stop_s:
+                self.cut_off = True
                 self.send(signal.SIGKILL, everyone=True)
             time.sleep(0.005)
         assert self.code is not None
