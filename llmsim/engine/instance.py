@@ -192,11 +192,11 @@ class Instance:
 
     def advance_to(self, time_s: float) -> None:
         """Lazy mode: do all that was due before `time_s`, with the arrivals since the last time."""
-        loop = self.loop
+        loop, states = self.loop, self.states
         for submitted_s, request in self._inbox:
             while loop.due_s < submitted_s:
                 loop.act()
-            self.states.enqueue(request)
+            states.enqueue(request)
             loop.interrupt(submitted_s, True)
         self._inbox.clear()
         while loop.due_s < time_s:

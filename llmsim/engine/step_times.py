@@ -58,9 +58,8 @@ class StepTimes:
             first_s, growth_s, steps = self.latency.decode_line(sequences, context_tokens)
             taken = most if most < steps else steps
             stretch = Stretch().begin(start_s, first_s, growth_s, steps, 0, taken, sequences, context_tokens)
-            # steps that get no shorter, as nearly always, are above 0 if the first one is
-            positive = first_s > 0.0 and (growth_s >= 0.0 or first_s + (taken - 1) * growth_s > 0.0)
-            if positive and taken >= 1 and stretch.end_s < inf:
+            shortest_s = first_s if growth_s >= 0.0 else first_s + (taken - 1) * growth_s
+            if shortest_s > 0.0 and taken >= 1 and stretch.end_s < inf:
                 return stretch
         except BaseException as error:
             raise guests.blamed(error, self._place(), PolicyError) from error

@@ -116,7 +116,8 @@ class ChunkedPrefill(Scheduler):
         if seats <= 0:
             return
         # vLLM counts its null block, which no request can have, as one of all
-        watermark, size = int(self.watermark * (view.total_blocks + 1)), view.block_tokens
+        watermark = int(self.watermark * (view.total_blocks + 1)) if self.watermark else 0
+        size = view.block_tokens
         reserve = watermark if view.num_running else 0
         admission = view.admission(prefill)
         for request in view.waiting:

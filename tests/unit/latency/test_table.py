@@ -109,7 +109,7 @@ def test_decodes_beside_a_prompt_take_tiles_and_blocks(context, decode_s):
     beside = StepTable(profile(mixed_decode={"block_tokens": 8, "sequence_s": 0.5, "block_s": 2.0}))
     alone = StepTable(profile())
 
-    chunk_s = alone.step_time_s(((0, 4),), 1, context) - alone._attention_of(1)(context)
+    chunk_s = alone.step_time_s(((0, 4),), 1, context) - alone._attention_of(1).at(context)
     assert beside.step_time_s(((0, 4),), 1, context) == pytest.approx(chunk_s + decode_s)
     assert beside.step_time_s((), 1, context) == alone.step_time_s((), 1, context)
 
