@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsim.errors import InputError
+from llmsim.reading import MOST_REQUESTS
 from llmsim.workload.contract import Workload
 from llmsim.workload.servegen_files import Client, Distribution, read_clients
 from llmsim.workload.streams import Streams
@@ -22,7 +23,6 @@ from llmsim.workload.traces import TraceWindow
 
 Times = NDArray[np.float64]
 _LEAST_DRAWN = 16  # gaps at a time
-_MOST_REQUESTS = 10**9
 
 
 def draw_clients(
@@ -78,8 +78,11 @@ def _check_number(path: Path, clients: Sequence[Client], rate_scale: float, star
         for each in client.windows
         if each.end_s > start_s and each.start_s < end_s
     )
-    if expected > _MOST_REQUESTS:
-        raise InputError(f"{path}: {expected:.3g} requests to draw, expected at most {_MOST_REQUESTS}")
+    if expected > MOST_REQUESTS:
+        raise InputError(
+            f"{path}: {expected:.3g} requests to draw, expected at most {MOST_REQUESTS:,}; "
+            "workload.duration_s and rate_scale make them fewer"
+        )
 
 
 def _draw(
