@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from llmsim.statistics.intervals import LEVEL, Floats, Interval, mean
 
 BATCHES = 32
+DIGITS = 9  #: of values by their largest, from which on they differ by rounding
 
 
 def time_averages(came_s: Floats, left_s: Floats, edges_s: Floats) -> Floats:
@@ -82,6 +83,18 @@ def independent_batches(means: Floats) -> float:
     r = float((centred[1:] * centred[:-1]).sum()) / square + 1 / b
     r = min(max(r, 0.0), 1 - 1 / b)
     return b * (1 - r) / (1 + r)
+
+
+def ranks(values: Floats) -> Floats:
+    """Ranks of values, from 0; those that are equal, but for rounding, share theirs.
+
+    Of a series with a heavy tail they hang together as far as the series remembers, where its own correlations are
+    those of the few largest values with what is beside them.
+    """
+    largest = float(np.abs(values).max()) if len(values) else 0.0
+    rounded = np.round(values / largest, DIGITS) if largest > 0 else np.zeros(len(values))
+    _, place, count = np.unique(rounded, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count + 1) / 2)[place])
 
 
 def standard_error(values: Floats) -> float:
