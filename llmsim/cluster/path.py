@@ -107,8 +107,7 @@ class RequestPath:
         self._watched = type(patience) is not NoPatience
         self.way_in = way_in
         self._straight = type(way_in) is Straight
-        self._fleet = arrivals.fleet
-        self._pick = arrivals.pick
+        self._arrivals = arrivals
         self._on_end = on_end
 
     def place(self, fleet: Fleet) -> None:
@@ -137,7 +136,7 @@ class RequestPath:
         """Take a request to the instance that the router picks."""
         if self._tell is not None:
             self._tell(request)
-        fleet, chosen = self._fleet, self._pick(request)
+        fleet, chosen = self._arrivals.fleet, self._arrivals.pick(request)
         fleet.sent(chosen, request.prompt_tokens)
         instance = fleet.instances[chosen]
         if self._watched:
