@@ -132,7 +132,11 @@ class _Pool:
         table = self._scenario.speculation
         if table is None or not self._scenario.speculates:
             return None
-        return Drafts(table, self._gpu, self._model, self._gpus, source)
+        own = None
+        if table.draft is not None and table.draft.model is not None:
+            with blaming(self._scenario, "speculation", "draft", "model"):
+                own = hardware.load_model(table.draft.model)
+        return Drafts(table, self._gpu, self._model, self._gpus, source, own)
 
     def _kv_blocks(self, drafts: Drafts | None) -> int:
         """Blocks that the memory of the GPUs, or of each rank's, has room for, as vLLM or SGLang counts them."""

@@ -38,6 +38,7 @@ class Drafts:
     model: hardware.Model
     gpus: int
     source: LatencySource
+    own_model: hardware.Model | None  #: the drafter, where it is a model of its own
 
     @property
     def _drafter(self) -> DrafterTable | None:
@@ -54,7 +55,7 @@ class Drafts:
         drafter = self._drafter
         if drafter is None or drafter.step_s is not None:
             return None
-        model = self.model if drafter.model is None else hardware.load_model(drafter.model)
+        model = self.own_model or self.model
         share = self._share or 1.0
         return Drafter(share * weight_bytes_per_gpu(model, self.gpus), share * kv_bytes_per_gpu(model, self.gpus))
 
@@ -69,8 +70,8 @@ class Drafts:
             return lambda mix: Drafting.of_layers(whole, of_head, mix) if any(mix) else model
         of_its_own: LatencyModel = (
             Constant(drafter.step_s or 0.0, 0.0, 0.0)
-            if drafter.model is None
-            else (self.source.for_instance(self.gpu, hardware.load_model(drafter.model), self.gpus))
+            if self.own_model is None
+            else self.source.for_instance(self.gpu, self.own_model, self.gpus)
         )
         return lambda mix: Drafting.mixed(model, of_its_own, mix) if any(mix) else model
 

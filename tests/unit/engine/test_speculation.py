@@ -205,6 +205,7 @@ class Deciding(ChunkedPrefill):
     """Decides at each step how many tokens requests draft, by their ids."""
 
     chooses_drafts = True
+    needs_speculation = True
     asks_every_step = True
 
     def __init__(self, drafts_of):
