@@ -36,6 +36,8 @@ LIKELY = 0.95
 TOO_SMALL = 0.8
 #: turns before the rate is taken, and that its error needs; the chance that it is above its upper end
 SKIPPED_TURNS, FEWEST_TURNS, CHANCE = 2, 5, 1e-3
+#: share of the rate below which its error is not said
+SAID_ERROR = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,10 @@ class Most:
     def evidence(self, instances: int, amount: float) -> MeasuredPoint:
         """The run as that of so many instances that so much overloads."""
         most = instances * self.rate_per_s
-        said = f"all requests waiting, they finish {most:.4g}/s (± {instances * self.upper_per_s - most:.2g})"
+        error_per_s = instances * self.upper_per_s - most
+        error = f" (± {error_per_s:.2g})" if error_per_s > SAID_ERROR * most else ""
+        they = "it finishes" if instances == 1 else "they finish"
+        said = f"all requests waiting, {they} {most:.4g}/s{error}"
         return replace(self.point, reason=f"{said}, and {amount:.4g}/s come")
 
 

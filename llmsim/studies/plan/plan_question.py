@@ -127,6 +127,7 @@ def read_plan(
     about = ""
     if named is not None:
         chosen = definition(named)
+        _check_named(named, changes)
         table = table.model_copy(update={"find": "load", "targets": chosen.targets(scenario)})
         about = chosen.about
     load = load_of(scenario, table.trace_rates)
@@ -135,6 +136,8 @@ def read_plan(
         parse_target(text, f"{places(('plan', 'targets'))}plan.targets: ", Slo(**scenario.slo.model_dump()))
         for text in table.targets
     )
+    for target in targets:
+        _check_can_be_shown(target, table, load, places)
     if files.scheduler is not None and table.schedulers is not None:
         raise InputError(f"{places(('plan', 'schedulers'))}plan.schedulers: --scheduler-file is one scheduler for all")
     files = files.resolved()
@@ -145,6 +148,35 @@ def read_plan(
         scaled = Candidate(scenario, _price(scenario.cluster.gpu, table), files, load)
     command = _command(path, overrides, files, named)
     return Question(scenario, table, targets, candidates, load, left_out, scaled, about, files, command)
+
+
+def _check_named(named: str, changes: Sequence[Change]) -> None:
+    """Refuse what --as answers itself."""
+    for change in changes:
+        if change.keys == ("plan", "targets") or (change.keys == ("plan", "find") and change.value != "load"):
+            key = ".".join(change.keys)
+            raise InputError(
+                f"{change.place}{key}: --as {named} finds the largest load by targets of its own; leave {key} out"
+            )
+
+
+def _check_can_be_shown(target: Target, table: PlanTable, load: Load, places: Places) -> None:
+    """Refuse a share of which no number of drawn requests can be as sure as asked, though not one of them misses."""
+    most_missing = target.most_missing
+    if load.whole or load.finite or most_missing is None:
+        return
+    where = f"{places(('plan', 'targets'))}plan.targets: {target}: "
+    if most_missing <= 0:
+        raise InputError(
+            f"{where}no number of drawn requests shows that none ever misses; expected less, such as 0.9999"
+        )
+    needed = math.ceil(-math.log(1 - table.confidence) / most_missing)
+    most = table.most_requests * (table.most_seeds if table.find == "instances" else table.least_seeds)
+    if needed > most:
+        raise InputError(
+            f"{where}takes {needed:,} requests none of which misses, and the longest runs have "
+            f"{most:,} together; raise plan.most_requests"
+        )
 
 
 def _command(path: str, overrides: Sequence[str], files: OwnFiles, named: str | None) -> str:
@@ -169,6 +201,12 @@ def _check(scenario: Scenario, table: PlanTable, load: Load) -> None:
     if table.trace_rates == SUPERPOSED and load.by != SUPERPOSED:
         raise InputError(
             f"{scenario.where('workload')}plan.trace_rates is of a trace with times of its own; leave it out"
+        )
+    alike = [split for split in table.splits or () if "P" not in split]
+    if table.find == "instances" and len(alike) > 1:
+        raise InputError(
+            f"{scenario.where('plan', 'splits')}{' and '.join(map(repr, alike))} ask the same where the "
+            "fewest instances are looked for; leave one out, or plan.find = 'load'"
         )
     if table.phases is not None and load.period_s is None:
         raise InputError(

@@ -29,7 +29,7 @@ def in_words(answer: Answer, targets: tuple[object, ...]) -> str:
     else:
         said += f"P({met}) {probability_words(answer.carries.probability)}"
     if answer.neighbour is None:
-        return f"{said}{'' if answer.find == 'load' else '; one is the least'}"
+        return f"{said}; {'no larger load was looked at' if answer.find == 'load' else 'one is the least'}"
     return f"{said}; {_neighbour(answer, answer.neighbour)}"
 
 
@@ -63,11 +63,16 @@ def _refusal(answer: Answer) -> str:
         if answer.find == "load":
             return f"{hardware} carries no load, however small: {tried.reason}"
         return f"no number of {hardware} carries {load.text(load.amount)}: {tried.reason}"
-    cluster = f"{_cluster(answer, tried)} ({answer.candidate.scheduler})"
-    if tried.answer == FAILS:
-        known = "" if tried.reason.startswith("overloaded") else f" with P {probability_words(tried.probability)}"
-        return f"{cluster} {_carry(answer, tried)}{known or ' not at all'}: {tried.reason}"
-    return f"whether {cluster} {_carry(answer, tried)} could not be told: {tried.reason}{_remedy(tried, answer.find)}"
+    cluster = _cluster(answer, tried)
+    if tried.answer != FAILS:
+        whether = f"whether {cluster} {_carry(answer, tried)}"
+        return f"{whether} could not be told: {tried.reason}{_remedy(tried, answer.find)}"
+    amount = answer.candidate.load.text(tried.amount)
+    said = f"{cluster} {'does' if tried.instances == 1 else 'do'} not carry {amount}"
+    if not tried.reason.startswith("overloaded"):
+        said += f", P {probability_words(tried.probability)}"
+    more = "; plan.most_instances allows no more" if answer.find == "instances" else ""
+    return f"{said}: {tried.reason}{more}"
 
 
 def _remedy(evaluation: Evaluation, find: str) -> str:

@@ -15,7 +15,7 @@ from llmsim.studies.plan.search import boundary
 
 #: the load is bracketed in steps that begin with this factor and double, and no further than this many of them; down to
 #: a four-hundredth, where servers are idle, and an unloaded one that misses its targets misses them at any load
-RATE_STEP, RATE_STEPS, STEPS_DOWN = 1.1, 8, 6
+RATE_STEP, RATE_STEPS, STEPS_DOWN = 1.1, 7, 6
 #: share of what instances can do at most at which the largest load is looked for first
 STARTS = 0.9
 
@@ -82,9 +82,10 @@ def by_load(question: Question, size: int, most: Most | None) -> Search:
 
     def search(likely: Holds, holds: Holds) -> Neighbours:
         good, bad = along_loads(start, users=load.key == USERS, near=near)(likely)
-        if good is None:
-            assert bad is not None
-            return (bad, None) if holds(bad) else (None, bad)
+        begin = good or bad
+        assert begin is not None
+        if good is None or (bad is None and holds(good)):
+            return (begin, None) if holds(begin) else (None, begin)
         return along_loads(good, users=load.key == USERS, near=near, step=near, above=bad)(holds)
 
     return search

@@ -159,6 +159,9 @@ def test_the_largest_load_lies_within_the_resolution_of_one_that_is_not_carried(
         ("plan.targets=5", "command line: plan.targets: 5: expected a list"),
         ('plan.targets=["slo.attainment >= 99"]', "command line: plan.targets: 'slo.attainment >= 99': an attainment"),
         ("sweep.seeds=3", "command line: sweep.seeds: [sweep] is no part of the experiment"),
+        ('plan.targets=["slo.attainment >= 1"]', "no number of drawn requests shows that none ever misses"),
+        ('plan.targets=["slo.attainment >= 0.99999"]', "takes 299,574 requests none of which misses"),
+        ('plan.splits=["4 mixed", "2"]', "'4 mixed' and '2' ask the same where the fewest instances"),
         ("plan.targets=[]", "command line: plan.targets: an empty list"),
         ('plan.gpus=["x100"]', "command line: plan.gpus: no gpu profile named 'x100'"),
         ('plan.schedulers=["fcfs"]', "plan.schedulers.0: 'fcfs': expected a table such as {name = \"fcfs\"}"),
@@ -185,6 +188,9 @@ def test_what_has_no_plan_is_told(file, tmp_path, refused):
     assert "all requests arrive at once" in refused("plan", file, "--set", f"workload.trace={trace}")
     assert "expected diurnal arrivals" in refused("plan", file, "--set", "plan.phases=4")
     assert "did you mean 'vidur'" in refused("plan", file, "--as", "vidor")
+    assert "targets of its own; leave plan.find out" in refused(
+        "plan", file, "--as", "vidur", "--set", "plan.find=instances"
+    )
     assert "give slo.ttft_s and slo.tpot_s" in refused("plan", file, "--as", "slos-serve")
     assert "plan.trace_rates is of a trace" in refused("plan", file, "--set", "plan.trace_rates=superposed")
     assert "exclude each other" in refused("plan", file, "--jobs", "2", "--dask", "tcp://127.0.0.1:9")
@@ -302,7 +308,7 @@ def test_a_plan_answers_by_a_form_of_another_paper(file, capsys):
     ],
 )
 def test_capacity_is_asked_for_as_a_paper_defines_it(file, name, targets):
-    asked = read_plan(file, ["slo.tbt_s=0.1", "plan.find=instances"], named=name)
+    asked = read_plan(file, ["slo.tbt_s=0.1"], named=name)
 
     assert asked.table.find == "load"
     assert [str(target) for target in asked.targets] == targets

@@ -339,7 +339,7 @@ def test_costs_by_hand():
         ("load", (1, 90.0, CARRIES, 0.96), (1, 92.0, UNDECIDED, None), r"whether it carries 92/s could not be told"),
         ("instances", (2, 90.0, CARRIES, 0.96), (1, 90.0, FAILS, 0.01), r"P\(1 suffices\) = 0.010"),
         ("load", (4, 90.0, CARRIES, 0.96), (4, 92.0, FAILS, 0.01), r"P\(92/s\) = 0.010"),
-        ("instances", None, (256, 9.0, FAILS, 0.0), r"256 x .* \(chunked_prefill\) carry 9/s with P < 0.001: why"),
+        ("instances", None, (256, 9.0, FAILS, 0.0), r"256 x .* do not carry 9/s, P < 0.001: why; plan.most_ins"),
         ("instances", None, (8, 9.0, UNDECIDED, None), r"whether 8 x .* carry 9/s could not be told: why"),
     ],
 )  # fmt: skip
