@@ -46,8 +46,18 @@ class Residual:
 
     def quantile(self, probability: float) -> float:
         """The logarithm that a further group does not exceed with this probability: Student's t prediction."""
-        wider = self.deviation * math.sqrt(1 + 1 / self.groups)
-        return self.mean + wider * student_t(probability, self.groups - 1)
+        return self.mean + self._wider * student_t(probability, self.groups - 1)
+
+    def probability(self, logarithm: float) -> float:
+        """How probable it is that a further group does not exceed this: the inverse of `quantile`."""
+        from scipy import special
+
+        return float(special.stdtr(self.groups - 1, (logarithm - self.mean) / self._wider))
+
+    @property
+    def _wider(self) -> float:
+        """The deviation of a further group from the mean of those that were measured."""
+        return self.deviation * math.sqrt(1 + 1 / self.groups)
 
 
 #: kind -> residual

@@ -15,8 +15,11 @@ from llmsim.reports.page.run_page import scenario_table
 from llmsim.reports.page.stored import stored
 from llmsim.reports.page.timeline import SCRIPT
 from llmsim.reports.page.what_if import Option, WhatIf
+from llmsim.reports.tables.plan_tables import PHASE_HEADS, phase_rows
 from llmsim.studies.plan import PLAN_FILE
 from llmsim.studies.plan.binding import Binding
+from llmsim.studies.plan.by_phase import Phase
+from llmsim.studies.plan.loads import RATE, USERS
 from llmsim.studies.plan.other_bounds import JudgedCluster, OtherBounds
 from llmsim.studies.plan.plan_folder import OTHER_BOUNDS
 from llmsim.studies.plan.plan_rows import CandidateRow, EvaluationRow, LoadRow
@@ -27,6 +30,10 @@ PICTURES = {
 }
 HEADS = ("GPUs of an instance", "scheduler", "inst.", "load", "found", "P", "runs", "requests", "USD/h", "USD/Mtok")
 
+FEWEST = "The fewest instances for the rate of each phase, one after the other, as if it stayed:"
+SEEN = "What users of {} see in each phase, over days and seeds:"
+TORNADO_HEADS = ("assumption", "low", "then", "high", "then")
+
 
 def plan_page(folder: Path) -> str:
     """Return the page of a folder that `llmsim plan` has written; InputError if it is none."""
@@ -35,6 +42,8 @@ def plan_page(folder: Path) -> str:
     sliders = what_if.section(_what_if(plan, rows, OtherBounds.from_dict(stored(folder / OTHER_BOUNDS))))
     sections = [
         html.section("Another SLO, confidence or price", *sliders),
+        *_changing(plan),
+        *_tornado(plan.get("tornado")),
         html.section("What was looked at", *_looked_at(rows, plan["left_out"])),
         html.section("What binds", *_bound(plan["candidates"])),
         html.section("Pictures", *html.pictures(folder, PICTURES)),
@@ -68,11 +77,52 @@ def _answer(plan: Mapping[str, Any]) -> Html:
 def _with_model_error(certainty: Mapping[str, Any] | None) -> str:
     if certainty is None:
         return ""
-    held = "holds with step times up to" if certainty["holds_up_to_quantile"] is not None else "fails with step times"
     return (
         f" With the error of {certainty['step_times']} ({certainty['source']}) P = {certainty['probability']:.2f}: "
-        f"it {held} x {certainty['step_time_factor']:.2f}."
+        f"it holds with step times up to x {certainty['step_time_factor']:.2f}."
     )
+
+
+def _changing(plan: Mapping[str, Any]) -> Iterator[Html]:
+    """Instances that come and go, and what each phase of a load's period needs and sees, where these were asked for."""
+    content: list[Html] = []
+    if (scaled := plan.get("autoscaled")) is not None:
+        probability = "" if scaled["probability"] is None else f", P = {scaled['probability']:.3f}"
+        words = f"{scaled['answer']}{probability}, {scaled['usd_per_hour']:,.2f} USD/h in the mean; {scaled['reason']}"
+        content.append(element("p", element("b", "Instances by the rule of autoscaling: "), words, "."))
+    if "phases" in plan:
+        rows = [(number_text(one["rate_per_s"]), str(one["instances"] or "?")) for one in plan["phases"]]
+        content += [element("p", FEWEST), html.table(("rate/s", "fewest instances"), rows, words=0)]
+    for name, whose in (("by_phase", "the best answer"), ("autoscaled_by_phase", "instances that come and go")):
+        if name in plan:
+            days = [Phase.from_dict(one) for one in plan[name]]
+            content += [element("p", SEEN.format(whose)), html.table(PHASE_HEADS, phase_rows(days))]
+    if content:
+        yield html.section("A load that changes", *content)
+
+
+def _tornado(tornado: Mapping[str, Any] | None) -> Iterator[Html]:
+    """Each assumption's ends, as numbers; none where it was not asked for."""
+    if tornado is None:
+        return
+    key = USERS if f"asked_{USERS}" in tornado else RATE
+    load = LoadRow(key, tornado[f"largest_{key}"])
+    words = f"With all as assumed {load} at most, {tornado['usd_per_hour']:,.2f} USD/h for what is asked."
+    rows = [
+        (bar["assumption"], *(_end(bar[end], key, which) for end in ("low", "high") for which in ("said", "found")))
+        for bar in tornado["bars"]
+    ]
+    left_out = [f"{name} ({why})" for name, why in tornado["not_varied"].items()]
+    quiet = [element("p", f"Not varied: {'; '.join(left_out)}", class_="quiet")] if left_out else []
+    yield html.section("What moves the answer", element("p", words), html.table(TORNADO_HEADS, rows, words=5), *quiet)
+
+
+def _end(end: Mapping[str, Any], key: str, which: str) -> str:
+    if which == "said":
+        return str(end["assumed"])
+    if end[key] is None:
+        return "carries nothing"
+    return f"{LoadRow(key, float(f'{end[key]:.4g}'))}, {end['usd_per_hour']:,.2f} USD/h"
 
 
 def _looked_at(rows: Iterable[EvaluationRow], left_out: Iterable[str]) -> Iterator[Html]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich import box
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from llmsim.reports.terminal import plain_console, say, styled
 from llmsim.studies.plan import AnsweredPlan
+from llmsim.studies.plan.by_phase import Phase
 from llmsim.studies.plan.evaluate import Evaluation
 from llmsim.studies.plan.loads import RATE, USERS
 from llmsim.studies.plan.measured_runs import NEARLY_FULL
@@ -85,6 +87,35 @@ def _show_changing(console: Console, planned: AnsweredPlan) -> None:
         shown = " ".join("?" if count is None else str(count) for count in needed)
         rates = " ".join(f"{rate:g}" for rate, _ in planned.phases)
         say(console, styled(("\nfewest instances by phase", "bold"), f": {shown}{mean}; at requests/s: {rates}"))
+    for whose, days in (("the best answer", planned.days), ("instances that come and go", planned.autoscaled_days)):
+        if days:
+            say(console, styled(("\nby phase", "bold"), f": what users of {whose} see, over days and seeds"))
+            console.print(_phase_table(days))
+
+
+def _phase_table(days: Sequence[Phase]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
+    for head in PHASE_HEADS:
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in phase_rows(days):
+        table.add_row(*row)
+    return table
+
+
+#: of `phase_rows`
+PHASE_HEADS = ("phase, s", "rate/s", "TTFT\np99, ms", "95 %\ninterval", "samples", "SLO, %", "95 %\ninterval")
+
+
+def phase_rows(days: Sequence[Phase]) -> Iterator[tuple[str, ...]]:
+    """Each phase in words: when, how much comes, and what users see with which intervals."""
+    for phase in days:
+        ttft = None if phase.ttft_p99_s is None else phase.ttft_p99_s.times(1000)
+        share = None if phase.attainment is None else phase.attainment.times(100)
+        spans = ["–" if one is None or not one.bounded else f"{one.low:.3g} – {one.high:.3g}" for one in (ttft, share)]
+        values = ["–" if one is None else f"{one.estimate:.4g}" for one in (ttft, share)]
+        count = "–" if ttft is None else str(ttft.n)
+        when = f"{phase.start_s:g} – {phase.end_s:g}"
+        yield when, f"{phase.rate_per_s:g}", values[0], spans[0], count, values[1], spans[1]
 
 
 def _show_tornado(console: Console, planned: AnsweredPlan, tornado: Tornado) -> None:

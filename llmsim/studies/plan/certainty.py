@@ -25,8 +25,8 @@ class ModelCertainty:
     """What an error of the step times does to an answer."""
 
     kind: Kind
-    holds: float | None  #: quantile of the error up to which the answer holds; None: below the least looked at
-    factor: float  #: step times times this at `holds`, or at the least looked at where not even that holds
+    holds: float  #: quantile of the error up to which the answer holds
+    factor: float  #: step times times this at `holds`; 1 or more
     probability: float  #: that the answer holds, with the error of step times and that of seeds
     safe_instances: int | None = None  #: carry the load at `safe_factor`, too; None: not looked for, or not found
     safe_factor: float = math.nan
@@ -34,11 +34,7 @@ class ModelCertainty:
     def __str__(self) -> str:
         residual = RESIDUALS[self.kind]
         slower = f"{100 * (math.exp(residual.mean) - 1):+.0f} % in the mean, deviation {100 * residual.deviation:.0f} %"
-        held = (
-            f"it holds with step times up to x {self.factor:.2f}"
-            if self.holds is not None
-            else f"it does not hold with step times x {self.factor:.2f}"
-        )
+        held = f"it holds with step times up to x {self.factor:.2f}"
         safe = ""
         if self.safe_instances is not None:
             safe = f"; {self.safe_instances} are enough even at x {self.safe_factor:.2f}"
@@ -68,22 +64,21 @@ def factor_at(residual: Residual, quantile: float) -> float:
 def model_certainty(
     kind: Kind, seeds: float, holds: Callable[[float], bool], safe: Callable[[float], int | None]
 ) -> ModelCertainty:
-    """Bisect the quantiles for the last factor at which an answer holds.
+    """Bisect the quantiles for the last factor at which an answer holds; with the step times as they are it does.
 
     `seeds` is its probability with exact step times, `holds` whether it carries its load at a factor, `safe` finds the
     instances that do at another.
     """
     residual = RESIDUALS[kind]
-    low, high = -1, len(QUANTILES)
+    slower = [(quantile, factor_at(residual, quantile)) for quantile in QUANTILES]
+    points = [(residual.probability(0.0), 1.0), *((quantile, factor) for quantile, factor in slower if factor > 1)]
+    low, high = 0, len(points)
     while high - low > 1:
         middle = (low + high) // 2
-        if holds(factor_at(residual, QUANTILES[middle])):
+        if holds(points[middle][1]):
             low = middle
         else:
             high = middle
-    factor, safe_factor = factor_at(residual, QUANTILES[max(low, 0)]), factor_at(residual, SAFE)
-    if low < 0:
-        return ModelCertainty(kind, None, factor, 0.0, safe(safe_factor), safe_factor)
-    held = QUANTILES[low]
-    found = None if held >= SAFE else safe(safe_factor)
-    return ModelCertainty(kind, held, factor, held * seeds, found, safe_factor)
+    held, factor = points[low]
+    safe_factor = factor_at(residual, SAFE)
+    return ModelCertainty(kind, held, factor, held * seeds, None if held >= SAFE else safe(safe_factor), safe_factor)

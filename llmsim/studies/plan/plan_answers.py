@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llmsim.scenario import Scenario
 from llmsim.studies.plan.binding import Binding
+from llmsim.studies.plan.by_phase import Phase
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.certainty import ModelCertainty
 from llmsim.studies.plan.evaluate import FAILS, Evaluation
@@ -71,6 +72,8 @@ class AnsweredPlan:
     pruned: tuple[str, ...] = ()  #: candidates that cannot be the cheapest, and why
     autoscaled: Answer | None = None  #: instances that come and go by the scenario's rule
     phases: tuple[tuple[float, Answer], ...] = ()  #: rate of each phase of the period, and its answer
+    days: tuple[Phase, ...] = ()  #: what users of the best answer see in each phase of the period
+    autoscaled_days: tuple[Phase, ...] = ()  #: likewise of instances that come and go
     certainty: ModelCertainty | None = None  #: of the best, with the error of its step times; None: not known
     tornado: Tornado | None = None  #: which assumptions move the best answer; None: not asked for
 

@@ -55,6 +55,9 @@ def _beside(planned: AnsweredPlan) -> dict[str, Any]:
             {"rate_per_s": rate, "instances": None if one.carries is None else one.carries.instances}
             for rate, one in planned.phases
         ]
+    for name, days in (("by_phase", planned.days), ("autoscaled_by_phase", planned.autoscaled_days)):
+        if days:
+            found[name] = [phase.to_dict() for phase in days]
     return found
 
 

@@ -14,6 +14,7 @@ from llmsim.latency.residuals import Kind, kind_of
 from llmsim.scenario import Scenario
 from llmsim.studies.kept_runs import KeptRuns
 from llmsim.studies.plan.binding import what_binds
+from llmsim.studies.plan.by_phase import Phase, by_phase, requests_of_days
 from llmsim.studies.plan.candidates import Candidate
 from llmsim.studies.plan.certainty import ModelCertainty, model_certainty
 from llmsim.studies.plan.evaluate import CARRIES, FAILS, LIKELY, UNLIKELY, Evaluation, Evaluator, Rules
@@ -72,10 +73,13 @@ class Planner:
                 answers[place] = self._answer(candidates[place])
         found = AnsweredPlan(self.question, tuple(answers[i] for i in sorted(answers)), tuple(self.pruned))
         phases = tuple(self._phases(found.best))
+        autoscaled = self._autoscaled()
         return replace(
             found,
-            autoscaled=self._autoscaled(),
+            autoscaled=autoscaled,
             phases=phases,
+            days=self._days(found.best),
+            autoscaled_days=self._days(autoscaled),
             certainty=self._certainty(found.best),
             tornado=self._tornado(found.best),
         )
@@ -241,6 +245,19 @@ class Planner:
                 known[rate_per_s] = phase._searched(steady, by_instances(question, steady, self._most(steady)), None)
                 self.done = phase.done
         return [(rate_per_s, known[rate_per_s]) for rate_per_s in rates if rate_per_s > 0]
+
+    def _days(self, answer: Answer | None) -> tuple[Phase, ...]:
+        """What users see in each phase, by the runs of an answer, made again: evaluations kept numbers alone."""
+        phases, period_s = self.question.table.phases, self.question.load.period_s
+        if phases is None or period_s is None or answer is None or answer.carries is None:
+            return ()
+        one = answer.carries
+        scenarios = [
+            answer.candidate.at(instances=one.instances, amount=one.amount, requests=run.requests, seed=run.seed)
+            for run in one.runs
+        ]
+        task = partial(requests_of_days, files=self.question.files)
+        return by_phase(list(self.executor.map(task, scenarios)), period_s, phases)
 
     def _certainty(self, best: Answer | None) -> ModelCertainty | None:
         """How sure the best answer is of its step times, too; None where their error is not known, or not asked for."""

@@ -34,18 +34,23 @@ def test_the_last_factor_that_holds_is_found(place: int) -> None:
         return factor <= last
 
     found = model_certainty(KIND, 0.9, holds, lambda factor: 7)
+    as_it_is = RESIDUALS[KIND].probability(0.0)
 
-    assert (found.holds, found.factor) == (QUANTILES[place], last)
-    assert found.probability == pytest.approx(0.9 * QUANTILES[place])
+    assert (found.holds, found.factor) == max((as_it_is, 1.0), (QUANTILES[place], last))
+    assert found.probability == pytest.approx(0.9 * max(as_it_is, QUANTILES[place]))
     assert found.safe_instances == (7 if QUANTILES[place] < 0.95 else None)
     assert len(looked) <= 3
 
 
-def test_what_never_holds_is_told() -> None:
+def test_an_answer_at_its_edge_holds_with_the_step_times_as_they_are() -> None:
+    """It was found with these: so that the error is below 0 is the least that it is sure of."""
     found = model_certainty(KIND, 0.9, lambda factor: False, lambda factor: None)
+    residual = RESIDUALS[KIND]
 
-    assert (found.holds, found.probability, found.safe_instances) == (None, 0.0, None)
-    assert "does not hold" in str(found)
+    assert residual.quantile(residual.probability(0.1)) == pytest.approx(0.1)
+    assert residual.quantile(found.holds) == pytest.approx(0.0)
+    assert (found.factor, found.safe_instances) == (1.0, None)
+    assert "P = 0.27, it holds with step times up to x 1.00" in str(found)
 
 
 def test_kinds_are_told_apart_and_roofline_and_full_seats_are_no_surer() -> None:
