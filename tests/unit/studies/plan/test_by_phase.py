@@ -9,7 +9,7 @@ from llmsim.studies.plan.by_phase import Phase, RequestsOfDays, by_phase
 
 
 def days(count: int, late: int, seed: int) -> RequestsOfDays:
-    """So many days of 100 s: 400 requests in the first half, 200 in the second; `late` of the first half miss the SLO."""
+    """So many days of 100 s, 400 requests in the first half and 200 in the second; `late` of the first miss the SLO."""
     rng = np.random.default_rng(seed)
     arrival_s, ttft_s = [], []
     for day in range(count):
@@ -26,10 +26,13 @@ def test_each_phase_has_its_own_rate_p99_and_attainment() -> None:
 
     assert (first.start_s, first.end_s, second.start_s, second.end_s) == (0.0, 50.0, 50.0, 100.0)
     assert (first.rate_per_s, second.rate_per_s) == (8.0, 4.0)  # 5 days of 400 and of 200 requests in 50 s
-    assert first.ttft_p99_s is not None and second.ttft_p99_s is not None
+    assert first.ttft_p99_s is not None
+    assert second.ttft_p99_s is not None
     assert (first.ttft_p99_s.estimate, second.ttft_p99_s.estimate) == (3.0, 0.5)  # 2 % of the first are late
-    assert first.attainment is not None and first.attainment.estimate == pytest.approx(0.98)
-    assert second.attainment is not None and second.attainment.estimate == 1.0
+    assert first.attainment is not None
+    assert first.attainment.estimate == pytest.approx(0.98)
+    assert second.attainment is not None
+    assert second.attainment.estimate == 1.0
 
 
 def test_days_are_taken_together_where_one_has_too_few_requests_for_a_p99() -> None:
