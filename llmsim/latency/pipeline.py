@@ -55,9 +55,9 @@ class Pipeline(LatencyModel):
     def step_time_s(self, prefill: Sequence[Chunk], decoding: int, context_tokens: float) -> float:
         """Seconds of one cycle, as the contract says."""
         mine, context = self._of_a_batch(decoding, context_tokens)
-        batches: list[tuple[Sequence[Chunk], int]] = [
-            (chunks, 1) for chunks in packed(prefill, max(1, self.batch_tokens - mine))
-        ]
+        # the room beside the fewest sequences, so that the budgets of all never make one batch more than stages
+        room = max(1, self.batch_tokens - decoding // self.stages)
+        batches: list[tuple[Sequence[Chunk], int]] = [(chunks, 1) for chunks in packed(prefill, room)]
         if (without := min(self.stages, decoding) - len(batches)) > 0:
             batches.append(((), without))
         slowest_s = through_last_s = 0.0

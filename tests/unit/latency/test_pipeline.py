@@ -37,6 +37,17 @@ def test_even_batches_emit_once_a_cycle(sequences, ms, per_s):
     assert sequences / cycle_s == pytest.approx(per_s, abs=0.5)
 
 
+@pytest.mark.parametrize("decoding", range(1, 10))
+def test_the_budgets_of_all_batches_fill_no_batch_more_than_there_are_stages(decoding):
+    prompt = STAGES * BUDGET - decoding  # what a scheduler with the budget of all batches hands out
+    room = -(-prompt // STAGES)
+    mine = -(-decoding // STAGES)
+    slowest_s = 6e-3 + 5e-5 * mine + 1e-4 * room
+
+    cycle_s = PIPELINE.step_time_s([(0, prompt)], decoding, 10 * decoding)
+    assert cycle_s == pytest.approx(slowest_s + STAGES * 2e-5, rel=1e-3)
+
+
 def test_a_lone_sequence_goes_through_all_stages():
     assert PIPELINE.step_time_s((), 1, 10) == pytest.approx(6.05e-3 + 4 * 2e-5)
 
@@ -60,8 +71,8 @@ def sent_through(batches_s, stages, hop_s, cycles=50):
 def test_cycles_are_those_of_batches_sent_through_stages(decoding, prompts):
     if not (decoding or prompts):
         return
-    mine = -(-decoding // STAGES)
-    filled = [sum(tokens for _, tokens in batch) for batch in packed([(0, n) for n in prompts], BUDGET - mine)]
+    mine, room = -(-decoding // STAGES), BUDGET - decoding // STAGES
+    filled = [sum(tokens for _, tokens in batch) for batch in packed([(0, n) for n in prompts], room)]
     tokens = filled + [0] * (min(STAGES, decoding) - len(filled))
     whole_s = [6e-3 + 5e-5 * mine + 1e-4 * n for n in tokens]
 
