@@ -119,15 +119,13 @@ class Instance:
         lag = int(async_scheduling)
         self._reach = 1 if speculation is None else speculation.reach(lag)
         asks_every_step = stepwise or asks_every_step or scheduler.asks_every_step
-        kinds = KINDS[async_scheduling, speculation is not None]
+        kinds = _kinds(async_scheduling, speculation)
         batch, name = _batch(memory, speculation, lag, draws, stepwise), type(scheduler).__name__
         self.states = kinds.states(_queue_of(scheduler), memory, batch, self.journal, output_tokens, name)
         if speculation is not None:
             assert isinstance(self.states, Speculating)
             self.states.rule = speculation
             self.states.settle()
-            if speculation.changes:  # which does not go with asynchronous scheduling (cluster/build.py)
-                kinds = kinds._replace(loop=AdaptingLoop)
         self.loop = kinds.loop(
             Alarm(clock, number),
             scheduler,
@@ -298,6 +296,13 @@ class Instance:
     def _asked(self, request: Request) -> str:
         name = type(self.loop.scheduler).__name__
         return f"{name} at t={self.clock.now_s:.6f} s, why_never of request {request.id}"
+
+
+def _kinds(async_scheduling: bool, speculation: Speculation | None) -> Kinds:
+    kinds = KINDS[async_scheduling, speculation is not None]
+    if speculation is not None and speculation.changes:  # which does not go with asynchronous scheduling (build.py)
+        return kinds._replace(loop=AdaptingLoop)
+    return kinds
 
 
 def _batch(memory: KVMemory, speculation: Speculation | None, lag: int, draws: DrawsOf | None, stepwise: bool) -> Batch:

@@ -1,6 +1,6 @@
-"""May a run speak of a steady state? Three answers, `steady`, `overloaded`, `too short`, and the evidence.
+"""May a run speak of a steady state? `steady`, `overloaded`, `too short` or `nothing served`, and the evidence.
 
-A fourth, `nothing served`, is of runs in which no request was worked on, or every one was turned away.
+`nothing served` is of runs in which no request was worked on, or every one was given up.
 
 The hard case is a load near capacity. There the number waiting does a random walk that cannot go below 0 (Kingman 1962:
 reflected Brownian motion), growing without bound just above capacity and wandering for very long just below it. Both
@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,10 +86,6 @@ class Verdict:
     def steady(self) -> bool:
         """Whether percentiles of the run describe a steady state."""
         return self.answer == STEADY
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"answer": self.answer, "reason": self.reason, "evidence": dict(self.evidence)}
 
 
 UNKNOWN = Arrivals()
