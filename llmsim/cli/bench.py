@@ -85,11 +85,12 @@ def bench(
     if as_json:
         print_json(speeds.to_dict())
         return
-    from llmsim.reports.terminal import plain_console
+    from llmsim.reports.terminal import plain_console, show
 
     console = plain_console()
     for table in speeds.tables():
-        console.print(table, "")
+        show(console, table)
+        console.print()
     console.print(f"SimPy alone, here and now: {timeouts_per_s:,.0f} plain timeouts/s")
 
 
@@ -172,6 +173,6 @@ def _tell(found: dict[str, Any], table: RenderableType, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    from llmsim.reports.terminal import plain_console
+    from llmsim.reports.terminal import plain_console, show
 
-    plain_console().print(table)
+    show(plain_console(), table)

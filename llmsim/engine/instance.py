@@ -111,9 +111,7 @@ class Instance:
         speculation: Speculation | None = None,
         draws: DrawsOf | None = None,
     ) -> None:
-        self.clock = clock
-        self.number = number
-        self.max_model_len = max_model_len
+        self.clock, self.number, self.max_model_len = clock, number, max_model_len
         self.eager = True
         self.journal = Journal(number, observers.recorder, observers.on_end)
         lag = int(async_scheduling)

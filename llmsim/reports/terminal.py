@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 def say(console: Console, text: str | Text, *, style: str | None = None) -> None:
     """Print a sentence: a terminal gets it broken between words, a file as it is, so that it can be found."""
     console.print(text, soft_wrap=not console.is_terminal, style=style)
+
+
+def show(console: Console, table: RenderableType) -> None:
+    """Print a table: a terminal gets it folded to its width, a file whole."""
+    console.print(table, width=None if console.is_terminal else WIDEST_COLUMNS)
 
 
 def fits(console: Console, table: Table) -> bool:

@@ -21,7 +21,7 @@ class PoolScore(Part):
 
     role: str
     gpu: str
-    tensor_parallel_size: Annotated[int, Kpi("GPUs of an instance", kind="basis")]
+    tensor_parallel_size: Annotated[int, Kpi("tensor-parallel GPUs", kind="basis")]
     instances: Sequence[int]
     num_gpu_blocks: Annotated[int, Kpi("KV blocks of an instance", kind="basis")]
     requests: Annotated[int, Kpi("requests", kind="basis")]

@@ -20,14 +20,15 @@ class CandidateRow:
     gpu: str  #: name of its profile
     tensor_parallel_size: int
     scheduler: str  #: with its options, and what else is varied, in words
-    unit: str | None = None  #: of pools: one unit of them, in words
+    unit: str | None = None  #: one unit of pools, or an instance of several stages or ranks, in words
 
     @classmethod
     def of(cls, candidate: Candidate) -> Self:
         """The row of a candidate."""
-        scenario = candidate.scenario
-        unit = candidate.hardware if scenario.pool else None
-        return cls(candidate.gpu, scenario.cluster.tensor_parallel_size, candidate.scheduler, unit)
+        scenario, cluster = candidate.scenario, candidate.scenario.cluster
+        told_by_size = not scenario.pool and cluster.gpus_per_instance == cluster.tensor_parallel_size
+        unit = None if told_by_size else candidate.hardware
+        return cls(candidate.gpu, cluster.tensor_parallel_size, candidate.scheduler, unit)
 
     @property
     def hardware(self) -> str:

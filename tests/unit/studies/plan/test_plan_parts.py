@@ -386,6 +386,23 @@ def tried(rate_per_s=9.0, instances=1, answer="carries", usd=1.0, speed=40.0, ca
     return EvaluationRow(candidate, instances, load, answer, 1.0, "", 2, 100, 4.0, usd, speed)
 
 
+@pytest.mark.parametrize(
+    ("change", "hardware"),
+    [
+        ("cluster.pipeline_parallel_size=4", "h100-sxm-80gb PP4"),
+        ("cluster.tensor_parallel_size=2", "h100-sxm-80gb TP2"),
+        ("cluster.instances=3", "h100-sxm-80gb"),
+    ],
+)
+def test_a_row_tells_stages_apart(change, hardware):
+    """A pipeline of four GPUs is not called one GPU beside the price of four."""
+    scenario = load_scenario("quickstart", ["cluster.gpu=h100", change])
+    row = CandidateRow.of(Candidate(scenario, 1.0))
+
+    assert row.hardware == hardware
+    assert CandidateRow.from_dict(row.to_dict()) == row
+
+
 def test_the_picture_has_a_point_for_each_steady_evaluation():
     two = CandidateRow("h100", 2, "fcfs")
     rows = [
