@@ -31,7 +31,9 @@ def say(console: Console, text: str | Text, *, style: str | None = None) -> None
 
 def show(console: Console, table: RenderableType) -> None:
     """Print a table: a terminal gets it folded to its width, a file whole."""
-    console.print(table, width=None if console.is_terminal else WIDEST_COLUMNS)
+    if not console.is_terminal:
+        console.width = WIDEST_COLUMNS
+    console.print(table)
 
 
 def fits(console: Console, table: Table) -> bool:
