@@ -47,7 +47,7 @@ def test_a_verdict_is_right_or_not_given(capacity_per_s, share, right):
 
 
 @pytest.mark.parametrize(("share", "needed"), [(JUST_BELOW, INSTANCES), (JUST_ABOVE, INSTANCES + 1)])
-@pytest.mark.parametrize("requests", [100, 2000, "enough"])
+@pytest.mark.parametrize("requests", [150, 2000, "enough"])  # two seeds of 149 could not show 0.99, and are refused
 def test_a_plan_never_names_another_number(capacity_per_s, share, needed, requests):
     """What it says carries, does; fewer are never said to; only what is settled counts as the answer."""
     enough = requests == "enough"
@@ -74,6 +74,6 @@ def test_a_plan_never_names_another_number(capacity_per_s, share, needed, reques
     if answer.settled:
         assert answer.carries.instances == needed
     assert answer.settled == enough
-    if requests == 100:
+    if requests == 150:
         assert answer.carries is None
         assert "too short" in planning.sentence(planning.AnsweredPlan(question, (answer,)))

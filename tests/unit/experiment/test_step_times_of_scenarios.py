@@ -132,7 +132,7 @@ def test_names_as_people_type_them_make_a_sweep_too(tmp_path, capsys):
 
 def test_a_plan_leaves_out_what_cannot_serve_the_model_and_says_why(capsys):
     asked = ["plan.gpus=['h100','b200']", "plan.tensor_parallel_sizes=[2]", "plan.find='load'", "plan.most_seeds=2"]
-    few = ["workload.requests=50", "plan.most_requests=100", "plan.least_seeds=2"]
+    few = ["workload.requests=50", "plan.most_requests=150", "plan.least_seeds=2"]
     changes = [part for change in asked + few for part in ("--set", change)]
     model = ["--set", "cluster.model=Qwen/Qwen3-235B-A22B-FP8"]
     assert main(["plan", "plan_h100", *model, *changes, "--json"]) == 0
