@@ -126,10 +126,7 @@ class AsyncLoop(Loop):
                 return
             stretch.cut(steps)
             due_s = stretch.step_end_s(steps - 1)
-        if due_s < self.due_s:
-            self.due_s = due_s
-            if self.alarm.call is not None:
-                self.alarm.set(due_s)
+        self._act_by(due_s)
 
     def steps_up_to(self, stretch: Stretch, time_s: float, arriving: bool) -> int:
         """How many steps there are up to the one that starts at the first boundary after a time.

@@ -253,6 +253,10 @@ class Loop:
             if ended + 1 >= stretch.steps:
                 return
             due_s = stretch.cut(ended + 1)
+        self._act_by(due_s)
+
+    def _act_by(self, due_s: float) -> None:
+        """Be due at a time, if not earlier anyway."""
         if due_s < self.due_s:
             self.due_s = due_s
             if self.alarm.call is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import band, finish, legend_above, panels
+from llmsim.figures.draft_panels import draft_panels
 from llmsim.figures.intervals import interval
 from llmsim.figures.plan import AS_IT_IS, Plan, Sweep, means_by_rate
 from llmsim.record import Floats
@@ -121,19 +121,7 @@ def _budgets(ours: Sweep, others: list[Sweep]) -> str:
 
 
 def _draw(of: dict[str, Sweep]) -> Any:
-    figure, axes = panels(1, 3, 2.3)
-    for kind, sweep in of.items():
-        colour, marker = LOOKS[kind]
-        look: Any = {"color": colour, "marker": marker, "label": kind}
-        band(axes[0], sweep.rates_per_s, _attained(sweep), **look)
-        band(axes[1], sweep.rates_per_s, sweep.values["own_goodput_tokens_per_s"], **look)
-        if kind == OURS or kind in FIXED:
-            band(axes[2], sweep.rates_per_s, sweep.values["acceptance_length"], **look)
-    finish(axes[0], x="requests/s", y="within own SLO (%)")
-    finish(axes[1], x="requests/s", y="goodput (tokens/s)")
-    finish(axes[2], x="requests/s", y="tokens a step\nof a request")
-    legend_above(figure, axes[0])
-    return figure
+    return draft_panels(of, LOOKS, "own_goodput_tokens_per_s", y="goodput (tokens/s)", height_in=2.3)[0]
 
 
 def _table(of: dict[str, Sweep]) -> dict[str, list[Any]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from llmsim.figures.claim import Claim, Made, PaperFigure, Sweeps
-from llmsim.figures.draw import band, finish, legend_above, panels
+from llmsim.figures.draft_panels import draft_panels
 from llmsim.figures.intervals import interval
 from llmsim.figures.plan import AS_IT_IS, POLICIES, Plan, Sweep, means_by_rate
 from llmsim.figures.slos_serve import SHARE, capacity_per_s
@@ -100,19 +98,9 @@ def _users(of: dict[str, Sweep]) -> str:
 
 
 def _draw(of: dict[str, Sweep]) -> Any:
-    figure, axes = panels(1, 3, 2.4)
-    for kind, sweep in of.items():
-        colour, marker = LOOKS[kind]
-        look: Any = {"color": colour, "marker": marker, "label": kind}
-        band(axes[0], sweep.rates_per_s, 100 * sweep.values["own_attainment"], **look)
-        band(axes[1], sweep.rates_per_s, sweep.values["own_smooth_goodput_tokens_per_s"], **look)
-        if "acceptance_length" in sweep.values and not np.isnan(sweep.values["acceptance_length"]).any():
-            band(axes[2], sweep.rates_per_s, sweep.values["acceptance_length"], **look)
+    smooth = "own_smooth_goodput_tokens_per_s"
+    figure, axes = draft_panels(of, LOOKS, smooth, y="smooth goodput\n(tokens/s)", height_in=2.4)
     axes[0].axhline(100 * SHARE, color="black", linewidth=0.6)
-    finish(axes[0], x="requests/s", y="within own SLO (%)")
-    finish(axes[1], x="requests/s", y="smooth goodput\n(tokens/s)")
-    finish(axes[2], x="requests/s", y="tokens a step\nof a request")
-    legend_above(figure, axes[0])
     return figure
 
 

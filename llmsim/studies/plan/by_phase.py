@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -78,53 +79,43 @@ def by_phase(runs: Sequence[RequestsOfDays], period_s: float, phases: int) -> tu
     """Judge each of so many equal phases by all runs of whole periods; O(N) a phase."""
     days = [max(1, round(float(run.arrival_s[-1]) / period_s)) for run in runs]
     edges_s = np.linspace(0.0, period_s, phases + 1)
+    phase = np.concatenate([np.searchsorted(edges_s[1:-1], run.arrival_s % period_s, side="right") for run in runs])
+    day = np.concatenate(
+        [
+            np.minimum(run.arrival_s // period_s, n - 1) + before
+            for run, n, before in zip(runs, days, np.cumsum([0, *days[:-1]]), strict=True)
+        ]
+    )
+    ttft_s = np.concatenate([run.ttft_s for run in runs])
+    met = None if runs[0].met is None else np.concatenate([run.met for run in runs if run.met is not None])
     found = []
-    for start_s, end_s in zip(edges_s[:-1].tolist(), edges_s[1:].tolist(), strict=True):
-        within = [(run.arrival_s % period_s >= start_s) & (run.arrival_s % period_s < end_s) for run in runs]
-        count = sum(int(mine.sum()) for mine in within)
-        together = max(1, math.ceil(LEAST_REQUESTS * sum(days) / count)) if count else 0
-        samples = _samples(runs, within, days, period_s, together)
-        rate_per_s = float(f"{count / sum(days) / (end_s - start_s):.3g}")
-        found.append(Phase(start_s, end_s, rate_per_s, _p99(samples), _attainment(samples)))
+    for i, (start_s, end_s) in enumerate(pairwise(edges_s.tolist())):
+        mine = np.flatnonzero(phase == i)
+        rate_per_s = float(f"{len(mine) / sum(days) / (end_s - start_s):.3g}")
+        samples = _samples(mine, day, sum(days))
+        share = None if met is None else _attainment([met[sample] for sample in samples])
+        found.append(Phase(start_s, end_s, rate_per_s, _p99([ttft_s[sample] for sample in samples]), share))
     return tuple(found)
 
 
-def _samples(
-    runs: Sequence[RequestsOfDays],
-    within: Sequence[NDArray[np.bool_]],
-    days: Sequence[int],
-    period_s: float,
-    together: int,
-) -> list[RequestsOfDays]:
-    """The requests of one phase, those of so many days on end together; without those of days that are left over."""
-    if not together:
+def _samples(mine: NDArray[np.intp], day: Floats, days: int) -> list[NDArray[np.intp]]:
+    """The requests of one phase by days, so many on end that a P99 can be seen; without days that are left over."""
+    if not len(mine):
         return []
-    before = np.cumsum([0, *days[:-1]])
-    day = [
-        np.minimum(run.arrival_s[mine] // period_s, n - 1) + first
-        for run, mine, n, first in zip(runs, within, days, before, strict=True)
-    ]
-    group = np.concatenate(day) // together
-    arrival_s = np.concatenate([run.arrival_s[mine] for run, mine in zip(runs, within, strict=True)])
-    ttft_s = np.concatenate([run.ttft_s[mine] for run, mine in zip(runs, within, strict=True)])
-    met = [run.met[mine] for run, mine in zip(runs, within, strict=True) if run.met is not None]
-    all_met = np.concatenate(met) if met else None
-    return [
-        RequestsOfDays(arrival_s[own], ttft_s[own], None if all_met is None else all_met[own])
-        for own in (group == i for i in range(sum(days) // together))
-        if own.any()
-    ]
+    together = max(1, math.ceil(LEAST_REQUESTS * days / len(mine)))
+    group = day[mine] // together
+    samples = (mine[group == i] for i in range(days // together))
+    return [sample for sample in samples if len(sample)]
 
 
-def _p99(samples: Sequence[RequestsOfDays]) -> Interval | None:
-    values = np.array([np.percentile(sample.ttft_s, 99, method="higher") for sample in samples])
+def _p99(samples: Sequence[Floats]) -> Interval | None:
+    values = np.array([np.percentile(ttft_s, 99, method="higher") for ttft_s in samples])
     if not len(values) or not np.isfinite(values).all():
         return None
     return mean(values) if len(values) >= LEAST_SAMPLES else mean(values).unbounded()
 
 
-def _attainment(samples: Sequence[RequestsOfDays]) -> Interval | None:
-    met = [sample.met for sample in samples if sample.met is not None]
-    if not met:
+def _attainment(samples: Sequence[NDArray[np.bool_]]) -> Interval | None:
+    if not samples:
         return None
-    return ATTAINMENT.interval(np.array([one.mean() for one in met]), [clusters_of(~one) for one in met])
+    return ATTAINMENT.interval(np.array([met.mean() for met in samples]), [clusters_of(~met) for met in samples])

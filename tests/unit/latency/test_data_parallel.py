@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.errors import InputError
 from llmsim.experiment.instances import make_instances
 from llmsim.latency.data_parallel import DataParallel, dealt, of_data_sheet, of_profile
@@ -16,9 +15,9 @@ from llmsim.latency.profile import find_profile, load_profile, read_profile
 from llmsim.latency.profile_files import profiles_dir
 from llmsim.latency.sources.constant import Constant
 from llmsim.latency.support import support
-from llmsim.routers.round_robin import RoundRobin
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.testing import same, serve_both_ways
 from llmsim.workload.contract import Workload
 
 MIXTURE = "qwen3-235b-a22b-fp8"
@@ -126,14 +125,9 @@ def test_stretches_are_steps_to_the_bit(name):
     draw = np.random.default_rng(7)
     workload = Workload(np.sort(draw.uniform(0, 5, 60)), draw.integers(50, 3000, 60), draw.integers(2, 90, 60), "x")
 
-    def run(*, stretches):
-        spec = InstanceSpec(made.scheduler, made.latency, 4000, 8192)
-        return simulate(workload, [spec], RoundRobin(), np.random.default_rng(0), RunOptions(stretches=stretches))
+    sizes = {"latency": made.latency, "num_gpu_blocks": 4000, "max_model_len": 8192}
 
-    fast, slow = run(stretches=True), run(stretches=False)
-    assert fast.end_s == slow.end_s
-    for column in ("first_token_s", "end_s"):
-        assert np.array_equal(fast.requests[column], slow.requests[column])
+    assert same(*serve_both_ways(workload, made.scheduler, **sizes))
 
 
 @pytest.mark.parametrize(

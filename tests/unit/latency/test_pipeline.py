@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmsim.cluster import InstanceSpec, RunOptions, simulate
 from llmsim.errors import InputError
 from llmsim.experiment.engine_rules import engine_rules
 from llmsim.experiment.instances import make_instances
@@ -14,9 +13,9 @@ from llmsim.latency.host import Host
 from llmsim.latency.pipeline import HOP_S, Pipeline, in_stages, packed
 from llmsim.latency.roofline import Roofline
 from llmsim.latency.sources.constant import Constant
-from llmsim.routers.round_robin import RoundRobin
 from llmsim.scenario import load_scenario
 from llmsim.schedulers.chunked_prefill import ChunkedPrefill
+from llmsim.testing import same, serve_both_ways
 from llmsim.workload.contract import Workload
 
 STAGES, BUDGET = 4, 1000
@@ -148,14 +147,9 @@ def test_stretches_are_steps_to_the_bit():
     draw = np.random.default_rng(3)
     workload = Workload(np.sort(draw.uniform(0, 9, 60)), draw.integers(50, 5000, 60), draw.integers(2, 90, 60), "x")
 
-    def run(*, stretches):
-        spec = InstanceSpec(made.scheduler, made.latency, 4000, 8192)
-        return simulate(workload, [spec], RoundRobin(), np.random.default_rng(0), RunOptions(stretches=stretches))
+    sizes = {"latency": made.latency, "num_gpu_blocks": 4000, "max_model_len": 8192}
 
-    fast, slow = run(stretches=True), run(stretches=False)
-    assert fast.end_s == slow.end_s
-    for column in ("first_token_s", "end_s"):
-        assert np.array_equal(fast.requests[column], slow.requests[column])
+    assert same(*serve_both_ways(workload, made.scheduler, **sizes))
 
 
 @pytest.mark.parametrize(
