@@ -91,9 +91,14 @@ class BetweenStepsAhead(BetweenSteps):
         return self._steps_in_memory(stretch)
 
     def _steps_in_memory(self, stretch: Stretch, before_s: float | None = None) -> int:
-        """How many steps of a stretch have taken memory by now, or before a time: those that have been decided."""
+        """How many steps of a stretch have taken memory by now, or before a time: those that have been decided.
+
+        One that does not end within the run takes none (`AsyncLoop.act`).
+        """
         if before_s is None:
             before_s, arriving = self._alarm.clock.now_s, self._alarm.yet_to_come
         else:
             arriving = True
-        return min(self._loop.steps_up_to(stretch, before_s, arriving), stretch.steps)
+        until_s = self._states.in_flight.until_s
+        within = stretch.steps if stretch.end_s <= until_s else stretch.ended_by(until_s)
+        return min(self._loop.steps_up_to(stretch, before_s, arriving), within)

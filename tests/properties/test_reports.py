@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmsim.cluster.fleet import ORACLE, Reports
@@ -60,6 +60,25 @@ def served(requests, reports, stretches=True, scheduler=None, **options):
     return record, diary.seen
 
 
+#: a router looks in the last step of a run, which does not end within it and takes no memory
+CUT_OFF = Workload(
+    np.array([0.0] + [0.0519] * 27),
+    np.array([1, 1, 1, 42, 1, 1, 1, 28, 1, 128, 16, 64, 1, 80, 87, 128, 23, 143, 1, 128, 14, 2, 18, 13, 1, 1, 1, 1]),
+    np.array([1, 33, 37, 70, 5, 1, 16, 70, 48, 50, 70, 70, 30, 30, 33, 15, 12, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
+    "by hand",
+)
+
+
+@example(
+    CUT_OFF,
+    ChunkedPrefill(max_num_batched_tokens=64, max_num_seqs=6),
+    LinearSteps(0.0101, 0.00013, 0.00037, 1.7e-06),
+    ORACLE,
+    None,
+    2,
+    3.3,
+    "length",
+)
 @settings(max_examples=60, deadline=None)
 @given(
     requests=workloads(),
